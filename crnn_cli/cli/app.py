@@ -1,0 +1,105 @@
+"""The command line: which commands there are, and how each kind of failure ends."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from crnn_cli import __version__
+from crnn_cli.cli import console
+from crnn_cli.cli.evaluate import evaluate
+from crnn_cli.cli.info import info
+from crnn_cli.cli.models import models_import, models_list, models_show
+from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.simulate import simulate
+from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, DeviceError
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "
+    "unsupported data (refused, not guessed); 5 device or memory; 6 a quality threshold was not met; 7 some of a "
+    "batch failed; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="crnn",
+    help="Dynamic MR reconstruction with convolutional recurrent networks. Not for diagnostic use.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(help="List, show and import model bundles.", no_args_is_help=True)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn failures into one clear line and the exit code of their kind."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except CrnnError as error:
+            raise console.stop(str(error), error.exit_code) from None
+        except KeyboardInterrupt:
+            raise console.stop("interrupted; nothing half-written was left", EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            console.close_broken_pipe()
+            raise console.stop("the program that read the output closed the pipe", 1) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            code = DeviceError.exit_code
+            raise console.stop(f"not enough memory: {str(error).splitlines()[0][:200]}", code) from None
+
+    return run
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"crnn {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+) -> None:
+    del version
+    console.Verbosity.level = 0 if quiet else 2 if verbose else 1
+
+
+app.command()(guarded(reconstruct))
+app.command()(guarded(simulate))
+app.command()(guarded(evaluate))
+app.command()(guarded(info))
+models.command("list")(guarded(models_list))
+models.command("show")(guarded(models_show))
+models.command("import")(guarded(models_import))
+app.add_typer(models, name="models")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as an exception, so that temporary files are removed."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

@@ -1,0 +1,88 @@
+"""What people see: words, tables and bars on standard error; data and JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from crnn_cli.errors import UsageError
+
+Progress = Callable[[int, int], None]
+
+
+class Verbosity:
+    """How much is said on standard error: 0 errors only, 1 usual, 2 details."""
+
+    level = 1
+
+
+def say(text: str, level: int = 1) -> None:
+    """Print a line of plain text to standard error; brackets in it are just brackets."""
+    if Verbosity.level >= level:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    say(f"warning: {text}")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to standard error."""
+    if Verbosity.level < 1:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title), title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        drawn.add_column(Text(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(stderr=True, highlight=False).print(drawn)
+
+
+def print_json(value: dict[str, Any] | list[Any]) -> None:
+    """Print JSON to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """Yield a function (done, total) that moves a bar; silent unless standard error is a terminal."""
+    if Verbosity.level < 1 or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def protect_terminal() -> None:
+    """Refuse to pour binary data over a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal: pipe it on, or give -o FILE.nii.gz")
+
+
+def close_broken_pipe() -> None:
+    """Point standard output at nothing, so that the interpreter does not complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stop(message: str, code: int) -> typer.Exit:
+    """Print an error and return the exception that ends the command with ``code``."""
+    sys.stderr.write(f"error: {message}\n")
+    return typer.Exit(code)

@@ -1,0 +1,75 @@
+"""Image: an array that knows where it lies in space and how fast its frames follow each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.errors import UnsupportedDataError
+
+Array = NDArray[np.generic]
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Voxels with geometry.
+
+    Attributes
+    ----------
+    array : (x, y, z) or (x, y, z, t), real or complex, finite or not: `require_finite` tells.
+    affine : (4, 4) voxel index to RAS+ position in mm.
+    frame_time : seconds between frames; None where the source does not say.
+    codes : NIfTI qform and sform codes of the source.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the array is not 3-D or 4-D, has an empty axis, or the affine is singular or not finite.
+    """
+
+    array: Array
+    affine: Affine
+    frame_time: float | None = None
+    codes: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        if self.array.ndim not in (3, 4) or 0 in self.array.shape:
+            raise UnsupportedDataError(f"an image has axes x, y, z and perhaps t; this array is {self.array.shape}")
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
+            raise UnsupportedDataError("the affine is not a finite 4 x 4 matrix: the header has no usable geometry")
+        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+            raise UnsupportedDataError("the affine is singular: two of the voxel axes point the same way")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.array.shape
+
+    @property
+    def frames(self) -> int:
+        """Frames, 1 for a 3-D image."""
+        return self.array.shape[3] if self.array.ndim == 4 else 1
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along the array axes in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the voxels are complex."""
+        return bool(np.iscomplexobj(self.array))
+
+    def require_finite(self, name: str) -> None:
+        """Raise UnsupportedDataError, naming the first place, where a voxel is NaN or infinite."""
+        bad = ~np.isfinite(self.array)
+        if bad.any():
+            first = tuple(int(v) for v in np.argwhere(bad)[0])
+            raise UnsupportedDataError(
+                f"{name} has {int(bad.sum())} NaN or infinite voxels, the first at {first}: "
+                "replace them (for instance by zeros) before reconstructing"
+            )

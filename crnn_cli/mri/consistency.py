@@ -1,0 +1,103 @@
+"""Data consistency: what keeps a reconstruction true to the samples that were measured.
+
+Legend: B batch, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
+
+An operator of this room has three methods, and networks know no more of it than these:
+``operator(image)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint applied to
+the data, ``operator.view_shared()`` fills what a frame lacks from its neighbours in time.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+
+
+class Consistency(Protocol):
+    """What a reconstruction network may ask of the measured data."""
+
+    def __call__(self, image_BTYX: Tensor) -> Tensor:
+        """Return the image pulled to the measured data."""
+        ...
+
+    def zero_filled(self) -> Tensor:
+        """Return the images of the measured samples with zeros elsewhere, (B, T, Y, X)."""
+        ...
+
+    def view_shared(self) -> Tensor:
+        """Return the images with missing samples taken from other frames, (B, T, Y, X)."""
+        ...
+
+
+class SingleCoilConsistency:
+    """Data consistency of one receive channel on a Cartesian grid.
+
+    With k the k-space of the image and y the measured samples under mask m:
+    noise 0 (hard): k <- (1 - m) k + m y. noise v > 0: k <- (1 - m) k + m (v k + y) / (1 + v), the minimiser of
+    v ||x - x_net||^2 + ||m F x - y||^2. So v is the noise variance of the data relative to the network's error.
+
+    Where a mask does not change along kx, the readout stays in image space: along x the transform is unitary
+    and the result the same, at half the cost.
+
+    Parameters
+    ----------
+    kspace_BTYX : complex, zero where nothing was measured; what lies outside the mask is ignored.
+    mask_BTYX : boolean or 0/1, broadcastable to the k-space; X may be 1.
+    noise : v above, >= 0.
+
+    Notes
+    -----
+    The demo code of Qin et al. writes (k + v y) / (1 + v) with v the weight of the data, the reciprocal of ours.
+    """
+
+    def __init__(self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0) -> None:
+        self._axes = (-2,) if _constant_along_readout(mask_BTYX) else (-2, -1)
+        self._mask = mask_BTYX[..., :1] if len(self._axes) == 1 else mask_BTYX
+        self._mask = self._mask.to(kspace_BTYX.real.dtype)
+        data = kspace_BTYX if len(self._axes) == 2 else kspace_to_image(kspace_BTYX, (-1,))
+        self._data = data * self._mask
+        self._keep = 1 - self._mask / (1 + noise)
+        self._weighted = self._data / (1 + noise)
+
+    def __call__(self, image_BTYX: Tensor) -> Tensor:
+        """Return the image with its k-space pulled to the measured samples."""
+        kspace = image_to_kspace(image_BTYX, self._axes)
+        return kspace_to_image(kspace * self._keep + self._weighted, self._axes)
+
+    def zero_filled(self) -> Tensor:
+        """Return the images of the measured samples, zeros elsewhere."""
+        return kspace_to_image(self._data, self._axes)
+
+    def view_shared(self) -> Tensor:
+        """Return the images with missing samples averaged from other frames, near ones counting most.
+
+        A sample missing in frame t becomes sum_s w(t - s) m_s y_s / sum_s w(t - s) m_s, w(d) = 1 / (1 + |d|)^2;
+        zero where no frame measured it. View sharing in the sense of Markl & Hennig, MRM 45, 2001.
+        """
+        frames = self._data.shape[1]
+        index = torch.arange(frames, device=self._data.device)
+        weight = (1 + (index[:, None] - index[None, :]).abs()).to(self._mask.dtype) ** -2
+        total = torch.einsum("ts,bsyx->btyx", weight, self._mask)
+        shared = torch.einsum("ts,bsyx->btyx", weight.to(self._data.dtype), self._data)
+        shared = shared / torch.where(total > 0, total, torch.ones_like(total))
+        return kspace_to_image(self._data + (1 - self._mask) * shared, self._axes)
+
+
+def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
+    """Return sqrt(sum |x|^4 / sum |x|^2) per batch item, (B, 1, 1, 1): how bright the bright parts are.
+
+    Empty background does not change it, so a cropped and a full field of view get the same scale.
+    Zero for an image of zeros.
+    """
+    power = image_BTYX.abs().double() ** 2
+    second = power.sum(dim=(1, 2, 3), keepdim=True)
+    fourth = (power**2).sum(dim=(1, 2, 3), keepdim=True)
+    return (fourth / second.clamp_min(torch.finfo(torch.float64).tiny)).sqrt().float()
+
+
+def _constant_along_readout(mask: Tensor) -> bool:
+    return mask.shape[-1] == 1 or bool((mask == mask[..., :1]).all())

@@ -1,0 +1,29 @@
+"""Centred orthonormal Fourier transforms between image and k-space.
+
+k[u] = 1/sqrt(N) sum_n x[n] exp(-2 pi i (u - c)(n - c) / N), c = floor(N / 2), along each axis named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def image_to_kspace(image: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
+    """Transform images to k-space: centred, orthonormal, so that energy is kept.
+
+    Parameters
+    ----------
+    image : complex tensor of any shape.
+    axes : the axes to transform; by default the last two, (ky, kx).
+    """
+    dim = list(axes)
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(image, dim), dim=dim, norm="ortho"), dim)
+
+
+def kspace_to_image(kspace: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
+    """Transform k-space to images: the inverse, and the adjoint, of `image_to_kspace`."""
+    dim = list(axes)
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(kspace, dim), dim=dim, norm="ortho"), dim)

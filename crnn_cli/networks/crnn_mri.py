@@ -1,0 +1,190 @@
+"""CRNN-MRI: a convolutional recurrent network over frames and over its own iterations.
+
+Qin, Schlemper, Caballero, Price, Hajnal, Rueckert: "Convolutional recurrent neural networks for dynamic MR image
+reconstruction", IEEE Transactions on Medical Imaging 38(1), 2019.
+
+One iteration i, with all weights shared over the iterations and all states zero before the first:
+
+    h_t  = ReLU(i2h * x_t + h2h * h_(t -+ 1) + ih2ih * H0_t^(i-1))     one cell, run in both directions of time
+    H0_t = h_t forward + h_t backward
+    Hl_t = ReLU(convl_x * H(l-1)_t + convl_h * Hl_t^(i-1)),  l = 1, 2, 3
+    x    = consistency(x + conv4_x * H3)
+
+Legend: B batch, T frame, C real and imaginary part, F feature, Y undersampled axis, X readout, N = T * B.
+Frames come first inside, so that the frames of one sequence lie together: ``hidden_TBFYX``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from crnn_cli.mri.consistency import Consistency
+
+Convolutions = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class CRNNMRIConfig:
+    """Sizes of the network; the defaults are the published ones (297,794 parameters).
+
+    features : channels of every hidden state.
+    kernel : width of the square convolution kernels, odd.
+    iterations : unrolled iterations; free at run time as far as training made it so.
+    """
+
+    features: int = 64
+    kernel: int = 3
+    iterations: int = 5
+
+
+class RecurrentCell(nn.Module):
+    """The convolutions of the cell that runs through time: from input, from the neighbour frame, from iteration."""
+
+    def __init__(self, features: int, kernel: int) -> None:
+        super().__init__()
+        self.i2h = _convolution(2, features, kernel)
+        self.h2h = _convolution(features, features, kernel)
+        self.ih2ih = _convolution(features, features, kernel)
+
+
+class CRNNMRI(nn.Module):
+    """The network of Qin et al.; see the top of this file for the formula.
+
+    Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, plus a
+    few frames of work space. With gradients everything is kept.
+    """
+
+    def __init__(self, config: CRNNMRIConfig) -> None:
+        super().__init__()
+        features, kernel = config.features, config.kernel
+        self.config = config
+        self.bcrnn = RecurrentCell(features, kernel)
+        self.conv1_x = _convolution(features, features, kernel)
+        self.conv1_h = _convolution(features, features, kernel)
+        self.conv2_x = _convolution(features, features, kernel)
+        self.conv2_h = _convolution(features, features, kernel)
+        self.conv3_x = _convolution(features, features, kernel)
+        self.conv3_h = _convolution(features, features, kernel)
+        self.conv4_x = _convolution(features, 2, kernel)
+
+    def forward(
+        self,
+        image_BTYX: Tensor,
+        consistency: Consistency,
+        iterations: int | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """Reconstruct sequences.
+
+        Parameters
+        ----------
+        image_BTYX : complex start images, scaled to what the weights were trained with.
+        consistency : the operator that holds the measured data in the same scale.
+        iterations : how many; the configuration's number where not given.
+        progress : called after each iteration.
+
+        Returns
+        -------
+        complex images (B, T, Y, X), consistent with the data.
+        """
+        states: list[Tensor] | None = None
+        for _ in range(self.config.iterations if iterations is None else iterations):
+            residual_BTYX, states = self._iterate(image_BTYX, states)
+            image_BTYX = consistency(image_BTYX + residual_BTYX)
+            if progress is not None:
+                progress()
+        return image_BTYX
+
+    def _iterate(self, image_BTYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """Return the residual image and the states of the next iteration, reusing the memory of the old ones."""
+        x_TBCYX = torch.view_as_real(image_BTYX).permute(1, 0, 4, 2, 3)
+        recurrent = self._recurrent_layer(x_TBCYX, states[0] if states else None)
+        next_states = [recurrent]
+        layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
+        for index, (from_below, from_before) in enumerate(layers, start=1):
+            below, before = next_states[-1], states[index] if states else None
+            next_states.append(_frame_layer(from_below, from_before, below, before))
+        residual_TBCYX = _map_frames(self.conv4_x, None, next_states[-1])
+        residual_BTYXC = residual_TBCYX.float().permute(1, 0, 3, 4, 2).contiguous()
+        return torch.view_as_complex(residual_BTYXC), next_states
+
+    def _recurrent_layer(self, x_TBCYX: Tensor, before_TBFYX: Tensor | None) -> Tensor:
+        """Return H0. What both directions of time share is computed once; both run as one batch of 2 B."""
+        cell = self.bcrnn
+        if before_TBFYX is None:
+            bias = _channels(cell.ih2ih.bias)
+            shared = _map_frames(lambda x: cell.i2h(x) + bias, None, x_TBCYX)
+        else:
+            shared = _map_frames(lambda x, h: cell.i2h(x) + cell.ih2ih(h), before_TBFYX, x_TBCYX, before_TBFYX)
+        frames, batch = shared.shape[:2]
+        hidden = torch.relu(torch.cat([shared[0], shared[-1]]) + _channels(cell.h2h.bias))
+        forward, backward = [hidden[:batch]], [hidden[batch:]]
+        if torch.is_grad_enabled():
+            for t in range(1, frames):
+                hidden = torch.relu(torch.cat([shared[t], shared[-1 - t]]) + cell.h2h(hidden))
+                forward.append(hidden[:batch])
+                backward.append(hidden[batch:])
+            return torch.stack(forward) + torch.stack(backward[::-1])
+        both = _empty_states(shared)
+        seen = [False] * frames
+        for t in range(frames):
+            if t > 0:
+                hidden = cell.h2h(hidden)
+                hidden[:batch] += shared[t]
+                hidden[batch:] += shared[-1 - t]
+                hidden.relu_()
+            for frame, part in ((t, hidden[:batch]), (frames - 1 - t, hidden[batch:])):
+                if seen[frame]:
+                    both[frame] += part
+                else:
+                    both[frame] = part
+                    seen[frame] = True
+        return both
+
+
+def _frame_layer(from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None) -> Tensor:
+    """Return ReLU(from_below * below + from_before * before), frame by frame; a state not yet there is zero."""
+    if before is None:
+        bias = _channels(from_before.bias)
+        return _map_frames(lambda a: torch.relu(from_below(a) + bias), None, below)
+    return _map_frames(lambda a, b: torch.relu(from_below(a) + from_before(b)), before, below, before)
+
+
+_FRAMES_AT_ONCE = 2  # at inference on a CPU: keeps a chunk's features near the cache
+
+
+def _map_frames(function: Convolutions, out: Tensor | None, *sequences: Tensor) -> Tensor:
+    """Apply a function of (N, C, Y, X) to (T, B, C, Y, X) sequences; without gradients in chunks, into ``out``.
+
+    ``out`` may be one of the sequences: a chunk is read before it is written.
+    """
+    frames, batch = sequences[0].shape[:2]
+    if torch.is_grad_enabled() or sequences[0].is_cuda:
+        return function(*(s.flatten(0, 1) for s in sequences)).unflatten(0, (frames, batch))
+    for start in range(0, frames, _FRAMES_AT_ONCE):
+        chunk = slice(start, start + _FRAMES_AT_ONCE)
+        value = function(*(s[chunk].flatten(0, 1) for s in sequences)).unflatten(0, (-1, batch))
+        if out is None:
+            out = _empty_states(value, frames)
+        out[chunk] = value
+    assert out is not None
+    return out
+
+
+def _empty_states(like_TBFYX: Tensor, frames: int | None = None) -> Tensor:
+    """Return uninitialised states (T, B, F, Y, X) whose features lie innermost in memory (channels last)."""
+    t, b, f, y, x = like_TBFYX.shape
+    return like_TBFYX.new_empty((frames or t, b, y, x, f)).permute(0, 1, 4, 2, 3)
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+
+
+def _channels(bias: Tensor | None) -> Tensor:
+    assert bias is not None
+    return bias.view(1, -1, 1, 1)

@@ -1,0 +1,227 @@
+"""Random beating scenes: training data for cine reconstruction without a patient.
+
+A scene is a still picture on a fine grid (regions, a heart, vessels, texture) that a periodic displacement field
+warps through the cardiac cycle; a phase, shading and drift come on top. Nothing aims at anatomy: what a network
+should learn from it is how edges move, not what a heart looks like.
+
+Legend: T frame, Y phase encoding, X readout. Lengths are in pixels of the output grid, angles in radians.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SUPERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class SceneSize:
+    """Frames and matrix of a scene."""
+
+    frames: int
+    lines: int
+    columns: int
+
+
+class Dice:
+    """Random numbers of one item, all from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def log_uniform(self, low: float, high: float) -> float:
+        return math.exp(self.uniform(math.log(low), math.log(high)))
+
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer from low to high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def chance(self, probability: float) -> bool:
+        return self.uniform(0, 1) < probability
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+    def smooth(self, lines: int, columns: int, cell: float) -> Tensor:
+        """Return a smooth field (lines, columns) of about unit variance that changes over ``cell`` pixels."""
+        rows, cols = max(3, math.ceil(lines / cell) + 3), max(3, math.ceil(columns / cell) + 3)
+        coarse = self.normal(1, 1, rows, cols)
+        shape = (math.ceil(rows * cell) + 1, math.ceil(cols * cell) + 1)
+        fine = F.interpolate(coarse, size=shape, mode="bicubic", align_corners=True)[0, 0]
+        top, left = (fine.shape[0] - lines) // 2, (fine.shape[1] - columns) // 2
+        return 1.3 * fine[top : top + lines, left : left + columns]
+
+
+def random_scene(size: SceneSize, dice: Dice) -> Tensor:
+    """Return the magnitude of a random beating scene, (T, Y, X) float, bright parts about 1."""
+    fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
+    margin = 8 * SUPERSAMPLING
+    still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, dice)
+    displacement_T2YX = _motion(fine, margin, heart, dice)
+    return _downsample(_warp(still, displacement_T2YX, margin), dice)
+
+
+def with_phase(magnitude_TYX: Tensor, dice: Dice) -> Tensor:
+    """Return a complex sequence: smooth phase of up to a few pi, a little of it following the beat, and shading."""
+    frames, lines, columns = magnitude_TYX.shape
+    extent = float(max(lines, 64))
+    phase = dice.uniform(0.2, 2.5) * dice.smooth(lines, columns, extent / dice.uniform(1.0, 3.0))
+    swing = dice.uniform(0, 0.3) * dice.smooth(lines, columns, extent / 3)
+    beat = torch.sin(2 * math.pi * torch.arange(frames) / dice.uniform(12, 40) + dice.uniform(0, 6.28))
+    angle_TYX = phase + beat[:, None, None] * swing + dice.uniform(-math.pi, math.pi)
+    shading = torch.exp(dice.uniform(0, 0.4) * dice.smooth(lines, columns, extent / 2))
+    return torch.polar(magnitude_TYX * shading, angle_TYX.expand_as(magnitude_TYX).contiguous())
+
+
+def from_cine(cine_TYX: Tensor, size: SceneSize, dice: Dice) -> Tensor:
+    """Return a random view of a real magnitude cine: turned, mirrored, scaled, cropped, its contrast bent.
+
+    Parameters
+    ----------
+    cine_TYX : one cycle, magnitude; it is repeated in time, run backwards at random.
+    """
+    frames = cine_TYX.shape[0]
+    steps = torch.arange(size.frames) * (1 if dice.chance(0.8) else 2) + dice.integer(0, frames - 1)
+    cine = cine_TYX[(steps % frames).flip(0) if dice.chance(0.5) else steps % frames]
+    angle, zoom = dice.uniform(-math.pi, math.pi), dice.log_uniform(0.7, 2.0)
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
+    if dice.chance(0.5):
+        turn[:, 0] *= -1
+    y, x = _pixel_grid(size.lines, size.columns)
+    centre = torch.tensor(cine.shape[1:]) / 2 + torch.tensor([dice.uniform(-40, 40), dice.uniform(-40, 40)])
+    place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) @ turn.T + centre
+    bend = torch.stack([dice.smooth(size.lines, size.columns, 24) for _ in range(2)], -1)
+    grid = _normalised(place + dice.uniform(0, 2.5) * bend, cine.shape[1], cine.shape[2])
+    view = F.grid_sample(
+        cine[:, None], grid.expand(size.frames, -1, -1, -1), mode="bicubic", padding_mode="reflection",
+        align_corners=True,
+    )[:, 0].clamp_min(0)  # fmt: skip
+    view = view / view.amax().clamp_min(1e-6)
+    return view ** dice.uniform(0.5, 1.3)
+
+
+def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[float, float, float]]:
+    """Return a still picture and the heart in it: centre y, x and outer radius, in fine pixels."""
+    scale = float(max(lines, 96 * SUPERSAMPLING))
+    regions = dice.integer(3, 10)
+    cell = scale / dice.uniform(3, 14)
+    labels = torch.stack([dice.smooth(lines, columns, cell) for _ in range(regions)]).argmax(0)
+    palette = torch.tensor([dice.uniform(0.02, 1.0) ** dice.uniform(0.7, 2.0) for _ in range(regions)])
+    picture = palette[labels]
+    y, x = _pixel_grid(lines, columns)
+    for _ in range(dice.integer(0, 8)):
+        _paint_disc(picture, y, x, scale * dice.log_uniform(0.008, 0.05), dice)
+    radius = scale * dice.uniform(0.12, 0.3)
+    centre = (lines * dice.uniform(0.25, 0.75), columns * dice.uniform(0.1, 0.9))
+    if dice.chance(0.8):
+        _paint_heart(picture, y - centre[0], x - centre[1], radius, dice)
+    for fineness in (dice.uniform(2, 5), dice.uniform(5, 20)):
+        texture = dice.smooth(lines, columns, fineness * SUPERSAMPLING)
+        picture = picture * torch.exp(dice.uniform(0, 0.25) * texture)
+    if dice.chance(0.5):
+        picture = picture * _body(y / lines - 0.5, x / columns - 0.5, dice)
+    return picture, (*centre, radius)
+
+
+def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dice) -> None:
+    """Paint, around the origin, a dark ring with a bright pool, muscles in the pool, and a crescent beside it."""
+    ragged = 1 + dice.uniform(0.02, 0.15) * dice.smooth(*picture.shape, cell=radius / dice.uniform(1, 3))
+    distance = torch.hypot(y * dice.uniform(0.8, 1.2), x) * ragged / radius
+    blood, muscle = dice.uniform(0.5, 1.0), dice.uniform(0.05, 0.4)
+    if dice.chance(0.15):
+        blood, muscle = muscle, blood
+    angle = dice.uniform(0, 2 * math.pi)
+    beside = torch.hypot(y - 0.9 * radius * math.sin(angle), x - 0.9 * radius * math.cos(angle)) * ragged
+    picture[beside < 1.05 * radius] = muscle
+    picture[beside < dice.uniform(0.8, 1.0) * radius] = blood * dice.uniform(0.8, 1.1)
+    picture[distance < 1] = muscle
+    pool = dice.uniform(0.5, 0.85)
+    picture[distance < pool] = blood
+    for _ in range(dice.integer(0, 6)):
+        turn, out, size = dice.uniform(0, 6.28), dice.uniform(0.5, 1) * pool * radius, radius * dice.uniform(0.04, 0.15)
+        picture[torch.hypot(y - out * math.sin(turn), x - out * math.cos(turn)) < size] = muscle
+
+
+def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dice) -> None:
+    lines, columns = picture.shape
+    inside = torch.hypot(y - lines * dice.uniform(0, 1), x - columns * dice.uniform(0, 1)) < radius
+    picture[inside] = dice.uniform(0.0, 1.2)
+
+
+def _body(y: Tensor, x: Tensor, dice: Dice) -> Tensor:
+    """Return the support of a body that ends inside the field of view along y (coordinates from -1/2 to 1/2)."""
+    outline = torch.hypot((y - dice.uniform(-0.08, 0.08)) / dice.uniform(0.3, 0.5), x / dice.uniform(0.5, 2.0))
+    air = dice.uniform(0, 0.03)
+    return torch.where(outline < 1, 1.0, air)
+
+
+def _motion(size: SceneSize, margin: int, heart: tuple[float, float, float], dice: Dice) -> Tensor:
+    """Return displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
+    phase_T = _cycle(size.frames, dice)
+    squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** dice.uniform(0.6, 1.5) * dice.uniform(0.05, 0.45)
+    y, x = _pixel_grid(size.lines, size.columns)
+    y, x = y + margin - heart[0], x + margin - heart[1]
+    near = torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * dice.uniform(0.7, 1.3)) ** 2))
+    contraction = torch.stack([y, x]) * near + dice.uniform(-0.2, 0.2) * torch.stack([-x, y]) * near
+    displacement = squeeze_T[:, None, None, None] * contraction
+    local = 0.2 + near
+    for wave in (torch.cos(phase_T), torch.sin(phase_T)):
+        cell = size.lines / dice.uniform(1.5, 5)
+        sway = torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)])
+        amount = dice.uniform(0, 1.5) * SUPERSAMPLING
+        displacement = displacement + wave[:, None, None, None] * amount * local * sway
+    if dice.chance(0.35):
+        breath = torch.sin(torch.arange(size.frames) * dice.uniform(0.02, 0.25) + dice.uniform(0, 6.28))
+        way = dice.normal(2) * dice.uniform(0, 2.5) * SUPERSAMPLING
+        displacement = displacement + breath[:, None, None, None] * way[:, None, None]
+    return displacement
+
+
+def _cycle(frames: int, dice: Dice) -> Tensor:
+    """Return the cardiac phase of each frame: period 12 to 40 frames, systole faster, now and then arrhythmic."""
+    rate = 2 * math.pi / dice.uniform(12, 40)
+    steps = torch.full((frames,), rate)
+    if dice.chance(0.15):
+        steps = steps * torch.exp(0.3 * dice.normal(frames))
+    phase = dice.uniform(0, 6.28) + torch.cumsum(steps, 0)
+    return phase + dice.uniform(0, 0.6) * torch.sin(phase)
+
+
+def _warp(still: Tensor, displacement_T2YX: Tensor, margin: int) -> Tensor:
+    frames, _, lines, columns = displacement_T2YX.shape
+    y, x = _pixel_grid(lines, columns)
+    place_TYX2 = torch.stack([y, x], -1) + margin + displacement_T2YX.permute(0, 2, 3, 1)
+    grid = _normalised(place_TYX2, *still.shape)
+    source = still.expand(frames, 1, -1, -1)
+    return F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)[:, 0]
+
+
+def _downsample(fine_TYX: Tensor, dice: Dice) -> Tensor:
+    """Return the sequence on the output grid: by averaging, or, as a scanner does, by cutting k-space (ringing)."""
+    if dice.chance(0.5):
+        return F.avg_pool2d(fine_TYX[:, None], SUPERSAMPLING)[:, 0]
+    frames, lines, columns = fine_TYX.shape
+    out_lines, out_columns = lines // SUPERSAMPLING, columns // SUPERSAMPLING
+    kspace = torch.fft.fftshift(torch.fft.fft2(fine_TYX), (-2, -1))
+    top, left = lines // 2 - out_lines // 2, columns // 2 - out_columns // 2
+    kspace = kspace[:, top : top + out_lines, left : left + out_columns] / SUPERSAMPLING**2
+    return torch.fft.ifft2(torch.fft.ifftshift(kspace, (-2, -1))).abs()
+
+
+def _pixel_grid(lines: int, columns: int) -> tuple[Tensor, Tensor]:
+    y, x = torch.meshgrid(torch.arange(lines).float(), torch.arange(columns).float(), indexing="ij")
+    return y, x
+
+
+def _normalised(place_yx: Tensor, lines: int, columns: int) -> Tensor:
+    """Return pixel positions (..., y x) as grid_sample wants them: (..., x y) from -1 to 1."""
+    scale = torch.tensor([2 / (lines - 1), 2 / (columns - 1)])
+    return (place_yx * scale - 1).flip(-1)
