@@ -64,6 +64,21 @@ class Image:
         """Whether the voxels are complex."""
         return bool(np.iscomplexobj(self.array))
 
+    def doubts(self) -> list[str]:
+        """Return what looks wrong in the geometry, in words; nothing here stops anything."""
+        found = []
+        if self.spacing == (1.0, 1.0, 1.0):
+            found.append("the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it")
+        elif max(self.spacing) > 100 or min(self.spacing) < 0.01:
+            found.append(f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible")
+        if self.frames > 1 and self.frame_time is None:
+            found.append("the header gives no frame time")
+        elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
+            found.append(f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: repetition time, or lost?")
+        if self.codes == (0, 0):
+            found.append("neither qform nor sform is set: the position in space is unknown")
+        return found
+
     def require_finite(self, name: str) -> None:
         """Raise UnsupportedDataError, naming the first place, where a voxel is NaN or infinite."""
         bad = ~np.isfinite(self.array)

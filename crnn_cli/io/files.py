@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.errors import OutputError
@@ -27,31 +28,59 @@ def require_writable(target: Path, force: bool) -> None:
         Path(name).unlink()
 
 
-def write_atomically(target: Path, content: bytes, check: Callable[[Path], None] | None = None) -> None:
-    """Write to a temporary file beside ``target``, let ``check`` re-read it, then move it into place.
+@dataclass(frozen=True)
+class Output:
+    """A file to be: where, what, and how it is looked at again before it counts."""
 
-    Whatever happens, Ctrl-C included, ``target`` is the old file or the whole new one, and nothing else is left.
+    target: Path
+    content: bytes
+    check: Callable[[Path], None] | None = None
+
+
+def write_together(outputs: Sequence[Output]) -> None:
+    """Write every file to a temporary one beside it, let the checks re-read them, then move all into place.
+
+    Whatever happens before the last step, Ctrl-C included, each target is what it was and nothing else is left.
 
     Raises
     ------
     OutputError
-        If the folder cannot be written or the disk is full; whatever ``check`` raises passes through.
+        If a folder cannot be written or the disk is full; whatever a check raises passes through.
     """
-    with _explained(target):
-        handle, name = tempfile.mkstemp(prefix=".crnn-", suffix="".join(target.suffixes[-2:]), dir=target.parent)
+    temporaries: list[Path] = []
+    try:
+        for output in outputs:
+            temporaries.append(_write_temporary(output))
+            if output.check is not None:
+                output.check(temporaries[-1])
+        for output, temporary in zip(outputs, temporaries, strict=True):
+            with _explained(output.target):
+                temporary.replace(output.target)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(target: Path, content: bytes, check: Callable[[Path], None] | None = None) -> None:
+    """Write one file, whole or not at all; see `write_together`."""
+    write_together([Output(target, content, check)])
+
+
+def _write_temporary(output: Output) -> Path:
+    suffix = "".join(output.target.suffixes[-2:])
+    with _explained(output.target):
+        handle, name = tempfile.mkstemp(prefix=".crnn-", suffix=suffix, dir=output.target.parent)
     temporary = Path(name)
     try:
-        with _explained(target), os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        with _explained(output.target), os.fdopen(handle, "wb") as stream:
+            stream.write(output.content)
             stream.flush()
             os.fsync(stream.fileno())
-        if check is not None:
-            check(temporary)
-        with _explained(target):
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
-    finally:
+        temporary.chmod(0o666 & ~_umask())
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.image import Array, Image
-from crnn_cli.io.files import write_atomically
+from crnn_cli.io.files import Output, write_together
 
 STREAM = Path("-")
 SUFFIXES = (".nii", ".nii.gz")
@@ -171,8 +171,8 @@ def encode_image(image: Image, target: Path, description: str) -> bytes:
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
 
 
-def write_image(image: Image, target: Path, description: str) -> None:
-    """Write a NIfTI file atomically, re-read and compared with the image before it is moved into place."""
+def image_output(image: Image, target: Path, description: str) -> Output:
+    """Return the NIfTI file of an image, to be re-read and compared with it before it is moved into place."""
 
     def check(temporary: Path) -> None:
         again = decode_image(temporary.read_bytes(), temporary)
@@ -180,7 +180,12 @@ def write_image(image: Image, target: Path, description: str) -> None:
         if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
-    write_atomically(target, encode_image(image, target, description), check)
+    return Output(target, encode_image(image, target, description), check)
+
+
+def write_image(image: Image, target: Path, description: str) -> None:
+    """Write a NIfTI file, whole and checked or not at all."""
+    write_together([image_output(image, target, description)])
 
 
 def write_stream(image: Image, stream: BinaryIO, description: str) -> None:

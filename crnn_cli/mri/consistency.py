@@ -9,6 +9,7 @@ the data, ``operator.view_shared()`` fills what a frame lacks from its neighbour
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import torch
@@ -63,6 +64,17 @@ class SingleCoilConsistency:
         self._keep = 1 - self._mask / (1 + noise)
         self._weighted = self._data / (1 + noise)
 
+    def scaled(self, factor: Tensor) -> SingleCoilConsistency:
+        """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
+        twin = copy.copy(self)
+        twin._data, twin._weighted = self._data * factor, self._weighted * factor
+        return twin
+
+    def misfit(self, image_BTYX: Tensor) -> tuple[float, float]:
+        """Return ||m F x - y||^2 and ||y||^2."""
+        difference = image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
+        return _energy(difference), _energy(self._data)
+
     def __call__(self, image_BTYX: Tensor) -> Tensor:
         """Return the image with its k-space pulled to the measured samples."""
         kspace = image_to_kspace(image_BTYX, self._axes)
@@ -101,3 +113,7 @@ def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
 
 def _constant_along_readout(mask: Tensor) -> bool:
     return mask.shape[-1] == 1 or bool((mask == mask[..., :1]).all())
+
+
+def _energy(values: Tensor) -> float:
+    return float(values.abs().double().square().sum())

@@ -86,6 +86,21 @@ Pattern = Callable[[int, int, float, torch.Generator, int | None], Tensor]
 PATTERNS: dict[str, Pattern] = {"variable-density": variable_density, "sheared-grid": sheared_grid}
 
 
+def draw_pattern(
+    name: str, frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None
+) -> Tensor:
+    """Return a mask (frames, lines) of the named pattern.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown or the numbers do not fit.
+    """
+    if name not in PATTERNS:
+        raise UsageError(f"unknown pattern {name}: use {' or '.join(PATTERNS)}")
+    return PATTERNS[name](frames, lines, acceleration, generator, centre_lines)
+
+
 def true_acceleration(mask: Tensor) -> float:
     """Return k-space samples over measured samples of a boolean mask: what R really is, centre lines included."""
     return mask.numel() / max(1, int(mask.sum()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ class Schedule:
     weight_decay: float = 1e-4
     clip: float = 1.0
     average: float = 0.999
-    stages: tuple[tuple[float, int, int], ...] = ((0.2, 2, 2), (0.45, 3, 3), (1.0, 4, 6))
+    stages: tuple[tuple[float, int, int], ...] = ((0.25, 2, 2), (0.55, 3, 3), (1.0, 4, 5))
     seed: int = 0
 
 
@@ -74,7 +73,7 @@ class Trainer:
             self.step += 1
             if self.step % LOG_EVERY == 0:
                 self._log({"share": round(share, 4), "loss": float(np.mean(losses[-LOG_EVERY:]))})
-            if time.monotonic() - since_save > 300:
+            if time.monotonic() - since_save > 600:
                 self.save()
                 since_save = time.monotonic()
         self.save()
@@ -107,9 +106,9 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(), "step": self.step, "elapsed": self.elapsed,
         }  # fmt: skip
         torch.save(state, self.out / "checkpoint.tmp")
-        os.replace(self.out / "checkpoint.tmp", self.out / "checkpoint.pt")
+        (self.out / "checkpoint.tmp").replace(self.out / "checkpoint.pt")
         save_file(self.averaged.state_dict(), self.out / "weights.tmp")
-        os.replace(self.out / "weights.tmp", self.out / "weights.safetensors")
+        (self.out / "weights.tmp").replace(self.out / "weights.safetensors")
         self._log({"validation": validate(self.averaged)})
 
     def _resume(self) -> None:
@@ -127,10 +126,13 @@ class Trainer:
 
 
 def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return mean |d| + root mean |d|^2 of the complex error: the first is robust, the second is what PSNR sees."""
-    error = torch.view_as_real(image_BTYX - truth_BTYX)
-    squared = error.square().sum(-1)
-    return (squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt()
+    """Return log(mean |d| + root mean |d|^2) of the complex error d.
+
+    The first term is robust, the second is what PSNR sees; the logarithm lets easy and hard items count alike, as
+    they do in a mean of decibels.
+    """
+    squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
+    return torch.log((squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt())
 
 
 def learning_rate_factor(share: float) -> float:

@@ -35,9 +35,11 @@ class Dice:
         self.generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, low: float, high: float) -> float:
+        """Return a number from low to high."""
         return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def log_uniform(self, low: float, high: float) -> float:
+        """Return a number from low to high whose logarithm is uniform."""
         return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def integer(self, low: int, high: int) -> int:
@@ -45,9 +47,11 @@ class Dice:
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def chance(self, probability: float) -> bool:
+        """Return True with the probability."""
         return self.uniform(0, 1) < probability
 
     def normal(self, *shape: int) -> Tensor:
+        """Return a tensor of standard normal numbers."""
         return torch.randn(*shape, generator=self.generator)
 
     def smooth(self, lines: int, columns: int, cell: float) -> Tensor:
@@ -208,7 +212,7 @@ def _downsample(fine_TYX: Tensor, dice: Dice) -> Tensor:
     """Return the sequence on the output grid: by averaging, or, as a scanner does, by cutting k-space (ringing)."""
     if dice.chance(0.5):
         return F.avg_pool2d(fine_TYX[:, None], SUPERSAMPLING)[:, 0]
-    frames, lines, columns = fine_TYX.shape
+    lines, columns = fine_TYX.shape[1:]
     out_lines, out_columns = lines // SUPERSAMPLING, columns // SUPERSAMPLING
     kspace = torch.fft.fftshift(torch.fft.fft2(fine_TYX), (-2, -1))
     top, left = lines // 2 - out_lines // 2, columns // 2 - out_columns // 2

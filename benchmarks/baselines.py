@@ -1,0 +1,163 @@
+"""What reconstruction is measured against: zero-filled, view-shared, published weights, temporal total variation.
+
+A method turns a `Problem` into an image. A method with a free setting (input amplitude, weight) gets the best one of
+a ladder for each problem, chosen with the truth: more than any user could do, so these baselines are upper bounds.
+
+Legend: B batch (1), T frame, Y phase encoding, X readout.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
+from crnn_cli.mri.fourier import kspace_to_image
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A sequence whose magnitude peaks at 1, its measured k-space and the mask (1, T, Y, 1)."""
+
+    truth_BTYX: Tensor
+    kspace_BTYX: Tensor
+    mask_BTYX: Tensor
+
+    def consistency(self, scale: float = 1.0) -> SingleCoilConsistency:
+        return SingleCoilConsistency(self.kspace_BTYX * scale, self.mask_BTYX)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name, how to reconstruct with a setting, and the settings to choose from, in order (none: no choice)."""
+
+    name: str
+    reconstruct: Callable[[Problem, float], Tensor]
+    ladder: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The image of the best setting, and the PSNR of each setting tried."""
+
+    image_BTYX: Tensor
+    setting: float | None
+    tried: dict[float, float]
+    seconds: float
+
+
+def best_setting(method: Method, problem: Problem, score: Callable[[Tensor], float]) -> Found:
+    """Climb the ladder from its middle to the first setting that both neighbours do not better."""
+    began = time.monotonic()
+    if not method.ladder:
+        image = method.reconstruct(problem, 1.0)
+        return Found(image, None, {}, time.monotonic() - began)
+    images: dict[int, Tensor] = {}
+    scores: dict[int, float] = {}
+    best, seconds = len(method.ladder) // 2, 0.0
+    while True:
+        for rung in (best, best - 1, best + 1):
+            if 0 <= rung < len(method.ladder) and rung not in scores:
+                began = time.monotonic()
+                images[rung] = method.reconstruct(problem, method.ladder[rung])
+                scores[rung], seconds = score(images[rung]), time.monotonic() - began
+        top = max(scores, key=lambda rung: scores[rung])
+        if top == best:
+            tried = {method.ladder[rung]: scores[rung] for rung in sorted(scores)}
+            return Found(images[best], method.ladder[best], tried, seconds)
+        best = top
+
+
+def zero_filled() -> Method:
+    return Method("zero-filled", lambda problem, _: problem.consistency().zero_filled())
+
+
+def view_shared() -> Method:
+    return Method("view-shared", lambda problem, _: problem.consistency().view_shared())
+
+
+def published_crnn(checkpoint: Path) -> Method:
+    """CRNN-MRI weights as published, 5 iterations from zero-filled; the setting is the peak of the true magnitude."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    network = CRNNMRI(CRNNMRIConfig())
+    network.load_state_dict({name.replace("CRNN_model.", ""): value for name, value in state.items()})
+
+    def reconstruct(problem: Problem, peak: float) -> Tensor:
+        consistency = problem.consistency(peak)
+        return network(consistency.zero_filled(), consistency) / peak
+
+    return Method("published CRNN-MRI", reconstruct, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
+
+
+def crnn(name: str, network: CRNNMRI, iterations: int) -> Method:
+    """Our weights, from view-shared, scaled by what a user has: the energy-weighted RMS of the start image."""
+
+    def reconstruct(problem: Problem, _: float) -> Tensor:
+        start = problem.consistency().view_shared()
+        scale = float(energy_weighted_rms(start))
+        return network(start / scale, problem.consistency(1 / scale), iterations) * scale
+
+    return Method(name, reconstruct)
+
+
+def load_weights(weights: Path) -> CRNNMRI:
+    """Build the network that a safetensors file with CRNNMRI's names is for."""
+    state = load_file(weights)
+    features, _, kernel, _ = state["bcrnn.i2h.weight"].shape
+    network = CRNNMRI(CRNNMRIConfig(features=features, kernel=kernel))
+    network.load_state_dict(state)
+    return network
+
+
+TV_ITERATIONS = 100
+
+
+def temporal_tv() -> Method | None:
+    """Temporal total variation by BART, data put back in at the end; None, with the reason, where BART is absent.
+
+    The readout is fully sampled and the penalty acts along time only, so the problem splits along it: BART gets
+    hybrid space (y in k-space, x in image space) with x in its slice dimension, and transforms y alone. That is the
+    same minimiser, faster, and keeps an odd readout (95) from BART 0.8, whose ``pics`` mishandles odd sizes.
+    """
+    if shutil.which("bart") is None:
+        print("temporal TV skipped: no `bart` on the PATH")
+        return None
+    return Method("temporal TV", _bart_tv, tuple(0.0005 * 2**rung for rung in range(9)))
+
+
+def _bart_tv(problem: Problem, weight: float) -> Tensor:
+    frames, lines, columns = problem.truth_BTYX.shape[1:]
+    if lines % 2:
+        raise ValueError(f"{lines} lines: BART 0.8 needs an even number")
+    hybrid = kspace_to_image(problem.kspace_BTYX, (-1,))[0]
+    mask = problem.mask_BTYX[0].expand(frames, lines, columns)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # more only get in each other's way on arrays this small
+    with tempfile.TemporaryDirectory() as folder:
+        _write_cfl(Path(folder, "kspace"), hybrid.numpy())
+        _write_cfl(Path(folder, "pattern"), mask.numpy())
+        _write_cfl(Path(folder, "coil"), np.ones((1, lines, columns)))
+        command = f"bart pics -w 1 -i {TV_ITERATIONS} -R T:1024:0:{weight:g} -p pattern kspace coil image"
+        subprocess.run(command.split(), cwd=folder, env=one_thread, check=True, capture_output=True)
+        image = np.fromfile(Path(folder, "image.cfl"), np.complex64).reshape(columns, frames, lines)
+    return problem.consistency()(torch.from_numpy(image.transpose(1, 2, 0).copy())[None])
+
+
+def _write_cfl(stem: Path, array_TYX: np.ndarray) -> None:
+    """Write BART's format, first dimension fastest: y in dimension 1, time in 10, x in 13."""
+    frames, lines, columns = array_TYX.shape
+    dims = [1] * 16
+    dims[1], dims[10], dims[13] = lines, frames, columns
+    stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n")
+    np.ascontiguousarray(array_TYX.transpose(2, 0, 1), np.complex64).tofile(stem.with_suffix(".cfl"))

@@ -1,0 +1,205 @@
+"""How good reconstructions of retrospectively undersampled cine are: the protocol, version 1.
+
+Cases     13: ACDC patients 041-050 (training set of the challenge; 4-D NIfTI cut to about 100 x 95 around the heart),
+          middle slice (index n // 2); pig cine (CC0), slices 2, 5 and 7. None of them is trained on.
+Axes      lines (phase encoding, undersampled) along array axis 0 of the NIfTI (100 lines; pig 256), readout along 1.
+Truth     magnitude / its maximum over the sequence, times exp(i phase): a random quadratic plus one oblique sine over
+          the field of view, zero mean, up to pi, plus a constant; one phase for all frames, seeded by the case.
+Data      one coil, centred orthonormal FFT, no noise. Mask: `variable_density` of crnn_cli.mri.sampling at 4x, 8x and
+          12x (6x and 10x for the curve: zero-filled and our weights alone), floor(N / R) lines per frame, seeded
+          by case and acceleration.
+Measures  on the magnitude. PSNR: data range the maximum of the truth over the sequence, error over the whole
+          sequence. SSIM: scikit-image, Gaussian weights, sigma 1.5, same data range, mean over frames.
+Methods   zero-filled; view-shared; published CRNN-MRI weights (5 iterations from zero-filled; best input amplitude of
+          a ladder by factors of 2, chosen per case with the truth); temporal total variation (BART pics, 100
+          iterations; best weight of a ladder by factors of 2, chosen per case with the truth); our weights, which are
+          told nothing about the truth.
+Caution   the data is scanner-reconstructed magnitude, partly interpolated, without noise: figures are optimistic
+          against raw k-space, and images of one protocol only compare with each other.
+Choices   made during development belong on other patients (--patients 21-30, without the pig), not on these cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import baselines
+import nibabel as nib
+import numpy as np
+import pig_cine
+import torch
+from baselines import Method, Problem
+from skimage.metrics import structural_similarity
+
+from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.mri.sampling import true_acceleration, variable_density
+
+VERSION = "quality-1"
+TEST_PATIENTS = range(41, 51)
+CURVE = (6.0, 10.0)  # accelerations for the shape of the curve: zero-filled and our weights alone
+PUBLISHED, TV, ZERO = "published CRNN-MRI", "temporal TV", "zero-filled"
+
+
+@dataclass(frozen=True)
+class Result:
+    case: str
+    acceleration: float
+    true_acceleration: float
+    method: str
+    psnr: float
+    ssim: float
+    setting: float | None
+    tried: dict[float, float]
+    seconds: float
+
+
+def read_cases(data: Path, patients: Iterable[int], with_pig: bool) -> dict[str, np.ndarray]:
+    """Return magnitudes (T, Y, X) by name."""
+    cases = {f"acdc-{n:03d}": _slice(data / f"acdc_cine/patient{n:03d}_4d.nii.gz", None) for n in patients}
+    if with_pig:
+        with tempfile.TemporaryDirectory() as folder:
+            pig_cine.main(data / "pig_cine_sax", Path(folder))
+            for index, z in enumerate(pig_cine.TEST_SLICES):
+                cases[f"pig-{z}"] = _slice(Path(folder, "pig_test.nii.gz"), index)
+    return cases
+
+
+def _slice(file: Path, index: int | None) -> np.ndarray:
+    volume = np.asanyarray(nib.load(file).dataobj)
+    chosen = volume[:, :, volume.shape[2] // 2 if index is None else index].astype(np.float32)
+    return np.ascontiguousarray(chosen.transpose(2, 0, 1)) / chosen.max()
+
+
+def smooth_phase(case: str, lines: int, columns: int) -> np.ndarray:
+    """Return the phase of a case in radians, (Y, X)."""
+    dice = np.random.default_rng(zlib.crc32(case.encode()))
+    y, x = np.meshgrid(np.linspace(-1, 1, lines), np.linspace(-1, 1, columns), indexing="ij")
+    angle, offset, constant = dice.uniform(-math.pi, math.pi, 3)
+    wave = np.sin(math.pi * (math.cos(angle) * y + math.sin(angle) * x) + offset)
+    phase = sum(c * term for c, term in zip(dice.normal(size=6), (y, x, y * x, y * y, x * x, wave), strict=True))
+    phase = phase - phase.mean()
+    return phase * math.pi / np.abs(phase).max() + constant
+
+
+def make_problem(case: str, magnitude_TYX: np.ndarray, acceleration: float) -> Problem:
+    frames, lines, columns = magnitude_TYX.shape
+    phase = smooth_phase(case, lines, columns)
+    truth = torch.from_numpy((magnitude_TYX * np.exp(1j * phase)).astype(np.complex64))[None]
+    dice = torch.Generator().manual_seed(zlib.crc32(f"{case} {acceleration:g}".encode()))
+    mask = variable_density(frames, lines, acceleration, dice)[None, :, :, None]
+    return Problem(truth, image_to_kspace(truth) * mask, mask)
+
+
+def psnr(image: torch.Tensor, problem: Problem) -> float:
+    truth = problem.truth_BTYX.abs().double()
+    return float(10 * torch.log10(truth.max() ** 2 / (image.abs() - truth).square().mean()))
+
+
+def ssim(image: torch.Tensor, problem: Problem) -> float:
+    truth, other = problem.truth_BTYX[0].abs().double().numpy(), image[0].abs().double().numpy()
+    options = {"data_range": truth.max(), "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(np.mean([structural_similarity(a, b, **options) for a, b in zip(truth, other, strict=True)]))
+
+
+def evaluate(method: Method, case: str, acceleration: float, problem: Problem) -> Result:
+    found = baselines.best_setting(method, problem, lambda image: psnr(image, problem))
+    quality = psnr(found.image_BTYX, problem), ssim(found.image_BTYX, problem)
+    true = true_acceleration(problem.mask_BTYX)
+    return Result(case, acceleration, true, method.name, *quality, found.setting, found.tried, found.seconds)
+
+
+class Cache:
+    """Results of methods that do not change, in a JSON file; the key knows the protocol and the data."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+
+    def key(self, problem: Problem, result_of: tuple[str, float, str]) -> str:
+        data = problem.truth_BTYX.abs().mul(65535).round().to(torch.int32).numpy().tobytes()
+        digest = hashlib.sha256(data + problem.mask_BTYX.numpy().tobytes()).hexdigest()[:12]
+        return " | ".join([VERSION, *map(str, result_of), digest])
+
+    def get(self, key: str) -> Result | None:
+        stored = self._read().get(key)
+        return None if stored is None else Result(**stored)
+
+    def put(self, key: str, result: Result) -> None:
+        if self.file is None:
+            return
+        temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({**self._read(), key: asdict(result)}, indent=1))
+        temporary.replace(self.file)
+
+    def _read(self) -> dict[str, dict]:
+        return json.loads(self.file.read_text()) if self.file and self.file.exists() else {}
+
+
+def run(cases: dict[str, np.ndarray], accelerations: list[float], fixed: list[Method], ours: list[Method], cache: Cache):
+    """Yield the results, acceleration by acceleration; fixed methods come from the cache where it has them."""
+    for acceleration in accelerations:
+        for case, magnitude in cases.items():
+            problem = make_problem(case, magnitude, acceleration)
+            for method in fixed:
+                if acceleration in CURVE and method.name != ZERO:
+                    continue
+                key = cache.key(problem, (case, acceleration, method.name))
+                result = cache.get(key)
+                if result is None:
+                    result = evaluate(method, case, acceleration, problem)
+                    cache.put(key, result)
+                yield result
+            for method in ours:
+                yield evaluate(method, case, acceleration, problem)
+
+
+def summary_table(results: list[Result]) -> str:
+    """Return Markdown: means over the cases, mean differences to two methods, cases below zero-filled."""
+    lines = [
+        "| R | method | ACDC PSNR / SSIM | pig PSNR / SSIM | all PSNR / SSIM | - published | - TV | < zero-filled |",
+        "|--:|---|---|---|---|--:|--:|--:|",
+    ]
+    for acceleration, method in dict.fromkeys((r.acceleration, r.method) for r in results):
+        table = {m: _by_case(results, acceleration, m) for m in (method, PUBLISHED, TV, ZERO)}
+        mine = table[method]
+        groups = [_mean([r for r in mine.values() if r.case.startswith(group)]) for group in ("acdc", "pig", "")]
+        gains = [_gain(mine, table[other]) if method != other else "" for other in (PUBLISHED, TV)]
+        below = sum(r.psnr < table[ZERO][case].psnr for case, r in mine.items() if case in table[ZERO])
+        below_text = f"{below} of {len(mine)}" if table[ZERO] and method != ZERO else ""
+        lines.append(f"| {acceleration:g} | {method} | {' | '.join([*groups, *gains])} | {below_text} |")
+    return "\n".join(lines)
+
+
+def case_table(results: list[Result]) -> str:
+    methods = list(dict.fromkeys(r.method for r in results))
+    lines = [f"| R | case | {' | '.join(methods)} |", "|--:|---|" + "---|" * len(methods)]
+    for acceleration, case in dict.fromkeys((r.acceleration, r.case) for r in results):
+        row = [_by_case(results, acceleration, method).get(case) for method in methods]
+        texts = [_mean([r]) + (f" ({r.setting:g})" if r.setting is not None else "") if r else "" for r in row]
+        lines.append(f"| {acceleration:g} | {case} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _by_case(results: list[Result], acceleration: float, method: str) -> dict[str, Result]:
+    return {r.case: r for r in results if (r.acceleration, r.method) == (acceleration, method)}
+
+
+def _mean(results: list[Result]) -> str:
+    if not results:
+        return ""
+    return f"{np.mean([r.psnr for r in results]):.2f} / {np.mean([r.ssim for r in results]):.3f}"
+
+
+def _gain(mine: dict[str, Result], other: dict[str, Result]) -> str:
+    """Return the mean difference over the cases that both have, in dB and SSIM."""
+    both = [(mine[case], other[case]) for case in mine if case in other]
+    if not both:
+        return ""
+    return f"{np.mean([a.psnr - b.psnr for a, b in both]):+.2f} / {np.mean([a.ssim - b.ssim for a, b in both]):+.3f}"

@@ -1,0 +1,230 @@
+"""Acquisition: dynamic Cartesian k-space, what of it was measured, and where it lies in space.
+
+Legend: Z slice, C coil, T frame, Y phase encoding (the undersampled axis), X readout. K-space is centred and
+orthonormal, complex64. This room knows numpy only, so that a file can be described without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.image import Affine, Image
+
+Complex = NDArray[np.complex64]
+Mask = NDArray[np.bool_]
+
+ZERO = 1e-6
+"""A line is unmeasured where its r.m.s. is below this share of the strongest line's: single-precision rounding of
+the images leaves about 3e-8, the noise of a scanner is above 1e-4."""
+OUTSIDE = 1e-3
+"""Share of the energy that may lie outside a mask given by hand."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a scanner measured, or what a simulation says it would have.
+
+    Attributes
+    ----------
+    kspace_ZCTYX : complex64, zero where not measured.
+    mask_ZTYX : boolean; X is 1 where whole lines were measured.
+    phase_axis : which array axis of the image (0 or 1) is Y.
+    affine, frame_time, codes : geometry of the images, as in `Image`.
+    origin : in words, where the data come from; goes into every report.
+    """
+
+    kspace_ZCTYX: Complex
+    mask_ZTYX: Mask
+    phase_axis: int
+    affine: Affine
+    frame_time: float | None
+    codes: tuple[int, int]
+    origin: str
+
+    @property
+    def acceleration(self) -> float:
+        """Samples of the grid over samples measured."""
+        return self.mask_ZTYX.size / max(1, int(self.mask_ZTYX.sum()))
+
+    @property
+    def undersampled_axes(self) -> int:
+        """2 if the pattern also changes along the readout, else 1."""
+        return 1 if self.mask_ZTYX.shape[-1] == 1 else 2
+
+    def to_image(self, images_ZTYX: Complex) -> Image:
+        """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition."""
+        order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
+        return Image(np.ascontiguousarray(images_ZTYX.transpose(order)), self.affine, self.frame_time, self.codes)
+
+
+def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
+    """Return the acquisition behind complex zero-filled images.
+
+    Parameters
+    ----------
+    image : complex (x, y, z, t), the centred inverse FFT of k-space with zeros where nothing was measured.
+    mask : 0/1 over k-space, its axes broadcastable to the image's; None to find it from the zeros.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the image is no complex dynamic series, is constant, or is fully sampled; if the mask does not fit.
+    """
+    require_dynamic(image)
+    if not image.is_complex:
+        raise UnsupportedDataError(
+            "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
+            "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
+        )
+    kspace_ZT01 = _to_kspace(image)
+    if mask is None:
+        mask_ZT01, phase_axis = find_mask(kspace_ZT01)
+    else:
+        mask_ZT01 = _given_mask(mask, image)
+        _require_agreement(kspace_ZT01, mask_ZT01)
+        phase_axis = _undersampled_axis(mask_ZT01)
+    return _acquisition(image, kspace_ZT01, mask_ZT01, phase_axis, "measured (zero-filled images)")
+
+
+def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
+    """Return the acquisition that measures only the lines of ``mask_ZTY`` of a fully sampled series.
+
+    Parameters
+    ----------
+    image : magnitude or complex (x, y, z, t); a magnitude counts as an image of phase zero.
+    mask_ZTY : boolean lines per slice and frame; Z may be 1.
+    phase_axis : array axis (0 or 1) that Y is.
+    origin : says that this is a simulation, and how.
+    """
+    require_dynamic(image)
+    lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
+    kspace_ZT01 = _to_kspace(image)
+    return _acquisition(image, kspace_ZT01, np.broadcast_to(lines, kspace_ZT01.shape), phase_axis, origin)
+
+
+def require_dynamic(image: Image) -> None:
+    """Raise UnsupportedDataError unless the image is a finite series of at least two frames with something in it."""
+    if image.array.ndim == 3:
+        raise UnsupportedDataError(
+            f"this file is 3-D {image.shape}: it has no time axis. If its third axis is time, say so with --axes x,y,t"
+        )
+    if image.frames < 2:
+        raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
+    image.require_finite("this series")
+    array = image.array
+    if not array.any() or (array == array.flat[0]).all():
+        raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
+
+
+def find_mask(kspace_ZT01: Complex) -> tuple[Mask, int]:
+    """Find which samples were measured from the zeros of k-space.
+
+    Zero lines at the edge in every frame are zero-filled interpolation (or partial Fourier): they count as not
+    measured, but do not make a series undersampled.
+
+    Returns
+    -------
+    mask of the k-space's shape, and the array axis (0 or 1) that is undersampled.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If no sample inside the measured range is missing.
+    """
+    power = np.abs(kspace_ZT01) ** 2
+    lines = [np.sqrt(power.mean(axis=3)), np.sqrt(power.mean(axis=2))]  # (Z, T, N0), (Z, T, N1)
+    measured = [line > ZERO * line.max() for line in lines]
+    boxes = [_box(m.any(axis=(0, 1))) for m in measured]
+    missing = [1 - float(m[..., box].mean()) for m, box in zip(measured, boxes, strict=True)]
+    samples = np.sqrt(power) > ZERO * max(line.max() for line in lines)
+    by_lines = measured[0][..., :, None] & measured[1][..., None, :]
+    holes = 1 - float(samples[by_lines].mean())
+    mask = samples if holes > 0.05 else by_lines
+    inside = mask[..., boxes[0], :][..., boxes[1]]
+    if inside.mean() > 0.995:
+        raise UnsupportedDataError(
+            "this complex series is fully sampled: its k-space has no zeros inside the measured range, so there is "
+            "nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
+            "undersampled but stored as integers or filtered, give the pattern with --mask"
+        )
+    empty = ~mask.any(axis=(2, 3)) & kspace_ZT01.any(axis=(1, 2, 3))[:, None]
+    if empty.any():
+        slice_, frame = (int(v) for v in np.argwhere(empty)[0])
+        raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
+    if max(missing) > 0.005 and holes <= 0.05:
+        return mask, int(np.argmax(missing))
+    return mask, _undersampled_axis(mask)
+
+
+def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
+    kspace, mask = kspace_ZT01 * mask_ZT01, mask_ZT01
+    if phase_axis == 1:
+        kspace, mask = kspace.swapaxes(2, 3), mask.swapaxes(2, 3)
+    if (mask == mask[..., :1]).all():
+        mask = mask[..., :1]
+    kspace_ZCTYX = np.ascontiguousarray(kspace)[:, None]
+    return Acquisition(
+        kspace_ZCTYX, mask.copy(), phase_axis, image.affine, image.frame_time, image.codes, origin
+    )
+
+
+def _given_mask(mask: Image, image: Image) -> Mask:
+    """Return a mask file's values as (Z, T, 0, 1), checked."""
+    values = mask.array if mask.array.ndim == 4 else mask.array[..., None]
+    if mask.is_complex or not np.isin(values, (0, 1)).all():
+        raise UnsupportedDataError("the mask has values other than 0 and 1: it must say which samples were measured")
+    if not values.any():
+        raise UnsupportedDataError("the mask is zero everywhere: nothing was measured")
+    x, y, z, t = image.shape
+    fits = all(m in (1, n) for m, n in zip(values.shape, (x, y, z, t), strict=True))
+    if not fits or values.shape[:2] == (1, 1):
+        raise UnsupportedDataError(f"the mask is {mask.shape}, the series {image.shape}: each axis must agree or be 1")
+    whole: Mask = np.broadcast_to(values.astype(bool), image.shape).transpose(2, 3, 0, 1)
+    empty = ~whole.any(axis=(2, 3))
+    if empty.any():
+        slice_, frame = (int(v) for v in np.argwhere(empty)[0])
+        raise UnsupportedDataError(f"the mask measures nothing in frame {frame} of slice {slice_}")
+    if whole.all():
+        raise UnsupportedDataError("the mask is one everywhere: everything was measured, nothing is to be filled in")
+    return whole
+
+
+def _require_agreement(kspace_ZT01: Complex, mask_ZT01: Mask) -> None:
+    power = np.abs(kspace_ZT01) ** 2
+    outside = float(power[~mask_ZT01].sum() / power.sum())
+    if outside > OUTSIDE:
+        raise UnsupportedDataError(
+            f"the mask disagrees with the k-space: {100 * outside:.2g} % of the energy lies where the mask says that "
+            "nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this scan?"
+        )
+    lines = np.sqrt(power.mean(axis=2 + 1 - _undersampled_axis(mask_ZT01)))
+    claimed = mask_ZT01.any(axis=2 + 1 - _undersampled_axis(mask_ZT01))
+    hollow = float((lines[claimed] <= ZERO * lines.max()).mean())
+    if hollow > 0.05:
+        raise UnsupportedDataError(
+            f"the mask disagrees with the k-space: {100 * hollow:.0f} % of the lines that it calls measured are zero. "
+            "Is it the mask of this scan, its frames in the same order?"
+        )
+
+
+def _undersampled_axis(mask_ZT01: Mask) -> int:
+    """Return the array axis along which the mask changes most."""
+    profiles = [mask_ZT01.mean(axis=3), mask_ZT01.mean(axis=2)]
+    return int(np.argmax([float(profile.std()) for profile in profiles]))
+
+
+def _box(measured: Mask) -> slice:
+    where = np.flatnonzero(measured)
+    return slice(int(where[0]), int(where[-1]) + 1)
+
+
+def _to_kspace(image: Image) -> Complex:
+    """Return the centred orthonormal k-space (Z, T, 0, 1) of an image (x, y, z, t)."""
+    images_ZT01 = np.asarray(image.array, dtype=np.complex64).transpose(2, 3, 0, 1)
+    axes = (-2, -1)
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images_ZT01, axes), axes=axes, norm="ortho"), axes)
+    return kspace.astype(np.complex64, copy=False)

@@ -1,0 +1,175 @@
+"""``crnn evaluate``: how near an image is to a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crnn_cli.cli import console
+from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crnn_cli.image import Image
+    from crnn_cli.mri.metrics import Quality
+
+SAME_PLACE_MM = 1e-3
+"""How far apart the corner voxels of two images may lie."""
+
+
+ImageFile = Annotated[Path, typer.Argument(help="The image to judge: a NIfTI file, or - for standard input.")]
+Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: a NIfTI file, or -.")]
+Axes = Annotated[str | None, typer.Option(help="What the stored axes of both files are, such as x,y,t.")]
+ReferenceAxes = Annotated[str | None, typer.Option(help="The reference's axes, where they are not those of --axes.")]
+IgnoreGeometry = Annotated[
+    bool, typer.Option("--ignore-geometry", help="Compare as stored, wherever it lies in space.")
+]
+FitScale = Annotated[bool, typer.Option("--fit-scale", help="First multiply the image by the factor that fits best.")]
+PerFrame = Annotated[bool, typer.Option("--per-frame", help="Show every frame; JSON always has them.")]
+RequirePsnr = Annotated[float | None, typer.Option(help="Exit with 6 if PSNR is below this, in dB.")]
+RequireSsim = Annotated[float | None, typer.Option(help="Exit with 6 if SSIM is below this.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, which is empty otherwise.")]
+
+
+def evaluate(
+    image: ImageFile,
+    reference: Reference,
+    axes: Axes = None,
+    reference_axes: ReferenceAxes = None,
+    ignore_geometry: IgnoreGeometry = False,
+    fit_scale: FitScale = False,
+    per_frame: PerFrame = False,
+    require_psnr: RequirePsnr = None,
+    require_ssim: RequireSsim = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how near an image is to a reference on the same grid: PSNR, SSIM, NMSE, HFEN.
+
+    Example: crnn evaluate reconstructed.nii.gz --reference full.nii.gz --require-psnr 30
+
+    PSNR is 10 log10(R^2 / mean squared error) in dB, null in JSON where the images are identical. Its data range R,
+    and SSIM's, is the largest magnitude in the reference over all slices and frames.
+
+    SSIM is that of Wang et al. 2004: Gaussian windows of 11 x 11 pixels, mean over frames; 1 is identical.
+
+    NMSE is the squared norm of the error over that of the reference. HFEN is the norm of the error's edges over that
+    of the reference's edges, found by a Laplacian of Gaussian. 0 is identical.
+
+    Complex images are compared by magnitude. A frame is one x-y plane at one time: each slice of a 3-D volume is one.
+    No brightness is fitted unless --fit-scale is given, which never lowers PSNR: report it along.
+    """
+    from crnn_cli.io.nifti import STREAM, read_image
+    from crnn_cli.mri.metrics import quality
+
+    if image == reference == STREAM:
+        raise UsageError("image and reference cannot both be standard input: name one of them")
+    names = tuple("standard input" if path == STREAM else str(path) for path in (image, reference))
+    pair = read_image(image, axes), read_image(reference, reference_axes or axes)
+    _require_same_grid(pair, names, ignore_geometry)
+    tested, truth = (_frames(one, name) for one, name in zip(pair, names, strict=True))
+    measured = quality(tested, truth, "least-squares" if fit_scale else "none")
+    missed = _missed(measured, require_psnr, require_ssim)
+    if as_json:
+        files = {"image": names[0], "reference": names[1], "geometry_ignored": ignore_geometry}
+        required = {"psnr_db": require_psnr, "ssim": require_ssim, "met": not missed}
+        console.print_json({**files, **measured.summary(), "required": required, "frames": measured.frames()})
+    else:
+        _show(names, measured.summary(), measured.frames() if per_frame else [])
+    if missed:
+        raise QualityError(f"{names[0]} against {names[1]}: {' and '.join(missed)}")
+
+
+def _require_same_grid(pair: tuple[Image, Image], names: tuple[str, ...], ignore_geometry: bool) -> None:
+    shapes = [(*one.shape[:3], one.frames) for one in pair]
+    if shapes[0] != shapes[1]:
+        first, second = (f"{name} is {' x '.join(map(str, s))}" for name, s in zip(names, shapes, strict=True))
+        raise UnsupportedDataError(
+            f"{first}, {second} (x, y, z, t): only images on one grid can be compared. Resample or crop one of them; "
+            "if one is a time series stored in 3-D, say so with --axes or --reference-axes x,y,t"
+        )
+    apart = _millimetres_apart(*pair)
+    if apart > SAME_PLACE_MM:
+        first, second = (f"{name} has {_geometry(one)}" for name, one in zip(names, pair, strict=True))
+        difference = f"{first}, {second}; corresponding corners lie up to {apart:.4g} mm apart"
+        if not ignore_geometry:
+            raise UnsupportedDataError(
+                f"{difference}. Resample one of them onto the other's grid, or compare voxel by voxel as stored with "
+                "--ignore-geometry"
+            )
+        console.warn(f"{difference}; ignored as asked")
+    times = [one.frame_time for one in pair]
+    if None not in times and abs((times[0] or 0) - (times[1] or 0)) > 1e-6:
+        console.warn(f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one")
+
+
+def _millimetres_apart(first: Image, second: Image) -> float:
+    """Return the largest distance between corresponding corner voxels of two images of one shape."""
+    import itertools
+
+    import numpy as np
+
+    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in first.shape[:3]))])
+    return float(np.linalg.norm(corners @ (first.affine - second.affine).T, axis=1).max())
+
+
+def _geometry(image: Image) -> str:
+    from crnn_cli.geometry import axis_codes
+
+    origin = ", ".join(f"{v:.4g}" for v in image.affine[:3, 3])
+    size = " x ".join(f"{v:.4g}" for v in image.spacing)
+    return f"voxels of {size} mm running to {axis_codes(image.affine)} from ({origin})"
+
+
+def _frames(image: Image, name: str) -> Tensor:
+    """Return the magnitude as (Z, T, Y, X), saying what was done to get there."""
+    import numpy as np
+    import torch
+
+    image.require_finite(name)
+    array = image.array
+    if image.is_complex:
+        console.say(f"{name} is complex: its magnitude is compared")
+        array = np.abs(array)
+    elif bool(np.less(array, 0).any()):
+        console.warn(f"{name} has negative values; they are compared as they are, not as magnitudes")
+    if array.ndim == 3:
+        array = array[..., None]
+        if array.shape[2] > 1:
+            console.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 3, 1, 0)))
+
+
+def _missed(measured: Quality, require_psnr: float | None, require_ssim: float | None) -> list[str]:
+    psnr, ssim = measured.psnr.whole, measured.ssim.whole
+    missed = []
+    if require_psnr is not None and not psnr >= require_psnr:
+        missed.append(f"PSNR is {psnr:.4g} dB, {require_psnr:g} dB or more was required")
+    if require_ssim is not None and not ssim >= require_ssim:
+        missed.append(f"SSIM is {ssim:.4g}, {require_ssim:g} or more was required")
+    return missed
+
+
+def _show(names: tuple[str, ...], summary: dict[str, Any], frames: list[dict[str, Any]]) -> None:
+    psnr, ssim, nmse, hfen = _cells(summary)
+    rows = [
+        ["PSNR", psnr if summary["identical"] else f"{psnr} dB", f"data range {summary['data_range']:.6g}"],
+        ["SSIM", ssim, "1 is identical"],
+        ["NMSE", nmse, "0 is identical"],
+        ["HFEN", hfen, "0 is identical"],
+    ]
+    if summary["scale"] is not None:
+        rows.append(["scale", f"{summary['scale']:.6g}", "the image was multiplied by this first"])
+    console.table(f"{names[0]} against {names[1]}", ["measure", "value", ""], rows)
+    if frames:
+        cells = [[str(f["slice"]), str(f["frame"]), *_cells(f)] for f in frames]
+        console.table("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells)
+
+
+def _cells(entry: dict[str, Any]) -> Iterable[str]:
+    yield "identical" if entry["identical"] else f"{entry['psnr_db']:.2f}"
+    for name, form in (("ssim", ".4f"), ("nmse", ".4g"), ("hfen", ".4g")):
+        yield "undefined" if entry[name] is None else format(entry[name], form)

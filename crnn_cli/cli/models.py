@@ -1,0 +1,73 @@
+"""``crnn models``: list, show and import model bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crnn_cli.cli import console
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+def models_list(as_json: AsJson = False) -> None:
+    """List the models that came with crnn.
+
+    Example: crnn models list
+    """
+    from crnn_cli.bundles import list_bundles
+
+    bundles = list_bundles()
+    if as_json:
+        fields = ("name", "task", "network", "licence", "summary", "sha256")
+        console.print_json([{field: getattr(bundle, field) for field in fields} for bundle in bundles])
+        return
+    rows = [[b.name, b.task, b.network, b.licence, b.summary] for b in bundles]
+    console.table("models", ["name", "task", "network", "licence", "what it is"], rows)
+
+
+def models_show(
+    name: Annotated[str, typer.Argument(help="A name from the list, or a bundle folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a model (its sha256, its weights) and print its card.
+
+    Example: crnn models show cine-crnn
+    """
+    import dataclasses
+    import sys
+
+    import torch
+
+    from crnn_cli.bundles import CARD, find_bundle, load_network
+
+    bundle = find_bundle(name)
+    network = load_network(bundle, torch.device("cpu"))
+    parameters = sum(p.numel() for p in network.parameters())
+    if as_json:
+        console.print_json({**dataclasses.asdict(bundle), "folder": str(bundle.folder), "parameters": parameters})
+        return
+    console.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
+    card = bundle.folder / CARD
+    sys.stdout.write(card.read_text(encoding="utf-8") if card.is_file() else f"{bundle.name} has no card\n")
+
+
+def models_import(
+    checkpoint: Annotated[Path, typer.Argument(help="A PyTorch checkpoint of the original CRNN-MRI code (.pth).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle folder to make.")],
+    iterations: Annotated[int, typer.Option(min=1, max=100, help="Iterations it was trained with.")] = 5,
+    amplitude: Annotated[
+        float, typer.Option(min=1e-6, help="Energy-weighted r.m.s. of the zero-filled input it expects.")
+    ] = 0.7,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "unknown",
+) -> None:
+    """Turn a published PyTorch checkpoint of CRNN-MRI into a bundle; no code in it is executed.
+
+    Example: crnn models import crnn_mri_d5_c5.pth -o my-crnn-mri --licence Apache-2.0
+    """
+    from crnn_cli.published import import_checkpoint
+
+    bundle = import_checkpoint(checkpoint, out, iterations, amplitude, licence)
+    console.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")

@@ -1,0 +1,189 @@
+"""``crnn reconstruct``: an undersampled dynamic scan becomes images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crnn_cli.cli import console
+from crnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from crnn_cli.acquisition import Acquisition
+    from crnn_cli.image import Image
+
+STREAM = Path("-")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How a scan is to be undersampled in simulation."""
+
+    acceleration: float
+    pattern: str
+    centre_lines: int | None
+    phase_axis: str
+    seed: int
+
+
+ScanFile = Annotated[Path, typer.Argument(help="Complex NIfTI series (x, y, z, t), or - for standard input.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Output NIfTI; - for standard output.")]
+MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over centred k-space.")]
+PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
+Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")]
+Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
+Pattern = Annotated[str, typer.Option(help="Of the simulation: variable-density or sheared-grid.")]
+CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
+PhaseAxis = Annotated[str, typer.Option(help="Array axis that the simulation undersamples: x or y.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the simulated pattern.")]
+Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
+Iterations = Annotated[int | None, typer.Option(min=1, max=100, help="Other than the model's own.")]
+Noise = Annotated[float, typer.Option(min=0, max=1e6, help="0 keeps every sample as measured; more trusts it less.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
+ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+
+
+def reconstruct(
+    scan: ScanFile,
+    out: Out = None,
+    mask: MaskFile = None,
+    phase: PhaseFile = None,
+    axes: Axes = None,
+    undersample: Undersample = None,
+    pattern: Pattern = "variable-density",
+    centre_lines: CentreLines = None,
+    phase_axis: PhaseAxis = "y",
+    seed: Seed = 0,
+    model: Model = None,
+    iterations: Iterations = None,
+    noise: Noise = 0.0,
+    device: DeviceName = "auto",
+    preview: Preview = None,
+    complex_output: ComplexOutput = False,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Reconstruct an undersampled dynamic scan.
+
+    The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
+
+    Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
+    crnn reconstruct cine.nii.gz --undersample 8 --preview test.png
+    """
+    target = _plan(scan, out, preview, as_json, force)
+    simulation = Simulation(undersample, pattern, centre_lines, phase_axis, seed) if undersample else None
+    _require_consistent(simulation, mask, phase, phase_axis)
+
+    from crnn_cli.bundles import DEFAULT_RECONSTRUCTION, find_bundle, load_network
+    from crnn_cli.cli.reconstruct_output import report, save, tell
+    from crnn_cli.reconstruction import Recipe, choose_device
+    from crnn_cli.reconstruction import reconstruct as run
+
+    place = choose_device(device)
+    bundle = find_bundle(model or DEFAULT_RECONSTRUCTION)
+    image, source = _load(scan, phase, axes)
+    acquisition = _acquire(image, mask, simulation)
+    network = load_network(bundle, place)
+    recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
+    began = time.perf_counter()
+    with console.progress_bar("reconstructing") as progress:
+        result = run(acquisition, network, recipe, place, progress)
+    seconds = round(time.perf_counter() - began, 2)
+    truth = image if simulation else None
+    found = {**report(bundle, acquisition, result, truth), "input": source, "device": str(place), "seconds": seconds}
+    found |= {"iterations": recipe.iterations, "noise": noise, "seed": seed if simulation else None}
+    save(target, preview, acquisition, result, truth, complex_output, found)
+    tell(target, found)
+    if as_json:
+        console.print_json(found)
+
+
+def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool) -> Path:
+    """Return where the images go, after checking that everything can be written there."""
+    from crnn_cli.cli.reconstruct_output import sidecar
+    from crnn_cli.io.files import require_writable
+    from crnn_cli.io.nifti import require_nifti_name
+    from crnn_cli.io.preview import require_preview_name
+
+    if out is None:
+        stem = scan.name.removesuffix(".gz").removesuffix(".nii")
+        out = STREAM if scan == STREAM else scan.with_name(f"{stem}_crnn.nii.gz")
+    if preview is not None:
+        require_preview_name(preview)
+        require_writable(preview, force)
+    if out == STREAM:
+        if as_json:
+            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
+        console.protect_terminal()
+        return out
+    require_nifti_name(out)
+    if scan != STREAM and out.resolve() == scan.resolve():
+        raise UsageError(f"{out} is the input: give another name with -o")
+    if scan == STREAM or scan.exists():
+        require_writable(out, force)
+        require_writable(sidecar(out), force)
+    return out
+
+
+def _require_consistent(simulation: Simulation | None, mask: Path | None, phase: Path | None, phase_axis: str) -> None:
+    if simulation is not None and mask is not None:
+        raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
+    if phase_axis not in ("x", "y"):
+        raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
+    if phase == STREAM or mask == STREAM:
+        raise UsageError("only the scan itself can come from standard input")
+
+
+def _load(scan: Path, phase: Path | None, axes: str | None) -> tuple[Image, dict[str, Any]]:
+    """Return the series, complex if its phase is known, and what was read."""
+    import hashlib
+
+    from crnn_cli.io.nifti import decode_image, join_phase, phase_sibling, read_bytes, read_image
+
+    content = read_bytes(scan)
+    image = decode_image(content, scan, axes)
+    source = {"file": str(scan), "sha256": hashlib.sha256(content).hexdigest()}
+    phase = phase or phase_sibling(scan)
+    if phase is not None:
+        if image.is_complex:
+            raise UsageError(f"{scan} is complex already: --phase belongs to a magnitude file")
+        image = join_phase(image, read_image(phase, axes), str(phase))
+        source["phase"] = str(phase)
+    for doubt in image.doubts():
+        console.warn(doubt)
+    return image, source
+
+
+def _acquire(image: Image, mask: Path | None, simulation: Simulation | None) -> Acquisition:
+    from crnn_cli.acquisition import from_fully_sampled, from_zero_filled, require_dynamic
+    from crnn_cli.io.nifti import read_image
+
+    if simulation is None:
+        acquisition = from_zero_filled(image, read_image(mask) if mask else None)
+        if acquisition.undersampled_axes == 2:
+            console.warn("both spatial axes are undersampled; the models here were trained with one")
+        return acquisition
+    import torch
+
+    from crnn_cli.mri.sampling import draw_pattern
+
+    require_dynamic(image)
+    axis = "xy".index(simulation.phase_axis)
+    generator = torch.Generator().manual_seed(simulation.seed)
+    masks = [
+        draw_pattern(
+            simulation.pattern, image.frames, image.shape[axis], simulation.acceleration, generator,
+            simulation.centre_lines,
+        )
+        for _ in range(image.shape[2])
+    ]  # fmt: skip
+    kind = "complex" if image.is_complex else "magnitude (phase taken as zero)"
+    origin = f"SIMULATED from a fully sampled {kind} series, {simulation.pattern}, seed {simulation.seed}"
+    return from_fully_sampled(image, torch.stack(masks).numpy(), axis, origin)

@@ -1,0 +1,124 @@
+"""What `crnn reconstruct` leaves behind: images, a report beside them, a picture, a table on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli import console
+from crnn_cli.io.nifti import STREAM
+
+if TYPE_CHECKING:
+    from crnn_cli.acquisition import Acquisition
+    from crnn_cli.bundles import Bundle
+    from crnn_cli.image import Image
+    from crnn_cli.io.files import Output
+    from crnn_cli.reconstruction import Reconstruction
+
+
+def sidecar(target: Path) -> Path:
+    """Return the name of the report beside an output."""
+    return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def report(
+    bundle: Bundle, acquisition: Acquisition, result: Reconstruction, truth: Image | None
+) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    from crnn_cli import __version__
+
+    found: dict[str, Any] = {
+        "tool": f"crnn {__version__}",
+        "not_for": "diagnostic use",
+        "command": ["crnn", *sys.argv[1:]],
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
+        "origin": acquisition.origin,
+        "acceleration": round(acquisition.acceleration, 4),
+        "undersampled_axis": "xy"[acquisition.phase_axis],
+        "model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence},
+        "residual": result.residual,
+    }
+    if truth is not None:
+        found["quality_against_truth"] = _quality(acquisition, result, truth)
+    return found
+
+
+def _quality(acquisition: Acquisition, result: Reconstruction, truth: Image) -> dict[str, Any]:
+    """Return measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
+    import numpy as np
+    import torch
+
+    from crnn_cli.mri.metrics import quality
+
+    reference = torch.from_numpy(np.abs(truth.array).transpose(2, 3, 1, 0).copy())
+    measures = {}
+    for name, images in (("zero_filled", result.zero_filled_ZTYX), ("reconstructed", result.images_ZTYX)):
+        magnitude = np.abs(acquisition.to_image(images).array).transpose(2, 3, 1, 0)
+        measures[name] = quality(torch.from_numpy(magnitude.copy()), reference).summary()
+    return measures
+
+
+def save(
+    target: Path, preview: Path | None, acquisition: Acquisition, result: Reconstruction, truth: Image | None,
+    complex_output: bool, report: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write images, report and picture together, or none of them."""
+    import json
+
+    import numpy as np
+
+    from crnn_cli.image import Image
+    from crnn_cli.io.files import Output, write_together
+    from crnn_cli.io.nifti import image_output, write_stream
+
+    image = acquisition.to_image(result.images_ZTYX)
+    if not complex_output:
+        image = Image(np.abs(image.array), image.affine, image.frame_time, image.codes)
+    simulated = "SIMULATED " if truth is not None else ""
+    description = f"{report['tool']} {report['model']['name']} {simulated}{report['acceleration']:.2f}x"
+    outputs = [] if preview is None else [_picture(preview, acquisition, result, truth)]
+    if target == STREAM:
+        write_together(outputs)
+        write_stream(image, sys.stdout.buffer, description)
+    else:
+        report["output"] = str(target)
+        text = (json.dumps(report, indent=2) + "\n").encode()
+        write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs])
+
+
+def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> Output:
+    """Return the preview of the middle slice."""
+    import numpy as np
+
+    from crnn_cli.geometry import displayed_slice
+    from crnn_cli.io.preview import Panel, preview_output
+
+    z = result.images_ZTYX.shape[0] // 2
+    made = acquisition.to_image(result.images_ZTYX)
+    before = acquisition.to_image(result.zero_filled_ZTYX)
+    reconstructed, zero_filled = (np.abs(displayed_slice(i, z)) for i in (made, before))
+    acceleration = f"{acquisition.acceleration:.1f}x"
+    panels = [Panel(f"crnn {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)]
+    if truth is not None:
+        reference = np.abs(displayed_slice(truth, z))
+        panels = [Panel("fully sampled", reference), *panels]
+        panels.append(Panel("error of crnn x 5", np.abs(reconstructed - reference), 5))
+        panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
+    return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview)
+
+
+def tell(target: Path, report: dict[str, Any]) -> None:
+    rows = [
+        ["data", report["origin"]],
+        ["acceleration", f"{report['acceleration']:.2f}x along {report['undersampled_axis']}"],
+        ["model", f"{report['model']['name']} ({report['model']['licence']})"],
+        ["residual at the samples", f"{report['residual']:.1e}"],
+        ["time", f"{report['seconds']:.1f} s on {report['device']}"],
+    ]
+    for name, found in report.get("quality_against_truth", {}).items():
+        rows.append([f"{name} vs truth", f"PSNR {found['psnr_db']:.2f} dB, SSIM {found['ssim']:.4f}"])
+    rows.append(["written", "standard output" if target == STREAM else str(target)])
+    console.table("crnn reconstruct", ["", ""], rows)

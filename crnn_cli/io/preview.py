@@ -1,0 +1,130 @@
+"""Pictures to look at: a PNG montage of frames and profiles over time, or a GIF of the beating heart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from numpy.typing import NDArray
+
+from crnn_cli.errors import OutputError
+from crnn_cli.io.files import Output
+
+SUFFIXES = (".png", ".gif")
+_FRAMES_SHOWN = 5
+_TARGET_HEIGHT = 220
+_LABEL_HEIGHT = 14
+_USUAL_FRAME_TIME = 0.05
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of the montage, one column of the movie.
+
+    frames_TYX : magnitudes as displayed. gain : brightness against the other panels, for error maps.
+    """
+
+    label: str
+    frames_TYX: NDArray[np.float32]
+    gain: float = 1.0
+
+
+def require_preview_name(target: Path) -> None:
+    """Raise OutputError unless the name ends in .png or .gif."""
+    if target.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"cannot write {target}: a preview is a .png (montage) or a .gif (movie)")
+
+
+def preview_output(
+    panels: Sequence[Panel], spacing: tuple[float, float], frame_time: float | None, target: Path
+) -> Output:
+    """Return a montage or a movie, by the suffix of the name, to be written.
+
+    Parameters
+    ----------
+    panels : the same shape each; the first sets the grey scale (its 99.7th percentile is white).
+    spacing : row and column spacing in mm, so that pixels are shown square.
+    frame_time : seconds; the movie runs at 0.05 s a frame where it is not known.
+    """
+    require_preview_name(target)
+    white = float(np.percentile(panels[0].frames_TYX, 99.7)) or 1.0
+    shown = [_grey(panel.frames_TYX * panel.gain, white) for panel in panels]
+    size = _size(panels[0].frames_TYX.shape[1:], spacing)
+    labels = [panel.label for panel in panels]
+    content = _montage(shown, labels, size) if target.suffix.lower() == ".png" else _movie(
+        shown, labels, size, frame_time or _USUAL_FRAME_TIME
+    )  # fmt: skip
+    return Output(target, content)
+
+
+def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> bytes:
+    """Return a PNG: a row a panel, frames spread over the cycle, then the profile that moves most over time."""
+    frames = shown[0].shape[0]
+    chosen = np.unique(np.linspace(0, frames - 1, min(_FRAMES_SHOWN, frames)).round().astype(int))
+    column = int(np.argmax(shown[0].astype(np.float32).std(axis=0).mean(axis=0)))
+    rows = []
+    for panel, label in zip(shown, labels, strict=True):
+        tiles = [_resized(panel[frame], size) for frame in chosen]
+        profile = panel[:, :, column].T
+        tiles.append(_resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
+        titles = [f"{label}, frame {frame}" for frame in chosen] + ["profile over time"]
+        rows.append(_titled_row(tiles, titles))
+    return _encoded([PIL.Image.fromarray(np.vstack(rows))], "PNG", 0)
+
+
+def _movie(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int], frame_time: float) -> bytes:
+    """Return a GIF: panels side by side, one frame of the scan a frame of the movie."""
+    frames = [
+        PIL.Image.fromarray(_titled_row([_resized(panel[frame], size) for panel in shown], labels))
+        for frame in range(shown[0].shape[0])
+    ]
+    return _encoded(frames, "GIF", max(20, round(1000 * frame_time)))
+
+
+def _titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:
+    gap = np.zeros((tiles[0].shape[0], 2), np.uint8)
+    row = np.hstack([part for tile in tiles for part in (tile, gap)])
+    strip = PIL.Image.new("L", (row.shape[1], _LABEL_HEIGHT))
+    draw = PIL.ImageDraw.Draw(strip)
+    left = 0
+    for tile, title in zip(tiles, titles, strict=True):
+        draw.text((left + 2, 1), _fitting(draw, title, tile.shape[1] - 4), fill=220)
+        left += tile.shape[1] + gap.shape[1]
+    return np.vstack([np.asarray(strip), row])
+
+
+def _fitting(draw: PIL.ImageDraw.ImageDraw, title: str, width: int) -> str:
+    while title and draw.textlength(title) > width:
+        title = title[:-1]
+    return title
+
+
+def _grey(values: NDArray[np.float32], white: float) -> Grey:
+    return (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
+
+
+def _size(shape: Sequence[int], spacing: tuple[float, float]) -> tuple[int, int]:
+    """Return (rows, columns) of a tile with square pixels, about the target height."""
+    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    factor = _TARGET_HEIGHT / max(height, width)
+    return max(16, round(height * factor)), max(16, round(width * factor))
+
+
+def _resized(tile: Grey, size: tuple[int, int]) -> Grey:
+    picture = PIL.Image.fromarray(np.ascontiguousarray(tile))
+    return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
+
+
+def _encoded(pictures: Sequence[PIL.Image.Image], kind: str, milliseconds: int) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "GIF":
+        pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    else:
+        pictures[0].save(buffer, kind)
+    return buffer.getvalue()

@@ -1,0 +1,198 @@
+"""Moving ellipses and what an ideal scanner measures of them: k-space in closed form, no discrete transform involved.
+
+Legend: C receive coil, T frame, Y phase encoding, X readout, H and W the half-step k-space grid along Y and X.
+Lengths in mm, spatial frequencies in 1/mm, angles in rad; x and y are 0 in the centre pixel floor(N / 2).
+
+    signal_c(k, t) = integral of object(r, t) modulation_c(r) exp(-2 pi i k.r) dr,
+    object(r, t) = sum of the amplitudes of the ellipses that hold r at t.
+
+A modulation (object phase, coil sensitivity) is a Fourier series with twice the field of view as its period, so each
+of its terms moves the transform of the object by a whole number of half k-space steps, and the sum stays exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_NEAR_ZERO = 1e-200
+_BLOCK = 2**14  # samples worked on at once: fits the cache, and too few for torch to split between threads
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """One ellipse over time; T is the number of frames, or 1 for an ellipse that never moves.
+
+    Attributes
+    ----------
+    amplitude : what it adds to the object where it lies; negative cuts out.
+    centre_T2 : (x, y) in mm, float64.
+    semi_axes_T2 : the two semi-axes in mm, > 0.
+    angle_T : from the x axis to the first semi-axis in rad.
+    """
+
+    amplitude: float
+    centre_T2: Tensor
+    semi_axes_T2: Tensor
+    angle_T: Tensor
+
+    @property
+    def still(self) -> bool:
+        """Whether no frame differs from the first."""
+        rows = torch.cat([self.centre_T2, self.semi_axes_T2, self.angle_T[:, None]], dim=1)
+        return bool((rows == rows[:1]).all())
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A Cartesian scan: pixels along readout and phase encoding, pixel size in mm along both."""
+
+    samples: int
+    lines: int
+    spacing: float
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """m(x, y) = [sum_p a_p exp(i pi p x / FOV_x)] [sum_p b_p exp(i pi p y / FOV_y)], p = -P ... P.
+
+    Attributes
+    ----------
+    x_terms, y_terms : a and b, complex128, of odd lengths 2 P + 1.
+    """
+
+    x_terms: Tensor
+    y_terms: Tensor
+
+    def times(self, other: Modulation) -> Modulation:
+        """Return the product of two modulations; the orders add."""
+        return Modulation(_product(self.x_terms, other.x_terms), _product(self.y_terms, other.y_terms))
+
+    def sampled(self, grid: Grid) -> Tensor:
+        """Return m at the pixel centres, (Y, X) complex128."""
+        return _values(self.y_terms, grid.lines)[:, None] * _values(self.x_terms, grid.samples)
+
+
+def uniform() -> Modulation:
+    """Return the modulation that is 1 everywhere."""
+    one = torch.ones(1, dtype=torch.complex128)
+    return Modulation(one, one)
+
+
+def ellipse_transform(ellipse: Ellipse, frame: int, kx_W: Tensor, ky_H: Tensor) -> Tensor:
+    """Return the continuous Fourier transform of one ellipse in one frame.
+
+    F(k) = amplitude A B J1(2 pi q) / q exp(-2 pi i k.c), q = |(A k_u, B k_v)| with k turned into the axes of the
+    ellipse; F(0) = amplitude pi A B, its area.
+
+    Parameters
+    ----------
+    kx_W, ky_H : spatial frequencies in 1/mm, float64.
+
+    Returns
+    -------
+    (H, W) complex128, in intensity mm^2.
+
+    References
+    ----------
+    Van de Walle et al., IEEE TMI 19(1), 2000; Guerquin-Kern et al., IEEE TMI 31(3), 2012.
+    """
+    index = min(frame, ellipse.angle_T.shape[0] - 1)
+    x, y = ellipse.centre_T2[index].tolist()
+    a, b = ellipse.semi_axes_T2[index].tolist()
+    cos, sin = math.cos(float(ellipse.angle_T[index])), math.sin(float(ellipse.angle_T[index]))
+    along = a * (ky_H[:, None] * sin + kx_W * cos)
+    across = b * (ky_H[:, None] * cos - kx_W * sin)
+    q_HW = torch.hypot(along, across).clamp_min_(_NEAR_ZERO)
+    jinc_HW = torch.special.bessel_j1(2 * math.pi * q_HW).div_(q_HW).mul_(ellipse.amplitude * a * b)
+    transform_HW: Tensor = _turns(ky_H * -y)[:, None] * _turns(kx_W * -x) * jinc_HW
+    return transform_HW
+
+
+def ellipses_to_kspace(
+    ellipses: Sequence[Ellipse],
+    grid: Grid,
+    frames: int,
+    modulations: Sequence[Modulation],
+    dtype: torch.dtype = torch.complex128,
+) -> Tensor:
+    """Return the k-space of the object times each modulation, every sample exact.
+
+    Scaled by 1 / (spacing^2 sqrt(X Y)), so that `kspace_to_image` gives the object limited to the band of the grid,
+    in the object's own intensities. What lies outside the field of view folds back into it, as on a scanner.
+    Ellipses that never move are transformed once. Sums are complex128; ``dtype`` is what they are stored as.
+
+    Returns
+    -------
+    (C, T, Y, X), centred, orthonormal; C follows ``modulations``.
+    """
+    order_x = max(m.x_terms.numel() // 2 for m in modulations)
+    order_y = max(m.y_terms.numel() // 2 for m in modulations)
+    kx_W = _half_steps(grid.samples, order_x) / grid.spacing
+    ky_H = _half_steps(grid.lines, order_y) / grid.spacing
+    ky_H = ky_H[ky_H >= 0]  # the object is real: F(-k) is the conjugate of F(k)
+    scale = 1 / (grid.spacing**2 * math.sqrt(grid.samples * grid.lines))
+    still_HW = torch.zeros(ky_H.numel(), kx_W.numel(), dtype=torch.complex128)
+    _add(still_HW, [ellipse for ellipse in ellipses if ellipse.still], 0, kx_W, ky_H)
+    moving = [ellipse for ellipse in ellipses if not ellipse.still]
+    kspace_CTYX = torch.empty(len(modulations), frames, grid.lines, grid.samples, dtype=dtype)
+    for frame in range(frames):
+        upper_HW = still_HW.clone()
+        _add(upper_HW, moving, frame, kx_W, ky_H)
+        object_HW = torch.cat([upper_HW[1:].flip(0, 1).conj(), upper_HW])
+        for coil, modulation in enumerate(modulations):
+            rows_YW = _moved_sum(object_HW.mT, modulation.y_terms * scale, order_y, grid.lines).mT
+            kspace_CTYX[coil, frame] = _moved_sum(rows_YW, modulation.x_terms, order_x, grid.samples)
+    return kspace_CTYX
+
+
+def _add(total_HW: Tensor, ellipses: Sequence[Ellipse], frame: int, kx_W: Tensor, ky_H: Tensor) -> None:
+    """Add the transforms of ellipses, a block of rows at a time."""
+    for rows in _blocks(total_HW):
+        for ellipse in ellipses:
+            total_HW[rows] += ellipse_transform(ellipse, frame, kx_W, ky_H[rows])
+
+
+def _half_steps(pixels: int, order: int) -> Tensor:
+    """Return spatial frequencies per pixel in half steps, symmetric about 0, reaching ``order`` half steps further."""
+    reach = 2 * (pixels // 2) + order
+    return torch.arange(-reach, reach + 1, dtype=torch.float64) / (2 * pixels)
+
+
+def _moved_sum(object_HW: Tensor, terms: Tensor, order: int, pixels: int) -> Tensor:
+    """Return sum_p terms_p F(k - p / 2 steps) at the whole steps of the last axis."""
+    own = terms.numel() // 2
+    total = torch.zeros(object_HW.shape[0], pixels, dtype=object_HW.dtype)
+    for rows in _blocks(total):
+        for p in range(-own, own + 1):
+            first = order - p
+            total[rows] += terms[p + own] * object_HW[rows, first : first + 2 * pixels - 1 : 2]
+    return total
+
+
+def _blocks(array: Tensor) -> Iterator[slice]:
+    rows = max(1, _BLOCK // array.shape[1])
+    return (slice(first, first + rows) for first in range(0, array.shape[0], rows))
+
+
+def _values(terms: Tensor, pixels: int) -> Tensor:
+    order = terms.numel() // 2
+    position = torch.arange(pixels, dtype=torch.float64) - pixels // 2
+    p = torch.arange(-order, order + 1, dtype=torch.float64)
+    return _turns(position[:, None] * p / (2 * pixels)) @ terms
+
+
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    product = torch.zeros(first.numel() + second.numel() - 1, dtype=torch.complex128)
+    for index, value in enumerate(first):
+        product[index : index + second.numel()] += value * second
+    return product
+
+
+def _turns(cycles: Tensor) -> Tensor:
+    """Return exp(2 pi i cycles)."""
+    return torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)
