@@ -21,14 +21,16 @@ Choices   made during development belong on other patients (--patients 21-30, wi
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import baselines
@@ -37,6 +39,7 @@ import numpy as np
 import pig_cine
 import torch
 from baselines import Method, Problem
+from PIL import Image, ImageDraw, ImageFont
 from skimage.metrics import structural_similarity
 
 from crnn_cli.mri.fourier import image_to_kspace
@@ -129,7 +132,9 @@ class Cache:
 
     def get(self, key: str) -> Result | None:
         stored = self._read().get(key)
-        return None if stored is None else Result(**stored)
+        if stored is None:
+            return None
+        return Result(**{**stored, "tried": {float(setting): value for setting, value in stored["tried"].items()}})
 
     def put(self, key: str, result: Result) -> None:
         if self.file is None:
@@ -142,7 +147,9 @@ class Cache:
         return json.loads(self.file.read_text()) if self.file and self.file.exists() else {}
 
 
-def run(cases: dict[str, np.ndarray], accelerations: list[float], fixed: list[Method], ours: list[Method], cache: Cache):
+def run(
+    cases: dict[str, np.ndarray], accelerations: list[float], fixed: list[Method], ours: list[Method], cache: Cache
+) -> Iterator[Result]:
     """Yield the results, acceleration by acceleration; fixed methods come from the cache where it has them."""
     for acceleration in accelerations:
         for case, magnitude in cases.items():
@@ -203,3 +210,96 @@ def _gain(mine: dict[str, Result], other: dict[str, Result]) -> str:
     if not both:
         return ""
     return f"{np.mean([a.psnr - b.psnr for a, b in both]):+.2f} / {np.mean([a.ssim - b.ssim for a, b in both]):+.3f}"
+
+
+FIGURE_CASES, FIGURE_ACCELERATION = ("acdc-042", "acdc-049", "pig-5"), 8.0
+TILE, PROFILE, GAP, ERROR_GAIN = 200, 70, 3, 5
+
+
+def figure(file: Path, cases: dict[str, np.ndarray], methods: list[Method], results: list[Result]) -> None:
+    """Draw, for each case: a frame by each method, its error times five, and a line along Y over time."""
+    names = [name for name in FIGURE_CASES if name in cases] or list(cases)[:3]
+    shown = [m for m in methods if _by_case(results, FIGURE_ACCELERATION, m.name)]
+    height = 2 * TILE + PROFILE + 4 * GAP + 16
+    canvas = Image.new("L", ((1 + len(shown)) * (TILE + GAP), len(names) * height))
+    for row, name in enumerate(names):
+        problem = make_problem(name, cases[name], FIGURE_ACCELERATION)
+        columns = [(f"{name}, {FIGURE_ACCELERATION:g}x: truth", problem.truth_BTYX)]
+        for method in shown:
+            known = _by_case(results, FIGURE_ACCELERATION, method.name)[name]
+            chosen = replace(method, ladder=() if known.setting is None else (known.setting,))
+            image = baselines.best_setting(chosen, problem, lambda _: 0.0).image_BTYX
+            columns.append((f"{method.name}  {known.psnr:.1f} dB {known.ssim:.3f}", image))
+        for column, (label, image) in enumerate(columns):
+            _draw_column(canvas, (column * (TILE + GAP), row * height), label, image, problem.truth_BTYX)
+    canvas.save(file)
+
+
+def _draw_column(
+    canvas: Image.Image, at: tuple[int, int], label: str, image: torch.Tensor, truth: torch.Tensor
+) -> None:
+    """Draw label, frame, error and profile under each other; Y runs to the right, X (in the profile time) down."""
+    magnitude_TYX, truth_TYX = image[0].abs().numpy(), truth[0].abs().numpy()
+    white = np.quantile(truth_TYX, 0.998)
+    motion_TYX = truth_TYX.std(axis=0)
+    frame = int(np.abs(truth_TYX - truth_TYX.mean(axis=0)).mean(axis=(1, 2)).argmax())
+    column = int(motion_TYX.mean(axis=0).argmax())
+    error = ERROR_GAIN * np.abs(magnitude_TYX[frame] - truth_TYX[frame])
+    x, y = at
+    ImageDraw.Draw(canvas).text((x + 2, y + 1), label, fill=255, font=ImageFont.load_default(11))
+    y += 16
+    for picture, height in ((magnitude_TYX[frame].T, TILE), (error.T, TILE), (magnitude_TYX[:, :, column], PROFILE)):
+        grey = Image.fromarray((255 * np.clip(picture / white, 0, 1)).astype(np.uint8))
+        canvas.paste(grey.resize((TILE, height), Image.Resampling.BICUBIC), (x, y))
+        y += height + GAP
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine, pig_cine_sax and weights")
+    parser.add_argument("--accelerations", type=float, nargs="+", default=[8.0, 4.0, 12.0])
+    parser.add_argument("--patients", help="ACDC patients, as 21-30, instead of the test cases; no pig")
+    parser.add_argument("--weights", type=Path, help="safetensors file to measure")
+    parser.add_argument("--name", default="ours", help="its name in the tables")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[5], help="iterations of these weights")
+    parser.add_argument("--skip", nargs="*", default=[], help="words in names of methods to leave out, as TV")
+    parser.add_argument("--cases", action="store_true", help="a table of every case, with the settings chosen")
+    parser.add_argument("--json", type=Path, help="write everything here")
+    parser.add_argument("--cache", type=Path, help="keep and take results of the fixed methods here")
+    parser.add_argument("--figure", type=Path, help="write a PNG here")
+    options = parser.parse_args()
+    first, last = map(int, (options.patients or "41-50").split("-"))
+    cases = read_cases(options.data, range(first, last + 1), with_pig=options.patients is None)
+    published = baselines.published_crnn(options.data / "weights/crnn_mri_d5_c5.pth")
+    fixed = [baselines.zero_filled(), baselines.view_shared(), baselines.temporal_tv(), published]
+    fixed = [m for m in fixed if m is not None and not any(word in m.name for word in options.skip)]
+    ours = our_methods(options)
+    results = []
+    with torch.inference_mode():
+        for result in run(cases, options.accelerations, fixed, ours, Cache(options.cache)):
+            print(f"{result.acceleration:g}x {result.case} {result.method} {_mean([result])}", file=sys.stderr)
+            results.append(result)
+        if options.figure:
+            figure(options.figure, cases, [*fixed, *ours], results)
+    ends = [r for r in results if r.tried and r.setting in (min(r.tried), max(r.tried))]
+    print(summary_table(results))
+    print(f"\nSettings at an end of their ladder: {len(ends)} of {sum(bool(r.tried) for r in results)}.")
+    if options.cases:
+        print("\n" + case_table(results))
+    if options.json:
+        options.json.write_text(json.dumps({"protocol": VERSION, "results": [asdict(r) for r in results]}, indent=1))
+
+
+def our_methods(options: argparse.Namespace) -> list[Method]:
+    """Return what is measured; the one place to change when the weights come as a bundle."""
+    if options.weights is None:
+        return []
+    network = baselines.load_weights(options.weights)
+    several = len(options.iterations) > 1
+    return [
+        baselines.crnn(f"{options.name} {n} it" if several else options.name, network, n) for n in options.iterations
+    ]
+
+
+if __name__ == "__main__":
+    main()

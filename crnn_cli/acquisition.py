@@ -87,7 +87,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
         mask_ZT01 = _given_mask(mask, image)
         _require_agreement(kspace_ZT01, mask_ZT01)
         phase_axis = _undersampled_axis(mask_ZT01)
-    return _acquisition(image, kspace_ZT01, mask_ZT01, phase_axis, "measured (zero-filled images)")
+    return _acquisition(image, kspace_ZT01, mask_ZT01, phase_axis, "zero-filled images, as given")
 
 
 def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -135,29 +135,38 @@ def find_mask(kspace_ZT01: Complex) -> tuple[Mask, int]:
     UnsupportedDataError
         If no sample inside the measured range is missing.
     """
-    power = np.abs(kspace_ZT01) ** 2
-    lines = [np.sqrt(power.mean(axis=3)), np.sqrt(power.mean(axis=2))]  # (Z, T, N0), (Z, T, N1)
-    measured = [line > ZERO * line.max() for line in lines]
+    filled = np.flatnonzero(kspace_ZT01.any(axis=(1, 2, 3)))
+    found, phase_axis = _measured_samples(kspace_ZT01[filled])
+    mask = np.zeros(kspace_ZT01.shape, np.bool_)
+    mask[filled] = found
+    empty = np.argwhere(~found.any(axis=(2, 3)))
+    if len(empty):
+        slice_, frame = int(filled[empty[0][0]]), int(empty[0][1])
+        raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
+    return mask, phase_axis
+
+
+def _measured_samples(kspace_ZT01: Complex) -> tuple[Mask, int]:
+    """Return `find_mask` of slices none of which is empty."""
+    magnitude = np.abs(kspace_ZT01)
+    magnitude /= magnitude.max(axis=(1, 2, 3), keepdims=True)
+    lines = [np.sqrt((magnitude**2).mean(axis=axis)) for axis in (3, 2)]  # (Z, T, N0), (Z, T, N1)
+    floors = [ZERO * line.max(axis=(1, 2), keepdims=True) for line in lines]
+    measured = [line > floor for line, floor in zip(lines, floors, strict=True)]
     boxes = [_box(m.any(axis=(0, 1))) for m in measured]
     missing = [1 - float(m[..., box].mean()) for m, box in zip(measured, boxes, strict=True)]
-    samples = np.sqrt(power) > ZERO * max(line.max() for line in lines)
-    by_lines = measured[0][..., :, None] & measured[1][..., None, :]
-    holes = 1 - float(samples[by_lines].mean())
-    mask = samples if holes > 0.05 else by_lines
-    inside = mask[..., boxes[0], :][..., boxes[1]]
-    if inside.mean() > 0.995:
+    mask: Mask = measured[0][..., :, None] & measured[1][..., None, :]
+    samples = magnitude > np.maximum(*floors)[..., None]
+    scattered = float(samples[mask].mean()) < 0.95
+    if scattered:
+        mask = samples
+    if mask[..., boxes[0], :][..., boxes[1]].mean() > 0.995:
         raise UnsupportedDataError(
             "this complex series is fully sampled: its k-space has no zeros inside the measured range, so there is "
             "nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
             "undersampled but stored as integers or filtered, give the pattern with --mask"
         )
-    empty = ~mask.any(axis=(2, 3)) & kspace_ZT01.any(axis=(1, 2, 3))[:, None]
-    if empty.any():
-        slice_, frame = (int(v) for v in np.argwhere(empty)[0])
-        raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    if max(missing) > 0.005 and holes <= 0.05:
-        return mask, int(np.argmax(missing))
-    return mask, _undersampled_axis(mask)
+    return mask, _undersampled_axis(mask) if scattered else int(np.argmax(missing))
 
 
 def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -167,9 +176,7 @@ def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis
     if (mask == mask[..., :1]).all():
         mask = mask[..., :1]
     kspace_ZCTYX = np.ascontiguousarray(kspace)[:, None]
-    return Acquisition(
-        kspace_ZCTYX, mask.copy(), phase_axis, image.affine, image.frame_time, image.codes, origin
-    )
+    return Acquisition(kspace_ZCTYX, mask.copy(), phase_axis, image.affine, image.frame_time, image.codes, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:

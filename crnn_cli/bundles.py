@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_RECONSTRUCTION = "cine-crnn"
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 FORMAT = 1
-_KEYS = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "format": int, "task": str, "network": str, "settings": dict, "start": str, "amplitude": (int, float),
     "licence": str, "summary": str, "sha256": str,
 }  # fmt: skip

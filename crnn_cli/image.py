@@ -74,7 +74,7 @@ class Image:
         if self.frames > 1 and self.frame_time is None:
             found.append("the header gives no frame time")
         elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
-            found.append(f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: repetition time, or lost?")
+            found.append(f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?")
         if self.codes == (0, 0):
             found.append("neither qform nor sform is set: the position in space is unknown")
         return found
@@ -86,5 +86,5 @@ class Image:
             first = tuple(int(v) for v in np.argwhere(bad)[0])
             raise UnsupportedDataError(
                 f"{name} has {int(bad.sum())} NaN or infinite voxels, the first at {first}: "
-                "replace them (for instance by zeros) before reconstructing"
+                "replace them, for instance by zeros, first"
             )

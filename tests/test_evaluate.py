@@ -171,6 +171,11 @@ def test_a_volume_is_frames_along_its_third_axis(tmp_path):
     assert [f["ssim"] for f in series] == [f["ssim"] for f in frames]
 
 
+def test_a_series_of_one_frame_is_a_volume(tmp_path):
+    one = save(tmp_path / "one.nii", scene((16, 14, 5, 1)))
+    assert "identical" in run(one, "-r", save(tmp_path / "volume.nii", scene((16, 14, 5)))).stderr
+
+
 def test_a_raw_series_as_reference_of_an_ordered_one(tmp_path):
     ordered = save(tmp_path / "ordered.nii", scene((16, 14, 1, 5)))
     raw = save(tmp_path / "raw.nii", scene((16, 14, 1, 5))[:, :, 0].transpose(2, 1, 0), AFFINE)

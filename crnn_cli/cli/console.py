@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from crnn_cli.errors import UsageError
 
 Progress = Callable[[int, int], None]
+STREAM = Path("-")
 
 
 class Verbosity:

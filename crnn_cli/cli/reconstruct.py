@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.console import STREAM
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.acquisition import Acquisition
     from crnn_cli.image import Image
-
-STREAM = Path("-")
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _require_consistent(simulation: Simulation | None, mask: Path | None, phase:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
     if phase_axis not in ("x", "y"):
         raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
-    if phase == STREAM or mask == STREAM:
+    if STREAM in (phase, mask):
         raise UsageError("only the scan itself can come from standard input")
 
 

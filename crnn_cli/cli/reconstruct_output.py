@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
-from crnn_cli.io.nifti import STREAM
+from crnn_cli.cli.console import STREAM
+from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
     from crnn_cli.acquisition import Acquisition
@@ -22,9 +23,8 @@ def sidecar(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
-def report(
-    bundle: Bundle, acquisition: Acquisition, result: Reconstruction, truth: Image | None
-) -> dict[str, Any]:
+def report(bundle: Bundle, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> dict[str, Any]:
+    """Return what is known of a run: where the data come from, the model, the residual, the quality if simulated."""
     import numpy as np
     import torch
 
@@ -42,7 +42,10 @@ def report(
         "residual": result.residual,
     }
     if truth is not None:
-        found["quality_against_truth"] = _quality(acquisition, result, truth)
+        try:
+            found["quality_against_truth"] = _quality(acquisition, result, truth)
+        except UnsupportedDataError as reason:
+            console.warn(f"the quality against the truth was not measured: {reason}")
     return found
 
 
@@ -111,6 +114,7 @@ def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, tr
 
 
 def tell(target: Path, report: dict[str, Any]) -> None:
+    """Print the table at the end of a run."""
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {report['undersampled_axis']}"],
@@ -119,6 +123,7 @@ def tell(target: Path, report: dict[str, Any]) -> None:
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]
     for name, found in report.get("quality_against_truth", {}).items():
-        rows.append([f"{name} vs truth", f"PSNR {found['psnr_db']:.2f} dB, SSIM {found['ssim']:.4f}"])
+        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
+        rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
     rows.append(["written", "standard output" if target == STREAM else str(target)])
     console.table("crnn reconstruct", ["", ""], rows)

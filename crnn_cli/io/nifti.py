@@ -101,7 +101,7 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
     try:
         array = np.asanyarray(nifti.dataobj)
     except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError(f"{_name(source)} is truncated or damaged: {error}") from None
+        raise UnreadableError(f"{_name(source)} is truncated or damaged: {_line(error)}") from None
     array = _floating(array, source)
     array = _ordered(array, axes, source)
     return Image(array, np.asarray(header.affine, dtype=np.float64), header.frame_time, header.codes)
@@ -134,13 +134,14 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
     if magnitude.shape != phase.shape:
         raise UnsupportedDataError(f"{name} is {phase.shape}, the magnitude {magnitude.shape}: not one acquisition")
     phase.require_finite(name)
-    low, high = float(phase.array.min()), float(phase.array.max())
+    values = phase.array.real.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
     if low >= -2 * math.pi - 1e-3 and high <= 2 * math.pi + 1e-3:
-        angle = phase.array
+        angle = values
     elif -4096 <= low < 0 and high <= 4096:
-        angle = phase.array * (math.pi / 4096)
+        angle = values * (math.pi / 4096)
     elif low >= 0 and 2048 <= high <= 4096:
-        angle = phase.array * (2 * math.pi / 4096) - math.pi
+        angle = values * (2 * math.pi / 4096) - math.pi
     else:
         raise UnsupportedDataError(
             f"{name} ranges from {low:g} to {high:g}: neither radians nor scanner units "
@@ -206,7 +207,7 @@ def _decompress(content: bytes, source: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise UnreadableError(f"{_name(source)} is a truncated or damaged gzip file: {error}") from None
+        raise UnreadableError(f"{_name(source)} is a truncated or damaged gzip file: {_line(error)}") from None
 
 
 def _parse(raw: bytes, source: Path) -> Any:
@@ -221,7 +222,7 @@ def _parse(raw: bytes, source: Path) -> Any:
     try:
         return kind.from_bytes(raw)
     except Exception as error:
-        raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: {error}") from None
+        raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: {_line(error)}") from None
 
 
 def _header(nifti: Any, source: Path) -> Header:
@@ -277,3 +278,7 @@ def _ordered(array: Array, axes: str | None, source: Path) -> Array:
 
 def _name(source: Path) -> str:
     return "standard input" if source == STREAM else str(source)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -118,7 +118,8 @@ def _size(shape: Sequence[int], spacing: tuple[float, float]) -> tuple[int, int]
 
 def _resized(tile: Grey, size: tuple[int, int]) -> Grey:
     picture = PIL.Image.fromarray(np.ascontiguousarray(tile))
-    return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
+    resized: Grey = np.array(picture.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC), dtype=np.uint8)
+    return resized
 
 
 def _encoded(pictures: Sequence[PIL.Image.Image], kind: str, milliseconds: int) -> bytes:

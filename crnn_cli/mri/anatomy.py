@@ -113,9 +113,8 @@ def _heart(dice: Dice, contracted_T: Tensor, drift_T: Tensor, scale: float) -> l
     area in the slice is area(0) / (1 - 0.15 c).
     """
     shrink_T = 1 - dice(0.29, 0.36) * contracted_T
-    a_T, b_T = (scale * dice(low, low + 3) * shrink_T for low in (20.5, 21.5))
-    wall, width = scale * dice(8, 9.5), scale * dice(24, 29)
-    area = math.pi * ((a_T[0] + wall) * (b_T[0] + wall) - a_T[0] * b_T[0])
+    a, b, wall, width = (scale * dice(*limits) for limits in ((20.5, 23.5), (21.5, 24.5), (8, 9.5), (24, 29)))
+    a_T, b_T, area = a * shrink_T, b * shrink_T, math.pi * ((a + wall) * (b + wall) - a * b)
     wall_T = wall_thickness(a_T, b_T, area / (1 - 0.15 * contracted_T))
     width_T = width * (1 - 0.34 * contracted_T)
     left = _Oval(torch.zeros_like(a_T), a_T + wall_T, b_T + wall_T)

@@ -20,10 +20,17 @@ def image_to_kspace(image: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
     axes : the axes to transform; by default the last two, (ky, kx).
     """
     dim = list(axes)
-    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(image, dim), dim=dim, norm="ortho"), dim)
+    kspace: Tensor = torch.fft.fftn(torch.fft.ifftshift(image, dim), dim=dim, norm="ortho")
+    return _shifted(kspace, dim)
 
 
 def kspace_to_image(kspace: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
     """Transform k-space to images: the inverse, and the adjoint, of `image_to_kspace`."""
     dim = list(axes)
-    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(kspace, dim), dim=dim, norm="ortho"), dim)
+    image: Tensor = torch.fft.ifftn(torch.fft.ifftshift(kspace, dim), dim=dim, norm="ortho")
+    return _shifted(image, dim)
+
+
+def _shifted(values: Tensor, dim: list[int]) -> Tensor:
+    shifted: Tensor = torch.fft.fftshift(values, dim)
+    return shifted

@@ -5,6 +5,7 @@ Axes: masks are ``(T, Y)`` boolean; Y is the phase-encoding (undersampled) axis,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -72,14 +73,24 @@ def sheared_grid(
     """
     measured, centre = _budget(lines, acceleration, centre_lines)
     first = lines // 2 - centre // 2
-    step = max(1, -(-(lines - centre) // max(1, measured - centre))) if measured < lines else 1
-    jump = min((j for j in range(1, step + 1) if _coprime(j, step)), key=lambda j: abs(j - step * 0.618))
-    start = int(torch.randint(step, (1,), generator=generator))
     mask = torch.zeros(frames, lines, dtype=torch.bool)
+    mask[:, first : first + centre] = True
+    if measured == centre:
+        return mask
+    step = _grid_step(~mask[0], measured - centre)
+    jump = min((j for j in range(1, step + 1) if math.gcd(j, step) == 1), key=lambda j: abs(j - step * 0.618))
+    start = int(torch.randint(step, (1,), generator=generator))
     for frame in range(frames):
         mask[frame, (start + frame * jump) % step :: step] = True
-    mask[:, first : first + centre] = True
     return mask
+
+
+def _grid_step(outside: Tensor, most: int) -> int:
+    """Return the smallest step of which no shift puts more than ``most`` grid lines outside the centre."""
+    step = max(1, int(outside.sum()) // most)
+    while max(int(outside[shift::step].sum()) for shift in range(step)) > most:
+        step += 1
+    return step
 
 
 Pattern = Callable[[int, int, float, torch.Generator, int | None], Tensor]
@@ -87,7 +98,7 @@ PATTERNS: dict[str, Pattern] = {"variable-density": variable_density, "sheared-g
 
 
 def draw_pattern(
-    name: str, frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None
+    name: str, frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None = None
 ) -> Tensor:
     """Return a mask (frames, lines) of the named pattern.
 
@@ -117,9 +128,3 @@ def _budget(lines: int, acceleration: float, centre_lines: int | None) -> tuple[
             f"{centre} centre lines do not fit: at {acceleration:g}x a frame of {lines} lines measures {measured}"
         )
     return measured, centre
-
-
-def _coprime(a: int, b: int) -> bool:
-    while b:
-        a, b = b, a % b
-    return a == 1

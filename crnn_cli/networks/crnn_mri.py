@@ -164,7 +164,8 @@ def _map_frames(function: Convolutions, out: Tensor | None, *sequences: Tensor) 
     """
     frames, batch = sequences[0].shape[:2]
     if torch.is_grad_enabled() or sequences[0].is_cuda:
-        return function(*(s.flatten(0, 1) for s in sequences)).unflatten(0, (frames, batch))
+        whole: Tensor = function(*(s.flatten(0, 1) for s in sequences)).unflatten(0, (frames, batch))
+        return whole
     for start in range(0, frames, _FRAMES_AT_ONCE):
         chunk = slice(start, start + _FRAMES_AT_ONCE)
         value = function(*(s[chunk].flatten(0, 1) for s in sequences)).unflatten(0, (-1, batch))

@@ -137,7 +137,7 @@ def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[
 
 def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dice) -> None:
     """Paint, around the origin, a dark ring with a bright pool, muscles in the pool, and a crescent beside it."""
-    ragged = 1 + dice.uniform(0.02, 0.15) * dice.smooth(*picture.shape, cell=radius / dice.uniform(1, 3))
+    ragged = 1 + dice.uniform(0.02, 0.15) * dice.smooth(picture.shape[0], picture.shape[1], radius / dice.uniform(1, 3))
     distance = torch.hypot(y * dice.uniform(0.8, 1.2), x) * ragged / radius
     blood, muscle = dice.uniform(0.5, 1.0), dice.uniform(0.05, 0.4)
     if dice.chance(0.15):
@@ -217,7 +217,8 @@ def _downsample(fine_TYX: Tensor, dice: Dice) -> Tensor:
     kspace = torch.fft.fftshift(torch.fft.fft2(fine_TYX), (-2, -1))
     top, left = lines // 2 - out_lines // 2, columns // 2 - out_columns // 2
     kspace = kspace[:, top : top + out_lines, left : left + out_columns] / SUPERSAMPLING**2
-    return torch.fft.ifft2(torch.fft.ifftshift(kspace, (-2, -1))).abs()
+    image: Tensor = torch.fft.ifft2(torch.fft.ifftshift(kspace, (-2, -1)))
+    return image.abs()
 
 
 def _pixel_grid(lines: int, columns: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,78 @@
+"""Memory, repeatability, residual of the written file, and start-up.
+
+python benchmarks/resources.py [--size 256] [--frames 30]
+
+Makes a phantom scan with ``crnn simulate``, reconstructs it twice with the default model on the CPU in processes of
+their own, and prints a Markdown table. Peak memory is that of the whole process (maximum resident set size).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+CRNN = [sys.executable, "-m", "crnn_cli"]
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Run a command; return seconds and peak memory in GiB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - began, usage.ru_maxrss / 2**20
+
+
+def kspace(images: np.ndarray) -> np.ndarray:
+    """Return centred orthonormal k-space over the first two axes, in double precision."""
+    shifted = np.fft.ifftshift(images.astype(np.complex128), (0, 1))
+    return np.fft.fftshift(np.fft.fft2(shifted, axes=(0, 1), norm="ortho"), (0, 1))
+
+
+def residual(written: Path, zero_filled: Path, mask: Path) -> float:
+    """Return ||m F x - y|| / ||y|| of complex images in a file."""
+    sampled = np.asanyarray(nib.load(mask).dataobj) != 0
+    data = kspace(np.asanyarray(nib.load(zero_filled).dataobj)) * sampled
+    found = kspace(np.asanyarray(nib.load(written).dataobj)) * sampled
+    return float(np.linalg.norm(found - data) / np.linalg.norm(data))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="256")
+    parser.add_argument("--frames", default="30")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulate = ["simulate", "-o", str(folder / "s"), "--size", arguments.size, "--frames", arguments.frames]
+        simulated = run([*CRNN, "-q", *simulate])
+        scan = folder / "s_zerofilled.nii.gz"
+        runs = []
+        for again in ("a", "b"):
+            out = ["-o", str(folder / f"{again}.nii.gz"), "--complex", "--device", "cpu"]
+            runs.append(run([*CRNN, "-q", "reconstruct", str(scan), *out]))
+        sums = {hashlib.sha256((folder / f"{again}.nii.gz").read_bytes()).hexdigest() for again in ("a", "b")}
+        left = residual(folder / "a.nii.gz", scan, folder / "s_mask.nii.gz")
+    idle = min(run([*CRNN, "--help"]) for _ in range(7))
+    print("| what | figure | bar |\n|---|---|---|")
+    shape = f"{arguments.size} x {arguments.size} x {arguments.frames}"
+    print(f"| peak memory, {shape}, float32, CPU | {runs[0][1]:.2f} GiB | 4 GiB |")
+    print(f"| same input twice | {'identical bytes' if len(sums) == 1 else 'DIFFERENT'} | identical |")
+    print(f"| relative residual at the measured samples, written file | {left:.1e} | 1e-5 |")
+    print(f"| `crnn --help` | {idle[0]:.2f} s, {1024 * idle[1]:.0f} MiB | 0.4 s |")
+    print(f"| time of the reconstruction ({os.cpu_count()} cores, shared) | {min(r[0] for r in runs):.1f} s | - |")
+    print(f"| time and memory of the simulation | {simulated[0]:.1f} s, {simulated[1]:.2f} GiB | - |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Images to k-space: the pattern found is the pattern that was applied, or the data are refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crnn_cli.acquisition import find_mask, from_fully_sampled, from_zero_filled
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.image import Image
+from tests.conftest import AFFINE, lines_mask, moving_cine, to_images, to_kspace
+
+
+def undersampled(truth, mask):
+    return Image(to_images(to_kspace(truth) * mask).astype(np.complex64), AFFINE, 0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(8, 33), st.integers(8, 33), st.integers(2, 7), st.integers(0, 1), st.integers(0, 99))
+def test_pattern_is_found_from_its_zeros(x, y, t, axis, seed):
+    mask = lines_mask(x, y, t, axis, seed)
+    if mask.mean() > 0.98 or not mask[[0, -1]].any() or not mask[:, [0, -1]].any():
+        return
+    found = from_zero_filled(undersampled(moving_cine(x, y, 2, t, seed), mask))
+    lines = mask[0, :, 0, :].T if axis == 1 else mask[:, 0, 0, :].T
+    assert found.phase_axis == axis
+    assert found.undersampled_axes == 1
+    np.testing.assert_array_equal(found.mask_ZTYX[:, :, :, 0], np.broadcast_to(lines, (2, *lines.shape)))
+
+
+def test_kspace_and_images_are_each_others_transform():
+    truth = moving_cine(13, 10, 3, 4)
+    mask = lines_mask(13, 10, 4)
+    image = undersampled(truth, mask)
+    found = from_zero_filled(image)
+    assert found.kspace_ZCTYX.shape == (3, 1, 4, 10, 13)
+    expected = (to_kspace(truth) * mask).transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(found.kspace_ZCTYX[:, 0], expected, atol=1e-5)
+    back = found.to_image(image.array.transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(back.array, image.array)
+    assert back.frame_time == 0.03
+
+
+def test_scale_of_the_data_does_not_change_the_pattern():
+    mask = lines_mask(24, 20, 6)
+    for scale in (1e-12, 1.0, 1e12):
+        image = undersampled(scale * moving_cine().astype(np.complex128), mask)
+        assert from_zero_filled(image).acceleration == pytest.approx(1 / mask[0, :, 0].mean())
+
+
+def test_empty_and_dim_slices_do_not_confuse_the_pattern():
+    truth = moving_cine(z=3)
+    truth[:, :, 0] = 0
+    truth[:, :, 1] *= 1e-5
+    found = from_zero_filled(undersampled(truth, lines_mask(24, 20, 6)))
+    assert not found.mask_ZTYX[0].any()
+    np.testing.assert_array_equal(found.mask_ZTYX[1], found.mask_ZTYX[2])
+
+
+def test_zero_filled_interpolation_alone_is_not_undersampling():
+    kspace = to_kspace(moving_cine())
+    kspace[:3], kspace[-3:], kspace[:, :2], kspace[:, -2:] = 0, 0, 0, 0
+    with pytest.raises(UnsupportedDataError, match="fully sampled"):
+        from_zero_filled(Image(to_images(kspace).astype(np.complex64), AFFINE))
+
+
+def test_undersampling_inside_interpolation_is_found():
+    mask = np.array(lines_mask(24, 20, 6, axis=1))
+    mask[:3], mask[-3:] = 0, 0
+    found = from_zero_filled(undersampled(moving_cine(), mask))
+    assert found.phase_axis == 1
+    np.testing.assert_array_equal(found.mask_ZTYX[0].transpose(2, 1, 0), mask[:, :, 0])
+
+
+def test_two_axes_undersampled_by_single_samples():
+    rng = np.random.default_rng(0)
+    mask = rng.random((24, 20, 1, 6)) < 0.3
+    mask[11:13, 9:11] = True
+    found = from_zero_filled(undersampled(moving_cine(), mask))
+    assert found.undersampled_axes == 2
+    wanted = mask[:, :, 0].transpose(2, 1, 0) if found.phase_axis == 1 else mask[:, :, 0].transpose(2, 0, 1)
+    np.testing.assert_array_equal(found.mask_ZTYX[0], wanted)
+
+
+def test_given_mask_equals_found_mask():
+    mask = lines_mask(24, 20, 6)
+    image = undersampled(moving_cine(), mask)
+    by_hand = from_zero_filled(image, Image(mask.astype(np.float32), AFFINE))
+    found = from_zero_filled(image)
+    np.testing.assert_array_equal(by_hand.mask_ZTYX, found.mask_ZTYX)
+    np.testing.assert_array_equal(by_hand.kspace_ZCTYX, found.kspace_ZCTYX)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_simulation_measures_exactly_its_lines(axis):
+    truth = moving_cine(14, 11, 2, 5)
+    mask = lines_mask(14, 11, 5, axis)
+    lines = (mask[0, :, 0] if axis == 1 else mask[:, 0, 0]).T.astype(bool)[None]
+    found = from_fully_sampled(Image(truth, AFFINE), lines, axis, "SIMULATED")
+    wanted = (to_kspace(truth) * mask).transpose((2, 3, 1, 0) if axis == 1 else (2, 3, 0, 1))
+    np.testing.assert_allclose(found.kspace_ZCTYX[:, 0], wanted, atol=1e-5)
+    assert found.origin == "SIMULATED"
+
+
+def test_fully_sampled_magnitude_counts_as_phase_zero():
+    magnitude = np.abs(moving_cine())
+    mask = np.ones((1, 6, 20), bool)
+    found = from_fully_sampled(Image(magnitude, AFFINE), mask, 1, "")
+    np.testing.assert_allclose(found.kspace_ZCTYX[:, 0], to_kspace(magnitude).transpose(2, 3, 1, 0), atol=1e-5)
+
+
+def refusals():
+    good = moving_cine()
+    mask = lines_mask(24, 20, 6)
+    image = to_images(to_kspace(good) * mask).astype(np.complex64)
+    nan, infinite = image.copy(), image.copy()
+    nan[3, 4, 1, 2], infinite[0, 0, 0, 0] = np.nan, np.inf
+    lost = mask.copy()
+    lost[..., 2] = 0
+    half = mask * 0.5
+    return {
+        "no time axis": (image[..., 0], None, "3-D"),
+        "one frame": (image[..., :1], None, "one frame"),
+        "magnitude only": (np.abs(image), None, "magnitude only"),
+        "fully sampled": (good, None, "fully sampled"),
+        "NaN": (nan, None, r"NaN.*\(3, 4, 1, 2\)"),
+        "infinite": (infinite, None, "infinite"),
+        "constant": (np.full_like(image, 3 + 1j), None, "constant"),
+        "zero": (np.zeros_like(image), None, "constant"),
+        "frame without a sample": (to_images(to_kspace(good) * lost).astype(np.complex64), None, "frame 2 of slice 0"),
+        "mask of another shape": (image, mask[:-1], "mask is"),
+        "mask not binary": (image, half, "other than 0 and 1"),
+        "mask zero": (image, 0 * mask, "zero everywhere"),
+        "mask one": (image, 0 * mask + 1, "one everywhere"),
+        "mask misses a frame": (image, lost, "nothing in frame 2"),
+        "mask shifted": (image, np.fft.ifftshift(mask, 1), "outside|disagrees"),
+        "mask of another scan": (image, np.maximum(mask, lines_mask(24, 20, 6, seed=8)), "are zero"),
+        "mask in another frame order": (image, mask[..., ::-1], "disagrees"),
+    }
+
+
+@pytest.mark.parametrize("name", list(refusals()))
+def test_what_is_refused_and_why(name):
+    array, mask, reason = refusals()[name]
+    given = None if mask is None else Image(mask.astype(np.float32), AFFINE)
+    with pytest.raises(UnsupportedDataError, match=reason):
+        from_zero_filled(Image(array, AFFINE), given)
+
+
+def test_find_mask_on_noise_free_smooth_data_keeps_every_measured_line():
+    truth = moving_cine(64, 48, 1, 4, noise=0)
+    mask = lines_mask(64, 48, 4)
+    kspace = to_kspace(undersampled(truth, mask).array).transpose(2, 3, 0, 1).astype(np.complex64)
+    found, axis = find_mask(kspace)
+    assert axis == 1
+    np.testing.assert_array_equal(found[0, :, 0], mask[0, :, 0].T.astype(bool))

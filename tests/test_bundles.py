@@ -1,0 +1,171 @@
+"""A bundle is loaded as it was published, or refused."""
+
+import hashlib
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from crnn_cli.bundles import find_bundle, folder_of_bundles, list_bundles, load_network, read_bundle, write_bundle
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.published import import_checkpoint
+from tests.conftest import data_file
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in changes.items():
+        if value is None:
+            del config[key]
+        else:
+            config[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def reweigh(folder, change):
+    weights = load_file(folder / "weights.safetensors")
+    change(weights)
+    save_file(weights, folder / "weights.safetensors")
+    edit(folder, sha256=hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest())
+
+
+def test_round_trip_keeps_every_weight(bundle, tmp_path):
+    network = load_network(read_bundle(bundle), CPU)
+    config = json.loads((bundle / "config.json").read_text())
+    del config["format"], config["sha256"]
+    again = write_bundle(tmp_path / "again", config, network.state_dict(), "card")
+    assert again.sha256 == read_bundle(bundle).sha256
+    assert not network.training
+
+
+def test_published_bundles_load_and_have_a_card():
+    bundles = list_bundles()
+    assert bundles
+    for found in bundles:
+        load_network(found, CPU)
+        card = (found.folder / "README.md").read_text()
+        for word in ("Licence", "Data", "Command", "Limits"):
+            assert word in card, f"{found.name}: {word}"
+        assert find_bundle(found.name) == found
+    assert sum(f.stat().st_size for f in folder_of_bundles().rglob("*")) < 5e6
+
+
+def test_one_changed_byte_is_noticed(copy):
+    content = bytearray((copy / "weights.safetensors").read_bytes())
+    content[-7] ^= 1
+    (copy / "weights.safetensors").write_bytes(content)
+    with pytest.raises(UnreadableError, match="sha256"):
+        load_network(read_bundle(copy), CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.pop("conv2_h.bias"), "lacks the weight 'conv2_h.bias'"),
+        (
+            lambda w: w.update({"conv2_hh.bias": w.pop("conv2_h.bias")}),
+            "unknown weight 'conv2_hh.bias'.*'conv2_h.bias'",
+        ),
+        (lambda w: w.update({"conv2_h.bias": w["conv2_h.bias"][:3].clone()}), r"conv2_h.bias is \(3,\)"),
+        (lambda w: w["conv1_x.weight"].fill_(float("nan")), "not finite"),
+    ],
+)
+def test_wrong_weights_are_named(copy, change, reason):
+    reweigh(copy, change)
+    with pytest.raises(UnreadableError, match=reason):
+        load_network(read_bundle(copy), CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"amplitud": 1}, "unknown key 'amplitud'.*'amplitude'"),
+        ({"sha256": None}, "lacks the key 'sha256'"),
+        ({"amplitude": "big"}, "amplitude is 'big'"),
+        ({"amplitude": -1}, "no positive number"),
+        ({"format": 99}, "format 99"),
+        ({"start": "warm"}, "neither view-shared nor zero-filled"),
+        ({"network": "u-net"}, "unknown network 'u-net'"),
+        ({"settings": {"feature": 6}}, "unknown key 'feature'.*'features'"),
+        ({"settings": {"features": 6.5}}, "features is 6.5"),
+        ({"settings": {"features": 6, "kernel": 4}}, "must be odd"),
+    ],
+)
+def test_wrong_config_is_named(copy, changes, reason):
+    edit(copy, **changes)
+    with pytest.raises(UnreadableError, match=reason):
+        load_network(read_bundle(copy), CPU)
+
+
+def test_task_of_another_version_is_refused(copy):
+    edit(copy, task="dream")
+    with pytest.raises(UnsupportedDataError, match="dream"):
+        read_bundle(copy)
+
+
+def test_missing_or_unreadable_parts(copy):
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        load_network(read_bundle(copy), CPU)
+    (copy / "config.json").write_text("{")
+    with pytest.raises(UnreadableError, match="JSON"):
+        read_bundle(copy)
+    with pytest.raises(UnreadableError, match="cine-crnn"):
+        find_bundle("no-such-model")
+
+
+def test_writing_never_replaces(bundle):
+    with pytest.raises(OutputError, match="exists"):
+        write_bundle(bundle, {}, {}, "")
+
+
+def test_published_checkpoint_is_imported_weight_by_weight(tmp_path):
+    file = data_file("weights", "crnn_mri_d5_c5.pth")
+    found = import_checkpoint(file, tmp_path / "published", 5, 0.7, "Apache-2.0")
+    network = load_network(found, CPU)
+    original = torch.load(file, weights_only=True, map_location="cpu")
+    assert found.settings == {"features": 64, "kernel": 3, "iterations": 5}
+    assert found.start == "zero-filled"
+    for name, tensor in network.state_dict().items():
+        theirs = original[name.replace("bcrnn.", "bcrnn.CRNN_model.")]
+        assert torch.equal(tensor, theirs.float())
+
+
+class Harmful:
+    """Would create a file when unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (open, (str(self.file), "w"))
+
+
+def test_pickled_code_is_not_executed(tmp_path):
+    with (tmp_path / "evil.pth").open("wb") as stream:
+        pickle.dump({"a": Harmful(tmp_path / "proof")}, stream)
+    torch.save({"a": Harmful(tmp_path / "proof")}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(UnreadableError, match="not executed"):
+            import_checkpoint(tmp_path / name, tmp_path / "out", 5, 0.7, "none")
+    assert not (tmp_path / "proof").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("state", [{"a.weight": torch.zeros(2)}, [1, 2], {"a": 3}])
+def test_other_checkpoints_are_refused(tmp_path, state):
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(UnreadableError):
+        import_checkpoint(tmp_path / "other.pth", tmp_path / "out", 5, 0.7, "none")
+    assert not (tmp_path / "out").exists()

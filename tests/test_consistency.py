@@ -1,0 +1,105 @@
+"""Data consistency keeps what was measured."""
+
+import pytest
+import torch
+
+from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from tests.laws import assert_adjoint
+
+
+def problem(two_axes, seed=0, shape=(2, 5, 9, 8)):
+    g = torch.Generator().manual_seed(seed)
+    kspace = torch.randn(*shape, dtype=torch.complex64, generator=g)
+    mask = torch.rand(*shape[:3], shape[3] if two_axes else 1, generator=g) < 0.4
+    mask[:, :, shape[2] // 2] = True
+    return kspace * mask, mask, torch.randn(*shape, dtype=torch.complex64, generator=g)
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+def test_hard_consistency_returns_the_measured_samples(two_axes):
+    kspace, mask, image = problem(two_axes)
+    result = image_to_kspace(SingleCoilConsistency(kspace, mask)(image))
+    assert ((result - kspace) * mask).norm() <= 1e-6 * kspace.norm()
+    untouched = image_to_kspace(image)
+    assert ((result - untouched) * ~mask).norm() <= 1e-6 * untouched.norm()
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+def test_hard_consistency_is_a_projection(two_axes):
+    kspace, mask, image = problem(two_axes)
+    operator = SingleCoilConsistency(kspace, mask)
+    once = operator(image)
+    assert (operator(once) - once).norm() <= 1e-5 * once.norm()
+
+
+@pytest.mark.parametrize("noise", [0.1, 1.0, 7.0])
+def test_noisy_consistency_minimises_its_objective(noise):
+    kspace, mask, image = problem(two_axes=False)
+    result = SingleCoilConsistency(kspace, mask, noise)(image)
+
+    def objective(x):
+        data = (image_to_kspace(x) * mask - kspace).abs().double().square().sum()
+        return noise * (x - image).abs().double().square().sum() + data
+
+    best = objective(result)
+    for seed in range(5):
+        step = 1e-2 * torch.randn(*image.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+        assert objective(result + step) > best
+
+
+def test_readout_shortcut_equals_the_full_transform():
+    kspace, mask, image = problem(two_axes=False)
+    short = SingleCoilConsistency(kspace, mask, 0.3)
+    whole = SingleCoilConsistency(kspace, mask.expand(kspace.shape).clone(), 0.3)
+    whole._axes = (-2, -1)
+    whole._mask = mask.expand(kspace.shape).float()
+    whole._data = kspace
+    whole._keep, whole._weighted = 1 - whole._mask / 1.3, kspace / 1.3
+    torch.testing.assert_close(short(image), whole(image), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(short.view_shared(), whole.view_shared(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+def test_zero_filled_is_the_adjoint_of_sampling(two_axes):
+    kspace, mask, image = problem(two_axes)
+    assert_adjoint(
+        lambda x: image_to_kspace(x) * mask, lambda y: SingleCoilConsistency(y, mask).zero_filled(), image, kspace
+    )
+
+
+def test_view_shared_keeps_measured_samples_and_reproduces_a_still_object():
+    kspace, mask, _ = problem(two_axes=False)
+    operator = SingleCoilConsistency(kspace, mask)
+    shared = image_to_kspace(operator.view_shared())
+    assert ((shared - kspace) * mask).norm() <= 1e-6 * kspace.norm()
+    still = torch.randn(1, 1, 9, 8, dtype=torch.complex64).expand(1, 5, 9, 8)
+    mask = torch.zeros(1, 5, 9, 1, dtype=torch.bool)
+    for line in range(9):
+        mask[0, line % 5, line] = True
+    found = SingleCoilConsistency(image_to_kspace(still) * mask, mask).view_shared()
+    torch.testing.assert_close(found, still, atol=1e-5, rtol=1e-5)
+
+
+def test_samples_outside_the_mask_are_ignored():
+    kspace, mask, image = problem(two_axes=False)
+    dirty = kspace + 5 * ~mask
+    torch.testing.assert_close(SingleCoilConsistency(dirty, mask)(image), SingleCoilConsistency(kspace, mask)(image))
+
+
+def test_scaled_operator_and_misfit():
+    kspace, mask, image = problem(two_axes=False)
+    operator = SingleCoilConsistency(kspace, mask)
+    torch.testing.assert_close(operator.scaled(torch.tensor(3.0))(3 * image), 3 * operator(image))
+    error, energy = operator.misfit(operator(image))
+    assert error <= 1e-11 * energy
+    assert operator.misfit(torch.zeros_like(image)) == pytest.approx((energy, energy))
+    assert energy == pytest.approx(float(kspace.abs().square().sum()), rel=1e-5)
+
+
+def test_energy_weighted_rms_ignores_background_and_follows_scale():
+    image = kspace_to_image(problem(two_axes=False)[0])
+    padded = torch.nn.functional.pad(image, (20, 20, 20, 20))
+    torch.testing.assert_close(energy_weighted_rms(padded), energy_weighted_rms(image))
+    torch.testing.assert_close(energy_weighted_rms(5 * image), 5 * energy_weighted_rms(image))
+    assert float(energy_weighted_rms(torch.zeros(1, 2, 3, 4, dtype=torch.complex64))) == 0

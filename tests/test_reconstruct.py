@@ -1,0 +1,323 @@
+"""``crnn reconstruct`` on files: what it writes is true, and bad input leaves nothing behind."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from crnn_cli.acquisition import from_zero_filled
+from crnn_cli.bundles import load_network, read_bundle
+from crnn_cli.image import Image
+from crnn_cli.reconstruction import Recipe, reconstruct
+from tests.conftest import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
+
+ROOT = Path(__file__).parents[1]
+
+
+def read(file):
+    image = nib.load(file)
+    return np.asanyarray(image.dataobj), image
+
+
+def test_measured_samples_survive_to_the_file(crnn, scan, bundle, tmp_path):
+    zero_filled, mask, file = scan
+    ended = crnn("reconstruct", file, "--model", bundle, "--complex", "-o", tmp_path / "out.nii.gz")
+    assert ended.code == 0, ended.err
+    assert ended.out == b""
+    images, nifti = read(tmp_path / "out.nii.gz")
+    measured = to_kspace(zero_filled) * mask
+    residual = np.linalg.norm(to_kspace(images) * mask - measured) / np.linalg.norm(measured)
+    assert residual <= 1e-5
+    assert np.linalg.norm(images - zero_filled) > 0.01 * np.linalg.norm(zero_filled)
+    np.testing.assert_allclose(nifti.affine, AFFINE, atol=1e-4)
+    assert nifti.header["pixdim"][4] == pytest.approx(0.03)
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["residual"] <= 1e-6
+    assert report["acceleration"] == pytest.approx(1 / mask[0].mean(), rel=1e-3)
+    assert report["origin"] == "zero-filled images, as given"
+
+
+def test_magnitude_is_the_default_and_equals_the_complex_output(crnn, scan, bundle, tmp_path):
+    for name, extra in (("m", []), ("c", ["--complex"])):
+        assert crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / f"{name}.nii", *extra).code == 0
+    magnitude, complex_ = read(tmp_path / "m.nii")[0], read(tmp_path / "c.nii")[0]
+    assert magnitude.dtype == np.float32
+    np.testing.assert_array_equal(magnitude, np.abs(complex_))
+
+
+def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        assert crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / name).code == 0
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def run(array, bundle, noise=0.0):
+    description = read_bundle(bundle)
+    network = load_network(description, torch.device("cpu"))
+    recipe = Recipe(description.start, description.amplitude, 2, noise)
+    acquisition = from_zero_filled(Image(array, AFFINE))
+    return acquisition.to_image(reconstruct(acquisition, network, recipe, torch.device("cpu")).images_ZTYX).array
+
+
+def test_scaling_the_scan_scales_the_images(scan, bundle):
+    expected = run(scan[0], bundle)
+    for factor in (1e-9, 4.0, 1e6):
+        found = run((factor * scan[0]).astype(np.complex64), bundle) / factor
+        assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+def test_slices_do_not_see_each_other(scan, bundle):
+    whole = run(scan[0], bundle)
+    for z in (0, 1):
+        alone = run(np.ascontiguousarray(scan[0][:, :, z : z + 1]), bundle)
+        np.testing.assert_allclose(alone[:, :, 0], whole[:, :, z], atol=1e-5 * np.abs(whole).max())
+
+
+def test_transposed_scan_gives_transposed_images(scan, bundle):
+    expected = run(scan[0], bundle)
+    found = run(np.ascontiguousarray(scan[0].transpose(1, 0, 2, 3)), bundle)
+    np.testing.assert_allclose(found.transpose(1, 0, 2, 3), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_noise_trust_moves_away_from_the_samples(scan, bundle):
+    hard, soft = run(scan[0], bundle), run(scan[0], bundle, noise=1.0)
+    assert np.linalg.norm(hard - soft) > 1e-3 * np.linalg.norm(hard)
+
+
+@pytest.mark.parametrize(("x", "y", "z", "t"), [(17, 13, 1, 2), (12, 31, 3, 3)])
+def test_odd_sizes_and_few_frames(crnn, bundle, tmp_path, x, y, z, t):
+    zero_filled = to_images(to_kspace(moving_cine(x, y, z, t)) * lines_mask(x, y, t)).astype(np.complex64)
+    file = save(tmp_path / "odd.nii", zero_filled)
+    ended = crnn("reconstruct", file, "--model", bundle)
+    assert ended.code == 0, ended.err
+    assert read(tmp_path / "odd_crnn.nii.gz")[0].shape == (x, y, z, t)
+
+
+def test_mask_by_hand_equals_mask_found(crnn, scan, bundle, tmp_path):
+    save(tmp_path / "mask.nii", scan[1])
+    assert crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "a.nii").code == 0
+    by_hand = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "b.nii", "--mask", tmp_path / "mask.nii")
+    assert by_hand.code == 0, by_hand.err
+    np.testing.assert_array_equal(read(tmp_path / "a.nii")[0], read(tmp_path / "b.nii")[0])
+
+
+def test_magnitude_with_phase_or_bids_sibling(crnn, scan, bundle, tmp_path):
+    save(tmp_path / "s_part-mag_cine.nii", np.abs(scan[0]).astype(np.float64))
+    save(tmp_path / "s_part-phase_cine.nii", np.angle(scan[0].astype(np.complex128)))
+    ended = crnn("reconstruct", tmp_path / "s_part-mag_cine.nii", "--model", bundle, "-o", tmp_path / "sibling.nii")
+    assert ended.code == 0, ended.err
+    (tmp_path / "s_part-mag_cine.nii").rename(tmp_path / "m.nii")
+    named = ["--phase", tmp_path / "s_part-phase_cine.nii"]
+    assert crnn("reconstruct", tmp_path / "m.nii", *named, "--model", bundle, "-o", tmp_path / "named.nii").code == 0
+    assert crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "complex.nii").code == 0
+    expected = read(tmp_path / "complex.nii")[0]
+    for name in ("sibling.nii", "named.nii"):
+        np.testing.assert_allclose(read(tmp_path / name)[0], expected, atol=1e-4 * expected.max())
+
+
+def test_simulation_is_said_everywhere_and_measured(crnn, bundle, tmp_path):
+    file = save(tmp_path / "cine.nii", np.abs(moving_cine()))
+    arguments = ["--undersample", 4, "--model", bundle, "--preview", tmp_path / "p.png", "--json", "--phase-axis", "x"]
+    ended = crnn("reconstruct", file, "-o", tmp_path / "out.nii", *arguments)
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report == json.loads((tmp_path / "out.json").read_text())
+    assert "SIMULATED" in report["origin"]
+    assert b"SIMULATED" in bytes(read(tmp_path / "out.nii")[1].header["descrip"])
+    assert "SIMULATED" in ended.err
+    truth = np.abs(moving_cine())
+    error = np.mean((read(tmp_path / "out.nii")[0] - truth) ** 2)
+    expected = 10 * np.log10(truth.max() ** 2 / error)
+    assert report["quality_against_truth"]["reconstructed"]["psnr_db"] == pytest.approx(expected, abs=1e-3)
+    assert PIL.Image.open(tmp_path / "p.png").size[0] > 300
+
+
+def test_movie_has_a_frame_a_frame(crnn, scan, bundle, tmp_path):
+    arguments = ["--model", bundle, "-o", tmp_path / "o.nii", "--preview", tmp_path / "p.gif"]
+    assert crnn("reconstruct", scan[2], *arguments).code == 0
+    movie = PIL.Image.open(tmp_path / "p.gif")
+    assert movie.n_frames == 6
+    assert movie.info["duration"] == 30
+
+
+def test_two_axes_undersampled_work_with_a_warning(crnn, bundle, tmp_path):
+    mask = np.random.default_rng(0).random((24, 20, 1, 6)) < 0.4
+    mask[10:14, 8:12] = True
+    file = save(tmp_path / "s.nii", to_images(to_kspace(moving_cine()) * mask).astype(np.complex64))
+    ended = crnn("reconstruct", file, "--model", bundle)
+    assert ended.code == 0
+    assert "both spatial axes" in ended.err
+
+
+def program(*arguments, **options):
+    command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_works_in_a_pipe(scan, bundle):
+    running = program("reconstruct", "-", "-o", "-", "--model", bundle)
+    out, err = running.communicate(scan[2].read_bytes())
+    assert running.returncode == 0, err
+    image = nib.Nifti1Image.from_bytes(out)
+    assert image.shape == scan[0].shape
+
+
+def test_broken_pipe_ends_with_one_line(scan, bundle):
+    big = gzip.decompress(scan[2].read_bytes())
+    running = program("reconstruct", "-", "-o", "-", "--model", bundle)
+    running.stdout.close()
+    running.stdin.write(big)
+    running.stdin.close()
+    err = running.stderr.read().decode()
+    assert running.wait() == 1
+    assert "Traceback" not in err
+    assert "pipe" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_leaves_nothing(bundle, tmp_path, number, code):
+    truth = moving_cine(160, 160, 8, 20)
+    file = save(tmp_path / "s.nii", to_images(to_kspace(truth) * lines_mask(160, 160, 20)).astype(np.complex64))
+    running = program("reconstruct", file, "--model", bundle, "--iterations", 100)
+    time.sleep(8)
+    assert running.poll() is None, running.stderr.read()
+    os.kill(running.pid, number)
+    err = running.communicate()[1].decode()
+    assert running.returncode == code
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["s.nii"]
+
+
+def bad_inputs(tmp_path, zero_filled, file, bundle):
+    """Return name -> (arguments, exit code, words of the message)."""
+
+    def made(name, array, **options):
+        return save(tmp_path / name, array, **options)
+
+    (tmp_path / "empty.nii.gz").write_bytes(b"")
+    (tmp_path / "cut.nii.gz").write_bytes(file.read_bytes()[:3000])
+    (tmp_path / "text.nii").write_text("patient,age\n1,2\n" * 99)
+    (tmp_path / "taken.nii.gz").write_bytes(b"mine")
+    (tmp_path / "locked").mkdir()
+    nan = zero_filled.copy()
+    nan[1, 2, 0, 3] = np.nan
+    out = tmp_path / "o.nii.gz"
+    mask = lines_mask(24, 20, 6)
+    return {
+        "missing file": ([tmp_path / "none.nii"], 3, "does not exist"),
+        "folder": ([tmp_path], 3, "folder"),
+        "empty file": ([tmp_path / "empty.nii.gz"], 3, "empty"),
+        "truncated file": ([tmp_path / "cut.nii.gz"], 3, "truncated"),
+        "text renamed": ([tmp_path / "text.nii"], 3, "not a NIfTI"),
+        "3-D": ([made("3d.nii", zero_filled[..., 0])], 4, "--axes x,y,t"),
+        "magnitude": ([made("m.nii", np.abs(zero_filled))], 4, "--undersample"),
+        "fully sampled": ([made("full.nii", moving_cine())], 4, "fully sampled"),
+        "one frame": ([made("one.nii", zero_filled[..., :1])], 4, "one frame"),
+        "NaN": ([made("nan.nii", nan)], 4, "NaN"),
+        "constant": ([made("const.nii", np.ones_like(zero_filled))], 4, "constant"),
+        "constant, simulated": ([tmp_path / "const.nii", "--undersample", 4], 4, "constant"),
+        "mask shape": ([file, "--mask", made("m1.nii", mask[1:])], 4, "the mask is"),
+        "mask values": ([file, "--mask", made("m2.nii", 2 * mask)], 4, "0 and 1"),
+        "mask zero": ([file, "--mask", made("m3.nii", 0 * mask)], 4, "zero everywhere"),
+        "mask disagrees": ([file, "--mask", made("m4.nii", mask[:, ::-1])], 4, "disagrees"),
+        "mask and simulation": ([file, "--mask", tmp_path / "m1.nii", "--undersample", 4], 2, "one of them"),
+        "output folder missing": ([file, "-o", tmp_path / "no" / "o.nii"], 1, "does not exist"),
+        "output is a folder": ([file, "-o", tmp_path / "locked"], 1, ".nii"),
+        "output exists": ([file, "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
+        "output is the input": ([file, "-o", file, "--force"], 2, "is the input"),
+        "output of another kind": ([file, "-o", tmp_path / "o.png"], 1, ".nii"),
+        "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 1, ".png"),
+        "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
+        "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
+        "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
+        "unknown pattern": ([file, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
+        "too fast": ([file, "--undersample", 999], 2, "acceleration"),
+        "slower than full": ([file, "--undersample", 0.5], 2, ""),
+        "unknown option": ([file, "--undersampel", 4], 2, ""),
+        "phase of a complex file": ([file, "--phase", file], 2, "complex already"),
+        "images and JSON on one stream": ([file, "-o", "-", "--json"], 2, "standard output"),
+        "unknown axes": ([file, "--axes", "a,b"], 4, "--axes"),
+    }  # fmt: skip
+
+
+BAD = [
+    "missing file", "folder", "empty file", "truncated file", "text renamed", "3-D", "magnitude", "fully sampled",
+    "one frame", "NaN", "constant", "constant, simulated", "mask shape", "mask values", "mask zero", "mask disagrees",
+    "mask and simulation", "output folder missing", "output is a folder", "output exists", "output is the input",
+    "output of another kind", "preview of another kind", "unknown device", "absent device", "unknown model",
+    "unknown pattern", "too fast", "slower than full", "unknown option", "phase of a complex file",
+    "images and JSON on one stream", "unknown axes",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_line_and_leaves_nothing(crnn, scan, bundle, tmp_path, name):
+    cases = bad_inputs(tmp_path, scan[0], scan[2], bundle)
+    assert list(cases) == BAD
+    arguments, code, words = cases[name]
+    before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    model = [] if "--model" in arguments else ["--model", bundle]
+    ended = crnn("reconstruct", *arguments, *model)
+    assert ended.code == code, ended.err
+    assert words in ended.err
+    if words:
+        errors = [line for line in ended.err.splitlines() if not line.startswith("warning:")]
+        assert len(errors) == 1, ended.err
+        assert errors[0].startswith("error: ")
+    assert {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_brackets_in_names_are_printed_as_they_are(crnn, bundle, tmp_path):
+    ended = crnn("reconstruct", tmp_path / "[bold]a[/bold].nii", "--model", bundle)
+    assert "[bold]a[/bold].nii" in ended.err
+
+
+def test_full_disk_leaves_nothing(scan, bundle, tmp_path):
+    """A limit on file size stands in for a full disk: the write fails half-way."""
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    running = program("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "o.nii", preexec_fn=limit)
+    err = running.communicate()[1].decode()
+    assert running.returncode == 1
+    assert "cannot write" in err
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+def test_force_replaces(crnn, scan, bundle, tmp_path):
+    for _ in range(2):
+        ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "o.nii", "--force")
+        assert ended.code == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_cpu(crnn, scan, bundle, tmp_path):
+    for device in ("cpu", "cuda"):
+        ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / f"{device}.nii", "--device", device)
+        assert ended.code == 0, ended.err
+    cpu, cuda = (read(tmp_path / f"{d}.nii")[0] for d in ("cpu", "cuda"))
+    assert np.abs(cpu - cuda).max() < 1e-3 * cpu.max()
+
+
+def test_simulation_of_tiny_frames_works_without_measures(crnn, bundle, tmp_path):
+    file = save(tmp_path / "tiny.nii", np.abs(moving_cine(9, 12, 1, 3)))
+    ended = crnn("reconstruct", file, "--undersample", 3, "--model", bundle)
+    assert ended.code == 0, ended.err
+    assert "not measured" in ended.err
+    assert "quality_against_truth" not in json.loads((tmp_path / "tiny_crnn.json").read_text())
