@@ -106,7 +106,8 @@ def _fitting(draw: PIL.ImageDraw.ImageDraw, title: str, width: int) -> str:
 
 
 def _grey(values: NDArray[np.float32], white: float) -> Grey:
-    return (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
+    grey: Grey = (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
+    return grey
 
 
 def _size(shape: Sequence[int], spacing: tuple[float, float]) -> tuple[int, int]:
