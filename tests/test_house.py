@@ -145,6 +145,13 @@ def test_options_are_pinned_and_help_has_an_example(crnn, command):
     assert "Example" in text
 
 
+def test_main_help_has_an_example_of_each_command(crnn):
+    text = crnn("--help").out.decode()
+    for command in ("reconstruct", "simulate", "evaluate", "info", "models"):
+        assert f"crnn {command} " in text
+    assert "130" in text
+
+
 def test_wheel_holds_the_package_and_the_bundles_only(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],

@@ -186,6 +186,16 @@ def test_broken_pipe_ends_with_one_line(scan, bundle):
     assert "pipe" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_full_standard_output_ends_with_one_line(scan, bundle):
+    command = [sys.executable, "-m", "crnn_cli", "reconstruct", str(scan[2]), "-o", "-", "--model", str(bundle)]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.decode().startswith("error: ")
+    assert "Traceback" not in ended.stderr.decode()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_leaves_nothing(bundle, tmp_path, number, code):
     truth = moving_cine(160, 160, 8, 20)

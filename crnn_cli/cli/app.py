@@ -26,10 +26,18 @@ EXIT_CODES = (
     "batch failed; 130 interrupted."
 )
 
+EXAMPLES = (
+    "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
+    "crnn simulate -o phantom --undersample 8",
+    "crnn evaluate images.nii.gz --reference truth.nii.gz",
+    "crnn info scan.nii",
+    "crnn models list",
+)
+
 app = typer.Typer(
     name="crnn",
     help="Dynamic MR reconstruction with convolutional recurrent networks. Not for diagnostic use.",
-    epilog=EXIT_CODES,
+    epilog="\n\n".join(["Examples:", *EXAMPLES, EXIT_CODES]),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,8 +57,11 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise console.stop("interrupted; nothing half-written was left", EXIT_INTERRUPTED) from None
         except BrokenPipeError:
-            console.close_broken_pipe()
+            console.close_stdout()
             raise console.stop("the program that read the output closed the pipe", 1) from None
+        except OSError as error:
+            console.close_stdout()
+            raise console.stop(f"reading or writing failed: {error}", 1) from None
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

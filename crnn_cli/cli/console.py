@@ -86,7 +86,7 @@ def protect_terminal() -> None:
         raise UsageError("standard output is a terminal: pipe it on, or give -o FILE.nii.gz")
 
 
-def close_broken_pipe() -> None:
+def close_stdout() -> None:
     """Point standard output at nothing, so that the interpreter does not complain again when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
