@@ -80,6 +80,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
             "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
             "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
         )
+    require_encoded_by_slice(image)
     kspace_ZT01 = _to_kspace(image)
     if mask is None:
         mask_ZT01, phase_axis = find_mask(kspace_ZT01)
@@ -118,6 +119,25 @@ def require_dynamic(image: Image) -> None:
     array = image.array
     if not array.any() or (array == array.flat[0]).all():
         raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
+
+
+def require_encoded_by_slice(image: Image) -> None:
+    """Raise UnsupportedDataError if the slice axis is phase-encoded and undersampled too (a 3-D scan).
+
+    Looks at the first frame: along kz, samples are missing there that no slice alone lacks.
+    """
+    kspace_Z01 = _to_kspace(Image(image.array[..., :1], image.affine))[:, 0]
+    volume = np.abs(np.fft.fftshift(np.fft.fft(kspace_Z01, axis=0, norm="ortho"), 0))
+    floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
+    seen = np.abs(kspace_Z01).max(axis=0) > floor
+    planes = (volume > floor)[:, seen]
+    share = float(planes[_box(planes.any(axis=1))].mean())
+    if share < 0.9:
+        raise UnsupportedDataError(
+            f"this is a 3-D scan undersampled along the slice axis too: only {100 * share:.0f} % of the samples that "
+            "the slices show were measured along kz. Slices cannot be reconstructed on their own; this version does "
+            "not read such scans"
+        )
 
 
 def find_mask(kspace_ZT01: Complex) -> tuple[Mask, int]:

@@ -147,6 +147,17 @@ def test_what_is_refused_and_why(name):
         from_zero_filled(Image(array, AFFINE), given)
 
 
+def test_a_3d_scan_undersampled_along_the_slices_is_refused():
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=(16, 12, 8, 4)) + 1j * rng.normal(size=(16, 12, 8, 4))
+    mask = rng.random((1, 12, 8, 4)) < 0.3
+    mask[:, 5:7, 3:5] = True
+    kspace = np.fft.fft(to_kspace(volume), axis=2) * np.fft.ifftshift(mask, 2)
+    image = to_images(np.fft.ifft(kspace, axis=2)).astype(np.complex64)
+    with pytest.raises(UnsupportedDataError, match="slice axis"):
+        from_zero_filled(Image(image, AFFINE))
+
+
 def test_find_mask_on_noise_free_smooth_data_keeps_every_measured_line():
     truth = moving_cine(64, 48, 1, 4, noise=0)
     mask = lines_mask(64, 48, 4)

@@ -393,6 +393,16 @@ def test_truth_of_one_coil_is_the_image_of_its_noise_free_kspace():
     assert data.kspace_CTYX.dtype == torch.complex64
 
 
+def test_seed_decides_anatomy_and_noise():
+    grid = Grid(24, 24, 15.0)
+    first, again, other = (simulate_slice(Scan(grid, 2, snr=10, seed=seed), 0) for seed in (1, 1, 2))
+    clean = simulate_slice(Scan(grid, 2, seed=1), 0), simulate_slice(Scan(grid, 2, seed=2), 0)
+    assert torch.equal(first.kspace_CTYX, again.kspace_CTYX)
+    assert not torch.allclose(first.truth_TYX, other.truth_TYX, atol=0.05)
+    noises = [noisy.kspace_CTYX - still.kspace_CTYX for noisy, still in zip((first, other), clean, strict=True)]
+    assert not torch.allclose(*noises, atol=0.05)
+
+
 def test_truth_of_many_coils_is_the_truth_of_one():
     one, four = (simulate_slice(Scan(Grid(32, 32, 11.0), 2, coils=coils, seed=3), 0) for coils in (1, 4))
     assert torch.equal(one.truth_TYX, four.truth_TYX)

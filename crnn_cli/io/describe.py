@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crnn_cli.acquisition import Acquisition, from_zero_filled
+from crnn_cli.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.geometry import axis_codes
 from crnn_cli.image import Image
@@ -78,6 +78,9 @@ def _judge(image: Image, name: str) -> tuple[Sampling | None, str]:
     if not image.is_complex and image.array.ndim == 4 and image.frames > 1:
         return None, f"magnitude series: crnn reconstruct {name} --undersample 8 simulates; with --phase, reconstructs"
     try:
+        require_dynamic(image)
+        if image.is_complex:
+            require_encoded_by_slice(image)
         middle = image.shape[2] // 2
         acquisition = from_zero_filled(replace(image, array=image.array[:, :, middle : middle + 1]))
     except UnsupportedDataError as reason:
