@@ -5,6 +5,7 @@ Legend: Z slice, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -125,25 +126,19 @@ def _operator(acquisition: Acquisition, z: int, noise: float, device: torch.devi
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """Return the device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises
     ------
     DeviceError
         If the name is unknown or the device is not there: never a silent fall-back.
     """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"unknown device {name}: use auto, cpu, cuda, cuda:N or mps")
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise DeviceError(f"{name} was asked for, but this PyTorch sees {count} CUDA devices; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("mps was asked for, but this machine has none; use --device cpu")
+        return torch.device("cuda" if count else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise DeviceError(f"unknown device {name}: use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DeviceError(f"{name} was asked for, but this PyTorch sees {count} CUDA devices; use --device cpu")
     return device

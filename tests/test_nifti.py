@@ -72,6 +72,18 @@ def test_same_image_same_bytes():
     assert first == again
 
 
+@pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 2), (4, 3)])
+def test_codes_are_kept(tmp_path, codes):
+    straight = np.diag([1.5, 1.2, 8, 1])
+    write_image(Image(np.ones((4, 5, 2, 3), "f4"), straight, 0.03, codes), tmp_path / "a.nii", "test")
+    assert read_image(tmp_path / "a.nii").codes == codes
+
+
+def test_without_codes_the_place_is_kept(tmp_path):
+    write_image(Image(np.ones((4, 5, 2, 3), "f4"), AFFINE, 0.03, (0, 0)), tmp_path / "a.nii", "test")
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii").affine, AFFINE, atol=1e-5)
+
+
 @pytest.mark.parametrize(("unit", "value", "seconds"), [("sec", 0.03, 0.03), ("msec", 30, 0.03), ("unknown", 1, None)])
 def test_frame_time_units(tmp_path, unit, value, seconds):
     nifti = nib.Nifti1Image(np.ones((4, 4, 1, 3), np.float32), AFFINE)

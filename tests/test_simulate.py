@@ -165,6 +165,11 @@ def test_default_field_of_view_holds_the_body(tmp_path):
     assert "folds" in run("-o", tmp_path / "b", *SMALL, "--spacing", "2").stderr
 
 
+def test_several_coils_come_with_a_warning(tmp_path):
+    assert "kspace.npy" in run("-o", tmp_path / "two", *SMALL, "--coils", "2", "--spacing", "11").stderr
+    assert "warning" not in run("-o", tmp_path / "one", *SMALL).stderr
+
+
 def test_a_folder_is_filled_and_nothing_is_replaced_unasked(tmp_path):
     assert run("-o", tmp_path, *SMALL).exit_code == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

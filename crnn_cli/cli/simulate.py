@@ -68,7 +68,7 @@ def simulate(
     scan = Scan(Grid(samples, lines, spacing), frames, slices, coils, snr, breathing, seed)
     generator = torch.Generator().manual_seed(seed)
     mask_TY = draw_pattern(pattern, frames, lines, undersample, generator, centre_lines)
-    _warn_of_folding(samples * spacing, lines * spacing)
+    _warn(samples * spacing, lines * spacing, coils)
     arrays = _scan_slices(scan, mask_TY)
     affine = phantom_affine((samples, lines, slices), spacing, scan.slice_spacing, oblique)
     _write(names, arrays, affine, frame_time / 1000, seed)
@@ -153,13 +153,18 @@ def _plan(out: Path, coils: int, force: bool) -> dict[str, Path]:
     return names
 
 
-def _warn_of_folding(width: float, height: float) -> None:
+def _warn(width: float, height: float, coils: int) -> None:
     from crnn_cli.mri.anatomy import BODY
 
     if width < BODY[0] or height < BODY[1]:
         console.warn(
             f"the field of view of {width:.0f} x {height:.0f} mm is smaller than the body can be "
             f"({BODY[0]:.0f} x {BODY[1]:.0f} mm): what lies outside folds back, as on a scanner"
+        )
+    if coils > 1:
+        console.warn(
+            "the zero-filled images of several coils are a combination to look at, not to reconstruct from: "
+            "only the _kspace.npy holds what was measured"
         )
 
 

@@ -160,16 +160,21 @@ def encode_image(image: Image, target: Path, description: str) -> bytes:
         If the name ends in neither .nii nor .nii.gz.
     """
     require_nifti_name(target)
-    qform, sform = image.codes
     nifti = nib.Nifti1Image(image.array, image.affine)
-    nifti.set_qform(image.affine, code=qform or 1, strip_shears=True)
-    nifti.set_sform(image.affine, code=sform or 1)
+    _set_codes(nifti, image, image.codes)
+    if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
+        _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
     nifti.header.set_xyzt_units("mm", "sec")
     if image.array.ndim == 4:
         nifti.header["pixdim"][4] = image.frame_time or 0
     nifti.header["descrip"] = description.encode()[:79]
     raw: bytes = nifti.to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
+
+
+def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
+    nifti.set_qform(image.affine, code=codes[0], strip_shears=True)
+    nifti.set_sform(image.affine, code=codes[1])
 
 
 def image_output(image: Image, target: Path, description: str) -> Output:
