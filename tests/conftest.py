@@ -71,6 +71,12 @@ def save(path, array, frame_time=0.03, affine=AFFINE):
     return path
 
 
+def table_rows(text):
+    """Return the cells of a printed table, by the first of each row."""
+    cells = [[cell.strip() for cell in line.strip(" │").split("│")] for line in text.splitlines() if "│" in line]
+    return {first: rest for first, *rest in cells if first}
+
+
 @dataclass
 class Ended:
     """How a command ended."""

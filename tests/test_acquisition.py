@@ -1,5 +1,7 @@
 """Images to k-space: the pattern found is the pattern that was applied, or the data are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ def test_pattern_is_found_from_its_zeros(x, y, t, axis, seed):
 def test_kspace_and_images_are_each_others_transform():
     truth = moving_cine(13, 10, 3, 4)
     mask = lines_mask(13, 10, 4)
-    image = undersampled(truth, mask)
+    image = replace(undersampled(truth, mask), codes=(2, 4))
     found = from_zero_filled(image)
     assert found.kspace_ZCTYX.shape == (3, 1, 4, 10, 13)
     expected = (to_kspace(truth) * mask).transpose(2, 3, 1, 0)
@@ -39,6 +41,8 @@ def test_kspace_and_images_are_each_others_transform():
     back = found.to_image(image.array.transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(back.array, image.array)
     assert back.frame_time == 0.03
+    assert back.codes == (2, 4)
+    np.testing.assert_array_equal(back.affine, AFFINE)
 
 
 def test_scale_of_the_data_does_not_change_the_pattern():
@@ -72,14 +76,35 @@ def test_undersampling_inside_interpolation_is_found():
     np.testing.assert_array_equal(found.mask_ZTYX[0].transpose(2, 1, 0), mask[:, :, 0])
 
 
-def test_two_axes_undersampled_by_single_samples():
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_two_axes_undersampled_by_single_samples(share):
     rng = np.random.default_rng(0)
-    mask = rng.random((24, 20, 1, 6)) < 0.3
+    mask = rng.random((24, 20, 1, 6)) < share
     mask[11:13, 9:11] = True
     found = from_zero_filled(undersampled(moving_cine(), mask))
     assert found.undersampled_axes == 2
     wanted = mask[:, :, 0].transpose(2, 1, 0) if found.phase_axis == 1 else mask[:, :, 0].transpose(2, 0, 1)
     np.testing.assert_array_equal(found.mask_ZTYX[0], wanted)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_line_missing_in_some_frames_is_undersampling(axis):
+    mask = np.ones((24, 20, 1, 6))
+    mask[-1 if axis == 0 else slice(None), -1 if axis == 1 else slice(None), :, ::2] = 0
+    found = from_zero_filled(undersampled(moving_cine(), mask))
+    assert found.phase_axis == axis
+    assert found.mask_ZTYX[:, ::2, -1].sum() == 0
+    assert found.mask_ZTYX.mean() == pytest.approx(mask.mean())
+
+
+def test_a_measured_line_is_told_from_rounding_over_five_decades():
+    rng = np.random.default_rng(0)
+    strength = np.tile([1e-7, 1.0, 1e-1, 1e-3, 1e-5], 4) * np.ones((6, 1))
+    strength[::2] = np.roll(strength[::2], 1, axis=1)
+    kspace = (strength[None, :, None, :] * np.exp(2j * np.pi * rng.random((1, 6, 24, 20)))).astype(np.complex64)
+    found, axis = find_mask(kspace)
+    assert axis == 1
+    np.testing.assert_array_equal(found[0, :, 3], strength > 1e-6)
 
 
 def test_given_mask_equals_found_mask():
@@ -89,6 +114,28 @@ def test_given_mask_equals_found_mask():
     found = from_zero_filled(image)
     np.testing.assert_array_equal(by_hand.mask_ZTYX, found.mask_ZTYX)
     np.testing.assert_array_equal(by_hand.kspace_ZCTYX, found.kspace_ZCTYX)
+
+
+def test_a_given_mask_without_time_holds_for_every_frame():
+    mask = lines_mask(24, 20, 1)
+    image = undersampled(moving_cine(), mask)
+    found = from_zero_filled(image, Image(mask[..., 0].astype(np.float32), AFFINE))
+    np.testing.assert_array_equal(found.mask_ZTYX, from_zero_filled(image).mask_ZTYX)
+
+
+@pytest.mark.parametrize(("share", "accepted"), [(5e-4, True), (2e-3, False)])
+def test_a_little_energy_outside_a_given_mask_is_ignored_and_more_is_refused(share, accepted):
+    mask = lines_mask(24, 20, 6)
+    measured = to_kspace(moving_cine()) * mask
+    stray = np.random.default_rng(0).normal(size=measured.shape) * (1 - mask)
+    stray *= np.sqrt(share * (np.abs(measured) ** 2).sum() / (stray**2).sum())
+    image = Image(to_images(measured + stray).astype(np.complex64), AFFINE)
+    if accepted:
+        found = from_zero_filled(image, Image(mask.astype(np.float32), AFFINE))
+        np.testing.assert_allclose(found.kspace_ZCTYX[:, 0], measured.transpose(2, 3, 1, 0), atol=1e-5)
+    else:
+        with pytest.raises(UnsupportedDataError, match=r"0\.2 % of the energy"):
+            from_zero_filled(image, Image(mask.astype(np.float32), AFFINE))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -118,6 +165,8 @@ def refusals():
     lost = mask.copy()
     lost[..., 2] = 0
     half = mask * 0.5
+    over_time = np.ones((1, 1, 1, 6))
+    over_time[..., 2] = 0
     return {
         "no time axis": (image[..., 0], None, "3-D"),
         "one frame": (image[..., :1], None, "one frame"),
@@ -129,6 +178,8 @@ def refusals():
         "zero": (np.zeros_like(image), None, "constant"),
         "frame without a sample": (to_images(to_kspace(good) * lost).astype(np.complex64), None, "frame 2 of slice 0"),
         "mask of another shape": (image, mask[:-1], "mask is"),
+        "mask of time only": (image, over_time, "mask is"),
+        "mask complex": (image, mask.astype(np.complex64), "other than 0 and 1"),
         "mask not binary": (image, half, "other than 0 and 1"),
         "mask zero": (image, 0 * mask, "zero everywhere"),
         "mask one": (image, 0 * mask + 1, "one everywhere"),
@@ -142,15 +193,42 @@ def refusals():
 @pytest.mark.parametrize("name", list(refusals()))
 def test_what_is_refused_and_why(name):
     array, mask, reason = refusals()[name]
-    given = None if mask is None else Image(mask.astype(np.float32), AFFINE)
+    given = None if mask is None else Image(mask, AFFINE)
     with pytest.raises(UnsupportedDataError, match=reason):
         from_zero_filled(Image(array, AFFINE), given)
 
 
-def test_a_3d_scan_undersampled_along_the_slices_is_refused():
+def test_a_frame_without_a_sample_is_named_by_its_slice_in_the_file():
+    truth = moving_cine(z=3)
+    truth[:, :, 0] = 0
+    mask = np.array(lines_mask(24, 20, 6))
+    mask[..., 2] = 0
+    with pytest.raises(UnsupportedDataError, match="frame 2 of slice 1"):
+        from_zero_filled(undersampled(truth, mask))
+
+
+def test_simulation_needs_a_series_too():
+    for array in (moving_cine()[..., 0], np.ones((24, 20, 2, 6), np.complex64)):
+        with pytest.raises(UnsupportedDataError, match=r"3-D|constant"):
+            from_fully_sampled(Image(array, AFFINE), np.ones((1, 6, 20), bool), 1, "")
+
+
+def test_slices_interpolated_by_zero_filling_are_no_undersampled_3d_scan():
     rng = np.random.default_rng(0)
     volume = rng.normal(size=(16, 12, 8, 4)) + 1j * rng.normal(size=(16, 12, 8, 4))
-    mask = rng.random((1, 12, 8, 4)) < 0.3
+    along_z = np.fft.fftshift(np.fft.fft(volume, axis=2), 2)
+    along_z[:, :, [0, 1, 6, 7]] = 0
+    volume = np.fft.ifft(np.fft.ifftshift(along_z, 2), axis=2)
+    mask = lines_mask(16, 12, 4)
+    found = from_zero_filled(undersampled(volume, mask))
+    np.testing.assert_array_equal(found.mask_ZTYX[3, :, :, 0], mask[0, :, 0].T)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_3d_scan_undersampled_along_the_slices_is_refused(share):
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=(16, 12, 8, 4)) + 1j * rng.normal(size=(16, 12, 8, 4))
+    mask = rng.random((1, 12, 8, 4)) < share
     mask[:, 5:7, 3:5] = True
     kspace = np.fft.fft(to_kspace(volume), axis=2) * np.fft.ifftshift(mask, 2)
     image = to_images(np.fft.ifft(kspace, axis=2)).astype(np.complex64)

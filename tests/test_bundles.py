@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from crnn_cli.bundles import find_bundle, folder_of_bundles, list_bundles, load_network, read_bundle, write_bundle
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.published import import_checkpoint
 from tests.conftest import data_file
 
@@ -79,6 +80,7 @@ def test_one_changed_byte_is_noticed(copy):
         ),
         (lambda w: w.update({"conv2_h.bias": w["conv2_h.bias"][:3].clone()}), r"conv2_h.bias is \(3,\)"),
         (lambda w: w["conv1_x.weight"].fill_(float("nan")), "not finite"),
+        (lambda w: w["conv4_x.bias"].fill_(float("inf")), "conv4_x.bias has values that are not finite"),
     ],
 )
 def test_wrong_weights_are_named(copy, change, reason):
@@ -93,12 +95,18 @@ def test_wrong_weights_are_named(copy, change, reason):
         ({"amplitud": 1}, "unknown key 'amplitud'.*'amplitude'"),
         ({"sha256": None}, "lacks the key 'sha256'"),
         ({"amplitude": "big"}, "amplitude is 'big'"),
+        ({"amplitude": True}, "amplitude is True"),
         ({"amplitude": -1}, "no positive number"),
+        ({"amplitude": float("inf")}, "no positive number"),
+        ({"amplitude": float("nan")}, "no positive number"),
         ({"format": 99}, "format 99"),
         ({"start": "warm"}, "neither view-shared nor zero-filled"),
         ({"network": "u-net"}, "unknown network 'u-net'"),
         ({"settings": {"feature": 6}}, "unknown key 'feature'.*'features'"),
         ({"settings": {"features": 6.5}}, "features is 6.5"),
+        ({"settings": {"features": True}}, "features is True"),
+        ({"settings": {"iterations": 0}}, "from 1 to 1024"),
+        ({"settings": {"features": 1025}}, "from 1 to 1024"),
         ({"settings": {"features": 6, "kernel": 4}}, "must be odd"),
     ],
 )
@@ -114,12 +122,30 @@ def test_task_of_another_version_is_refused(copy):
         read_bundle(copy)
 
 
+def test_weights_that_are_no_safetensors_are_refused_even_with_the_right_sha256(copy):
+    (copy / "weights.safetensors").write_bytes(b"not weights")
+    edit(copy, sha256=hashlib.sha256(b"not weights").hexdigest())
+    with pytest.raises(UnreadableError, match="not a safetensors file"):
+        load_network(read_bundle(copy), CPU)
+
+
+def test_a_bundle_is_found_by_its_folder_and_named_after_it(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(copy)
+    assert find_bundle(".").name == "copy"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnreadableError, match="no model"):
+        find_bundle(str(tmp_path / "folder"))
+
+
 def test_missing_or_unreadable_parts(copy):
     (copy / "weights.safetensors").unlink()
     with pytest.raises(UnreadableError, match="cannot be read"):
         load_network(read_bundle(copy), CPU)
     (copy / "config.json").write_text("{")
     with pytest.raises(UnreadableError, match="JSON"):
+        read_bundle(copy)
+    (copy / "config.json").write_text("[]")
+    with pytest.raises(UnreadableError, match="no JSON object"):
         read_bundle(copy)
     with pytest.raises(UnreadableError, match="cine-crnn"):
         find_bundle("no-such-model")
@@ -128,6 +154,50 @@ def test_missing_or_unreadable_parts(copy):
 def test_writing_never_replaces(bundle):
     with pytest.raises(OutputError, match="exists"):
         write_bundle(bundle, {}, {}, "")
+
+
+def test_writing_is_whole_and_readable_by_all_or_leaves_nothing(bundle, tmp_path):
+    assert bundle.stat().st_mode & 0o777 == 0o755
+    config = json.loads((bundle / "config.json").read_text())
+    del config["format"], config["sha256"]
+    with pytest.raises(OutputError, match="create it first"):
+        write_bundle(tmp_path / "no" / "a", config, {}, "")
+    with pytest.raises(UnreadableError, match="amplitude"):
+        write_bundle(tmp_path / "a", {**config, "amplitude": 0}, {}, "")
+    assert not list(tmp_path.iterdir())
+
+
+def published(network):
+    """Return the weights of a network as the original code names them."""
+    return {name.replace("bcrnn.", "bcrnn.CRNN_model."): value for name, value in network.state_dict().items()}
+
+
+def test_a_checkpoint_of_any_size_and_precision_becomes_a_bundle_of_what_was_said(tmp_path):
+    torch.manual_seed(0)
+    network = CRNNMRI(CRNNMRIConfig(features=4, kernel=5, iterations=7))
+    file = tmp_path / "small.pth"
+    torch.save({name: value.half() for name, value in published(network).items()}, file)
+    found = import_checkpoint(file, tmp_path / "small", 7, 0.25, "CC0-1.0")
+    assert found.settings == {"features": 4, "kernel": 5, "iterations": 7}
+    assert (found.amplitude, found.licence, found.start) == (0.25, "CC0-1.0", "zero-filled")
+    assert found.summary == "imported from small.pth"
+    card = (found.folder / "README.md").read_text()
+    for word in ("CC0-1.0", "small.pth", hashlib.sha256(file.read_bytes()).hexdigest()):
+        assert word in card
+    for name, value in load_network(found, CPU).state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, network.state_dict()[name].half().float())
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path):
+    weights = published(CRNNMRI(CRNNMRIConfig(features=4)))
+    del weights["conv4_x.bias"]
+    torch.save(weights, tmp_path / "a.pth")
+    with pytest.raises(UnreadableError, match=r"lacks the weight 'conv4_x\.bias'"):
+        import_checkpoint(tmp_path / "a.pth", tmp_path / "a", 5, 0.7, "none")
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UnreadableError, match="does not exist"):
+        import_checkpoint(tmp_path / "none.pth", tmp_path / "a", 5, 0.7, "none")
 
 
 def test_published_checkpoint_is_imported_weight_by_weight(tmp_path):
@@ -163,7 +233,9 @@ def test_pickled_code_is_not_executed(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("state", [{"a.weight": torch.zeros(2)}, [1, 2], {"a": 3}])
+@pytest.mark.parametrize(
+    "state", [{"a.weight": torch.zeros(2)}, [1, 2], {"a": 3}, {"bcrnn.i2h.weight": torch.zeros(2)}]
+)
 def test_other_checkpoints_are_refused(tmp_path, state):
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(UnreadableError):

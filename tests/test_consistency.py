@@ -81,6 +81,20 @@ def test_view_shared_keeps_measured_samples_and_reproduces_a_still_object():
     torch.testing.assert_close(found, still, atol=1e-5, rtol=1e-5)
 
 
+def test_view_shared_is_the_weighted_mean_over_frames():
+    kspace, mask, _ = problem(two_axes=True)
+    mask[:, :, 2, 3] = False
+    kspace = kspace * mask
+    expected = torch.zeros_like(kspace)
+    for t in range(5):
+        weights = torch.tensor([1 / (1 + abs(t - s)) ** 2 for s in range(5)]).view(1, 5, 1, 1)
+        total = (weights * mask).sum(1)
+        mean = torch.where(total > 0, (weights * kspace).sum(1) / total, torch.zeros(()))
+        expected[:, t] = torch.where(mask[:, t], kspace[:, t], mean)
+    found = image_to_kspace(SingleCoilConsistency(kspace, mask).view_shared())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_samples_outside_the_mask_are_ignored():
     kspace, mask, image = problem(two_axes=False)
     dirty = kspace + 5 * ~mask
@@ -89,8 +103,13 @@ def test_samples_outside_the_mask_are_ignored():
 
 def test_scaled_operator_and_misfit():
     kspace, mask, image = problem(two_axes=False)
+    for noise in (0.0, 0.5):
+        operator = SingleCoilConsistency(kspace, mask, noise)
+        threefold = operator.scaled(torch.tensor(3.0))
+        torch.testing.assert_close(threefold(3 * image), 3 * operator(image))
+        torch.testing.assert_close(threefold.zero_filled(), 3 * operator.zero_filled())
+        torch.testing.assert_close(threefold.view_shared(), 3 * operator.view_shared())
     operator = SingleCoilConsistency(kspace, mask)
-    torch.testing.assert_close(operator.scaled(torch.tensor(3.0))(3 * image), 3 * operator(image))
     error, energy = operator.misfit(operator(image))
     assert error <= 1e-11 * energy
     assert operator.misfit(torch.zeros_like(image)) == pytest.approx((energy, energy))
@@ -102,4 +121,6 @@ def test_energy_weighted_rms_ignores_background_and_follows_scale():
     padded = torch.nn.functional.pad(image, (20, 20, 20, 20))
     torch.testing.assert_close(energy_weighted_rms(padded), energy_weighted_rms(image))
     torch.testing.assert_close(energy_weighted_rms(5 * image), 5 * energy_weighted_rms(image))
+    both = torch.cat([image[:1], 7 * image[:1]])
+    torch.testing.assert_close(energy_weighted_rms(both)[1:], 7 * energy_weighted_rms(image[:1]))
     assert float(energy_weighted_rms(torch.zeros(1, 2, 3, 4, dtype=torch.complex64))) == 0

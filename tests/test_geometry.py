@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.geometry import axis_codes, displayed_slice
 from crnn_cli.image import Image
 from tests.conftest import AFFINE
@@ -36,36 +35,19 @@ def test_display_does_not_depend_on_flips_in_the_header(axis):
     np.testing.assert_array_equal(displayed_slice(Image(array, AFFINE), 1), displayed_slice(same, 1))
 
 
-def test_right_is_shown_on_the_left_and_anterior_on_top():
-    array = np.zeros((4, 4, 1))
-    array[3, 3, 0] = 1  # most right, most anterior in RAS
-    assert displayed_slice(Image(array, np.eye(4)), 0)[0, 0, 0] == 1
-
-
-def test_images_check_themselves():
-    for affine in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.eye(3)):
-        with pytest.raises(UnsupportedDataError):
-            Image(np.zeros((2, 2, 2)), affine)
-    for shape in ((2, 2), (2, 2, 0), (1, 2, 3, 4, 5)):
-        with pytest.raises(UnsupportedDataError):
-            Image(np.zeros(shape), np.eye(4))
-
-
-@pytest.mark.parametrize(
-    ("affine", "frame_time", "codes", "word"),
-    [
-        (np.eye(4), 0.03, (1, 1), "1 x 1 x 1"),
-        (AFFINE, None, (1, 1), "no frame time"),
-        (AFFINE, 0.0047, (1, 1), "repetition time"),
-        (AFFINE, 1.0, (1, 1), "lost"),
-        (AFFINE, 0.03, (0, 0), "qform"),
-        (np.diag([500, 1, 1, 1]), 0.03, (1, 1), "implausible"),
-    ],
-)
-def test_doubts_name_what_looks_wrong(affine, frame_time, codes, word):
-    found = Image(np.zeros((2, 2, 2, 3)), affine, frame_time, codes).doubts()
-    assert any(word in doubt for doubt in found)
-
-
-def test_no_doubts_about_a_good_header():
-    assert Image(np.zeros((2, 2, 2, 3)), AFFINE, 0.03, (1, 1)).doubts() == []
+@pytest.mark.parametrize("orientation", ["RAS", "LPI", "RSA", "LIP", "ASR", "PSL", "SAR"])
+def test_right_anterior_and_superior_come_first(orientation):
+    """Right is shown on the left; of the two array axes of a slice, the first runs along the columns."""
+    columns, rows = ("RAS" if letter in "RAS" else "LPI" for letter in orientation[:2])
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, letter in enumerate(orientation):
+        patient, sign = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}[letter]
+        affine[patient, axis] = sign
+    array = np.arange(4 * 3 * 2 * 2).reshape(4, 3, 2, 2)
+    first = (-1 if columns == "RAS" else 0, -1 if rows == "RAS" else 0)
+    for z in range(2):
+        shown = displayed_slice(Image(array, affine), z)
+        assert shown.shape == (2, 3, 4)
+        np.testing.assert_array_equal(shown[:, 0, 0], array[first[0], first[1], z])
+        np.testing.assert_array_equal(shown[:, -1, -1], array[-1 - first[0], -1 - first[1], z])

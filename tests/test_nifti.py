@@ -1,6 +1,7 @@
 """NIfTI in and out: nothing lost, a second reader agrees, what is no NIfTI is refused."""
 
 import gzip
+import io
 import struct
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.image import Image
+from crnn_cli.io import nifti
 from crnn_cli.io.nifti import (
     decode_image,
     encode_image,
     join_phase,
     phase_sibling,
+    read_bytes,
     read_image,
     require_nifti_name,
     write_image,
@@ -31,7 +34,7 @@ LPS = np.diag([-1, -1, 1])
 @pytest.mark.parametrize("kind", [np.float32, np.complex64, np.uint8])
 @pytest.mark.parametrize("axes", [3, 4])
 def test_round_trip_keeps_voxels_and_geometry(tmp_path, suffix, kind, axes):
-    array = (20 * np.abs(moving_cine())).astype(kind)
+    array = moving_cine() if kind == np.complex64 else (20 * np.abs(moving_cine())).astype(kind)
     array = array[..., 0] if axes == 3 else array
     image = Image(array, AFFINE, 0.0317 if axes == 4 else None, (1, 2))
     write_image(image, tmp_path / f"a{suffix}", "test")
@@ -41,6 +44,30 @@ def test_round_trip_keeps_voxels_and_geometry(tmp_path, suffix, kind, axes):
     assert again.codes == (1, 2)
     assert again.frame_time == (pytest.approx(0.0317) if axes == 4 else None)
     assert not list(tmp_path.glob(".crnn-*"))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_both_versions_and_byte_orders_are_read_whatever_the_name(tmp_path, kind, endianness):
+    array = np.abs(moving_cine())
+    stored = kind(array, AFFINE, kind.header_class(endianness=endianness)).to_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(stored)
+    (tmp_path / "a.nii").write_bytes(gzip.compress(stored))
+    for name in ("a.nii", "a.nii.gz"):
+        again = read_image(tmp_path / name)
+        np.testing.assert_array_equal(again.array, array)
+        np.testing.assert_allclose(again.affine, AFFINE, atol=1e-5)
+
+
+def test_standard_input_is_read_but_not_from_a_terminal_and_not_empty():
+    class Terminal(io.BytesIO):
+        def isatty(self):
+            return True
+
+    assert read_bytes(Path("-"), io.BytesIO(b"x")) == b"x"
+    for stream, words in ((Terminal(b"x"), "is a terminal"), (io.BytesIO(), "standard input is empty")):
+        with pytest.raises(UnreadableError, match=words):
+            read_bytes(Path("-"), stream)
 
 
 def test_simpleitk_reads_the_same_voxels_and_places(tmp_path):
@@ -70,6 +97,33 @@ def test_same_image_same_bytes():
     image = Image(moving_cine(), AFFINE, 0.03)
     first, again = (encode_image(image, Path("a.nii.gz"), "test") for _ in range(2))
     assert first == again
+    assert first[4:8] == bytes(4)  # the time of gzip
+
+
+@pytest.mark.parametrize("change", ["voxel", "shape", "affine"])
+def test_what_is_read_back_differently_is_not_kept(tmp_path, monkeypatch, change):
+    array, affine = np.abs(moving_cine()), AFFINE.copy()
+    other = {"voxel": array.copy(), "shape": array[:-1], "affine": array}[change]
+    if change == "voxel":
+        other[-1, -1, -1, -1] += 1e-3
+    if change == "affine":
+        affine[0, 3] += 1
+    damaged = encode_image(Image(other, affine, 0.03), Path("a.nii"), "test")
+    monkeypatch.setattr(nifti, "encode_image", lambda *arguments: damaged)
+    (tmp_path / "a.nii").write_bytes(b"old")
+    with pytest.raises(OutputError, match="differs"):
+        write_image(Image(array, AFFINE, 0.03), tmp_path / "a.nii", "test")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.nii", b"old")]
+
+
+@pytest.mark.parametrize(("unit", "size"), [("mm", 1.0), ("meter", 1e-3), ("micron", 1e3)])
+def test_lengths_become_millimetres(tmp_path, unit, size):
+    affine = AFFINE.copy()
+    affine[:3] *= size
+    stored = nib.Nifti1Image(np.ones((4, 5, 2), np.float32), affine)
+    stored.header.set_xyzt_units(unit, "sec")
+    nib.save(stored, tmp_path / "a.nii")
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii").affine, AFFINE, rtol=1e-5)
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 2), (4, 3)])
@@ -84,12 +138,18 @@ def test_without_codes_the_place_is_kept(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.nii").affine, AFFINE, atol=1e-5)
 
 
-@pytest.mark.parametrize(("unit", "value", "seconds"), [("sec", 0.03, 0.03), ("msec", 30, 0.03), ("unknown", 1, None)])
+@pytest.mark.parametrize(
+    ("unit", "value", "seconds"),
+    [
+        ("sec", 0.03, 0.03), ("msec", 30, 0.03), ("usec", 30_000, 0.03), ("unknown", 1, None), ("hz", 30, None),
+        ("sec", 0, None), ("sec", np.inf, None), ("sec", np.nan, None),
+    ],
+)  # fmt: skip
 def test_frame_time_units(tmp_path, unit, value, seconds):
-    nifti = nib.Nifti1Image(np.ones((4, 4, 1, 3), np.float32), AFFINE)
-    nifti.header.set_xyzt_units("mm", unit)
-    nifti.header["pixdim"][4] = value
-    nib.save(nifti, tmp_path / "a.nii")
+    stored = nib.Nifti1Image(np.ones((4, 4, 1, 3), np.float32), AFFINE)
+    stored.header.set_xyzt_units("mm", unit)
+    stored.header["pixdim"][4] = value
+    nib.save(stored, tmp_path / "a.nii")
     assert read_image(tmp_path / "a.nii").frame_time == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -113,11 +173,20 @@ def test_axes_are_reordered(tmp_path):
     save(tmp_path / "a.nii", array)
     assert read_image(tmp_path / "a.nii").shape == (24, 20, 6)
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii", "x,y,t").array[:, :, 0], array)
+    save(tmp_path / "c.nii", array[..., None, None])
+    np.testing.assert_array_equal(read_image(tmp_path / "c.nii", "x,y,t").array[:, :, 0], array)
     save(tmp_path / "b.nii", np.abs(moving_cine()).transpose(3, 0, 1, 2))
     assert read_image(tmp_path / "b.nii", "t,x,y,z").shape == (24, 20, 2, 6)
     for wrong in ("x,y", "x,y,z,t", "x,y,q", "x,x,t"):
         with pytest.raises(UnsupportedDataError, match="--axes"):
             read_image(tmp_path / "a.nii", wrong)
+
+
+@pytest.mark.parametrize(("stored", "read"), [((4, 3), (4, 3, 1)), ((4, 3, 2, 5, 1, 1), (4, 3, 2, 5))])
+def test_axes_that_are_missing_or_one_too_many_are_of_length_one(tmp_path, stored, read):
+    array = np.random.default_rng(0).random(stored).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.nii").array, array.reshape(read))
 
 
 @pytest.mark.parametrize(
@@ -127,14 +196,21 @@ def test_magnitude_and_phase_make_complex(low, unit):
     image = moving_cine(noise=0.05)
     angle = np.angle(image)
     stored = (angle + np.pi) * unit if low == "positive" else angle * unit
-    joined = join_phase(Image(np.abs(image), AFFINE), Image(stored.astype(np.float32), AFFINE), "phase")
+    magnitude = Image(np.abs(image), AFFINE, 0.03, (2, 4))
+    joined = join_phase(magnitude, Image(stored.astype(np.float32), np.eye(4)), "phase")
     np.testing.assert_allclose(joined.array, image, atol=1e-4)
+    np.testing.assert_array_equal(joined.affine, AFFINE)
+    assert (joined.frame_time, joined.codes) == (0.03, (2, 4))
 
 
 def test_phase_of_unknown_range_or_shape_is_refused():
     image = Image(np.abs(moving_cine()), AFFINE)
-    with pytest.raises(UnsupportedDataError, match="radians"):
-        join_phase(image, Image(np.linspace(0, 90, image.array.size).reshape(image.shape), AFFINE), "phase")
+    for low, high in ((0, 90), (0, 5000), (-5000, 4000), (100, 5000), (-10, 5000)):
+        phase = Image(np.linspace(low, high, image.array.size).reshape(image.shape), AFFINE)
+        with pytest.raises(UnsupportedDataError, match=f"from {low} to {high}: .*radians"):
+            join_phase(image, phase, "phase")
+    with pytest.raises(UnsupportedDataError, match="NaN"):
+        join_phase(image, Image(np.full(image.shape, np.nan), AFFINE), "phase")
     with pytest.raises(UnsupportedDataError, match="not one acquisition"):
         join_phase(image, Image(image.array[..., :2], AFFINE), "phase")
 
@@ -158,6 +234,8 @@ def broken_files():
     singular[296:312] = bytes(16)
     kind = bytearray(plain)
     kind[70:72] = struct.pack("<h", 77)
+    units = bytearray(plain)
+    units[123] = 4
     return {
         "empty": (b"", UnreadableError),
         "text": (b"this is not an image\n" * 40, UnreadableError),
@@ -167,6 +245,7 @@ def broken_files():
         "truncated header": (plain[:200], UnreadableError),
         "half of a pair": (bytes(pair), UnreadableError),
         "unknown voxel type": (bytes(kind), UnreadableError),
+        "units that do not exist": (bytes(units), UnreadableError),
         "negative size": (bytes(shape), CrnnError),
         "RGB": (nib.Nifti1Image(colours, AFFINE).to_bytes(), UnsupportedDataError),
         "vectors": (nib.Nifti1Image(np.zeros((3, 3, 2, 1, 3), "f4"), AFFINE).to_bytes(), UnsupportedDataError),

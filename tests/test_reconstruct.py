@@ -1,6 +1,8 @@
 """``crnn reconstruct`` on files: what it writes is true, and bad input leaves nothing behind."""
 
+import contextlib
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -15,11 +17,17 @@ import PIL.Image
 import pytest
 import torch
 
-from crnn_cli.acquisition import from_zero_filled
+from crnn_cli.acquisition import from_fully_sampled, from_zero_filled
 from crnn_cli.bundles import load_network, read_bundle
+from crnn_cli.cli import console
+from crnn_cli.errors import UsageError
+from crnn_cli.geometry import displayed_slice
 from crnn_cli.image import Image
+from crnn_cli.io import preview
+from crnn_cli.io.files import Output
+from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction import Recipe, reconstruct
-from tests.conftest import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
+from tests.conftest import AFFINE, lines_mask, moving_cine, save, table_rows, to_images, to_kspace
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +53,67 @@ def test_measured_samples_survive_to_the_file(crnn, scan, bundle, tmp_path):
     assert report["residual"] <= 1e-6
     assert report["acceleration"] == pytest.approx(1 / mask[0].mean(), rel=1e-3)
     assert report["origin"] == "zero-filled images, as given"
+    assert report["undersampled_axis"] == "y"
+    assert report["input"] == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert report["output"] == str(tmp_path / "out.nii.gz")
+    described = read_bundle(bundle)
+    assert report["model"] == {"name": "tiny", "sha256": described.sha256, "licence": "CC0-1.0"}
+    assert (report["iterations"], report["noise"], report["seed"]) == (2, 0, None)
+    assert report["device"] in ("cpu", "cuda")
+    assert 0 <= report["seconds"] < 60
+    assert report["not_for"] == "diagnostic use"
+    assert "quality_against_truth" not in report
+    assert set(report["versions"]) == {"python", "torch", "numpy"}
+    assert report["command"] == ["crnn", *sys.argv[1:]]
+    description = bytes(nifti.header["descrip"]).rstrip(b"\0").decode()
+    assert description == f"{report['tool']} tiny {report['acceleration']:.2f}x"
+
+
+def test_iterations_and_noise_are_used_and_reported(crnn, scan, bundle, tmp_path):
+    arguments = ["--model", bundle, "--complex", "--iterations", 3, "--noise", 0.5, "-o", tmp_path / "o.nii"]
+    assert crnn("reconstruct", scan[2], *arguments).code == 0
+    expected = run(scan[0], bundle, noise=0.5, iterations=3)
+    np.testing.assert_allclose(read(tmp_path / "o.nii")[0], expected, atol=1e-5)
+    report = json.loads((tmp_path / "o.json").read_text())
+    assert (report["iterations"], report["noise"]) == (3, 0.5)
+    assert 1e-3 < report["residual"] < 1
+
+
+def test_header_codes_are_kept(crnn, scan, bundle, tmp_path):
+    nifti = nib.load(scan[2])
+    nifti.set_sform(AFFINE, code=3)
+    nib.save(nifti, tmp_path / "s.nii")
+    assert crnn("reconstruct", tmp_path / "s.nii", "--model", bundle, "-o", tmp_path / "o.nii").code == 0
+    assert int(read(tmp_path / "o.nii")[1].header["sform_code"]) == 3
+
+
+def test_stored_axes_can_be_named(crnn, bundle, tmp_path):
+    zero_filled = to_images(to_kspace(moving_cine(z=1)) * lines_mask(24, 20, 6)).astype(np.complex64)
+    whole = save(tmp_path / "whole.nii", zero_filled)
+    flat = save(tmp_path / "flat.nii", zero_filled[:, :, 0])
+    magnitude = save(tmp_path / "magnitude.nii", np.abs(zero_filled[:, :, 0]))
+    phase = save(tmp_path / "phase.nii", np.angle(zero_filled[:, :, 0]))
+    for file, extra in ((whole, []), (flat, ["--axes", "x,y,t"]), (magnitude, ["--axes", "x,y,t", "--phase", phase])):
+        out = tmp_path / f"out_{file.name}"
+        ended = crnn("reconstruct", file, *extra, "--model", bundle, "-o", out)
+        assert ended.code == 0, ended.err
+        expected = read(tmp_path / "out_whole.nii")[0]
+        np.testing.assert_allclose(read(out)[0], expected, atol=1e-4 * expected.max())
+    assert json.loads((tmp_path / "out_magnitude.json").read_text())["input"]["phase"] == str(phase)
+
+
+def test_a_phase_that_is_named_goes_before_the_sibling(crnn, scan, bundle, tmp_path):
+    file = save(tmp_path / "s_part-mag.nii", np.abs(scan[0]))
+    save(tmp_path / "s_part-phase.nii", 0 * np.abs(scan[0]))
+    mine = save(tmp_path / "mine.nii", np.angle(scan[0]))
+    ended = crnn("reconstruct", file, "--phase", mine, "--model", bundle, "-o", tmp_path / "o.nii")
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "o.json").read_text())["input"]["phase"] == str(mine)
+
+
+def test_doubts_about_the_header_are_told(crnn, scan, bundle, tmp_path):
+    file = save(tmp_path / "s.nii", scan[0], frame_time=0)
+    assert "warning: the header gives no frame time" in crnn("reconstruct", file, "--model", bundle).err
 
 
 def test_magnitude_is_the_default_and_equals_the_complex_output(crnn, scan, bundle, tmp_path):
@@ -61,10 +130,10 @@ def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def run(array, bundle, noise=0.0):
+def run(array, bundle, noise=0.0, iterations=2):
     description = read_bundle(bundle)
     network = load_network(description, torch.device("cpu"))
-    recipe = Recipe(description.start, description.amplitude, 2, noise)
+    recipe = Recipe(description.start, description.amplitude, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
     return acquisition.to_image(reconstruct(acquisition, network, recipe, torch.device("cpu")).images_ZTYX).array
 
@@ -133,6 +202,7 @@ def test_simulation_is_said_everywhere_and_measured(crnn, bundle, tmp_path):
     report = json.loads(ended.out)
     assert report == json.loads((tmp_path / "out.json").read_text())
     assert "SIMULATED" in report["origin"]
+    assert report["undersampled_axis"] == "x"
     assert b"SIMULATED" in bytes(read(tmp_path / "out.nii")[1].header["descrip"])
     assert "SIMULATED" in ended.err
     truth = np.abs(moving_cine())
@@ -140,6 +210,107 @@ def test_simulation_is_said_everywhere_and_measured(crnn, bundle, tmp_path):
     expected = 10 * np.log10(truth.max() ** 2 / error)
     assert report["quality_against_truth"]["reconstructed"]["psnr_db"] == pytest.approx(expected, abs=1e-3)
     assert PIL.Image.open(tmp_path / "p.png").size[0] > 300
+
+
+@pytest.mark.parametrize("kind", ["complex", "magnitude (phase taken as zero)"])
+def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("COLUMNS", "300")
+    truth = moving_cine() if kind == "complex" else np.abs(moving_cine())
+    file = save(tmp_path / "cine.nii", truth)
+    how = ["--undersample", 3, "--pattern", "sheared-grid", "--centre-lines", 2, "--seed", 5]
+    ended = crnn("reconstruct", file, *how, "--model", bundle, "--complex", "-o", tmp_path / "o.nii")
+    assert ended.code == 0, ended.err
+    generator = torch.Generator().manual_seed(5)
+    masks = torch.stack([sheared_grid(6, 20, 3, generator, 2) for _ in range(2)]).numpy()
+    assert not np.array_equal(masks[0], masks[1])
+    acquisition = from_fully_sampled(Image(truth, AFFINE), masks, 1, "")
+    network = load_network(read_bundle(bundle), torch.device("cpu"))
+    made = reconstruct(acquisition, network, Recipe("view-shared", 1.0, 2), torch.device("cpu"))
+    np.testing.assert_allclose(read(tmp_path / "o.nii")[0], acquisition.to_image(made.images_ZTYX).array, atol=1e-5)
+    report = json.loads((tmp_path / "o.json").read_text())
+    assert report["origin"] == f"SIMULATED from a fully sampled {kind} series, sheared-grid, seed 5"
+    assert report["seed"] == 5
+    assert report["acceleration"] == pytest.approx(acquisition.acceleration, abs=1e-4)
+    table = table_rows(ended.err)
+    for name, images in (("zero_filled", made.zero_filled_ZTYX), ("reconstructed", made.images_ZTYX)):
+        error = np.abs(acquisition.to_image(images).array) - np.abs(truth)
+        psnr = 10 * np.log10(np.abs(truth).max() ** 2 / np.mean(error**2))
+        found = report["quality_against_truth"][name]
+        assert found["psnr_db"] == pytest.approx(psnr, abs=1e-3)
+        assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
+    assert table["data"] == [report["origin"]]
+    assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
+    assert table["model"] == ["tiny (CC0-1.0)"]
+    assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
+    assert table["written"] == [str(tmp_path / "o.nii")]
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, tmp_path, monkeypatch, simulated):
+    seen = []
+
+    def preview_output(*arguments):
+        seen.append(arguments)
+        return Output(arguments[-1], b"picture")
+
+    monkeypatch.setattr(preview, "preview_output", preview_output)
+    truth, mask = moving_cine(z=3), lines_mask(24, 20, 6)
+    zero_filled = to_images(to_kspace(truth) * mask)
+    array = np.abs(truth) if simulated else zero_filled.astype(np.complex64)
+    file, out = save(tmp_path / "s.nii", array), tmp_path / "o.nii"
+    extra = ["--undersample", 3] if simulated else []
+    arguments = [*extra, "--model", bundle, "-o", out, "--preview", tmp_path / "p.png"]
+    assert crnn("reconstruct", file, *arguments).code == 0
+    assert (tmp_path / "p.png").read_bytes() == b"picture"
+    panels, spacing, frame_time, _ = seen[0]
+    speed = f"{json.loads((tmp_path / 'o.json').read_text())['acceleration']:.1f}x"
+    labels = [f"crnn {speed}", f"zero-filled {speed}"]
+    if simulated:
+        labels = ["fully sampled", *labels, "error of crnn x 5", "error of zero-filled x 5"]
+    assert [panel.label for panel in panels] == labels
+    assert [panel.gain for panel in panels] == ([1, 1, 1, 5, 5] if simulated else [1, 1])
+    made = displayed_slice(Image(read(out)[0], AFFINE), 1)
+    by_label = dict(zip(labels, (panel.frames_TYX for panel in panels), strict=True))
+    np.testing.assert_allclose(by_label[f"crnn {speed}"], made, atol=1e-5)
+    before = by_label[f"zero-filled {speed}"]
+    if simulated:
+        reference = displayed_slice(Image(np.abs(truth), AFFINE), 1)
+        np.testing.assert_allclose(by_label["fully sampled"], reference, atol=1e-5)
+        np.testing.assert_allclose(by_label["error of crnn x 5"], np.abs(made - reference), atol=1e-5)
+        np.testing.assert_allclose(by_label["error of zero-filled x 5"], np.abs(before - reference), atol=1e-5)
+        assert np.abs(before - made).max() > 1e-3
+    else:
+        np.testing.assert_allclose(before, displayed_slice(Image(np.abs(zero_filled), AFFINE), 1), atol=1e-5)
+    assert spacing == pytest.approx(np.linalg.norm(AFFINE[:3, :3], axis=0)[[1, 0]])
+    assert frame_time == pytest.approx(0.03)
+
+
+def test_a_stream_of_images_may_have_a_preview_and_says_so(crnn, scan, bundle, tmp_path):
+    ended = crnn("reconstruct", "-", "--model", bundle, "--preview", tmp_path / "p.png", stdin=scan[2].read_bytes())
+    assert ended.code == 0, ended.err
+    assert nib.Nifti1Image.from_bytes(ended.out).shape == scan[0].shape
+    assert PIL.Image.open(tmp_path / "p.png").size[0] > 300
+    assert table_rows(ended.err)["written"] == ["standard output"]
+
+
+def test_images_are_not_poured_over_a_terminal(crnn, scan, bundle, monkeypatch):
+    def refuse():
+        raise UsageError("a terminal")
+
+    monkeypatch.setattr(console, "protect_terminal", refuse)
+    assert crnn("reconstruct", scan[2], "--model", bundle, "-o", "-").code == 2
+
+
+def test_progress_goes_to_the_bar(crnn, scan, bundle, monkeypatch):
+    told = []
+
+    @contextlib.contextmanager
+    def bar(label):
+        yield lambda done, total: told.append((done, total))
+
+    monkeypatch.setattr(console, "progress_bar", bar)
+    assert crnn("reconstruct", scan[2], "--model", bundle).code == 0
+    assert told == [(done, 4) for done in range(5)]
 
 
 def test_movie_has_a_frame_a_frame(crnn, scan, bundle, tmp_path):
@@ -219,7 +390,8 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
     (tmp_path / "empty.nii.gz").write_bytes(b"")
     (tmp_path / "cut.nii.gz").write_bytes(file.read_bytes()[:3000])
     (tmp_path / "text.nii").write_text("patient,age\n1,2\n" * 99)
-    (tmp_path / "taken.nii.gz").write_bytes(b"mine")
+    for name in ("taken.nii.gz", "taken.json", "taken.gif"):
+        (tmp_path / name).write_bytes(b"mine")
     (tmp_path / "locked").mkdir()
     nan = zero_filled.copy()
     nan[1, 2, 0, 3] = np.nan
@@ -246,7 +418,10 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "output folder missing": ([file, "-o", tmp_path / "no" / "o.nii"], 1, "does not exist"),
         "output is a folder": ([file, "-o", tmp_path / "locked"], 1, ".nii"),
         "output exists": ([file, "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
-        "output is the input": ([file, "-o", file, "--force"], 2, "is the input"),
+        "output of a stream exists": (["-", "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
+        "report exists": ([file, "-o", tmp_path / "taken.nii"], 1, "--force"),
+        "preview exists": ([file, "-o", out, "--preview", tmp_path / "taken.gif"], 1, "--force"),
+        "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
         "output of another kind": ([file, "-o", tmp_path / "o.png"], 1, ".nii"),
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 1, ".png"),
         "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
@@ -258,6 +433,8 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "unknown option": ([file, "--undersampel", 4], 2, ""),
         "phase of a complex file": ([file, "--phase", file], 2, "complex already"),
         "images and JSON on one stream": ([file, "-o", "-", "--json"], 2, "standard output"),
+        "unknown axis of the simulation": ([file, "--undersample", 4, "--phase-axis", "z"], 2, "--phase-axis z"),
+        "mask from the stream": ([file, "--mask", "-"], 2, "only the scan itself"),
         "unknown axes": ([file, "--axes", "a,b"], 4, "--axes"),
     }  # fmt: skip
 
@@ -265,10 +442,11 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
 BAD = [
     "missing file", "folder", "empty file", "truncated file", "text renamed", "3-D", "magnitude", "fully sampled",
     "one frame", "NaN", "constant", "constant, simulated", "mask shape", "mask values", "mask zero", "mask disagrees",
-    "mask and simulation", "output folder missing", "output is a folder", "output exists", "output is the input",
+    "mask and simulation", "output folder missing", "output is a folder", "output exists",
+    "output of a stream exists", "report exists", "preview exists", "output is the input",
     "output of another kind", "preview of another kind", "unknown device", "absent device", "unknown model",
     "unknown pattern", "too fast", "slower than full", "unknown option", "phase of a complex file",
-    "images and JSON on one stream", "unknown axes",
+    "images and JSON on one stream", "unknown axis of the simulation", "mask from the stream", "unknown axes",
 ]  # fmt: skip
 
 

@@ -32,6 +32,13 @@ def test_variable_density_follows_the_published_density():
     assert torch.corrcoef(torch.stack([mask.float().mean(0), pdf]))[0, 1] > 0.98
 
 
+@pytest.mark.parametrize(("measured", "centre"), [(42, 8), (12, 8), (11, 7), (3, 2), (2, 1), (1, 1)])
+def test_centre_lines_are_eight_or_two_thirds(measured, centre):
+    assert default_centre_lines(measured) == centre
+    mask = variable_density(200, 8 * measured, 8, generator())
+    assert int(mask.all(0).sum()) == (centre if measured > centre else measured)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(sorted(PATTERNS)),
@@ -64,6 +71,18 @@ def test_sheared_grid_visits_every_line_over_its_period():
     assert not torch.equal(mask[0], mask[1])
 
 
+@pytest.mark.parametrize(("step", "jump"), [(5, 3), (6, 5), (8, 5), (10, 7)])
+def test_sheared_grid_jumps_by_the_golden_ratio_from_any_start(step, jump):
+    starts = set()
+    for seed in range(9):
+        mask = draw_pattern("sheared-grid", 7, 40 * step, step, generator(seed), centre_lines=0)
+        first = mask.byte().argmax(1)
+        assert (first.diff() % step == jump).all()
+        assert all(mask[frame, first[frame] :: step].all() for frame in range(7))
+        starts.add(int(first[0]))
+    assert len(starts) > 1
+
+
 def test_acceleration_of_one_measures_everything():
     for name in PATTERNS:
         assert draw_pattern(name, 3, 17, 1, generator()).all()
@@ -71,8 +90,11 @@ def test_acceleration_of_one_measures_everything():
 
 @pytest.mark.parametrize(
     ("name", "acceleration", "centre"),
-    [("spiral", 4, None), ("variable-density", 0.5, None), ("variable-density", 65, None), ("sheared-grid", 8, 9)],
-)
+    [
+        ("spiral", 4, None), ("variable-density", 0.5, None), ("variable-density", 65, None), ("sheared-grid", 8, 9),
+        ("sheared-grid", 8, -1),
+    ],
+)  # fmt: skip
 def test_what_does_not_fit_is_refused(name, acceleration, centre):
     with pytest.raises(UsageError):
         draw_pattern(name, 4, 64, acceleration, generator(), centre)

@@ -65,8 +65,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            code = DeviceError.exit_code
-            raise console.stop(f"not enough memory: {str(error).splitlines()[0][:200]}", code) from None
+            reason = str(error).partition("\n")[0][:200] or "an array did not fit"
+            raise console.stop(f"not enough memory: {reason}", DeviceError.exit_code) from None
 
     return run
 

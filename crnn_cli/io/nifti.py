@@ -233,9 +233,14 @@ def _parse(raw: bytes, source: Path) -> Any:
 def _header(nifti: Any, source: Path) -> Header:
     header = nifti.header
     shape = tuple(int(n) for n in nifti.shape)
-    space, time = header.get_xyzt_units()
+    try:
+        space, time = header.get_xyzt_units()
+    except KeyError:
+        units = int(header["xyzt_units"])
+        raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: no units have the code {units}") from None
     zooms = [float(z) for z in header.get_zooms()]
-    frame_time = zooms[3] * _TIME_UNITS[time] if len(zooms) > 3 and time in _TIME_UNITS and zooms[3] > 0 else None
+    known = len(zooms) > 3 and time in _TIME_UNITS and 0 < zooms[3] < math.inf
+    frame_time = zooms[3] * _TIME_UNITS[time] if known else None
     affine = np.array(nifti.affine, dtype=np.float64)
     affine[:3] *= _SPACE_UNITS[space]
     codes = (int(header["qform_code"]), int(header["sform_code"]))
