@@ -47,13 +47,22 @@ class Acquisition:
 
     @property
     def acceleration(self) -> float:
-        """Samples of the grid over samples measured."""
-        return self.mask_ZTYX.size / max(1, int(self.mask_ZTYX.sum()))
+        """Samples of the grid over samples measured, in slices that are not empty."""
+        return 1 / float(_filled(self.mask_ZTYX).mean())
+
+    @property
+    def acceleration_inside(self) -> float:
+        """The same inside the measured region: without what no frame measured at the edge.
+
+        Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
+        """
+        return 1 / _share_measured(_filled(self.mask_ZTYX))
 
     @property
     def undersampled_axes(self) -> int:
-        """2 if the pattern also changes along the readout, else 1."""
-        return 1 if self.mask_ZTYX.shape[-1] == 1 else 2
+        """2 if, inside the measured region, the pattern also changes along the readout, else 1."""
+        cut = _cut(self.mask_ZTYX)
+        return 1 if (cut == cut[..., :1]).all() else 2
 
     def to_image(self, images_ZTYX: Complex) -> Image:
         """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition."""
@@ -80,15 +89,22 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
             "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
             "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
         )
-    require_encoded_by_slice(image)
     kspace_ZT01 = _to_kspace(image)
     if mask is None:
-        mask_ZT01, phase_axis = find_mask(kspace_ZT01)
+        require_encoded_by_slice(image)
+        mask_ZT01 = find_mask(kspace_ZT01)
+        if mask_ZT01 is None:
+            raise UnsupportedDataError(
+                "this complex series is fully sampled: its k-space has no zeros inside the measured region, so there "
+                "is nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
+                "undersampled but stored as integers or filtered, give the pattern with --mask"
+            )
+        origin = "zero-filled images as given, pattern found from the zeros of their k-space"
     else:
         mask_ZT01 = _given_mask(mask, image)
         _require_agreement(kspace_ZT01, mask_ZT01)
-        phase_axis = _undersampled_axis(mask_ZT01)
-    return _acquisition(image, kspace_ZT01, mask_ZT01, phase_axis, "zero-filled images, as given")
+        origin = "zero-filled images as given, pattern from the mask given"
+    return _acquisition(image, kspace_ZT01, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
 
 
 def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -100,10 +116,20 @@ def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: st
     mask_ZTY : boolean lines per slice and frame; Z may be 1.
     phase_axis : array axis (0 or 1) that Y is.
     origin : says that this is a simulation, and how.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the series is undersampled already.
     """
     require_dynamic(image)
     lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
     kspace_ZT01 = _to_kspace(image)
+    if image.is_complex and find_mask(kspace_ZT01) is not None:
+        raise UnsupportedDataError(
+            "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
+            "no truth to simulate from. Reconstruct it without --undersample"
+        )
     return _acquisition(image, kspace_ZT01, np.broadcast_to(lines, kspace_ZT01.shape), phase_axis, origin)
 
 
@@ -117,21 +143,26 @@ def require_dynamic(image: Image) -> None:
         raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
     image.require_finite("this series")
     array = image.array
-    if not array.any() or (array == array.flat[0]).all():
+    peak = float(np.abs(array).max())
+    if peak and not 1e-30 < peak < 1e30:
+        raise UnsupportedDataError(f"the brightest voxel is {peak:.3g}: rescale the series into 1e-30 to 1e30")
+    if not peak or (array == array.flat[0]).all():
         raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
 
 
 def require_encoded_by_slice(image: Image) -> None:
     """Raise UnsupportedDataError if the slice axis is phase-encoded and undersampled too (a 3-D scan).
 
-    Looks at the first frame: along kz, samples are missing there that no slice alone lacks.
+    Looks at the first frame that is not empty: samples are missing along kz there that no slice alone lacks, and not
+    whole planes at a time (as in stacks that were interpolated or repeated).
     """
-    kspace_Z01 = _to_kspace(Image(image.array[..., :1], image.affine))[:, 0]
-    volume = np.abs(np.fft.fftshift(np.fft.fft(kspace_Z01, axis=0, norm="ortho"), 0))
+    frame = int(np.argmax(image.array.any(axis=(0, 1, 2))))
+    kspace_Z01 = _to_kspace(Image(image.array[..., frame : frame + 1], image.affine))[:, 0]
+    kspace_Z01 = kspace_Z01 / np.abs(kspace_Z01).max()
+    volume = np.abs(np.fft.fft(kspace_Z01, axis=0, norm="ortho"))
     floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
-    seen = np.abs(kspace_Z01).max(axis=0) > floor
-    planes = (volume > floor)[:, seen]
-    share = float(planes[_box(planes.any(axis=1))].mean())
+    planes = (volume > floor)[:, np.abs(kspace_Z01).max(axis=0) > floor]
+    share = float(planes[planes.any(axis=1)].mean())
     if share < 0.9:
         raise UnsupportedDataError(
             f"this is a 3-D scan undersampled along the slice axis too: only {100 * share:.0f} % of the samples that "
@@ -140,53 +171,55 @@ def require_encoded_by_slice(image: Image) -> None:
         )
 
 
-def find_mask(kspace_ZT01: Complex) -> tuple[Mask, int]:
-    """Find which samples were measured from the zeros of k-space.
+def find_mask(kspace_ZT01: Complex) -> Mask | None:
+    """Find which samples were measured from the zeros of k-space; None if none is missing in the measured region.
 
-    Zero lines at the edge in every frame are zero-filled interpolation (or partial Fourier): they count as not
-    measured, but do not make a series undersampled.
-
-    Returns
-    -------
-    mask of the k-space's shape, and the array axis (0 or 1) that is undersampled.
+    The region is what lies between measured samples along either axis, over all frames and slices: zeros outside it are
+    zero-filled interpolation, partial Fourier or an elliptical shutter, and do not make a series undersampled.
 
     Raises
     ------
     UnsupportedDataError
-        If no sample inside the measured range is missing.
+        If a frame has no measured sample at all.
     """
     filled = np.flatnonzero(kspace_ZT01.any(axis=(1, 2, 3)))
-    found, phase_axis = _measured_samples(kspace_ZT01[filled])
-    mask = np.zeros(kspace_ZT01.shape, np.bool_)
-    mask[filled] = found
+    found = _measured_samples(kspace_ZT01[filled])
     empty = np.argwhere(~found.any(axis=(2, 3)))
     if len(empty):
         slice_, frame = int(filled[empty[0][0]]), int(empty[0][1])
         raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    return mask, phase_axis
+    if _share_measured(found) > 0.995:
+        return None
+    mask = np.zeros(kspace_ZT01.shape, np.bool_)
+    mask[filled] = found
+    return mask
 
 
-def _measured_samples(kspace_ZT01: Complex) -> tuple[Mask, int]:
-    """Return `find_mask` of slices none of which is empty."""
+def _measured_samples(kspace_ZT01: Complex) -> Mask:
+    """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one."""
     magnitude = np.abs(kspace_ZT01)
     magnitude /= magnitude.max(axis=(1, 2, 3), keepdims=True)
     lines = [np.sqrt((magnitude**2).mean(axis=axis)) for axis in (3, 2)]  # (Z, T, N0), (Z, T, N1)
     floors = [ZERO * line.max(axis=(1, 2), keepdims=True) for line in lines]
     measured = [line > floor for line, floor in zip(lines, floors, strict=True)]
-    boxes = [_box(m.any(axis=(0, 1))) for m in measured]
-    missing = [1 - float(m[..., box].mean()) for m, box in zip(measured, boxes, strict=True)]
-    mask: Mask = measured[0][..., :, None] & measured[1][..., None, :]
-    samples = magnitude > np.maximum(*floors)[..., None]
-    scattered = float(samples[mask].mean()) < 0.95
-    if scattered:
-        mask = samples
-    if mask[..., boxes[0], :][..., boxes[1]].mean() > 0.995:
-        raise UnsupportedDataError(
-            "this complex series is fully sampled: its k-space has no zeros inside the measured range, so there is "
-            "nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
-            "undersampled but stored as integers or filtered, give the pattern with --mask"
-        )
-    return mask, _undersampled_axis(mask) if scattered else int(np.argmax(missing))
+    by_lines: Mask = measured[0][..., :, None] & measured[1][..., None, :]
+    samples: Mask = magnitude > np.maximum(*floors)[..., None]
+    return by_lines if float(samples[by_lines].mean()) >= 0.95 else samples
+
+
+def _share_measured(mask_ZTYX: Mask) -> float:
+    """Return the share of the measured region that was measured."""
+    ever: Mask = np.logical_or.reduce(mask_ZTYX, axis=(0, 1))
+    region = _between(ever, 0) | _between(ever, 1)
+    return float((mask_ZTYX & region).sum() / max(1, mask_ZTYX[:, :, 0, 0].size * int(region.sum())))
+
+
+def _between(ever: Mask, axis: int) -> Mask:
+    """Return what lies between the first and the last True along an axis, both included."""
+    after = np.maximum.accumulate(ever, axis)
+    before = np.flip(np.maximum.accumulate(np.flip(ever, axis), axis), axis)
+    between: Mask = after & before
+    return between
 
 
 def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -239,14 +272,23 @@ def _require_agreement(kspace_ZT01: Complex, mask_ZT01: Mask) -> None:
 
 
 def _undersampled_axis(mask_ZT01: Mask) -> int:
-    """Return the array axis along which the mask changes most."""
-    profiles = [mask_ZT01.mean(axis=3), mask_ZT01.mean(axis=2)]
-    return int(np.argmax([float(profile.std()) for profile in profiles]))
+    """Return the array axis along which, inside the measured region, the mask changes most."""
+    cut = _cut(mask_ZT01)
+    return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))
 
 
-def _box(measured: Mask) -> slice:
-    where = np.flatnonzero(measured)
-    return slice(int(where[0]), int(where[-1]) + 1)
+def _filled(mask_ZT01: Mask) -> Mask:
+    filled: Mask = mask_ZT01[mask_ZT01.any(axis=(1, 2, 3))]
+    return filled
+
+
+def _cut(mask_ZT01: Mask) -> Mask:
+    """Return the mask of the slices that are not empty, cut to the box that holds every measured sample."""
+    filled = _filled(mask_ZT01)
+    boxes = [np.flatnonzero(filled.any(axis=(0, 1, other))) for other in (3, 2)]
+    rows, columns = (slice(int(where[0]), int(where[-1]) + 1) for where in boxes)
+    cut: Mask = filled[..., rows, columns]
+    return cut
 
 
 def _to_kspace(image: Image) -> Complex:

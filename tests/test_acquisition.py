@@ -102,8 +102,7 @@ def test_a_measured_line_is_told_from_rounding_over_five_decades():
     strength = np.tile([1e-7, 1.0, 1e-1, 1e-3, 1e-5], 4) * np.ones((6, 1))
     strength[::2] = np.roll(strength[::2], 1, axis=1)
     kspace = (strength[None, :, None, :] * np.exp(2j * np.pi * rng.random((1, 6, 24, 20)))).astype(np.complex64)
-    found, axis = find_mask(kspace)
-    assert axis == 1
+    found = find_mask(kspace)
     np.testing.assert_array_equal(found[0, :, 3], strength > 1e-6)
 
 
@@ -240,6 +239,55 @@ def test_find_mask_on_noise_free_smooth_data_keeps_every_measured_line():
     truth = moving_cine(64, 48, 1, 4, noise=0)
     mask = lines_mask(64, 48, 4)
     kspace = to_kspace(undersampled(truth, mask).array).transpose(2, 3, 0, 1).astype(np.complex64)
-    found, axis = find_mask(kspace)
-    assert axis == 1
+    found = find_mask(kspace)
     np.testing.assert_array_equal(found[0, :, 0], mask[0, :, 0].T.astype(bool))
+
+
+def test_an_elliptical_shutter_alone_is_not_undersampling():
+    x, y = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 20), indexing="ij")
+    shutter = (x**2 + y**2 < 1)[:, :, None, None]
+    with pytest.raises(UnsupportedDataError, match="fully sampled"):
+        from_zero_filled(undersampled(moving_cine(), shutter))
+
+
+def test_acceleration_is_that_of_the_measured_region():
+    mask = np.array(lines_mask(24, 20, 6, axis=1))
+    mask[:, [0, -1]] = 1
+    inside = 1 / mask[0].mean()
+    mask[:4], mask[-4:] = 0, 0
+    truth = moving_cine(z=3)
+    truth[:, :, 1] = 0
+    found = from_zero_filled(undersampled(truth, mask))
+    assert found.acceleration_inside == pytest.approx(inside)
+    assert found.acceleration == pytest.approx(1 / mask.mean())
+    assert found.undersampled_axes == 1
+
+
+def test_undersampled_data_are_no_truth_to_simulate_from():
+    image = undersampled(moving_cine(), lines_mask(24, 20, 6))
+    with pytest.raises(UnsupportedDataError, match="undersampled already"):
+        from_fully_sampled(image, np.ones((1, 6, 20), bool), 1, "")
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_extreme_brightness_is_read(scale):
+    image = undersampled(scale * moving_cine().astype(np.complex128), lines_mask(24, 20, 6))
+    assert from_zero_filled(image).undersampled_axes == 1
+
+
+def test_absurd_brightness_is_refused():
+    image = undersampled(1e33 * moving_cine().astype(np.complex128), lines_mask(24, 20, 6))
+    with pytest.raises(UnsupportedDataError, match="rescale"):
+        from_zero_filled(image)
+
+
+def test_empty_first_frame_is_named():
+    array = undersampled(moving_cine(), lines_mask(24, 20, 6)).array.copy()
+    array[..., 0] = 0
+    with pytest.raises(UnsupportedDataError, match="frame 0 of slice 0"):
+        from_zero_filled(Image(array, AFFINE))
+
+
+def test_repeated_slices_are_not_taken_for_a_3d_scan():
+    image = undersampled(np.repeat(moving_cine(), 4, axis=2), lines_mask(24, 20, 6))
+    assert from_zero_filled(image).mask_ZTYX.shape[0] == 8

@@ -91,7 +91,7 @@ def test_require_writable_looks_and_touches_nothing(old):
     for target, force, words in (
         (old / "a.nii.gz", False, "--force"),
         (old / "folder", True, "is a folder"),
-        (old / "no" / "a.nii", True, "does not exist"),
+        (old / "no" / "a.nii", True, "create it first"),
     ):
         with pytest.raises(OutputError, match=words):
             require_writable(target, force)

@@ -17,7 +17,7 @@ HEIGHT, STRIP, GAP = 220, 14, 2  # a panel as high as a tile is shown pixel by p
 def frames(t=3, y=HEIGHT, x=110, seed=0):
     """Return noise with a few bright outliers."""
     values = np.random.default_rng(seed).random((t, y, x)).astype(np.float32)
-    values[:, :2, : x // 2] = 50
+    values[:, 0, : x // 2] = 50
     return values
 
 
@@ -114,7 +114,9 @@ def test_movie_shows_every_frame_of_every_panel_side_by_side_for_ever():
 @pytest.mark.parametrize(("frame_time", "milliseconds"), [(0.03, 30), (0.1, 100), (None, 50), (0.004, 20)])
 def test_movie_runs_at_the_speed_of_the_heart(frame_time, milliseconds):
     _, movie = pictures([Panel("", frames())], "a.gif", frame_time=frame_time)
-    assert movie.info["duration"] == milliseconds
+    for frame in range(3):
+        movie.seek(frame)
+        assert movie.info["duration"] == milliseconds
 
 
 def test_a_label_that_does_not_fit_is_cut_at_its_end():

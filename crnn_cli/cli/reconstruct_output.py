@@ -37,6 +37,7 @@ def report(bundle: Bundle, acquisition: Acquisition, result: Reconstruction, tru
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
         "origin": acquisition.origin,
         "acceleration": round(acquisition.acceleration, 4),
+        "acceleration_in_measured_region": round(acquisition.acceleration_inside, 4),
         "undersampled_axis": "xy"[acquisition.phase_axis],
         "model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence},
         "residual": result.residual,

@@ -19,6 +19,7 @@ class Sampling:
     """The sampling pattern of the middle slice, as its zeros show it."""
 
     acceleration: float
+    acceleration_in_measured_region: float
     undersampled_axis: str
     undersampled_axes: int
     lines_per_frame: list[int]
@@ -92,6 +93,7 @@ def _sampling(acquisition: Acquisition) -> Sampling:
     lines = acquisition.mask_ZTYX.any(axis=3).sum(axis=2)[0]
     return Sampling(
         acceleration=round(acquisition.acceleration, 3),
+        acceleration_in_measured_region=round(acquisition.acceleration_inside, 3),
         undersampled_axis="xy"[acquisition.phase_axis],
         undersampled_axes=acquisition.undersampled_axes,
         lines_per_frame=sorted({int(n) for n in lines}),
