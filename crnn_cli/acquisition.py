@@ -6,13 +6,13 @@ orthonormal, complex64. This room knows numpy only, so that a file can be descri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.image import Affine, Image
+from crnn_cli.image import Image
 
 Complex = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
@@ -33,16 +33,14 @@ class Acquisition:
     kspace_ZCTYX : complex64, zero where not measured.
     mask_ZTYX : boolean; X is 1 where whole lines were measured.
     phase_axis : which array axis of the image (0 or 1) is Y.
-    affine, frame_time, codes : geometry of the images, as in `Image`.
+    geometry : an image of zeros that says where and when the images are, as in `Image`.
     origin : in words, where the data come from; goes into every report.
     """
 
     kspace_ZCTYX: Complex
     mask_ZTYX: Mask
     phase_axis: int
-    affine: Affine
-    frame_time: float | None
-    codes: tuple[int, int]
+    geometry: Image
     origin: str
 
     @property
@@ -67,7 +65,7 @@ class Acquisition:
     def to_image(self, images_ZTYX: Complex) -> Image:
         """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition."""
         order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
-        return Image(np.ascontiguousarray(images_ZTYX.transpose(order)), self.affine, self.frame_time, self.codes)
+        return replace(self.geometry, array=np.ascontiguousarray(images_ZTYX.transpose(order)))
 
 
 def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
@@ -228,8 +226,8 @@ def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis
         kspace, mask = kspace.swapaxes(2, 3), mask.swapaxes(2, 3)
     if (mask == mask[..., :1]).all():
         mask = mask[..., :1]
-    kspace_ZCTYX = np.ascontiguousarray(kspace)[:, None]
-    return Acquisition(kspace_ZCTYX, mask.copy(), phase_axis, image.affine, image.frame_time, image.codes, origin)
+    geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
+    return Acquisition(np.ascontiguousarray(kspace)[:, None], mask.copy(), phase_axis, geometry, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:

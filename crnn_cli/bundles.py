@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def read_bundle(folder: Path) -> Bundle:
     file = folder / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
     if not isinstance(config, dict):
         raise UnreadableError(f"{file} holds no JSON object")
@@ -116,8 +116,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise UnsupportedDataError(f"{file} is for the task {config['task']}, which this version does not know")
     if config["start"] not in ("view-shared", "zero-filled"):
         raise UnreadableError(f"{file}: start is {config['start']!r}, which is neither view-shared nor zero-filled")
-    if not 0 < config["amplitude"] < float("inf"):
-        raise UnreadableError(f"{file}: amplitude is {config['amplitude']}, which is no positive number")
+    if not 0 < config["amplitude"] < 1e9:
+        raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
     fields = {key: value for key, value in config.items() if key != "format"}
     return Bundle(name=folder.resolve().name, folder=folder, **fields)
 
@@ -238,9 +238,3 @@ def _check_keys(
     missing = [key for key in known if key not in given]
     if complete and missing:
         raise UnreadableError(f"{source} lacks the {noun} {missing[0]!r}")
-
-
-def require_task(bundle: Bundle, task: str) -> None:
-    """Raise UsageError if the bundle is for another task."""
-    if bundle.task != task:
-        raise UsageError(f"the model {bundle.name} is for crnn {bundle.task}, not for crnn {task}")

@@ -37,3 +37,10 @@ def displayed_slice(image: Image, z: int) -> NDArray[np.generic]:
     if codes[1] in "RAS":
         frames = frames[:, ::-1]
     return frames[:, :, ::-1] if codes[0] in "RAS" else frames
+
+
+def displayed_directions(image: Image) -> str:
+    """Return what is on the left and on the top of a displayed slice, such as ``left R, top A``."""
+    codes = axis_codes(image.affine)
+    first = {letter: pair[1] for pair in _LETTERS for letter in pair}
+    return f"left {first[codes[0]]}, top {first[codes[1]]}"

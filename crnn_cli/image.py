@@ -23,6 +23,8 @@ class Image:
     affine : (4, 4) voxel index to RAS+ position in mm.
     frame_time : seconds between frames; None where the source does not say.
     codes : NIfTI qform and sform codes of the source.
+    qform : the source's qform where it says another place than ``affine`` (which is the sform then); else None.
+    unnamed_step : the frame step of the source, where it does not say in which unit; else 0.
 
     Raises
     ------
@@ -34,6 +36,8 @@ class Image:
     affine: Affine
     frame_time: float | None = None
     codes: tuple[int, int] = (1, 1)
+    qform: Affine | None = None
+    unnamed_step: float = 0.0
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

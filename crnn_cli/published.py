@@ -28,8 +28,8 @@ def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UnreadableError(f"{file} is not a checkpoint of plain tensors, and was not executed: {reason}") from None
+        reason = type(error).__name__
+        raise UnreadableError(f"{file} is not a checkpoint of plain tensors, and was not executed ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UnreadableError(f"{file} is not a table of weights (a state dict)")
     return {name.replace(_PUBLISHED_PREFIX, "bcrnn."): value.float() for name, value in state.items()}

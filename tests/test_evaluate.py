@@ -178,9 +178,9 @@ def test_a_series_of_one_frame_is_a_volume(tmp_path):
 
 def test_a_raw_series_as_reference_of_an_ordered_one(tmp_path):
     ordered = save(tmp_path / "ordered.nii", scene((16, 14, 1, 5)))
-    raw = save(tmp_path / "raw.nii", scene((16, 14, 1, 5))[:, :, 0].transpose(2, 1, 0), AFFINE)
+    raw = save(tmp_path / "raw.nii", scene((16, 14, 1, 5))[:, :, 0].transpose(1, 0, 2), AFFINE[:, [1, 0, 2, 3]])
     fails(4, "--reference-axes", ordered, "-r", raw)
-    assert "identical" in run(ordered, "-r", raw, "--reference-axes", "t,y,x").stderr
+    assert "identical" in run(ordered, "-r", raw, "--reference-axes", "y,x,t").stderr
 
 
 def test_different_frame_times_are_said(tmp_path, reference):

@@ -58,7 +58,8 @@ def test_import_takes_what_was_said(crnn, tmp_path):
     for out, extra, expected in (("a", said, (7, 0.25, "CC0-1.0")), ("b", [], (5, 0.7, "unknown"))):
         ended = crnn("models", "import", tmp_path / "a.pth", "-o", tmp_path / out, *extra)
         assert ended.code == 0, ended.err
-        assert f"--model {tmp_path / out}" in ended.err
+        folder = tmp_path / out
+        assert ended.err == f"wrote {folder}; use it with: crnn reconstruct SCAN --model {folder}\n"
         found = json.loads(crnn("models", "show", tmp_path / out, "--json").out)
         assert (found["settings"]["iterations"], found["amplitude"], found["licence"]) == expected
 

@@ -12,19 +12,18 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.image import Image
 from crnn_cli.io import nifti
 from crnn_cli.io.nifti import (
     decode_image,
     encode_image,
-    join_phase,
-    phase_sibling,
     read_bytes,
     read_image,
     require_nifti_name,
     write_image,
 )
+from crnn_cli.io.phase import join_phase, phase_sibling
 from tests.conftest import AFFINE, data_file, moving_cine, save
 
 LPS = np.diag([-1, -1, 1])
@@ -175,11 +174,51 @@ def test_axes_are_reordered(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii", "x,y,t").array[:, :, 0], array)
     save(tmp_path / "c.nii", array[..., None, None])
     np.testing.assert_array_equal(read_image(tmp_path / "c.nii", "x,y,t").array[:, :, 0], array)
-    save(tmp_path / "b.nii", np.abs(moving_cine()).transpose(3, 0, 1, 2))
-    assert read_image(tmp_path / "b.nii", "t,x,y,z").shape == (24, 20, 2, 6)
-    for wrong in ("x,y", "x,y,z,t", "x,y,q", "x,x,t"):
-        with pytest.raises(UnsupportedDataError, match="--axes"):
+    save(tmp_path / "b.nii", np.abs(moving_cine()).transpose(1, 0, 3, 2))
+    assert read_image(tmp_path / "b.nii", "y,x,t,z").shape == (24, 20, 2, 6)
+    for wrong in ("x,y", "x,y,z,t", "x,y,q", "x,x,t", "t,x,y"):
+        with pytest.raises(CrnnError, match="--axes"):
             read_image(tmp_path / "a.nii", wrong)
+
+
+def test_reordered_axes_take_their_geometry_along(tmp_path):
+    array = np.abs(moving_cine())
+    turned = AFFINE[:, [1, 2, 0, 3]]
+    save(tmp_path / "a.nii", array.transpose(1, 2, 0, 3), affine=turned)
+    again = read_image(tmp_path / "a.nii", "y,z,x,t")
+    np.testing.assert_array_equal(again.array, array.astype(np.float32))
+    np.testing.assert_allclose(again.affine, AFFINE, atol=1e-5)
+    assert again.frame_time == pytest.approx(0.03)
+
+
+def test_a_qform_of_its_own_is_kept(tmp_path):
+    nifti = nib.Nifti1Image(np.ones((4, 5, 2, 3), np.float32), AFFINE)
+    scanner = np.diag([1.5, 1.2, 8, 1])
+    nifti.set_qform(scanner, code=1)
+    nifti.set_sform(AFFINE, code=2)
+    nib.save(nifti, tmp_path / "a.nii")
+    write_image(read_image(tmp_path / "a.nii"), tmp_path / "b.nii", "test")
+    again = nib.load(tmp_path / "b.nii")
+    np.testing.assert_allclose(again.get_qform(), scanner, atol=1e-5)
+    np.testing.assert_allclose(again.get_sform(), AFFINE, atol=1e-5)
+    assert read_image(tmp_path / "b.nii").codes == (1, 2)
+
+
+def test_a_frame_step_without_a_unit_is_kept_as_it_is(tmp_path):
+    nifti = nib.Nifti1Image(np.ones((4, 5, 2, 3), np.float32), AFFINE)
+    nifti.header.set_xyzt_units("mm", "unknown")
+    nifti.header["pixdim"][4] = 33
+    nib.save(nifti, tmp_path / "a.nii")
+    write_image(read_image(tmp_path / "a.nii"), tmp_path / "b.nii", "test")
+    again = nib.load(tmp_path / "b.nii").header
+    assert (again["pixdim"][4], again.get_xyzt_units()) == (33, ("mm", "unknown"))
+
+
+def test_a_header_that_promises_more_than_the_file_is_refused_before_memory_is_taken():
+    raw = bytearray(nib.Nifti1Image(np.ones((4, 5, 2, 3), np.float32), AFFINE).to_bytes())
+    raw[42:48] = struct.pack("<hhh", 30000, 30000, 30000)
+    with pytest.raises(UnreadableError, match="truncated"):
+        decode_image(bytes(raw), Path("a.nii"))
 
 
 @pytest.mark.parametrize(("stored", "read"), [((4, 3), (4, 3, 1)), ((4, 3, 2, 5, 1, 1), (4, 3, 2, 5))])
@@ -197,7 +236,7 @@ def test_magnitude_and_phase_make_complex(low, unit):
     angle = np.angle(image)
     stored = (angle + np.pi) * unit if low == "positive" else angle * unit
     magnitude = Image(np.abs(image), AFFINE, 0.03, (2, 4))
-    joined = join_phase(magnitude, Image(stored.astype(np.float32), np.eye(4)), "phase")
+    joined = join_phase(magnitude, Image(stored.astype(np.float32), AFFINE), "phase")
     np.testing.assert_allclose(joined.array, image, atol=1e-4)
     np.testing.assert_array_equal(joined.affine, AFFINE)
     assert (joined.frame_time, joined.codes) == (0.03, (2, 4))
@@ -205,7 +244,7 @@ def test_magnitude_and_phase_make_complex(low, unit):
 
 def test_phase_of_unknown_range_or_shape_is_refused():
     image = Image(np.abs(moving_cine()), AFFINE)
-    for low, high in ((0, 90), (0, 5000), (-5000, 4000), (100, 5000), (-10, 5000)):
+    for low, high in ((0, 90), (-180, 180), (-3142, 3142), (0, 5000), (-5000, 4000), (100, 5000), (-10, 5000)):
         phase = Image(np.linspace(low, high, image.array.size).reshape(image.shape), AFFINE)
         with pytest.raises(UnsupportedDataError, match=f"from {low} to {high}: .*radians"):
             join_phase(image, phase, "phase")
@@ -213,6 +252,10 @@ def test_phase_of_unknown_range_or_shape_is_refused():
         join_phase(image, Image(np.full(image.shape, np.nan), AFFINE), "phase")
     with pytest.raises(UnsupportedDataError, match="not one acquisition"):
         join_phase(image, Image(image.array[..., :2], AFFINE), "phase")
+    with pytest.raises(UnsupportedDataError, match="not one acquisition"):
+        join_phase(image, Image(image.array, np.diag([-1, 1, 1, 1]) @ AFFINE), "phase")
+    with pytest.raises(UnsupportedDataError, match="complex"):
+        join_phase(image, Image(image.array + 1j, AFFINE), "phase")
 
 
 def test_bids_sibling_is_found(tmp_path):
@@ -279,7 +322,7 @@ def test_mutated_headers_never_end_in_a_traceback(changes, cut):
 
 
 def test_output_names():
-    with pytest.raises(OutputError, match=r"\.nii"):
+    with pytest.raises(UsageError, match=r"\.nii"):
         require_nifti_name(Path("a.mha"))
     for bad in (Path("does/not/exist.nii"), Path("/")):
         with pytest.raises(UnreadableError):

@@ -8,7 +8,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import UsageError
 from crnn_cli.io.preview import Panel, preview_output, require_preview_name
 
 HEIGHT, STRIP, GAP = 220, 14, 2  # a panel as high as a tile is shown pixel by pixel
@@ -138,7 +138,7 @@ def test_black_frames_stay_black():
 @pytest.mark.parametrize("name", ["a.jpg", "a", "png", "a.png.nii"])
 def test_other_names_are_refused(name):
     for refuse in (require_preview_name, lambda target: preview_output([Panel("", frames())], (1, 1), None, target)):
-        with pytest.raises(OutputError, match=r"\.png"):
+        with pytest.raises(UsageError, match=r"\.png"):
             refuse(Path(name))
 
 

@@ -254,7 +254,7 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
 
     def preview_output(*arguments):
         seen.append(arguments)
-        return Output(arguments[-1], b"picture")
+        return Output(arguments[3], b"picture")
 
     monkeypatch.setattr(preview, "preview_output", preview_output)
     truth, mask = moving_cine(z=3), lines_mask(24, 20, 6)
@@ -265,7 +265,10 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
     arguments = [*extra, "--model", bundle, "-o", out, "--preview", tmp_path / "p.png"]
     assert crnn("reconstruct", file, *arguments).code == 0
     assert (tmp_path / "p.png").read_bytes() == b"picture"
-    panels, spacing, frame_time, _ = seen[0]
+    panels, spacing, frame_time, _, caption = seen[0]
+    assert caption.startswith("SIMULATED") == simulated
+    assert "slice 2 of 3" in caption
+    assert "not for diagnostic use, left R, top A" in caption
     speed = f"{json.loads((tmp_path / 'o.json').read_text())['acceleration']:.1f}x"
     labels = [f"crnn {speed}", f"zero-filled {speed}"]
     if simulated:
@@ -411,6 +414,7 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
     nan[1, 2, 0, 3] = np.nan
     out = tmp_path / "o.nii.gz"
     mask = lines_mask(24, 20, 6)
+    cine = made("cine.nii", np.abs(zero_filled))
     return {
         "missing file": ([tmp_path / "none.nii"], 3, "does not exist"),
         "folder": ([tmp_path], 3, "folder"),
@@ -430,26 +434,29 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "mask disagrees": ([file, "--mask", made("m4.nii", mask[:, ::-1])], 4, "disagrees"),
         "mask and simulation": ([file, "--mask", tmp_path / "m1.nii", "--undersample", 4], 2, "one of them"),
         "output folder missing": ([file, "-o", tmp_path / "no" / "o.nii"], 1, "does not exist"),
-        "output is a folder": ([file, "-o", tmp_path / "locked"], 1, ".nii"),
+        "output is a folder": ([file, "-o", tmp_path / "locked"], 2, ".nii"),
         "output exists": ([file, "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
         "output of a stream exists": (["-", "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
         "report exists": ([file, "-o", tmp_path / "taken.nii"], 1, "--force"),
         "preview exists": ([file, "-o", out, "--preview", tmp_path / "taken.gif"], 1, "--force"),
         "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
-        "output of another kind": ([file, "-o", tmp_path / "o.png"], 1, ".nii"),
-        "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 1, ".png"),
+        "output of another kind": ([file, "-o", tmp_path / "o.png"], 2, ".nii"),
+        "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
         "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
         "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
-        "unknown pattern": ([file, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
-        "too fast": ([file, "--undersample", 999], 2, "acceleration"),
+        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
+        "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),
         "unknown option": ([file, "--undersampel", 4], 2, ""),
         "phase of a complex file": ([file, "--phase", file], 2, "complex already"),
         "images and JSON on one stream": ([file, "-o", "-", "--json"], 2, "standard output"),
         "unknown axis of the simulation": ([file, "--undersample", 4, "--phase-axis", "z"], 2, "--phase-axis z"),
         "mask from the stream": ([file, "--mask", "-"], 2, "only the scan itself"),
-        "unknown axes": ([file, "--axes", "a,b"], 4, "--axes"),
+        "unknown axes": ([file, "--axes", "a,b"], 2, "--axes"),
+        "simulation option without simulation": ([file, "--pattern", "sheared-grid"], 2, "needs --undersample"),
+        "simulation from undersampled data": ([file, "--undersample", 4], 4, "undersampled already"),
+        "mask is the output": ([file, "--mask", tmp_path / "m1.nii", "-o", tmp_path / "m1.nii", "--force"], 2, "input"),
     }  # fmt: skip
 
 
@@ -461,6 +468,7 @@ BAD = [
     "output of another kind", "preview of another kind", "unknown device", "absent device", "unknown model",
     "unknown pattern", "too fast", "slower than full", "unknown option", "phase of a complex file",
     "images and JSON on one stream", "unknown axis of the simulation", "mask from the stream", "unknown axes",
+    "simulation option without simulation", "simulation from undersampled data", "mask is the output",
 ]  # fmt: skip
 
 

@@ -38,6 +38,10 @@ def test_items_are_consistent_with_their_truth(cines, seed):
     assert error < 0.1 * energy  # the noise that was added, nothing else
     assert item.consistency.misfit(item.start_BTYX)[0] < 1e-9 * energy
     assert relative_error_db(item.start_BTYX, item) < -3
+    assert relative_error_db(0.9 * item.truth_BTYX, item) == pytest.approx(-20, abs=1e-3)
+    filled_in = item.start_BTYX - item.consistency.zero_filled()  # from frames before and after
+    assert filled_in.norm() > 0.02 * item.start_BTYX.norm()
+    assert item.truth_BTYX.numel() < 1.2 * CineItems(()).pixels
 
 
 def test_items_are_as_varied_as_they_say():

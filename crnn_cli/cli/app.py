@@ -62,7 +62,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             console.close_stdout()
             raise console.stop(f"reading or writing failed: {error}", 1) from None
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ImportError) as error:
             if not _out_of_memory(error):
                 raise
             reason = str(error).partition("\n")[0][:200] or "an array did not fit"
@@ -73,7 +73,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, MemoryError)
+        or "out of memory" in text
+        or "allocate memory" in text
+        or "failed to map" in text
+    )
 
 
 def _version(wanted: bool) -> None:
@@ -113,4 +118,10 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app(prog_name="crnn")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        console.close_stdout()
+        sys.exit(f"error: reading or writing failed: {error}")

@@ -26,7 +26,7 @@ class Verbosity:
 
 def say(text: str, level: int = 1) -> None:
     """Print a line of plain text to standard error; brackets in it are just brackets."""
-    if Verbosity.level >= level:
+    if Verbosity.level >= level and sys.stderr is not None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -38,7 +38,7 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to standard error."""
-    if Verbosity.level < 1:
+    if Verbosity.level < 1 or sys.stderr is None:
         return
     from rich.console import Console
     from rich.table import Table
@@ -54,6 +54,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def print_json(value: dict[str, Any] | list[Any]) -> None:
     """Print JSON to standard output."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed: there is nowhere to print JSON to")
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
@@ -61,7 +63,7 @@ def print_json(value: dict[str, Any] | list[Any]) -> None:
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
     """Yield a function (done, total) that moves a bar; silent unless standard error is a terminal."""
-    if Verbosity.level < 1 or not sys.stderr.isatty():
+    if Verbosity.level < 1 or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console
@@ -82,6 +84,8 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 def protect_terminal() -> None:
     """Refuse to pour binary data over a terminal."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed: give -o FILE.nii.gz")
     if sys.stdout.isatty():
         raise UsageError("standard output is a terminal: pipe it on, or give -o FILE.nii.gz")
 
@@ -93,5 +97,6 @@ def close_stdout() -> None:
 
 def stop(message: str, code: int) -> typer.Exit:
     """Print an error and return the exception that ends the command with ``code``."""
-    sys.stderr.write(f"error: {message}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"error: {message}\n")
     return typer.Exit(code)

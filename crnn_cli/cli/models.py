@@ -59,7 +59,7 @@ def models_import(
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle folder to make.")],
     iterations: Annotated[int, typer.Option(min=1, max=100, help="Iterations it was trained with.")] = 5,
     amplitude: Annotated[
-        float, typer.Option(min=1e-6, help="Energy-weighted r.m.s. of the zero-filled input it expects.")
+        float, typer.Option(min=1e-6, max=1e6, help="Energy-weighted r.m.s. of the zero-filled input it expects.")
     ] = 0.7,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "unknown",
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,10 @@ MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over 
 PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")]
 Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
-Pattern = Annotated[str, typer.Option(help="Of the simulation: variable-density or sheared-grid.")]
+Pattern = Annotated[str | None, typer.Option(help="Of the simulation: variable-density (default) or sheared-grid.")]
 CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
-PhaseAxis = Annotated[str, typer.Option(help="Array axis that the simulation undersamples: x or y.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the simulated pattern.")]
+PhaseAxis = Annotated[str | None, typer.Option(help="Array axis that the simulation undersamples: x or y (default).")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**62, help="Of the simulated pattern; 0 by default.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 Iterations = Annotated[int | None, typer.Option(min=1, max=100, help="Other than the model's own.")]
 Noise = Annotated[float, typer.Option(min=0, max=1e6, help="0 keeps every sample as measured; more trusts it less.")]
@@ -56,10 +57,10 @@ def reconstruct(
     phase: PhaseFile = None,
     axes: Axes = None,
     undersample: Undersample = None,
-    pattern: Pattern = "variable-density",
+    pattern: Pattern = None,
     centre_lines: CentreLines = None,
-    phase_axis: PhaseAxis = "y",
-    seed: Seed = 0,
+    phase_axis: PhaseAxis = None,
+    seed: Seed = None,
     model: Model = None,
     iterations: Iterations = None,
     noise: Noise = 0.0,
@@ -77,8 +78,10 @@ def reconstruct(
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png
     """
     target = _plan(scan, out, preview, as_json, force)
-    simulation = Simulation(undersample, pattern, centre_lines, phase_axis, seed) if undersample else None
-    _require_consistent(simulation, mask, phase, phase_axis)
+    _require_apart([scan, phase, mask], target, preview)
+    simulation = _simulation(undersample, pattern, centre_lines, phase_axis, seed)
+    if simulation is not None and mask is not None:
+        raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
     from crnn_cli.bundles import DEFAULT_RECONSTRUCTION, find_bundle, load_network
     from crnn_cli.cli.reconstruct_output import report, save, tell
@@ -88,7 +91,7 @@ def reconstruct(
     place = choose_device(device)
     bundle = find_bundle(model or DEFAULT_RECONSTRUCTION)
     image, source = _load(scan, phase, axes)
-    acquisition = _acquire(image, mask, simulation)
+    acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
     network = load_network(bundle, place)
     recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
     began = time.perf_counter()
@@ -97,20 +100,21 @@ def reconstruct(
     seconds = round(time.perf_counter() - began, 2)
     truth = image if simulation else None
     found = {**report(bundle, acquisition, result, truth), "input": source, "device": str(place), "seconds": seconds}
-    found |= {"iterations": recipe.iterations, "noise": noise, "seed": seed if simulation else None}
-    save(target, preview, acquisition, result, truth, complex_output, found)
+    found |= {"iterations": recipe.iterations, "noise": noise, "seed": simulation.seed if simulation else None}
+    save(target, preview, acquisition, result, truth, complex_output, found, force)
     tell(target, found)
     if as_json:
         console.print_json(found)
 
 
 def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool) -> Path:
-    """Return where the images go, after checking that everything can be written there."""
+    """Return where the images go, after checking that the scan is there and everything can be written."""
     from crnn_cli.cli.reconstruct_output import sidecar
     from crnn_cli.io.files import require_writable
-    from crnn_cli.io.nifti import require_nifti_name
+    from crnn_cli.io.nifti import require_nifti_name, require_readable
     from crnn_cli.io.preview import require_preview_name
 
+    require_readable(scan)
     if out is None:
         stem = scan.name.removesuffix(".gz").removesuffix(".nii")
         out = STREAM if scan == STREAM else scan.with_name(f"{stem}_crnn.nii.gz")
@@ -123,28 +127,45 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
         console.protect_terminal()
         return out
     require_nifti_name(out)
-    if scan != STREAM and out.resolve() == scan.resolve():
-        raise UsageError(f"{out} is the input: give another name with -o")
-    if scan == STREAM or scan.exists():
-        require_writable(out, force)
-        require_writable(sidecar(out), force)
+    require_writable(out, force)
+    require_writable(sidecar(out), force)
     return out
 
 
-def _require_consistent(simulation: Simulation | None, mask: Path | None, phase: Path | None, phase_axis: str) -> None:
-    if simulation is not None and mask is not None:
-        raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
-    if phase_axis not in ("x", "y"):
-        raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
-    if STREAM in (phase, mask):
+def _require_apart(inputs: list[Path | None], target: Path, preview: Path | None) -> None:
+    """Refuse to write over what is read, and to read two things from one stream."""
+    from crnn_cli.cli.reconstruct_output import sidecar
+
+    if STREAM in inputs[1:]:
         raise UsageError("only the scan itself can come from standard input")
+    written = [path for path in (target, sidecar(target), preview) if path not in (None, STREAM)]
+    for path in written:
+        for source in inputs:
+            if source not in (None, STREAM) and os.path.realpath(str(source)) == os.path.realpath(str(path)):
+                raise UsageError(f"{path} is the input: give another name")
+
+
+def _simulation(
+    acceleration: float | None, pattern: str | None, centre_lines: int | None, phase_axis: str | None, seed: int | None
+) -> Simulation | None:
+    """Return the simulation asked for, if any."""
+    given = {"--pattern": pattern, "--centre-lines": centre_lines, "--phase-axis": phase_axis, "--seed": seed}
+    if acceleration is None:
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"{option} belongs to a simulation: it needs --undersample")
+        return None
+    if phase_axis not in (None, "x", "y"):
+        raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
+    return Simulation(acceleration, pattern or "variable-density", centre_lines, phase_axis or "y", seed or 0)
 
 
 def _load(scan: Path, phase: Path | None, axes: str | None) -> tuple[Image, dict[str, Any]]:
     """Return the series, complex if its phase is known, and what was read."""
     import hashlib
 
-    from crnn_cli.io.nifti import decode_image, join_phase, phase_sibling, read_bytes, read_image
+    from crnn_cli.io.nifti import decode_image, read_bytes
+    from crnn_cli.io.phase import join_phase, phase_sibling
 
     content = read_bytes(scan)
     image = decode_image(content, scan, axes)
@@ -153,19 +174,34 @@ def _load(scan: Path, phase: Path | None, axes: str | None) -> tuple[Image, dict
     if phase is not None:
         if image.is_complex:
             raise UsageError(f"{scan} is complex already: --phase belongs to a magnitude file")
-        image = join_phase(image, read_image(phase, axes), str(phase))
-        source["phase"] = str(phase)
+        content = read_bytes(phase)
+        image = join_phase(image, decode_image(content, phase, axes), str(phase))
+        source |= {"phase": str(phase), "phase_sha256": hashlib.sha256(content).hexdigest()}
     for doubt in image.doubts():
         console.warn(doubt)
+    console.say(f"read {scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
     return image, source
 
 
-def _acquire(image: Image, mask: Path | None, simulation: Simulation | None) -> Acquisition:
+def _load_mask(mask: Path | None, axes: str | None, source: dict[str, Any]) -> Image | None:
+    """Return the mask in a file, if one is given; its axes are those of ``--axes`` if it has as many."""
+    if mask is None:
+        return None
+    import hashlib
+
+    from crnn_cli.io.nifti import decode_header, decode_image, read_bytes
+
+    content = read_bytes(mask)
+    same = axes is not None and len(decode_header(content, mask).shape) == axes.count(",") + 1
+    source |= {"mask": str(mask), "mask_sha256": hashlib.sha256(content).hexdigest()}
+    return decode_image(content, mask, axes if same else None)
+
+
+def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:
     from crnn_cli.acquisition import from_fully_sampled, from_zero_filled, require_dynamic
-    from crnn_cli.io.nifti import read_image
 
     if simulation is None:
-        acquisition = from_zero_filled(image, read_image(mask) if mask else None)
+        acquisition = from_zero_filled(image, mask)
         if acquisition.undersampled_axes == 2:
             console.warn("both spatial axes are undersampled; the models here were trained with one")
         return acquisition

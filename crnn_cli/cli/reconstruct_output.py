@@ -67,37 +67,37 @@ def _quality(acquisition: Acquisition, result: Reconstruction, truth: Image) -> 
 
 def save(
     target: Path, preview: Path | None, acquisition: Acquisition, result: Reconstruction, truth: Image | None,
-    complex_output: bool, report: dict[str, Any],
+    complex_output: bool, report: dict[str, Any], force: bool,
 ) -> None:  # fmt: skip
     """Write images, report and picture together, or none of them."""
     import json
+    from dataclasses import replace
 
     import numpy as np
 
-    from crnn_cli.image import Image
     from crnn_cli.io.files import Output, write_together
     from crnn_cli.io.nifti import image_output, write_stream
 
     image = acquisition.to_image(result.images_ZTYX)
     if not complex_output:
-        image = Image(np.abs(image.array), image.affine, image.frame_time, image.codes)
+        image = replace(image, array=np.abs(image.array))
     simulated = "SIMULATED " if truth is not None else ""
     description = f"{report['tool']} {report['model']['name']} {simulated}{report['acceleration']:.2f}x"
     outputs = [] if preview is None else [_picture(preview, acquisition, result, truth)]
     if target == STREAM:
-        write_together(outputs)
+        write_together(outputs, force)
         write_stream(image, sys.stdout.buffer, description)
     else:
         report["output"] = str(target)
         text = (json.dumps(report, indent=2) + "\n").encode()
-        write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs])
+        write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs], force)
 
 
 def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> Output:
     """Return the preview of the middle slice."""
     import numpy as np
 
-    from crnn_cli.geometry import displayed_slice
+    from crnn_cli.geometry import displayed_directions, displayed_slice
     from crnn_cli.io.preview import Panel, preview_output
 
     z = result.images_ZTYX.shape[0] // 2
@@ -111,7 +111,10 @@ def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, tr
         panels = [Panel("fully sampled", reference), *panels]
         panels.append(Panel("error of crnn x 5", np.abs(reconstructed - reference), 5))
         panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
-    return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview)
+    slices = result.images_ZTYX.shape[0]
+    simulated = "" if truth is None else "SIMULATED scan, "
+    caption = f"{simulated}slice {z + 1} of {slices}, not for diagnostic use, {displayed_directions(made)}"
+    return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview, caption)
 
 
 def tell(target: Path, report: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def simulate(
     _warn(samples * spacing, lines * spacing, coils)
     arrays = _scan_slices(scan, mask_TY)
     affine = phantom_affine((samples, lines, slices), spacing, scan.slice_spacing, oblique)
-    _write(names, arrays, affine, frame_time / 1000, seed)
+    _write(names, arrays, affine, frame_time / 1000, seed, force)
     report = _report(scan, mask_TY, names) | {"frame_time_s": frame_time / 1000, "pattern": pattern}
     report["acceleration_asked"] = undersample
     _tell(report)
@@ -192,7 +192,9 @@ def _scan_slices(scan: Scan, mask_TY: Tensor) -> dict[str, Tensor]:
     return arrays
 
 
-def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, frame_time: float, seed: int) -> None:
+def _write(
+    names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, frame_time: float, seed: int, force: bool
+) -> None:
     """Write all files, or none."""
     import numpy as np
 
@@ -213,7 +215,7 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, fr
         for kind, array in {**voxels, "mask": mask_XYZT}.items()
     ]
     outputs += [_array_output(arrays[kind], names[kind]) for kind in ("kspace", "coils") if kind in names]
-    write_together(outputs)
+    write_together(outputs, force)
 
 
 def _array_output(array: Tensor, target: Path) -> Output:

@@ -20,7 +20,7 @@ def require_writable(target: Path, force: bool) -> None:
         raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
     if target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder; give a file name")
-    if target.exists() and not force:
+    if os.path.lexists(target) and not force:
         raise OutputError(f"{target} exists already; use --force to replace it, or -o for another name")
     with _explained(target):
         handle, name = tempfile.mkstemp(prefix=".crnn-", dir=folder)
@@ -37,10 +37,14 @@ class Output:
     check: Callable[[Path], None] | None = None
 
 
-def write_together(outputs: Sequence[Output]) -> None:
+def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
     """Write every file to a temporary one beside it, let the checks re-read them, then move all into place.
 
     Whatever happens before the last step, Ctrl-C included, each target is what it was and nothing else is left.
+
+    Parameters
+    ----------
+    replace : without it, a target that came into being meanwhile is kept.
 
     Raises
     ------
@@ -55,15 +59,12 @@ def write_together(outputs: Sequence[Output]) -> None:
                 output.check(temporaries[-1])
         for output, temporary in zip(outputs, temporaries, strict=True):
             with _explained(output.target):
+                if not replace and os.path.lexists(output.target):
+                    raise OutputError(f"{output.target} was made by another program meanwhile; it was kept")
                 temporary.replace(output.target)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
-
-
-def write_atomically(target: Path, content: bytes, check: Callable[[Path], None] | None = None) -> None:
-    """Write one file, whole or not at all; see `write_together`."""
-    write_together([Output(target, content, check)])
 
 
 def _write_temporary(output: Output) -> Path:

@@ -1,25 +1,26 @@
 """NIfTI files and streams to images and back, through nibabel.
 
-x, y, z, t; mm and s; frame time in pixdim[4]; qform and sform codes kept. A magnitude and a phase file make a complex
-image. Reading never guesses: what is not a readable NIfTI-1 or NIfTI-2 file is refused with the reason.
+x, y, z, t; mm and s; frame time in pixdim[4]; qform and sform and their codes kept. Reading never guesses: what is not
+a readable NIfTI-1 or NIfTI-2 file is refused with the reason.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-import re
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
-from crnn_cli.image import Array, Image
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.image import Affine, Array, Image
+from crnn_cli.io.axes import ordered_affine, ordered_array
 from crnn_cli.io.files import Output, write_together
 
 STREAM = Path("-")
@@ -33,16 +34,31 @@ _SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 class Header:
     """What a NIfTI header says, before any voxel is read.
 
-    shape : as stored. kind : numpy dtype of the stored voxels. frame_time : seconds or None.
+    shape : as stored. kind : numpy dtype of the stored voxels. frame_time : seconds or None. The rest as in `Image`.
     """
 
     shape: tuple[int, ...]
     kind: str
-    spacing: tuple[float, ...]
     frame_time: float | None
-    affine: Array
+    affine: Affine
     codes: tuple[int, int]
-    description: str
+    qform: Affine | None
+    unnamed_step: float
+
+
+def require_readable(source: Path) -> None:
+    """Raise UnreadableError if a file is missing, a folder, or not permitted; a stream is not looked at."""
+    if source == STREAM:
+        return
+    try:
+        with source.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise UnreadableError(f"{source} does not exist") from None
+    except IsADirectoryError:
+        raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
+    except OSError as error:
+        raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
 
 
 def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
@@ -54,19 +70,15 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
         If it is missing, a folder, not permitted, or empty.
     """
     if source == STREAM:
-        stream = stdin or sys.stdin.buffer
+        stream = stdin or (sys.stdin.buffer if sys.stdin else None)
+        if stream is None:
+            raise UnreadableError("standard input is closed; pipe a NIfTI file in, or name a file instead of -")
         if stream.isatty():
             raise UnreadableError("standard input is a terminal; pipe a NIfTI file in, or name a file instead of -")
         content = stream.read()
     else:
-        try:
-            content = source.read_bytes()
-        except FileNotFoundError:
-            raise UnreadableError(f"{source} does not exist") from None
-        except IsADirectoryError:
-            raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
-        except OSError as error:
-            raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
+        require_readable(source)
+        content = source.read_bytes()
     if not content:
         raise UnreadableError(f"{_name(source)} is empty (0 bytes)")
     return content
@@ -96,6 +108,11 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
     raw = _decompress(content, source)
     nifti = _parse(raw, source)
     header = _header(nifti, source)
+    needed = math.prod(header.shape) * nifti.get_data_dtype().itemsize
+    if needed > len(raw):
+        raise UnreadableError(
+            f"{_name(source)} is truncated: its header promises {needed} bytes of voxels, the file has {len(raw)}"
+        )
     if nifti.get_data_dtype().fields is not None:
         raise UnsupportedDataError(f"{_name(source)} holds RGB colours, not measured values")
     try:
@@ -103,8 +120,15 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
     except (OSError, ValueError, EOFError) as error:
         raise UnreadableError(f"{_name(source)} is truncated or damaged: {_line(error)}") from None
     array = _floating(array, source)
-    array = _ordered(array, axes, source)
-    return Image(array, np.asarray(header.affine, dtype=np.float64), header.frame_time, header.codes)
+    array = ordered_array(array, axes, _name(source))
+    affine, qform = header.affine, header.qform
+    if axes is not None:
+        affine, qform = ordered_affine(affine, axes), None
+        header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
+    timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
+    return Image(
+        array, affine, header.frame_time if timed else None, header.codes, qform, header.unnamed_step if timed else 0.0
+    )
 
 
 def read_image(source: Path, axes: str | None = None) -> Image:
@@ -112,51 +136,12 @@ def read_image(source: Path, axes: str | None = None) -> Image:
     return decode_image(read_bytes(source), source, axes)
 
 
-def phase_sibling(source: Path) -> Path | None:
-    """Return the BIDS phase file (``part-phase``) beside a magnitude file (``part-mag``), if it is there."""
-    if "part-mag" not in source.name:
-        return None
-    sibling = source.with_name(source.name.replace("part-mag", "part-phase"))
-    return sibling if sibling.exists() else None
-
-
-def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
-    """Return the complex image of a magnitude and a phase image.
-
-    Phase in radians is taken as it is. Scanner units are recognised by their range: one full turn over
-    -4096 ... 4094 or 0 ... 4095 (Siemens), as BIDS writers leave them.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If the shapes differ or the range of the phase is none of these.
-    """
-    if magnitude.shape != phase.shape:
-        raise UnsupportedDataError(f"{name} is {phase.shape}, the magnitude {magnitude.shape}: not one acquisition")
-    phase.require_finite(name)
-    values = phase.array.real.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if low >= -2 * math.pi - 1e-3 and high <= 2 * math.pi + 1e-3:
-        angle = values
-    elif -4096 <= low < 0 and high <= 4096:
-        angle = values * (math.pi / 4096)
-    elif low >= 0 and 2048 <= high <= 4096:
-        angle = values * (2 * math.pi / 4096) - math.pi
-    else:
-        raise UnsupportedDataError(
-            f"{name} ranges from {low:g} to {high:g}: neither radians nor scanner units "
-            "(-4096..4094, 0..4095); rescale it to radians"
-        )
-    joined = (magnitude.array * np.exp(1j * angle)).astype(np.complex64)
-    return Image(joined, magnitude.affine, magnitude.frame_time, magnitude.codes)
-
-
 def encode_image(image: Image, target: Path, description: str) -> bytes:
     """Return the bytes of a NIfTI-1 file, gzip-compressed if the name ends in .gz; the same image gives the same bytes.
 
     Raises
     ------
-    OutputError
+    UsageError
         If the name ends in neither .nii nor .nii.gz.
     """
     require_nifti_name(target)
@@ -164,17 +149,17 @@ def encode_image(image: Image, target: Path, description: str) -> bytes:
     _set_codes(nifti, image, image.codes)
     if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
         _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
-    nifti.header.set_xyzt_units("mm", "sec")
+    nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unnamed_step else "unknown")
     if image.array.ndim == 4:
-        nifti.header["pixdim"][4] = image.frame_time or 0
+        nifti.header["pixdim"][4] = image.frame_time or image.unnamed_step
     nifti.header["descrip"] = description.encode()[:79]
     raw: bytes = nifti.to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
 
 
 def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
-    nifti.set_qform(image.affine, code=codes[0], strip_shears=True)
     nifti.set_sform(image.affine, code=codes[1])
+    nifti.set_qform(image.affine if image.qform is None else image.qform, code=codes[0], strip_shears=True)
 
 
 def image_output(image: Image, target: Path, description: str) -> Output:
@@ -201,9 +186,9 @@ def write_stream(image: Image, stream: BinaryIO, description: str) -> None:
 
 
 def require_nifti_name(target: Path) -> None:
-    """Raise OutputError unless the name ends in .nii or .nii.gz."""
+    """Raise UsageError unless the name ends in .nii or .nii.gz."""
     if not target.name.endswith(SUFFIXES):
-        raise OutputError(f"cannot write {target}: the output name must end in .nii or .nii.gz")
+        raise UsageError(f"cannot write {target}: the output name must end in .nii or .nii.gz")
 
 
 def _decompress(content: bytes, source: Path) -> bytes:
@@ -225,7 +210,8 @@ def _parse(raw: bytes, source: Path) -> Any:
     if magic[:2] == b"ni":
         raise UnreadableError(f"{_name(source)} is one half of a .hdr/.img pair; convert it to .nii first")
     try:
-        return kind.from_bytes(raw)
+        with LoggingOutputSuppressor():
+            return kind.from_bytes(raw)
     except Exception as error:
         raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: {_line(error)}") from None
 
@@ -244,11 +230,18 @@ def _header(nifti: Any, source: Path) -> Header:
     affine = np.array(nifti.affine, dtype=np.float64)
     affine[:3] *= _SPACE_UNITS[space]
     codes = (int(header["qform_code"]), int(header["sform_code"]))
-    description = re.sub(r"[^\x20-\x7e]", "", bytes(header["descrip"]).split(b"\0")[0].decode("latin-1"))
-    spacing = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
     if not all(n > 0 for n in shape):
         raise UnsupportedDataError(f"{_name(source)} has an empty axis: its shape is {shape}")
-    return Header(shape, str(nifti.get_data_dtype()), spacing, frame_time, affine, codes, description)
+    qform = None
+    if codes[0] > 0 and codes[1] > 0:
+        try:
+            rotated = np.array(header.get_qform(), dtype=np.float64)
+        except ValueError as error:
+            raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: qform: {_line(error)}") from None
+        rotated[:3] *= _SPACE_UNITS[space]
+        qform = None if np.allclose(rotated, affine, atol=1e-3) else rotated
+    step = zooms[3] if len(zooms) > 3 and not known and 0 < zooms[3] < math.inf else 0.0
+    return Header(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step)
 
 
 def _floating(array: Array, source: Path) -> Array:
@@ -262,28 +255,6 @@ def _floating(array: Array, source: Path) -> Array:
             "beyond single precision: the header's slope is wrong, or the data must be rescaled"
         )
     return converted
-
-
-def _ordered(array: Array, axes: str | None, source: Path) -> Array:
-    """Return the array as (x, y, z) or (x, y, z, t)."""
-    if axes is None:
-        while array.ndim > 4 and array.shape[-1] == 1:
-            array = array[..., 0]
-        if array.ndim == 5 and array.shape[3] == 1:
-            raise UnsupportedDataError(f"{_name(source)} holds vectors (5-D, {array.shape}), not a scan over time")
-        if array.ndim > 4:
-            raise UnsupportedDataError(f"{_name(source)} has {array.ndim} axes {array.shape}; at most x,y,z,t are read")
-        return array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
-    names = [name.strip() for name in axes.split(",")]
-    if sorted(names) not in (["t", "x", "y"], ["t", "x", "y", "z"], ["x", "y", "z"]):
-        raise UnsupportedDataError(f"--axes {axes} is not understood; write for instance x,y,t or x,y,z,t")
-    while array.ndim > len(names) and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != len(names):
-        raise UnsupportedDataError(f"--axes {axes} names {len(names)} axes, {_name(source)} has {array.shape}")
-    wanted = [name for name in "xyzt" if name in names]
-    ordered = array.transpose([names.index(name) for name in wanted])
-    return ordered if "z" in names else ordered[:, :, None]
 
 
 def _name(source: Path) -> str:

@@ -12,7 +12,7 @@ import PIL.Image
 import PIL.ImageDraw
 from numpy.typing import NDArray
 
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import UsageError
 from crnn_cli.io.files import Output
 
 SUFFIXES = (".png", ".gif")
@@ -20,6 +20,7 @@ _FRAMES_SHOWN = 5
 _TARGET_HEIGHT = 220
 _LABEL_HEIGHT = 14
 _USUAL_FRAME_TIME = 0.05
+_FASTEST, _SLOWEST = 20, 5_000  # ms a frame of a movie
 Grey = NDArray[np.uint8]
 
 
@@ -36,13 +37,13 @@ class Panel:
 
 
 def require_preview_name(target: Path) -> None:
-    """Raise OutputError unless the name ends in .png or .gif."""
+    """Raise UsageError unless the name ends in .png or .gif."""
     if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"cannot write {target}: a preview is a .png (montage) or a .gif (movie)")
+        raise UsageError(f"cannot write {target}: a preview is a .png (montage) or a .gif (movie)")
 
 
 def preview_output(
-    panels: Sequence[Panel], spacing: tuple[float, float], frame_time: float | None, target: Path
+    panels: Sequence[Panel], spacing: tuple[float, float], frame_time: float | None, target: Path, caption: str = ""
 ) -> Output:
     """Return a montage or a movie, by the suffix of the name, to be written.
 
@@ -51,20 +52,22 @@ def preview_output(
     panels : the same shape each; the first sets the grey scale (its 99.7th percentile is white).
     spacing : row and column spacing in mm, so that pixels are shown square.
     frame_time : seconds; the movie runs at 0.05 s a frame where it is not known.
+    caption : a line on top of every picture: what is shown, and whether it is a simulation.
     """
     require_preview_name(target)
     white = float(np.percentile(panels[0].frames_TYX, 99.7)) or 1.0
     shown = [_grey(panel.frames_TYX * panel.gain, white) for panel in panels]
     size = _size(panels[0].frames_TYX.shape[1:], spacing)
     labels = [panel.label for panel in panels]
-    content = _montage(shown, labels, size) if target.suffix.lower() == ".png" else _movie(
-        shown, labels, size, frame_time or _USUAL_FRAME_TIME
-    )  # fmt: skip
-    return Output(target, content)
+    still = target.suffix.lower() == ".png"
+    pictures = [_montage(shown, labels, size)] if still else _movie(shown, labels, size)
+    milliseconds = round(min(_SLOWEST, max(_FASTEST, 1000 * (frame_time or _USUAL_FRAME_TIME))))
+    captioned = [PIL.Image.fromarray(_captioned(picture, caption)) for picture in pictures]
+    return Output(target, _encoded(captioned, "PNG" if still else "GIF", milliseconds))
 
 
-def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> bytes:
-    """Return a PNG: a row a panel, frames spread over the cycle, then the profile that moves most over time."""
+def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> Grey:
+    """Return the montage: a row a panel, frames spread over the cycle, then the profile that moves most over time."""
     frames = shown[0].shape[0]
     chosen = np.unique(np.linspace(0, frames - 1, min(_FRAMES_SHOWN, frames)).round().astype(int))
     column = int(np.argmax(shown[0].astype(np.float32).std(axis=0).mean(axis=0)))
@@ -75,16 +78,22 @@ def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]
         tiles.append(_resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
         titles = [f"{label}, frame {frame}" for frame in chosen] + ["profile over time"]
         rows.append(_titled_row(tiles, titles))
-    return _encoded([PIL.Image.fromarray(np.vstack(rows))], "PNG", 0)
+    return np.vstack(rows)
 
 
-def _movie(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int], frame_time: float) -> bytes:
-    """Return a GIF: panels side by side, one frame of the scan a frame of the movie."""
-    frames = [
-        PIL.Image.fromarray(_titled_row([_resized(panel[frame], size) for panel in shown], labels))
-        for frame in range(shown[0].shape[0])
-    ]
-    return _encoded(frames, "GIF", max(20, round(1000 * frame_time)))
+def _movie(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> list[Grey]:
+    """Return the frames of the movie: panels side by side, one frame of the scan a frame of the movie."""
+    frames = range(shown[0].shape[0])
+    return [_titled_row([_resized(panel[frame], size) for panel in shown], labels) for frame in frames]
+
+
+def _captioned(picture: Grey, caption: str) -> Grey:
+    if not caption:
+        return picture
+    strip = PIL.Image.new("L", (picture.shape[1], _LABEL_HEIGHT))
+    draw = PIL.ImageDraw.Draw(strip)
+    draw.text((2, 1), _fitting(draw, caption, picture.shape[1] - 4), fill=255)
+    return np.vstack([np.asarray(strip), picture])
 
 
 def _titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:

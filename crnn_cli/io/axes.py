@@ -1,0 +1,44 @@
+"""What the stored axes of a file are: ``--axes`` to arrays (x, y, z) or (x, y, z, t) and their affine."""
+
+from __future__ import annotations
+
+from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.image import Affine, Array
+
+
+def ordered_array(array: Array, axes: str | None, name: str) -> Array:
+    """Return the array as (x, y, z) or (x, y, z, t)."""
+    if axes is None:
+        while array.ndim > 4 and array.shape[-1] == 1:
+            array = array[..., 0]
+        if array.ndim == 5 and array.shape[3] == 1:
+            raise UnsupportedDataError(f"{name} holds vectors (5-D, {array.shape}), not a scan over time")
+        if array.ndim > 4:
+            raise UnsupportedDataError(f"{name} has {array.ndim} axes {array.shape}; at most x,y,z,t are read")
+        return array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
+    names = axis_names(axes)
+    while array.ndim > len(names) and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != len(names):
+        raise UnsupportedDataError(f"--axes {axes} names {len(names)} axes, {name} has {array.shape}")
+    wanted = [name for name in "xyzt" if name in names]
+    ordered = array.transpose([names.index(name) for name in wanted])
+    return ordered if "z" in names else ordered[:, :, None]
+
+
+def axis_names(axes: str) -> list[str]:
+    """Return the names in ``--axes``; UsageError where they make no sense."""
+    names = [name.strip() for name in axes.split(",")]
+    if sorted(names) not in (["t", "x", "y"], ["t", "x", "y", "z"], ["x", "y", "z"]):
+        raise UsageError(f"--axes {axes} is not understood; write for instance x,y,t or x,y,z,t")
+    if "t" in names[:2]:
+        raise UsageError(f"--axes {axes}: time can be the third or the fourth axis; else the header has no geometry")
+    return names
+
+
+def ordered_affine(affine: Affine, axes: str) -> Affine:
+    """Return the affine with its columns in the order x, y, z; the header's third column stands for z where t is."""
+    names = ["z" if name == "t" and place == 2 else name for place, name in enumerate(axis_names(axes)[:3])]
+    ordered = affine.copy()
+    ordered[:, :3] = affine[:, [names.index(name) for name in "xyz"]]
+    return ordered

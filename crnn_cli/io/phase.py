@@ -1,0 +1,54 @@
+"""A magnitude and a phase image make a complex one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.image import Image
+
+
+def phase_sibling(source: Path) -> Path | None:
+    """Return the BIDS phase file (``part-phase``) beside a magnitude file (``part-mag``), if it is there."""
+    if "part-mag" not in source.name:
+        return None
+    sibling = source.with_name(source.name.replace("part-mag", "part-phase"))
+    return sibling if sibling.exists() else None
+
+
+def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
+    """Return the complex image of a magnitude and a phase image on the same grid.
+
+    Phase in radians is taken as it is. Scanner units are recognised by their range, as BIDS writers leave them: one
+    turn over -4096 ... 4095 or 0 ... 4095 (Siemens), most of it used. Degrees and milliradians are not guessed at.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the grids differ, the phase is complex, or its range is none of these.
+    """
+    if magnitude.shape != phase.shape or not np.allclose(magnitude.affine, phase.affine, atol=1e-2):
+        raise UnsupportedDataError(
+            f"{name} is {phase.shape}, the magnitude {magnitude.shape}, or they lie apart in space: not one acquisition"
+        )
+    if phase.is_complex:
+        raise UnsupportedDataError(f"{name} is complex: a phase is real, or give the complex series alone")
+    phase.require_finite(name)
+    values = phase.array.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if max(-low, high) <= 2 * math.pi + 1e-3:
+        angle = values
+    elif -4096 <= low < -3500 and 3500 < high <= 4096:
+        angle = values * (math.pi / 4096)
+    elif low >= 0 and 3500 < high <= 4096:
+        angle = values * (2 * math.pi / 4096) - math.pi
+    else:
+        raise UnsupportedDataError(
+            f"{name} ranges from {low:g} to {high:g}: neither radians nor scanner units "
+            "(-4096..4095, 0..4095); rescale it to radians"
+        )
+    return replace(magnitude, array=(magnitude.array * np.exp(1j * angle)).astype(np.complex64))
