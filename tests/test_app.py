@@ -1,5 +1,10 @@
 """Each kind of failure ends with one line and its exit code."""
 
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import typer
 
@@ -60,3 +65,27 @@ def test_quiet_keeps_data_and_errors(crnn, scan, tmp_path):
     assert ended.out.startswith(b"{")
     assert crnn("-q", "info", tmp_path / "none.nii").err.startswith("error: ")
     assert crnn("-v", "info", scan[2]).err == crnn("info", scan[2]).err != ""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("info - <&-", 3, "standard input is closed"),
+        ("models list --json >&-", 2, "standard output is closed"),
+        ("info nothing.nii 2>&-", 3, ""),
+        pytest.param(
+            "--version >/dev/full", 1, "writing failed",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system"),
+        ),
+        ("reconstruct .", 3, "folder"),
+        ("reconstruct loop.nii", 3, "symbolic links"),
+    ],
+)  # fmt: skip
+def test_odd_streams_and_names_end_in_one_line(tmp_path, line, code, words):
+    (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
+    root = Path(__file__).parents[1]
+    script = f"PYTHONPATH={shlex.quote(str(root))} {shlex.quote(sys.executable)} -m crnn_cli {line}"
+    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert words in ended.stderr
+    assert ended.stderr.count("\n") <= 1

@@ -105,3 +105,18 @@ def test_a_folder_without_permission_is_refused_before_the_work(tmp_path, monkey
     monkeypatch.setattr(tempfile, "mkstemp", fail)
     with pytest.raises(OutputError, match="no permission"):
         require_writable(tmp_path / "a.nii", force=False)
+
+
+def test_without_replace_a_file_made_meanwhile_is_kept(tmp_path):
+    def other_program(temporary):
+        (tmp_path / "a.nii").write_bytes(b"theirs")
+
+    with pytest.raises(OutputError, match="kept"):
+        write_together([Output(tmp_path / "a.nii", b"ours", other_program)], replace=False)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.nii": b"theirs"}
+
+
+def test_a_dangling_link_counts_as_existing(tmp_path):
+    (tmp_path / "a.nii").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists"):
+        require_writable(tmp_path / "a.nii", force=False)
