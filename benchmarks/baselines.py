@@ -8,6 +8,8 @@ Legend: B batch (1), T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -161,3 +163,28 @@ def _write_cfl(stem: Path, array_TYX: np.ndarray) -> None:
     dims[1], dims[10], dims[13] = lines, frames, columns
     stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n")
     np.ascontiguousarray(array_TYX.transpose(2, 0, 1), np.complex64).tofile(stem.with_suffix(".cfl"))
+
+
+class Cache:
+    """Results of baselines by key, in a JSON file; the key knows the protocol, the truth and the mask."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+
+    def key(self, version: str, problem: Problem, of: tuple[str, float, str]) -> str:
+        data = problem.truth_BTYX.abs().mul(65535).round().to(torch.int32).numpy().tobytes()
+        digest = hashlib.sha256(data + problem.mask_BTYX.numpy().tobytes()).hexdigest()[:12]
+        return " | ".join([version, *map(str, of), digest])
+
+    def get(self, key: str) -> dict | None:
+        return self._read().get(key)
+
+    def put(self, key: str, result: dict) -> None:
+        if self.file is None:
+            return
+        temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({**self._read(), key: result}, indent=1))
+        temporary.replace(self.file)
+
+    def _read(self) -> dict[str, dict]:
+        return json.loads(self.file.read_text()) if self.file and self.file.exists() else {}

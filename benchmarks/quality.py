@@ -22,10 +22,8 @@ Choices   made during development belong on other patients (--patients 21-30, wi
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
 import sys
 import tempfile
 import zlib
@@ -38,7 +36,7 @@ import nibabel as nib
 import numpy as np
 import pig_cine
 import torch
-from baselines import Method, Problem
+from baselines import Cache, Method, Problem
 from PIL import Image, ImageDraw, ImageFont
 from skimage.metrics import structural_similarity
 
@@ -46,8 +44,8 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import true_acceleration, variable_density
 
 VERSION = "quality-1"
-TEST_PATIENTS = range(41, 51)
 CURVE = (6.0, 10.0)  # accelerations for the shape of the curve, without the two costly baselines
+Key = tuple[str, float, str]  # case, acceleration, method
 PUBLISHED, TV, ZERO = "published CRNN-MRI", "temporal TV", "zero-filled"
 
 
@@ -62,6 +60,14 @@ class Result:
     setting: float | None
     tried: dict[float, float]
     seconds: float
+
+    @property
+    def key(self) -> Key:
+        return self.case, self.acceleration, self.method
+
+
+def from_json(stored: dict) -> Result:
+    return Result(**{**stored, "tried": {float(setting): value for setting, value in stored["tried"].items()}})
 
 
 def read_cases(data: Path, patients: Iterable[int], with_pig: bool) -> dict[str, np.ndarray]:
@@ -119,36 +125,13 @@ def evaluate(method: Method, case: str, acceleration: float, problem: Problem) -
     return Result(case, acceleration, true, method.name, *quality, found.setting, found.tried, found.seconds)
 
 
-class Cache:
-    """Results of methods that do not change, in a JSON file; the key knows the protocol and the data."""
-
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
-
-    def key(self, problem: Problem, result_of: tuple[str, float, str]) -> str:
-        data = problem.truth_BTYX.abs().mul(65535).round().to(torch.int32).numpy().tobytes()
-        digest = hashlib.sha256(data + problem.mask_BTYX.numpy().tobytes()).hexdigest()[:12]
-        return " | ".join([VERSION, *map(str, result_of), digest])
-
-    def get(self, key: str) -> Result | None:
-        stored = self._read().get(key)
-        if stored is None:
-            return None
-        return Result(**{**stored, "tried": {float(setting): value for setting, value in stored["tried"].items()}})
-
-    def put(self, key: str, result: Result) -> None:
-        if self.file is None:
-            return
-        temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**self._read(), key: asdict(result)}, indent=1))
-        temporary.replace(self.file)
-
-    def _read(self) -> dict[str, dict]:
-        return json.loads(self.file.read_text()) if self.file and self.file.exists() else {}
-
-
 def run(
-    cases: dict[str, np.ndarray], accelerations: list[float], fixed: list[Method], ours: list[Method], cache: Cache
+    cases: dict[str, np.ndarray],
+    accelerations: list[float],
+    fixed: list[Method],
+    ours: list[Method],
+    cache: Cache,
+    known: dict[Key, Result],
 ) -> Iterator[Result]:
     """Yield the results, acceleration by acceleration; fixed methods come from the cache where it has them."""
     for acceleration in accelerations:
@@ -157,14 +140,15 @@ def run(
             for method in fixed:
                 if acceleration in CURVE and method.name in (PUBLISHED, TV):
                     continue
-                key = cache.key(problem, (case, acceleration, method.name))
-                result = cache.get(key)
-                if result is None:
-                    result = evaluate(method, case, acceleration, problem)
-                    cache.put(key, result)
+                key = cache.key(VERSION, problem, (case, acceleration, method.name))
+                stored = cache.get(key)
+                result = from_json(stored) if stored else evaluate(method, case, acceleration, problem)
+                if stored is None:
+                    cache.put(key, asdict(result))
                 yield result
             for method in ours:
-                yield evaluate(method, case, acceleration, problem)
+                result = known.get((case, acceleration, method.name))
+                yield result or evaluate(method, case, acceleration, problem)
 
 
 def summary_table(results: list[Result]) -> str:
@@ -173,7 +157,8 @@ def summary_table(results: list[Result]) -> str:
         "| R | method | ACDC PSNR / SSIM | pig PSNR / SSIM | all PSNR / SSIM | - published | - TV | < zero-filled |",
         "|--:|---|---|---|---|--:|--:|--:|",
     ]
-    for acceleration, method in dict.fromkeys((r.acceleration, r.method) for r in results):
+    rows = dict.fromkeys((r.acceleration, r.method) for r in results)
+    for acceleration, method in sorted(rows, key=lambda row: row[0]):
         table = {m: _by_case(results, acceleration, m) for m in (method, PUBLISHED, TV, ZERO)}
         mine = table[method]
         groups = [_mean([r for r in mine.values() if r.case.startswith(group)]) for group in ("acdc", "pig", "")]
@@ -187,7 +172,7 @@ def summary_table(results: list[Result]) -> str:
 def case_table(results: list[Result]) -> str:
     methods = list(dict.fromkeys(r.method for r in results))
     lines = [f"| R | case | {' | '.join(methods)} |", "|--:|---|" + "---|" * len(methods)]
-    for acceleration, case in dict.fromkeys((r.acceleration, r.case) for r in results):
+    for acceleration, case in sorted({(r.acceleration, r.case) for r in results}):
         row = [_by_case(results, acceleration, method).get(case) for method in methods]
         texts = [_mean([r]) + (f" ({r.setting:g})" if r.setting is not None else "") if r else "" for r in row]
         lines.append(f"| {acceleration:g} | {case} | {' | '.join(texts)} |")
@@ -264,6 +249,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, nargs="+", default=[5], help="iterations of these weights")
     parser.add_argument("--skip", nargs="*", default=[], help="words in names of methods to leave out, as TV")
     parser.add_argument("--cases", action="store_true", help="a table of every case, with the settings chosen")
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="take results of weights from such --json")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--cache", type=Path, help="keep and take results of the fixed methods here")
     parser.add_argument("--figure", type=Path, help="write a PNG here")
@@ -274,11 +260,15 @@ def main() -> None:
     fixed = [baselines.zero_filled(), baselines.view_shared(), baselines.temporal_tv(), published]
     fixed = [m for m in fixed if m is not None and not any(word in m.name for word in options.skip)]
     ours = our_methods(options)
+    earlier = [from_json(r) for file in options.results for r in json.loads(file.read_text())["results"]]
+    known = {r.key: r for r in earlier if r.case in cases and r.acceleration in options.accelerations}
     results = []
     with torch.inference_mode():
-        for result in run(cases, options.accelerations, fixed, ours, Cache(options.cache)):
+        for result in run(cases, options.accelerations, fixed, ours, Cache(options.cache), known):
             print(f"{result.acceleration:g}x {result.case} {result.method} {_mean([result])}", file=sys.stderr)
             results.append(result)
+            known.pop(result.key, None)
+        results += known.values()
         if options.figure:
             figure(options.figure, cases, [*fixed, *ours], results)
     ends = [r for r in results if r.tried and r.setting in (min(r.tried), max(r.tried))]
