@@ -1,65 +1,46 @@
 """Bundles: published models as data. Find one, check it, build its network, load it; or make one.
 
-A bundle is a folder of three files: README.md (the card), config.json, weights.safetensors. config.json:
-
-    format       1
-    task         "reconstruct"
-    network      a key of the table of networks, such as "crnn-mri"
-    settings     the fields of that network's config dataclass
-    start        the image the network starts from: "view-shared" or "zero-filled"
-    amplitude    energy-weighted r.m.s. that the start image is scaled to
-    licence      of the weights
-    summary      one line for lists
-    sha256       of weights.safetensors
+A bundle is a folder of three files: README.md (the card), config.json (see `crnn_cli.bundle_config`),
+weights.safetensors. Weights may be stored in half precision; networks run in single precision.
 
 Nothing in a bundle is ever executed. torch is imported only where a network is built.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.bundle_config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 
 if TYPE_CHECKING:
     import torch
 
     from crnn_cli.networks.crnn_mri import CRNNMRI
+    from crnn_cli.networks.slice_clstm import SliceCLSTM
 
-DEFAULT_RECONSTRUCTION = "cine-crnn"
-CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
-FORMAT = 1
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "format": int, "task": str, "network": str, "settings": dict, "start": str, "amplitude": (int, float),
-    "licence": str, "summary": str, "sha256": str,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """What a bundle folder says of itself; `load_network` builds the network.
-
-    name : of the folder. settings : of the network. sha256 : of the weights, checked on loading.
-    """
-
-    name: str
-    folder: Path
-    task: str
-    network: str
-    settings: dict[str, Any]
-    start: str
-    amplitude: float
-    licence: str
-    summary: str
-    sha256: str
+__all__ = [
+    "CARD",
+    "DEFAULT_MODELS",
+    "Bundle",
+    "build_network",
+    "check_weights",
+    "find_bundle",
+    "folder_of_bundles",
+    "list_bundles",
+    "load_network",
+    "load_reconstruction",
+    "load_segmentation",
+    "read_bundle",
+    "write_bundle",
+]
+DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
 def folder_of_bundles() -> Path:
@@ -74,55 +55,39 @@ def list_bundles() -> list[Bundle]:
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
 
-def find_bundle(name: str) -> Bundle:
+def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     """Return the bundle of a published name, or in a folder.
+
+    Parameters
+    ----------
+    name : None for the default model of the task. task : what it must be for; None for anything.
 
     Raises
     ------
     UnreadableError
         If there is none; the message names the published ones.
+    UnsupportedDataError
+        If it is for another task.
     """
+    name = DEFAULT_MODELS[task] if name is None and task is not None else str(name)
+    bundle = read_bundle(_folder_of(name))
+    if task is not None and bundle.task != task:
+        fitting = ", ".join(other.name for other in list_bundles() if other.task == task)
+        raise UnsupportedDataError(f"the model {name} is to {bundle.task}, not to {task}; for that there is: {fitting}")
+    return bundle
+
+
+def _folder_of(name: str) -> Path:
     published = folder_of_bundles() / name
     if Path(name).name == name and (published / CONFIG).is_file():
-        return read_bundle(published)
+        return published
     if (Path(name) / CONFIG).is_file():
-        return read_bundle(Path(name))
+        return Path(name)
     names = [config.parent.name for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
     raise UnreadableError(f"no model {name}: it is neither a bundle folder nor one of {', '.join(names) or 'none'}")
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Return what config.json of a bundle folder says, checked.
-
-    Raises
-    ------
-    UnreadableError
-        If the file is not JSON, or a key is missing, unknown or of the wrong type.
-    """
-    file = folder / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UnreadableError(f"{file} holds no JSON object")
-    _check_keys(str(file), config, _KEYS)
-    for key, kind in _KEYS.items():
-        if not isinstance(config[key], kind) or isinstance(config[key], bool):
-            raise UnreadableError(f"{file}: {key} is {config[key]!r}, which is not of the right type")
-    if config["format"] != FORMAT:
-        raise UnreadableError(f"{file} has format {config['format']}; this version reads format {FORMAT}")
-    if config["task"] != "reconstruct":
-        raise UnsupportedDataError(f"{file} is for the task {config['task']}, which this version does not know")
-    if config["start"] not in ("view-shared", "zero-filled"):
-        raise UnreadableError(f"{file}: start is {config['start']!r}, which is neither view-shared nor zero-filled")
-    if not 0 < config["amplitude"] < 1e9:
-        raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
-    fields = {key: value for key, value in config.items() if key != "format"}
-    return Bundle(name=folder.resolve().name, folder=folder, **fields)
-
-
-def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI:
+def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     """Build the bundle's network, load its weights, and return it on the device, in evaluation mode.
 
     Raises
@@ -153,29 +118,52 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI:
     return network.to(device).eval()
 
 
-def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI:
+def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
+    """Return the network of a reconstruction bundle; see `load_network`."""
+    from crnn_cli.networks.crnn_mri import CRNNMRI
+
+    network = load_network(bundle, device)
+    if not isinstance(network, CRNNMRI):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that reconstructs")
+    return network
+
+
+def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
+    """Return the network of a segmentation bundle, whose classes must be the bundle's labels; see `load_network`."""
+    from crnn_cli.networks.slice_clstm import SliceCLSTM
+
+    network = load_network(bundle, device)
+    if not isinstance(network, SliceCLSTM):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that segments")
+    if bundle.slices is None or network.config.classes != len(bundle.slices.labels) + 1:
+        raise UnreadableError(f"{bundle.folder / CONFIG}: the network's classes are not the labels and a background")
+    return network
+
+
+def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM:
     """Return an untrained network of the table, with the settings given.
 
     Raises
     ------
     UnreadableError
-        If the network or a setting is unknown, or a setting is not a positive integer.
+        If the network or a setting is unknown, or a setting is no integer or out of its range.
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+    from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 
-    networks = {"crnn-mri": (CRNNMRIConfig, CRNNMRI)}
-    if name not in networks:
-        raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(networks)}")
-    config_type, network_type = networks[name]
-    known = list(config_type.__dataclass_fields__)
-    _check_keys(f"{source} (settings)", settings, known, complete=False)
+    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig]]
+    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig}
+    if name not in configs:
+        raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
+    check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
     for key, value in settings.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
-            raise UnreadableError(f"{source}: {key} is {value!r}; it must be an integer from 1 to 1024")
-    config = config_type(**settings)
-    if config.kernel % 2 == 0:
-        raise UnreadableError(f"{source}: kernel is {config.kernel}; it must be odd")
-    return network_type(config)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UnreadableError(f"{source}: {key} is {value!r}; it must be an integer")
+    try:
+        config = configs[name](**settings)
+    except ValueError as error:
+        raise UnreadableError(f"{source}: {error}") from None
+    return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
 
 
 def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
@@ -216,25 +204,14 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     return read_bundle(folder)
 
 
-def check_weights(source: str, network: CRNNMRI, weights: dict[str, torch.Tensor]) -> None:
+def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Raise UnreadableError unless the weights are finite and have the names and shapes of the network's."""
     expected = network.state_dict()
-    _check_keys(source, weights, expected, noun="weight")
+    check_keys(source, weights, expected, noun="weight")
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             raise UnreadableError(f"{source}: {name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise UnreadableError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}")
         if not tensor.isfinite().all():
             raise UnreadableError(f"{source}: {name} has values that are not finite")
-
-
-def _check_keys(
-    source: str, given: Iterable[str], known: Iterable[str], complete: bool = True, noun: str = "key"
-) -> None:
-    given, known = list(given), list(known)
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0)
-            raise UnreadableError(f"{source} has an unknown {noun} {key!r}; the nearest known is {near[0]!r}")
-    missing = [key for key in known if key not in given]
-    if complete and missing:
-        raise UnreadableError(f"{source} lacks the {noun} {missing[0]!r}")

@@ -25,6 +25,8 @@ class Image:
     codes : NIfTI qform and sform codes of the source.
     qform : the source's qform where it says another place than ``affine`` (which is the sform then); else None.
     unnamed_step : the frame step of the source, where it does not say in which unit; else 0.
+    pixdim : the voxel size in mm that the source states beside an affine whose steps are all exactly 1 mm, so that the
+        affine must have lost it; else None. The affine is kept as it is, sizes go by this.
 
     Raises
     ------
@@ -38,6 +40,7 @@ class Image:
     codes: tuple[int, int] = (1, 1)
     qform: Affine | None = None
     unnamed_step: float = 0.0
+    pixdim: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:
@@ -60,6 +63,8 @@ class Image:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size along the array axes in mm."""
+        if self.pixdim is not None:
+            return self.pixdim
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
@@ -71,7 +76,13 @@ class Image:
     def doubts(self) -> list[str]:
         """Return what looks wrong in the geometry, in words; nothing here stops anything."""
         found = []
-        if self.spacing == (1.0, 1.0, 1.0):
+        if self.pixdim is not None:
+            stated = " x ".join(f"{v:.4g}" for v in self.pixdim)
+            found.append(
+                f"the affine has steps of exactly 1 x 1 x 1 mm, the voxel size beside it is {stated} mm: the affine "
+                "has lost its spacing; sizes go by the latter, positions are written as they were read"
+            )
+        elif self.spacing == (1.0, 1.0, 1.0):
             found.append("the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it")
         elif max(self.spacing) > 100 or min(self.spacing) < 0.01:
             found.append(f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible")

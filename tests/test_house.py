@@ -24,20 +24,24 @@ ALLOWED = {
     "image": {"numpy", "errors"},
     "acquisition": {"numpy", "errors", "image"},
     "geometry": {"numpy", "errors", "image"},
+    "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
     "networks": {"torch", "mri", "networks"},
-    "bundles": {"torch", "safetensors", "networks", "errors"},
+    "bundle_config": {"errors", "labels"},
+    "bundles": {"torch", "safetensors", "networks", "errors", "bundle_config"},
     "published": {"torch", "bundles", "errors"},
+    "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "reconstruction": {"numpy", "torch", "image", "acquisition", "geometry", "mri", "errors"},
-    "io": {"numpy", "nibabel", "PIL", "image", "acquisition", "geometry", "errors", "io"},
+    "io": {"numpy", "nibabel", "PIL", "image", "acquisition", "geometry", "errors", "io", "labels"},
     "training": {
-        "numpy", "torch", "nibabel", "safetensors", "errors", "image", "acquisition", "geometry", "mri", "networks",
-        "bundles", "reconstruction", "io", "training",
+        "numpy", "torch", "nibabel", "safetensors", "monai", "errors", "image", "acquisition", "geometry", "mri",
+        "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
+    "segmentation", "labels",
 }  # fmt: skip
 
 
@@ -93,13 +97,15 @@ def test_io_knows_no_torch_even_indirectly():
     assert found.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models", "list"], ["reconstruct", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["models", "list"], ["reconstruct", "--help"], ["segment", "--help"]]
+)
 def test_starts_fast_and_without_torch(arguments):
     code = (
         "import sys\nfrom crnn_cli.cli.app import main\n"
         f"sys.argv = ['crnn', *{arguments!r}]\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'nibabel', 'numpy', 'PIL'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'nibabel', 'numpy', 'PIL', 'SimpleITK'} & set(sys.modules)\nassert not heavy, heavy"
     )
     fastest = 9.0
     for _ in range(5):
@@ -130,6 +136,10 @@ OPTIONS = {
         "--noise --device --preview --complex --json --force"
     ),
     "info": "--axes --json",
+    "segment": (
+        "--slices --out --model --device --labels --threshold --keep-largest --probabilities --statistics --preview "
+        "--require-labels --json --force"
+    ),
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --iterations --amplitude --licence",
@@ -147,7 +157,7 @@ def test_options_are_pinned_and_help_has_an_example(crnn, command):
 
 def test_main_help_has_an_example_of_each_command(crnn):
     text = crnn("--help").out.decode()
-    for command in ("reconstruct", "simulate", "evaluate", "info", "models"):
+    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models"):
         assert f"crnn {command} " in text
     assert "130" in text
 

@@ -17,6 +17,7 @@ from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, DeviceError
 
@@ -28,6 +29,7 @@ EXIT_CODES = (
 
 EXAMPLES = (
     "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
+    "crnn segment images.nii.gz --slices -o labels.nii.gz --preview labels.gif",
     "crnn simulate -o phantom --undersample 8",
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
@@ -36,7 +38,7 @@ EXAMPLES = (
 
 app = typer.Typer(
     name="crnn",
-    help="Dynamic MR reconstruction with convolutional recurrent networks. Not for diagnostic use.",
+    help="Dynamic MR reconstruction and segmentation with recurrent convolutional networks. Not for diagnostic use.",
     epilog="\n\n".join(["Examples:", *EXAMPLES, EXIT_CODES]),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -100,6 +102,7 @@ def _options(
 
 
 app.command()(guarded(reconstruct))
+app.command(cls=SegmentCommand)(guarded(segment))
 app.command()(guarded(simulate))
 app.command()(guarded(evaluate))
 app.command()(guarded(info))

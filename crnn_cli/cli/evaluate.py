@@ -1,4 +1,4 @@
-"""``crnn evaluate``: how near an image is to a reference."""
+"""``crnn evaluate``: how near an image, or a label map, is to a reference."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.evaluate_labels import are_label_maps, evaluate_labels, require_fitting
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SAME_PLACE_MM = 1e-3
 """How far apart the corner voxels of two images may lie."""
 
 
-ImageFile = Annotated[Path, typer.Argument(help="The image to judge: a NIfTI file, or - for standard input.")]
+ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: a NIfTI file, or -.")]
 Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: a NIfTI file, or -.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes of both files are, such as x,y,t.")]
 ReferenceAxes = Annotated[str | None, typer.Option(help="The reference's axes, where they are not those of --axes.")]
@@ -30,8 +31,13 @@ IgnoreGeometry = Annotated[
 ]
 FitScale = Annotated[bool, typer.Option("--fit-scale", help="First multiply the image by the factor that fits best.")]
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Show every frame; JSON always has them.")]
+AsLabels = Annotated[bool, typer.Option("--labels", help="Both files are label maps, whatever they look like.")]
+AsImages = Annotated[bool, typer.Option("--images", help="Both files are images, whatever they look like.")]
 RequirePsnr = Annotated[float | None, typer.Option(help="Exit with 6 if PSNR is below this, in dB.")]
 RequireSsim = Annotated[float | None, typer.Option(help="Exit with 6 if SSIM is below this.")]
+RequireDice = Annotated[
+    float | None, typer.Option(help="Exit with 6 if a label of the reference has a Dice below this, 0 to 1.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, which is empty otherwise.")]
 
 
@@ -43,13 +49,20 @@ def evaluate(
     ignore_geometry: IgnoreGeometry = False,
     fit_scale: FitScale = False,
     per_frame: PerFrame = False,
+    labels: AsLabels = False,
+    images: AsImages = False,
     require_psnr: RequirePsnr = None,
     require_ssim: RequireSsim = None,
+    require_dice: RequireDice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how near an image is to a reference on the same grid: PSNR, SSIM, NMSE, HFEN.
+    """Measure how near an image or a label map is to a reference on the same grid.
 
     Example: crnn evaluate reconstructed.nii.gz --reference full.nii.gz --require-psnr 30
+
+    Example: crnn evaluate labels.nii.gz --reference manual.nii.gz --require-dice 0.85
+
+    IMAGES: PSNR, SSIM, NMSE, HFEN.
 
     PSNR is 10 log10(R^2 / mean squared error) in dB, null in JSON where the images are identical. Its data range R,
     and SSIM's, is the largest magnitude in the reference over all slices and frames.
@@ -61,20 +74,58 @@ def evaluate(
 
     Complex images are compared by magnitude. A frame is one x-y plane at one time: each slice of a 3-D volume is one.
     No brightness is fitted unless --fit-scale is given, which never lowers PSNR: report it along.
+
+    LABEL MAPS: Dice, Jaccard, distances in mm, volumes in ml, for each label in either map; 0 is background.
+
+    A file is a label map if its intent code says so (1002), or if it holds integers from 0 to 65535 with at most 64
+    distinct values; such numbers in floating point count if the other file is a label map. --labels and --images
+    overrule that for both files.
+
+    Surfaces are the voxels of a label with a face neighbour outside it. HD95 is the larger of the 95th percentiles of
+    the distances from either surface to the other (as in MONAI); the mean is over the distances of both surfaces.
+
+    Where a label is in one map only, its Dice and Jaccard are 0 and its distances undefined (null in JSON). Where it
+    is in neither, all four are undefined. What is undefined is left out of means over labels.
+
+    In a series each frame is measured on its own. For all frames together, voxels are added up before Dice, Jaccard
+    and the difference in %; volumes are means over all frames, distances over the frames that have the label in both.
+
+    Differences are image minus reference. Volumes and distances are those of the reference's grid; distances are not
+    measured on a sheared one. Names of labels are taken from the report beside the image, if there is one.
     """
-    from crnn_cli.io.nifti import STREAM, read_image
-    from crnn_cli.mri.metrics import quality
+    from crnn_cli.io.nifti import STREAM, decode_image, read_bytes
 
     if image == reference == STREAM:
         raise UsageError("image and reference cannot both be standard input: name one of them")
+    if labels and images:
+        raise UsageError("--labels and --images exclude each other")
+    if require_dice is not None and not 0 <= require_dice <= 1:
+        raise UsageError(f"--require-dice {require_dice:g}: a Dice lies between 0 and 1")
     names = tuple("standard input" if path == STREAM else str(path) for path in (image, reference))
-    pair = read_image(image, axes), read_image(reference, reference_axes or axes)
+    contents = read_bytes(image), read_bytes(reference)
+    pair = decode_image(contents[0], image, axes), decode_image(contents[1], reference, reference_axes or axes)
+    labels = labels or (not images and are_label_maps(pair, contents, names))
+    thresholds = {"--require-psnr": require_psnr is not None, "--require-ssim": require_ssim is not None}
+    require_fitting(labels, {"--fit-scale": fit_scale, **thresholds}, {"--require-dice": require_dice is not None})
     _require_same_grid(pair, names, ignore_geometry)
+    if labels:
+        evaluate_labels(pair, names, image, ignore_geometry, require_dice, per_frame, as_json)
+    else:
+        _evaluate_images(pair, names, ignore_geometry, fit_scale, require_psnr, require_ssim, per_frame, as_json)
+
+
+def _evaluate_images(
+    pair: tuple[Image, Image], names: tuple[str, ...], geometry_ignored: bool, fit_scale: bool,
+    require_psnr: float | None, require_ssim: float | None, per_frame: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare two images on one grid and print what was found; QualityError where a threshold is missed."""
+    from crnn_cli.mri.metrics import quality
+
     tested, truth = (_frames(one, name) for one, name in zip(pair, names, strict=True))
     measured = quality(tested, truth, "least-squares" if fit_scale else "none")
     missed = _missed(measured, require_psnr, require_ssim)
     if as_json:
-        files = {"image": names[0], "reference": names[1], "geometry_ignored": ignore_geometry}
+        files = {"image": names[0], "reference": names[1], "geometry_ignored": geometry_ignored, "compared": "images"}
         required = {"psnr_db": require_psnr, "ssim": require_ssim, "met": not missed}
         console.print_json({**files, **measured.summary(), "required": required, "frames": measured.frames()})
     else:

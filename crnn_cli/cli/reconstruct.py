@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,21 +78,23 @@ def reconstruct(
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png
     """
     target = _plan(scan, out, preview, as_json, force)
-    _require_apart([scan, phase, mask], target, preview)
+    if STREAM in (phase, mask):
+        raise UsageError("only the scan itself can come from standard input")
+    require_apart([scan, phase, mask], [target, sidecar(target), preview])
     simulation = _simulation(undersample, pattern, centre_lines, phase_axis, seed)
     if simulation is not None and mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
-    from crnn_cli.bundles import DEFAULT_RECONSTRUCTION, find_bundle, load_network
+    from crnn_cli.bundles import find_bundle, load_reconstruction
     from crnn_cli.cli.reconstruct_output import report, save, tell
     from crnn_cli.reconstruction import Recipe, choose_device
     from crnn_cli.reconstruction import reconstruct as run
 
     place = choose_device(device)
-    bundle = find_bundle(model or DEFAULT_RECONSTRUCTION)
+    bundle = find_bundle(model, "reconstruct")
     image, source = _load(scan, phase, axes)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
-    network = load_network(bundle, place)
+    network = load_reconstruction(bundle, place)
     recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
     began = time.perf_counter()
     with console.progress_bar("reconstructing") as progress:
@@ -109,7 +111,6 @@ def reconstruct(
 
 def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool) -> Path:
     """Return where the images go, after checking that the scan is there and everything can be written."""
-    from crnn_cli.cli.reconstruct_output import sidecar
     from crnn_cli.io.files import require_writable
     from crnn_cli.io.nifti import require_nifti_name, require_readable
     from crnn_cli.io.preview import require_preview_name
@@ -130,19 +131,6 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
     require_writable(out, force)
     require_writable(sidecar(out), force)
     return out
-
-
-def _require_apart(inputs: list[Path | None], target: Path, preview: Path | None) -> None:
-    """Refuse to write over what is read, and to read two things from one stream."""
-    from crnn_cli.cli.reconstruct_output import sidecar
-
-    if STREAM in inputs[1:]:
-        raise UsageError("only the scan itself can come from standard input")
-    written = [path for path in (target, sidecar(target), preview) if path not in (None, STREAM)]
-    for path in written:
-        for source in inputs:
-            if source not in (None, STREAM) and os.path.realpath(str(source)) == os.path.realpath(str(path)):
-                raise UsageError(f"{path} is the input: give another name")
 
 
 def _simulation(

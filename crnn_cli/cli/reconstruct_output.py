@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.report import provenance, sidecar
 from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -18,28 +19,14 @@ if TYPE_CHECKING:
     from crnn_cli.reconstruction import Reconstruction
 
 
-def sidecar(target: Path) -> Path:
-    """Return the name of the report beside an output."""
-    return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-
-
 def report(bundle: Bundle, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> dict[str, Any]:
     """Return what is known of a run: where the data come from, the model, the residual, the quality if simulated."""
-    import numpy as np
-    import torch
-
-    from crnn_cli import __version__
-
     found: dict[str, Any] = {
-        "tool": f"crnn {__version__}",
-        "not_for": "diagnostic use",
-        "command": ["crnn", *sys.argv[1:]],
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
+        **provenance(bundle),
         "origin": acquisition.origin,
         "acceleration": round(acquisition.acceleration, 4),
         "acceleration_in_measured_region": round(acquisition.acceleration_inside, 4),
         "undersampled_axis": "xy"[acquisition.phase_axis],
-        "model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence},
         "residual": result.residual,
     }
     if truth is not None:

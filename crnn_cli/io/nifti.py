@@ -44,6 +44,7 @@ class Header:
     codes: tuple[int, int]
     qform: Affine | None
     unnamed_step: float
+    pixdim: tuple[float, float, float] | None
 
 
 def require_readable(source: Path) -> None:
@@ -121,14 +122,13 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
         raise UnreadableError(f"{_name(source)} is truncated or damaged: {_line(error)}") from None
     array = _floating(array, source)
     array = ordered_array(array, axes, _name(source))
-    affine, qform = header.affine, header.qform
+    affine, qform, pixdim = header.affine, header.qform, header.pixdim
     if axes is not None:
-        affine, qform = ordered_affine(affine, axes), None
+        affine, qform, pixdim = ordered_affine(affine, axes), None, None
         header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
     timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
-    return Image(
-        array, affine, header.frame_time if timed else None, header.codes, qform, header.unnamed_step if timed else 0.0
-    )
+    frame_time, step = (header.frame_time, header.unnamed_step) if timed else (None, 0.0)
+    return Image(array, affine, frame_time, header.codes, qform, step, pixdim)
 
 
 def read_image(source: Path, axes: str | None = None) -> Image:
@@ -136,7 +136,7 @@ def read_image(source: Path, axes: str | None = None) -> Image:
     return decode_image(read_bytes(source), source, axes)
 
 
-def encode_image(image: Image, target: Path, description: str) -> bytes:
+def encode_image(image: Image, target: Path, description: str, intent: str = "none") -> bytes:
     """Return the bytes of a NIfTI-1 file, gzip-compressed if the name ends in .gz; the same image gives the same bytes.
 
     Raises
@@ -149,10 +149,13 @@ def encode_image(image: Image, target: Path, description: str) -> bytes:
     _set_codes(nifti, image, image.codes)
     if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
         _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
+    if image.pixdim is not None:
+        nifti.header["pixdim"][1:4] = image.pixdim
     nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unnamed_step else "unknown")
     if image.array.ndim == 4:
         nifti.header["pixdim"][4] = image.frame_time or image.unnamed_step
     nifti.header["descrip"] = description.encode()[:79]
+    nifti.header.set_intent(intent)
     raw: bytes = nifti.to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
 
@@ -162,8 +165,13 @@ def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
     nifti.set_qform(image.affine if image.qform is None else image.qform, code=codes[0], strip_shears=True)
 
 
-def image_output(image: Image, target: Path, description: str) -> Output:
-    """Return the NIfTI file of an image, to be re-read and compared with it before it is moved into place."""
+def image_output(image: Image, target: Path, description: str, intent: str = "none") -> Output:
+    """Return the NIfTI file of an image, to be re-read and compared with it before it is moved into place.
+
+    Parameters
+    ----------
+    intent : a NIfTI intent, such as ``label``.
+    """
 
     def check(temporary: Path) -> None:
         again = decode_image(temporary.read_bytes(), temporary)
@@ -171,7 +179,7 @@ def image_output(image: Image, target: Path, description: str) -> Output:
         if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
-    return Output(target, encode_image(image, target, description), check)
+    return Output(target, encode_image(image, target, description, intent), check)
 
 
 def write_image(image: Image, target: Path, description: str) -> None:
@@ -179,9 +187,9 @@ def write_image(image: Image, target: Path, description: str) -> None:
     write_together([image_output(image, target, description)])
 
 
-def write_stream(image: Image, stream: BinaryIO, description: str) -> None:
+def write_stream(image: Image, stream: BinaryIO, description: str, intent: str = "none") -> None:
     """Write an uncompressed NIfTI file to a binary stream."""
-    stream.write(encode_image(image, Path("stream.nii"), description))
+    stream.write(encode_image(image, Path("stream.nii"), description, intent))
     stream.flush()
 
 
@@ -241,7 +249,18 @@ def _header(nifti: Any, source: Path) -> Header:
         rotated[:3] *= _SPACE_UNITS[space]
         qform = None if np.allclose(rotated, affine, atol=1e-3) else rotated
     step = zooms[3] if len(zooms) > 3 and not known and 0 < zooms[3] < math.inf else 0.0
-    return Header(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step)
+    pixdim = _contradicting_voxel_size(affine, zooms, _SPACE_UNITS[space])
+    return Header(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step, pixdim)
+
+
+def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -> tuple[float, float, float] | None:
+    """Return pixdim in mm where the affine's steps are exactly 1 and pixdim's are other sensible lengths."""
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if len(zooms) < 3 or not np.allclose(steps, 1, atol=1e-6):
+        return None
+    x, y, z = (zoom * unit for zoom in zooms[:3])
+    differs = not np.allclose((x, y, z), 1, atol=1e-4)
+    return (x, y, z) if differs and all(0.01 <= v <= 100 for v in (x, y, z)) else None
 
 
 def _floating(array: Array, source: Path) -> Array:

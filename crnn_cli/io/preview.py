@@ -18,7 +18,7 @@ from crnn_cli.io.files import Output
 SUFFIXES = (".png", ".gif")
 _FRAMES_SHOWN = 5
 _TARGET_HEIGHT = 220
-_LABEL_HEIGHT = 14
+STRIP_HEIGHT = 14
 _USUAL_FRAME_TIME = 0.05
 _FASTEST, _SLOWEST = 20, 5_000  # ms a frame of a movie
 Grey = NDArray[np.uint8]
@@ -42,6 +42,11 @@ def require_preview_name(target: Path) -> None:
         raise UsageError(f"cannot write {target}: a preview is a .png (montage) or a .gif (movie)")
 
 
+def is_still(target: Path) -> bool:
+    """Return whether the name is one of a montage, not of a movie."""
+    return target.suffix.lower() == ".png"
+
+
 def preview_output(
     panels: Sequence[Panel], spacing: tuple[float, float], frame_time: float | None, target: Path, caption: str = ""
 ) -> Output:
@@ -56,14 +61,12 @@ def preview_output(
     """
     require_preview_name(target)
     white = float(np.percentile(panels[0].frames_TYX, 99.7)) or 1.0
-    shown = [_grey(panel.frames_TYX * panel.gain, white) for panel in panels]
-    size = _size(panels[0].frames_TYX.shape[1:], spacing)
+    shown = [grey(panel.frames_TYX * panel.gain, white) for panel in panels]
+    size = tile_size(panels[0].frames_TYX.shape[1:], spacing)
     labels = [panel.label for panel in panels]
-    still = target.suffix.lower() == ".png"
-    pictures = [_montage(shown, labels, size)] if still else _movie(shown, labels, size)
-    milliseconds = round(min(_SLOWEST, max(_FASTEST, 1000 * (frame_time or _USUAL_FRAME_TIME))))
-    captioned = [PIL.Image.fromarray(_captioned(picture, caption)) for picture in pictures]
-    return Output(target, _encoded(captioned, "PNG" if still else "GIF", milliseconds))
+    pictures = [_montage(shown, labels, size)] if is_still(target) else _movie(shown, labels, size)
+    content = encoded([PIL.Image.fromarray(captioned(picture, caption)) for picture in pictures], target, frame_time)
+    return Output(target, content)
 
 
 def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> Grey:
@@ -73,69 +76,76 @@ def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]
     column = int(np.argmax(shown[0].astype(np.float32).std(axis=0).mean(axis=0)))
     rows = []
     for panel, label in zip(shown, labels, strict=True):
-        tiles = [_resized(panel[frame], size) for frame in chosen]
+        tiles = [resized(panel[frame], size) for frame in chosen]
         profile = panel[:, :, column].T
-        tiles.append(_resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
+        tiles.append(resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
         titles = [f"{label}, frame {frame}" for frame in chosen] + ["profile over time"]
-        rows.append(_titled_row(tiles, titles))
+        rows.append(titled_row(tiles, titles))
     return np.vstack(rows)
 
 
 def _movie(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> list[Grey]:
     """Return the frames of the movie: panels side by side, one frame of the scan a frame of the movie."""
     frames = range(shown[0].shape[0])
-    return [_titled_row([_resized(panel[frame], size) for panel in shown], labels) for frame in frames]
+    return [titled_row([resized(panel[frame], size) for panel in shown], labels) for frame in frames]
 
 
-def _captioned(picture: Grey, caption: str) -> Grey:
+def captioned(picture: Grey, caption: str) -> Grey:
+    """Return a picture with a line of text on top, cut where it does not fit; as it was where there is no text."""
     if not caption:
         return picture
-    strip = PIL.Image.new("L", (picture.shape[1], _LABEL_HEIGHT))
+    strip = PIL.Image.new("L", (picture.shape[1], STRIP_HEIGHT))
     draw = PIL.ImageDraw.Draw(strip)
-    draw.text((2, 1), _fitting(draw, caption, picture.shape[1] - 4), fill=255)
+    draw.text((2, 1), fitting(draw, caption, picture.shape[1] - 4), fill=255)
     return np.vstack([np.asarray(strip), picture])
 
 
-def _titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:
+def titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:
+    """Return tiles of the same height side by side, each with its title above it and a gap behind it."""
     gap = np.zeros((tiles[0].shape[0], 2), np.uint8)
     row = np.hstack([part for tile in tiles for part in (tile, gap)])
-    strip = PIL.Image.new("L", (row.shape[1], _LABEL_HEIGHT))
+    strip = PIL.Image.new("L", (row.shape[1], STRIP_HEIGHT))
     draw = PIL.ImageDraw.Draw(strip)
     left = 0
     for tile, title in zip(tiles, titles, strict=True):
-        draw.text((left + 2, 1), _fitting(draw, title, tile.shape[1] - 4), fill=220)
+        draw.text((left + 2, 1), fitting(draw, title, tile.shape[1] - 4), fill=220)
         left += tile.shape[1] + gap.shape[1]
     return np.vstack([np.asarray(strip), row])
 
 
-def _fitting(draw: PIL.ImageDraw.ImageDraw, title: str, width: int) -> str:
+def fitting(draw: PIL.ImageDraw.ImageDraw, title: str, width: float) -> str:
+    """Return as much of the beginning of a title as is drawn within ``width`` pixels."""
     while title and draw.textlength(title) > width:
         title = title[:-1]
     return title
 
 
-def _grey(values: NDArray[np.float32], white: float) -> Grey:
-    grey: Grey = (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
-    return grey
+def grey(values: NDArray[np.float32], white: float) -> Grey:
+    """Return values as bytes, from 0 to ``white``; what lies beyond is clipped."""
+    shown: Grey = (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
+    return shown
 
 
-def _size(shape: Sequence[int], spacing: tuple[float, float]) -> tuple[int, int]:
-    """Return (rows, columns) of a tile with square pixels, about the target height."""
+def tile_size(shape: Sequence[int], spacing: tuple[float, float], enlarged: int = 1) -> tuple[int, int]:
+    """Return (rows, columns) of a tile with square pixels, about the target height times ``enlarged``."""
     height, width = shape[0] * spacing[0], shape[1] * spacing[1]
-    factor = _TARGET_HEIGHT / max(height, width)
+    factor = enlarged * _TARGET_HEIGHT / max(height, width)
     return max(16, round(height * factor)), max(16, round(width * factor))
 
 
-def _resized(tile: Grey, size: tuple[int, int]) -> Grey:
+def resized(tile: Grey, size: tuple[int, int], how: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grey:
+    """Return a tile at another size (rows, columns), covering the same area."""
     picture = PIL.Image.fromarray(np.ascontiguousarray(tile))
-    resized: Grey = np.array(picture.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC), dtype=np.uint8)
-    return resized
+    shown: Grey = np.array(picture.resize((size[1], size[0]), how), dtype=np.uint8)
+    return shown
 
 
-def _encoded(pictures: Sequence[PIL.Image.Image], kind: str, milliseconds: int) -> bytes:
+def encoded(pictures: Sequence[PIL.Image.Image], target: Path, frame_time: float | None) -> bytes:
+    """Return the file, by the suffix of its name: the first picture, or all of them one ``frame_time`` (s) each."""
     buffer = io.BytesIO()
-    if kind == "GIF":
-        pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    if is_still(target):
+        pictures[0].save(buffer, "PNG")
     else:
-        pictures[0].save(buffer, kind)
+        milliseconds = round(min(_SLOWEST, max(_FASTEST, 1000 * (frame_time or _USUAL_FRAME_TIME))))
+        pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
     return buffer.getvalue()

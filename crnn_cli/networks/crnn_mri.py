@@ -40,6 +40,14 @@ class CRNNMRIConfig:
     kernel: int = 3
     iterations: int = 5
 
+    def __post_init__(self) -> None:
+        for name in ("features", "kernel", "iterations"):
+            value = getattr(self, name)
+            if not 1 <= value <= 1024:
+                raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to 1024")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel is {self.kernel}; it must be odd")
+
 
 class RecurrentCell(nn.Module):
     """The convolutions of the cell that runs through time: from input, from the neighbour frame, from iteration."""

@@ -1,0 +1,49 @@
+"""The report beside an output: its name, what every report says, and that no output falls on an input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli.console import STREAM
+from crnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from crnn_cli.bundles import Bundle
+
+
+def sidecar(target: Path) -> Path:
+    """Return the name of the report beside an output."""
+    return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def provenance(bundle: Bundle) -> dict[str, Any]:
+    """Return what every report says: the tool, the command, the versions, the model."""
+    import numpy as np
+    import torch
+
+    from crnn_cli import __version__
+
+    return {
+        "tool": f"crnn {__version__}",
+        "not_for": "diagnostic use",
+        "command": ["crnn", *sys.argv[1:]],
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
+        "model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence},
+    }
+
+
+def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
+    """Refuse to write over what is read, and to write two things to one file."""
+    read = {os.path.realpath(path) for path in inputs if path not in (None, STREAM)}
+    written = [path for path in outputs if path is not None and path != STREAM]
+    for path in written:
+        if os.path.realpath(path) in read:
+            raise UsageError(f"{path} is the input: give another name")
+    places = [os.path.realpath(path) for path in written]
+    for path, place in zip(written, places, strict=True):
+        if places.count(place) > 1:
+            raise UsageError(f"{path} would be written twice: give each output a name of its own")

@@ -1,0 +1,169 @@
+"""What `crnn segment` leaves behind: labels, a report beside them, probabilities, statistics, a picture, a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli import console
+from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.report import provenance, sidecar
+
+if TYPE_CHECKING:
+    from crnn_cli.bundles import Bundle
+    from crnn_cli.cli.segment import Targets
+    from crnn_cli.geometry import SliceOrder
+    from crnn_cli.image import Image
+    from crnn_cli.io.files import Output
+    from crnn_cli.labels.names import Label
+    from crnn_cli.labels.statistics import LabelStatistics
+    from crnn_cli.segmentation import Segmentation
+
+LABEL_INTENT = "label"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished segmentation. part : the slices looked at. kept : the labels asked for. removed : voxels by value."""
+
+    bundle: Bundle
+    image: Image
+    order: SliceOrder
+    part: slice
+    kept: Sequence[Label]
+    result: Segmentation
+    removed: dict[int, int] = field(default_factory=dict)
+
+    def finished(self, keep_largest: bool) -> Run:
+        """Return the run with only the labels asked for, and of each only the largest piece, if that is asked."""
+        import numpy as np
+
+        from crnn_cli.labels.components import keep_largest as largest_only
+
+        values = [label.value for label in self.kept]
+        labels = np.where(np.isin(self.result.labels, values), self.result.labels, 0).astype(np.uint8)
+        removed: dict[int, int] = {}
+        if keep_largest:
+            labels, removed = largest_only(labels, values)
+        return replace(self, result=replace(self.result, labels=labels), removed=removed)
+
+    def is_empty(self) -> bool:
+        """Return whether everything is background."""
+        return not bool(self.result.labels.any())
+
+    def label_image(self) -> Image:
+        """Return the label map."""
+        return replace(self.image, array=self.result.labels)
+
+    def statistics(self) -> list[LabelStatistics]:
+        """Return the figures of every label in every frame."""
+        from crnn_cli.labels.statistics import label_statistics
+
+        return label_statistics(self.label_image(), self.image, self.kept)
+
+
+def report(run: Run) -> dict[str, Any]:
+    """Return what is known of a run."""
+    import dataclasses
+
+    order, count = run.order, run.image.shape[run.order.axes[0]]
+    per_label: dict[int, list[Any]] = {label.value: [] for label in run.kept}
+    for row in run.statistics():
+        per_label[row.value].append(row)
+    return provenance(run.bundle) | {
+        "slices": {
+            "plane": order.plane, "array_axis": "xyz"[order.axes[0]], "spacing_mm": order.spacing[0],
+            "in_stack": count, "first": run.part.start + 1, "last": run.part.stop,
+        },
+        "frames": run.image.frames,
+        "labels": [
+            dataclasses.asdict(label) | {
+                "voxels": [row.voxels for row in per_label[label.value]],
+                "volume_ml": [round(row.volume, 4) for row in per_label[label.value]],
+                "removed_voxels": run.removed.get(label.value, 0),
+            }
+            for label in run.kept
+        ],
+    }  # fmt: skip
+
+
+def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> None:
+    """Write everything together, or nothing; labels that go to standard output come last."""
+    import json
+
+    from crnn_cli.io.files import Output, write_together
+    from crnn_cli.io.nifti import image_output, write_stream
+    from crnn_cli.io.statistics import statistics_output
+
+    description = f"{report['tool']} {run.bundle.name}"
+    outputs = _probability_outputs(targets.probabilities, run, description)
+    if targets.statistics is not None:
+        outputs.append(statistics_output(run.statistics(), targets.statistics))
+    if targets.preview is not None:
+        outputs.append(_picture(targets.preview, run))
+    if targets.labels == STREAM:
+        write_together(outputs, force)
+        write_stream(run.label_image(), sys.stdout.buffer, description, LABEL_INTENT)
+        return
+    report["output"] = str(targets.labels)
+    text = (json.dumps(report, indent=2) + "\n").encode()
+    outputs.append(Output(sidecar(targets.labels), text))
+    write_together([image_output(run.label_image(), targets.labels, description, LABEL_INTENT), *outputs], force)
+
+
+def probability_names(target: Path, labels: Sequence[Label]) -> dict[int, Path]:
+    """Return the file of each label's probabilities by value: P.nii.gz becomes P_left-ventricle.nii.gz."""
+    suffix = ".nii.gz" if target.name.endswith(".nii.gz") else ".nii"
+    stem = target.name.removesuffix(suffix)
+    words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
+    return {value: target.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
+
+
+def _probability_outputs(target: Path | None, run: Run, description: str) -> list[Output]:
+    from crnn_cli.io.nifti import image_output
+
+    if target is None:
+        return []
+    probabilities = run.result.probabilities
+    assert probabilities is not None
+    return [
+        image_output(replace(run.image, array=probabilities[value]), name, f"{description} probability")
+        for value, name in probability_names(target, run.kept).items()
+    ]
+
+
+def _picture(preview: Path, run: Run) -> Output:
+    import numpy as np
+
+    from crnn_cli.io.outlines import LabelledSlices, outlines_output
+
+    def displayed(array: Any) -> Any:
+        frames = array[..., None] if array.ndim == 3 else array
+        return np.stack([run.order.to_display(run.order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
+
+    count = run.image.shape[run.order.axes[0]]
+    slices = LabelledSlices(
+        displayed(run.image.array), displayed(run.result.labels), run.order.numbers(count),
+        run.order.display_spacing(), run.image.frame_time, run.order.display_directions(),
+    )  # fmt: skip
+    return outlines_output(slices, run.kept, run.statistics(), preview, f"crnn segment, {run.bundle.name}")
+
+
+def tell(target: Path, report: dict[str, Any]) -> None:
+    """Print the table at the end of a run."""
+    slices = report["slices"]
+    rows = [
+        ["model", f"{report['model']['name']} ({report['model']['licence']})"],
+        ["slices", f"{slices['first']} to {slices['last']} of {slices['in_stack']} along {slices['array_axis']}, "
+                   f"{slices['plane']}"],
+    ]  # fmt: skip
+    for label in report["labels"]:
+        least, most = min(label["volume_ml"]), max(label["volume_ml"])
+        volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
+        rows.append([label["name"], volume])
+    rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
+    rows.append(["written", "standard output" if target == STREAM else str(target)])
+    console.table("crnn segment", ["", ""], rows)

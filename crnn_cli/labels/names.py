@@ -1,0 +1,17 @@
+"""The labels of a map: value, name, colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure of a label map.
+
+    value : in the map, 1 to 255; 0 is the background and has no entry. colour : red, green, blue, 0 to 255 each.
+    """
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]

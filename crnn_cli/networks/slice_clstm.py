@@ -1,0 +1,183 @@
+"""Slice CNN and ConvLSTM: a 2-D network labels each slice, a recurrent one walks through the slices and refines.
+
+Cai, Lu, Xie, Xing, Yang: "Improving deep pancreas segmentation in CT and MRI images via recurrent neural contextual
+learning and direct loss function", MICCAI 2017; Cai, Lu, Xing, Yang: "Pancreas segmentation in CT and MRI via
+task-specific network design and recurrent neural contextual learning", arXiv 1803.11303 (deep supervision, multi-scale
+aggregation, both directions of slices).
+
+    e_m = block_m(pool(e_(m-1)))                     scale blocks of convolution, normalisation, ReLU; e_0 full size
+    a_m = block(lateral_m * e_m + up(above_m * a_(m+1)))        aggregation, from the coarsest scale down; a_M = e_M
+    s_m = side_m * a_m                               logits at every scale, for deep supervision
+    h_t = ConvLSTM(a_0 of slice t, state)            in ascending order, in descending order, or both
+    logits_t = s_0 + readout * (h_t ascending, h_t descending)
+
+Our ConvLSTM reads the features that the output layer reads, not its probabilities, and corrects the logits: with the
+readout at zero it changes nothing, so it is attached to a trained CNN without loss.
+
+Legend: B sequence, S slice, F feature, G gate, K class (0 background), Y row, X column, N = B * S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crnn_cli.networks.convlstm import ConvLSTMCell
+
+_SLICES_AT_ONCE = 4  # at inference: what the CNN works on at a time
+_KEPT_BYTES = 2**28  # at inference: features of the stack are kept for the second direction up to this size
+
+
+@dataclass(frozen=True)
+class SliceCLSTMConfig:
+    """Sizes of the network.
+
+    classes : with the background. width : features at full size; they double from scale to scale. scales : 1 or more.
+    hidden : of the ConvLSTM, per direction. kernel : of its convolutions, odd.
+    directions : 0 the CNN alone, 1 the ConvLSTM in ascending order of slices, 2 in both orders.
+    """
+
+    classes: int = 2
+    width: int = 24
+    scales: int = 4
+    hidden: int = 16
+    kernel: int = 3
+    directions: int = 2
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes <= 256:
+            raise ValueError(f"classes is {self.classes}; with the background there are 2 to 256")
+        if not 1 <= self.width <= 256 or not 1 <= self.scales <= 6 or not 1 <= self.hidden <= 256:
+            raise ValueError("width and hidden go from 1 to 256, scales from 1 to 6")
+        if self.kernel % 2 == 0 or not 1 <= self.kernel <= 15:
+            raise ValueError(f"kernel is {self.kernel}; it must be odd, from 1 to 15")
+        if self.directions not in (0, 1, 2):
+            raise ValueError(f"directions is {self.directions}; it must be 0, 1 or 2")
+
+
+class SliceCNN(nn.Module):
+    """The 2-D part: scale blocks, multi-scale aggregation, a side output at every scale."""
+
+    def __init__(self, config: SliceCLSTMConfig) -> None:
+        super().__init__()
+        widths = [config.width * 2**m for m in range(config.scales)]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*_block(before, width), *_block(width, width))
+            for before, width in zip([1, *widths[:-1]], widths, strict=True)
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for width in widths[:-1])
+        self.above = nn.ModuleList(nn.Conv2d(2 * width, width, 1, bias=False) for width in widths[:-1])
+        self.aggregate = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), *_block(width, width)) for width in widths[:-1]
+        )
+        self.side = nn.ModuleList(nn.Conv2d(width, config.classes, 1) for width in widths)
+
+    def forward(self, image_N1YX: Tensor) -> list[Tensor]:
+        """Return the features a_m of every scale, full size first; sides must divide by 2^(scales - 1)."""
+        features: list[Tensor] = []
+        x = image_N1YX.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(F.max_pool2d(x, 2) if features else x)
+            features.append(x)
+        for m in reversed(range(len(features) - 1)):
+            coarse = F.interpolate(self.above[m](features[m + 1]), scale_factor=2.0, mode="nearest")
+            features[m] = self.aggregate[m](self.lateral[m](features[m]) + coarse)
+        return features
+
+
+class SliceCLSTM(nn.Module):
+    """The network of the top of this file, for single-channel slices of any size."""
+
+    def __init__(self, config: SliceCLSTMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cnn = SliceCNN(config)
+        self.cells = nn.ModuleList(
+            ConvLSTMCell(config.width, config.hidden, config.kernel, config.kernel) for _ in range(config.directions)
+        )
+        self.readout = nn.ModuleList(
+            nn.Conv2d(config.hidden, config.classes, 1, bias=False) for _ in range(config.directions)
+        )
+        for readout in self.readout:
+            assert isinstance(readout, nn.Conv2d)
+            nn.init.zeros_(readout.weight)
+
+    def forward(self, image_BSYX: Tensor) -> list[Tensor]:
+        """Return logits for training: the refined ones (B, S, K, Y, X) first, then the side outputs s_0, s_1, ...
+
+        Side outputs keep the size of their scale, (B, S, K, Y / 2^m, X / 2^m) of the padded slice. Everything is
+        kept for the gradients; `label` is for inference.
+        """
+        batch, slices, rows, columns = image_BSYX.shape
+        features = self.cnn(self._padded(image_BSYX.flatten(0, 1)[:, None]))
+        sides = [side(a) for side, a in zip(self.cnn.side, features, strict=True)]
+        logits_BSKYX = sides[0].unflatten(0, (batch, slices))
+        for direction, (cell, readout) in enumerate(zip(self.cells, self.readout, strict=True)):
+            assert isinstance(cell, ConvLSTMCell)
+            gates_SBGYX = cell.input_gates(features[0]).unflatten(0, (batch, slices)).unbind(1)
+            state, hidden = None, []
+            for gates_BGYX in reversed(gates_SBGYX) if direction else gates_SBGYX:
+                state = cell(gates_BGYX, state)
+                hidden.append(state[0])
+            stacked = torch.stack(hidden[::-1] if direction else hidden, dim=1).flatten(0, 1)
+            logits_BSKYX = logits_BSKYX + readout(stacked).unflatten(0, (batch, slices))
+        unflattened = [side.unflatten(0, (batch, slices)) for side in sides]
+        return [logits_BSKYX[..., :rows, :columns], *unflattened]
+
+    @torch.no_grad()
+    def label(self, image_SYX: Tensor, progress: Callable[[int, int], None] = lambda done, total: None) -> Tensor:
+        """Return class probabilities (S, K, Y, X) of a stack, float32.
+
+        Memory beyond the result: the CNN's features of a few slices and one recurrent state, whatever the length of
+        the stack. For the second direction the features are kept if they are small, and else computed again.
+
+        Parameters
+        ----------
+        progress : called with (steps done, steps in all); a step is one slice in one direction.
+        """
+        slices, rows, columns = image_SYX.shape
+        directions = self.config.directions
+        total, done = slices * max(1, directions), 0
+        logits_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
+        kept: dict[int, Tensor] = {}
+        chunks = [range(k, min(k + _SLICES_AT_ONCE, slices)) for k in range(0, slices, _SLICES_AT_ONCE)]
+        keep = directions == 2 and 4 * self.config.width * image_SYX.numel() <= _KEPT_BYTES
+        for direction in range(max(1, directions)):
+            state = None
+            for chunk in chunks[::-1] if direction else chunks:
+                if chunk.start in kept:
+                    features = kept.pop(chunk.start)
+                else:
+                    features = self.cnn(self._padded(image_SYX[chunk.start : chunk.stop, None]))[0]
+                if keep and direction == 0:
+                    kept[chunk.start] = features
+                if direction == 0:
+                    logits_SKYX[chunk.start : chunk.stop] = self.cnn.side[0](features)[..., :rows, :columns]
+                for s in chunk[::-1] if direction else chunk:
+                    if directions:
+                        state = self._step(direction, features[s - chunk.start, None], state)
+                        logits_SKYX[s] += self.readout[direction](state[0])[0, :, :rows, :columns]
+                    done += 1
+                    progress(done, total)
+        return torch.softmax(logits_SKYX, dim=1)
+
+    def _step(self, direction: int, features: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        cell = self.cells[direction]
+        assert isinstance(cell, ConvLSTMCell)
+        next_state: tuple[Tensor, Tensor] = cell(cell.input_gates(features), state)
+        return next_state
+
+    def _padded(self, image_N1YX: Tensor) -> Tensor:
+        """Return the slices with their last row and column repeated until the sides divide by the coarsest pixel."""
+        step = 2 ** (self.config.scales - 1)
+        rows, columns = image_N1YX.shape[-2:]
+        return F.pad(image_N1YX, (0, -columns % step, 0, -rows % step), mode="replicate")
+
+
+def _block(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
