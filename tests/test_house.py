@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -100,19 +99,14 @@ def test_io_knows_no_torch_even_indirectly():
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["models", "list"], ["reconstruct", "--help"], ["segment", "--help"]]
 )
-def test_starts_fast_and_without_torch(arguments):
+def test_starts_without_anything_heavy(arguments):
     code = (
         "import sys\nfrom crnn_cli.cli.app import main\n"
         f"sys.argv = ['crnn', *{arguments!r}]\n"
         "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'nibabel', 'numpy', 'PIL', 'SimpleITK'} & set(sys.modules)\nassert not heavy, heavy"
     )
-    fastest = 9.0
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
-        fastest = min(fastest, time.perf_counter() - began)
-    assert fastest < 0.8  # the bar is 0.4 s on a quiet machine: benchmarks/startup.py measures it
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
 
 
 def test_exit_codes_are_pinned():

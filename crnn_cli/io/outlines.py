@@ -27,6 +27,7 @@ from crnn_cli.io.preview import (
     is_still,
     require_preview_name,
     resized,
+    text_width,
     tile_size,
     titled_row,
 )
@@ -40,7 +41,6 @@ _MARGIN = 0.35  # around the labelled region, in parts of its longer side
 _LANDSCAPE = 4 / 3
 _LEAST_WIDTH = 300
 _SWATCH = 9
-_DRAW = PIL.ImageDraw.Draw(PIL.Image.new("L", (1, 1)))  # measures text
 Paint = NDArray[np.uint8]
 
 
@@ -179,8 +179,8 @@ def _millilitres(volume: float) -> str:
 
 def _pitch(labels: Sequence[Label], volumes: Sequence[str]) -> int:
     """Return the width of an entry of the legend, the same in every frame."""
-    name = max((_DRAW.textlength(label.name) for label in labels), default=0)
-    volume = max((_DRAW.textlength(volume) for volume in volumes), default=0)
+    name = max((text_width(label.name) for label in labels), default=0)
+    volume = max((text_width(volume) for volume in volumes), default=0)
     return math.ceil(name + volume) + _SWATCH + 24
 
 
@@ -193,8 +193,8 @@ def _legend(labels: Sequence[Label], volumes: Sequence[str], pitch: int, width: 
     for index, (label, volume) in enumerate(zip(labels, volumes, strict=True)):
         top, left = index // across * STRIP_HEIGHT + 3, index % across * pitch + 3
         paint[top : top + _SWATCH, left : left + _SWATCH] = label.value
-        room = min(pitch, width) - _SWATCH - 16 - _DRAW.textlength(volume)
-        draw.text((left + _SWATCH + 5, top - 2), f"{fitting(draw, label.name, room)}  {volume}", fill=255)
+        room = min(pitch, width) - _SWATCH - 16 - text_width(volume)
+        draw.text((left + _SWATCH + 5, top - 2), f"{fitting(label.name, room)}  {volume}", fill=255)
     return np.asarray(picture), paint
 
 
@@ -202,12 +202,12 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Return a text as lines that fit; a word that is too long is broken."""
     lines: list[str] = []
     for word in text.split():
-        if lines and _DRAW.textlength(f"{lines[-1]} {word}") <= width:
+        if lines and text_width(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
             continue
         rest = word
         while rest:
-            lines.append(fitting(_DRAW, rest, width))
+            lines.append(fitting(rest, width))
             rest = rest[len(lines[-1]) :]
     return lines
 

@@ -96,7 +96,7 @@ def captioned(picture: Grey, caption: str) -> Grey:
         return picture
     strip = PIL.Image.new("L", (picture.shape[1], STRIP_HEIGHT))
     draw = PIL.ImageDraw.Draw(strip)
-    draw.text((2, 1), fitting(draw, caption, picture.shape[1] - 4), fill=255)
+    draw.text((2, 1), fitting(caption, picture.shape[1] - 4), fill=255)
     return np.vstack([np.asarray(strip), picture])
 
 
@@ -108,14 +108,19 @@ def titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:
     draw = PIL.ImageDraw.Draw(strip)
     left = 0
     for tile, title in zip(tiles, titles, strict=True):
-        draw.text((left + 2, 1), fitting(draw, title, tile.shape[1] - 4), fill=220)
+        draw.text((left + 2, 1), fitting(title, tile.shape[1] - 4), fill=220)
         left += tile.shape[1] + gap.shape[1]
     return np.vstack([np.asarray(strip), row])
 
 
-def fitting(draw: PIL.ImageDraw.ImageDraw, title: str, width: float) -> str:
+def text_width(text: str) -> float:
+    """Return how wide a text is drawn, in pixels."""
+    return PIL.ImageDraw.Draw(PIL.Image.new("L", (1, 1))).textlength(text)
+
+
+def fitting(title: str, width: float) -> str:
     """Return as much of the beginning of a title as is drawn within ``width`` pixels."""
-    while title and draw.textlength(title) > width:
+    while title and text_width(title) > width:
         title = title[:-1]
     return title
 

@@ -7,7 +7,6 @@ stopped and started again at any time: it goes on from FOLDER/checkpoint.pt.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -17,11 +16,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.training.cine import CineItem, CineItems, draw_item
+from crnn_cli.training.run import RunFolder, follow
 
 VALIDATION_SEED = 1_000_000_000
 LOG_EVERY = 100
@@ -32,6 +31,8 @@ class Schedule:
     """How training runs.
 
     minutes : time budget; the learning rate follows the share of it that is used up.
+    steps : budget in steps instead, which makes a run repeatable; None to go by the minutes.
+    bf16 : whether convolutions run in bfloat16, which is fast only on processors that have it.
     learning_rate : peak, after a warm-up over 2 % of the budget, then cosine to 1 % of it.
     stages : (share of the budget at which it ends, fewest and most iterations). Few iterations come first: a step
         costs in proportion, and the weights are shared.
@@ -44,6 +45,8 @@ class Schedule:
     average: float = 0.999
     stages: tuple[tuple[float, int, int], ...] = ((0.25, 2, 2), (0.55, 3, 3), (1.0, 4, 5))
     seed: int = 0
+    steps: int | None = None
+    bf16: bool = True
 
 
 class Trainer:
@@ -51,7 +54,7 @@ class Trainer:
 
     def __init__(self, config: CRNNMRIConfig, schedule: Schedule, items: CineItems, out: Path) -> None:
         torch.manual_seed(schedule.seed)
-        self.schedule, self.items, self.out = schedule, items, out
+        self.schedule, self.items, self.folder = schedule, items, RunFolder(out)
         self.network = CRNNMRI(config)
         self.averaged = CRNNMRI(config)
         self.averaged.load_state_dict(self.network.state_dict())
@@ -59,14 +62,15 @@ class Trainer:
             self.network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
         )
         self.step, self.elapsed = 0, 0.0
-        if (out / "checkpoint.pt").exists():
-            self._resume()
+        state = self.folder.state()
+        if state is not None:
+            self._resume(state)
 
     def run(self) -> None:
         """Train until the budget is used up."""
         losses: list[float] = []
         since_save = time.monotonic()
-        while (share := self.elapsed / (60 * self.schedule.minutes)) < 1:
+        while (share := self._share()) < 1:
             began = time.monotonic()
             losses.append(self._train_step(share))
             self.elapsed += time.monotonic() - began
@@ -78,6 +82,12 @@ class Trainer:
                 since_save = time.monotonic()
         self.save()
 
+    def _share(self) -> float:
+        """Return the share of the budget that is used up."""
+        if self.schedule.steps is not None:
+            return self.step / self.schedule.steps
+        return self.elapsed / (60 * self.schedule.minutes)
+
     def _train_step(self, share: float) -> float:
         seed = self.schedule.seed * 100_000_000 + self.step
         item = draw_item(self.items, seed)
@@ -85,44 +95,33 @@ class Trainer:
         iterations = fewest + self.step % (most - fewest + 1)
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.learning_rate * learning_rate_factor(share)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.bf16):
             loss = reconstruction_loss(self.network(item.start_BTYX, item.consistency, iterations), item.truth_BTYX)
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
         if torch.isfinite(norm):
             self.optimiser.step()
-        decay = min(self.schedule.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
+        follow(self.averaged, self.network, self.step, self.schedule.average)
         return float(loss.detach())
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, atomically, and log the validation figures."""
-        self.out.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {
             "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step, "elapsed": self.elapsed,
         }  # fmt: skip
-        torch.save(state, self.out / "checkpoint.tmp")
-        (self.out / "checkpoint.tmp").replace(self.out / "checkpoint.pt")
-        save_file(self.averaged.state_dict(), self.out / "weights.tmp")
-        (self.out / "weights.tmp").replace(self.out / "weights.safetensors")
+        self.folder.save(state, self.averaged.state_dict())
         self._log({"validation": validate(self.averaged)})
 
-    def _resume(self) -> None:
-        state = torch.load(self.out / "checkpoint.pt", weights_only=True)
+    def _resume(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.elapsed = state["step"], state["elapsed"]
 
     def _log(self, figures: dict[str, Any]) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        line = {"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures}
-        with (self.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        self.folder.log({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures})
 
 
 def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
@@ -174,15 +173,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--steps", type=int, help="budget in steps instead")
     parser.add_argument("--cine", type=Path, nargs="*", default=[], help="real 4-D magnitude cines to mix in")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    schedule = Schedule(minutes=arguments.minutes, seed=arguments.seed)
+    schedule = Schedule(minutes=arguments.minutes, seed=arguments.seed, steps=arguments.steps)
     config = CRNNMRIConfig()
     trainer = Trainer(config, schedule, CineItems(cines=load_cines(arguments.cine)), arguments.out)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    described = {"network": asdict(config), "schedule": asdict(schedule)}
-    (arguments.out / "run.json").write_text(json.dumps(described, indent=2))
+    trainer.folder.describe({"network": asdict(config), "schedule": asdict(schedule)})
     trainer.run()
 
 

@@ -106,14 +106,14 @@ class Trainer:
         self.task, self.items, self.folder, self.seed = task, items, folder, seed
         self.stage, self.step, self.seconds = 0, 0, 0.0
         state = folder.state()
-        self._start_stage(state["stage"] if state else 0, None)
+        self.start_stage(state["stage"] if state else 0, None)
         if state:
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds = state["step"], state["seconds"]
 
-    def _start_stage(self, stage: int, before: SliceCLSTM | None) -> None:
+    def start_stage(self, stage: int, before: SliceCLSTM | None) -> None:
         """Build the network of a stage; what the network before had is kept, what is new starts afresh."""
         torch.manual_seed(self.seed + stage)
         self.stage, self.step = stage, 0
@@ -132,7 +132,7 @@ class Trainer:
             self._run_stage(stage)
             if self.stage + 1 == len(self.task.stages):
                 return
-            self._start_stage(self.stage + 1, self.averaged)
+            self.start_stage(self.stage + 1, self.averaged)
 
     def _run_stage(self, stage: Stage) -> None:
         losses: list[float] = []
