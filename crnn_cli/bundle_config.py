@@ -101,11 +101,12 @@ def read_bundle(folder: Path) -> Bundle:
         raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
     if not isinstance(config, dict):
         raise UnreadableError(f"{file} holds no JSON object")
-    task = config.get("task")
-    if isinstance(task, str) and task not in _OF_TASK:
+    if "task" not in config:
+        raise UnreadableError(f"{file} lacks the key 'task'")
+    task = config["task"]
+    if task not in list(_OF_TASK):
         raise UnsupportedDataError(f"{file} is for the task {task}, which this version does not know")
-    kinds = _COMMON | (_OF_TASK[task] if isinstance(task, str) else {})
-    _check(str(file), config, kinds)
+    _check(str(file), config, _COMMON | _OF_TASK[task])
     if config["format"] != FORMAT:
         raise UnreadableError(f"{file} has format {config['format']}; this version reads format {FORMAT}")
     own = _start_of(str(file), config) if task == "reconstruct" else {"slices": _slice_use(str(file), config)}

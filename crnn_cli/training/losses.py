@@ -72,7 +72,7 @@ def supervised_loss(weights: Mapping[str, float], outputs: list[Tensor], labels_
     """Return the loss of a `SliceCLSTM`'s outputs: the refined logits, plus the side outputs (deep supervision).
 
     Side output m counts 2^-m, against labels averaged down to its scale; together the sides count half as much as the
-    refined logits. Where the refined logits are the first side output itself, it is not counted twice.
+    refined logits.
     """
     refined, *sides = outputs
     loss: Tensor = mixed_loss(weights, refined, labels_BSKYX)

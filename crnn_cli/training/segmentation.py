@@ -87,7 +87,7 @@ TASKS = {
         plane=None,
         recipe=SliceRecipe(spacing=1.5, rule="percentiles", low=1.0, high=99.0),
         config=SliceCLSTMConfig(classes=4),
-        augmentation=Augmentation(turn=30, any_turn=0.4, scale=0.25, elastic=3.0, reverse=0.3, cut=0.2),
+        augmentation=Augmentation(turn=30, any_turn=0.4, scale=0.25, bend=0.2, reverse=0.3, cut=0.2),
         stages=(
             Stage(1400, 0, ItemSize(4, 4, 112, 112), MIXED),
             Stage(1100, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4),

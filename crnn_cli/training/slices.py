@@ -61,7 +61,8 @@ class Augmentation:
     """How items vary. Shares are probabilities.
 
     turn : largest rotation in degrees. any_turn : share of items rotated by any angle at all. scale : largest relative
-    change of size. shear : largest tangent. elastic : largest displacement in pixels of the nodes of an elastic grid.
+    change of size, of rows and columns each. shear : largest tangent. bent : share that is bent by moving the lines of
+    a grid of 5 x 5 cells; bend : largest change of a cell's width, relative.
     mirror : share mirrored along the columns. reverse : share turned over, slices and columns reversed together, which
     is a rotation of the body. foreground : share of items centred in the labels. cut : share that loses the edges of
     the field of view.
@@ -71,7 +72,8 @@ class Augmentation:
     any_turn: float = 0.0
     scale: float = 0.2
     shear: float = 0.1
-    elastic: float = 2.0
+    bent: float = 0.5
+    bend: float = 0.15
     mirror: float = 0.0
     reverse: float = 0.0
     foreground: float = 0.8
@@ -91,10 +93,10 @@ def find_pairs(folder: Path) -> list[Pair]:
     """
     pairs = []
     for images, labels in (("images", "labels"), ("imagesTr", "labelsTr")):
-        for label in sorted((folder / labels).glob("*.nii.gz")):
+        for label in sorted((folder / labels).glob("[!.]*.nii.gz")):
             name = label.name.removesuffix(".nii.gz")
             pairs.append(Pair(name, name, folder / images / label.name, label))
-    for label in sorted(folder.glob("*/*_gt.nii.gz")):
+    for label in sorted(folder.glob("*/[!.]*_gt.nii.gz")):
         name = label.name.removesuffix("_gt.nii.gz")
         pairs.append(Pair(name, label.parent.name, label.with_name(f"{name}.nii.gz"), label))
     if not pairs:
@@ -123,6 +125,8 @@ def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
     values = labels.array.astype(np.uint8)
     if not np.array_equal(values, labels.array):
         raise UnsupportedDataError(f"{pair.labels} holds values that are no labels: whole numbers from 0 to 255")
+    if image.array.ndim != 3:
+        raise UnsupportedDataError(f"{pair.image} is a series {image.shape}; pairs are volumes, x, y, z")
     image.require_finite(str(pair.image))
     return image, values
 
@@ -223,15 +227,19 @@ def _normalised_like(image: NDArray[Any], statistics: NDArray[Any], recipe: Slic
 def _moving(how: Augmentation, size: ItemSize) -> Any:
     """Return the transform that turns, scales, shears, bends and mirrors image and labels."""
 
-    def bend(turn: float) -> Any:
-        return mt.Rand2DElasticd(
-            ("image", "labels"), spacing=(24, 24), magnitude_range=(0, how.elastic), prob=0.9, rotate_range=turn,
-            scale_range=how.scale, shear_range=how.shear, spatial_size=(size.rows, size.columns),
-            mode=("bilinear", "nearest"), padding_mode="border",
+    def turned(turn: float) -> Any:
+        return mt.RandAffined(
+            ("image", "labels"), prob=1, rotate_range=turn, scale_range=(how.scale, how.scale),
+            shear_range=(how.shear, how.shear), spatial_size=(size.rows, size.columns), mode=("bilinear", "nearest"),
+            padding_mode="border",
         )  # fmt: skip
 
-    turned = mt.OneOf([bend(math.radians(how.turn)), bend(math.pi)], weights=[1 - how.any_turn, how.any_turn])
-    return mt.Compose([turned, mt.RandFlipd(("image", "labels"), prob=how.mirror, spatial_axis=1)])
+    bent = mt.RandGridDistortiond(
+        ("image", "labels"), num_cells=5, prob=how.bent, distort_limit=(-how.bend, how.bend),
+        mode=("bilinear", "nearest"), padding_mode="border",
+    )  # fmt: skip
+    turns = mt.OneOf([turned(math.radians(how.turn)), turned(math.pi)], weights=[1 - how.any_turn, how.any_turn])
+    return mt.Compose([turns, bent, mt.RandFlipd(("image", "labels"), prob=how.mirror, spatial_axis=1)])
 
 
 def _shading() -> Any:
@@ -239,7 +247,7 @@ def _shading() -> Any:
     return mt.Compose([
         mt.RandHistogramShift(num_control_points=(4, 8), prob=0.2),
         mt.RandAdjustContrast(prob=0.4, gamma=(0.6, 1.7)),
-        mt.RandBiasField(prob=0.25, coeff_range=(0.0, 0.15)),
+        mt.RandBiasField(prob=0.25, coeff_range=(-0.15, 0.15)),
         mt.RandGaussianSmooth(prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
         mt.RandGaussianNoise(prob=0.4, std=0.06),
         mt.RandScaleIntensity(prob=0.5, factors=0.25),
