@@ -213,6 +213,10 @@ def test_probabilities_statistics_preview_and_json(crnn, stack, model, tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "s.csv").read_text())))
     assert [int(row["voxels"]) for row in rows] == [entry["voxels"][0] for entry in report["labels"]]
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    again = crnn("segment", stack, "-o", tmp_path / "other.nii", "--model", model, *extra[:2])
+    assert again.code == 1
+    assert "p_left-ventricle.nii.gz exists" in again.err
+    assert not (tmp_path / "other.nii").exists()
 
 
 def test_a_higher_threshold_labels_less(crnn, stack, model, tmp_path):

@@ -57,10 +57,20 @@ class Targets:
     statistics: Path | None
     preview: Path | None
 
-    def all(self) -> list[Path | None]:
-        """Return every path, the report's too, which there is only beside a file."""
+    def all(self, labels: Sequence[Label] = ()) -> list[Path]:
+        """Return every file that is written; the probabilities, once the labels are known."""
         report = None if self.labels == STREAM else sidecar(self.labels)
-        return [self.labels, report, self.probabilities, self.statistics, self.preview]
+        paths = [self.labels, report, self.statistics, self.preview, *self.probability_names(labels).values()]
+        return [path for path in paths if path is not None and path != STREAM]
+
+    def probability_names(self, labels: Sequence[Label]) -> dict[int, Path]:
+        """Return the file of each label's probabilities by value: P.nii.gz becomes P_left-ventricle.nii.gz."""
+        if self.probabilities is None:
+            return {}
+        suffix = ".nii.gz" if self.probabilities.name.endswith(".nii.gz") else ".nii"
+        stem = self.probabilities.name.removesuffix(suffix)
+        words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
+        return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
 
 Volume = Annotated[Path, typer.Argument(help="NIfTI volume or series; standard input if there is none, or -.")]
@@ -108,7 +118,8 @@ def segment(
     plane, span = parse_slices(slices)
     if not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
-    targets = _plan(volume, Targets(_target(volume, out), probabilities, statistics, preview), as_json, force)
+    targets = Targets(_target(volume, out), probabilities, statistics, preview)
+    _plan(volume, targets, as_json, force)
 
     from crnn_cli.bundles import find_bundle, load_segmentation
     from crnn_cli.cli.segment_output import Run, report, save, tell
@@ -121,6 +132,7 @@ def segment(
     assert bundle.slices is not None
     use = bundle.slices
     kept = chosen_labels(use.labels, labels)
+    _require_writable(volume, targets.all(kept), force)
     image, source = _load(volume)
     order, doubts = choose_order(image, plane, use.plane)
     part = _part(span, image.shape[order.axes[0]])
@@ -193,15 +205,13 @@ def _target(volume: Path, out: Path | None) -> Path:
     return STREAM if volume == STREAM else volume.with_name(f"{stem}_labels.nii.gz")
 
 
-def _plan(volume: Path, targets: Targets, as_json: bool, force: bool) -> Targets:
+def _plan(volume: Path, targets: Targets, as_json: bool, force: bool) -> None:
     """Check that the volume is there and that everything can be written."""
-    from crnn_cli.io.files import require_writable
     from crnn_cli.io.nifti import require_nifti_name, require_readable
     from crnn_cli.io.preview import require_preview_name
     from crnn_cli.io.statistics import require_statistics_name
 
     require_readable(volume)
-    require_apart([volume], targets.all())
     if targets.labels == STREAM and as_json:
         raise UsageError("--json and labels cannot both go to standard output: give -o FILE")
     if targets.labels == STREAM:
@@ -214,10 +224,15 @@ def _plan(volume: Path, targets: Targets, as_json: bool, force: bool) -> Targets
     ):
         if path is not None and path != STREAM:
             require_name(path)
-    for path in targets.all():
-        if path is not None and path != STREAM:
-            require_writable(path, force)
-    return targets
+    _require_writable(volume, targets.all(), force)
+
+
+def _require_writable(volume: Path, paths: Sequence[Path], force: bool) -> None:
+    from crnn_cli.io.files import require_writable
+
+    require_apart([volume], paths)
+    for path in paths:
+        require_writable(path, force)
 
 
 def _load(volume: Path) -> tuple[Image, dict[str, Any]]:

@@ -99,7 +99,7 @@ def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> Non
     from crnn_cli.io.statistics import statistics_output
 
     description = f"{report['tool']} {run.bundle.name}"
-    outputs = _probability_outputs(targets.probabilities, run, description)
+    outputs = _probability_outputs(targets.probability_names(run.kept), run, description)
     if targets.statistics is not None:
         outputs.append(statistics_output(run.statistics(), targets.statistics))
     if targets.preview is not None:
@@ -114,25 +114,14 @@ def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> Non
     write_together([image_output(run.label_image(), targets.labels, description, LABEL_INTENT), *outputs], force)
 
 
-def probability_names(target: Path, labels: Sequence[Label]) -> dict[int, Path]:
-    """Return the file of each label's probabilities by value: P.nii.gz becomes P_left-ventricle.nii.gz."""
-    suffix = ".nii.gz" if target.name.endswith(".nii.gz") else ".nii"
-    stem = target.name.removesuffix(suffix)
-    words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
-    return {value: target.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
-
-
-def _probability_outputs(target: Path | None, run: Run, description: str) -> list[Output]:
+def _probability_outputs(names: dict[int, Path], run: Run, description: str) -> list[Output]:
     from crnn_cli.io.nifti import image_output
 
-    if target is None:
+    found = run.result.probabilities
+    if found is None:
         return []
-    probabilities = run.result.probabilities
-    assert probabilities is not None
-    return [
-        image_output(replace(run.image, array=probabilities[value]), name, f"{description} probability")
-        for value, name in probability_names(target, run.kept).items()
-    ]
+    probability = f"{description} probability"
+    return [image_output(replace(run.image, array=found[value]), name, probability) for value, name in names.items()]
 
 
 def _picture(preview: Path, run: Run) -> Output:

@@ -72,7 +72,7 @@ TASKS = {
         augmentation=Augmentation(mirror=0.5),
         stages=(
             Stage(3600, 0, ItemSize(2, 16, 56, 40), MIXED),
-            Stage(1600, 2, ItemSize(2, 16, 56, 40), MIXED, 1e-3),
+            Stage(1100, 2, ItemSize(2, 16, 56, 40), MIXED, 1e-3),
         ),
         in_slice=(0.6, 1.6),
         between_slices=(0.6, 1.6),
@@ -90,7 +90,7 @@ TASKS = {
         augmentation=Augmentation(turn=30, any_turn=0.4, scale=0.25, bend=0.2, reverse=0.3, cut=0.2),
         stages=(
             Stage(1400, 0, ItemSize(4, 4, 112, 112), MIXED),
-            Stage(1100, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4),
+            Stage(800, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4),
         ),
         in_slice=(0.5, 3.0),
         between_slices=(4.0, 15.0),
