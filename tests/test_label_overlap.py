@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,8 +13,9 @@ from crnn_cli.labels.overlap import Overlap, as_labels, holds_few_labels, label_
 from tests.conftest import AFFINE, data_file
 
 VALUES = (1, 2, 7)
+PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 maps = hnp.arrays(
-    np.uint16, hnp.array_shapes(min_dims=3, max_dims=4, max_side=5), elements=st.sampled_from((0, *VALUES))
+    np.uint16, hnp.array_shapes(min_dims=3, max_dims=4, max_side=4), elements=st.sampled_from((0, *VALUES))
 )
 
 
@@ -25,6 +26,7 @@ def pairs(draw):
 
 
 @given(pairs())
+@PATIENT
 def test_counts_are_those_of_sets_of_voxels(pair):
     tested, reference = pair
     for value, found in overlaps(tested, reference, VALUES).items():
@@ -35,6 +37,7 @@ def test_counts_are_those_of_sets_of_voxels(pair):
 
 
 @given(pairs())
+@PATIENT
 def test_laws(pair):
     tested, reference = pair
     there, back = overlaps(tested, reference, VALUES), overlaps(reference, tested, VALUES)
@@ -50,6 +53,7 @@ def test_laws(pair):
 
 
 @given(pairs())
+@PATIENT
 def test_adding_is_pooling(pair):
     tested, reference = pair
     whole, halves = overlaps(tested, reference, VALUES), [slice(None, 1), slice(1, None)]

@@ -166,6 +166,9 @@ def test_files_keep_every_digit_and_leave_open_what_is_not_known(frame_time):
     rows = label_statistics(*scene((5, 4, 3, 2), frame_time=frame_time), NAMES)
     expected = [statistics_record(row) for row in rows]
     assert list(expected[0]) == COLUMNS
+    first = rows[0]
+    numbers = (first.voxels, first.volume, first.mean, first.deviation, *first.centroid, *first.extent)
+    assert list(expected[0].values()) == [1, "cavity", 0, first.time, *numbers]
     assert read(rows, "a.JSON") == expected
     table = read(rows, "a.csv")
     for found, record in zip(table, expected, strict=True):

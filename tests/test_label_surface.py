@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,6 +14,7 @@ from crnn_cli.labels.surface import SurfaceDistances, directed_distances, orthog
 from tests.conftest import data_file
 
 SPACING = (1.5, 0.7, 8.0)
+PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 spacings = st.tuples(*[st.floats(0.3, 10)] * 3)
 
 
@@ -59,7 +60,7 @@ def near(found):
 
 
 @given(pairs(), spacings)
-@settings(deadline=None)
+@PATIENT
 def test_all_pairs_of_surface_voxels_agree(pair, spacing):
     found = directed_distances(*pair, spacing)
     for directed, expected in zip(found, slow_distances(*pair, spacing), strict=True):
@@ -71,12 +72,13 @@ def test_all_pairs_of_surface_voxels_agree(pair, spacing):
 
 
 @given(pairs())
+@PATIENT
 def test_surface_is_what_it_says(pair):
     assert np.argwhere(surface(pair[0])).tolist() == [list(index) for index in slow_surface(pair[0])]
 
 
 @given(pairs(), spacings, st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
-@settings(deadline=None)
+@PATIENT
 def test_laws(pair, spacing, order, flips):
     tested, reference = pair
     found = surface_distances(tested, reference, spacing)

@@ -84,13 +84,8 @@ def test_overlap_losses_equal_monais(jaccard, smooth):
     losses = pytest.importorskip("monai.losses")
     logits, labels = problem()
     options = {"include_background": False, "squared_pred": False, "smooth_nr": smooth, "smooth_dr": 1e-9}
-    space = logits.transpose(1, 2), labels.transpose(1, 2)
-    if not jaccard:
-        expected = losses.DiceLoss(softmax=True, **options)(*space)
-        torch.testing.assert_close(dice_loss(logits, labels), expected, rtol=0, atol=1e-8)
-        return
-    expected = losses.DiceLoss(softmax=True, jaccard=True, **options)(*space)
-    torch.testing.assert_close(jaccard_loss(logits, labels), expected, rtol=0, atol=1e-8)
+    expected = losses.DiceLoss(jaccard=jaccard, softmax=True, **options)(logits.transpose(1, 2), labels.transpose(1, 2))
+    torch.testing.assert_close((jaccard_loss if jaccard else dice_loss)(logits, labels), expected, rtol=0, atol=1e-8)
 
 
 def test_cross_entropies_equal_torchs():
@@ -140,7 +135,7 @@ def test_no_structure_at_all_gives_zero_and_no_gradient(loss):
     logits.requires_grad_()
     found = loss(logits, labels)
     found.backward()
-    assert float(found) == 0
+    assert found.item() == 0
     assert (logits.grad == 0).all()
 
 

@@ -77,7 +77,12 @@ def describe_file(source: Path, axes: str | None) -> Description:
 def _judge(image: Image, name: str) -> tuple[Sampling | None, str]:
     """Return the sampling and what can be done with the file."""
     if not image.is_complex and image.array.ndim == 4 and image.frames > 1:
-        return None, f"magnitude series: crnn reconstruct {name} --undersample 8 simulates; with --phase, reconstructs"
+        return None, (
+            f"magnitude series: crnn reconstruct {name} --undersample 8 simulates; with --phase, reconstructs; "
+            f"crnn segment {name} --slices labels every frame"
+        )
+    if not image.is_complex and image.array.ndim == 3 and image.shape[2] > 1:
+        return None, f"volume: crnn segment {name} --slices labels it; if its third axis is time, say so with --axes x,y,t"
     try:
         require_dynamic(image)
         if image.is_complex:
