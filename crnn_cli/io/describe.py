@@ -82,7 +82,10 @@ def _judge(image: Image, name: str) -> tuple[Sampling | None, str]:
             f"crnn segment {name} --slices labels every frame"
         )
     if not image.is_complex and image.array.ndim == 3 and image.shape[2] > 1:
-        return None, f"volume: crnn segment {name} --slices labels it; if its third axis is time, say so with --axes x,y,t"
+        return (
+            None,
+            f"volume: crnn segment {name} --slices labels it; if its third axis is time, say so with --axes x,y,t",
+        )
     try:
         require_dynamic(image)
         if image.is_complex:
