@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.segmentation import choose_order, labels_of, segment
 from crnn_cli.training.run import RunFolder
@@ -82,9 +83,8 @@ def sweep(network: SliceCLSTM, task: Task, pairs: list) -> list[list[float]]:
         found = segment(image, order, network, task.recipe, torch.device("cpu"), keep_probabilities=True)
         for t, threshold in enumerate(THRESHOLDS):
             made = labels_of(found.probabilities, threshold)
-            for k in range(1, task.config.classes):
-                both = int(((made == k) & (manual == k)).sum())
-                dice[p, t, k - 1] = 2 * both / (int((made == k).sum()) + int((manual == k).sum()))
+            counted = overlaps(made, manual, range(1, task.config.classes))
+            dice[p, t] = np.array([overlap.dice for overlap in counted.values()], float)
     return dice.mean(axis=0).tolist()
 
 

@@ -31,13 +31,12 @@ def measure(tested: np.ndarray, reference: np.ndarray, values: list[int], spacin
     found = {}
     for value, overlap in overlaps(tested, reference, values).items():
         apart = surface_distances(tested == value, reference == value, spacing)
-        difference = 100 * (overlap.tested - overlap.reference) / overlap.reference if overlap.reference else None
         found[value] = {
             "dice": overlap.dice,
             "jaccard": overlap.jaccard,
             "hd95_mm": None if apart is None else apart.hd95,
             "mean_distance_mm": None if apart is None else apart.mean,
-            "volume_difference_percent": difference,
+            "volume_difference_percent": overlap.difference_percent,
         }
     return found
 

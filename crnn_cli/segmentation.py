@@ -23,7 +23,6 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.geometry import SliceOrder, shortest_axis, slice_order, thickest_axis
 from crnn_cli.image import Array, Image
 
-RULES = ("percentiles", "window")
 _CLIP = (-0.25, 1.5)
 _LARGEST_GRID = 2**26  # pixels of a slice after resampling; beyond it the header's spacing is absurd
 
@@ -184,14 +183,17 @@ def labels_of(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray
     return np.where(foreground.sum(axis=0) >= threshold, likeliest, 0).astype(np.uint8)
 
 
-def normalised(values: Array, recipe: SliceRecipe) -> NDArray[np.float32]:
+def normalised(values: Array, recipe: SliceRecipe, like: Array | None = None) -> NDArray[np.float32]:
     """Return the values by the recipe's rule: low becomes 0, high 1, what lies beyond is clipped to -0.25 ... 1.5.
 
-    A constant image becomes 0. Percentiles do not depend on the order of the voxels.
+    A constant image becomes 0. Percentiles do not depend on the order of the voxels; they are those of ``like``, where
+    it is given, such as the volume that the values are a part of.
     """
     low, high = recipe.low, recipe.high
     if recipe.rule == "percentiles":
-        low, high = (float(v) for v in np.percentile(values.astype(np.float64), (low, high)))
+        low, high = (
+            float(v) for v in np.percentile((values if like is None else like).astype(np.float64), (low, high))
+        )
     if not high > low:
         return np.zeros(values.shape, np.float32)
     scaled: NDArray[np.float32] = ((values.astype(np.float64) - low) / (high - low)).clip(*_CLIP).astype(np.float32)

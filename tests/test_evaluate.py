@@ -224,3 +224,8 @@ def test_as_a_program(tmp_path, reference):
     assert json.loads(done.stdout)["identical"] is False
     assert done.stderr.decode().startswith("error: standard input against")
     assert len(done.stderr.decode().splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--require-psnr", "--require-ssim"])
+def test_a_threshold_that_is_no_number_is_refused(noisy, reference, option):
+    assert fails(2, f"{option} nan", noisy, "-r", reference, option, "nan", "--json").stdout == ""

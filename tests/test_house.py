@@ -129,6 +129,10 @@ OPTIONS = {
         "--out --mask --phase --axes --undersample --pattern --centre-lines --phase-axis --seed --model --iterations "
         "--noise --device --preview --complex --json --force"
     ),
+    "evaluate": (
+        "--reference --axes --reference-axes --ignore-geometry --fit-scale --per-frame --labels --images "
+        "--require-psnr --require-ssim --require-dice --json"
+    ),
     "info": "--axes --json",
     "segment": (
         "--slices --out --model --device --labels --threshold --keep-largest --probabilities --statistics --preview "

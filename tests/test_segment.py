@@ -125,6 +125,9 @@ def test_a_word_behind_slices_is_its_value_only_if_it_is_a_plane_or_a_range():
     assert with_slices_value(["v.nii", "--slices"]) == ["v.nii", "--slices", "auto"]
     assert with_slices_value(["--slices", "axial:2-4", "v.nii"]) == ["--slices", "axial:2-4", "v.nii"]
     assert with_slices_value(["--slices", "./axial"]) == ["--slices", "auto", "./axial"]
+    for file in ("axial.nii", "auto_scan.nii.gz", "coronal_t1.nii"):
+        assert with_slices_value(["--slices", file]) == ["--slices", "auto", file]
+    assert with_slices_value(["--slices", "axial:2-x", "v.nii"]) == ["--slices", "axial:2-x", "v.nii"]
     assert with_slices_value(["--", "--slices"]) == ["--", "--slices"]
     assert parse_slices("coronal:3-8") == ("coronal", (3, 8))
     assert parse_slices("auto") == (None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,6 +102,9 @@ def evaluate(
         raise UsageError("--labels and --images exclude each other")
     if require_dice is not None and not 0 <= require_dice <= 1:
         raise UsageError(f"--require-dice {require_dice:g}: a Dice lies between 0 and 1")
+    for option, value in (("--require-psnr", require_psnr), ("--require-ssim", require_ssim)):
+        if value is not None and math.isnan(value):
+            raise UsageError(f"{option} nan: give a number")
     names = tuple("standard input" if path == STREAM else str(path) for path in (image, reference))
     contents = read_bytes(image), read_bytes(reference)
     pair = decode_image(contents[0], image, axes), decode_image(contents[1], reference, reference_axes or axes)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
 
 _SLICES = re.compile(r"(auto|axial|coronal|sagittal)(?::(\d{1,6})-(\d{1,6}))?")
+_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
 _FAR = 4  # times outside the plausible spacing: no longer a doubt
 
 
@@ -43,7 +44,7 @@ def with_slices_value(args: Sequence[str]) -> list[str]:
             return [*given, *args[place:]]
         given.append(argument)
         following = args[place + 1] if place + 1 < len(args) else ""
-        if argument == "--slices" and not _SLICES.match(following):
+        if argument == "--slices" and not _SLICES_VALUE.fullmatch(following):
             given.append("auto")
     return given
 

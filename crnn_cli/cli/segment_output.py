@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class Run:
         """Return the label map."""
         return replace(self.image, array=self.result.labels)
 
+    @cached_property
     def statistics(self) -> list[LabelStatistics]:
         """Return the figures of every label in every frame."""
         from crnn_cli.labels.statistics import label_statistics
@@ -71,7 +73,7 @@ def report(run: Run) -> dict[str, Any]:
 
     order, count = run.order, run.image.shape[run.order.axes[0]]
     per_label: dict[int, list[Any]] = {label.value: [] for label in run.kept}
-    for row in run.statistics():
+    for row in run.statistics:
         per_label[row.value].append(row)
     return provenance(run.bundle) | {
         "slices": {
@@ -101,7 +103,7 @@ def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> Non
     description = f"{report['tool']} {run.bundle.name}"
     outputs = _probability_outputs(targets.probability_names(run.kept), run, description)
     if targets.statistics is not None:
-        outputs.append(statistics_output(run.statistics(), targets.statistics))
+        outputs.append(statistics_output(run.statistics, targets.statistics))
     if targets.preview is not None:
         outputs.append(_picture(targets.preview, run))
     if targets.labels == STREAM:
@@ -138,7 +140,7 @@ def _picture(preview: Path, run: Run) -> Output:
         displayed(run.image.array), displayed(run.result.labels), run.order.numbers(count),
         run.order.display_spacing(), run.image.frame_time, run.order.display_directions(),
     )  # fmt: skip
-    return outlines_output(slices, run.kept, run.statistics(), preview, f"crnn segment, {run.bundle.name}")
+    return outlines_output(slices, run.kept, run.statistics, preview, f"crnn segment, {run.bundle.name}")
 
 
 def tell(target: Path, report: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 from crnn_cli.segmentation import SliceRecipe, choose_order, segment
 from crnn_cli.training.losses import supervised_loss
@@ -173,21 +174,16 @@ class Trainer:
         self.folder.log({"stage": self.stage, "step": self.step, "minutes": round(self.seconds / 60, 2), **figures})
 
 
-def dice_table(network: SliceCLSTM, task: Task, pairs: Sequence[Pair]) -> dict[str, list[float]]:
-    """Return the Dice of every structure (1, 2, ...) by case, measured on the image's own grid."""
+def dice_table(network: SliceCLSTM, task: Task, pairs: Sequence[Pair]) -> dict[str, list[float | None]]:
+    """Return the Dice of every structure (1, 2, ...) by case on the image's own grid, None where it is in neither."""
     network.eval()
     found = {}
     for pair in pairs:
         image, labels = load_pair(pair)
         order, _ = choose_order(image, None, task.plane)
         made = segment(image, order, network, task.recipe, torch.device("cpu")).labels
-        found[pair.name] = [_dice(made == k, labels == k) for k in range(1, task.config.classes)]
+        found[pair.name] = [o.dice for o in overlaps(made, labels, range(1, task.config.classes)).values()]
     return found
-
-
-def _dice(first: Any, second: Any) -> float:
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else float("nan")
 
 
 def main() -> None:
@@ -209,7 +205,7 @@ def main() -> None:
     trainer = Trainer(task, Items(cases, task.recipe, task.augmentation, task.config.classes), folder, arguments.seed)
     trainer.run()
     table = dice_table(trainer.averaged, task, test)
-    means = np.nanmean(np.array(list(table.values())), axis=0).round(4).tolist()
+    means = np.nanmean(np.array(list(table.values()), float), axis=0).round(4).tolist()
     (arguments.out / "test.json").write_text(json.dumps({"mean_dice": means, "cases": table}, indent=1))
 
 

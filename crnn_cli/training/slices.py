@@ -191,8 +191,8 @@ class Items:
         window = [_around(int(c), math.ceil(n * _MARGIN)) for c, n in zip(centre, wanted, strict=True)]
         image = _cut_out(case.image_SYX[taken], window)
         labels = _cut_out(case.labels_SYX[taken], window, fill=0)
-        statistics = image if rng.random() < 0.5 else case.image_SYX
-        return _normalised_like(image, statistics, self.recipe), labels.astype(np.float32)
+        like = image if rng.random() < 0.5 else case.image_SYX
+        return normalised(image, self.recipe, like), labels.astype(np.float32)
 
 
 def _inside(centre: int, length: int, side: int) -> int:
@@ -215,13 +215,6 @@ def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | Non
     if fill is None:
         return np.pad(array[tuple(parts)], pads, mode="edge")
     return np.pad(array[tuple(parts)], pads, constant_values=fill)
-
-
-def _normalised_like(image: NDArray[Any], statistics: NDArray[Any], recipe: SliceRecipe) -> NDArray[np.float32]:
-    if recipe.rule == "window":
-        return normalised(image, recipe)
-    low, high = (float(v) for v in np.percentile(statistics, (recipe.low, recipe.high)))
-    return normalised(image, SliceRecipe(recipe.spacing, "window", low, high))
 
 
 def _moving(how: Augmentation, size: ItemSize) -> Any:
