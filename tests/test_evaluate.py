@@ -227,5 +227,7 @@ def test_as_a_program(tmp_path, reference):
 
 
 @pytest.mark.parametrize("option", ["--require-psnr", "--require-ssim"])
-def test_a_threshold_that_is_no_number_is_refused(noisy, reference, option):
-    assert fails(2, f"{option} nan", noisy, "-r", reference, option, "nan", "--json").stdout == ""
+@pytest.mark.parametrize("threshold", ["nan", "inf"])
+def test_a_threshold_that_nothing_reaches_is_missed_in_json_too(noisy, reference, option, threshold):
+    result = fails(6, "was required", noisy, "-r", reference, option, threshold, "--json")
+    assert json.loads(result.stdout)["required"] == {"psnr_db": None, "ssim": None, "met": False}

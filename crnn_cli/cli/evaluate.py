@@ -102,9 +102,6 @@ def evaluate(
         raise UsageError("--labels and --images exclude each other")
     if require_dice is not None and not 0 <= require_dice <= 1:
         raise UsageError(f"--require-dice {require_dice:g}: a Dice lies between 0 and 1")
-    for option, value in (("--require-psnr", require_psnr), ("--require-ssim", require_ssim)):
-        if value is not None and math.isnan(value):
-            raise UsageError(f"{option} nan: give a number")
     names = tuple("standard input" if path == STREAM else str(path) for path in (image, reference))
     contents = read_bytes(image), read_bytes(reference)
     pair = decode_image(contents[0], image, axes), decode_image(contents[1], reference, reference_axes or axes)
@@ -130,7 +127,7 @@ def _evaluate_images(
     missed = _missed(measured, require_psnr, require_ssim)
     if as_json:
         files = {"image": names[0], "reference": names[1], "geometry_ignored": geometry_ignored, "compared": "images"}
-        required = {"psnr_db": require_psnr, "ssim": require_ssim, "met": not missed}
+        required = {"psnr_db": _finite(require_psnr), "ssim": _finite(require_ssim), "met": not missed}
         console.print_json({**files, **measured.summary(), "required": required, "frames": measured.frames()})
     else:
         _show(names, measured.summary(), measured.frames() if per_frame else [])
@@ -196,6 +193,11 @@ def _frames(image: Image, name: str) -> Tensor:
         if array.shape[2] > 1:
             console.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 3, 1, 0)))
+
+
+def _finite(threshold: float | None) -> float | None:
+    """Return a threshold for JSON, which has no infinity and nothing that is not a number."""
+    return threshold if threshold is not None and math.isfinite(threshold) else None
 
 
 def _missed(measured: Quality, require_psnr: float | None, require_ssim: float | None) -> list[str]:
