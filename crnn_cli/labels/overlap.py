@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Array, Image
 
-LabelMap = NDArray[np.uint16]
+LabelMap = NDArray[np.unsignedinteger[Any]]
 
 LARGEST_LABEL = 65535
 FEW_LABELS = 64
