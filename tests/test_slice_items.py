@@ -447,3 +447,17 @@ def test_the_table_holds_the_dice_on_the_images_grid(tmp_path):
     assert dice_table(Reader(), task, [pair])["v"] == pytest.approx([2 * 50 / (75 + 50), 0])
     pair = pair_of(tmp_path, (labels == 1).astype(np.float32), (labels == 1).astype(np.uint8))
     assert dice_table(Reader(), task, [pair])["v"][1] is None
+
+
+def test_the_next_stage_goes_on_from_the_averaged_weights(tmp_path):
+    items = Items([random_case("a", 0)], RECIPE, WILD, 3)
+    trainer = Trainer(TASK, items, RunFolder(tmp_path), seed=1)
+    trainer._run_stage(TASK.stages[0])
+    before = {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
+    trainer._run_stage = lambda stage: None
+    trainer.run()
+    after = trainer.network.state_dict()
+    assert trainer.stage == 1
+    assert set(before) < set(after)
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
