@@ -1,6 +1,6 @@
 """How good a segmentation bundle is on the volumes of one fold that it was not trained on.
 
-python benchmarks/segmentation.py TASK DATA --model BUNDLE [--fold 0] [--json segmentation.json]
+python benchmarks/segmentation.py TASK DATA --model BUNDLE [--fold 0] [--keep-largest] [--json FILE]
 
 TASK and the folds are those of ``crnn_cli.training.segmentation``: hippocampus (DATA with images/ and labels/) or
 cardiac-sax (DATA with SUBJECT/NAME.nii.gz and SUBJECT/NAME_gt.nii.gz). Everything is measured on the images' own grid.
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from crnn_cli.bundles import find_bundle, load_segmentation
+from crnn_cli.labels.components import keep_largest
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
 from crnn_cli.segmentation import SliceRecipe, choose_order, segment
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--keep-largest", action="store_true", help="as crnn segment --keep-largest")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     bundle = find_bundle(arguments.model, "segment")
@@ -60,6 +62,8 @@ def main() -> None:
         image, manual = load_pair(pair)
         order, _ = choose_order(image, None, use.plane)
         made = segment(image, order, network, recipe, torch.device("cpu")).labels
+        if arguments.keep_largest:
+            made, _ = keep_largest(made, values)
         cases[pair.name] = measure(made, manual, values, image.spacing)
         print(pair.name, [round(cases[pair.name][v]["dice"] or 0, 3) for v in values], flush=True)
     subjects = len({pair.subject for pair in test})
@@ -81,7 +85,8 @@ def main() -> None:
     if arguments.json:
         names = {label.value: label.name for label in use.labels}
         rows = {name: {names[value]: row for value, row in found.items()} for name, found in cases.items()}
-        said = {"model": bundle.name, "sha256": bundle.sha256, "fold": arguments.fold, "cases": rows}
+        said = {"model": bundle.name, "sha256": bundle.sha256, "fold": arguments.fold}
+        said |= {"keep_largest": arguments.keep_largest, "cases": rows}
         arguments.json.write_text(json.dumps(said, indent=1) + "\n")
 
 

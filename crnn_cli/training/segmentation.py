@@ -35,6 +35,8 @@ class Stage:
 
     steps : of the optimiser. directions : of the ConvLSTM. loss : weights by names of `crnn_cli.training.losses`.
     learning_rate : peak; warm-up over 2 % of the steps, then cosine to 1 %.
+    frozen_norm : normalise with the running mean and variance instead of the batch's, as inference does; for batches of
+    so few subjects that their own statistics disturb.
     """
 
     steps: int
@@ -42,6 +44,7 @@ class Stage:
     size: ItemSize
     loss: dict[str, float]
     learning_rate: float = 1.5e-3
+    frozen_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,10 @@ TASKS = {
         plane="axial",
         recipe=SliceRecipe(spacing=1.0, rule="percentiles", low=1.0, high=99.0),
         config=SliceCLSTMConfig(classes=3),
-        augmentation=Augmentation(mirror=0.5),
+        augmentation=Augmentation(turn=15, scale=0.15, shear=0.05, bent=0.3, mirror=0.5),
         stages=(
             Stage(3600, 0, ItemSize(2, 16, 56, 40), MIXED),
-            Stage(1100, 2, ItemSize(2, 16, 56, 40), MIXED, 1e-3),
+            Stage(3000, 2, ItemSize(2, 16, 56, 40), MIXED),
         ),
         in_slice=(0.6, 1.6),
         between_slices=(0.6, 1.6),
@@ -88,10 +91,10 @@ TASKS = {
         plane=None,
         recipe=SliceRecipe(spacing=1.5, rule="percentiles", low=1.0, high=99.0),
         config=SliceCLSTMConfig(classes=4),
-        augmentation=Augmentation(turn=30, any_turn=0.4, scale=0.25, bend=0.2, reverse=0.3, cut=0.2),
+        augmentation=Augmentation(turn=30, any_turn=0.25, bent=0.4, reverse=0.3, foreground=0.65, cut=0.2),
         stages=(
-            Stage(1400, 0, ItemSize(4, 4, 112, 112), MIXED),
-            Stage(800, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4),
+            Stage(2000, 0, ItemSize(4, 4, 112, 112), MIXED),
+            Stage(1500, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4, frozen_norm=True),
         ),
         in_slice=(0.5, 3.0),
         between_slices=(4.0, 15.0),
@@ -153,6 +156,10 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps)
         self.network.train()
+        if stage.frozen_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         loss = supervised_loss(stage.loss, self.network(image_BSYX), labels_BSKYX)
         self.optimiser.zero_grad()
         loss.backward()
