@@ -26,9 +26,10 @@ from safetensors.torch import load_file
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.segmentation import choose_order, labels_of, segment
+from crnn_cli.training.datasets import find_pairs, load_pair, split_pairs
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.segmentation import TASKS, Stage, Task, Trainer
-from crnn_cli.training.slices import Items, ItemSize, find_pairs, load_case, load_pair, split_pairs
+from crnn_cli.training.slices import Items, ItemSize, load_case
 
 SIZE = ItemSize(2, 16, 56, 40)
 COMMON, OWN = 500, 250

@@ -21,8 +21,8 @@ from crnn_cli.labels.components import keep_largest
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
 from crnn_cli.segmentation import SliceRecipe, choose_order, segment
+from crnn_cli.training.datasets import find_pairs, load_pair, split_pairs
 from crnn_cli.training.segmentation import TASKS
-from crnn_cli.training.slices import find_pairs, load_pair, split_pairs
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "mean_distance_mm", "volume_difference_percent")
 

@@ -20,11 +20,11 @@ def network(features=5, iterations=3, seed=0):
     return CRNNMRI(CRNNMRIConfig(features=features, kernel=3, iterations=iterations)).eval()
 
 
-def problem(batch=2, frames=5, lines=9, columns=7, seed=0):
+def problem(batch=2, frames=5, lines=9, columns=7, seed=0, dtype=torch.complex64):
     g = torch.Generator().manual_seed(seed)
     mask = torch.rand(batch, frames, lines, 1, generator=g) < 0.4
     mask[:, :, lines // 2] = True
-    kspace = torch.randn(batch, frames, lines, columns, dtype=torch.complex64, generator=g) * mask
+    kspace = torch.randn(batch, frames, lines, columns, dtype=dtype, generator=g) * mask
     operator = SingleCoilConsistency(kspace, mask)
     return operator.zero_filled(), operator
 
@@ -114,3 +114,129 @@ def test_published_weights_run_and_improve_a_scan():
     with torch.no_grad():
         expected = crnn_mri_loops.reconstruct(weights, 64, image, operator, 5)
         assert relative(net(image, operator), expected) < 1e-5
+
+
+def gradients(net, image, operator, **settings):
+    """Return the loss and the gradient of every weight under settings of training."""
+    for name, value in {"truncate": 0, "checkpoint": 0, **settings}.items():
+        setattr(net, name, value)
+    net.zero_grad()
+    found = net(image, operator)
+    loss = found.abs().square().sum()
+    loss.backward()
+    return loss.detach(), [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
+
+
+@pytest.mark.parametrize("checkpoint", [0, 2])
+def test_gradients_equal_finite_differences(checkpoint):
+    """In double precision, which the network keeps throughout."""
+    net = network(features=2).double()
+    net.checkpoint = checkpoint
+    image, operator = problem(batch=1, frames=3, lines=4, columns=3, dtype=torch.complex128)
+    assert torch.autograd.gradcheck(lambda x: net(x, operator), image.requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize("iterations", [1, 5])
+@pytest.mark.parametrize("checkpoint", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("truncate", [0, 2])
+def test_checkpoints_change_neither_loss_nor_gradients(iterations, checkpoint, truncate):
+    net = network(features=3, iterations=iterations).double()
+    image, operator = problem(dtype=torch.complex128)
+    expected, wanted = gradients(net, image, operator, truncate=truncate)
+    loss, found = gradients(net, image, operator, truncate=truncate, checkpoint=checkpoint)
+    assert torch.equal(loss, expected)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("checkpoint", [1, 2])
+def test_checkpoints_work_in_mixed_precision(checkpoint):
+    net = network(features=3, iterations=5)
+    image, operator = problem()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, wanted = gradients(net, image, operator)
+        loss, found = gradients(net, image, operator, checkpoint=checkpoint)
+    assert torch.equal(loss, expected)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_progress_is_told_once_an_iteration_with_checkpoints():
+    net = network(iterations=5)
+    net.checkpoint = 2
+    image, operator = problem()
+    ticks = []
+    net(image, operator, progress=lambda: ticks.append(1)).abs().sum().backward()
+    assert len(ticks) == 5
+
+
+def saved_bytes(net, checkpoint):
+    """Return the bytes that the graph of a forward pass holds, each storage counted once, weights and data apart."""
+    net.checkpoint = checkpoint
+    image, operator = problem(batch=1, frames=4, lines=32, columns=32)
+    apart = {p.untyped_storage().data_ptr() for p in net.parameters()}
+    storages = {}
+
+    def pack(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(image, operator)
+    return sum(s.nbytes() for pointer, s in storages.items() if pointer not in apart)
+
+
+def test_checkpoints_keep_only_states_between_groups():
+    """Of 6 iterations: everything, or the states before each iteration but the first, or before every third."""
+    net = network(features=16, iterations=6)
+    states = 4 * 4 * 16 * 4 * 32 * 32
+    everything, each, every_third = (saved_bytes(net, checkpoint) for checkpoint in (0, 1, 3))
+    assert everything > 6 * 1.4 * states
+    assert 5 * states < each < 5.5 * states
+    assert 1 * states < every_third < 1.5 * states
+
+
+@pytest.mark.parametrize("truncate", [1, 2, 6, 7])
+def test_truncation_leaves_the_images_as_they_are(truncate):
+    net = network()
+    image, operator = problem(frames=6)
+    expected = net(image, operator)
+    net.truncate = truncate
+    assert torch.equal(net(image, operator), expected)
+
+
+def test_truncation_beyond_the_sequence_is_none():
+    net = network(features=3).double()
+    image, operator = problem(frames=6, dtype=torch.complex128)
+    _, wanted = gradients(net, image, operator)
+    for truncate, same in ((6, True), (100, True), (5, False), (1, False)):
+        _, found = gradients(net, image, operator, truncate=truncate)
+        assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)) == same, truncate
+
+
+@pytest.mark.parametrize("frames", [6, 7])
+@pytest.mark.parametrize("truncate", [0, 1, 2, 3, 4])
+def test_truncation_cuts_both_directions_of_time(frames, truncate):
+    """In one iteration frame s reaches frame t forward if no multiple of truncate is in (s, t], backward mirrored."""
+    net = network(iterations=1)
+    net.truncate = truncate
+    image = problem(batch=1, frames=frames)[0].requires_grad_()
+    out = net(image, lambda image_BTYX: image_BTYX)
+    length = truncate or frames
+    for t in range(frames):
+        (grad,) = torch.autograd.grad(out[:, t].abs().sum(), image, retain_graph=True)
+        reached = {s for s in range(frames) if grad[:, s].any()}
+        forward = {s for s in range(t + 1) if s // length == t // length}
+        backward = {s for s in range(t, frames) if (frames - 1 - s) // length == (frames - 1 - t) // length}
+        assert reached == forward | backward
+
+
+@pytest.mark.parametrize(("truncate", "checkpoint"), [(1, 1), (2, 3)])
+def test_without_gradients_training_attributes_do_nothing(truncate, checkpoint):
+    net = network()
+    image, operator = problem()
+    with torch.no_grad():
+        expected = net(image, operator)
+        net.truncate, net.checkpoint = truncate, checkpoint
+        assert torch.equal(net(image, operator), expected)
+    assert set(net.state_dict()) == set(network().state_dict())

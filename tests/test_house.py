@@ -33,14 +33,15 @@ ALLOWED = {
     "reconstruction": {"numpy", "torch", "image", "acquisition", "geometry", "mri", "errors"},
     "io": {"numpy", "nibabel", "PIL", "image", "acquisition", "geometry", "errors", "io", "labels"},
     "training": {
-        "numpy", "torch", "nibabel", "safetensors", "monai", "errors", "image", "acquisition", "geometry", "mri",
+        "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
+        "acquisition", "geometry", "mri",
         "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
-    "segmentation", "labels",
+    "segmentation", "labels", "training",
 }  # fmt: skip
 
 
@@ -138,6 +139,14 @@ OPTIONS = {
         "--slices --out --model --device --labels --threshold --keep-largest --probabilities --statistics --preview "
         "--require-labels --json --force"
     ),
+    "train segment": (
+        "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "
+        "--workers --cache --licence --skip-bad --json"
+    ),
+    "train reconstruct": (
+        "--out --config --print-config --simulated --epochs --minutes --fold --device --precision --seed --resume "
+        "--init-from --workers --licence --skip-bad --json"
+    ),
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --iterations --amplitude --licence",
@@ -155,7 +164,7 @@ def test_options_are_pinned_and_help_has_an_example(crnn, command):
 
 def test_main_help_has_an_example_of_each_command(crnn):
     text = crnn("--help").out.decode()
-    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models"):
+    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models", "train"):
         assert f"crnn {command} " in text
     assert "130" in text
 

@@ -194,3 +194,45 @@ def test_weight_names_are_pinned():
 def test_senseless_sizes_are_refused(settings):
     with pytest.raises(ValueError, match=r"classes|width|kernel|directions"):
         SliceCLSTMConfig(**settings)
+
+
+def gradients(made, image_SYX, truncate):
+    """Return the refined logits and the gradient of every weight."""
+    made.zero_grad()
+    made.truncate = truncate
+    refined = made(image_SYX[None])[0]
+    refined.square().sum().backward()
+    return refined.detach(), [p.grad.clone() for p in made.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_truncation_leaves_the_logits_and_beyond_the_stack_is_none(directions):
+    made, image = network(directions).double(), stack(6).double()
+    expected, wanted = gradients(made, image, 0)
+    for truncate, same in ((6, True), (100, True), (5, False), (2, False), (1, False)):
+        refined, found = gradients(made, image, truncate)
+        assert torch.equal(refined, expected)
+        assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)) == same, truncate
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("slices", [5, 6])
+@pytest.mark.parametrize("truncate", [0, 1, 2, 3])
+def test_truncation_cuts_each_direction_counted_from_its_first_slice(directions, slices, truncate):
+    made, image = network(directions), stack(slices).requires_grad_()
+    made.truncate = truncate
+    refined = made(image[None])[0][0]
+    length = truncate or slices
+    for t in range(slices):
+        (grad,) = torch.autograd.grad(refined[t].square().sum(), image, retain_graph=True)
+        reached = {s for s in range(slices) if grad[s].any()}
+        ascending = {s for s in range(t + 1) if s // length == t // length}
+        descending = {s for s in range(t, slices) if (slices - 1 - s) // length == (slices - 1 - t) // length}
+        assert reached == (ascending | descending if directions == 2 else ascending)
+
+
+def test_truncation_is_for_training_only():
+    made, image = network(), stack()
+    expected = made.label(image)
+    made.truncate = 1
+    assert torch.equal(made.label(image), expected)

@@ -1,36 +1,17 @@
-"""Items for slice sequences follow from their seed and are what they claim; a stopped training goes on unchanged."""
-
-import json
+"""Items for slice sequences follow from their seed and are what they claim."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 from crnn_cli.segmentation import SliceRecipe
-from crnn_cli.training.run import RunFolder, follow
-from tests.conftest import save
+from tests.test_datasets import arrays, pair_of
 
 pytest.importorskip("monai", reason="training needs the extra train")
 
-from crnn_cli.training import segmentation as training
 from crnn_cli.training import slices
-from crnn_cli.training.segmentation import MIXED, TASKS, Stage, Task, Trainer, dice_table
-from crnn_cli.training.slices import (
-    Augmentation,
-    Case,
-    Items,
-    ItemSize,
-    Pair,
-    find_pairs,
-    load_case,
-    load_pair,
-    split_pairs,
-)
+from crnn_cli.training.slices import Augmentation, Case, Items, ItemSize, load_case
 
-AFFINE = np.diag([1.0, 1.25, 4.0, 1])
 RECIPE = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
 STILL = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=0, cut=0)
 WILD = Augmentation(any_turn=0.3, bent=1.0, mirror=0.5, reverse=0.5, cut=0.5)
@@ -82,10 +63,10 @@ def test_the_batch_of_a_seed_is_always_the_same():
         assert not torch.equal(drawn[0], other[0])
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_shapes_and_one_hot_labels(name):
+@pytest.mark.parametrize("how", [WILD, Augmentation()])
+def test_shapes_and_one_hot_labels(how):
     """Odd sizes, sequences longer than the case, slices larger than it."""
-    items = Items([random_case()], RECIPE, TASKS[name].augmentation, 4)
+    items = Items([random_case()], RECIPE, how, 4)
     for seed, size in enumerate([ItemSize(2, 4, 24, 20), ItemSize(1, 9, 17, 23), ItemSize(1, 1, 50, 44)]):
         image, labels = items.draw(size, seed)
         assert image.shape == (size.sequences, size.slices, size.rows, size.columns)
@@ -104,6 +85,27 @@ def test_every_case_comes_before_one_comes_twice():
     items = Items(cases, window(3), STILL, 2)
     image, _ = items.draw(ItemSize(4, 2, 10, 10), 5)
     assert sorted((3 * image.mean((1, 2, 3))).round().int().tolist()) == [0, 1, 2, 3]
+
+
+def test_numbered_items_visit_every_case_once_an_epoch():
+    """And follow from seed and number alone, whichever process draws them."""
+    cases = [random_case(str(k), k) for k in range(5)]
+    items, others = Items(cases, RECIPE, WILD, 3), Items(cases, RECIPE, WILD, 3)
+    rows = [[items.case_of((seed, 0), number) for number in range(15)] for seed in range(2)]
+    for row in rows:
+        for epoch in range(3):
+            assert sorted(row[5 * epoch : 5 * epoch + 5]) == list(range(5))
+        assert row[:5] != row[5:10] or row[5:10] != row[10:]
+    assert rows[0] != rows[1]
+    size = ItemSize(1, 2, 16, 12)
+    for number in (3, 9):
+        drawn = items.numbered(size, (0, 1), number)
+        others.numbered(size, (0, 1), number + 1)
+        for a, b, c in zip(
+            drawn, others.numbered(size, (0, 1), number), items.numbered(size, (0, 2), number), strict=True
+        ):
+            assert torch.equal(a, b)
+            assert not torch.equal(a, c) or a is drawn[1]
 
 
 @pytest.mark.usefixtures("unshaded")
@@ -193,92 +195,6 @@ def test_edges_of_the_field_of_view_are_lost_if_asked():
     assert len(set(widths)) > 4
 
 
-# Pairs on disk
-
-
-def pair_of(folder, image, labels, affine=AFFINE, label_affine=None):
-    paths = folder / "v.nii.gz", folder / "v_gt.nii.gz"
-    save(paths[0], image, affine=affine)
-    save(paths[1], labels, affine=affine if label_affine is None else label_affine)
-    return Pair("v", "s", *paths)
-
-
-def arrays(seed=0):
-    labels = np.zeros((16, 12, 5), np.uint8)
-    labels[4:9, 3:8, 1:4], labels[9:12, 3:8, 2:4] = 1, 2
-    return (50 * labels + np.random.default_rng(seed).random(labels.shape)).astype(np.float32), labels
-
-
-@pytest.mark.parametrize("suffix", ["", "Tr"])
-def test_pairs_of_two_folders(tmp_path, suffix):
-    for kind in ("images", "labels"):
-        (tmp_path / f"{kind}{suffix}").mkdir()
-        for name in ("b.nii.gz", "a.nii.gz", "._a.nii.gz"):
-            (tmp_path / f"{kind}{suffix}" / name).touch()
-    found = find_pairs(tmp_path)
-    assert [(p.name, p.subject) for p in found] == [("a", "a"), ("b", "b")]
-    assert found[0].image == tmp_path / f"images{suffix}" / "a.nii.gz"
-    assert found[0].labels == tmp_path / f"labels{suffix}" / "a.nii.gz"
-
-
-def test_pairs_of_a_folder_per_subject(tmp_path):
-    for subject in ("p2", "p1"):
-        (tmp_path / subject).mkdir()
-        for name in ("f01.nii.gz", "f01_gt.nii.gz", "f12.nii.gz", "f12_gt.nii.gz", "4d.nii.gz", "._f01_gt.nii.gz"):
-            (tmp_path / subject / name).touch()
-    found = find_pairs(tmp_path)
-    assert [(p.name, p.subject) for p in found] == [("f01", "p1"), ("f12", "p1"), ("f01", "p2"), ("f12", "p2")]
-    assert all(p.image == p.labels.with_name(f"{p.name}.nii.gz") for p in found)
-
-
-def test_a_folder_without_pairs_is_refused(tmp_path):
-    with pytest.raises(UnreadableError, match="holds neither"):
-        find_pairs(tmp_path)
-
-
-@pytest.mark.parametrize("folds", [2, 3, 5])
-def test_folds_cover_all_and_divide_no_subject(tmp_path, folds):
-    pairs = [Pair(f"v{k}", f"s{k % 7}", tmp_path, tmp_path) for k in range(17)]
-    tested = []
-    for fold in range(folds):
-        training_pairs, test_pairs = split_pairs(pairs, fold, folds)
-        assert not {p.subject for p in training_pairs} & {p.subject for p in test_pairs}
-        assert sorted(p.name for p in training_pairs + test_pairs) == sorted(p.name for p in pairs)
-        assert abs(len({p.subject for p in test_pairs}) - 7 / folds) < 1
-        tested += test_pairs
-    assert sorted(p.name for p in tested) == sorted(p.name for p in pairs)
-
-
-def test_a_pair_is_read_as_it_is(tmp_path):
-    image, labels = arrays()
-    found, values = load_pair(pair_of(tmp_path, image, labels))
-    np.testing.assert_array_equal(found.array, image)
-    np.testing.assert_array_equal(values, labels)
-    assert values.dtype == np.uint8
-
-
-def test_pairs_that_are_none_are_refused(tmp_path):
-    image, labels = arrays()
-    moved = AFFINE.copy()
-    moved[0, 3] = 1
-    half, negative, large, broken = (labels.astype(np.float32) for _ in range(4))
-    half[0, 0, 0], negative[0, 0, 0], large[0, 0, 0] = 0.5, -1, 256
-    broken[0, 0, 0] = np.nan
-    nan = image.copy()
-    nan[0, 0, 0] = np.nan
-    with pytest.raises(UnsupportedDataError, match="another grid"):
-        load_pair(pair_of(tmp_path, image, labels, label_affine=moved))
-    with pytest.raises(UnsupportedDataError, match="another grid"):
-        load_pair(pair_of(tmp_path, image, labels[:-1]))
-    for wrong in (half, negative, large):
-        with pytest.raises(UnsupportedDataError, match="no labels"):
-            load_pair(pair_of(tmp_path, image, wrong))
-    with pytest.raises(UnsupportedDataError, match="pairs are volumes"):
-        load_pair(pair_of(tmp_path, np.stack([image] * 2, -1), np.stack([labels] * 2, -1)))
-    with pytest.raises(UnsupportedDataError, match="NaN"):
-        load_pair(pair_of(tmp_path, nan, labels))
-
-
 def test_a_case_lies_on_the_networks_grid(tmp_path):
     image, labels = arrays()
     pair = pair_of(tmp_path, image, labels)
@@ -292,172 +208,3 @@ def test_a_case_lies_on_the_networks_grid(tmp_path):
     for k in (0, 1, 2):  # the two still match
         inner = case.image_SYX[case.labels_SYX == k]
         assert abs(np.median(inner) - 50 * k) < 2
-
-
-# Training
-
-
-TASK = Task(
-    structures=(("a", (1, 2, 3)), ("b", (4, 5, 6))),
-    plane=None,
-    recipe=RECIPE,
-    config=SliceCLSTMConfig(classes=3, width=2, scales=2, hidden=2),
-    augmentation=WILD,
-    stages=(Stage(3, 0, ItemSize(2, 3, 14, 12), MIXED, 1e-2), Stage(3, 2, ItemSize(1, 4, 13, 12), MIXED, 1e-2)),
-    in_slice=(0.5, 2),
-    between_slices=(3, 5),
-    folds=2,
-)
-
-
-class StoppedError(Exception):
-    """The run was killed."""
-
-
-def trained(folder, stops=(), task=TASK):
-    """Train to the end; each of ``stops`` kills the run after so many steps, and a new one goes on."""
-    items = Items([random_case(str(k), k) for k in range(2)], RECIPE, task.augmentation, 3)
-    for stop in (*stops, None):
-        trainer, done = Trainer(task, items, RunFolder(folder), seed=1), []
-
-        def counted(stage, trainer=trainer, stop=stop, done=done):
-            if len(done) == stop:
-                raise StoppedError
-            done.append(1)
-            return Trainer._train_step(trainer, stage)
-
-        trainer._train_step = counted
-        if stop is None:
-            trainer.run()
-        else:
-            with pytest.raises(StoppedError):
-                trainer.run()
-    return trainer
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.mark.parametrize(("every", "stops"), [(1, (2,)), (1, (3,)), (1, (1, 3)), (2, (1, 4)), (250, (2, 5))])
-def test_a_stopped_run_goes_on_bit_for_bit(monkeypatch, tmp_path, uninterrupted, every, stops):
-    """Stopped within a stage, between the two, more than once, and with steps lost since the last checkpoint."""
-    monkeypatch.setattr(training, "SAVE_EVERY", every)
-    again = trained(tmp_path, stops)
-    for part in ("network", "averaged"):
-        found, expected = (getattr(t, part).state_dict() for t in (again, uninterrupted))
-        assert list(found) == list(expected)
-        for name, value in expected.items():
-            assert torch.equal(found[name], value), (part, name)
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["checkpoint.pt", "weights.safetensors"]
-
-
-def test_a_finished_run_that_is_started_again_stays_as_it_is(uninterrupted):
-    again = trained(uninterrupted.folder.folder)
-    for name, value in uninterrupted.averaged.state_dict().items():
-        assert torch.equal(again.averaged.state_dict()[name], value)
-
-
-def test_the_recurrent_part_is_attached_to_the_averaged_cnn(uninterrupted):
-    torch.manual_seed(3)
-    before = SliceCLSTM(SliceCLSTMConfig(classes=3, width=2, scales=2, hidden=2, directions=0))
-    items = Items([random_case()], RECIPE, WILD, 3)
-    trainer = Trainer(TASK, items, RunFolder(uninterrupted.folder.folder), seed=1)
-    trainer.start_stage(1, before)
-    assert (trainer.stage, trainer.step) == (1, 0)
-    for network in (trainer.network, trainer.averaged):
-        assert len(network.cells) == 2
-        for name, value in before.state_dict().items():
-            assert torch.equal(network.state_dict()[name], value)
-        assert not any(readout.weight.any() for readout in network.readout)
-
-
-def test_training_moves_every_weight(uninterrupted):
-    torch.manual_seed(2)
-    fresh = SliceCLSTM(TASK.config)
-    for (name, p), q in zip(uninterrupted.network.named_parameters(), fresh.parameters(), strict=True):
-        assert not torch.equal(p, q), name
-    assert all(readout.weight.any() for readout in uninterrupted.network.readout)
-
-
-def test_the_average_follows():
-    """Early it takes most of the new, later little of it; whole numbers are copied."""
-    averaged, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
-    with torch.no_grad():
-        averaged.weight.fill_(1)
-        network.weight.fill_(3)
-        network.running_mean.fill_(10)
-        network.num_batches_tracked.fill_(7)
-    follow(averaged, network, 0, 0.995)
-    assert averaged.weight.tolist() == pytest.approx([0.1 * 1 + 0.9 * 3] * 2)
-    assert averaged.running_mean.tolist() == pytest.approx([9] * 2)
-    assert int(averaged.num_batches_tracked) == 7
-    with torch.no_grad():
-        averaged.weight.fill_(1)
-    follow(averaged, network, 10_000, 0.995)
-    assert averaged.weight.tolist() == pytest.approx([1 + 0.005 * 2] * 2)
-    assert network.weight.tolist() == [3, 3]
-    for _ in range(5000):
-        follow(averaged, network, 10_000, 0.995)
-    torch.testing.assert_close(averaged.weight, network.weight, rtol=1e-4, atol=0)
-
-
-def test_a_run_folder_leaves_nothing_half_written(tmp_path):
-    folder = RunFolder(tmp_path / "a" / "b")
-    assert folder.state() is None
-    folder.describe({"seed": 0})
-    for k in range(2):
-        folder.log({"step": k})
-        folder.save({"step": k}, {"w": torch.arange(6.0).view(2, 3).t()})
-    assert sorted(f.name for f in folder.folder.iterdir()) == [
-        "checkpoint.pt", "log.jsonl", "run.json", "weights.safetensors",
-    ]  # fmt: skip
-    assert folder.state() == {"step": 1}
-    assert [json.loads(line) for line in (folder.folder / "log.jsonl").read_text().splitlines()] == [
-        {"step": 0}, {"step": 1},
-    ]  # fmt: skip
-    assert json.loads((folder.folder / "run.json").read_text()) == {"seed": 0}
-
-
-def test_a_failed_save_leaves_the_last_one(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.save({"step": 1}, {"w": torch.zeros(1)})
-    with pytest.raises(Exception, match="pickle"):
-        folder.save({"step": lambda: 2}, {"w": torch.zeros(1)})
-    assert folder.state() == {"step": 1}
-
-
-def test_the_table_holds_the_dice_on_the_images_grid(tmp_path):
-    """A network that reads the labels off the image, measured against them, others and none."""
-
-    class Reader(nn.Module):
-        def label(self, image_SYX, progress=lambda done, total: None):
-            values = (image_SYX * 2).round().long().clamp(0, 2)
-            return nn.functional.one_hot(values, 3).permute(0, 3, 1, 2).float()
-
-    _, labels = arrays()
-    pair = pair_of(tmp_path, labels.astype(np.float32), labels, affine=np.diag([1.0, 1.0, 4.0, 1]))
-    task = Task(**{**vars(TASK), "recipe": window(2)})
-    assert dice_table(Reader(), task, [pair]) == {"v": [1, 1]}
-    other = labels.copy()
-    other[other == 2] = 0
-    other[4:9, 3:8, 1] = 0  # a third of the first structure
-    pair = pair_of(tmp_path, labels.astype(np.float32), other, affine=np.diag([1.0, 1.0, 4.0, 1]))
-    assert dice_table(Reader(), task, [pair])["v"] == pytest.approx([2 * 50 / (75 + 50), 0])
-    pair = pair_of(tmp_path, (labels == 1).astype(np.float32), (labels == 1).astype(np.uint8))
-    assert dice_table(Reader(), task, [pair])["v"][1] is None
-
-
-def test_the_next_stage_goes_on_from_the_averaged_weights(tmp_path):
-    items = Items([random_case("a", 0)], RECIPE, WILD, 3)
-    trainer = Trainer(TASK, items, RunFolder(tmp_path), seed=1)
-    trainer._run_stage(TASK.stages[0])
-    before = {name: value.clone() for name, value in trainer.averaged.state_dict().items()}
-    trainer._run_stage = lambda stage: None
-    trainer.run()
-    after = trainer.network.state_dict()
-    assert trainer.stage == 1
-    assert set(before) < set(after)
-    for name, value in before.items():
-        assert torch.equal(after[name], value), name

@@ -1,26 +1,20 @@
 """Training items are what they claim, follow from their seed, and a network learns from them."""
 
-import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from crnn_cli.bundles import load_network
 from crnn_cli.mri.consistency import energy_weighted_rms
-from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.training.cine import CineItems, draw_item
-from crnn_cli.training.publish import publish
-from crnn_cli.training.reconstruction import (
-    Schedule,
-    Trainer,
-    learning_rate_factor,
-    load_cines,
-    reconstruction_loss,
-    relative_error_db,
-)
+from crnn_cli.training.cine import CineItems, Sampling, draw_item
+from crnn_cli.training.image_losses import reconstruction_loss
+from crnn_cli.training.job import Plan
+from crnn_cli.training.loop import Loop
+from crnn_cli.training.processes import Processes
+from crnn_cli.training.reconstruct_settings import Network, ReconstructSettings
+from crnn_cli.training.reconstruction import ReconstructJob, load_cines, relative_error_db
+from crnn_cli.training.run import RunFolder
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from tests.conftest import moving_cine, save
 
@@ -97,61 +91,96 @@ def test_loss_counts_decibels():
     assert float(far - near) == pytest.approx(np.log(10), abs=1e-2)
 
 
-def test_learning_rate_warms_up_and_cools_down():
-    factors = [learning_rate_factor(share) for share in np.linspace(0, 1, 101)]
-    assert factors[0] == pytest.approx(0.01)
-    assert max(factors) == pytest.approx(1, abs=0.01)
-    assert factors[-1] == pytest.approx(0.01)
-    assert np.argmax(factors) <= 3
+SMALL = ReconstructSettings(
+    epochs=1, items=40, pixels=6_000, network=Network(features=8, kernel=3, iterations=3), start_iterations=2
+)
+CPU = torch.device("cpu")
 
 
-def test_a_small_network_learns_and_a_stopped_run_goes_on(tmp_path):
-    config = CRNNMRIConfig(features=8, kernel=3, iterations=2)
-    schedule = Schedule(minutes=0.0, stages=((1.0, 2, 2),), seed=1, steps=90, bf16=False)
-    items = CineItems((), pixels=6_000)
-    trainer = Trainer(config, schedule, items, tmp_path)
-    trainer.run()
-    assert trainer.step == 90
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    last = lines[-1]["validation"]
-    assert last["reconstructed_db"] < last["start_db"] - 0.05
-    again = Trainer(config, schedule, items, tmp_path)
-    assert again.step == trainer.step
-    for name, value in again.network.state_dict().items():
-        assert torch.equal(value, trainer.network.state_dict()[name])
-    averaged = CRNNMRI(config)
-    averaged.load_state_dict(again.averaged.state_dict())
-    assert not list(tmp_path.glob("*.tmp"))
+def test_a_small_network_learns(tmp_path):
+    settings = replace(SMALL, items=90)
+    job = ReconstructJob(settings, [], [], 1)
+    plan = Plan(settings.stages(), settings.optimiser, seed=1, validations=1)
+    Loop(job, plan, RunFolder(tmp_path), Processes(CPU), lambda report: None).run()
+    _, figures = RunFolder(tmp_path).best()
+    found = figures["simulated"]
+    assert figures["score"] == pytest.approx(found["start_db"] - found["reconstructed_db"], abs=1e-3)
+    assert found["reconstructed_db"] < found["start_db"] - 0.05
 
 
-def test_one_step_keeps_an_average_of_the_weights(tmp_path):
-    trainer = Trainer(
-        CRNNMRIConfig(2, 3, 1), Schedule(1.0, stages=((1.0, 1, 1),)), CineItems((), pixels=4_000), tmp_path
-    )
-    before = [p.detach().clone() for p in trainer.network.parameters()]
-    for old, mean in zip(before, trainer.averaged.parameters(), strict=True):
-        assert torch.equal(old, mean)
-    trainer._train_step(0.02)
-    moved = 0.0
-    for old, new, mean in zip(before, trainer.network.parameters(), trainer.averaged.parameters(), strict=True):
-        torch.testing.assert_close(mean.data, old + 0.9 * (new.data - old))  # the first step counts 1 - 1/10
-        moved = max(moved, float((new.data - old).abs().max()))
-    assert 1e-4 < moved < 2e-3
+def test_items_of_a_job_follow_from_seed_and_number():
+    one, again, other = (ReconstructJob(SMALL, CINES, [], seed) for seed in (1, 1, 2))
+    for number in (0, 17):
+        again.item(0, 30)
+        (a, n), (b, m), (c, _) = (job.item(0, number) for job in (one, again, other))
+        assert torch.equal(a.start_BTYX, b.start_BTYX)
+        assert n == m
+        assert a.start_BTYX.shape != c.start_BTYX.shape or not torch.equal(a.start_BTYX, c.start_BTYX)
+    assert one.describe(0, 3) == again.describe(0, 3) != one.describe(0, 4)
 
 
-def test_a_run_is_published_as_it_was(tmp_path):
+def test_few_iterations_come_first():
+    settings = replace(SMALL, network=Network(iterations=5))
+    shares = np.linspace(0, 0.999, 1000)
+    found = [settings.iterations(share, k) for k, share in enumerate(shares)]
+    assert set(found[:250]) == {2}
+    assert set(found[251:549]) == {3}
+    assert set(found[551:]) == {4, 5}
+    assert {SMALL.iterations(0.0, 0), SMALL.iterations(0.9, 0), SMALL.iterations(0.9, 1)} == {2, 3}
+    single = replace(SMALL, network=Network(iterations=1))
+    assert {single.iterations(share, k) for k, share in enumerate(shares)} == {1}
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_items():
     torch.manual_seed(0)
-    config = CRNNMRIConfig(features=3, kernel=5, iterations=2)
-    network = CRNNMRI(config)
-    (tmp_path / "run.json").write_text(json.dumps({"network": asdict(config), "schedule": {}}))
-    save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    found = publish(tmp_path, tmp_path / "bundle", "# a card\n", "CC0-1.0", "one line")
-    assert (found.licence, found.summary, found.start, found.amplitude) == ("CC0-1.0", "one line", "view-shared", 1.0)
-    assert (tmp_path / "bundle" / "README.md").read_text() == "# a card\n"
-    loaded = load_network(found, torch.device("cpu"))
-    assert loaded.config == config
-    for name, value in loaded.state_dict().items():
-        assert torch.equal(value, network.state_dict()[name])
+    job = ReconstructJob(SMALL, [], [], 1)
+    network = job.network(0, None)
+    items = [job.item(0, k) for k in range(3)]
+    together = torch.stack(list(job.losses(0, network, items, CPU))).sum()
+    alone = [torch.stack(list(job.losses(0, network, [item], CPU))).sum() for item in items]
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_cines_held_out_are_validated_on():
+    torch.manual_seed(0)
+    job = ReconstructJob(SMALL, [], CINES, 1)
+    found = job.validate(job.network(0, None), CPU)
+    assert set(found) == {"score", "simulated", "held_out"}
+    assert found["held_out"]["start_db"] < -3
+    assert set(ReconstructJob(SMALL, [], [], 1).validate(job.network(0, None), CPU)) == {"score", "simulated"}
+
+
+def test_complex_cines_keep_their_phase():
+    """A constant phase comes through whatever happens to the magnitude."""
+    cine = torch.polar(CINES[0], torch.full_like(CINES[0], 1.1))
+    how = CineItems([cine], real_share=1.0, pixels=4_000, sampling=Sampling(noisy=0.0))
+    for seed in range(3):
+        truth = draw_item(how, seed).truth_BTYX
+        bright = truth[truth.abs() > 0.4]  # near sharp edges, interpolation overshoots below zero
+        torch.testing.assert_close(bright.angle(), torch.full_like(bright.real, 1.1), rtol=0, atol=1e-3)
+
+
+def test_sampling_is_as_set():
+    how = Sampling(
+        lines=40, most_lines=44, frames=3, most_frames=4, cycle=5, most_cycle=6, acceleration=2, most_acceleration=2.2,
+        noisy=0.0,
+    )  # fmt: skip
+    for seed in range(6):
+        item = draw_item(CineItems((), pixels=3_000, sampling=how), seed)
+        frames, lines = item.truth_BTYX.shape[1:3]
+        assert 3 <= frames <= 4
+        assert 40 <= lines <= 44
+        assert 1.8 < lines * frames / float(item.consistency._mask.sum()) < 2.7
+        error, energy = item.consistency.misfit(item.truth_BTYX)
+        assert error < 1e-9 * energy
+
+
+def test_empty_slices_are_left_out_and_complex_ones_stay_complex(tmp_path):
+    array = moving_cine(10, 12, 3, 4).astype(np.complex64)
+    array[:, :, 1] = 0
+    cines = load_cines([save(tmp_path / "a.nii.gz", array)])
+    assert len(cines) == 2
+    np.testing.assert_allclose(cines[1].numpy(), array[:, :, 2].T)
 
 
 def test_cines_are_read_slice_by_slice(tmp_path):

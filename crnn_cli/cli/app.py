@@ -19,6 +19,7 @@ from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
+from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, DeviceError
 
 EXIT_CODES = (
@@ -34,6 +35,7 @@ EXAMPLES = (
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
     "crnn models list",
+    "crnn train segment DATA -o my-model --minutes 90",
 )
 
 app = typer.Typer(
@@ -44,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+train = typer.Typer(help="Make your own models: from labelled volumes, or from cines.", no_args_is_help=True)
 models = typer.Typer(help="List, show and import model bundles.", no_args_is_help=True)
 
 
@@ -109,6 +112,9 @@ app.command()(guarded(info))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))
+train.command("reconstruct")(guarded(train_reconstruct))
+train.command("segment")(guarded(train_segment))
+app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 
 

@@ -70,10 +70,28 @@ class SingleCoilConsistency:
         twin._data, twin._weighted = self._data * factor, self._weighted * factor
         return twin
 
+    def to(self, device: torch.device) -> SingleCoilConsistency:
+        """Return the operator with its data on a device."""
+        twin = copy.copy(self)
+        for name in ("_mask", "_data", "_keep", "_weighted"):
+            setattr(twin, name, getattr(self, name).to(device))
+        return twin
+
     def misfit(self, image_BTYX: Tensor) -> tuple[float, float]:
         """Return ||m F x - y||^2 and ||y||^2."""
-        difference = image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
-        return _energy(difference), _energy(self._data)
+        return _energy(self._difference(image_BTYX)), _energy(self._data)
+
+    def at_samples(self, image_BTYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return m F x - y and y at the N measured samples of k-space, each complex (N,); differentiable."""
+        difference, data = self._difference(image_BTYX), self._data
+        if len(self._axes) == 1:
+            difference, data = (image_to_kspace(values, (-1,)) for values in (difference, data))
+        measured = (self._mask > 0).expand(difference.shape)
+        return difference[measured], data[measured]
+
+    def _difference(self, image_BTYX: Tensor) -> Tensor:
+        """Return m F x - y, along x in the space of the data."""
+        return image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
 
     def __call__(self, image_BTYX: Tensor) -> Tensor:
         """Return the image with its k-space pulled to the measured samples."""

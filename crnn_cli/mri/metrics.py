@@ -172,19 +172,20 @@ def ssim(image: Tensor, reference: Tensor) -> Measure:
     """
     _require_comparable(image, reference, WINDOW)
     peak = data_range(reference)
+    frames = _by_frame(lambda x, r: similarity(x, r, peak), image, reference)
+    return Measure(float(frames.mean()), frames)
+
+
+def similarity(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
+    """Return the `ssim` of each frame (F,), differentiable; ``peak`` is its R, a number or one a frame (F, 1, 1)."""
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     weights = _gaussian(WINDOW)
-
-    def similarity(x_FYX: Tensor, r_FYX: Tensor) -> Tensor:
-        mean_x, mean_r, xx, rr, xr = (
-            _inside(moment, weights, weights) for moment in (x_FYX, r_FYX, x_FYX**2, r_FYX**2, x_FYX * r_FYX)
-        )
-        luminance = (2 * mean_x * mean_r + c1) / (mean_x**2 + mean_r**2 + c1)
-        structure = (2 * (xr - mean_x * mean_r) + c2) / ((xx - mean_x**2) + (rr - mean_r**2) + c2)
-        return (luminance * structure).mean((-2, -1))
-
-    frames = _by_frame(similarity, image, reference)
-    return Measure(float(frames.mean()), frames)
+    mean_x, mean_r, xx, rr, xr = (
+        _inside(moment, weights, weights) for moment in (x_FYX, r_FYX, x_FYX**2, r_FYX**2, x_FYX * r_FYX)
+    )
+    luminance = (2 * mean_x * mean_r + c1) / (mean_x**2 + mean_r**2 + c1)
+    structure = (2 * (xr - mean_x * mean_r) + c2) / ((xx - mean_x**2) + (rr - mean_r**2) + c2)
+    return (luminance * structure).mean((-2, -1))
 
 
 def hfen(image: Tensor, reference: Tensor) -> Measure:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from crnn_cli.mri.consistency import Consistency
 
@@ -63,8 +64,23 @@ class CRNNMRI(nn.Module):
     """The network of Qin et al.; see the top of this file for the formula.
 
     Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, plus a
-    few frames of work space. With gradients everything is kept.
+    few frames of work space. With gradients everything is kept, six new states in each iteration, unless
+    ``checkpoint`` is set.
+
+    Attributes
+    ----------
+    truncate : frames after which gradients through time are cut, in each direction counted from its own first frame;
+        the states themselves are carried on. 0, the default: never, the whole sequence. Only training sees it.
+    checkpoint : iterations per activation checkpoint; only training sees it. 0, the default, keeps everything. With
+        n > 0 the image and the four states before every n-th iteration are kept, and the n iterations from there are
+        computed again in the backward pass (Chen et al., arXiv 1604.06174): twice the forward work for n = 1. For
+        n > 1 each of the n is a checkpoint of its own while they are computed again: three times the forward work, and
+        of I iterations at most about I / n + n sets of four states are held, besides what one iteration keeps.
+        Results and gradients are the same.
     """
+
+    truncate: int = 0
+    checkpoint: int = 0
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__()
@@ -93,19 +109,40 @@ class CRNNMRI(nn.Module):
         image_BTYX : complex start images, scaled to what the weights were trained with.
         consistency : the operator that holds the measured data in the same scale.
         iterations : how many; the configuration's number where not given.
-        progress : called after each iteration.
+        progress : called after each iteration; in training with checkpoints, after each group for all of its
+            iterations.
 
         Returns
         -------
         complex images (B, T, Y, X), consistent with the data.
         """
-        states: list[Tensor] | None = None
-        for _ in range(self.config.iterations if iterations is None else iterations):
-            residual_BTYX, states = self._iterate(image_BTYX, states)
-            image_BTYX = consistency(image_BTYX + residual_BTYX)
+        total = self.config.iterations if iterations is None else iterations
+        group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
+        carried: tuple[Tensor, ...] = (image_BTYX,)
+        for first in range(0, total, group or 1):
+            count = min(group or 1, total - first)
+            if group:
+                carried = _recomputed(self._iterations, consistency, count, *carried)
+            else:
+                carried = self._iteration(consistency, *carried)
             if progress is not None:
-                progress()
-        return image_BTYX
+                for _ in range(count):
+                    progress()
+        return carried[0]
+
+    def _iterations(self, consistency: Consistency, count: int, *carried: Tensor) -> tuple[Tensor, ...]:
+        """Return the image and the states ``count`` iterations later; of several, each is a checkpoint of its own."""
+        for _ in range(count):
+            if count > 1:
+                carried = _recomputed(self._iteration, consistency, *carried)
+            else:
+                carried = self._iteration(consistency, *carried)
+        return carried
+
+    def _iteration(self, consistency: Consistency, image_BTYX: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """Return the image and the states after one iteration; before the first there are no states."""
+        residual_BTYX, next_states = self._iterate(image_BTYX, list(states) or None)
+        return consistency(image_BTYX + residual_BTYX), *next_states
 
     def _iterate(self, image_BTYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Return the residual image and the states of the next iteration, reusing the memory of the old ones."""
@@ -117,7 +154,7 @@ class CRNNMRI(nn.Module):
             below, before = next_states[-1], states[index] if states else None
             next_states.append(_frame_layer(from_below, from_before, below, before))
         residual_TBCYX = _map_frames(self.conv4_x, None, next_states[-1])
-        residual_BTYXC = residual_TBCYX.float().permute(1, 0, 3, 4, 2).contiguous()
+        residual_BTYXC = residual_TBCYX.to(x_TBCYX.dtype).permute(1, 0, 3, 4, 2).contiguous()
         return torch.view_as_complex(residual_BTYXC), next_states
 
     def _recurrent_layer(self, x_TBCYX: Tensor, before_TBFYX: Tensor | None) -> Tensor:
@@ -133,6 +170,8 @@ class CRNNMRI(nn.Module):
         forward, backward = [hidden[:batch]], [hidden[batch:]]
         if torch.is_grad_enabled():
             for t in range(1, frames):
+                if self.truncate > 0 and t % self.truncate == 0:
+                    hidden = hidden.detach()
                 hidden = torch.relu(torch.cat([shared[t], shared[-1 - t]]) + cell.h2h(hidden))
                 forward.append(hidden[:batch])
                 backward.append(hidden[batch:])
@@ -152,6 +191,12 @@ class CRNNMRI(nn.Module):
                     both[frame] = part
                     seen[frame] = True
         return both
+
+
+def _recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
+    """Return function(arguments), of which only the arguments are kept until the backward pass."""
+    result: tuple[Tensor, ...] = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def _frame_layer(from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None) -> Tensor:

@@ -90,7 +90,15 @@ class SliceCNN(nn.Module):
 
 
 class SliceCLSTM(nn.Module):
-    """The network of the top of this file, for single-channel slices of any size."""
+    """The network of the top of this file, for single-channel slices of any size.
+
+    Attributes
+    ----------
+    truncate : slices after which `forward` cuts the gradients through the sequence, in each direction counted from
+        its own first slice; the states themselves are carried on. 0, the default: never, the whole stack.
+    """
+
+    truncate: int = 0
 
     def __init__(self, config: SliceCLSTMConfig) -> None:
         super().__init__()
@@ -120,7 +128,9 @@ class SliceCLSTM(nn.Module):
             assert isinstance(cell, ConvLSTMCell)
             gates_SBGYX = cell.input_gates(features[0]).unflatten(0, (batch, slices)).unbind(1)
             state, hidden = None, []
-            for gates_BGYX in reversed(gates_SBGYX) if direction else gates_SBGYX:
+            for s, gates_BGYX in enumerate(reversed(gates_SBGYX) if direction else gates_SBGYX):
+                if state is not None and self.truncate > 0 and s % self.truncate == 0:
+                    state = state[0].detach(), state[1].detach()
                 state = cell(gates_BGYX, state)
                 hidden.append(state[0])
             stacked = torch.stack(hidden[::-1] if direction else hidden, dim=1).flatten(0, 1)

@@ -15,13 +15,42 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.settings import setting
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sizes of items and how they are undersampled; each is random between its bounds, both included."""
+
+    lines: int = setting(72, "fewest lines along the undersampled axis, which items keep whole")
+    most_lines: int = setting(176, "most of them")
+    frames: int = setting(6, "fewest frames of an item, a part of a cycle")
+    most_frames: int = setting(12, "most of them")
+    cycle: int = setting(10, "fewest frames of a cycle")
+    most_cycle: int = setting(30, "most of them")
+    acceleration: float = setting(3.0, "lowest")
+    most_acceleration: float = setting(14.0, "highest")
+    variable_density: float = setting(0.75, "share of variable-density patterns; the others are sheared grids")
+    noisy: float = setting(0.67, "share of items with noise in k-space")
+    noise: float = setting(0.003, "lowest noise, relative to the bright parts of the image")
+    most_noise: float = setting(0.06, "highest noise")
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.lines <= self.most_lines or not 2 <= self.frames <= self.most_frames:
+            raise ValueError("lines must be from 16 to most_lines, frames from 2 to most_frames")
+        if not 2 <= self.cycle <= self.most_cycle or not 1 < self.acceleration <= self.most_acceleration:
+            raise ValueError("cycle must be from 2 to most_cycle, acceleration above 1, up to most_acceleration")
+        if not 0 < self.noise <= self.most_noise:
+            raise ValueError("noise must be above 0, up to most_noise")
+        if not 0 <= self.variable_density <= 1 or not 0 <= self.noisy <= 1:
+            raise ValueError("variable_density and noisy are shares: from 0 to 1")
 
 
 @dataclass(frozen=True)
 class CineItems:
     """What random items are made of.
 
-    cines : real magnitude cines (T, Y, X) to take views of; may be empty.
+    cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
     real_share : the share of items made from them.
     pixels : frames * lines * columns of one item, about: what a step costs.
     """
@@ -29,6 +58,7 @@ class CineItems:
     cines: Sequence[Tensor]
     real_share: float = 0.4
     pixels: int = 25_600
+    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True)
@@ -39,25 +69,29 @@ class CineItem:
     truth_BTYX: Tensor
     consistency: SingleCoilConsistency
 
+    def to(self, device: torch.device) -> CineItem:
+        """Return the item on a device."""
+        return CineItem(self.start_BTYX.to(device), self.truth_BTYX.to(device), self.consistency.to(device))
+
 
 def draw_item(source: CineItems, seed: int) -> CineItem:
     """Return the item of a seed. The start image knows the whole cycle, the item is a part of it.
 
     Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
-    along Y only. Lines 72 to 176, frames 6 to 12 out of 10 to 30, acceleration 3 to 14, noise in two thirds.
+    along Y only. Magnitudes get a random phase; a complex cine keeps its own.
     """
-    dice = Dice(seed)
-    lines, kept = dice.integer(72, 176), dice.integer(6, 12)
+    dice, how = Dice(seed), source.sampling
+    lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
     columns = max(16, min(64, round(source.pixels / (lines * kept) / 4) * 4))
-    size = SceneSize(max(kept, dice.integer(10, 30)), lines, columns)
+    size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
     if source.cines and dice.chance(source.real_share):
         cine = source.cines[dice.integer(0, len(source.cines) - 1)]
-        magnitude = from_cine(cine, size, dice)
+        view = from_cine(cine, size, dice)
     else:
-        magnitude = random_scene(size, dice)
-    truth = with_phase(magnitude, dice)[None]
+        view = random_scene(size, dice)
+    truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    kspace, mask = _sample(truth, dice)
+    kspace, mask = _sample(truth, dice, how)
     whole = SingleCoilConsistency(kspace, mask)
     start = whole.view_shared()
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
@@ -67,14 +101,14 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
     return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
 
 
-def _sample(truth: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+def _sample(truth: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor]:
     """Return noisy undersampled k-space and its mask (1, T, Y, 1)."""
     frames, lines = truth.shape[1:3]
-    pattern = "variable-density" if dice.chance(0.75) else "sheared-grid"
-    acceleration = dice.log_uniform(3, min(14, lines / 6))
+    pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"
+    acceleration = dice.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
     centre = None if dice.chance(0.7) else dice.integer(1, max(1, int(lines / acceleration * 0.8)))
     mask = PATTERNS[pattern](frames, lines, acceleration, dice.generator, centre)[None, :, :, None]
-    noise = dice.log_uniform(0.003, 0.06) if dice.chance(0.67) else 0.0
+    noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
     kspace = image_to_kspace(truth)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
     return kspace * mask, mask

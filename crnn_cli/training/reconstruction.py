@@ -1,152 +1,117 @@
-"""Train a reconstruction network on random cine items, within a time budget, with checkpoints.
-
-Run as ``python -m crnn_cli.training.reconstruction --out FOLDER --minutes 120 [--cine pig.nii.gz ...]``. It can be
-stopped and started again at any time: it goes on from FOLDER/checkpoint.pt.
-"""
+"""Train a reconstruction network on random cine items."""
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.io.nifti import read_image
+from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.training.cine import CineItem, CineItems, draw_item
-from crnn_cli.training.run import RunFolder, follow
+from crnn_cli.training.image_losses import image_loss
+from crnn_cli.training.reconstruct_settings import ReconstructSettings
 
-VALIDATION_SEED = 1_000_000_000
-LOG_EVERY = 100
+_VALIDATION_SEED = 1_000_000_000
+_VALIDATION_ITEMS = 8
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How training runs.
+class ReconstructJob:
+    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
 
-    minutes : time budget; the learning rate follows the share of it that is used up.
-    steps : budget in steps instead, which makes a run repeatable; None to go by the minutes.
-    bf16 : whether convolutions run in bfloat16, which is fast only on processors that have it.
-    learning_rate : peak, after a warm-up over 2 % of the budget, then cosine to 1 % of it.
-    stages : (share of the budget at which it ends, fewest and most iterations). Few iterations come first: a step
-        costs in proportion, and the weights are shared.
+    Parameters
+    ----------
+    cines, held_out : real cines (T, Y, X) to train on and to validate with; may be empty.
+    start : weights to begin with, of a network of the same sizes; None for random ones.
     """
 
-    minutes: float
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    average: float = 0.999
-    stages: tuple[tuple[float, int, int], ...] = ((0.25, 2, 2), (0.55, 3, 3), (1.0, 4, 5))
-    seed: int = 0
-    steps: int | None = None
-    bf16: bool = True
+    def __init__(
+        self, settings: ReconstructSettings, cines: Sequence[Tensor], held_out: Sequence[Tensor], seed: int,
+        start: CRNNMRI | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.seed, self.start = settings, seed, start
+        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling)
+        self.simulated = CineItems((), 0.0, settings.pixels, settings.sampling)
+        self.real = CineItems(held_out, 1.0, settings.pixels, settings.sampling) if held_out else None
+        self._items = settings.stages()[0].steps * settings.batch
+
+    def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
+        """Return the network."""
+        del stage, before
+        network = CRNNMRI(self.settings.network.config())
+        network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
+        if self.start is not None:
+            network.load_state_dict(self.start.state_dict())
+        return network
+
+    def item(self, stage: int, number: int) -> tuple[CineItem, int]:
+        """Return an item and the iterations it is reconstructed with."""
+        del stage
+        iterations = self.settings.iterations(number / self._items, number)
+        return draw_item(self.source, self._seed(number)), iterations
+
+    def describe(self, stage: int, number: int) -> str:
+        """Return the seed of an item: with the same settings and cines it can be drawn again."""
+        del stage
+        return f"seed {self._seed(number)}"
+
+    def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
+        """Yield the loss of one item after the other, since their sizes differ."""
+        del stage
+        for drawn, iterations in items:
+            item = drawn.to(device)
+            image = network(item.start_BTYX, item.consistency, iterations)
+            yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
+
+    def set_mode(self, stage: int, network: nn.Module) -> None:
+        """Train."""
+        del stage
+        network.train()
+
+    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Return one item of few pixels, with all iterations, and how many times more the real one holds.
+
+        Items of a batch go through one after the other, so their number does not matter.
+        """
+        del stage, count
+        item = draw_item(replace(self.simulated, pixels=2_000), 0)
+        return [(item, self.settings.network.iterations)], self.settings.pixels / item.truth_BTYX.numel()
+
+    def smaller(self, stage: int, share: float) -> str:
+        """Return how to save memory: checkpoints first, then fewer pixels."""
+        del stage
+        if not self.settings.network.checkpoint:
+            return "set checkpoint = 1 in [network]"
+        return f"set pixels = {max(2_000, int(self.settings.pixels * share))}"
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Return the mean relative error in dB of start and reconstruction, over items never trained on.
+
+        The score is the fall of the error, in dB, over simulated items and, if there are any, items of the cines held
+        out.
+        """
+        figures, falls = {}, []
+        for kind, source in (("simulated", self.simulated), ("held_out", self.real)):
+            if source is not None:
+                figures[kind] = _errors(network, source, device)
+                falls.append(figures[kind]["start_db"] - figures[kind]["reconstructed_db"])
+        return {"score": round(float(np.mean(falls)), 4), **figures}
+
+    def _seed(self, number: int) -> int:
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
-class Trainer:
-    """Network, optimiser, running average of the weights, and where they stand."""
-
-    def __init__(self, config: CRNNMRIConfig, schedule: Schedule, items: CineItems, out: Path) -> None:
-        torch.manual_seed(schedule.seed)
-        self.schedule, self.items, self.folder = schedule, items, RunFolder(out)
-        self.network = CRNNMRI(config)
-        self.averaged = CRNNMRI(config)
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-        )
-        self.step, self.elapsed = 0, 0.0
-        state = self.folder.state()
-        if state is not None:
-            self._resume(state)
-
-    def run(self) -> None:
-        """Train until the budget is used up."""
-        losses: list[float] = []
-        since_save = time.monotonic()
-        while (share := self._share()) < 1:
-            began = time.monotonic()
-            losses.append(self._train_step(share))
-            self.elapsed += time.monotonic() - began
-            self.step += 1
-            if self.step % LOG_EVERY == 0:
-                self._log({"share": round(share, 4), "loss": float(np.mean(losses[-LOG_EVERY:]))})
-            if time.monotonic() - since_save > 600:
-                self.save()
-                since_save = time.monotonic()
-        self.save()
-
-    def _share(self) -> float:
-        """Return the share of the budget that is used up."""
-        if self.schedule.steps is not None:
-            return self.step / self.schedule.steps
-        return self.elapsed / (60 * self.schedule.minutes)
-
-    def _train_step(self, share: float) -> float:
-        seed = self.schedule.seed * 100_000_000 + self.step
-        item = draw_item(self.items, seed)
-        fewest, most = next((low, high) for end, low, high in self.schedule.stages if share < end)
-        iterations = fewest + self.step % (most - fewest + 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.learning_rate * learning_rate_factor(share)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.bf16):
-            loss = reconstruction_loss(self.network(item.start_BTYX, item.consistency, iterations), item.truth_BTYX)
-        self.optimiser.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        follow(self.averaged, self.network, self.step, self.schedule.average)
-        return float(loss.detach())
-
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights, atomically, and log the validation figures."""
-        state: dict[str, Any] = {
-            "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step, "elapsed": self.elapsed,
-        }  # fmt: skip
-        self.folder.save(state, self.averaged.state_dict())
-        self._log({"validation": validate(self.averaged)})
-
-    def _resume(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
-
-    def _log(self, figures: dict[str, Any]) -> None:
-        self.folder.log({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures})
-
-
-def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return log(mean |d| + root mean |d|^2) of the complex error d.
-
-    The first term is robust, the second is what PSNR sees; the logarithm lets easy and hard items count alike, as
-    they do in a mean of decibels.
-    """
-    squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
-    return torch.log((squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt())
-
-
-def learning_rate_factor(share: float) -> float:
-    """Return the factor of the peak learning rate once ``share`` of the budget is used up."""
-    if share < 0.02:
-        return max(0.01, share / 0.02)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - 0.02) / 0.98))
-
-
-def validate(network: CRNNMRI, items: int = 8) -> dict[str, float]:
-    """Return the mean relative error, in dB, of start and reconstruction over simulated items never trained on."""
+def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict[str, float]:
     errors: list[tuple[float, float]] = []
     with torch.no_grad():
-        for index in range(items):
-            item = draw_item(CineItems(cines=()), VALIDATION_SEED + index)
+        for index in range(_VALIDATION_ITEMS):
+            item = draw_item(source, _VALIDATION_SEED + index).to(device)
             image = network(item.start_BTYX, item.consistency)
             errors.append((relative_error_db(item.start_BTYX, item), relative_error_db(image, item)))
     start, reconstructed = np.mean(errors, axis=0)
@@ -156,33 +121,17 @@ def validate(network: CRNNMRI, items: int = 8) -> dict[str, float]:
 def relative_error_db(image_BTYX: Tensor, item: CineItem) -> float:
     """Return 20 log10(||x - truth|| / ||truth||)."""
     error = torch.linalg.vector_norm(image_BTYX - item.truth_BTYX) / torch.linalg.vector_norm(item.truth_BTYX)
-    return 20 * math.log10(float(error))
+    return 20 * math.log10(max(float(error), 1e-9))
 
 
-def load_cines(files: list[Path]) -> list[Tensor]:
-    """Return every slice of 4-D magnitude NIfTI files (x, y, z, t) as a cine (T, Y, X)."""
+def load_cines(files: Sequence[Path]) -> list[Tensor]:
+    """Return the slices of 4-D NIfTI files (x, y, z, t) as cines (T, Y, X), magnitude or complex; empty ones are left
+    out. x is taken as the readout.
+    """  # noqa: D205
     cines: list[Tensor] = []
     for file in files:
-        volume = np.asanyarray(nib.load(file).dataobj).astype(np.float32)  # type: ignore[attr-defined]
-        cines += [torch.from_numpy(np.ascontiguousarray(volume[:, :, z].T)) for z in range(volume.shape[2])]
+        array = read_image(file).array
+        values = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
+        slices = (values[:, :, z].T for z in range(values.shape[2]))
+        cines += [torch.from_numpy(np.ascontiguousarray(cine)) for cine in slices if cine.any()]
     return cines
-
-
-def main() -> None:
-    """Read the arguments, train, save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--steps", type=int, help="budget in steps instead")
-    parser.add_argument("--cine", type=Path, nargs="*", default=[], help="real 4-D magnitude cines to mix in")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    schedule = Schedule(minutes=arguments.minutes, seed=arguments.seed, steps=arguments.steps)
-    config = CRNNMRIConfig()
-    trainer = Trainer(config, schedule, CineItems(cines=load_cines(arguments.cine)), arguments.out)
-    trainer.folder.describe({"network": asdict(config), "schedule": asdict(schedule)})
-    trainer.run()
-
-
-if __name__ == "__main__":
-    main()

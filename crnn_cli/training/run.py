@@ -1,6 +1,10 @@
-"""What every training run keeps in its folder: run.json, log.jsonl, checkpoint.pt, weights.safetensors.
+"""What every training run keeps in its folder, each file written beside its place and moved there.
 
-Each file is written beside its place and moved there, so that a run that is killed can always go on.
+run.json             what the run is made of
+log.jsonl            loss, validation, time, a line each
+checkpoint.pt        where it stands, to go on from
+weights.safetensors  the averaged weights of that moment
+best.safetensors     the averaged weights of the best validation, with best.json
 """
 
 from __future__ import annotations
@@ -11,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from crnn_cli.errors import OutputError
 
 
 class RunFolder:
@@ -24,7 +31,31 @@ class RunFolder:
 
     def describe(self, described: dict[str, Any]) -> None:
         """Write run.json: what the run is made of."""
-        self._place("run.json", lambda file: file.write_text(json.dumps(described, indent=2) + "\n"))
+        self._place_json("run.json", described)
+
+    def described(self) -> dict[str, Any] | None:
+        """Return what run.json says, None where there is none."""
+        file = self.folder / "run.json"
+        found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        return found
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log; a line that a kill cut off is left out."""
+        file = self.folder / "log.jsonl"
+        kept = []
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+            try:
+                kept.append(json.loads(line))
+            except ValueError:
+                continue
+        return kept
+
+    def forget_after(self, step: int) -> None:
+        """Drop the log's lines of later steps: they will be done again."""
+        if not (self.folder / "log.jsonl").exists():
+            return
+        kept = "".join(json.dumps(line) + "\n" for line in self.lines() if line.get("step", 0) <= step)
+        self._place("log.jsonl", lambda file: file.write_text(kept, encoding="utf-8"))
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to log.jsonl."""
@@ -34,9 +65,19 @@ class RunFolder:
     def save(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
         """Write the checkpoint and the weights to publish."""
         self._place("checkpoint.pt", lambda file: torch.save(state, file))
-        self._place(
-            "weights.safetensors", lambda file: save_file({k: v.contiguous() for k, v in weights.items()}, file)
-        )
+        self._place_weights("weights.safetensors", weights)
+
+    def save_best(self, weights: dict[str, Tensor], figures: dict[str, Any]) -> None:
+        """Write the best weights so far, and their figures."""
+        self._place_weights("best.safetensors", weights)
+        self._place_json("best.json", figures)
+
+    def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the weights to publish and their figures: the best ones, or the last where nothing was validated."""
+        file = self.folder / "best.json"
+        if file.exists():
+            return load_file(self.folder / "best.safetensors"), json.loads(file.read_text(encoding="utf-8"))
+        return load_file(self.folder / "weights.safetensors"), {}
 
     def state(self) -> dict[str, Any] | None:
         """Return the last checkpoint, None where there is none."""
@@ -46,10 +87,32 @@ class RunFolder:
         state: dict[str, Any] = torch.load(file, weights_only=True)
         return state
 
+    def _place_json(self, name: str, value: dict[str, Any]) -> None:
+        self._place(name, lambda file: file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+
+    def _place_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        self._place(name, lambda file: save_file({k: v.contiguous() for k, v in weights.items()}, file))
+
     def _place(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file beside its place and move it there.
+
+        Raises
+        ------
+        OutputError
+            If that fails, as when the disk is full; what stood in the place stays.
+        """
         temporary = self.folder / f"{name}.tmp"
-        write(temporary)
-        temporary.replace(self.folder / name)
+        try:
+            write(temporary)
+            temporary.replace(self.folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch.save says RuntimeError when the disk is full
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise OutputError(
+                f"cannot write {self.folder / name}: {reason}; what was saved before is still there: make room, and "
+                f"go on with --resume"
+            ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def follow(averaged: nn.Module, network: nn.Module, step: int, slowest: float) -> None:

@@ -86,11 +86,12 @@ def with_phase(magnitude_TYX: Tensor, dice: Dice) -> Tensor:
 
 
 def from_cine(cine_TYX: Tensor, size: SceneSize, dice: Dice) -> Tensor:
-    """Return a random view of a real magnitude cine: turned, mirrored, scaled, cropped, its contrast bent.
+    """Return a random view of a real cine: turned, mirrored, scaled, cropped, its contrast bent.
 
     Parameters
     ----------
-    cine_TYX : one cycle, magnitude; it is repeated in time, run backwards at random.
+    cine_TYX : one cycle, magnitude or complex; it is repeated in time, run backwards at random. A complex view keeps
+        the phase of the cine.
     """
     frames = cine_TYX.shape[0]
     steps = torch.arange(size.frames) * (1 if dice.chance(0.8) else 2) + dice.integer(0, frames - 1)
@@ -104,12 +105,15 @@ def from_cine(cine_TYX: Tensor, size: SceneSize, dice: Dice) -> Tensor:
     place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) @ turn.T + centre
     bend = torch.stack([dice.smooth(size.lines, size.columns, 24) for _ in range(2)], -1)
     grid = _normalised(place + dice.uniform(0, 2.5) * bend, cine.shape[1], cine.shape[2])
-    view = F.grid_sample(
-        cine[:, None], grid.expand(size.frames, -1, -1, -1), mode="bicubic", padding_mode="reflection",
-        align_corners=True,
-    )[:, 0].clamp_min(0)  # fmt: skip
-    view = view / view.amax().clamp_min(1e-6)
-    return view ** dice.uniform(0.5, 1.3)
+    parts = torch.view_as_real(cine).movedim(-1, 1).contiguous() if cine.is_complex() else cine[:, None]
+    sampled = F.grid_sample(
+        parts, grid.expand(size.frames, -1, -1, -1), mode="bicubic", padding_mode="reflection", align_corners=True
+    )
+    magnitude = torch.linalg.vector_norm(sampled, dim=1) if cine.is_complex() else sampled[:, 0].clamp_min(0)
+    bent = (magnitude / magnitude.amax().clamp_min(1e-6)) ** dice.uniform(0.5, 1.3)
+    if not cine.is_complex():
+        return bent
+    return torch.polar(bent, torch.atan2(sampled[:, 1], sampled[:, 0]))
 
 
 def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[float, float, float]]:

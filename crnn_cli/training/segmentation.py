@@ -1,220 +1,141 @@
-"""Train a slice-sequence segmentation network: first the CNN, then the ConvLSTM attached to it, end to end.
-
-Run as ``python -m crnn_cli.training.segmentation TASK DATA --out FOLDER [--fold 0]``; TASK is a row of `TASKS`. It can
-be stopped and started again at any time: it goes on from FOLDER/checkpoint.pt, and every step has its own seed.
-"""
+"""Train a slice-sequence segmentation network: first the CNN, then the ConvLSTM attached to it, end to end."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crnn_cli.labels.overlap import overlaps
-from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
-from crnn_cli.segmentation import SliceRecipe, choose_order, segment
+from crnn_cli.networks.slice_clstm import SliceCLSTM
+from crnn_cli.segmentation import choose_order, segment
+from crnn_cli.training.datasets import Pair, load_pair
 from crnn_cli.training.losses import supervised_loss
-from crnn_cli.training.reconstruction import learning_rate_factor
-from crnn_cli.training.run import RunFolder, follow
-from crnn_cli.training.slices import Augmentation, Items, ItemSize, Pair, find_pairs, load_case, load_pair, split_pairs
-
-LOG_EVERY, SAVE_EVERY = 50, 250
+from crnn_cli.training.segment_settings import Task
+from crnn_cli.training.slices import Case, Items, load_case, together
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training.
+class SegmentJob:
+    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
 
-    steps : of the optimiser. directions : of the ConvLSTM. loss : weights by names of `crnn_cli.training.losses`.
-    learning_rate : peak; warm-up over 2 % of the steps, then cosine to 1 %.
-    frozen_norm : normalise with the running mean and variance instead of the batch's, as inference does; for batches of
-    so few subjects that their own statistics disturb.
+    Parameters
+    ----------
+    cases : to train on. held_out : to validate with; may be empty.
+    start : weights to begin with, of a network of the same sizes; None for random ones.
     """
 
-    steps: int
-    directions: int
-    size: ItemSize
-    loss: dict[str, float]
-    learning_rate: float = 1.5e-3
-    frozen_norm: bool = False
+    def __init__(
+        self, task: Task, cases: Sequence[Case], held_out: Sequence[Pair], seed: int, start: SliceCLSTM | None = None
+    ) -> None:
+        self.task, self.held_out, self.seed, self.start = task, held_out, seed, start
+        self.items = Items(cases, task.recipe, task.settings.augmentation, task.classes)
 
+    def network(self, stage: int, before: nn.Module | None) -> SliceCLSTM:
+        """Return the network of a stage; what the network before had is kept, what is new starts afresh."""
+        network = SliceCLSTM(self.task.config(stage))
+        network.truncate = self.task.settings.network.truncate
+        earlier = self.start if before is None else before
+        if earlier is not None:
+            known = network.state_dict()
+            kept = {name: value for name, value in earlier.state_dict().items() if name in known}
+            network.load_state_dict(kept, strict=False)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
-@dataclass(frozen=True)
-class Task:
-    """What is to be learned, and how.
+    def item(self, stage: int, number: int) -> tuple[Tensor, Tensor]:
+        """Return image_SYX and one-hot labels_SKYX."""
+        return self.items.numbered(self.task.sizes[stage], (self.seed, stage), number)
 
-    structures : name and colour of the label values 1, 2, ... plane : of the slices, None for across the widest
-    spacing. in_slice, between_slices : spacings in mm that images of this kind have. folds : of cross-validation.
-    """
+    def describe(self, stage: int, number: int) -> str:
+        """Return the name of the volume that an item was made from."""
+        return self.items.cases[self.items.case_of((self.seed, stage), number)].name
 
-    structures: tuple[tuple[str, tuple[int, int, int]], ...]
-    plane: str | None
-    recipe: SliceRecipe
-    config: SliceCLSTMConfig
-    augmentation: Augmentation
-    stages: tuple[Stage, ...]
-    in_slice: tuple[float, float]
-    between_slices: tuple[float, float]
-    folds: int
+    def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
+        """Yield the loss of all items as one batch: they share its statistics."""
+        del stage
+        image_BSYX, labels_BSKYX = (part.to(device, non_blocking=True) for part in together(items))
+        outputs = [output.float() for output in network(image_BSYX)]
+        yield supervised_loss(self.task.settings.loss.weights(), outputs, labels_BSKYX)
 
-
-MIXED = {"ce": 0.5, "jaccard": 1.0}
-TASKS = {
-    "hippocampus": Task(
-        structures=(("anterior hippocampus", (255, 160, 40)), ("posterior hippocampus", (60, 190, 255))),
-        plane="axial",
-        recipe=SliceRecipe(spacing=1.0, rule="percentiles", low=1.0, high=99.0),
-        config=SliceCLSTMConfig(classes=3),
-        augmentation=Augmentation(turn=15, scale=0.15, shear=0.05, bent=0.3, mirror=0.5),
-        stages=(
-            Stage(3600, 0, ItemSize(2, 16, 56, 40), MIXED),
-            Stage(3000, 2, ItemSize(2, 16, 56, 40), MIXED),
-        ),
-        in_slice=(0.6, 1.6),
-        between_slices=(0.6, 1.6),
-        folds=5,
-    ),
-    "cardiac-sax": Task(
-        structures=(
-            ("right ventricle", (70, 140, 255)),
-            ("myocardium", (80, 220, 110)),
-            ("left ventricle", (255, 80, 80)),
-        ),
-        plane=None,
-        recipe=SliceRecipe(spacing=1.5, rule="percentiles", low=1.0, high=99.0),
-        config=SliceCLSTMConfig(classes=4),
-        augmentation=Augmentation(turn=30, any_turn=0.25, bent=0.4, reverse=0.3, foreground=0.65, cut=0.2),
-        stages=(
-            Stage(2000, 0, ItemSize(4, 4, 112, 112), MIXED),
-            Stage(1500, 2, ItemSize(1, 8, 112, 112), MIXED, 7e-4, frozen_norm=True),
-        ),
-        in_slice=(0.5, 3.0),
-        between_slices=(4.0, 15.0),
-        folds=4,
-    ),
-}
-
-
-class Trainer:
-    """Network, optimiser, running average of the weights, and where they stand."""
-
-    def __init__(self, task: Task, items: Items, folder: RunFolder, seed: int) -> None:
-        self.task, self.items, self.folder, self.seed = task, items, folder, seed
-        self.stage, self.step, self.seconds = 0, 0, 0.0
-        state = folder.state()
-        self.start_stage(state["stage"] if state else 0, None)
-        if state:
-            self.network.load_state_dict(state["network"])
-            self.averaged.load_state_dict(state["averaged"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.seconds = state["step"], state["seconds"]
-
-    def start_stage(self, stage: int, before: SliceCLSTM | None) -> None:
-        """Build the network of a stage; what the network before had is kept, what is new starts afresh."""
-        torch.manual_seed(self.seed + stage)
-        self.stage, self.step = stage, 0
-        config = replace(self.task.config, directions=self.task.stages[stage].directions)
-        self.network, self.averaged = SliceCLSTM(config), SliceCLSTM(config)
-        if before is not None:
-            self.network.load_state_dict(before.state_dict(), strict=False)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=1e-3)
-
-    def run(self) -> None:
-        """Train all stages to their end."""
-        while True:
-            stage = self.task.stages[self.stage]
-            self._run_stage(stage)
-            if self.stage + 1 == len(self.task.stages):
-                return
-            self.start_stage(self.stage + 1, self.averaged)
-
-    def _run_stage(self, stage: Stage) -> None:
-        losses: list[float] = []
-        while self.step < stage.steps:
-            began = time.monotonic()
-            losses.append(self._train_step(stage))
-            self.step += 1
-            self.seconds += time.monotonic() - began
-            if self.step % LOG_EVERY == 0:
-                self._log({"loss": round(float(np.mean(losses[-LOG_EVERY:])), 5)})
-            if self.step % SAVE_EVERY == 0 or self.step == stage.steps:
-                self.save()
-
-    def _train_step(self, stage: Stage) -> float:
-        seed = (self.seed * 10 + self.stage) * 10_000_000 + self.step
-        image_BSYX, labels_BSKYX = self.items.draw(stage.size, seed)
-        for group in self.optimiser.param_groups:
-            group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps)
-        self.network.train()
-        if stage.frozen_norm:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
+    def set_mode(self, stage: int, network: nn.Module) -> None:
+        """Train, with frozen normalisation where the stage says so."""
+        network.train()
+        if self.task.stage_settings()[stage].frozen_norm:
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        loss = supervised_loss(stage.loss, self.network(image_BSYX), labels_BSKYX)
-        self.optimiser.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        follow(self.averaged, self.network, self.step, 0.995)
-        return float(loss.detach())
 
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights."""
-        state = {
-            "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "stage": self.stage, "step": self.step, "seconds": self.seconds,
-        }  # fmt: skip
-        self.folder.save(state, self.averaged.state_dict())
+    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Return items of two slices of 32 x 32 pixels, and how many times more the real ones hold."""
+        size, classes = self.task.sizes[stage], self.task.classes
+        labels = torch.zeros(2, classes, 32, 32)
+        labels[:, 0] = 1
+        return [(torch.rand(2, 32, 32), labels)] * count, size.slices * size.rows * size.columns / (2 * 32 * 32)
 
-    def _log(self, figures: dict[str, Any]) -> None:
-        self.folder.log({"stage": self.stage, "step": self.step, "minutes": round(self.seconds / 60, 2), **figures})
+    def smaller(self, stage: int, share: float) -> str:
+        """Return the sequences that would fit, or the rows and columns."""
+        size, table = self.task.sizes[stage], ("cnn", "recurrent")[stage]
+        if size.sequences * share >= 1:
+            return f"set sequences = {int(size.sequences * share)} in [{table}]"
+        side = (size.sequences * share) ** 0.5
+        rows, columns = (max(16, int(n * side) // 8 * 8) for n in (size.rows, size.columns))
+        return f"set sequences = 1, rows = {rows}, columns = {columns} in [{table}]"
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Return the mean Dice of each structure over the volumes held out, and the mean of these as the score."""
+        if not self.held_out:
+            return {}
+        assert isinstance(network, SliceCLSTM)
+        table = np.array(list(dice_table(network, self.task, self.held_out, device).values()), float)
+        seen = ~np.isnan(table).all(axis=0)
+        means = {name: round(float(np.nanmean(column)), 4) if any_ else None
+                 for name, column, any_ in zip(self.task.names, table.T, seen, strict=True)}  # fmt: skip
+        score = float(np.mean([value for value in means.values() if value is not None])) if seen.any() else 0.0
+        return {"score": round(score, 4), "dice": means}
 
 
-def dice_table(network: SliceCLSTM, task: Task, pairs: Sequence[Pair]) -> dict[str, list[float | None]]:
-    """Return the Dice of every structure (1, 2, ...) by case on the image's own grid, None where it is in neither."""
+def dice_table(
+    network: SliceCLSTM, task: Task, pairs: Sequence[Pair], device: torch.device
+) -> dict[str, list[float | None]]:
+    """Return the Dice of every structure (1, 2, ...) by volume on its own grid, None where it is in neither."""
     network.eval()
     found = {}
     for pair in pairs:
         image, labels = load_pair(pair)
         order, _ = choose_order(image, None, task.plane)
-        made = segment(image, order, network, task.recipe, torch.device("cpu")).labels
-        found[pair.name] = [o.dice for o in overlaps(made, labels, range(1, task.config.classes)).values()]
+        made = segment(image, order, network, task.recipe, device).labels
+        found[pair.name] = [overlap.dice for overlap in overlaps(made, labels, range(1, task.classes)).values()]
     return found
 
 
-def main() -> None:
-    """Read the arguments, train, measure on the held-out fold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    task = TASKS[arguments.task]
-    training, test = split_pairs(find_pairs(arguments.data), arguments.fold, task.folds)
-    folder = RunFolder(arguments.out)
-    described = {"task": arguments.task, "fold": arguments.fold, "seed": arguments.seed, **asdict(task)}
-    described |= {"training": [p.name for p in training], "test": [p.name for p in test]}
-    folder.describe(described)
-    cases = [load_case(pair, task.plane, task.recipe) for pair in training]
-    trainer = Trainer(task, Items(cases, task.recipe, task.augmentation, task.config.classes), folder, arguments.seed)
-    trainer.run()
-    table = dice_table(trainer.averaged, task, test)
-    means = np.nanmean(np.array(list(table.values()), float), axis=0).round(4).tolist()
-    (arguments.out / "test.json").write_text(json.dumps({"mean_dice": means, "cases": table}, indent=1))
+def load_cases(
+    pairs: Sequence[Pair], task: Task, cache: Path, limit: float, progress: Callable[[int, int], None]
+) -> list[Case]:
+    """Return the volumes on the network's grid, each decoded once.
+
+    Parameters
+    ----------
+    limit : GiB of memory they may take; what is beyond lies in files in ``cache``, mapped into memory, so that the
+        operating system keeps of it what fits.
+    """
+    cases: list[Case] = []
+    held = 0
+    for done, pair in enumerate(pairs):
+        case = load_case(pair, task.plane, task.recipe)
+        held += case.image_SYX.nbytes + case.labels_SYX.nbytes
+        cases.append(case if held <= limit * 2**30 else _on_disk(case, cache, done))
+        progress(done + 1, len(pairs))
+    return cases
 
 
-if __name__ == "__main__":
-    main()
+def _on_disk(case: Case, cache: Path, number: int) -> Case:
+    cache.mkdir(exist_ok=True)
+    places = []
+    for kind, array in (("image", case.image_SYX), ("labels", case.labels_SYX)):
+        places.append(cache / f"{number}-{kind}.npy")
+        np.save(places[-1], array)
+    return replace(case, image_SYX=np.load(places[0], mmap_mode="r"), labels_SYX=np.load(places[1], mmap_mode="r"))

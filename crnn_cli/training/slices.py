@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import monai.transforms as mt
@@ -19,22 +18,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.image import Image
-from crnn_cli.io.nifti import read_image
 from crnn_cli.segmentation import SliceRecipe, choose_order, network_size, normalised, to_network_grid
+from crnn_cli.training.datasets import Pair, load_pair
+from crnn_cli.training.settings import setting
 
 _MARGIN = 1.5  # side of what is cut out over the side of the item, so that turning it leaves no empty corners
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A labelled volume on disk. subject : whose it is; subjects are never divided between training and test."""
-
-    name: str
-    subject: str
-    image: Path
-    labels: Path
 
 
 @dataclass(frozen=True)
@@ -58,77 +46,25 @@ class ItemSize:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How items vary. Shares are probabilities.
+    """How items vary. Shares are probabilities."""
 
-    turn : largest rotation in degrees. any_turn : share of items rotated by any angle at all. scale : largest relative
-    change of size, of rows and columns each. shear : largest tangent. bent : share that is bent by moving the lines of
-    a grid of 5 x 5 cells; bend : largest change of a cell's width, relative.
-    mirror : share mirrored along the columns. reverse : share turned over, slices and columns reversed together, which
-    is a rotation of the body. foreground : share of items centred in the labels. cut : share that loses the edges of
-    the field of view.
-    """
+    turn: float = setting(20.0, "largest rotation in degrees")
+    any_turn: float = setting(0.0, "share of items rotated by any angle at all")
+    scale: float = setting(0.2, "largest relative change of size, of rows and columns each")
+    shear: float = setting(0.1, "largest tangent")
+    bent: float = setting(0.5, "share that is bent by moving the lines of a grid of 5 x 5 cells")
+    bend: float = setting(0.15, "largest change of a cell's width, relative")
+    mirror: float = setting(0.0, "share mirrored along the columns")
+    reverse: float = setting(0.0, "share turned over, slices and columns together, which is a rotation of the body")
+    foreground: float = setting(0.8, "share centred in the labels")
+    cut: float = setting(0.1, "share that loses the edges of the field of view")
 
-    turn: float = 20.0
-    any_turn: float = 0.0
-    scale: float = 0.2
-    shear: float = 0.1
-    bent: float = 0.5
-    bend: float = 0.15
-    mirror: float = 0.0
-    reverse: float = 0.0
-    foreground: float = 0.8
-    cut: float = 0.1
-
-
-def find_pairs(folder: Path) -> list[Pair]:
-    """Return the labelled volumes of a folder, by name.
-
-    Two layouts: ``images/NAME.nii.gz`` with ``labels/NAME.nii.gz`` (or imagesTr, labelsTr), each volume a subject of
-    its own; or ``SUBJECT/NAME.nii.gz`` with ``SUBJECT/NAME_gt.nii.gz``.
-
-    Raises
-    ------
-    UnreadableError
-        If there are none.
-    """
-    pairs = []
-    for images, labels in (("images", "labels"), ("imagesTr", "labelsTr")):
-        for label in sorted((folder / labels).glob("[!.]*.nii.gz")):
-            name = label.name.removesuffix(".nii.gz")
-            pairs.append(Pair(name, name, folder / images / label.name, label))
-    for label in sorted(folder.glob("*/[!.]*_gt.nii.gz")):
-        name = label.name.removesuffix("_gt.nii.gz")
-        pairs.append(Pair(name, label.parent.name, label.with_name(f"{name}.nii.gz"), label))
-    if not pairs:
-        raise UnreadableError(f"{folder} holds neither images/ with labels/ nor NAME.nii.gz with NAME_gt.nii.gz")
-    return pairs
-
-
-def split_pairs(pairs: Sequence[Pair], fold: int, folds: int) -> tuple[list[Pair], list[Pair]]:
-    """Return (training, test) pairs: every ``folds``-th subject by name, from number ``fold``, is for the test."""
-    subjects = sorted({pair.subject for pair in pairs})
-    test = set(subjects[fold::folds])
-    return [p for p in pairs if p.subject not in test], [p for p in pairs if p.subject in test]
-
-
-def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
-    """Return image and label values on the image's grid.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If the two lie on different grids, or the labels are not whole numbers from 0 to 255.
-    """
-    image, labels = read_image(pair.image), read_image(pair.labels)
-    if image.shape != labels.shape or not np.allclose(image.affine, labels.affine, atol=1e-3):
-        raise UnsupportedDataError(f"{pair.labels} lies on another grid than {pair.image}")
-    values = labels.array.astype(np.uint8)
-    if not np.array_equal(values, labels.array):
-        raise UnsupportedDataError(f"{pair.labels} holds values that are no labels: whole numbers from 0 to 255")
-    if image.array.ndim != 3:
-        raise UnsupportedDataError(f"{pair.image} is a series {image.shape}; pairs are volumes, x, y, z")
-    image.require_finite(str(pair.image))
-    return image, values
+    def __post_init__(self) -> None:
+        shares = (self.any_turn, self.bent, self.mirror, self.reverse, self.foreground, self.cut)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("shares must be from 0 to 1")
+        if not 0 <= self.turn <= 180 or not all(0 <= v < 1 for v in (self.scale, self.shear, self.bend)):
+            raise ValueError("turn must be from 0 to 180 degrees, scale, shear and bend from 0 to below 1")
 
 
 def load_case(pair: Pair, plane: str | None, recipe: SliceRecipe) -> Case:
@@ -153,28 +89,36 @@ class Items:
 
     def __init__(self, cases: Sequence[Case], recipe: SliceRecipe, augmentation: Augmentation, classes: int) -> None:
         self.cases, self.recipe, self.augmentation, self.classes = cases, recipe, augmentation, classes
-        self._places = [np.argwhere(case.labels_SYX > 0) for case in cases]
+        self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
 
     def draw(self, size: ItemSize, seed: int) -> tuple[Tensor, Tensor]:
-        """Return image_BSYX and one-hot labels_BSKYX of a seed."""
+        """Return image_BSYX and one-hot labels_BSKYX of a seed, from different cases where there are enough."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self.cases))
         chosen = [int(order[k % len(order)]) for k in range(size.sequences)]
-        moved = _moving(self.augmentation, size)
+        return together([self.item(index, size, rng) for index in chosen])
+
+    def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> tuple[Tensor, Tensor]:
+        """Return item ``number`` of an endless row in which every case comes once an epoch, in random order."""
+        return self.item(self.case_of(seed, number), size, np.random.default_rng([*seed, number]))
+
+    def case_of(self, seed: Sequence[int], number: int) -> int:
+        """Return which case item ``number`` is made from."""
+        epoch, place = divmod(number, len(self.cases))
+        return int(np.random.default_rng([*seed, epoch]).permutation(len(self.cases))[place])
+
+    def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return an image_SYX from a case, and its one-hot labels_SKYX."""
+        image, label = self._sequence(index, size, rng)
+        moved, shades = _moving(self.augmentation, size), _shading()
         moved.set_random_state(seed=int(rng.integers(2**31)))
-        shades = _shading()
         shades.set_random_state(seed=int(rng.integers(2**31)))
-        images, labels = [], []
-        for index in chosen:
-            image, label = self._sequence(index, size, rng)
-            out = moved({"image": image, "labels": label})
-            image_SYX, label_SYX = out["image"].as_tensor(), out["labels"].as_tensor()
-            image_SYX, label_SYX = _turned_over(image_SYX, label_SYX, self.augmentation, rng)
-            images.append(_without_edges(shades(image_SYX), self.augmentation.cut, rng))
-            labels.append(label_SYX)
-        image_BSYX = torch.stack([torch.as_tensor(i) for i in images]).float()
-        one_hot = F.one_hot(torch.stack(labels).round().long(), self.classes)
-        return image_BSYX, one_hot.permute(0, 1, 4, 2, 3).float()
+        out = moved({"image": image, "labels": label})
+        image_SYX, label_SYX = out["image"].as_tensor(), out["labels"].as_tensor()
+        image_SYX, label_SYX = _turned_over(image_SYX, label_SYX, self.augmentation, rng)
+        shaded = _without_edges(shades(image_SYX), self.augmentation.cut, rng)
+        one_hot = F.one_hot(torch.as_tensor(label_SYX).round().long(), self.classes)
+        return torch.as_tensor(shaded).float(), one_hot.permute(0, 3, 1, 2).float()
 
     def _sequence(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Any, Any]:
         """Return a stretch of slices around a random place, larger than the item, and its labels."""
@@ -185,7 +129,7 @@ class Items:
         wanted = (size.rows, size.columns)
         centre = rng.integers(0, (rows, columns))
         if len(places) and rng.random() < self.augmentation.foreground:
-            centre = places[rng.integers(len(places))][1:]
+            centre = places[rng.integers(len(places))]
         inside = [_inside(int(c), n, side) for c, n, side in zip(centre, (rows, columns), wanted, strict=True)]
         centre = np.array(inside) + rng.integers(-4, 5, 2)
         window = [_around(int(c), math.ceil(n * _MARGIN)) for c, n in zip(centre, wanted, strict=True)]
@@ -193,6 +137,11 @@ class Items:
         labels = _cut_out(case.labels_SYX[taken], window, fill=0)
         like = image if rng.random() < 0.5 else case.image_SYX
         return normalised(image, self.recipe, like), labels.astype(np.float32)
+
+
+def together(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return items as a batch: image_BSYX and labels_BSKYX."""
+    return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
 
 
 def _inside(centre: int, length: int, side: int) -> int:

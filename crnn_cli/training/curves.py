@@ -1,0 +1,49 @@
+"""The picture of a run: loss and validation over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def draw_curves(lines: Sequence[dict[str, Any]], target: Path) -> bool:
+    """Draw a run's log as PNG; return False, and draw nothing, without Matplotlib or lines in the log."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return False
+    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    scores = [(line["step"], line["validation"]) for line in lines if "validation" in line]
+    if not losses:
+        return False
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    left = figure.add_subplot()
+    left.plot(*zip(*losses, strict=True), color="0.35", label="loss (left)")
+    left.set(xlabel="step", ylabel="training loss")
+    drawn = [left]
+    if scores:
+        right = left.twinx()
+        for name, curve in _curves(scores).items():
+            right.plot(*zip(*curve, strict=True), marker=".", label=name)
+        right.set_ylabel("validation")
+        drawn.append(right)
+    handles = [handle for axes in drawn for handle in axes.get_legend_handles_labels()[0]]
+    left.legend(handles=handles, fontsize=8, loc="center right")
+    left.grid(alpha=0.3)
+    temporary = target.with_name(f".{target.name}")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(target)
+    return True
+
+
+def _curves(scores: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, list[tuple[int, float]]]:
+    """Return every figure of the validations by its name, as points (step, value)."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for step, figures in scores:
+        for group, value in figures.items():
+            named = {f"{group}, {k}": v for k, v in value.items()} if isinstance(value, dict) else {group: value}
+            for name, number in named.items():
+                if number is not None:
+                    found.setdefault(name, []).append((step, number))
+    return found

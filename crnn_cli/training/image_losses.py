@@ -1,0 +1,124 @@
+"""Losses of reconstruction, on complex images x against the truth r; d = x - r.
+
+    log             log(mean |d| + root mean |d|^2)
+    l1              mean |d|
+    l2              mean |d|^2
+    ssim            1 - mean SSIM(|x|, |r|) of the frames
+    perpendicular   mean of P + | |x| - |r| |, P = |r| |sin a|, beyond a right angle |r| (2 - |sin a|)
+    kspace          mean |m F x - y| / root mean |y|^2 over the measured samples y
+
+a is the angle between x and r. For images scaled so that their bright parts are about 1, all are of order 1 or below,
+but for ``log``, which falls to -9 at d = 0. Gradients are finite everywhere, also at images of zeros.
+
+Legend: B batch, T frame, Y phase encoding, X readout, F = B * T, N measured sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.mri.consistency import SingleCoilConsistency
+from crnn_cli.mri.metrics import WINDOW, similarity
+
+ImageLoss = Callable[[Tensor, Tensor, SingleCoilConsistency], Tensor]
+
+_SMALL = 0.01  # |x| / |r| below which the angle between them fades out
+_NOTHING = 1e-6  # stands for the size of a truth or of data that are zero
+
+
+def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Return log(mean |d| + root mean |d|^2) of the complex error d.
+
+    The first term is robust, the second is what PSNR sees; the logarithm lets easy and hard items count alike, as
+    they do in a mean of decibels. At d = 0 it is -9.1, not minus infinity.
+    """
+    squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
+    return torch.log((squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt())
+
+
+def l1_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Return mean |d|, d complex: real and imaginary part count together."""
+    return (image_BTYX - truth_BTYX).abs().mean()
+
+
+def l2_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Return mean |d|^2."""
+    return torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1).mean()
+
+
+def ssim_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Return 1 - the mean structural similarity of the magnitudes of the frames, from 0 to 2; the phase is not seen.
+
+    Windows and constants are those of `crnn_cli.mri.metrics.ssim`; the data range of a sequence is max |r| over it.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If Y or X is below 11, the width of the window.
+    """
+    if min(image_BTYX.shape[-2:]) < WINDOW:
+        raise UnsupportedDataError(
+            f"frames are {image_BTYX.shape[-1]} x {image_BTYX.shape[-2]} pixels (x, y); the ssim loss needs at least "
+            f"{WINDOW} both ways"
+        )
+    x_BTYX, r_BTYX = image_BTYX.abs(), truth_BTYX.abs()
+    peak_B1YX = r_BTYX.amax((1, 2, 3), keepdim=True).clamp_min(_NOTHING)
+    peak_FYX = peak_B1YX.expand(-1, x_BTYX.shape[1], -1, -1).flatten(0, 1)
+    return 1 - similarity(x_BTYX.flatten(0, 1), r_BTYX.flatten(0, 1), peak_FYX).mean()
+
+
+def perpendicular_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Return the perpendicular loss, which weighs magnitudes too small and too large alike; the L2 loss does not.
+
+    Mean over pixels of P + | |x| - |r| |. P = |Re x Im r - Im x Re r| / |x| is how far r lies from the line through x:
+    it depends on the angle between them and not on |x|. Beyond a right angle it is 2 |r| - P, so that it grows up to
+    2 |r| at opposite signs.
+
+    The angle means nothing where x is zero. There, for |x| < 0.01 |r|, P is multiplied by |x| / (0.01 |r|): continuous,
+    with gradients of at most some hundred.
+
+    References
+    ----------
+    Terpstra, Maspero, Sbrizzi, van den Berg: "Perp-loss: a symmetric loss function for magnetic resonance imaging
+    reconstruction and image registration with deep learning", Medical Image Analysis 80, 2022. There the magnitudes are
+    compared by their squared difference or SSIM; the absolute difference is that of the first form (ISMRM 2021, 1751).
+    """
+    size_x, size_r = image_BTYX.abs(), truth_BTYX.abs()
+    product = image_BTYX * truth_BTYX.conj()
+    across = product.imag.abs()
+    turned = torch.where(product.real < 0, 2 * size_x * size_r - across, across)
+    least = (_SMALL * size_r).clamp_min(torch.finfo(size_r.dtype).tiny)
+    return (turned / torch.maximum(size_x, least) + (size_x - size_r).abs()).mean()
+
+
+def kspace_loss(image_BTYX: Tensor, consistency: SingleCoilConsistency) -> Tensor:
+    """Return mean |m F x - y| over the measured samples, in units of the root mean square of y.
+
+    The truth is not needed. Behind hard data consistency it is zero whatever the network does.
+    """
+    difference_N, data_N = consistency.at_samples(image_BTYX)
+    number = max(1, data_N.numel())
+    unit = (data_N.abs().square().sum() / number).sqrt().clamp_min(_NOTHING)
+    return difference_N.abs().sum() / (number * unit)
+
+
+IMAGE_LOSSES: dict[str, ImageLoss] = {
+    "log": lambda image, truth, _: reconstruction_loss(image, truth),
+    "l1": lambda image, truth, _: l1_loss(image, truth),
+    "l2": lambda image, truth, _: l2_loss(image, truth),
+    "ssim": lambda image, truth, _: ssim_loss(image, truth),
+    "perpendicular": lambda image, truth, _: perpendicular_loss(image, truth),
+    "kspace": lambda image, _, consistency: kspace_loss(image, consistency),
+}
+
+
+def image_loss(
+    weights: Mapping[str, float], image_BTYX: Tensor, truth_BTYX: Tensor, consistency: SingleCoilConsistency
+) -> Tensor:
+    """Return the weighted sum of losses by their names in `IMAGE_LOSSES`; a name must be one of them."""
+    terms = [weight * IMAGE_LOSSES[name](image_BTYX, truth_BTYX, consistency) for name, weight in weights.items()]
+    return torch.stack(terms).sum()

@@ -1,0 +1,239 @@
+"""The one training loop: whatever a `Job` trains, safe to interrupt, on one core or several GPUs.
+
+Step s of a stage takes the items s G ... (s + 1) G - 1, G items in all processes together, and every item follows from
+(seed, stage, number). So a run that was killed goes on from its last checkpoint to the same weights, bit for bit on a
+CPU, whatever the number of workers; and W processes with batches of G / W have the gradients of one with G.
+
+    weights   AdamW; the norm of the gradients is clipped; warm-up, then cosine to 1 % of the peak learning rate
+    averaged  running average of the weights: what is validated and published
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from crnn_cli.errors import CrnnError, UsageError
+from crnn_cli.training.job import Job, Plan, Report, Stage
+from crnn_cli.training.processes import Processes
+from crnn_cli.training.run import RunFolder, follow
+
+_BAD_STEPS = 20  # in a row with gradients that are not finite, which are left out; then the run stops
+
+
+class Loop:
+    """Network, optimiser, running average of the weights, and where they stand.
+
+    Parameters
+    ----------
+    folder : of the run; if it holds a checkpoint, the loop goes on from it.
+    tell : called with a `Report` every ``log_every`` steps and after validations.
+
+    Raises
+    ------
+    UsageError
+        If the checkpoint is of another network, data set or settings.
+    """
+
+    def __init__(
+        self, job: Job, plan: Plan, folder: RunFolder, processes: Processes, tell: Callable[[Report], None]
+    ) -> None:
+        self.job, self.plan, self.folder, self.processes, self.tell = job, plan, folder, processes, tell
+        self.stage, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
+        state = folder.state()
+        if state is not None:
+            _require_same(state["fingerprint"], plan.fingerprint)
+        self._start_stage(state["stage"] if state else 0, None)
+        if state is not None:
+            self._resume(state)
+        if processes.first:
+            folder.forget_after(self.done)
+
+    def run(self) -> None:
+        """Train all stages to their end.
+
+        Raises
+        ------
+        CrnnError
+            If the loss is no longer finite; the last good state is saved, and the message names the items.
+        """
+        while True:
+            self._run_stage(self.plan.stages[self.stage])
+            if self.stage + 1 == len(self.plan.stages):
+                break
+            self._start_stage(self.stage + 1, self.averaged)
+        if self.processes.first:
+            self.folder.save(self._state(), self.averaged.state_dict())
+
+    @property
+    def total(self) -> int:
+        """Return the steps of all stages."""
+        return sum(stage.steps for stage in self.plan.stages)
+
+    @property
+    def done(self) -> int:
+        """Return the steps done, of all stages."""
+        return self.step + sum(stage.steps for stage in self.plan.stages[: self.stage])
+
+    def _start_stage(self, stage: int, before: nn.Module | None) -> None:
+        torch.manual_seed(self.plan.seed + stage)
+        self.stage, self.step = stage, 0
+        device = self.processes.device
+        self.network = self.processes.synchronised(self.job.network(stage, before).to(device))
+        self.averaged = self.job.network(stage, before).to(device)
+        self.averaged.load_state_dict(self.network.state_dict())
+        how = self.plan.optimiser
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
+        )
+
+    def _run_stage(self, stage: Stage) -> None:
+        recent: list[float] = []
+        bad, began, saved = 0, time.monotonic(), time.monotonic()
+        for items in self._batches(stage):
+            loss, finite = self._train_step(stage, items)
+            bad = 0 if finite else bad + 1
+            if not math.isfinite(loss) or bad >= _BAD_STEPS:
+                self._give_up(stage)
+            self.step += 1
+            recent.append(loss)
+            self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
+            if self.step % self.plan.log_every == 0 or self.step == stage.steps:
+                self._log(stage, recent)
+                recent = []
+            validated = self._validate_if_due(stage)
+            if validated or time.monotonic() - saved > self.plan.save_seconds:
+                self._save()
+                saved = time.monotonic()
+            began = time.monotonic()
+
+    def _batches(self, stage: Stage) -> Iterator[list[Any]]:
+        """Yield this process's items of every step that is left."""
+        mine = self.processes.share(stage.batch)
+        numbers = [
+            step * stage.batch + self.processes.rank * mine + k
+            for step in range(self.step, stage.steps)
+            for k in range(mine)
+        ]
+        loader = DataLoader(
+            _Numbered(self.job, self.stage), batch_size=mine, sampler=numbers, collate_fn=list,
+            num_workers=self.plan.workers, prefetch_factor=4 if self.plan.workers else None,
+        )  # fmt: skip
+        return iter(loader)
+
+    def _train_step(self, stage: Stage, items: list[Any]) -> tuple[float, bool]:
+        """Return the loss, and whether the gradients were finite; if not, the weights stay as they are."""
+        how, device = self.plan.optimiser, self.processes.device
+        for group in self.optimiser.param_groups:
+            group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps, how.warm_up)
+        self.job.set_mode(self.stage, self.network)
+        self.optimiser.zero_grad()
+        total = 0.0
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"):
+            for loss in self.job.losses(self.stage, self.network, items, device):
+                loss.backward()
+                total += float(loss.detach())
+        total = self.processes.average(self.network, total)
+        if not math.isfinite(total):
+            return total, False
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), how.clip)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self.optimiser.step()
+            follow(self.averaged, self.network, self.step, how.average)
+        return total, finite
+
+    def _give_up(self, stage: Stage) -> None:
+        """Stop with the last good weights."""
+        if self.processes.first:
+            self.folder.save(self._state(), self.averaged.state_dict())
+        first = self.step * stage.batch
+        made = ", ".join(self.job.describe(self.stage, n) for n in range(first, first + stage.batch))
+        raise CrnnError(
+            f"the loss is no longer finite at step {self.step} of stage {stage.name}, items made from {made}; the last "
+            f"good weights are in {self.folder.folder}; lower learning_rate or clip, or use --precision fp32"
+        )
+
+    def _validate_if_due(self, stage: Stage) -> bool:
+        count = self.plan.validations
+        due = count and self.done * count // self.total > (self.done - 1) * count // self.total
+        if not due and not (count and self.step == stage.steps):
+            return False
+        if self.processes.first:
+            found = self.job.validate(self.averaged, self.processes.device)
+            if found:
+                self._keep_best(found)
+                self.folder.log({"step": self.done, "stage": stage.name, "validation": found})
+                self.tell(self._report(stage, math.nan, found))
+        self.processes.wait()
+        return True
+
+    def _keep_best(self, found: dict[str, Any]) -> None:
+        """Keep the weights of the last stage if their score is the best so far."""
+        if self.stage + 1 == len(self.plan.stages) and found["score"] >= self.best:
+            self.best = found["score"]
+            self.folder.save_best(self.averaged.state_dict(), {"step": self.done, **found})
+
+    def _save(self) -> None:
+        if self.processes.first:
+            self.folder.save(self._state(), self.averaged.state_dict())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "stage": self.stage, "step": self.step,
+            "seconds": self.seconds, "best": self.best, "fingerprint": self.plan.fingerprint,
+        }  # fmt: skip
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def _log(self, stage: Stage, recent: Sequence[float]) -> None:
+        report = self._report(stage, sum(recent) / len(recent), None)
+        if self.processes.first:
+            self.folder.log({
+                "step": self.done, "stage": stage.name, "minutes": round(self.seconds / 60, 2),
+                "loss": round(report.loss, 5), "items_per_second": round(report.items_per_second, 2),
+            })  # fmt: skip
+            self.tell(report)
+
+    def _report(self, stage: Stage, loss: float, validation: dict[str, Any] | None) -> Report:
+        done = max(1, self.done)
+        items = sum(s.steps * s.batch for s in self.plan.stages[: self.stage]) + self.step * stage.batch
+        left = self.seconds / done * (self.total - done)
+        return Report(stage.name, self.done, self.total, loss, left, items / max(self.seconds, 1e-9), validation)
+
+
+def learning_rate_factor(share: float, warm_up: float = 0.02) -> float:
+    """Return the factor of the peak learning rate once ``share`` of the steps is done."""
+    if share < warm_up:
+        return max(0.01, share / warm_up)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+
+
+class _Numbered(Dataset[Any]):
+    """Items of a stage by their number."""
+
+    def __init__(self, job: Job, stage: int) -> None:
+        self.job, self.stage = job, stage
+
+    def __getitem__(self, number: int) -> Any:
+        return self.job.item(self.stage, number)
+
+
+def _require_same(of_checkpoint: dict[str, str], now: dict[str, str]) -> None:
+    differ = [name for name in now if of_checkpoint.get(name) != now[name]]
+    if differ:
+        raise UsageError(
+            f"the checkpoint belongs to another run: {', '.join(differ)} differ; give the same data and settings as "
+            f"then, or another output name"
+        )

@@ -1,0 +1,257 @@
+"""A training run from start to bundle: what both tasks share.
+
+The run keeps its folder, OUT.run, beside the bundle OUT that it ends in; see `crnn_cli.training.run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from crnn_cli import __version__
+from crnn_cli.bundles import Bundle, write_bundle
+from crnn_cli.errors import DeviceError, OutputError, UsageError
+from crnn_cli.training.card import card
+from crnn_cli.training.curves import draw_curves
+from crnn_cli.training.job import Job, Optimiser, Plan, Report, Stage
+from crnn_cli.training.loop import Loop
+from crnn_cli.training.memory import free_bytes, step_bytes
+from crnn_cli.training.processes import Processes
+from crnn_cli.training.run import RunFolder
+from crnn_cli.training.settings import from_table, to_toml
+
+Settings = TypeVar("Settings")
+_TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, apart from the settings.
+
+    minutes : time budget in place of the settings' epochs, or None. workers : processes that draw items.
+    cache : GiB of memory for decoded volumes. licence : of the weights. command : as it was typed, for the card.
+    fold : (number, of how many) is held out, None for nothing. start : bundle to begin from, None for random weights.
+    """
+
+    out: Path
+    device: torch.device
+    precision: str = "fp32"
+    seed: int = 0
+    minutes: float | None = None
+    resume: bool = False
+    workers: int = 0
+    cache: float = 4.0
+    licence: str = "not stated"
+    command: Sequence[str] = ()
+    fold: tuple[int, int] | None = (0, 5)
+    start: Bundle | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the run."""
+        return self.out.with_name(f"{self.out.name}.run")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a task hands over. config : of the bundle, with its summary. data : about the data, for the card."""
+
+    job: Job
+    stages: tuple[Stage, ...]
+    settings: Any
+    optimiser: Optimiser
+    config: dict[str, Any]
+    data: dict[str, Any]
+
+
+def begun_from(request: Request) -> str:
+    """Return what weights a run begins with, in words."""
+    start = request.start
+    return "random weights" if start is None else f"{start.name} ({start.sha256[:12]})"
+
+
+@contextmanager
+def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
+    """Yield the folder of the run, new or to be resumed, the processes, and the request as it was when it began.
+
+    Raises
+    ------
+    OutputError
+        If the bundle exists, or a run is there already and is not to be resumed, or the folder cannot be made.
+    UsageError
+        If there is nothing to resume.
+    """
+    processes = Processes(request.device)
+    try:
+        if processes.first:
+            _require_startable(request)
+            request.folder.mkdir(exist_ok=True)
+        processes.wait()
+        folder = RunFolder(request.folder)
+        before = folder.described() if request.resume else None
+        if before is not None:
+            request = replace(request, seed=before["seed"], precision=before["precision"], licence=before["licence"])
+        yield folder, processes, request
+    except OSError as error:
+        raise OutputError(f"cannot write {request.folder}: {error.strerror}") from None
+    finally:
+        processes.close()
+
+
+def _require_startable(request: Request) -> None:
+    folder = request.folder
+    if request.out.exists():
+        raise OutputError(f"{request.out} exists already; give another name with -o, or remove it")
+    if not request.out.parent.is_dir():
+        raise OutputError(
+            f"cannot write {request.out}: the folder {request.out.parent} does not exist; create it first"
+        )
+    begun = (folder / "run.json").exists()
+    if request.resume and not begun:
+        raise UsageError(f"there is nothing to resume: {folder} holds no run")
+    if begun and not request.resume:
+        raise OutputError(f"{folder} holds a run already: go on with --resume, give another name, or remove it")
+
+
+def earlier_settings(kind: type[Settings], folder: RunFolder, request: Request) -> Settings | None:
+    """Return the settings of the run that is resumed, None of a new one."""
+    before = folder.described() if request.resume else None
+    return None if before is None else from_table(kind, before["settings"], "run.json")
+
+
+def carry_out(
+    run: Run, request: Request, folder: RunFolder, processes: Processes, tell: Callable[[Report], None]
+) -> Bundle | None:
+    """Train from the start or the last checkpoint, draw the curves, write the bundle; None in later processes.
+
+    With a time budget, steps are timed first and the stages scaled to fit it; from then on the number of steps is
+    fixed, so that a resumed run does the same.
+
+    Raises
+    ------
+    DeviceError
+        If a step needs more memory than there is.
+    CrnnError
+        See `crnn_cli.training.loop.Loop`.
+    """
+    before = folder.described() if request.resume else None
+    require_memory(run, processes)
+    stages = run.stages
+    if before is not None:
+        stages = tuple(Stage(**stage) for stage in before["stages"])
+    elif request.minutes is not None:
+        stages = within(stages, seconds_of_steps(run.job, stages, request, processes), request.minutes * 60, processes)
+    described = before or _described(run, request, stages)
+    if processes.first and before is None:
+        folder.describe(described)
+    kept = {name: _digest(value) for name, value in _described(run, request, stages).items() if name in _MUST_AGREE}
+    plan = Plan(stages, run.optimiser, request.seed, request.precision, request.workers, fingerprint=kept)
+    try:
+        Loop(run.job, plan, folder, processes, tell).run()
+    finally:
+        if processes.first:
+            draw_curves(folder.lines(), folder.folder / "curves.png")
+    bundle = _publish(run, request, folder, described) if processes.first else None
+    processes.wait()
+    return bundle
+
+
+_MUST_AGREE = ("settings", "data", "stages", "seed", "precision")
+
+
+def _described(run: Run, request: Request, stages: tuple[Stage, ...]) -> dict[str, Any]:
+    return {
+        "command": list(request.command), "versions": {"crnn": __version__, "torch": torch.__version__},
+        "device": str(request.device), "precision": request.precision, "seed": request.seed,
+        "licence": request.licence, "data": run.data, "stages": [asdict(stage) for stage in stages],
+        "settings": asdict(run.settings), "settings_toml": to_toml(run.settings), "bundle": run.config,
+    }  # fmt: skip
+
+
+def require_memory(run: Run, processes: Processes) -> None:
+    """Raise DeviceError if a step of any stage needs more memory than is free; the message says what would fit."""
+    free = free_bytes(processes.device)
+    for number, stage in enumerate(run.stages):
+        items, factor = run.job.small(number, processes.share(stage.batch))
+        network = run.job.network(number, None)
+        run.job.set_mode(number, network)
+
+        def forward(number: int = number, network: Any = network, items: Any = items) -> Tensor:
+            return next(run.job.losses(number, network, items, torch.device("cpu")))
+
+        needed = step_bytes(forward, factor)
+        if free is not None and needed > free:
+            raise DeviceError(
+                f"a step of stage {stage.name} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
+                f"free: {run.job.smaller(number, free / needed)}"
+            )
+
+
+def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, processes: Processes) -> list[float]:
+    """Return the time of a step of each stage, in s, measured on networks that are thrown away."""
+    found = []
+    for number, stage in enumerate(stages):
+        network = job.network(number, None).to(processes.device)
+        job.set_mode(number, network)
+        mine = processes.share(stage.batch)
+        last = stage.steps * stage.batch - 1  # late items: those of a reconstruction have the most iterations then
+        for step in range(_TIMED_STEPS):
+            if step == 1:
+                began = time.monotonic()
+            items = [job.item(number, last - k) for k in range(mine)]
+            with torch.autocast(processes.device.type, torch.bfloat16, enabled=request.precision == "bf16"):
+                for loss in job.losses(number, network, items, processes.device):
+                    loss.backward()
+        found.append((time.monotonic() - began) / (_TIMED_STEPS - 1))
+    return found
+
+
+def within(
+    stages: tuple[Stage, ...], seconds: Sequence[float], budget: float, processes: Processes
+) -> tuple[Stage, ...]:
+    """Return the stages with their steps scaled so that all together take ``budget`` seconds."""
+    needed = sum(stage.steps * each for stage, each in zip(stages, seconds, strict=True))
+    factor = budget / needed
+    return tuple(replace(s, steps=processes.agreed(max(1, round(s.steps * factor)))) for s in stages)
+
+
+def _publish(run: Run, request: Request, folder: RunFolder, described: dict[str, Any]) -> Bundle:
+    """Write the bundle of a finished run, whole or not at all: the best weights, and a card filled in from the run."""
+    weights, figures = folder.best()
+    if run.config["task"] == "segment":
+        weights = {name: halved(name, tensor) for name, tensor in weights.items()}
+    config = run.config | {"licence": request.licence}
+    written = write_bundle(
+        request.out, config, weights, card(request.out.name, config, described, figures, folder.lines())
+    )
+    shutil.rmtree(folder.folder / "cache", ignore_errors=True)
+    return written
+
+
+def halved(name: str, tensor: Tensor) -> Tensor:
+    """Return a weight in half precision; running statistics and counters stay as they are."""
+    kept = "running_" in name or not tensor.is_floating_point()
+    return tensor if kept else tensor.half()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of_files(files: Sequence[Path]) -> str:
+    """Return one sha256 of the names and contents of files, in their order."""
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()

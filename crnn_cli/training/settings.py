@@ -1,0 +1,91 @@
+"""Settings of a training run: frozen dataclasses that say what each field means, and TOML to and from them.
+
+A settings class has fields of type bool, int, float, str, tuple of str, or another settings class (a TOML table); its
+``__post_init__`` raises ValueError where a value makes no sense.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import typing
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crnn_cli.bundle_config import check_keys
+from crnn_cli.errors import UnreadableError
+
+Settings = TypeVar("Settings")
+_KINDS: dict[Any, Any] = {bool: bool, int: int, float: (int, float), str: str}
+
+
+def setting(default: Any, says: str) -> Any:
+    """Return a dataclass field with its default and what it means, which becomes the comment in the TOML file."""
+    return field(default=default, metadata={"says": says})
+
+
+def to_toml(settings: Any, name: str = "") -> str:
+    """Return settings as TOML, complete, each with its comment; nested settings become tables."""
+    lines, tables = [], []
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if is_dataclass(value):
+            tables.append(to_toml(value, f"{name}.{each.name}" if name else each.name))
+        else:
+            lines.append((f"{each.name} = {_literal(value)}", each.metadata.get("says", "")))
+    width = max((len(line) for line, _ in lines), default=0)
+    said = [f"{line:<{width}}  # {says}" if says else line for line, says in lines]
+    head = [f"[{name}]"] if name else []
+    return "\n".join([*head, *said, ""]) + "".join(f"\n{table}" for table in tables)
+
+
+def read_toml(kind: type[Settings], file: Path) -> Settings:
+    """Return the settings that a TOML file gives; what it does not mention keeps its default.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is not TOML, or has an unknown key (the message names the nearest known one), a value of the wrong
+        type, or one that makes no sense.
+    """
+    try:
+        given = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{file} is not readable as TOML: {error}") from None
+    return from_table(kind, given, str(file))
+
+
+def from_table(kind: type[Settings], given: Any, source: str) -> Settings:
+    """Return the settings of a table, as `read_toml`; ``source`` is what messages call it."""
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{source} must be a table")
+    types = typing.get_type_hints(kind)
+    check_keys(source, given, types, complete=False, noun="setting")
+    values = {name: _value(types[name], value, f"{source}, {name}") for name, value in given.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UnreadableError(f"{source}: {error}") from None
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return from_table(kind, value, where)  # type: ignore[arg-type]
+    if kind not in _KINDS:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise UnreadableError(f"{where} is {value!r}; it must be a list of words")
+        return tuple(value)
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise UnreadableError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+    return float(value) if kind is float else value
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_literal(v) for v in value)}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # the escapes of JSON strings are TOML's too
+    return repr(value)
