@@ -16,23 +16,29 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation import choose_order, labels_of, segment
+from crnn_cli.segmentation import SliceRecipe, choose_order, labels_of, segment
 from crnn_cli.training.datasets import find_pairs, load_pair, split_pairs
+from crnn_cli.training.job import Plan, Stage
+from crnn_cli.training.loop import Loop
+from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.segmentation import TASKS, Stage, Task, Trainer
-from crnn_cli.training.slices import Items, ItemSize, load_case
+from crnn_cli.training.segment_settings import Loss, Network, SegmentSettings, Task
+from crnn_cli.training.segmentation import SegmentJob
+from crnn_cli.training.settings import read_toml
+from crnn_cli.training.slices import Case, ItemSize, load_case
 
-SIZE = ItemSize(2, 16, 56, 40)
-COMMON, OWN = 500, 250
+CPU = torch.device("cpu")
+NAMES = ("anterior hippocampus", "posterior hippocampus")
+COMMON, OWN = Stage("common", 500, 2, 1.5e-3), Stage("own", 250, 2, 1e-3)
 THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
 ROWS = {
     "CNN alone, Jaccard": (0, {"jaccard": 1.0}),
@@ -43,48 +49,58 @@ ROWS = {
 }
 
 
+class WholeNetwork(SegmentJob):
+    """Trains the network as the settings ask for it from the first step, in one stage."""
+
+    def network(self, stage: int, before: torch.nn.Module | None) -> SliceCLSTM:
+        return super().network(1, before)
+
+
 def task_of(directions: int, loss: dict[str, float]) -> Task:
-    """Return the task of a row: the common stage, then the row's own."""
-    base = TASKS["hippocampus"]
-    stages = (Stage(COMMON, 0, SIZE, {"ce": 1.0}), Stage(OWN, directions, SIZE, loss, 1e-3))
-    return replace(base, config=replace(base.config, width=12, hidden=8), stages=stages)
+    """Return the task of a row: the published recipe with half the width."""
+    settings = read_toml(SegmentSettings, Path(__file__).parent / "recipes" / "hippocampus.toml")
+    weights = {"jaccard": 0.0, "dice": 0.0, "ce": 0.0, "balanced": 0.0} | loss
+    settings = replace(settings, network=Network(width=12, hidden=8, directions=directions), loss=Loss(**weights))
+    recipe = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
+    return Task(NAMES, "axial", recipe, settings, (ItemSize(2, 16, 56, 40),), (0.6, 1.6), (0.6, 1.6))
+
+
+def train(task: Task, cases: Sequence[Case], stage: Stage, folder: Path, seed: int, start: SliceCLSTM | None):
+    """Return the averaged network after one stage; a run that was stopped goes on."""
+    job = WholeNetwork(task, cases, (), seed, start)
+    plan = Plan((stage,), task.settings.optimiser, seed, validations=0)
+    loop = Loop(job, plan, RunFolder(folder), Processes(CPU), lambda report: None)
+    loop.run()
+    return loop.averaged
 
 
 def train_seed(data: Path, out: Path, seed: int) -> None:
     """Train and measure every row of a seed; what is there already is kept."""
     torch.set_num_threads(1)
     training, test = split_pairs(find_pairs(data), 0, 5)
-    task = TASKS["hippocampus"]
-    cases = [load_case(pair, task.plane, task.recipe) for pair in training]
-    items = Items(cases, task.recipe, task.augmentation, task.config.classes)
-    common = out / f"common-{seed}"
+    first = task_of(0, {"ce": 1.0})
+    cases = [load_case(pair, first.plane, first.recipe) for pair in training]
+    common = train(first, cases, COMMON, out / f"common-{seed}", seed, None)
     for number, (directions, loss) in enumerate(ROWS.values()):
         folder = out / f"row{number}-{seed}"
         if (folder / "test.json").exists():
             continue
-        own = task_of(directions, loss)
-        if not (common / "weights.safetensors").exists():
-            Trainer(replace(own, stages=own.stages[:1]), items, RunFolder(common), seed).run()
-        trainer = Trainer(own, items, RunFolder(folder), seed)
-        if trainer.stage == 0:
-            before = SliceCLSTM(replace(own.config, directions=0))
-            before.load_state_dict(load_file(common / "weights.safetensors"))
-            trainer.start_stage(1, before)
-        trainer.run()
-        (folder / "test.json").write_text(json.dumps(sweep(trainer.averaged, own, test)))
+        task = task_of(directions, loss)
+        network = train(task, cases, OWN, folder, seed + 1000, common)  # other items than in the common stage
+        (folder / "test.json").write_text(json.dumps(sweep(network, task, test)))
 
 
 def sweep(network: SliceCLSTM, task: Task, pairs: list) -> list[list[float]]:
     """Return for every threshold the mean Dice of each structure over the test volumes."""
     network.eval()
-    dice = np.zeros((len(pairs), len(THRESHOLDS), task.config.classes - 1))
+    dice = np.zeros((len(pairs), len(THRESHOLDS), task.classes - 1))
     for p, pair in enumerate(pairs):
         image, manual = load_pair(pair)
         order, _ = choose_order(image, None, task.plane)
-        found = segment(image, order, network, task.recipe, torch.device("cpu"), keep_probabilities=True)
+        found = segment(image, order, network, task.recipe, CPU, keep_probabilities=True)
         for t, threshold in enumerate(THRESHOLDS):
             made = labels_of(found.probabilities, threshold)
-            counted = overlaps(made, manual, range(1, task.config.classes))
+            counted = overlaps(made, manual, range(1, task.classes))
             dice[p, t] = np.array([overlap.dice for overlap in counted.values()], float)
     return dice.mean(axis=0).tolist()
 

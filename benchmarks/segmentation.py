@@ -1,9 +1,8 @@
 """How good a segmentation bundle is on the volumes of one fold that it was not trained on.
 
-python benchmarks/segmentation.py TASK DATA --model BUNDLE [--fold 0] [--keep-largest] [--json FILE]
+python benchmarks/segmentation.py DATA --model BUNDLE --fold 0/5 [--keep-largest] [--json FILE]
 
-TASK and the folds are those of ``crnn_cli.training.segmentation``: hippocampus (DATA with images/ and labels/) or
-cardiac-sax (DATA with SUBJECT/NAME.nii.gz and SUBJECT/NAME_gt.nii.gz). Everything is measured on the images' own grid.
+DATA and the fold are as for ``crnn train segment``. Everything is measured on the images' own grid.
 Prints a Markdown table; the rows of all cases go to --json.
 """
 
@@ -22,7 +21,6 @@ from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
 from crnn_cli.segmentation import SliceRecipe, choose_order, segment
 from crnn_cli.training.datasets import find_pairs, load_pair, split_pairs
-from crnn_cli.training.segmentation import TASKS
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "mean_distance_mm", "volume_difference_percent")
 
@@ -44,10 +42,9 @@ def measure(tested: np.ndarray, reference: np.ndarray, values: list[int], spacin
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=TASKS)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--fold", required=True, help="K/N: part K of N, from 0, was held out in training")
     parser.add_argument("--keep-largest", action="store_true", help="as crnn segment --keep-largest")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -55,7 +52,7 @@ def main() -> None:
     network, use = load_segmentation(bundle, torch.device("cpu")), bundle.slices
     assert use is not None
     recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
-    training, test = split_pairs(find_pairs(arguments.data), arguments.fold, TASKS[arguments.task].folds)
+    training, test = split_pairs(find_pairs(arguments.data), *(int(part) for part in arguments.fold.split("/")))
     values = [label.value for label in use.labels]
     cases = {}
     for pair in test:
