@@ -200,6 +200,11 @@ def test_names_that_end_like_channels_are_names_first(tmp_path):
         (name, f"{name}.nii.gz") for name in ("a_0000", "a_0001", "b_0001")
     ]
     assert [p.name for p in found.problems] == ["a"]
+    (tmp_path / "labels" / "a_0000.nii.gz").unlink()  # now it may, and a_0001 is no second channel
+    assert [(p.name, p.image.name) for p in find_pairs(tmp_path)][:2] == [
+        ("a", "a_0000.nii.gz"),
+        ("a_0001", "a_0001.nii.gz"),
+    ]
 
 
 def test_several_channels_are_refused(tmp_path):
@@ -284,7 +289,7 @@ def test_every_broken_line_is_told(tmp_path):
         "gone.nii,lost.nii,train,q",
         "c.nii,,train,q",
         "c.nii,c_seg.nii,training,r",
-        "./a.nii,b_seg.nii,train,s",
+        f"../{tmp_path.name}/a.nii,b_seg.nii,train,s",
         "c.nii,c_seg.nii",
         "c.nii,c.nii,,",
         f"{'x' * 5000},c_seg.nii,train,t",
@@ -298,7 +303,7 @@ def test_every_broken_line_is_told(tmp_path):
         ("line 5", "label is empty"),
         ("line 6", "split is 'training'; it must be train, val or test"),
         ("line 6", "c.nii is in line 5 already"),
-        ("line 7", "./a.nii is in line 2 already"),
+        ("line 7", f"../{tmp_path.name}/a.nii is in line 2 already"),
         ("line 8", "it has 2 cells, the header 4"),
         ("line 9", "split is empty"),
         ("line 9", "subject is empty"),

@@ -127,19 +127,9 @@ def _probability_outputs(names: dict[int, Path], run: Run, description: str) -> 
 
 
 def _picture(preview: Path, run: Run) -> Output:
-    import numpy as np
+    from crnn_cli.io.outlines import labelled_slices, outlines_output
 
-    from crnn_cli.io.outlines import LabelledSlices, outlines_output
-
-    def displayed(array: Any) -> Any:
-        frames = array[..., None] if array.ndim == 3 else array
-        return np.stack([run.order.to_display(run.order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
-
-    count = run.image.shape[run.order.axes[0]]
-    slices = LabelledSlices(
-        displayed(run.image.array), displayed(run.result.labels), run.order.numbers(count),
-        run.order.display_spacing(), run.image.frame_time, run.order.display_directions(),
-    )  # fmt: skip
+    slices = labelled_slices(run.image, run.result.labels, run.order)
     return outlines_output(slices, run.kept, run.statistics, preview, f"crnn segment, {run.bundle.name}")
 
 

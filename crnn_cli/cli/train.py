@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.train_report import Watch, finish, good_ones
+from crnn_cli.cli.train_report import Watch, finish, good_ones, silence_later_processes, speaks, training
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def train_segment(
     crnn train segment --print-config > settings.toml; crnn train segment data.csv -o my-model --config settings.toml;
     then crnn segment volume.nii --slices --model my-model
     """
+    silence_later_processes()
     require_monai()
     from crnn_cli.training.segment_settings import SegmentSettings
 
@@ -89,12 +90,14 @@ def train_segment(
     from crnn_cli.training.segment_run import LabelledData, train_segmentation
 
     found = find_labelled(data)
+    for note in found.notes:
+        console.say(f"{note.name}: {note.text}", 2)
     with console.progress_bar("checking") as progress:
         checked = check_labelled(found, progress=progress)
     good = good_ones(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)
     labelled = LabelledData.of(found, good)
     own = None if resume and not (config or epochs) else settings
-    with console.progress_bar("training") as bar:
+    with training(request.out) as bar:
         bundle = train_segmentation(labelled, own, request, Watch(bar), bar)
     finish(request, bundle, as_json)
 
@@ -127,6 +130,7 @@ def train_reconstruct(
     crnn train reconstruct --simulated -o my-model --epochs 5; crnn train reconstruct --print-config > settings.toml;
     then crnn reconstruct scan.nii --model my-model
     """
+    silence_later_processes()
     from crnn_cli.training.reconstruct_settings import ReconstructSettings
 
     settings = _settings(ReconstructSettings, config, epochs)
@@ -149,7 +153,7 @@ def train_reconstruct(
     good = good_ones(checked, [], skip_bad)
     kept = [file for file, each in zip(files, checked, strict=True) if each in good]
     own = None if resume and not (config or epochs) else settings
-    with console.progress_bar("training") as bar:
+    with training(request.out) as bar:
         bundle = train_reconstruction(kept, own, request, Watch(bar))
     finish(request, bundle, as_json)
 
@@ -196,7 +200,7 @@ def _request(
     """Return what was asked for, checked."""
     from crnn_cli.bundles import find_bundle
     from crnn_cli.reconstruction import choose_device
-    from crnn_cli.training.session import Request
+    from crnn_cli.training.session import Request, require_startable
 
     if out is None:
         raise UsageError("-o is missing: the name of the bundle to make")
@@ -205,10 +209,13 @@ def _request(
     if minutes is not None and not 0 < minutes < 1e6:
         raise UsageError(f"--minutes {minutes:g}: a time budget above 0")
     place = choose_device(device)
-    return Request(
+    request = Request(
         out, place, _precision(precision, place), seed, minutes, resume, _workers(workers, place), cache, licence,
         sys.argv[1:], parse_fold(fold), None if init_from is None else find_bundle(init_from, task),
     )  # fmt: skip
+    if speaks():
+        require_startable(request)
+    return request
 
 
 def _precision(name: str, place: torch.device) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
@@ -15,6 +18,28 @@ if TYPE_CHECKING:
     from crnn_cli.training.session import Request
 
 _LISTED = 40  # problems in the table
+
+
+def speaks() -> bool:
+    """Return whether this is the first of several processes, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def silence_later_processes() -> None:
+    """Let only the first of several processes speak."""
+    if not speaks():
+        console.Verbosity.level = 0
+
+
+@contextmanager
+def training(out: Path) -> Iterator[console.Progress]:
+    """Yield the bar; an interruption says how to go on."""
+    try:
+        with console.progress_bar("training") as bar:
+            yield bar
+    except (KeyboardInterrupt, SystemExit):
+        console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
+        raise
 
 
 class Watch:

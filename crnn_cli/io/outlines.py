@@ -10,12 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 from numpy.typing import NDArray
 
+from crnn_cli.geometry import SliceOrder
+from crnn_cli.image import Image
 from crnn_cli.io.files import Output
 from crnn_cli.io.preview import (
     STRIP_HEIGHT,
@@ -58,6 +61,18 @@ class LabelledSlices:
     spacing: tuple[float, float]
     frame_time: float | None = None
     directions: str = ""
+
+
+def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) -> LabelledSlices:
+    """Return a volume or series (x, y, z[, t]) and its labels as the slices of an order, turned for display."""
+
+    def displayed(array: Any) -> Any:
+        frames = array[..., None] if array.ndim == 3 else array
+        return np.stack([order.to_display(order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
+
+    numbers = order.numbers(image.shape[order.axes[0]])
+    spacing, directions = order.display_spacing(), order.display_directions()
+    return LabelledSlices(displayed(image.array), displayed(labels), numbers, spacing, image.frame_time, directions)
 
 
 def outlines_output(

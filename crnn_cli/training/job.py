@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.io.files import Output
 from crnn_cli.training.settings import setting
 
 
@@ -75,6 +77,10 @@ class Job(Protocol):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return figures of the averaged network, among them ``score``, higher is better; {} if nothing is held out."""
+        ...
+
+    def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
+        """Return pictures of what the averaged network makes of something held out, to be written into a folder."""
         ...
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from crnn_cli.errors import CrnnError, UsageError
+from crnn_cli.io.files import write_together
 from crnn_cli.training.job import Job, Plan, Report, Stage
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder, follow
@@ -171,6 +172,7 @@ class Loop:
                 self._keep_best(found)
                 self.folder.log({"step": self.done, "stage": stage.name, "validation": found})
                 self.tell(self._report(stage, math.nan, found))
+                write_together(self.job.pictures(self.averaged, self.processes.device, self.folder.folder))
         self.processes.wait()
         return True
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.io.files import Output
 from crnn_cli.io.nifti import read_image
+from crnn_cli.io.preview import Panel, preview_output
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.training.cine import CineItem, CineItems, draw_item
 from crnn_cli.training.image_losses import image_loss
@@ -102,6 +104,19 @@ class ReconstructJob:
                 figures[kind] = _errors(network, source, device)
                 falls.append(figures[kind]["start_db"] - figures[kind]["reconstructed_db"])
         return {"score": round(float(np.mean(falls)), 4), **figures}
+
+    def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
+        """Return a validation item: truth, reconstruction, start, and the errors of these two."""
+        item = draw_item(self.real or self.simulated, _VALIDATION_SEED).to(device)
+        with torch.no_grad():
+            made = network(item.start_BTYX, item.consistency)
+        truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.start_BTYX))
+        panels = [
+            Panel("truth", truth), Panel("crnn", image), Panel("start", start),
+            Panel("error of crnn x 5", np.abs(image - truth), 5), Panel("error of start x 5", np.abs(start - truth), 5),
+        ]  # fmt: skip
+        kind = "a cine held out" if self.real else "simulated"
+        return [preview_output(panels, (1, 1), None, folder / "validation.png", f"{kind}, SIMULATED sampling")]
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -11,6 +11,7 @@ import numpy as np
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.geometry import PLANES, slice_order, thickest_axis
 from crnn_cli.image import Image
+from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation import SliceRecipe
 from crnn_cli.training.job import Optimiser, Stage
@@ -172,6 +173,10 @@ class Task:
             for name, n, stage in zip(("CNN", "CNN and ConvLSTM"), steps, given, strict=False)
         )
 
+    def labels(self) -> list[Label]:
+        """Return the labels with their colours, values 1, 2, ..."""
+        return [Label(k, name, _COLOURS[(k - 1) % len(_COLOURS)]) for k, name in enumerate(self.names, start=1)]
+
     def bundle_config(self) -> dict[str, Any]:
         """Return what config.json says of the model."""
         return {
@@ -181,10 +186,7 @@ class Task:
             "plane": self.plane or "thickest",
             "spacing": self.recipe.spacing,
             "intensity": {"rule": self.recipe.rule, "low": self.recipe.low, "high": self.recipe.high},
-            "labels": [
-                {"value": value, "name": name, "colour": list(_COLOURS[(value - 1) % len(_COLOURS)])}
-                for value, name in enumerate(self.names, start=1)
-            ],
+            "labels": [asdict(label) | {"colour": list(label.colour)} for label in self.labels()],
             "plausible": {"in_slice": list(self.in_slice), "between_slices": list(self.between_slices)},
         }
 

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.io.files import Output
+from crnn_cli.io.outlines import labelled_slices, outlines_output
 from crnn_cli.labels.overlap import overlaps
+from crnn_cli.labels.statistics import label_statistics
 from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.segmentation import choose_order, segment
 from crnn_cli.training.datasets import Pair, load_pair
@@ -96,6 +99,23 @@ class SegmentJob:
                  for name, column, any_ in zip(self.task.names, table.T, seen, strict=True)}  # fmt: skip
         score = float(np.mean([value for value in means.values() if value is not None])) if seen.any() else 0.0
         return {"score": round(score, 4), "dice": means}
+
+    def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
+        """Return the first volume held out with the outlines of the labels made, and of those given."""
+        assert isinstance(network, SliceCLSTM)
+        if not self.held_out:
+            return []
+        image, given = load_pair(self.held_out[0])
+        order, _ = choose_order(image, None, self.task.plane)
+        made = segment(image, order, network.eval(), self.task.recipe, device).labels
+        labels, name = self.task.labels(), self.held_out[0].name
+        found = []
+        for what, values in (("made", made), ("given", given)):
+            statistics = label_statistics(replace(image, array=values), image, labels)
+            slices = labelled_slices(image, values, order)
+            caption = f"{name}, held out: labels {what}"
+            found.append(outlines_output(slices, labels, statistics, folder / f"held-out-{what}.png", caption))
+        return found
 
 
 def dice_table(

@@ -92,9 +92,10 @@ def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
         If there is nothing to resume.
     """
     processes = Processes(request.device)
+    made = processes.first and not request.folder.exists()
     try:
         if processes.first:
-            _require_startable(request)
+            require_startable(request)
             request.folder.mkdir(exist_ok=True)
         processes.wait()
         folder = RunFolder(request.folder)
@@ -105,17 +106,20 @@ def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
     except OSError as error:
         raise OutputError(f"cannot write {request.folder}: {error.strerror}") from None
     finally:
+        if made and not (request.folder / "run.json").exists():  # it never began
+            shutil.rmtree(request.folder, ignore_errors=True)
         processes.close()
 
 
-def _require_startable(request: Request) -> None:
-    folder = request.folder
-    if request.out.exists():
+def require_startable(request: Request) -> None:
+    """Raise unless the run can start, or be resumed; see `session`."""
+    if request.out.exists() or not request.out.name:
         raise OutputError(f"{request.out} exists already; give another name with -o, or remove it")
     if not request.out.parent.is_dir():
         raise OutputError(
             f"cannot write {request.out}: the folder {request.out.parent} does not exist; create it first"
         )
+    folder = request.folder
     begun = (folder / "run.json").exists()
     if request.resume and not begun:
         raise UsageError(f"there is nothing to resume: {folder} holds no run")
