@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.training.events import flat
+
 
 def draw_curves(lines: Sequence[dict[str, Any]], target: Path) -> bool:
     """Draw a run's log as PNG; return False, and draw nothing, without Matplotlib or lines in the log."""
@@ -41,9 +43,6 @@ def _curves(scores: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, list[tupl
     """Return every figure of the validations by its name, as points (step, value)."""
     found: dict[str, list[tuple[int, float]]] = {}
     for step, figures in scores:
-        for group, value in figures.items():
-            named = {f"{group}, {k}": v for k, v in value.items()} if isinstance(value, dict) else {group: value}
-            for name, number in named.items():
-                if number is not None:
-                    found.setdefault(name, []).append((step, number))
+        for name, number in flat(figures):
+            found.setdefault(name, []).append((step, number))
     return found

@@ -23,6 +23,7 @@ from crnn_cli.bundles import Bundle, write_bundle
 from crnn_cli.errors import DeviceError, OutputError, UsageError
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
+from crnn_cli.training.events import with_events
 from crnn_cli.training.job import Job, Optimiser, Plan, Report, Stage
 from crnn_cli.training.loop import Loop
 from crnn_cli.training.memory import free_bytes, step_bytes
@@ -159,9 +160,15 @@ def carry_out(
     if processes.first and before is None:
         folder.describe(described)
     kept = {name: _digest(value) for name, value in _described(run, request, stages).items() if name in _MUST_AGREE}
-    plan = Plan(stages, run.optimiser, request.seed, request.precision, request.workers, fingerprint=kept)
+    often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
+    plan = Plan(
+        stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept
+    )
     try:
-        Loop(run.job, plan, folder, processes, tell).run()
+        loop = Loop(run.job, plan, folder, processes, tell)
+        if processes.first:
+            loop.tell = with_events(tell, folder.folder / "tensorboard", loop.done)
+        loop.run()
     finally:
         if processes.first:
             draw_curves(folder.lines(), folder.folder / "curves.png")
