@@ -120,6 +120,14 @@ def test_workers_change_nothing(tmp_path):
     )
 
 
+def test_half_precision_is_near_single(tmp_path):
+    single = trained(tmp_path / "a").network.state_dict()
+    half = trained(tmp_path / "b", replace(PLAN, precision="bf16")).network.state_dict()
+    for name, value in single.items():
+        assert not torch.equal(half[name], value)
+        torch.testing.assert_close(half[name], value, rtol=0.1, atol=0.05)
+
+
 def test_seeds_differ_and_weights_move(tmp_path):
     one, two = trained(tmp_path / "a"), trained(tmp_path / "b", replace(PLAN, seed=4))
     assert not torch.equal(one.network[0].weight, two.network[0].weight)
@@ -199,6 +207,29 @@ def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_last_good_weights(tmp_
     with pytest.raises(KilledError):
         fine.run()
     same(state["network"], fine.network.state_dict())
+
+
+def test_running_statistics_that_took_in_what_is_not_finite_are_not_saved(tmp_path):
+    class Normalised(Job):
+        def network(self, stage, before):
+            return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+        def item(self, stage, number):
+            x, y = super().item(stage, number)
+            return (x * math.nan if number in self.bad else x), y
+
+        def losses(self, stage, network, items, device):
+            x, y = (torch.stack(parts) for parts in zip(*items, strict=True))
+            yield (network(x) - y).square().mean()
+
+        def validate(self, network, device):
+            return {"score": 0.0}
+
+    with pytest.raises(CrnnError, match="step 4 of stage first"):
+        trained(tmp_path, job=Normalised(bad=(17,)))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 3  # that of the validation before
+    assert all(value.isfinite().all() for value in state["network"].values())
 
 
 def test_steps_with_gradients_that_are_not_finite_are_left_out(tmp_path):

@@ -112,7 +112,7 @@ def _words(figures: dict[str, Any]) -> str:
     parts = []
     for name, value in figures.items():
         if isinstance(value, dict):
-            parts.append(f"{name.replace('_', ' ')} {', '.join(f'{k} {v}' for k, v in value.items())}")
+            parts.append(f"{name.replace('_', ' ')} {', '.join(f'{k}: {v}' for k, v in value.items())}")
     return "; ".join(parts)
 
 

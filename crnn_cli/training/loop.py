@@ -69,8 +69,7 @@ class Loop:
             if self.stage + 1 == len(self.plan.stages):
                 break
             self._start_stage(self.stage + 1, self.averaged)
-        if self.processes.first:
-            self.folder.save(self._state(), self.averaged.state_dict())
+        self._save()
 
     @property
     def total(self) -> int:
@@ -151,9 +150,10 @@ class Loop:
         return total, finite
 
     def _give_up(self, stage: Stage) -> None:
-        """Stop with the last good weights."""
-        if self.processes.first:
-            self.folder.save(self._state(), self.averaged.state_dict())
+        """Stop with the last good weights: those of now, unless running statistics took in what was not finite."""
+        values = [v for v in self.network.state_dict().values() if v.is_floating_point()]
+        if self.processes.first and all(bool(v.isfinite().all()) for v in values):
+            self._save()
         first = self.step * stage.batch
         made = ", ".join(self.job.describe(self.stage, n) for n in range(first, first + stage.batch))
         raise CrnnError(

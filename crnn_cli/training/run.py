@@ -84,7 +84,7 @@ class RunFolder:
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return None
-        state: dict[str, Any] = torch.load(file, weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
 
     def _place_json(self, name: str, value: dict[str, Any]) -> None:

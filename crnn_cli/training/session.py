@@ -97,19 +97,24 @@ def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
     try:
         if processes.first:
             require_startable(request)
-            request.folder.mkdir(exist_ok=True)
+            _make(request.folder)
         processes.wait()
         folder = RunFolder(request.folder)
         before = folder.described() if request.resume else None
         if before is not None:
             request = replace(request, seed=before["seed"], precision=before["precision"], licence=before["licence"])
         yield folder, processes, request
-    except OSError as error:
-        raise OutputError(f"cannot write {request.folder}: {error.strerror}") from None
     finally:
         if made and not (request.folder / "run.json").exists():  # it never began
             shutil.rmtree(request.folder, ignore_errors=True)
         processes.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def require_startable(request: Request) -> None:
