@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.io.files import Output, write_together
 from crnn_cli.training.events import flat
 
 
@@ -33,9 +35,9 @@ def draw_curves(lines: Sequence[dict[str, Any]], target: Path) -> bool:
     handles = [handle for axes in drawn for handle in axes.get_legend_handles_labels()[0]]
     left.legend(handles=handles, fontsize=8, loc="center right")
     left.grid(alpha=0.3)
-    temporary = target.with_name(f".{target.name}")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(target)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_together([Output(target, content.getvalue())])
     return True
 
 

@@ -111,6 +111,8 @@ class Loop:
             if validated or time.monotonic() - saved > self.plan.save_seconds:
                 self._save()
                 saved = time.monotonic()
+            if validated and self.processes.first:
+                write_together(self.job.pictures(self.averaged, self.processes.device, self.folder.folder))
             began = time.monotonic()
 
     def _batches(self, stage: Stage) -> Iterator[list[Any]]:
@@ -172,7 +174,6 @@ class Loop:
                 self._keep_best(found)
                 self.folder.log({"step": self.done, "stage": stage.name, "validation": found})
                 self.tell(self._report(stage, math.nan, found))
-                write_together(self.job.pictures(self.averaged, self.processes.device, self.folder.folder))
         self.processes.wait()
         return True
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,7 +176,8 @@ def carry_out(
         loop.run()
     finally:
         if processes.first:
-            draw_curves(folder.lines(), folder.folder / "curves.png")
+            with suppress(OutputError):  # a picture less is no reason to stop, and must not hide one
+                draw_curves(folder.lines(), folder.folder / "curves.png")
     bundle = _publish(run, request, folder, described) if processes.first else None
     processes.wait()
     return bundle
