@@ -85,6 +85,8 @@ def begun_from(request: Request) -> str:
 def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
     """Yield the folder of the run, new or to be resumed, the processes, and the request as it was when it began.
 
+    A resumed run has the number of threads it began with: sums over pixels are divided among them, and rounded so.
+
     Raises
     ------
     OutputError
@@ -94,6 +96,7 @@ def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
     """
     processes = Processes(request.device)
     made = processes.first and not request.folder.exists()
+    threads = torch.get_num_threads()
     try:
         if processes.first:
             require_startable(request)
@@ -102,9 +105,11 @@ def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
         folder = RunFolder(request.folder)
         before = folder.described() if request.resume else None
         if before is not None:
+            torch.set_num_threads(before["threads"])
             request = replace(request, seed=before["seed"], precision=before["precision"], licence=before["licence"])
         yield folder, processes, request
     finally:
+        torch.set_num_threads(threads)
         if made and not (request.folder / "run.json").exists():  # it never began
             shutil.rmtree(request.folder, ignore_errors=True)
         processes.close()
@@ -190,7 +195,8 @@ def _described(run: Run, request: Request, stages: tuple[Stage, ...]) -> dict[st
     return {
         "command": list(request.command), "versions": {"crnn": __version__, "torch": torch.__version__},
         "device": str(request.device), "precision": request.precision, "seed": request.seed,
-        "licence": request.licence, "data": run.data, "stages": [asdict(stage) for stage in stages],
+        "threads": torch.get_num_threads(), "licence": request.licence, "data": run.data,
+        "stages": [asdict(stage) for stage in stages],
         "settings": asdict(run.settings), "settings_toml": to_toml(run.settings), "bundle": run.config,
     }  # fmt: skip
 
