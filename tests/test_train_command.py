@@ -298,3 +298,19 @@ def test_printed_settings_are_a_config(crnn, tmp_path, task):
     again = crnn("train", task, "--print-config", "--config", file)
     assert again.out == ended.out
     assert ended.out.startswith(b"epochs = 5")
+
+
+def test_without_the_extra_it_says_what_to_install(crnn, tmp_path, volumes, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ended = crnn("train", "segment", volumes, "-o", tmp_path / "mine")
+    assert ended.code == 2
+    assert 'pip install "crnn[train]"' in ended.err
+
+
+def test_training_of_reconstruction_needs_no_extra():
+    """Neither MONAI nor Matplotlib is imported on the way."""
+    code = (
+        "import sys\nsys.modules['monai'] = sys.modules['matplotlib'] = None\n"
+        "import crnn_cli.training.reconstruct_run, crnn_cli.training.dataset_checks"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
