@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from crnn_cli.bundles import find_bundle, load_segmentation
+from crnn_cli.cli.train import parse_fold
 from crnn_cli.labels.components import keep_largest
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
@@ -48,11 +49,14 @@ def main() -> None:
     parser.add_argument("--keep-largest", action="store_true", help="as crnn segment --keep-largest")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    fold = parse_fold(arguments.fold)
+    if fold is None:
+        parser.error("--fold: give the part that was held out in training, such as 0/5")
     bundle = find_bundle(arguments.model, "segment")
     network, use = load_segmentation(bundle, torch.device("cpu")), bundle.slices
     assert use is not None
     recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
-    training, test = split_pairs(find_pairs(arguments.data), *(int(part) for part in arguments.fold.split("/")))
+    training, test = split_pairs(find_pairs(arguments.data), *fold)
     values = [label.value for label in use.labels]
     cases = {}
     for pair in test:

@@ -95,12 +95,7 @@ def read_bundle(folder: Path) -> Bundle:
         If the task is unknown.
     """
     file = folder / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UnreadableError(f"{file} holds no JSON object")
+    config = read_object(file)
     if "task" not in config:
         raise UnreadableError(f"{file} lacks the key 'task'")
     task = config["task"]
@@ -112,6 +107,17 @@ def read_bundle(folder: Path) -> Bundle:
     own = _start_of(str(file), config) if task == "reconstruct" else {"slices": _slice_use(str(file), config)}
     common = {key: config[key] for key in _COMMON if key != "format"}
     return Bundle(name=folder.resolve().name, folder=folder, **common, **own)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; UnreadableError if there is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UnreadableError(f"{file} holds no JSON object")
+    return content
 
 
 def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tests.test_datasets import arrays, pair_of
 pytest.importorskip("monai", reason="training needs the extra train")
 
 from crnn_cli.training import slices
-from crnn_cli.training.slices import Augmentation, Case, Items, ItemSize, load_case
+from crnn_cli.training.slices import Augmentation, Case, Items, ItemSize, load_case, together
 
 RECIPE = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
 STILL = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=0, cut=0)
@@ -35,9 +35,14 @@ def window(high):
     return SliceRecipe(1.0, "window", 0.0, float(high))
 
 
+def draw(items, size, seed):
+    """Return a batch as training draws its first one."""
+    return together([items.numbered(size, (seed,), number) for number in range(size.sequences)])
+
+
 def slopes(axis, augmentation, seed, side=120):
     """Return the pixels of the case that one pixel of the item spans along its rows' axis and its columns'."""
-    image = ramp_items(axis, augmentation, side).draw(ItemSize(1, 2, 24, 20), seed)[0][0]
+    image = draw(ramp_items(axis, augmentation, side), ItemSize(1, 2, 24, 20), seed)[0][0]
     inner = side * image[0, 4:-4, 4:-4]
     return float(inner.diff(dim=0).median()), float(inner.diff(dim=1).median())
 
@@ -54,11 +59,11 @@ def test_the_batch_of_a_seed_is_always_the_same():
     cases = [random_case(str(k), k) for k in range(2)]
     first, second = Items(cases, RECIPE, WILD, 3), Items(cases, RECIPE, WILD, 3)
     for seed in range(3):
-        drawn = first.draw(size, seed)
+        drawn = draw(first, size, seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        second.draw(size, 77)
-        again, other = second.draw(size, seed), second.draw(size, seed + 100)
+        draw(second, size, 77)
+        again, other = draw(second, size, seed), draw(second, size, seed + 100)
         assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
         assert not torch.equal(drawn[0], other[0])
 
@@ -68,7 +73,7 @@ def test_shapes_and_one_hot_labels(how):
     """Odd sizes, sequences longer than the case, slices larger than it."""
     items = Items([random_case()], RECIPE, how, 4)
     for seed, size in enumerate([ItemSize(2, 4, 24, 20), ItemSize(1, 9, 17, 23), ItemSize(1, 1, 50, 44)]):
-        image, labels = items.draw(size, seed)
+        image, labels = draw(items, size, seed)
         assert image.shape == (size.sequences, size.slices, size.rows, size.columns)
         assert labels.shape == (size.sequences, size.slices, 4, size.rows, size.columns)
         assert image.dtype == labels.dtype == torch.float32
@@ -83,7 +88,7 @@ def test_shapes_and_one_hot_labels(how):
 def test_every_case_comes_before_one_comes_twice():
     cases = [Case(str(k), np.full((3, 30, 30), k, np.float32), np.zeros((3, 30, 30), np.uint8)) for k in range(4)]
     items = Items(cases, window(3), STILL, 2)
-    image, _ = items.draw(ItemSize(4, 2, 10, 10), 5)
+    image, _ = draw(items, ItemSize(4, 2, 10, 10), 5)
     assert sorted((3 * image.mean((1, 2, 3))).round().int().tolist()) == [0, 1, 2, 3]
 
 
@@ -146,7 +151,8 @@ def test_mirrored_along_columns_and_turned_over_with_the_slices(name, turned_ove
         assert slopes(1, how, seed) == pytest.approx((1, 0), abs=1e-3)
         assert slopes(2, how, seed) == pytest.approx((0, -1), abs=1e-3)
     ramp = np.broadcast_to(np.arange(6, dtype=np.float32).reshape(6, 1, 1), (6, 40, 40))
-    image, _ = Items([Case("z", ramp, np.zeros(ramp.shape, np.uint8))], window(5), how, 2).draw(ItemSize(1, 6, 9, 9), 0)
+    items = Items([Case("z", ramp, np.zeros(ramp.shape, np.uint8))], window(5), how, 2)
+    image, _ = draw(items, ItemSize(1, 6, 9, 9), 0)
     expected = [5, 4, 3, 2, 1, 0] if turned_over else [0, 1, 2, 3, 4, 5]
     assert (5 * image.mean((0, 2, 3))).round().int().tolist() == expected
 
@@ -161,7 +167,7 @@ def test_image_and_labels_move_together():
     items = Items([Case("cone", image, (image < 1).astype(np.uint8))], window(1), how, 2)
     both = 0
     for seed in range(12):
-        image_BSYX, labels_BSKYX = items.draw(ItemSize(1, 4, 32, 32), seed)
+        image_BSYX, labels_BSKYX = draw(items, ItemSize(1, 4, 32, 32), seed)
         inside = labels_BSKYX[:, :, 1]
         assert (inside[image_BSYX < 0.8] == 1).all()
         assert (inside[image_BSYX > 1.2] == 0).all()
@@ -175,7 +181,7 @@ def test_items_are_centred_in_the_labels_if_asked():
     case = Case("small", np.random.default_rng(0).random(labels.shape, np.float32), labels)
     for share, least, most in ((1.0, 12, 12), (0.0, 0, 4)):
         how = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=share, cut=0)
-        drawn = [Items([case], RECIPE, how, 2).draw(ItemSize(1, 2, 20, 20), seed)[1] for seed in range(12)]
+        drawn = [draw(Items([case], RECIPE, how, 2), ItemSize(1, 2, 20, 20), seed)[1] for seed in range(12)]
         assert least <= sum(bool(y[:, :, 1].any()) for y in drawn) <= most
 
 
@@ -186,7 +192,7 @@ def test_edges_of_the_field_of_view_are_lost_if_asked():
     how = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=0, cut=1)
     widths = []
     for seed in range(8):
-        image = Items([case], window(2), how, 2).draw(ItemSize(1, 3, 60, 60), seed)[0][0]
+        image = draw(Items([case], window(2), how, 2), ItemSize(1, 3, 60, 60), seed)[0][0]
         dark = image < 0.75
         assert dark.all(0).eq(dark.any(0)).all()  # the same in all slices
         assert not dark[:, 12:25, 12:25].any()

@@ -96,12 +96,11 @@ def good_ones(checked: Sequence[Checked], others: Sequence[tuple[str, str]], ski
 
 def finish(request: Request, bundle: Bundle | None, as_json: bool) -> None:
     """Say what was made and how good it is."""
-    import json
+    from crnn_cli.training.run import RunFolder
 
     if bundle is None:  # one of the later processes
         return
-    best = request.folder / "best.json"
-    figures = json.loads(best.read_text(encoding="utf-8")) if best.exists() else {}
+    figures = RunFolder(request.folder).figures()
     console.say(f"{request.out}: {_words(figures) or 'nothing was held out'}; the run is in {request.folder}")
     if as_json:
         console.print_json({"bundle": str(request.out), "sha256": bundle.sha256, "figures": figures})

@@ -10,12 +10,11 @@ or test) and subject.
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.bundle_config import check_keys
+from crnn_cli.bundle_config import check_keys, read_object
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.nifti import SUFFIXES
 
@@ -54,12 +53,7 @@ def read_description(folder: Path) -> Description:
     file = folder / DESCRIPTION
     if not file.exists():
         return Description({}, SUFFIXES)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UnreadableError(f"{file} holds no JSON object")
+    content = read_object(file)
     channels = content.get("channel_names", content.get("modality", {}))
     if isinstance(channels, dict | list) and len(channels) > 1:
         raise UnsupportedDataError(

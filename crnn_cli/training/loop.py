@@ -86,6 +86,7 @@ class Loop:
         self.stage, self.step = stage, 0
         device = self.processes.device
         self.network = self.processes.synchronised(self.job.network(stage, before).to(device))
+        self.job.set_mode(stage, self.network)
         self.averaged = self.job.network(stage, before).to(device)
         self.averaged.load_state_dict(self.network.state_dict())
         how = self.plan.optimiser
@@ -134,13 +135,8 @@ class Loop:
         how, device = self.plan.optimiser, self.processes.device
         for group in self.optimiser.param_groups:
             group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps, how.warm_up)
-        self.job.set_mode(self.stage, self.network)
         self.optimiser.zero_grad()
-        total = 0.0
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"):
-            for loss in self.job.losses(self.stage, self.network, items, device):
-                loss.backward()
-                total += float(loss.detach())
+        total = go_back(self.job, self.stage, self.network, items, device, self.plan.precision)
         total = self.processes.average(self.network, total)
         if not math.isfinite(total):
             return total, False
@@ -214,6 +210,16 @@ class Loop:
         items = sum(s.steps * s.batch for s in self.plan.stages[: self.stage]) + self.step * stage.batch
         left = self.seconds / done * (self.total - done)
         return Report(stage.name, self.done, self.total, loss, left, items / max(self.seconds, 1e-9), validation)
+
+
+def go_back(job: Job, stage: int, network: nn.Module, items: list[Any], device: torch.device, precision: str) -> float:
+    """Add up the gradients of items in the network's parameters; return their loss."""
+    total = 0.0
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for loss in job.losses(stage, network, items, device):
+            loss.backward()
+            total += float(loss.detach())
+    return total
 
 
 def learning_rate_factor(share: float, warm_up: float = 0.02) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
 from crnn_cli.training.cine import Sampling
 from crnn_cli.training.job import Optimiser, Stage
-from crnn_cli.training.settings import setting
+from crnn_cli.training.settings import counting, setting
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,11 @@ class Loss:
     kspace: float = setting(0.0, "error at the measured samples; matters where data consistency is soft")
 
     def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 0 or not self.weights():
-            raise ValueError("weights of losses must be 0 or more, and one above 0")
+        self.weights()
 
     def weights(self) -> dict[str, float]:
         """Return the losses that count."""
-        return {name: value for name, value in asdict(self).items() if value > 0}
+        return counting(asdict(self))
 
 
 @dataclass(frozen=True)

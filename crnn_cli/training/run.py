@@ -35,9 +35,7 @@ class RunFolder:
 
     def described(self) -> dict[str, Any] | None:
         """Return what run.json says, None where there is none."""
-        file = self.folder / "run.json"
-        found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        return found
+        return self._json("run.json")
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the log; a line that a kill cut off is left out."""
@@ -74,10 +72,12 @@ class RunFolder:
 
     def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the weights to publish and their figures: the best ones, or the last where nothing was validated."""
-        file = self.folder / "best.json"
-        if file.exists():
-            return load_file(self.folder / "best.safetensors"), json.loads(file.read_text(encoding="utf-8"))
-        return load_file(self.folder / "weights.safetensors"), {}
+        figures = self.figures()
+        return load_file(self.folder / f"{'best' if figures else 'weights'}.safetensors"), figures
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of the best weights, {} where nothing was validated."""
+        return self._json("best.json") or {}
 
     def state(self) -> dict[str, Any] | None:
         """Return the last checkpoint, None where there is none."""
@@ -86,6 +86,11 @@ class RunFolder:
             return None
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        file = self.folder / name
+        found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        return found
 
     def _place_json(self, name: str, value: dict[str, Any]) -> None:
         self._place(name, lambda file: file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))

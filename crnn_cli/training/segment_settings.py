@@ -15,7 +15,7 @@ from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation import SliceRecipe
 from crnn_cli.training.job import Optimiser, Stage
-from crnn_cli.training.settings import setting
+from crnn_cli.training.settings import counting, setting
 from crnn_cli.training.slices import Augmentation, ItemSize
 
 _COLOURS = (
@@ -84,12 +84,11 @@ class Loss:
     balanced: float = setting(0.0, "cross-entropy with all classes present weighted alike")
 
     def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 0 or not self.weights():
-            raise ValueError("weights of losses must be 0 or more, and one above 0")
+        self.weights()
 
     def weights(self) -> dict[str, float]:
         """Return the losses that count."""
-        return {name: value for name, value in asdict(self).items() if value > 0}
+        return counting(asdict(self))
 
 
 @dataclass(frozen=True)

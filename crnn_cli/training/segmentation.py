@@ -44,9 +44,7 @@ class SegmentJob:
         network.truncate = self.task.settings.network.truncate
         earlier = self.start if before is None else before
         if earlier is not None:
-            known = network.state_dict()
-            kept = {name: value for name, value in earlier.state_dict().items() if name in known}
-            network.load_state_dict(kept, strict=False)
+            network.load_state_dict(earlier.state_dict(), strict=False)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def item(self, stage: int, number: int) -> tuple[Tensor, Tensor]:

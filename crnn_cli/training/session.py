@@ -25,7 +25,7 @@ from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
 from crnn_cli.training.job import Job, Optimiser, Plan, Report, Stage
-from crnn_cli.training.loop import Loop
+from crnn_cli.training.loop import Loop, go_back
 from crnn_cli.training.memory import free_bytes, step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
@@ -166,10 +166,11 @@ def carry_out(
         stages = tuple(Stage(**stage) for stage in before["stages"])
     elif request.minutes is not None:
         stages = within(stages, seconds_of_steps(run.job, stages, request, processes), request.minutes * 60, processes)
-    described = before or _described(run, request, stages)
+    now = _described(run, request, stages)
+    described = before or now
     if processes.first and before is None:
         folder.describe(described)
-    kept = {name: _digest(value) for name, value in _described(run, request, stages).items() if name in _MUST_AGREE}
+    kept = {name: _digest(now[name]) for name in _MUST_AGREE}
     often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
     plan = Plan(
         stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept
@@ -232,9 +233,7 @@ def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, proc
             if step == 1:
                 began = time.monotonic()
             items = [job.item(number, last - k) for k in range(mine)]
-            with torch.autocast(processes.device.type, torch.bfloat16, enabled=request.precision == "bf16"):
-                for loss in job.losses(number, network, items, processes.device):
-                    loss.backward()
+            go_back(job, number, network, items, processes.device, request.precision)
         found.append((time.monotonic() - began) / (_TIMED_STEPS - 1))
     return found
 

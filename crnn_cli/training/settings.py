@@ -25,6 +25,20 @@ def setting(default: Any, says: str) -> Any:
     return field(default=default, metadata={"says": says})
 
 
+def counting(weights: dict[str, float]) -> dict[str, float]:
+    """Return the losses that count: those whose weight is above 0.
+
+    Raises
+    ------
+    ValueError
+        If a weight is below 0, or none is above.
+    """
+    found = {name: value for name, value in weights.items() if value > 0}
+    if not found or min(weights.values()) < 0:
+        raise ValueError("weights of losses must be 0 or more, and one above 0")
+    return found
+
+
 def to_toml(settings: Any, name: str = "") -> str:
     """Return settings as TOML, complete, each with its comment; nested settings become tables."""
     lines, tables = [], []

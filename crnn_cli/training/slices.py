@@ -91,13 +91,6 @@ class Items:
         self.cases, self.recipe, self.augmentation, self.classes = cases, recipe, augmentation, classes
         self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
 
-    def draw(self, size: ItemSize, seed: int) -> tuple[Tensor, Tensor]:
-        """Return image_BSYX and one-hot labels_BSKYX of a seed, from different cases where there are enough."""
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self.cases))
-        chosen = [int(order[k % len(order)]) for k in range(size.sequences)]
-        return together([self.item(index, size, rng) for index in chosen])
-
     def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> tuple[Tensor, Tensor]:
         """Return item ``number`` of an endless row in which every case comes once an epoch, in random order."""
         return self.item(self.case_of(seed, number), size, np.random.default_rng([*seed, number]))
