@@ -1,6 +1,7 @@
 """What many tests share: a moving cine, files of it, a small bundle, and the command line in this process."""
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def table_rows(text):
     """Return the cells of a printed table, by the first of each row."""
     cells = [[cell.strip() for cell in line.strip(" │").split("│")] for line in text.splitlines() if "│" in line]
     return {first: rest for first, *rest in cells if first}
+
+
+def free_port():
+    """Return a port that nobody listens on, as text."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return str(opened.getsockname()[1])
 
 
 @dataclass

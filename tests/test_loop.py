@@ -15,9 +15,11 @@ from torch import nn
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.files import Output
 from crnn_cli.training.job import Optimiser, Plan, Stage
-from crnn_cli.training.loop import Loop, learning_rate_factor
+from crnn_cli.training.loop import Loop, go_back, learning_rate_factor
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder, follow
+from crnn_cli.training.session import within
+from tests.conftest import free_port
 
 CPU = torch.device("cpu")
 STAGES = (Stage("first", 5, 4, 0.05), Stage("second", 4, 2, 0.02))
@@ -141,6 +143,32 @@ def test_it_learns(tmp_path):
     trained(tmp_path, plan, job)
     torch.manual_seed(PLAN.seed)
     assert job.validated[-1] < 1e-3 < 0.1 < -job.validate(job.network(0, None), CPU)["score"]
+
+
+def test_gradients_are_clipped(tmp_path):
+    loop = Loop(Job(), replace(PLAN, optimiser=Optimiser(clip=1e-3)), RunFolder(tmp_path), Processes(CPU), print)
+    loop._train_step(STAGES[0], [loop.job.item(0, k) for k in range(4)])
+    assert float(loop.network[0].weight.grad.norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_run_hands_its_averaged_network_on(tmp_path):
+    handed = []
+
+    class Watched(Job):
+        def network(self, stage, before):
+            handed.append(None if before is None else before[0].weight.clone())
+            return super().network(stage, before)
+
+    loop = Loop(Watched(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
+    run_stage, ended = loop._run_stage, []
+
+    def stage(which):
+        run_stage(which)
+        ended.append(loop.averaged[0].weight.clone())
+
+    loop._run_stage = stage
+    loop.run()
+    assert torch.equal(handed[-1], ended[0])
 
 
 def test_the_next_stage_goes_on_from_the_averaged_weights(tmp_path):
@@ -321,13 +349,17 @@ def test_learning_rate_warms_up_and_cools_down():
 TWO = """
 import sys, torch
 from pathlib import Path
-from crnn_cli.training.loop import Loop
+from crnn_cli.training.loop import Loop, go_back
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 from tests.test_loop import CPU, PLAN, Job
 torch.set_num_threads(1)
 processes = Processes(CPU)
 loop = Loop(Job(), PLAN, RunFolder(Path(sys.argv[1])), processes, lambda report: None)
+items = [loop.job.item(0, 2 * processes.rank + k) for k in range(2)]
+loss = processes.average(loop.network, go_back(loop.job, 0, loop.network, items, CPU, "fp32"))
+first = {"loss": torch.tensor(loss), "gradient": loop.network[0].weight.grad.clone()}
+torch.save(first, Path(sys.argv[1]) / f"first{processes.rank}.pt")
 loop.run()
 torch.save(loop.network.state_dict(), Path(sys.argv[1]) / f"rank{processes.rank}.pt")
 processes.close()
@@ -335,9 +367,9 @@ processes.close()
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """With half the batch each: the same weights, in both, and one log."""
+    """With half the batch each: the same loss, gradients and weights, in both, and one log."""
     whole = trained(tmp_path / "one")
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29571", "WORLD_SIZE": "2"}
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     (tmp_path / "two").mkdir()
     started = [
         subprocess.Popen(
@@ -353,8 +385,21 @@ def test_two_processes_train_as_one(tmp_path):
     same(*ranks)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(ranks[0][name], value, rtol=1e-5, atol=1e-6)
+    alone = Loop(Job(), PLAN, RunFolder(tmp_path / "alone"), Processes(CPU), lambda report: None)
+    loss = go_back(alone.job, 0, alone.network, [alone.job.item(0, k) for k in range(4)], CPU, "fp32")
+    for rank in range(2):
+        first = torch.load(tmp_path / "two" / f"first{rank}.pt", weights_only=True)
+        torch.testing.assert_close(first["gradient"], alone.network[0].weight.grad, rtol=1e-5, atol=1e-6)
+        assert float(first["loss"]) == pytest.approx(loss, rel=1e-5)
     lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 5, 7, 9]
+
+
+def test_a_time_budget_scales_all_stages_alike():
+    """100 steps of 0.1 s and 50 of 0.4 s take 30 s: twice as many fit into 60 s, and one is the least."""
+    stages = (Stage("a", 100, 4, 0.1), Stage("b", 50, 4, 0.1))
+    assert [s.steps for s in within(stages, [0.1, 0.4], 60.0, Processes(CPU))] == [200, 100]
+    assert [s.steps for s in within(stages, [0.1, 0.4], 0.001, Processes(CPU))] == [1, 1]
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
