@@ -1,6 +1,7 @@
 """The segmentation job: stages, losses, validation on the images' own grids, and what the data decide."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from tests.test_datasets import arrays, pair_of
 
 pytest.importorskip("monai", reason="training needs the extra train")
 
+from crnn_cli.training.datasets import Pair
 from crnn_cli.training.job import Plan
 from crnn_cli.training.loop import Loop
 from crnn_cli.training.losses import supervised_loss
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
+from crnn_cli.training.segment_run import LabelledData
 from crnn_cli.training.segment_settings import (
     Labels,
     Network,
@@ -39,7 +42,7 @@ SETTINGS = SegmentSettings(
     epochs=3,
     network=Network(width=2, scales=2, hidden=2),
     cnn=StageSettings(share=0.5, sequences=2),
-    recurrent=StageSettings(share=0.25, sequences=1, frozen_norm=True),
+    recurrent=StageSettings(share=0.25, sequences=1, rate=0.5, frozen_norm=True),
     augmentation=WILD,
 )
 TASK = Task(
@@ -70,7 +73,7 @@ def test_stages_follow_from_epochs_shares_and_batches():
     """80 epochs of 30 volumes: two thirds of 2400 sequences in batches of 2, one third one by one."""
     stages = replace(TASK, settings=replace(SETTINGS, epochs=80)).stages(30)
     assert [(s.steps, s.batch) for s in stages] == [(800, 2), (800, 1)]
-    assert [s.learning_rate for s in stages] == [1.5e-3, 1.5e-3]
+    assert [s.learning_rate for s in stages] == [1.5e-3, 0.75e-3]
     alone = replace(TASK, settings=replace(SETTINGS, epochs=80, network=Network(directions=0))).stages(30)
     assert [(s.name, s.steps) for s in alone] == [("CNN", 1200)]
 
@@ -205,6 +208,19 @@ def test_what_is_set_is_kept():
     assert config["plane"] == "coronal"
     assert [label["name"] for label in config["labels"]] == ["x"]
     assert config["settings"]["directions"] == 2
+
+
+def test_a_manifest_decides_what_is_held_out():
+    """Rows for test take part in nothing; without a split, the fold decides; without a fold, all are trained on."""
+    splits = ("train", "val", "", "test", "val")
+    pairs = [Pair(str(k), str(k), Path(), Path(), split) for k, split in enumerate(splits)]
+    names = [[pair.name for pair in part] for part in LabelledData(pairs, [], set(), {}).divided((0, 5))]
+    assert names == [["0", "2"], ["1", "4"]]
+    plain = LabelledData([replace(pair, split="") for pair in pairs], [], set(), {})
+    assert [[pair.name for pair in part] for part in plain.divided((1, 5))] == [["0", "2", "3", "4"], ["1"]]
+    assert [len(part) for part in plain.divided(None)] == [5, 0]
+    with pytest.raises(UnsupportedDataError, match="nothing to train on"):
+        LabelledData([replace(pair, split="val") for pair in pairs], [], set(), {}).divided((0, 5))
 
 
 def test_what_does_not_fit_the_data_is_refused():

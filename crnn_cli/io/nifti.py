@@ -109,10 +109,10 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
     raw = _decompress(content, source)
     nifti = _parse(raw, source)
     header = _header(nifti, source)
-    needed = math.prod(header.shape) * nifti.get_data_dtype().itemsize
+    needed = int(nifti.dataobj.offset) + math.prod(header.shape) * nifti.get_data_dtype().itemsize
     if needed > len(raw):
         raise UnreadableError(
-            f"{_name(source)} is truncated: its header promises {needed} bytes of voxels, the file has {len(raw)}"
+            f"{_name(source)} is truncated: its header promises {needed} bytes, the file has {len(raw)}"
         )
     if nifti.get_data_dtype().fields is not None:
         raise UnsupportedDataError(f"{_name(source)} holds RGB colours, not measured values")
