@@ -9,7 +9,7 @@ summary      one line for lists
 sha256       of weights.safetensors
 
 task reconstruct:
-start        the image the network starts from: "view-shared" or "zero-filled"
+start        the image the network starts from: "time-wiener", "view-shared" or "zero-filled"
 amplitude    energy-weighted r.m.s. that the start image is scaled to
 
 task segment:
@@ -121,8 +121,8 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:
-    if config["start"] not in ("view-shared", "zero-filled"):
-        raise UnreadableError(f"{file}: start is {config['start']!r}, which is neither view-shared nor zero-filled")
+    if config["start"] not in ("time-wiener", "view-shared", "zero-filled"):
+        raise UnreadableError(f"{file}: start is {config['start']!r}, not time-wiener, view-shared or zero-filled")
     if not 0 < config["amplitude"] < 1e9:
         raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
     return {"start": config["start"], "amplitude": config["amplitude"]}

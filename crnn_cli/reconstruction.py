@@ -21,6 +21,7 @@ from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
     "view-shared": lambda operator: operator.view_shared(),
+    "time-wiener": lambda operator: operator.time_wiener(),
 }
 
 

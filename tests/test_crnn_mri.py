@@ -5,6 +5,7 @@ import torch
 
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.grown import grown
 from crnn_cli.published import read_published_checkpoint
 from tests.conftest import data_file
 from tests.reference import crnn_mri_loops
@@ -15,9 +16,12 @@ PUBLISHED_NAMES = [
 ]  # fmt: skip
 
 
-def network(features=5, iterations=3, seed=0):
+def network(features=5, iterations=3, seed=0, **more):
     torch.manual_seed(seed)
-    return CRNNMRI(CRNNMRIConfig(features=features, kernel=3, iterations=iterations)).eval()
+    return CRNNMRI(CRNNMRIConfig(features=features, kernel=3, iterations=iterations, **more)).eval()
+
+
+VARIANTS = [{"sets": 2}, {"sets": 9}, {"shift": 2}, {"context": 1}, {"sets": 3, "shift": 1, "context": 1}]
 
 
 def problem(batch=2, frames=5, lines=9, columns=7, seed=0, dtype=torch.complex64):
@@ -54,14 +58,59 @@ def test_equals_the_loops(frames, gradients):
     assert relative(found.detach(), expected) < 1e-5
 
 
-def test_gradients_equal_those_of_the_loops():
-    net = network(features=3, iterations=2)
+@pytest.mark.parametrize("more", VARIANTS)
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_variants_equal_the_loops(more, frames, gradients):
+    net = network(**more)
+    image, operator = problem(frames=frames)
+    with torch.no_grad():
+        expected = crnn_mri_loops.reconstruct(net.state_dict(), 5, image, operator, 3, **more)
+        plain = crnn_mri_loops.reconstruct(net.state_dict(), 5, image, operator, 3, **more | {"shift": 0, "sets": 1})
+    with torch.set_grad_enabled(gradients):
+        found = net(image, operator).detach()
+    assert relative(found, expected) < 1e-5
+    assert relative(found, plain) > 1e-3 or more == {"context": 1} or (more == {"shift": 2} and frames == 1)
+
+
+@pytest.mark.parametrize("more", [{}, *VARIANTS])
+def test_gradients_equal_those_of_the_loops(more):
+    more = more | {"shift": min(1, more.get("shift", 0)), "sets": min(2, more.get("sets", 1))}
+    net = network(features=3, iterations=4, **more)
     image, operator = problem(frames=3)
     net(image, operator).abs().sum().backward()
     weights = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
-    crnn_mri_loops.reconstruct(weights, 3, image, operator, 2).abs().sum().backward()
+    crnn_mri_loops.reconstruct(weights, 3, image, operator, 4, **more).abs().sum().backward()
     for name, p in net.named_parameters():
         torch.testing.assert_close(p.grad, weights[name].grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "config"),
+    [
+        (1, {"sets": 3}), (2, {"sets": 4}), (2, {"sets": 2, "context": 1}), (1, {"sets": 3, "context": 1}),
+        (1, {"context": 1}),
+    ],
+)  # fmt: skip
+def test_a_grown_network_is_the_same_function(before, config):
+    net = network(sets=before)
+    image, operator = problem()
+    larger = grown(net, CRNNMRIConfig(features=5, **config))
+    with torch.no_grad():
+        assert relative(larger(image, operator, 4), net(image, operator, 4)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"features": 6}, "features"),
+        ({"features": 5, "sets": 1}, "taken away"),
+        ({"features": 5, "kernel": 5}, "kernel"),
+    ],
+)
+def test_what_cannot_grow_is_refused(config, why):
+    with pytest.raises(ValueError, match=why):
+        grown(network(sets=2), CRNNMRIConfig(**config))
 
 
 def test_one_batch_item_does_not_see_another():

@@ -2,9 +2,9 @@
 
 Legend: B batch, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
 
-An operator of this room has three methods, and networks know no more of it than these:
+An operator of this room has four methods, and networks know no more of it than these:
 ``operator(image)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint applied to
-the data, ``operator.view_shared()`` fills what a frame lacks from its neighbours in time.
+the data, ``operator.view_shared()`` and ``operator.time_wiener()`` fill what a frame lacks from other frames.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ class Consistency(Protocol):
     def view_shared(self) -> Tensor:
         """Return the images with missing samples taken from other frames, (B, T, Y, X)."""
         ...
+
+    def time_wiener(self) -> Tensor:
+        """Return the images with missing samples estimated from those of other frames, (B, T, Y, X)."""
+        ...
+
+
+_MIDDLE = 2  # lines from the middle of k-space whose energy would hide how the others change
+_RIDGE = 1e-3  # of the mean energy of a frame
 
 
 class SingleCoilConsistency:
@@ -115,6 +123,41 @@ class SingleCoilConsistency:
         shared = torch.einsum("ts,bsyx->btyx", weight.to(self._data.dtype), self._data)
         shared = shared / torch.where(total > 0, total, torch.ones_like(total))
         return kspace_to_image(self._data + (1 - self._mask) * shared, self._axes)
+
+    def time_wiener(self) -> Tensor:
+        """Return the images with missing samples estimated linearly from the same sample in other frames.
+
+        The estimate is that of least mean square error (Wiener) for the covariance over time C of the view-shared
+        k-space without its middle lines: a missing sample in frame t becomes C[t, o] (C[o, o] + ridge I)^-1 y[o],
+        o the frames that measured it. So frames that look alike share, wherever in the cycle they are; it is k-t BLAST
+        (Tsao, Boesiger, Pruessmann, MRM 50, 2003) with one covariance for all positions, learned from the scan.
+        """
+        shared = image_to_kspace(self.view_shared(), self._axes)
+        middle = shared.shape[2] // 2
+        left_out = slice(middle - _MIDDLE + 1, middle + _MIDDLE) if shared.shape[2] > 4 * _MIDDLE else slice(0)
+        outer = shared.clone()
+        outer[:, :, left_out] = 0
+        gram_BTT = _gram(outer)
+        ridge_TT = _RIDGE * torch.eye(shared.shape[1], dtype=gram_BTT.dtype, device=gram_BTT.device)
+        estimates = []
+        for y in range(shared.shape[2]):  # one system of T equations for each position, the same along X mostly
+            seen_BXT = self._mask[:, :, y].movedim(1, -1).to(gram_BTT.dtype)
+            both_BXTT = seen_BXT[..., :, None] * seen_BXT[..., None, :]
+            system = gram_BTT[:, None] * both_BXTT + torch.diag_embed(1 - seen_BXT) + ridge_TT
+            data_BXT1 = self._data[:, :, y].movedim(1, -1)[..., None]
+            solved = torch.linalg.solve(system, data_BXT1 if system.shape[1] > 1 else data_BXT1[..., 0].mT[:, None])
+            made = gram_BTT[:, None] @ (seen_BXT[..., None] * solved)
+            estimates.append(made[..., 0].mT if system.shape[1] > 1 else made[:, 0])
+        filled = torch.where(self._mask > 0, self._data, torch.stack(estimates, 2))
+        return kspace_to_image(filled, self._axes)
+
+
+def _gram(images_or_kspace_BTYX: Tensor) -> Tensor:
+    """Return the inner products of all pairs of frames, (B, T, T), divided by their mean square norm."""
+    flat = images_or_kspace_BTYX.flatten(2)
+    gram_BTT = flat @ flat.mH
+    power = torch.diagonal(gram_BTT, dim1=-2, dim2=-1).real.mean(-1)
+    return gram_BTT / power.clamp_min(torch.finfo(power.dtype).tiny)[:, None, None]
 
 
 def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:

@@ -35,11 +35,21 @@ class CRNNMRIConfig:
     features : channels of every hidden state.
     kernel : width of the square convolution kernels, odd.
     iterations : unrolled iterations; free at run time as far as training made it so.
+
+    What the paper does not have, off by default:
+
+    sets : sets of weights; with S sets, iteration i of I takes number S i // I, so that neighbours share one.
+    shift : channels that the layers after the recurrent one take from the frame before, and as many from the frame
+        after (Lin, Gan, Han: TSM, ICCV 2019); they cost no multiplications. At the ends a frame is its own neighbour.
+    context : 1: the recurrent cell sees two more images, the mean over time and what data consistency changed last.
     """
 
     features: int = 64
     kernel: int = 3
     iterations: int = 5
+    sets: int = 1
+    shift: int = 0
+    context: int = 0
 
     def __post_init__(self) -> None:
         for name in ("features", "kernel", "iterations"):
@@ -48,19 +58,86 @@ class CRNNMRIConfig:
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to 1024")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd")
+        if not 1 <= self.sets <= 64 or not 0 <= self.shift <= self.features // 2 or self.context not in (0, 1):
+            raise ValueError("sets must be from 1 to 64, shift from 0 to half the features, context 0 or 1")
 
 
 class RecurrentCell(nn.Module):
     """The convolutions of the cell that runs through time: from input, from the neighbour frame, from iteration."""
 
-    def __init__(self, features: int, kernel: int) -> None:
+    def __init__(self, inputs: int, features: int, kernel: int) -> None:
         super().__init__()
-        self.i2h = _convolution(2, features, kernel)
+        self.i2h = _convolution(inputs, features, kernel)
         self.h2h = _convolution(features, features, kernel)
         self.ih2ih = _convolution(features, features, kernel)
 
 
-class CRNNMRI(nn.Module):
+class Layers(nn.Module):
+    """One set of weights: what an iteration does to an image and the states, but for data consistency."""
+
+    truncate: int = 0
+
+    def __init__(self, config: CRNNMRIConfig) -> None:
+        super().__init__()
+        features, kernel = config.features, config.kernel
+        self.shift = config.shift
+        self.bcrnn = RecurrentCell(6 if config.context else 2, features, kernel)
+        self.conv1_x = _convolution(features, features, kernel)
+        self.conv1_h = _convolution(features, features, kernel)
+        self.conv2_x = _convolution(features, features, kernel)
+        self.conv2_h = _convolution(features, features, kernel)
+        self.conv3_x = _convolution(features, features, kernel)
+        self.conv3_h = _convolution(features, features, kernel)
+        self.conv4_x = _convolution(features, 2, kernel)
+
+    def iterate(self, x_TBCYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of the old ones."""
+        recurrent = self._recurrent_layer(x_TBCYX, states[0] if states else None)
+        next_states = [recurrent]
+        layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
+        for index, (from_below, from_before) in enumerate(layers, start=1):
+            below, before = next_states[-1], states[index] if states else None
+            next_states.append(_frame_layer(from_below, from_before, below, before, self.shift))
+        return _map_frames(self.conv4_x, None, next_states[-1]), next_states
+
+    def _recurrent_layer(self, x_TBCYX: Tensor, before_TBFYX: Tensor | None) -> Tensor:
+        """Return H0. What both directions of time share is computed once; both run as one batch of 2 B."""
+        cell = self.bcrnn
+        if before_TBFYX is None:
+            shared = _map_frames(lambda x: _plus_bias(cell.i2h(x), cell.ih2ih), None, x_TBCYX)
+        else:
+            shared = _map_frames(lambda x, h: cell.i2h(x).add_(cell.ih2ih(h)), before_TBFYX, x_TBCYX, before_TBFYX)
+        frames, batch = shared.shape[:2]
+        hidden = _plus_bias(torch.cat([shared[0], shared[-1]]), cell.h2h).relu_()
+        forward, backward = [hidden[:batch]], [hidden[batch:]]
+        if torch.is_grad_enabled():
+            frame = shared.unbind()  # one node of the graph: indexing would make gradients of all frames for each
+            for t in range(1, frames):
+                if self.truncate > 0 and t % self.truncate == 0:
+                    hidden = hidden.detach()
+                hidden = cell.h2h(hidden).add_(torch.cat([frame[t], frame[-1 - t]])).relu_()
+                ahead, back = hidden.chunk(2)
+                forward.append(ahead)
+                backward.append(back)
+            return (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
+        both = _empty_states(shared)
+        seen = [False] * frames
+        for t in range(frames):
+            if t > 0:
+                hidden = cell.h2h(hidden)
+                hidden[:batch] += shared[t]
+                hidden[batch:] += shared[-1 - t]
+                hidden.relu_()
+            for frame, part in ((t, hidden[:batch]), (frames - 1 - t, hidden[batch:])):
+                if seen[frame]:
+                    both[frame] += part
+                else:
+                    both[frame] = part
+                    seen[frame] = True
+        return both
+
+
+class CRNNMRI(Layers):
     """The network of Qin et al.; see the top of this file for the formula.
 
     Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, plus a
@@ -83,17 +160,9 @@ class CRNNMRI(nn.Module):
     checkpoint: int = 0
 
     def __init__(self, config: CRNNMRIConfig) -> None:
-        super().__init__()
-        features, kernel = config.features, config.kernel
+        super().__init__(config)
         self.config = config
-        self.bcrnn = RecurrentCell(features, kernel)
-        self.conv1_x = _convolution(features, features, kernel)
-        self.conv1_h = _convolution(features, features, kernel)
-        self.conv2_x = _convolution(features, features, kernel)
-        self.conv2_h = _convolution(features, features, kernel)
-        self.conv3_x = _convolution(features, features, kernel)
-        self.conv3_h = _convolution(features, features, kernel)
-        self.conv4_x = _convolution(features, 2, kernel)
+        self.earlier = nn.ModuleList(Layers(config) for _ in range(config.sets - 1))
 
     def forward(
         self,
@@ -118,79 +187,53 @@ class CRNNMRI(nn.Module):
         """
         total = self.config.iterations if iterations is None else iterations
         group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
-        carried: tuple[Tensor, ...] = (image_BTYX,)
+        carried: tuple[Tensor, ...] = (image_BTYX, torch.zeros_like(image_BTYX) if self.config.context else image_BTYX)
         for first in range(0, total, group or 1):
-            count = min(group or 1, total - first)
+            numbers = range(first, min(first + (group or 1), total))
             if group:
-                carried = _recomputed(self._iterations, consistency, count, *carried)
+                carried = _recomputed(self._iterations, consistency, numbers, total, *carried)
             else:
-                carried = self._iteration(consistency, *carried)
+                carried = self._iteration(consistency, first, total, *carried)
             if progress is not None:
-                for _ in range(count):
+                for _ in numbers:
                     progress()
         return carried[0]
 
-    def _iterations(self, consistency: Consistency, count: int, *carried: Tensor) -> tuple[Tensor, ...]:
-        """Return the image and the states ``count`` iterations later; of several, each is a checkpoint of its own."""
-        for _ in range(count):
-            if count > 1:
-                carried = _recomputed(self._iteration, consistency, *carried)
+    def _iterations(self, consistency: Consistency, numbers: range, total: int, *carried: Tensor) -> tuple[Tensor, ...]:
+        """Return what is carried after some iterations; of several, each is a checkpoint of its own."""
+        for number in numbers:
+            if len(numbers) > 1:
+                carried = _recomputed(self._iteration, consistency, number, total, *carried)
             else:
-                carried = self._iteration(consistency, *carried)
+                carried = self._iteration(consistency, number, total, *carried)
         return carried
 
-    def _iteration(self, consistency: Consistency, image_BTYX: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Return the image and the states after one iteration; before the first there are no states."""
-        residual_BTYX, next_states = self._iterate(image_BTYX, list(states) or None)
-        return consistency(image_BTYX + residual_BTYX), *next_states
-
-    def _iterate(self, image_BTYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """Return the residual image and the states of the next iteration, reusing the memory of the old ones."""
-        x_TBCYX = torch.view_as_real(image_BTYX).permute(1, 0, 4, 2, 3)
-        recurrent = self._recurrent_layer(x_TBCYX, states[0] if states else None)
-        next_states = [recurrent]
-        layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
-        for index, (from_below, from_before) in enumerate(layers, start=1):
-            below, before = next_states[-1], states[index] if states else None
-            next_states.append(_frame_layer(from_below, from_before, below, before))
-        residual_TBCYX = _map_frames(self.conv4_x, None, next_states[-1])
+    def _iteration(
+        self,
+        consistency: Consistency,
+        number: int,
+        total: int,
+        image_BTYX: Tensor,
+        change_BTYX: Tensor,
+        *states: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return image, what data consistency changed in it, and states after an iteration; at first no states."""
+        chosen = number * self.config.sets // total
+        layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
+        x_TBCYX = _channels(image_BTYX)
+        if self.config.context:
+            mean_BTYX = image_BTYX.mean(1, keepdim=True).expand_as(image_BTYX)
+            x_TBCYX = torch.cat([x_TBCYX, _channels(mean_BTYX), _channels(change_BTYX)], 2)
+        residual_TBCYX, next_states = layers.iterate(x_TBCYX, list(states) or None)
         residual_BTYXC = residual_TBCYX.to(x_TBCYX.dtype).permute(1, 0, 3, 4, 2).contiguous()
-        return torch.view_as_complex(residual_BTYXC), next_states
+        guess_BTYX = image_BTYX + torch.view_as_complex(residual_BTYXC)
+        made_BTYX = consistency(guess_BTYX)
+        return made_BTYX, made_BTYX - guess_BTYX if self.config.context else made_BTYX, *next_states
 
-    def _recurrent_layer(self, x_TBCYX: Tensor, before_TBFYX: Tensor | None) -> Tensor:
-        """Return H0. What both directions of time share is computed once; both run as one batch of 2 B."""
-        cell = self.bcrnn
-        if before_TBFYX is None:
-            bias = _channels(cell.ih2ih.bias)
-            shared = _map_frames(lambda x: cell.i2h(x) + bias, None, x_TBCYX)
-        else:
-            shared = _map_frames(lambda x, h: cell.i2h(x) + cell.ih2ih(h), before_TBFYX, x_TBCYX, before_TBFYX)
-        frames, batch = shared.shape[:2]
-        hidden = torch.relu(torch.cat([shared[0], shared[-1]]) + _channels(cell.h2h.bias))
-        forward, backward = [hidden[:batch]], [hidden[batch:]]
-        if torch.is_grad_enabled():
-            for t in range(1, frames):
-                if self.truncate > 0 and t % self.truncate == 0:
-                    hidden = hidden.detach()
-                hidden = torch.relu(torch.cat([shared[t], shared[-1 - t]]) + cell.h2h(hidden))
-                forward.append(hidden[:batch])
-                backward.append(hidden[batch:])
-            return torch.stack(forward) + torch.stack(backward[::-1])
-        both = _empty_states(shared)
-        seen = [False] * frames
-        for t in range(frames):
-            if t > 0:
-                hidden = cell.h2h(hidden)
-                hidden[:batch] += shared[t]
-                hidden[batch:] += shared[-1 - t]
-                hidden.relu_()
-            for frame, part in ((t, hidden[:batch]), (frames - 1 - t, hidden[batch:])):
-                if seen[frame]:
-                    both[frame] += part
-                else:
-                    both[frame] = part
-                    seen[frame] = True
-        return both
+
+def _channels(image_BTYX: Tensor) -> Tensor:
+    """Return a complex image as real and imaginary channels (T, B, 2, Y, X)."""
+    return torch.view_as_real(image_BTYX).permute(1, 0, 4, 2, 3)
 
 
 def _recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
@@ -199,12 +242,25 @@ def _recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object)
     return result
 
 
-def _frame_layer(from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None) -> Tensor:
+def _frame_layer(
+    from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int
+) -> Tensor:
     """Return ReLU(from_below * below + from_before * before), frame by frame; a state not yet there is zero."""
+    if shift:
+        below = _shifted(below, shift)
     if before is None:
-        bias = _channels(from_before.bias)
-        return _map_frames(lambda a: torch.relu(from_below(a) + bias), None, below)
-    return _map_frames(lambda a, b: torch.relu(from_below(a) + from_before(b)), before, below, before)
+        return _map_frames(lambda a: _plus_bias(from_below(a), from_before).relu_(), None, below)
+    return _map_frames(lambda a, b: from_below(a).add_(from_before(b)).relu_(), before, below, before)
+
+
+def _shifted(below_TBFYX: Tensor, shift: int) -> Tensor:
+    """Return features of which ``shift`` channels come from the frame before and ``shift`` from the one after."""
+    frames, batch = below_TBFYX.shape[:2]
+    flat = below_TBFYX.flatten(0, 1)
+    ahead, back = flat[:, :shift], flat[:, shift : 2 * shift]
+    ahead = torch.cat([ahead[:batch], ahead[:-batch]])
+    back = torch.cat([back[batch:], back[-batch:]])
+    return torch.cat([ahead, back, flat[:, 2 * shift :]], 1).unflatten(0, (frames, batch))
 
 
 _FRAMES_AT_ONCE = 2  # at inference on a CPU: keeps a chunk's features near the cache
@@ -239,6 +295,7 @@ def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
 
 
-def _channels(bias: Tensor | None) -> Tensor:
-    assert bias is not None
-    return bias.view(1, -1, 1, 1)
+def _plus_bias(value_NFYX: Tensor, of: nn.Conv2d) -> Tensor:
+    """Return the value with what a convolution of zeros gives added to it: its bias."""
+    assert of.bias is not None
+    return value_NFYX.add_(of.bias.to(value_NFYX.dtype).view(1, -1, 1, 1))

@@ -14,6 +14,7 @@ from torch import Tensor
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import PATTERNS
+from crnn_cli.reconstruction import STARTS
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
 
@@ -53,12 +54,14 @@ class CineItems:
     cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
     real_share : the share of items made from them.
     pixels : frames * lines * columns of one item, about: what a step costs.
+    start : of the reconstruction, a key of `crnn_cli.reconstruction.STARTS`.
     """
 
     cines: Sequence[Tensor]
     real_share: float = 0.4
     pixels: int = 25_600
     sampling: Sampling = Sampling()
+    start: str = "time-wiener"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
     kspace, mask = _sample(truth, dice, how)
     whole = SingleCoilConsistency(kspace, mask)
-    start = whole.view_shared()
+    start = STARTS[source.start](whole)
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)

@@ -10,6 +10,7 @@ import torch
 from crnn_cli.bundles import Bundle, load_reconstruction
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.networks.grown import grown
 from crnn_cli.training.job import Report
 from crnn_cli.training.reconstruct_settings import ReconstructSettings
 from crnn_cli.training.reconstruction import ReconstructJob, load_cines
@@ -54,7 +55,7 @@ def train_reconstruction(
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(ReconstructSettings, folder, asked) or ReconstructSettings()
         training, held_out = divided(files, asked.fold)
-        network = None if asked.start is None else _same_network(asked.start, settings)
+        network = None if asked.start is None else _begun_with(asked.start, settings)
         said = {
             "simulated_scenes": f"{1 - settings.real_share if training else 1:.0%} of the items",
             "training_cines": [file.name for file in training], "held_out": [file.name for file in held_out],
@@ -64,23 +65,26 @@ def train_reconstruction(
         job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network)
         config = {
             "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
-            "start": "view-shared", "amplitude": 1.0,
+            "start": settings.start, "amplitude": 1.0,
             "summary": f"single-channel Cartesian cine: trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip
         run = Run(job, settings.stages(), settings, settings.optimiser, config, said)
         return carry_out(run, asked, folder, processes, tell)
 
 
-def _same_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
-    """Return the network of a bundle to begin from; the number of iterations may differ.
+def _begun_with(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
+    """Return the network of a bundle to begin from, grown to the sizes of the settings.
 
     Raises
     ------
     UsageError
-        If it has other sizes than what is to be trained.
+        If it cannot be grown to them.
     """
-    network = load_reconstruction(start, torch.device("cpu"))
-    has, wanted = network.config, settings.network.config()
-    if (has.features, has.kernel) != (wanted.features, wanted.kernel):
-        raise UsageError(f"{start.name} cannot be begun from: its network is {has}, the settings ask for {wanted}")
-    return network
+    network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
+    try:
+        return grown(network, wanted)
+    except ValueError as error:
+        raise UsageError(
+            f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}; "
+            f"{error}"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
+from crnn_cli.reconstruction import STARTS
 from crnn_cli.training.cine import Sampling
 from crnn_cli.training.job import Optimiser, Stage
 from crnn_cli.training.settings import counting, setting
@@ -17,6 +18,9 @@ class Network:
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
     iterations: int = setting(5, "of the published model")
+    sets: int = setting(1, "of weights; iterations beside each other share one")
+    shift: int = setting(0, "channels that later layers take from the frame before, and as many from the one after")
+    context: int = setting(0, "1: the network sees the mean over time, and what data consistency changed last, too")
     truncate: int = setting(0, "frames after which gradients through time are cut; 0: never")
     checkpoint: int = setting(0, "iterations per activation checkpoint: less memory, more time; 0: none")
 
@@ -27,7 +31,9 @@ class Network:
 
     def config(self) -> CRNNMRIConfig:
         """Return the network's own configuration."""
-        return CRNNMRIConfig(self.features, self.kernel, self.iterations)
+        return CRNNMRIConfig(
+            self.features, self.kernel, self.iterations, sets=self.sets, shift=self.shift, context=self.context
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class ReconstructSettings:
     batch: int = setting(1, "items in a step; each has a size of its own, and their gradients are added up")
     real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
+    start: str = setting("time-wiener", "what the network starts from; or view-shared, or zero-filled")
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
     network: Network = field(default_factory=Network)
     sampling: Sampling = field(default_factory=Sampling)
@@ -69,6 +76,8 @@ class ReconstructSettings:
     def __post_init__(self) -> None:
         if min(self.epochs, self.items, self.batch, self.start_iterations) < 1:
             raise ValueError("epochs, items, batch and start_iterations must be 1 or more")
+        if self.start not in STARTS:
+            raise ValueError(f"start is {self.start!r}, which is none of {', '.join(sorted(STARTS))}")
         if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 

@@ -38,9 +38,9 @@ class ReconstructJob:
         start: CRNNMRI | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.seed, self.start = settings, seed, start
-        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling)
-        self.simulated = CineItems((), 0.0, settings.pixels, settings.sampling)
-        self.real = CineItems(held_out, 1.0, settings.pixels, settings.sampling) if held_out else None
+        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.start)
+        self.simulated = CineItems((), 0.0, settings.pixels, settings.sampling, settings.start)
+        self.real = CineItems(held_out, 1.0, settings.pixels, settings.sampling, settings.start) if held_out else None
         self._items = settings.stages()[0].steps * settings.batch
 
     def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
@@ -50,7 +50,7 @@ class ReconstructJob:
         network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
         if self.start is not None:
             network.load_state_dict(self.start.state_dict())
-        return network
+        return network.to(memory_format=torch.channels_last)
 
     def item(self, stage: int, number: int) -> tuple[CineItem, int]:
         """Return an item and the iterations it is reconstructed with."""

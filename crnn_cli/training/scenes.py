@@ -69,8 +69,11 @@ def random_scene(size: SceneSize, dice: Dice) -> Tensor:
     fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
     margin = 8 * SUPERSAMPLING
     still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, dice)
-    displacement_T2YX = _motion(fine, margin, heart, dice)
-    return _downsample(_warp(still, displacement_T2YX, margin), dice)
+    phase_T = _cycle(fine.frames, dice)
+    moving_TYX = _warp(still, _motion(fine, margin, heart, phase_T, dice), margin)
+    if dice.chance(0.6):
+        moving_TYX = moving_TYX * _brightening(fine, margin, heart, phase_T, dice)
+    return _downsample(moving_TYX, dice)
 
 
 def with_phase(magnitude_TYX: Tensor, dice: Dice) -> Tensor:
@@ -96,24 +99,43 @@ def from_cine(cine_TYX: Tensor, size: SceneSize, dice: Dice) -> Tensor:
     frames = cine_TYX.shape[0]
     steps = torch.arange(size.frames) * (1 if dice.chance(0.8) else 2) + dice.integer(0, frames - 1)
     cine = cine_TYX[(steps % frames).flip(0) if dice.chance(0.5) else steps % frames]
-    angle, zoom = dice.uniform(-math.pi, math.pi), dice.log_uniform(0.7, 2.0)
+    angle, zoom = dice.uniform(-math.pi, math.pi), dice.log_uniform(0.7, 2.2)
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
     if dice.chance(0.5):
         turn[:, 0] *= -1
     y, x = _pixel_grid(size.lines, size.columns)
-    centre = torch.tensor(cine.shape[1:]) / 2 + torch.tensor([dice.uniform(-40, 40), dice.uniform(-40, 40)])
-    place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) @ turn.T + centre
+    off = torch.tensor([dice.uniform(-0.5, 0.5) * size.lines, dice.uniform(-0.5, 0.5) * size.columns])
+    place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) + off * dice.uniform(0, 1)
     bend = torch.stack([dice.smooth(size.lines, size.columns, 24) for _ in range(2)], -1)
-    grid = _normalised(place + dice.uniform(0, 2.5) * bend, cine.shape[1], cine.shape[2])
+    place_TYX2 = (place + dice.uniform(0, 2.5) * bend).expand(size.frames, -1, -1, -1)
+    if dice.chance(0.5):
+        place_TYX2 = place_TYX2 + _sway(size, size.lines / dice.uniform(1.5, 6), dice)
+    grid = _normalised(place_TYX2 @ turn.T + _moving_centre(cine), cine.shape[1], cine.shape[2])
     parts = torch.view_as_real(cine).movedim(-1, 1).contiguous() if cine.is_complex() else cine[:, None]
-    sampled = F.grid_sample(
-        parts, grid.expand(size.frames, -1, -1, -1), mode="bicubic", padding_mode="reflection", align_corners=True
-    )
+    sampled = F.grid_sample(parts, grid, mode="bicubic", padding_mode="reflection", align_corners=True)
     magnitude = torch.linalg.vector_norm(sampled, dim=1) if cine.is_complex() else sampled[:, 0].clamp_min(0)
     bent = (magnitude / magnitude.amax().clamp_min(1e-6)) ** dice.uniform(0.5, 1.3)
     if not cine.is_complex():
         return bent
     return torch.polar(bent, torch.atan2(sampled[:, 1], sampled[:, 0]))
+
+
+def _moving_centre(cine_TYX: Tensor) -> Tensor:
+    """Return where a cine moves most, y and x: the centre of mass of the variance over time."""
+    variance_YX = cine_TYX.abs().var(0, unbiased=False)
+    total = variance_YX.sum()
+    if not float(total) > 0:
+        return torch.tensor(cine_TYX.shape[1:]) / 2
+    y, x = _pixel_grid(*variance_YX.shape)
+    return torch.stack([(variance_YX * y).sum(), (variance_YX * x).sum()]) / total
+
+
+def _sway(size: SceneSize, cell: float, dice: Dice) -> Tensor:
+    """Return displacements (T, Y, X, 2) in pixels: a smooth field of its own for cosine and sine of the phase."""
+    phase_T, amount = _cycle(size.frames, dice), dice.uniform(0, 1.5)
+    fields = [torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
+    waves = (torch.cos(phase_T), torch.sin(phase_T))
+    return sum(amount * wave[:, None, None, None] * field for wave, field in zip(waves, fields, strict=True))
 
 
 def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[float, float, float]]:
@@ -127,7 +149,13 @@ def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[
     y, x = _pixel_grid(lines, columns)
     for _ in range(dice.integer(0, 8)):
         _paint_disc(picture, y, x, scale * dice.log_uniform(0.008, 0.05), dice)
-    radius = scale * dice.uniform(0.12, 0.3)
+    for _ in range(dice.integer(0, 2)):
+        parts = dice.integer(3, 8)
+        cell = scale / dice.uniform(6, 25)
+        labels = torch.stack([dice.smooth(lines, columns, cell) for _ in range(parts)]).argmax(0)
+        strength = dice.uniform(0, 0.6)
+        picture = picture * torch.tensor([math.exp(strength * dice.uniform(-1, 1)) for _ in range(parts)])[labels]
+    radius = scale * dice.uniform(0.15, 0.42)
     centre = (lines * dice.uniform(0.25, 0.75), columns * dice.uniform(0.1, 0.9))
     if dice.chance(0.8):
         _paint_heart(picture, y - centre[0], x - centre[1], radius, dice)
@@ -171,26 +199,44 @@ def _body(y: Tensor, x: Tensor, dice: Dice) -> Tensor:
     return torch.where(outline < 1, 1.0, air)
 
 
-def _motion(size: SceneSize, margin: int, heart: tuple[float, float, float], dice: Dice) -> Tensor:
+def _motion(size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: Dice) -> Tensor:
     """Return displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
-    phase_T = _cycle(size.frames, dice)
-    squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** dice.uniform(0.6, 1.5) * dice.uniform(0.05, 0.45)
-    y, x = _pixel_grid(size.lines, size.columns)
-    y, x = y + margin - heart[0], x + margin - heart[1]
-    near = torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * dice.uniform(0.7, 1.3)) ** 2))
+    squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** dice.uniform(0.6, 1.5) * dice.uniform(0.1, 0.6)
+    y, x, near = _near_heart(size, margin, heart, dice.uniform(0.7, 1.3))
     contraction = torch.stack([y, x]) * near + dice.uniform(-0.2, 0.2) * torch.stack([-x, y]) * near
     displacement = squeeze_T[:, None, None, None] * contraction
     local = 0.2 + near
     for wave in (torch.cos(phase_T), torch.sin(phase_T)):
         cell = size.lines / dice.uniform(1.5, 5)
         sway = torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)])
-        amount = dice.uniform(0, 1.5) * SUPERSAMPLING
+        amount = dice.uniform(0, 2.0) * SUPERSAMPLING
         displacement = displacement + wave[:, None, None, None] * amount * local * sway
     if dice.chance(0.35):
         breath = torch.sin(torch.arange(size.frames) * dice.uniform(0.02, 0.25) + dice.uniform(0, 6.28))
         way = dice.normal(2) * dice.uniform(0, 2.5) * SUPERSAMPLING
         displacement = displacement + breath[:, None, None, None] * way[:, None, None]
     return displacement
+
+
+def _brightening(
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: Dice
+) -> Tensor:
+    """Return factors (T, Y, X): fresh blood, and what moves through the plane, change brightness over the cycle."""
+    _, _, near = _near_heart(size, margin, heart, dice.uniform(0.5, 1.2))
+    exponent = torch.zeros(size.frames, size.lines, size.columns)
+    for wave in (torch.cos(phase_T), torch.sin(2 * phase_T + dice.uniform(0, 6.28))):
+        field = dice.smooth(size.lines, size.columns, heart[2] / dice.uniform(1, 4))
+        exponent = exponent + dice.uniform(0, 0.35) * wave[:, None, None] * near * field
+    return torch.exp(exponent.clamp(-1.5, 1.0))
+
+
+def _near_heart(
+    size: SceneSize, margin: int, heart: tuple[float, float, float], reach: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y and x from the centre of the heart, and a bump about it, 1 in its middle."""
+    y, x = _pixel_grid(size.lines, size.columns)
+    y, x = y + margin - heart[0], x + margin - heart[1]
+    return y, x, torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * reach) ** 2))
 
 
 def _cycle(frames: int, dice: Dice) -> Tensor:

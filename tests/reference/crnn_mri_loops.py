@@ -8,12 +8,30 @@ def conv(x, weights, name):
     return conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding="same")
 
 
-def reconstruct(weights, features, image_BTYX, consistency, iterations):
+def channels(image_BYX):
+    return torch.view_as_real(image_BYX).permute(0, 3, 1, 2)
+
+
+def shifted(states, t, shift):
+    """Return frame t with the first channels of the frame before and the next of the frame after."""
+    before, after = states[max(t - 1, 0)], states[min(t + 1, len(states) - 1)]
+    return torch.cat([before[:, :shift], after[:, shift : 2 * shift], states[t][:, 2 * shift :]], 1)
+
+
+def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, shift=0, context=0):
     batch, frames, lines, columns = image_BTYX.shape
     zero = torch.zeros(batch, features, lines, columns)
     states = [[zero] * frames for _ in range(4)]
-    for _ in range(iterations):
-        x = [torch.view_as_real(image_BTYX[:, t]).permute(0, 3, 1, 2) for t in range(frames)]
+    change_BTYX = torch.zeros_like(image_BTYX)
+    every = weights
+    for number in range(iterations):
+        chosen = number * sets // iterations
+        prefix = f"earlier.{chosen}." if chosen < sets - 1 else ""
+        weights = {name[len(prefix) :]: value for name, value in every.items() if name.startswith(prefix)}
+        x = [channels(image_BTYX[:, t]) for t in range(frames)]
+        if context:
+            mean = channels(sum(image_BTYX[:, t] for t in range(frames)) / frames)
+            x = [torch.cat([x[t], mean, channels(change_BTYX[:, t])], 1) for t in range(frames)]
         directions = []
         for order in (range(frames), range(frames - 1, -1, -1)):
             hidden, found = zero, [zero] * frames
@@ -30,7 +48,7 @@ def reconstruct(weights, features, image_BTYX, consistency, iterations):
             new.append(
                 [
                     torch.relu(
-                        conv(new[layer - 1][t], weights, f"conv{layer}_x")
+                        conv(shifted(new[layer - 1], t, shift), weights, f"conv{layer}_x")
                         + conv(states[layer][t], weights, f"conv{layer}_h")
                     )
                     for t in range(frames)
@@ -41,5 +59,7 @@ def reconstruct(weights, features, image_BTYX, consistency, iterations):
         image_BTYX = torch.stack(
             [image_BTYX[:, t] + torch.complex(residual[t][:, 0], residual[t][:, 1]) for t in range(frames)], 1
         )
-        image_BTYX = consistency(image_BTYX)
+        guess_BTYX = image_BTYX
+        image_BTYX = consistency(guess_BTYX)
+        change_BTYX = image_BTYX - guess_BTYX
     return image_BTYX
