@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from crnn_cli.bundles import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import kspace_to_image
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.reconstruction import STARTS
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,12 @@ def zero_filled() -> Method:
     return Method("zero-filled", lambda problem, _: problem.consistency().zero_filled())
 
 
-def view_shared() -> Method:
-    return Method("view-shared", lambda problem, _: problem.consistency().view_shared())
+def starts() -> list[Method]:
+    """Return what networks start from: linear estimates from other frames."""
+    return [
+        Method("view-shared", lambda problem, _: problem.consistency().view_shared()),
+        Method("time-wiener", lambda problem, _: problem.consistency().time_wiener()),
+    ]
 
 
 def published_crnn(checkpoint: Path) -> Method:
@@ -103,24 +108,18 @@ def published_crnn(checkpoint: Path) -> Method:
     return Method("published CRNN-MRI", reconstruct, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
 
 
-def crnn(name: str, network: CRNNMRI, iterations: int) -> Method:
-    """Our weights, from view-shared, scaled by what a user has: the energy-weighted RMS of the start image."""
+def bundle(name: str, iterations: int | None, shown: str) -> Method:
+    """A bundle, by name or folder, used as `crnn reconstruct` uses it: its start, scaled by what a user has."""
+    found = find_bundle(name, "reconstruct")
+    network = load_reconstruction(found, torch.device("cpu"))
+    count = iterations or network.config.iterations
 
     def reconstruct(problem: Problem, _: float) -> Tensor:
-        start = problem.consistency().view_shared()
-        scale = float(energy_weighted_rms(start))
-        return network(start / scale, problem.consistency(1 / scale), iterations) * scale
+        start = STARTS[found.start](problem.consistency())
+        scale = float(energy_weighted_rms(start)) / found.amplitude
+        return network(start / scale, problem.consistency(1 / scale), count) * scale
 
-    return Method(name, reconstruct)
-
-
-def load_weights(weights: Path) -> CRNNMRI:
-    """Build the network that a safetensors file with CRNNMRI's names is for."""
-    state = load_file(weights)
-    features, _, kernel, _ = state["bcrnn.i2h.weight"].shape
-    network = CRNNMRI(CRNNMRIConfig(features=features, kernel=kernel))
-    network.load_state_dict(state)
-    return network
+    return Method(shown, reconstruct)
 
 
 TV_ITERATIONS = 100
@@ -131,7 +130,8 @@ def temporal_tv() -> Method | None:
 
     The readout is fully sampled and the penalty acts along time only, so the problem splits along it: BART gets
     hybrid space (y in k-space, x in image space) with x in its slice dimension, and transforms y alone. That is the
-    same minimiser, faster, and keeps an odd readout (95) from BART 0.8, whose ``pics`` mishandles odd sizes.
+    same minimiser, faster, and keeps an odd readout (95) from BART 0.8, whose ``pics`` mishandles odd sizes. Where the
+    mask changes along the readout, x is in k-space too, in dimension 2.
     """
     if shutil.which("bart") is None:
         print("temporal TV skipped: no `bart` on the PATH")
@@ -141,28 +141,33 @@ def temporal_tv() -> Method | None:
 
 def _bart_tv(problem: Problem, weight: float) -> Tensor:
     frames, lines, columns = problem.truth_BTYX.shape[1:]
-    if lines % 2:
-        raise ValueError(f"{lines} lines: BART 0.8 needs an even number")
-    hybrid = kspace_to_image(problem.kspace_BTYX, (-1,))[0]
+    split = problem.mask_BTYX.shape[-1] == 1
+    if lines % 2 or (columns % 2 and not split):
+        raise ValueError(f"{lines} lines, {columns} columns: BART 0.8 needs even numbers")
+    data = kspace_to_image(problem.kspace_BTYX, (-1,))[0] if split else problem.kspace_BTYX[0]
     mask = problem.mask_BTYX[0].expand(frames, lines, columns)
+    x_dimension = 13 if split else 2
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # more only get in each other's way on arrays this small
     with tempfile.TemporaryDirectory() as folder:
-        _write_cfl(Path(folder, "kspace"), hybrid.numpy())
-        _write_cfl(Path(folder, "pattern"), mask.numpy())
-        _write_cfl(Path(folder, "coil"), np.ones((1, lines, columns)))
+        _write_cfl(Path(folder, "kspace"), data.numpy(), x_dimension)
+        _write_cfl(Path(folder, "pattern"), mask.numpy(), x_dimension)
+        _write_cfl(Path(folder, "coil"), np.ones((1, lines, columns)), x_dimension)
         command = f"bart pics -w 1 -i {TV_ITERATIONS} -R T:1024:0:{weight:g} -p pattern kspace coil image"
         subprocess.run(command.split(), cwd=folder, env=one_thread, check=True, capture_output=True)
-        image = np.fromfile(Path(folder, "image.cfl"), np.complex64).reshape(columns, frames, lines)
-    return problem.consistency()(torch.from_numpy(image.transpose(1, 2, 0).copy())[None])
+        image = np.fromfile(Path(folder, "image.cfl"), np.complex64)
+    image = image.reshape((columns, frames, lines) if split else (frames, columns, lines))
+    order = (1, 2, 0) if split else (0, 2, 1)
+    return problem.consistency()(torch.from_numpy(image.transpose(order).copy())[None])
 
 
-def _write_cfl(stem: Path, array_TYX: np.ndarray) -> None:
-    """Write BART's format, first dimension fastest: y in dimension 1, time in 10, x in 13."""
+def _write_cfl(stem: Path, array_TYX: np.ndarray, x_dimension: int) -> None:
+    """Write BART's format, first dimension fastest: y in dimension 1, time in 10, x in 2 or 13."""
     frames, lines, columns = array_TYX.shape
     dims = [1] * 16
-    dims[1], dims[10], dims[13] = lines, frames, columns
+    dims[1], dims[10], dims[x_dimension] = lines, frames, columns
     stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n")
-    np.ascontiguousarray(array_TYX.transpose(2, 0, 1), np.complex64).tofile(stem.with_suffix(".cfl"))
+    order = (2, 0, 1) if x_dimension > 10 else (0, 2, 1)
+    np.ascontiguousarray(array_TYX.transpose(order), np.complex64).tofile(stem.with_suffix(".cfl"))
 
 
 class Cache:

@@ -58,6 +58,7 @@ def test_readout_shortcut_equals_the_full_transform():
     whole._keep, whole._weighted = 1 - whole._mask / 1.3, kspace / 1.3
     torch.testing.assert_close(short(image), whole(image), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(short.view_shared(), whole.view_shared(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(short.time_wiener(), whole.time_wiener(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])
@@ -95,6 +96,46 @@ def test_view_shared_is_the_weighted_mean_over_frames():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_time_wiener_keeps_measured_samples_and_tells_the_states_of_a_beat_apart():
+    """Frames alternate between two pictures: the estimate is made of the frames that look alike, near ones or not."""
+    pictures = torch.randn(2, 32, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    frames = pictures[[0, 1, 1, 1, 0, 0]][None]
+    kspace = image_to_kspace(frames)
+    mask = torch.ones(1, 6, 32, 1, dtype=torch.bool)
+    mask[0, 0, 20:24], mask[0, 3, 22:29] = False, False
+    operator = SingleCoilConsistency(kspace * mask, mask)
+    found = image_to_kspace(operator.time_wiener())
+    assert ((found - kspace) * mask).norm() <= 1e-6 * kspace.norm()
+    lost = ((found - kspace) * ~mask).norm() / (kspace * ~mask).norm()
+    of_neighbours = ((image_to_kspace(operator.view_shared()) - kspace) * ~mask).norm() / (kspace * ~mask).norm()
+    assert lost < 0.2 < 0.6 < of_neighbours
+
+
+def test_time_wiener_equals_its_formula():
+    kspace, mask, _ = problem(two_axes=True)
+    mask[:, :, 2, 3] = False
+    kspace, mask = (kspace * mask)[:1], mask[:1]
+    operator = SingleCoilConsistency(kspace, mask)
+    shared = image_to_kspace(operator.view_shared())
+    shared[:, :, 3:6] = 0  # of 9 lines
+    flat = [shared[0, t].flatten() for t in range(5)]
+    gram = torch.stack([torch.stack([(a * b.conj()).sum() for b in flat]) for a in flat])
+    gram = gram / gram.diagonal().real.mean()
+    expected = kspace.clone()
+    for y in range(kspace.shape[2]):
+        for x in range(kspace.shape[3]):
+            seen = mask[0, :, y, x].nonzero()[:, 0]
+            some = gram[seen][:, seen] + 1e-3 * torch.eye(len(seen))
+            estimate = gram[:, seen] @ torch.linalg.inv(some) @ kspace[0, seen, y, x]
+            expected[0, :, y, x] = torch.where(mask[0, :, y, x], kspace[0, :, y, x], estimate)
+    torch.testing.assert_close(image_to_kspace(operator.time_wiener()), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_time_wiener_of_nothing_is_nothing():
+    kspace, mask, _ = problem(two_axes=False)
+    assert not SingleCoilConsistency(torch.zeros_like(kspace), mask).time_wiener().abs().any()
+
+
 def test_samples_outside_the_mask_are_ignored():
     kspace, mask, image = problem(two_axes=False)
     dirty = kspace + 5 * ~mask
@@ -109,6 +150,7 @@ def test_scaled_operator_and_misfit():
         torch.testing.assert_close(threefold(3 * image), 3 * operator(image))
         torch.testing.assert_close(threefold.zero_filled(), 3 * operator.zero_filled())
         torch.testing.assert_close(threefold.view_shared(), 3 * operator.view_shared())
+        torch.testing.assert_close(threefold.time_wiener(), 3 * operator.time_wiener(), atol=1e-4, rtol=1e-4)
     operator = SingleCoilConsistency(kspace, mask)
     error, energy = operator.misfit(operator(image))
     assert error <= 1e-11 * energy

@@ -55,6 +55,15 @@ def test_every_setting_is_written_with_what_it_means(kind):
     assert tomllib.loads(to_toml(kind())).keys() == asdict(kind()).keys()
 
 
+@pytest.mark.parametrize("kind", [SegmentSettings, ReconstructSettings])
+def test_a_table_with_one_setting_keeps_the_others_of_the_task(tmp_path, kind):
+    """The optimisers of the tasks have defaults of their own, not those of the class `Optimiser`."""
+    file = tmp_path / "a.toml"
+    file.write_text("[optimiser]\nlearning_rate = 0.5\n")
+    assert read_toml(kind, file).optimiser == replace(kind().optimiser, learning_rate=0.5)
+    assert len({kind().optimiser, SegmentSettings().optimiser, ReconstructSettings().optimiser}) == 2
+
+
 def test_what_is_not_mentioned_keeps_its_default(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text("count = 9\n[inner]\non = false\n")

@@ -140,14 +140,13 @@ class SingleCoilConsistency:
         gram_BTT = _gram(outer)
         ridge_TT = _RIDGE * torch.eye(shared.shape[1], dtype=gram_BTT.dtype, device=gram_BTT.device)
         estimates = []
-        for y in range(shared.shape[2]):  # one system of T equations for each position, the same along X mostly
-            seen_BXT = self._mask[:, :, y].movedim(1, -1).to(gram_BTT.dtype)
-            both_BXTT = seen_BXT[..., :, None] * seen_BXT[..., None, :]
-            system = gram_BTT[:, None] * both_BXTT + torch.diag_embed(1 - seen_BXT) + ridge_TT
-            data_BXT1 = self._data[:, :, y].movedim(1, -1)[..., None]
-            solved = torch.linalg.solve(system, data_BXT1 if system.shape[1] > 1 else data_BXT1[..., 0].mT[:, None])
-            made = gram_BTT[:, None] @ (seen_BXT[..., None] * solved)
-            estimates.append(made[..., 0].mT if system.shape[1] > 1 else made[:, 0])
+        for y in range(shared.shape[2]):  # S systems of T equations with R right-hand sides: S R columns
+            seen_BST = self._mask[:, :, y].mT.to(gram_BTT.dtype)
+            system = gram_BTT[:, None] * seen_BST[..., :, None] * seen_BST[..., None, :]
+            system = system + torch.diag_embed(1 - seen_BST) + ridge_TT
+            data_BSTR = self._data[:, :, y].unflatten(-1, (seen_BST.shape[1], -1)).movedim(1, 2)
+            weights_BSTR = seen_BST[..., None] * torch.linalg.solve(system, data_BSTR)
+            estimates.append((gram_BTT[:, None] @ weights_BSTR).movedim(2, 1).flatten(2))
         filled = torch.where(self._mask > 0, self._data, torch.stack(estimates, 2))
         return kspace_to_image(filled, self._axes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 import typing
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,22 +70,29 @@ def read_toml(kind: type[Settings], file: Path) -> Settings:
     return from_table(kind, given, str(file))
 
 
-def from_table(kind: type[Settings], given: Any, source: str) -> Settings:
-    """Return the settings of a table, as `read_toml`; ``source`` is what messages call it."""
+def from_table(kind: type[Settings], given: Any, source: str, before: Settings | None = None) -> Settings:
+    """Return the settings of a table, as `read_toml`.
+
+    Parameters
+    ----------
+    source : what messages call it.
+    before : what stands where the table is silent; the defaults of the kind where not given.
+    """
+    before = kind() if before is None else before
     if not isinstance(given, dict):
         raise UnreadableError(f"{source} must be a table")
     types = typing.get_type_hints(kind)
     check_keys(source, given, types, complete=False, noun="setting")
-    values = {name: _value(types[name], value, f"{source}, {name}") for name, value in given.items()}
+    values = {n: _value(types[n], value, f"{source}, {n}", getattr(before, n)) for n, value in given.items()}
     try:
-        return kind(**values)
+        return replace(before, **values)
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
+def _value(kind: Any, value: Any, where: str, before: Any) -> Any:
     if is_dataclass(kind):
-        return from_table(kind, value, where)  # type: ignore[arg-type]
+        return from_table(kind, value, where, before)
     if kind not in _KINDS:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise UnreadableError(f"{where} is {value!r}; it must be a list of words")
