@@ -142,8 +142,8 @@ def temporal_tv() -> Method | None:
 def _bart_tv(problem: Problem, weight: float) -> Tensor:
     frames, lines, columns = problem.truth_BTYX.shape[1:]
     split = problem.mask_BTYX.shape[-1] == 1
-    if lines % 2 or (columns % 2 and not split):
-        raise ValueError(f"{lines} lines, {columns} columns: BART 0.8 needs even numbers")
+    if lines % 4 or (columns % 4 and not split):
+        raise ValueError(f"{lines} lines, {columns} columns: BART 0.8 changes the sign of what four does not divide")
     data = kspace_to_image(problem.kspace_BTYX, (-1,))[0] if split else problem.kspace_BTYX[0]
     mask = problem.mask_BTYX[0].expand(frames, lines, columns)
     x_dimension = 13 if split else 2

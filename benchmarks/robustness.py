@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py --data DATA [--model NAME] [--json FILE]
 
-Cases, phase and measures are those of `quality.py`; the readout is cut to an even number of columns.
+Cases, phase and measures are those of `quality.py`; the readout is cut to a multiple of four columns.
 
 Patterns   radial-like: spokes of golden-angle steps on the grid, about 8x, every frame another set.
            partial Fourier: the variable-density lines of 8x, but none beyond 5/8 of k-space.
@@ -81,7 +81,7 @@ def with_noise(problem: Problem, decibels: float, case: str) -> Problem:
 def problems(cases: dict[str, np.ndarray]) -> Iterator[tuple[str, str, Problem]]:
     """Yield kind, case and problem."""
     for case, magnitude in cases.items():
-        plain = quality.make_problem(case, magnitude[..., : magnitude.shape[-1] // 2 * 2], 8.0)
+        plain = quality.make_problem(case, magnitude[..., : magnitude.shape[-1] // 4 * 4], 8.0)
         shape = tuple(plain.truth_BTYX.shape[1:])
         yield "radial-like", case, with_mask(plain, spokes(*shape, 8.0)[None])
         yield "partial Fourier", case, with_mask(plain, partial_fourier(plain))

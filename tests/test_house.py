@@ -31,7 +31,8 @@ ALLOWED = {
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "reconstruction": {"numpy", "torch", "image", "acquisition", "geometry", "mri", "errors"},
-    "io": {"numpy", "nibabel", "PIL", "image", "acquisition", "geometry", "errors", "io", "labels"},
+    "comparison": {"numpy", "image"},
+    "io": {"numpy", "nibabel", "pydicom", "PIL", "image", "acquisition", "geometry", "errors", "io", "labels"},
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
         "acquisition", "geometry", "mri",
@@ -41,7 +42,7 @@ ALLOWED = {
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
-    "segmentation", "labels", "training",
+    "segmentation", "labels", "training", "comparison",
 }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def test_starts_without_anything_heavy(arguments):
         "import sys\nfrom crnn_cli.cli.app import main\n"
         f"sys.argv = ['crnn', *{arguments!r}]\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'nibabel', 'numpy', 'PIL', 'SimpleITK'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'nibabel', 'numpy', 'PIL', 'SimpleITK', 'pydicom'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
 
@@ -127,17 +129,19 @@ def test_exit_codes_are_pinned():
 
 OPTIONS = {
     "reconstruct": (
-        "--out --mask --phase --axes --undersample --pattern --centre-lines --phase-axis --seed --model --iterations "
-        "--noise --device --preview --complex --json --force"
+        "--out --mask --phase --axes --series --undersample --pattern --centre-lines --phase-axis --seed --model "
+        "--iterations --noise --device --preview --complex --json --force"
     ),
     "evaluate": (
         "--reference --axes --reference-axes --ignore-geometry --fit-scale --per-frame --labels --images "
         "--require-psnr --require-ssim --require-dice --json"
     ),
-    "info": "--axes --json",
+    "info": "--axes --series --json",
+    "convert": "--series --axes --force",
+    "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
-        "--slices --out --model --device --labels --threshold --keep-largest --probabilities --statistics --preview "
-        "--require-labels --json --force"
+        "--slices --out --series --model --device --labels --threshold --keep-largest --probabilities --statistics "
+        "--preview --require-labels --json --force"
     ),
     "train segment": (
         "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "
@@ -164,7 +168,7 @@ def test_options_are_pinned_and_help_has_an_example(crnn, command):
 
 def test_main_help_has_an_example_of_each_command(crnn):
     text = crnn("--help").out.decode()
-    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models", "train"):
+    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models", "train", "convert", "verify"):
         assert f"crnn {command} " in text
     assert "130" in text
 

@@ -13,6 +13,7 @@ import typer
 
 from crnn_cli import __version__
 from crnn_cli.cli import console
+from crnn_cli.cli.convert import convert
 from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
@@ -20,6 +21,7 @@ from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
+from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, DeviceError
 
 EXIT_CODES = (
@@ -34,6 +36,8 @@ EXAMPLES = (
     "crnn simulate -o phantom --undersample 8",
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
+    "crnn convert DICOM_FOLDER cine.nii.gz",
+    "crnn verify DICOM_FOLDER cine.nii.gz",
     "crnn models list",
     "crnn train segment DATA -o my-model --minutes 90",
 )
@@ -109,6 +113,8 @@ app.command(cls=SegmentCommand)(guarded(segment))
 app.command()(guarded(simulate))
 app.command()(guarded(evaluate))
 app.command()(guarded(info))
+app.command()(guarded(convert))
+app.command()(guarded(verify))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))

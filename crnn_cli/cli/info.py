@@ -1,32 +1,54 @@
-"""``crnn info``: what a file is in our eyes."""
+"""``crnn info``: what a file is in our eyes, and which series a DICOM folder holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crnn_cli.cli import console
 
+if TYPE_CHECKING:
+    from crnn_cli.io.describe import Description
+    from crnn_cli.io.dicom_series import Listing, Series
+
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A NIfTI file, or - for standard input.")],
+    file: Annotated[Path, typer.Argument(help="A NIfTI file, - for standard input, or a DICOM folder, zip or file.")],
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
+    series: Annotated[str | None, typer.Option(help="Of a DICOM folder: read this one, by number or UID.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
     """Say what a file is: axes, geometry, sampling pattern, doubts, and what to do with it.
 
-    Example: crnn info scan.nii.gz --json
+    Of a DICOM folder, the series in it and what is wrong with each, from the headers alone; --series reads one.
+
+    Examples: crnn info scan.nii.gz --json; crnn info DICOM_FOLDER; crnn info DICOM_FOLDER --series 2
     """
     import dataclasses
 
     from crnn_cli.io.describe import describe_file
+    from crnn_cli.io.read import is_dicom, require_readable
 
-    description = describe_file(file, axes)
+    if is_dicom(file) and series is None and axes is None:
+        from crnn_cli.io.dicom import list_series
+
+        require_readable(file)
+        found = list_series(file)
+        if as_json:
+            console.print_json(listing_as_json(file, found))
+        else:
+            _tell_listing(file, found)
+        return
+    description = describe_file(file, axes, series)
     if as_json:
         console.print_json(dataclasses.asdict(description))
-        return
+    else:
+        _tell(description)
+
+
+def _tell(description: Description) -> None:
     rows = [
         ["format", f"{description.format}, {description.stored_type}"],
         [f"shape ({description.axes})", " x ".join(map(str, description.shape))],
@@ -42,3 +64,50 @@ def info(
     rows += [["doubt", doubt] for doubt in description.doubts]
     rows.append(["next", description.next_step])
     console.table(description.file, ["", ""], rows)
+
+
+def listing_as_json(place: Path, found: Listing) -> dict[str, Any]:
+    """Return what a DICOM folder holds as plain values; lengths in mm, times in s."""
+    return {
+        "file": str(place), "format": "DICOM", "series": [_series_as_json(one) for one in found.series],
+        "damaged": found.damaged, "other_files": found.others,
+    }  # fmt: skip
+
+
+def _series_as_json(one: Series) -> dict[str, Any]:
+    return {
+        "number": one.number, "uid": one.uid, "series_number": one.series_number, "description": one.description,
+        "modality": one.modality, "part": one.part, "kind": one.kind, "files": one.files,
+        "columns": one.size[1], "rows": one.size[0], "slices": one.slices, "frames": one.frames,
+        "spacing_mm": None if one.spacing is None else [round(v, 4) for v in one.spacing],
+        "orientation": one.orientation, "ordered_by": one.ordered_by, "frame_time_s": one.frame_time,
+        "frame_time_spread_s": one.spread, "problems": list(one.problems), "notes": list(one.notes),
+    }  # fmt: skip
+
+
+def _tell_listing(place: Path, found: Listing) -> None:
+    rows = [_row(one) for one in found.series]
+    console.table(str(place), ["series", "description", "what", "slices x frames", "mm", "frame time"], rows)
+    for one in found.series:
+        for problem in one.problems:
+            console.warn(f"series {one.number} cannot be read: {problem}")
+        for note in one.notes:
+            console.warn(f"series {one.number}: {note}")
+    for name, why in list(found.damaged.items())[:10]:
+        console.warn(f"{name} is damaged: {why}")
+    if len(found.damaged) > 10:
+        console.warn(f"and {len(found.damaged) - 10} more damaged files")
+    readable = [one for one in found.series if one.grid]
+    if readable:
+        choice = f" --series {readable[0].number}" if len(readable) > 1 else ""
+        step = "reconstruct" if readable[0].frames > 1 else "segment"
+        more = " --undersample 8" if step == "reconstruct" else " --slices"
+        console.say(f"next: crnn {step} {place}{choice}{more}")
+
+
+def _row(one: Series) -> list[str]:
+    spacing = "" if one.spacing is None else " x ".join(f"{v:.4g}" for v in one.spacing)
+    time = "" if one.frame_time is None else f"{1000 * one.frame_time:.4g} ms"
+    named = " ".join(word for word in (one.description, one.part) if word) or "-"
+    what = f"{one.modality} {one.kind}, {one.size[1]} x {one.size[0]}"
+    return [str(one.number), named, what, f"{one.slices} x {one.frames}", spacing, time]

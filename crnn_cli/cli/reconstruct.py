@@ -30,11 +30,12 @@ class Simulation:
     seed: int
 
 
-ScanFile = Annotated[Path, typer.Argument(help="Complex NIfTI series (x, y, z, t), or - for standard input.")]
+ScanFile = Annotated[Path, typer.Argument(help="NIfTI series (x, y, z, t), - for standard input, or DICOM.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Output NIfTI; - for standard output.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over centred k-space.")]
 PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")]
+SeriesChoice = Annotated[str | None, typer.Option(help="Of a DICOM folder: its number in crnn info, or its UID.")]
 Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
 Pattern = Annotated[str | None, typer.Option(help="Of the simulation: variable-density (default) or sheared-grid.")]
 CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
@@ -56,6 +57,7 @@ def reconstruct(
     mask: MaskFile = None,
     phase: PhaseFile = None,
     axes: Axes = None,
+    series: SeriesChoice = None,
     undersample: Undersample = None,
     pattern: Pattern = None,
     centre_lines: CentreLines = None,
@@ -75,7 +77,8 @@ def reconstruct(
     The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
 
     Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
-    crnn reconstruct cine.nii.gz --undersample 8 --preview test.png
+    crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
+    crnn reconstruct DICOM_FOLDER --undersample 8 -o images.nii.gz
     """
     target = _plan(scan, out, preview, as_json, force)
     if STREAM in (phase, mask):
@@ -92,7 +95,7 @@ def reconstruct(
 
     place = choose_device(device)
     bundle = find_bundle(model, "reconstruct")
-    image, source = _load(scan, phase, axes)
+    image, source = _load(scan, phase, axes, series)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
     network = load_reconstruction(bundle, place)
     recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
@@ -112,13 +115,13 @@ def reconstruct(
 def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool) -> Path:
     """Return where the images go, after checking that the scan is there and everything can be written."""
     from crnn_cli.io.files import require_writable
-    from crnn_cli.io.nifti import require_nifti_name, require_readable
+    from crnn_cli.io.nifti import require_nifti_name
     from crnn_cli.io.preview import require_preview_name
+    from crnn_cli.io.read import require_readable, stem
 
     require_readable(scan)
     if out is None:
-        stem = scan.name.removesuffix(".gz").removesuffix(".nii")
-        out = STREAM if scan == STREAM else scan.with_name(f"{stem}_crnn.nii.gz")
+        out = STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn.nii.gz")
     if preview is not None:
         require_preview_name(preview)
         require_writable(preview, force)
@@ -148,23 +151,20 @@ def _simulation(
     return Simulation(acceleration, pattern or "variable-density", centre_lines, phase_axis or "y", seed or 0)
 
 
-def _load(scan: Path, phase: Path | None, axes: str | None) -> tuple[Image, dict[str, Any]]:
+def _load(scan: Path, phase: Path | None, axes: str | None, series: str | None) -> tuple[Image, dict[str, Any]]:
     """Return the series, complex if its phase is known, and what was read."""
-    import hashlib
-
-    from crnn_cli.io.nifti import decode_image, read_bytes
     from crnn_cli.io.phase import join_phase, phase_sibling
+    from crnn_cli.io.read import read
 
-    content = read_bytes(scan)
-    image = decode_image(content, scan, axes)
-    source = {"file": str(scan), "sha256": hashlib.sha256(content).hexdigest()}
+    found = read(scan, axes, series)
+    image, source = found.image, dict(found.source)
     phase = phase or phase_sibling(scan)
     if phase is not None:
         if image.is_complex:
             raise UsageError(f"{scan} is complex already: --phase belongs to a magnitude file")
-        content = read_bytes(phase)
-        image = join_phase(image, decode_image(content, phase, axes), str(phase))
-        source |= {"phase": str(phase), "phase_sha256": hashlib.sha256(content).hexdigest()}
+        second = read(phase, axes)
+        image = join_phase(image, second.image, str(phase))
+        source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
     for doubt in image.doubts():
         console.warn(doubt)
     console.say(f"read {scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
@@ -175,14 +175,12 @@ def _load_mask(mask: Path | None, axes: str | None, source: dict[str, Any]) -> I
     """Return the mask in a file, if one is given; its axes are those of ``--axes`` if it has as many."""
     if mask is None:
         return None
-    import hashlib
+    from crnn_cli.io.read import read
 
-    from crnn_cli.io.nifti import decode_header, decode_image, read_bytes
-
-    content = read_bytes(mask)
-    same = axes is not None and len(decode_header(content, mask).shape) == axes.count(",") + 1
-    source |= {"mask": str(mask), "mask_sha256": hashlib.sha256(content).hexdigest()}
-    return decode_image(content, mask, axes if same else None)
+    found = read(mask)
+    same = axes is not None and found.stored_axes == axes.count(",") + 1
+    source |= {"mask": str(mask), "mask_sha256": found.source["sha256"]}
+    return read(mask, axes).image if same else found.image
 
 
 def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:

@@ -74,8 +74,9 @@ class Targets:
         return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
 
-Volume = Annotated[Path, typer.Argument(help="NIfTI volume or series; standard input if there is none, or -.")]
+Volume = Annotated[Path, typer.Argument(help="NIfTI or DICOM; standard input if there is none, or -.")]
 Slices = Annotated[str, typer.Option(help="auto, axial, coronal, sagittal, or a range: axial:10-40, auto:3-8.")]
+SeriesChoice = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder: its number, or its UID.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Label map, NIfTI; - for standard output.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -94,6 +95,7 @@ def segment(
     volume: Volume = STREAM,
     slices: Slices = "auto",
     out: Out = None,
+    series: SeriesChoice = None,
     model: Model = None,
     device: DeviceName = "auto",
     labels: Only = None,
@@ -134,7 +136,7 @@ def segment(
     use = bundle.slices
     kept = chosen_labels(use.labels, labels)
     _require_writable(volume, targets.all(kept), force)
-    image, source = _load(volume)
+    image, source = _load(volume, series)
     order, doubts = choose_order(image, plane, use.plane)
     part = _part(span, image.shape[order.axes[0]])
     for doubt in [*doubts, *_implausible(order, bundle)]:
@@ -202,14 +204,16 @@ def chosen_labels(known: Sequence[Label], asked: str | None) -> list[Label]:
 def _target(volume: Path, out: Path | None) -> Path:
     if out is not None:
         return out
-    stem = volume.name.removesuffix(".gz").removesuffix(".nii")
-    return STREAM if volume == STREAM else volume.with_name(f"{stem}_labels.nii.gz")
+    from crnn_cli.io.read import stem
+
+    return STREAM if volume == STREAM else stem(volume).with_name(f"{stem(volume).name}_labels.nii.gz")
 
 
 def _plan(volume: Path, targets: Targets, as_json: bool, force: bool) -> None:
     """Check that the volume is there and that everything can be written."""
-    from crnn_cli.io.nifti import require_nifti_name, require_readable
+    from crnn_cli.io.nifti import require_nifti_name
     from crnn_cli.io.preview import require_preview_name
+    from crnn_cli.io.read import require_readable
     from crnn_cli.io.statistics import require_statistics_name
 
     require_readable(volume)
@@ -236,22 +240,20 @@ def _require_writable(volume: Path, paths: Sequence[Path], force: bool) -> None:
         require_writable(path, force)
 
 
-def _load(volume: Path) -> tuple[Image, dict[str, Any]]:
+def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any]]:
     """Return the image, real, and what was read."""
-    import hashlib
     from dataclasses import replace
 
     import numpy as np
 
     from crnn_cli.geometry import require_perpendicular
-    from crnn_cli.io.nifti import decode_header, decode_image, read_bytes
+    from crnn_cli.io.read import read
 
-    content = read_bytes(volume)
+    found = read(volume, None, series)
     name = "standard input" if volume == STREAM else str(volume)
-    stored = decode_header(content, volume).shape
-    if len(stored) < 3:
-        raise UnsupportedDataError(f"{name} is a 2-D picture {stored}; slices are labelled in a stack, x, y, z")
-    image = decode_image(content, volume)
+    image = found.image
+    if found.stored_axes < 3:
+        raise UnsupportedDataError(f"{name} is a 2-D picture {image.shape}; slices are labelled in a stack, x, y, z")
     image.require_finite(name)
     require_perpendicular(image.affine, name)
     if image.is_complex:
@@ -259,7 +261,7 @@ def _load(volume: Path) -> tuple[Image, dict[str, Any]]:
         image = replace(image, array=np.abs(image.array))
     for doubt in image.doubts():
         console.warn(doubt)
-    return image, {"file": str(volume), "sha256": hashlib.sha256(content).hexdigest()}
+    return image, dict(found.source)
 
 
 def _part(span: tuple[int, int] | None, count: int) -> slice:

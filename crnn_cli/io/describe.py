@@ -12,6 +12,7 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.geometry import axis_codes
 from crnn_cli.image import Image
 from crnn_cli.io.nifti import decode_header, decode_image, read_bytes
+from crnn_cli.io.read import is_dicom, read
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,15 @@ class Description:
     next_step: str
 
 
-def describe_file(source: Path, axes: str | None) -> Description:
-    """Read a NIfTI file and say what it is; see `Description`. Sampling is looked at in the middle slice only."""
-    content = read_bytes(source)
-    header = decode_header(content, source)
-    image = decode_image(content, source, axes)
+def describe_file(source: Path, axes: str | None, series: str | None = None) -> Description:
+    """Read an image and say what it is; see `Description`. Sampling is looked at in the middle slice only."""
+    if is_dicom(source) or series is not None:
+        image = read(source, axes, series).image
+        named, kind = "DICOM", str(image.array.dtype)
+    else:
+        content = read_bytes(source)
+        named, kind = "NIfTI", decode_header(content, source).kind
+        image = decode_image(content, source, axes)
     magnitude = np.abs(image.array) if image.is_complex else image.array
     finite = magnitude[np.isfinite(magnitude)]
     sampling, next_step = _judge(image, str(source))
@@ -58,8 +63,8 @@ def describe_file(source: Path, axes: str | None) -> Description:
         doubts.append(f"{magnitude.size - finite.size} voxels are NaN or infinite")
     return Description(
         file=str(source),
-        format="NIfTI",
-        stored_type=header.kind,
+        format=named,
+        stored_type=kind,
         axes="x, y, z, t" if image.array.ndim == 4 else "x, y, z",
         shape=list(image.shape),
         complex=image.is_complex,

@@ -111,15 +111,16 @@ class Layers(nn.Module):
         hidden = _plus_bias(torch.cat([shared[0], shared[-1]]), cell.h2h).relu_()
         forward, backward = [hidden[:batch]], [hidden[batch:]]
         if torch.is_grad_enabled():
-            frame = shared.unbind()  # one node of the graph: indexing would make gradients of all frames for each
+            each = shared.unbind()  # one node of the graph: indexing would make gradients of all frames for each
             for t in range(1, frames):
                 if self.truncate > 0 and t % self.truncate == 0:
                     hidden = hidden.detach()
-                hidden = cell.h2h(hidden).add_(torch.cat([frame[t], frame[-1 - t]])).relu_()
+                hidden = cell.h2h(hidden).add_(torch.cat([each[t], each[-1 - t]])).relu_()
                 ahead, back = hidden.chunk(2)
                 forward.append(ahead)
                 backward.append(back)
-            return (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
+            both: Tensor = (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
+            return both
         both = _empty_states(shared)
         seen = [False] * frames
         for t in range(frames):
@@ -209,14 +210,9 @@ class CRNNMRI(Layers):
         return carried
 
     def _iteration(
-        self,
-        consistency: Consistency,
-        number: int,
-        total: int,
-        image_BTYX: Tensor,
-        change_BTYX: Tensor,
-        *states: Tensor,
-    ) -> tuple[Tensor, ...]:
+        self, consistency: Consistency, number: int, total: int,
+        image_BTYX: Tensor, change_BTYX: Tensor, *states: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         """Return image, what data consistency changed in it, and states after an iteration; at first no states."""
         chosen = number * self.config.sets // total
         layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
@@ -260,7 +256,8 @@ def _shifted(below_TBFYX: Tensor, shift: int) -> Tensor:
     ahead, back = flat[:, :shift], flat[:, shift : 2 * shift]
     ahead = torch.cat([ahead[:batch], ahead[:-batch]])
     back = torch.cat([back[batch:], back[-batch:]])
-    return torch.cat([ahead, back, flat[:, 2 * shift :]], 1).unflatten(0, (frames, batch))
+    shifted: Tensor = torch.cat([ahead, back, flat[:, 2 * shift :]], 1).unflatten(0, (frames, batch))
+    return shifted
 
 
 _FRAMES_AT_ONCE = 2  # at inference on a CPU: keeps a chunk's features near the cache

@@ -50,7 +50,10 @@ class ReconstructJob:
         network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
         if self.start is not None:
             network.load_state_dict(self.start.state_dict())
-        return network.to(memory_format=torch.channels_last)
+        for weight in network.parameters():
+            if weight.dim() == 4:  # features innermost, as everywhere in the network: faster on a CPU
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return network
 
     def item(self, stage: int, number: int) -> tuple[CineItem, int]:
         """Return an item and the iterations it is reconstructed with."""

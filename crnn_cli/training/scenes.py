@@ -135,7 +135,8 @@ def _sway(size: SceneSize, cell: float, dice: Dice) -> Tensor:
     phase_T, amount = _cycle(size.frames, dice), dice.uniform(0, 1.5)
     fields = [torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
     waves = (torch.cos(phase_T), torch.sin(phase_T))
-    return sum(amount * wave[:, None, None, None] * field for wave, field in zip(waves, fields, strict=True))
+    first, second = (wave[:, None, None, None] * field for wave, field in zip(waves, fields, strict=True))
+    return amount * (first + second)
 
 
 def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[float, float, float]]:

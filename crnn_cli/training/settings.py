@@ -78,21 +78,22 @@ def from_table(kind: type[Settings], given: Any, source: str, before: Settings |
     source : what messages call it.
     before : what stands where the table is silent; the defaults of the kind where not given.
     """
-    before = kind() if before is None else before
+    standing: Any = kind() if before is None else before
     if not isinstance(given, dict):
         raise UnreadableError(f"{source} must be a table")
     types = typing.get_type_hints(kind)
     check_keys(source, given, types, complete=False, noun="setting")
-    values = {n: _value(types[n], value, f"{source}, {n}", getattr(before, n)) for n, value in given.items()}
+    values = {n: _value(types[n], value, f"{source}, {n}", getattr(standing, n)) for n, value in given.items()}
     try:
-        return replace(before, **values)
+        made: Settings = replace(standing, **values)
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
+    return made
 
 
 def _value(kind: Any, value: Any, where: str, before: Any) -> Any:
     if is_dataclass(kind):
-        return from_table(kind, value, where, before)
+        return from_table(typing.cast(type[Any], kind), value, where, before)
     if kind not in _KINDS:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise UnreadableError(f"{where} is {value!r}; it must be a list of words")

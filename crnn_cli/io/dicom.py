@@ -1,0 +1,165 @@
+"""DICOM folders, archives and files to images, through pydicom.
+
+What is read has a full grid of slices and times; everything else is refused with the reason. Values are the stored ones
+times rescale slope plus intercept (HU for CT), each frame by its own; padding is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from pydicom.pixels.utils import pixel_array
+
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.image import Array, Image
+from crnn_cli.io.dicom_headers import Frame, frames_of, quiet, sources
+from crnn_cli.io.dicom_series import Listing, Series, listing
+
+_MOST_BYTES = 64 * 2**30
+
+
+def list_series(place: Path) -> Listing:
+    """Return what DICOM series a folder, DICOMDIR, zip or file holds.
+
+    Raises
+    ------
+    UnreadableError
+        If the place cannot be read, or holds no DICOM image at all.
+    """
+    found = listing(frames_of(source) for source in sources(place))
+    if not found.series:
+        damaged = next(iter(found.damaged.items()), None)
+        why = f"; {damaged[0]} is damaged: {damaged[1]}" if damaged else ""
+        raise UnreadableError(f"{place} holds no DICOM images ({found.others} other files){why}")
+    return found
+
+
+def choose_series(found: Listing, choice: str | None, place: Path) -> Series:
+    """Return the series of a number or UID, or the only readable one.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If there are several and none was chosen (the message lists them), the choice fits none, or it has problems.
+    """
+    if choice is None:
+        readable = [series for series in found.series if series.grid]
+        if len(readable) > 1 or (not readable and len(found.series) > 1):
+            raise UnsupportedDataError(
+                f"{place} holds {len(found.series)} series: choose one with --series\n" + table(found)
+            )
+        chosen = readable[0] if readable else found.series[0]
+    else:
+        fitting = [s for s in found.series if choice in (str(s.number), s.uid)]
+        if len(fitting) != 1:
+            raise UnsupportedDataError(
+                f"--series {choice} fits {len(fitting)} of the series in {place}\n" + table(found)
+            )
+        chosen = fitting[0]
+    if chosen.problems:
+        raise UnsupportedDataError(f"series {chosen.number} of {place} cannot be read: {'; '.join(chosen.problems)}")
+    return chosen
+
+
+def table(found: Listing) -> str:
+    """Return the series as lines of text, for messages."""
+    return "\n".join(
+        f"  {s.number}  {s.description or '-'}  {s.part}  {s.kind}, {s.slices} x {s.frames} of "
+        f"{s.size[1]} x {s.size[0]}" + (f": {s.problems[0]}" if s.problems else "")
+        for s in found.series
+    )
+
+
+def read_dicom(place: Path, choice: str | None = None) -> tuple[Image, str]:
+    """Return the image of a series, axes x (column), y (row), z (along the normal) and t, and a sha256 of its files.
+
+    Raises
+    ------
+    UnreadableError
+        If a file is damaged: what is left of a series is never read as if it were whole.
+    UnsupportedDataError
+        See `choose_series`; or if the pixels are compressed in a way that no installed decoder reads.
+    """
+    found = list_series(place)
+    series = choose_series(found, choice, place)
+    if found.damaged:
+        name, why = next(iter(found.damaged.items()))
+        raise UnreadableError(f"{place}: {len(found.damaged)} damaged file(s), {name}: {why}; remove or replace them")
+    array, digest = _pixels(series)
+    assert series.affine is not None
+    shape = array if series.frames > 1 else array[..., 0]
+    return Image(shape, series.affine, series.frame_time, codes=(1, 1)), digest
+
+
+def _pixels(series: Series) -> tuple[Array, str]:
+    """Return (x, y, z, t) values, and the sha256 of the files they came from."""
+    rows, columns = series.size
+    needed = rows * columns * series.slices * series.frames * 2
+    if needed > _MOST_BYTES:
+        raise UnsupportedDataError(f"series {series.number} has {needed / 2**30:.0f} GiB of pixels: too many to read")
+    exact = all(slope == 1 and intercept % 1 == 0 for slope, intercept in _rescales(series))
+    shape = (series.frames, series.slices, rows, columns)  # a frame lies together: fast to fill
+    array: Array = np.empty(shape, np.int16 if exact else np.float32)
+    low = high = 0
+    whole, of_file = hashlib.sha256(), _ByFile()
+    for z, row in enumerate(series.grid):
+        for t, frame in enumerate(row):
+            stored = of_file.frame(frame)
+            if stored.shape != (rows, columns):
+                raise UnreadableError(f"{frame.source.name} has pixels of shape {stored.shape}, not {rows} x {columns}")
+            slope, intercept = frame.rescale
+            values = (
+                stored.astype(np.int64) + int(intercept) if exact else stored.astype(np.float64) * slope + intercept
+            )
+            if exact:
+                low, high = min(low, int(values.min())), max(high, int(values.max()))
+                array = _wide_enough(array, low, high)
+            array[t, z] = values
+            whole.update(of_file.digest)
+    return array.transpose(3, 2, 1, 0), whole.hexdigest()
+
+
+class _ByFile:
+    """Pixels of frames, a file decoded once as long as its frames follow each other."""
+
+    def __init__(self) -> None:
+        self.name, self.digest = "", b""
+        self.array: Array = np.empty(0)
+
+    def frame(self, frame: Frame) -> Array:
+        """Return the stored pixels (rows, columns) of a frame."""
+        if frame.source.name != self.name:
+            self.name, self.digest = frame.source.name, b""
+            self.array, self.digest = _decoded(frame)
+        return self.array[frame.index] if self.array.ndim == 3 else self.array
+
+
+def _decoded(frame: Frame) -> tuple[Array, bytes]:
+    try:
+        with frame.source.open() as opened:
+            content = opened.read()
+        with quiet():
+            return pixel_array(io.BytesIO(content)), hashlib.sha256(content).digest()
+    except MemoryError:
+        raise
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedDataError(f"{frame.source.name} cannot be decoded: {' '.join(str(error).split())}") from None
+    except Exception as error:  # a decoder of hostile files: whatever it raises, the file is what is wrong
+        raise UnreadableError(
+            f"the pixels of {frame.source.name} are damaged: {' '.join(str(error).split())}"
+        ) from None
+
+
+def _rescales(series: Series) -> set[tuple[float, float]]:
+    return {frame.rescale for row in series.grid for frame in row}
+
+
+def _wide_enough(array: Array, low: int, high: int) -> Array:
+    """Return the array in the first of a few types that holds values from low to high exactly."""
+    for kind in (np.int16, np.uint16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind, copy=False)
+    return array.astype(np.float64, copy=False)

@@ -1,0 +1,288 @@
+"""What the headers of DICOM files say of every frame, before any pixel is read.
+
+Classic images are one frame each; enhanced multi-frame images carry the same facts in functional groups. Nothing is
+judged here: what cannot be read is noted and left to `crnn_cli.io.dicom_series`.
+
+Lengths in mm, times in ms as DICOM has them, positions in the patient's LPS system.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from crnn_cli.errors import UnreadableError
+
+_LOG = logging.getLogger("pydicom")
+_MAGIC = b"DICM"
+_MOST_FRAMES = 100_000
+_MOST_UNPACKED = 16 * 2**30
+_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
+    "SeriesNumber", "SeriesDescription", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "TemporalResolution", "TriggerTime", "AcquisitionTime", "ContentTime", "EchoTime",
+    "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
+    "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A DICOM file: its name for messages, and how to open it (a member of a zip is a file too)."""
+
+    name: str
+    open: Callable[[], BinaryIO] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of one file; None where the header does not say.
+
+    position, orientation : LPS, mm and cosines. spacing : between rows, between columns. times : by name, in the order
+    in which they are trusted; numbers that only order frames are among them. part : what tells images of one place
+    apart that are not different times: image type, echo time. rescale: slope, intercept.
+    """
+
+    source: Source
+    index: int
+    series_uid: str
+    series_number: int | None
+    description: str
+    modality: str
+    instance: str
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    size: tuple[int, int]
+    thickness: float | None
+    gap: float | None
+    times: dict[str, float]
+    resolution: float | None
+    part: tuple[str, ...]
+    rescale: tuple[float, float]
+    problem: str = ""
+
+
+def sources(place: Path) -> Iterator[Source]:
+    """Yield the files of a folder (with its folders), a zip archive, or one file; a DICOMDIR stands for its folder.
+
+    Raises
+    ------
+    UnreadableError
+        If the place is missing or cannot be read.
+    """
+    try:
+        if place.is_file() and place.name.upper() == "DICOMDIR":
+            place = place.parent
+        if place.is_dir():
+            for path in sorted(place.rglob("*")):
+                if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
+                    yield Source(str(path.relative_to(place)), _opener(path))
+        elif zipfile.is_zipfile(place):
+            yield from _members(place)
+        else:
+            place.open("rb").close()
+            yield Source(place.name, _opener(place))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UnreadableError(f"{place} cannot be read: {error}") from None
+
+
+def frames_of(source: Source) -> list[Frame]:
+    """Return the frames of a file; none if it is no DICOM image; one with a ``problem`` if it is damaged."""
+    try:
+        with quiet(), source.open() as opened:
+            if opened.read(132)[128:] != _MAGIC:
+                return []
+            opened.seek(0)
+            return _frames(source, dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS))
+    except (InvalidDicomError, OSError) as error:
+        return [_damaged(source, error)]
+    except RecursionError:
+        return [_damaged(source, "its sequences are nested too deeply")]
+    except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
+        return [_damaged(source, error)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from printing: its warnings quote what elements hold, which may be a person's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        disabled, _LOG.disabled = _LOG.disabled, True
+        try:
+            yield
+        finally:
+            _LOG.disabled = disabled
+
+
+def _frames(source: Source, data: Dataset) -> list[Frame]:
+    rows, columns = _integer(data, "Rows"), _integer(data, "Columns")
+    if not rows or not columns:
+        return []  # a report, a segmentation's reference, a presentation state: no image
+    count = _integer(data, "NumberOfFrames") or 1
+    per_frame: Sequence[Dataset] = data.get("PerFrameFunctionalGroupsSequence") or []
+    if not 1 <= count <= _MOST_FRAMES or (per_frame and len(per_frame) != count):
+        return [_damaged(source, f"it promises {count} frames and describes {len(per_frame)}")]
+    if not per_frame:
+        made = _frame(source, 0, data, [data], (rows, columns))
+        if count == 1:
+            return [made]
+        return [_damaged(source, "it has several frames that say neither where nor when they are")]
+    shared = list(data.get("SharedFunctionalGroupsSequence") or [])[:1]
+    return [
+        _frame(source, i, data, [*_groups(group), *(g for s in shared for g in _groups(s)), data], (rows, columns))
+        for i, group in enumerate(per_frame)
+    ]
+
+
+def _groups(functional: Dataset) -> list[Dataset]:
+    """Return the items of all functional groups of a frame."""
+    return [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
+
+
+def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size: tuple[int, int]) -> Frame:
+    problem = ""
+    if "MOSAIC" in _words(data, "ImageType"):
+        problem = "a mosaic: many slices tiled into one picture"
+    elif (_integer(data, "SamplesPerPixel") or 1) != 1:
+        problem = "a colour picture, no measured values"
+    echo = _number(where, "EchoTime", "EffectiveEchoTime")
+    kinds = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
+    position, orientation = _numbers(where, "ImagePositionPatient", 3), _numbers(where, "ImageOrientationPatient", 6)
+    spacing = _numbers(where, "PixelSpacing", 2)
+    return Frame(
+        source, index, str(data.get("SeriesInstanceUID", "")), _integer(data, "SeriesNumber"),
+        str(data.get("SeriesDescription", "") or ""), str(data.get("Modality", "") or ""),
+        str(data.get("SOPInstanceUID", "")),
+        None if position is None else (position[0], position[1], position[2]), orientation,
+        None if spacing is None else (spacing[0], spacing[1]), size,
+        _number(where, "SliceThickness"), _number(where, "SpacingBetweenSlices"), _times(where, index),
+        _number(where, "TemporalResolution"), (*sorted(kinds.intersection(_KINDS)), "" if echo is None else f"echo {echo:g} ms"),
+        _rescale(where), problem,
+    )  # fmt: skip
+
+
+def _rescale(where: list[Dataset]) -> tuple[float, float]:
+    """Return slope and intercept: the rescale, or else the one linear mapping to real-world values (Philips)."""
+    slope = _number(where, "RescaleSlope")
+    if slope is not None:
+        return slope or 1.0, _number(where, "RescaleIntercept") or 0.0
+    mappings = [mapping for data in where for mapping in data.get("RealWorldValueMappingSequence") or []]
+    if len(mappings) > 1:
+        return 1.0, 0.0
+    slope = _number([*mappings, *where], "RealWorldValueSlope")
+    return (slope, _number([*mappings, *where], "RealWorldValueIntercept") or 0.0) if slope else (1.0, 0.0)
+
+
+_KINDS = ("M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "LOCALIZER")
+_TIMES = {
+    "temporal position": ("TemporalPositionIdentifier", "TemporalPositionIndex"),
+    "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime"),
+    "acquisition number": ("AcquisitionNumber", "FrameAcquisitionNumber"),
+    "acquisition time": ("AcquisitionTime", "FrameAcquisitionDateTime"),
+    "content time": ("ContentTime",),
+    "instance number": ("InstanceNumber",),
+}
+
+
+def _times(where: list[Dataset], index: int) -> dict[str, float]:
+    """Return what can order frames in time; clock times in ms since midnight."""
+    found = {}
+    for name, keywords in _TIMES.items():
+        clock = name in ("acquisition time", "content time")
+        value = _clock(where, *keywords) if clock else _number(where, *keywords)
+        if value is not None:
+            found[name] = value
+    found["instance number"] = found.get("instance number", 0.0) * _MOST_FRAMES + index
+    return found
+
+
+def _clock(where: list[Dataset], *keywords: str) -> float | None:
+    for data in where:
+        for keyword in keywords:
+            text = str(data.get(keyword) or "")
+            digits = text[8:] if "DateTime" in keyword else text
+            try:
+                hours, minutes, seconds = int(digits[:2]), int(digits[2:4]), float(digits[4:].split("+")[0] or 0)
+            except ValueError:
+                continue
+            return 1000 * (3600 * hours + 60 * minutes + seconds)
+    return None
+
+
+def _number(where: list[Dataset], *keywords: str) -> float | None:
+    for data in where:
+        for keyword in keywords:
+            found = _finite(data.get(keyword), 1)
+            if found is not None:
+                return found[0]
+    return None
+
+
+def _numbers(where: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+    found = (_finite(data.get(keyword), count) for data in where)
+    return next((value for value in found if value is not None), None)
+
+
+def _finite(value: Any, count: int) -> tuple[float, ...] | None:
+    """Return ``count`` finite numbers, or None if that is not what the value is."""
+    if value is None or value == "":
+        return None
+    try:
+        numbers = tuple(float(v) for v in (value if count > 1 else [value]))
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(math.isfinite(v) for v in numbers) else None
+
+
+def _integer(data: Dataset, keyword: str) -> int | None:
+    found = _finite(data.get(keyword), 1)
+    return None if found is None else int(found[0])
+
+
+def _words(data: Dataset, *keywords: str) -> list[str]:
+    values = (data.get(keyword) for keyword in keywords)
+    return [str(word) for value in values if value for word in ([value] if isinstance(value, str) else value)]
+
+
+def _damaged(source: Source, error: object) -> Frame:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return Frame(
+        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0),
+        f"damaged: {text[:200]}",
+    )  # fmt: skip
+
+
+def _opener(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: path.open("rb")
+
+
+def _members(archive: Path) -> Iterator[Source]:
+    with zipfile.ZipFile(archive) as opened:
+        members = [info for info in opened.infolist() if not info.is_dir()]
+    if sum(info.file_size for info in members) > _MOST_UNPACKED:
+        raise UnreadableError(f"{archive} would unpack to more than {_MOST_UNPACKED >> 30} GiB")
+    for info in members:
+        if not Path(info.filename).name.upper().startswith(("DICOMDIR", ".")):
+            yield Source(info.filename, lambda name=info.filename: _member(archive, name))  # type: ignore[misc]
+
+
+def _member(archive: Path, name: str) -> BinaryIO:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return io.BytesIO(opened.read(name))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise OSError(f"{name} in {archive} cannot be unpacked: {error}") from None

@@ -1,0 +1,89 @@
+"""Whatever a user names, as an image: NIfTI files and streams, DICOM folders, archives and files, told by content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crnn_cli.errors import UnreadableError, UsageError
+from crnn_cli.image import Image
+from crnn_cli.io import nifti
+from crnn_cli.io.nifti import STREAM
+
+
+@dataclass(frozen=True)
+class Read:
+    """An image and what it was read from.
+
+    source : file, sha256 (of all files of a DICOM series, in its order) and what else a report should say.
+    stored_axes : of a NIfTI file before any were added, or 3 or 4.
+    """
+
+    image: Image
+    source: dict[str, str] = field(default_factory=dict)
+    stored_axes: int = 3
+
+
+def read(place: Path, axes: str | None = None, series: str | None = None) -> Read:
+    """Read an image.
+
+    Parameters
+    ----------
+    axes : what the stored axes of a NIfTI file are, as in `nifti.decode_image`.
+    series : number or UID of a DICOM series, where there are several.
+
+    Raises
+    ------
+    UsageError
+        If ``axes`` is given for DICOM, or ``series`` for anything else.
+    CrnnError
+        See `nifti.decode_image` and `crnn_cli.io.dicom.read_dicom`.
+    """
+    if is_dicom(place):
+        if axes is not None:
+            raise UsageError(f"--axes is for files whose axes are in doubt; {place} is DICOM, which says what they are")
+        from crnn_cli.io.dicom import read_dicom
+
+        image, digest = read_dicom(place, series)
+        source = {"file": str(place), "format": "DICOM", "sha256": digest}
+        return Read(image, source | ({"series": series} if series else {}), image.array.ndim)
+    if series is not None:
+        raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
+    content = nifti.read_bytes(place)
+    image = nifti.decode_image(content, place, axes)
+    stored = len(nifti.decode_header(content, place).shape)
+    return Read(image, {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}, stored)
+
+
+def is_dicom(place: Path) -> bool:
+    """Return whether a place is a folder, a DICOMDIR, or holds DICOM or a zip; pydicom is not needed to tell."""
+    if place == STREAM:
+        return False
+    if place.is_dir() or place.name.upper() == "DICOMDIR":
+        return True
+    try:
+        with place.open("rb") as opened:
+            start = opened.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or start[:4] == b"PK\x03\x04"
+
+
+def require_readable(place: Path) -> None:
+    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty."""
+    if place.is_dir():
+        if not any(place.iterdir()):
+            raise UnreadableError(f"{place} is an empty folder")
+        return
+    nifti.require_readable(place)
+
+
+def stem(place: Path) -> Path:
+    """Return a place without the suffix of its format, to name an output after it."""
+    if place.is_dir():
+        return place.resolve()
+    name = place.name.removesuffix(".gz")
+    for suffix in (".nii", ".dcm", ".zip"):
+        name = name.removesuffix(suffix)
+    return place.with_name(name)
