@@ -16,7 +16,10 @@ from crnn_cli.training.datasets import (
     load_pair,
     split_pairs,
 )
+from crnn_cli.training.reconstruction import load_cines
+from crnn_cli.training.session import digest_of_files
 from tests.conftest import data_file, moving_cine, save
+from tests.dicom_files import values, write_series
 
 AFFINE = np.diag([1.0, 1.25, 4.0, 1])
 
@@ -465,7 +468,7 @@ def test_bad_files_are_told_together_and_stop_nothing(tmp_path):
     pairs.append(Pair("z", "z", good.image, text))
     x, y, sound, z = check_labelled(LabelledSet(tuple(pairs), {}, ""))
     assert ["not a NIfTI" in x.problems[0], "truncated" in x.problems[1]] == [True, True]
-    assert ["is a folder" in y.problems[0], "does not exist" in y.problems[1]] == [True, True]
+    assert ["holds no DICOM images" in y.problems[0], "does not exist" in y.problems[1]] == [True, True]
     assert (x.shape, x.spacing, x.values) == ((), (), ())
     assert (z.shape, len(z.problems), z.values) == (IMAGE.shape, 1, ())
     assert not sound.problems
@@ -484,11 +487,26 @@ def test_cines_are_found_below_a_folder(tmp_path):
     assert find_cines(hidden) == [hidden / "e.nii"]  # asked for by name
 
 
+def test_a_folder_of_dicom_is_a_cine(tmp_path):
+    pixels = values(2, 6, 32, 40)
+    write_series(tmp_path / "case1" / "sax", pixels)
+    save(tmp_path / "case2.nii.gz", np.abs(moving_cine(40, 36)))
+    found = find_cines(tmp_path)
+    assert [place.name for place in found] == ["sax", "case2.nii.gz"]
+    assert not any(each.problems for each in check_cines(found))
+    cines = load_cines(found)
+    np.testing.assert_array_equal(cines[1].numpy(), pixels[1])
+    first = digest_of_files(found)
+    next((tmp_path / "case1" / "sax").iterdir()).write_bytes(b"changed")
+    assert digest_of_files(found) != first
+    assert any(each.problems for each in check_cines(found))
+
+
 def test_where_no_cines_are_the_message_says_so(tmp_path):
     touch(tmp_path, "a_gt.nii.gz", "b.txt")
     with pytest.raises(UnreadableError, match=r"no \.nii or \.nii\.gz"):
         find_cines(tmp_path)
-    with pytest.raises(UnreadableError, match="no NIfTI"):
+    with pytest.raises(UnreadableError, match="neither NIfTI nor DICOM"):
         find_cines(tmp_path / "b.txt")
     with pytest.raises(UnreadableError, match="does not exist"):
         find_cines(tmp_path / "c")

@@ -22,7 +22,9 @@ Settings = TypeVar("Settings")
 _FOLD = re.compile(r"(\d{1,4})/(\d{1,4})")
 
 Volumes = Annotated[Path | None, typer.Argument(help="Folder of labelled volumes, or a CSV manifest.")]
-Cines = Annotated[Path | None, typer.Argument(help="Folder of fully sampled 4-D cines, or one of them.")]
+Cines = Annotated[
+    Path | None, typer.Argument(help="Folder of fully sampled 4-D cines, NIfTI or DICOM, or one of them.")
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The bundle to make; the run is kept in OUT.run.")]
 Config = Annotated[Path | None, typer.Option(help="Settings, TOML; what it does not mention keeps its default.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print all settings as TOML, with comments.")]
@@ -123,8 +125,9 @@ def train_reconstruct(
 ) -> None:
     """Train a reconstruction model (CRNN-MRI) on cines, simulated scenes, or both.
 
-    DATA are fully sampled 4-D NIfTI series (x the readout, y the undersampled axis), complex or magnitude; magnitudes
-    get a simulated phase. Sampling, noise and motion are random, anew for every item. All files are checked first.
+    DATA are fully sampled 4-D NIfTI files, or folders of one DICOM series each (x the readout, y the undersampled
+    axis), complex or magnitude; magnitudes get a simulated phase. Sampling, noise and motion are random, anew for every
+    item. All files are checked first.
 
     Examples: crnn train reconstruct cines/ -o my-model --minutes 120 --licence CC0-1.0;
     crnn train reconstruct --simulated -o my-model --epochs 5; crnn train reconstruct --print-config > settings.toml;

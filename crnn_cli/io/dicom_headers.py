@@ -161,6 +161,7 @@ def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size
         problem = "a colour picture, no measured values"
     echo = _number(where, "EchoTime", "EffectiveEchoTime")
     kinds = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
+    part = (*sorted(kinds.intersection(_KINDS)), "" if echo is None else f"echo {echo:g} ms")
     position, orientation = _numbers(where, "ImagePositionPatient", 3), _numbers(where, "ImageOrientationPatient", 6)
     spacing = _numbers(where, "PixelSpacing", 2)
     return Frame(
@@ -170,7 +171,7 @@ def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size
         None if position is None else (position[0], position[1], position[2]), orientation,
         None if spacing is None else (spacing[0], spacing[1]), size,
         _number(where, "SliceThickness"), _number(where, "SpacingBetweenSlices"), _times(where, index),
-        _number(where, "TemporalResolution"), (*sorted(kinds.intersection(_KINDS)), "" if echo is None else f"echo {echo:g} ms"),
+        _number(where, "TemporalResolution"), part,
         _rescale(where), problem,
     )  # fmt: skip
 

@@ -131,7 +131,7 @@ def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
 def _series(number: int, frames: list[Frame], split: bool) -> Series:
     first = frames[0]
     problems = sorted({frame.problem for frame in frames if frame.problem})
-    if first.position is None or first.orientation is None or first.spacing is None:
+    if first.orientation is None or first.spacing is None or any(frame.position is None for frame in frames):
         problems.append("the headers lack position, orientation or pixel spacing")
     elif not _perpendicular(first.orientation):
         problems.append("the directions of rows and columns are not perpendicular unit vectors")

@@ -62,12 +62,20 @@ def is_dicom(place: Path) -> bool:
         return False
     if place.is_dir() or place.name.upper() == "DICOMDIR":
         return True
+    return has_dicom_mark(place) or _start(place)[:4] == b"PK\x03\x04"
+
+
+def has_dicom_mark(file: Path) -> bool:
+    """Return whether a file starts as a DICOM file does."""
+    return _start(file)[128:] == b"DICM"
+
+
+def _start(file: Path) -> bytes:
     try:
-        with place.open("rb") as opened:
-            start = opened.read(132)
+        with file.open("rb") as opened:
+            return opened.read(132)
     except OSError:
-        return False
-    return start[128:] == b"DICM" or start[:4] == b"PK\x03\x04"
+        return b""
 
 
 def require_readable(place: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from crnn_cli.errors import CrnnError, UnsupportedDataError
 from crnn_cli.image import Array, Image
-from crnn_cli.io.nifti import read_image
+from crnn_cli.io.read import read
 from crnn_cli.training.dataset_names import stem
 from crnn_cli.training.datasets import LabelledSet, Pair, grid_differences, label_values
 
@@ -108,7 +108,7 @@ def _checked(name: str, image: Image | None, values: tuple[int, ...], problems: 
 def _read(file: Path, problems: list[str]) -> Image | None:
     """Return the image, or None and a problem more."""
     try:
-        return read_image(file)
+        return read(file).image
     except CrnnError as error:
         problems.append(str(error))
     except OSError as error:

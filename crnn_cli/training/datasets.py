@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.image import Array, Image
 from crnn_cli.io.nifti import SUFFIXES, read_image
+from crnn_cli.io.read import has_dicom_mark, is_dicom
 from crnn_cli.training.dataset_files import Description, Row, read_description, read_rows
 from crnn_cli.training.dataset_names import GT, Match, match_folders, match_gt, nifti_files, stem, visible
 
@@ -100,23 +101,26 @@ def find_pairs(source: Path) -> list[Pair]:
 
 
 def find_cines(source: Path) -> list[Path]:
-    """Return the NIfTI files in and below a folder, by path, or the one given; hidden ones and labels (_gt) are not.
+    """Return the cines in and below a folder, by path, or the one given: NIfTI files, and folders that hold DICOM.
+
+    Hidden files and labels (_gt) are left out. A folder is one DICOM series.
 
     Raises
     ------
     UnreadableError
         If there are none, or the source does not exist.
     """
-    if source.is_file() and source.name.endswith(SUFFIXES):
+    if source.is_file() and (source.name.endswith(SUFFIXES) or is_dicom(source)):
         return [source]
     if not source.is_dir():
-        what = "is no NIfTI file" if source.exists() else "does not exist"
+        what = "is neither NIfTI nor DICOM" if source.exists() else "does not exist"
         raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
     below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
-    files = sorted(f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file())
-    if not files:
-        raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it")
-    return files
+    files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
+    folders = {f for f in [source, *below] if f.is_dir() and any(has_dicom_mark(g) for g in f.iterdir() if g.is_file())}
+    if not files | folders:
+        raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")
+    return sorted(files | folders)
 
 
 def split_pairs(pairs: Sequence[Pair], fold: int, folds: int) -> tuple[list[Pair], list[Pair]]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.io.files import Output
-from crnn_cli.io.nifti import read_image
 from crnn_cli.io.preview import Panel, preview_output
+from crnn_cli.io.read import read
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.training.cine import CineItem, CineItems, draw_item
 from crnn_cli.training.image_losses import image_loss
@@ -143,12 +143,13 @@ def relative_error_db(image_BTYX: Tensor, item: CineItem) -> float:
 
 
 def load_cines(files: Sequence[Path]) -> list[Tensor]:
-    """Return the slices of 4-D NIfTI files (x, y, z, t) as cines (T, Y, X), magnitude or complex; empty ones are left
-    out. x is taken as the readout.
-    """  # noqa: D205
+    """Return the slices of NIfTI files and DICOM series (x, y, z, t) as cines (T, Y, X), magnitude or complex.
+
+    Empty slices are left out. x is taken as the readout.
+    """
     cines: list[Tensor] = []
     for file in files:
-        array = read_image(file).array
+        array = read(file).image.array
         values = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
         slices = (values[:, :, z].T for z in range(values.shape[2]))
         cines += [torch.from_numpy(np.ascontiguousarray(cine)) for cine in slices if cine.any()]
