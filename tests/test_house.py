@@ -130,7 +130,7 @@ def test_exit_codes_are_pinned():
 OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --undersample --pattern --centre-lines --phase-axis --seed --model "
-        "--iterations --noise --device --preview --complex --json --force"
+        "--iterations --noise --device --preview --complex --format --json --force"
     ),
     "evaluate": (
         "--reference --axes --reference-axes --ignore-geometry --fit-scale --per-frame --labels --images "

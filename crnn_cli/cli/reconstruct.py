@@ -17,6 +17,7 @@ from crnn_cli.errors import UsageError
 if TYPE_CHECKING:
     from crnn_cli.acquisition import Acquisition
     from crnn_cli.image import Image
+    from crnn_cli.io.dicom_series import Series
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
+FormatName = Annotated[str, typer.Option("--format", help="nifti, or dicom: a derived series, -o a folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
 
 
@@ -69,6 +71,7 @@ def reconstruct(
     device: DeviceName = "auto",
     preview: Preview = None,
     complex_output: ComplexOutput = False,
+    format_name: FormatName = "nifti",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -78,9 +81,11 @@ def reconstruct(
 
     Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
-    crnn reconstruct DICOM_FOLDER --undersample 8 -o images.nii.gz
+    crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom
     """
-    target = _plan(scan, out, preview, as_json, force)
+    target = _plan(scan, out, preview, as_json, force, format_name)
+    if format_name == "dicom" and complex_output:
+        raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
     if STREAM in (phase, mask):
         raise UsageError("only the scan itself can come from standard input")
     require_apart([scan, phase, mask], [target, sidecar(target), preview])
@@ -89,13 +94,15 @@ def reconstruct(
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
     from crnn_cli.bundles import find_bundle, load_reconstruction
-    from crnn_cli.cli.reconstruct_output import report, save, tell
+    from crnn_cli.cli.reconstruct_output import report, require_source, save, tell
     from crnn_cli.reconstruction import Recipe, choose_device
     from crnn_cli.reconstruction import reconstruct as run
 
     place = choose_device(device)
     bundle = find_bundle(model, "reconstruct")
-    image, source = _load(scan, phase, axes, series)
+    image, source, origin = _load(scan, phase, axes, series)
+    if format_name == "dicom":
+        require_source(image, origin)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
     network = load_reconstruction(bundle, place)
     recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
@@ -106,13 +113,13 @@ def reconstruct(
     truth = image if simulation else None
     found = {**report(bundle, acquisition, result, truth), "input": source, "device": str(place), "seconds": seconds}
     found |= {"iterations": recipe.iterations, "noise": noise, "seed": simulation.seed if simulation else None}
-    save(target, preview, acquisition, result, truth, complex_output, found, force)
+    save(target, preview, acquisition, result, truth, complex_output, found, force, origin, format_name)
     tell(target, found)
     if as_json:
         console.print_json(found)
 
 
-def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool) -> Path:
+def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool, format_name: str) -> Path:
     """Return where the images go, after checking that the scan is there and everything can be written."""
     from crnn_cli.io.files import require_writable
     from crnn_cli.io.nifti import require_nifti_name
@@ -121,10 +128,15 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
 
     require_readable(scan)
     if out is None:
-        out = STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn.nii.gz")
+        suffix = "" if format_name == "dicom" else ".nii.gz"
+        out = STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn{suffix}")
     if preview is not None:
         require_preview_name(preview)
         require_writable(preview, force)
+    if format_name not in ("nifti", "dicom"):
+        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
+    if format_name == "dicom":
+        return _plan_folder(out, force)
     if out == STREAM:
         if as_json:
             raise UsageError("--json and images cannot both go to standard output: give -o FILE")
@@ -132,6 +144,18 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
         return out
     require_nifti_name(out)
     require_writable(out, force)
+    require_writable(sidecar(out), force)
+    return out
+
+
+def _plan_folder(out: Path, force: bool) -> Path:
+    """Return the folder of a DICOM series, after checking that it can be written."""
+    from crnn_cli.io.dicom_derived import require_folder
+    from crnn_cli.io.files import require_writable
+
+    if out == STREAM:
+        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
+    require_folder(out, force)
     require_writable(sidecar(out), force)
     return out
 
@@ -151,8 +175,10 @@ def _simulation(
     return Simulation(acceleration, pattern or "variable-density", centre_lines, phase_axis or "y", seed or 0)
 
 
-def _load(scan: Path, phase: Path | None, axes: str | None, series: str | None) -> tuple[Image, dict[str, Any]]:
-    """Return the series, complex if its phase is known, and what was read."""
+def _load(
+    scan: Path, phase: Path | None, axes: str | None, series: str | None
+) -> tuple[Image, dict[str, Any], Series | None]:
+    """Return the image, complex if its phase is known, what was read, and the DICOM series if it was one."""
     from crnn_cli.io.phase import join_phase, phase_sibling
     from crnn_cli.io.read import read
 
@@ -168,7 +194,7 @@ def _load(scan: Path, phase: Path | None, axes: str | None, series: str | None) 
     for doubt in image.doubts():
         console.warn(doubt)
     console.say(f"read {scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
-    return image, source
+    return image, source, found.series
 
 
 def _load_mask(mask: Path | None, axes: str | None, source: dict[str, Any]) -> Image | None:

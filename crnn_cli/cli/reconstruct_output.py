@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.acquisition import Acquisition
     from crnn_cli.bundles import Bundle
     from crnn_cli.image import Image
+    from crnn_cli.io.dicom_series import Series
     from crnn_cli.io.files import Output
     from crnn_cli.reconstruction import Reconstruction
 
@@ -54,9 +55,9 @@ def _quality(acquisition: Acquisition, result: Reconstruction, truth: Image) -> 
 
 def save(
     target: Path, preview: Path | None, acquisition: Acquisition, result: Reconstruction, truth: Image | None,
-    complex_output: bool, report: dict[str, Any], force: bool,
+    complex_output: bool, report: dict[str, Any], force: bool, series: Series | None, format_name: str,
 ) -> None:  # fmt: skip
-    """Write images, report and picture together, or none of them."""
+    """Write images, report and picture together, or none of them; a DICOM folder first, then report and picture."""
     import json
     from dataclasses import replace
 
@@ -71,13 +72,31 @@ def save(
     simulated = "SIMULATED " if truth is not None else ""
     description = f"{report['tool']} {report['model']['name']} {simulated}{report['acceleration']:.2f}x"
     outputs = [] if preview is None else [_picture(preview, acquisition, result, truth)]
-    if target == STREAM:
+    if format_name == "dicom":
+        from crnn_cli.io.dicom_derived import Derivation, write_folder
+
+        report["output"], report["format"] = str(target), "DICOM, derived MR series"
+        found = require_source(image, series)
+        about = Derivation(
+            f"{found.description[:38]} crnn {simulated}".strip(), f"{description}. Not for diagnostic use."
+        )
+        write_folder(image, found, about, target, force)
+        text = (json.dumps(report, indent=2) + "\n").encode()
+        write_together([Output(sidecar(target), text), *outputs], force)
+    elif target == STREAM:
         write_together(outputs, force)
         write_stream(image, sys.stdout.buffer, description)
     else:
         report["output"] = str(target)
         text = (json.dumps(report, indent=2) + "\n").encode()
         write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs], force)
+
+
+def require_source(image: Image, series: Series | None) -> Series:
+    """Return the DICOM series that an image comes from; see `crnn_cli.io.dicom_derived.require_source`."""
+    from crnn_cli.io.dicom_derived import require_source as required
+
+    return required(image, series)
 
 
 def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> Output:

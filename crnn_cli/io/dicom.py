@@ -74,7 +74,15 @@ def table(found: Listing) -> str:
 
 
 def read_dicom(place: Path, choice: str | None = None) -> tuple[Image, str]:
-    """Return the image of a series, axes x (column), y (row), z (along the normal) and t, and a sha256 of its files.
+    """Return the image of a series and a sha256 of its files; see `read_series`."""
+    image, digest, _ = read_series(place, choice)
+    return image, digest
+
+
+def read_series(place: Path, choice: str | None = None) -> tuple[Image, str, Series]:
+    """Return the image of a series, a sha256 of its files, and the series.
+
+    Axes are x (column), y (row), z (along the normal) and, where there are several times, t.
 
     Raises
     ------
@@ -91,7 +99,7 @@ def read_dicom(place: Path, choice: str | None = None) -> tuple[Image, str]:
     array, digest = _pixels(series)
     assert series.affine is not None
     shape = array if series.frames > 1 else array[..., 0]
-    return Image(shape, series.affine, series.frame_time, codes=(1, 1)), digest
+    return Image(shape, series.affine, series.frame_time, codes=(1, 1)), digest, series
 
 
 def _pixels(series: Series) -> tuple[Array, str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.image import Image
 from crnn_cli.io import nifti
 from crnn_cli.io.nifti import STREAM
+
+if TYPE_CHECKING:
+    from crnn_cli.io.dicom_series import Series
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,13 @@ class Read:
     """An image and what it was read from.
 
     source : file, sha256 (of all files of a DICOM series, in its order) and what else a report should say.
-    stored_axes : of a NIfTI file before any were added, or 3 or 4.
+    stored_axes : of a NIfTI file before any were added, or 3 or 4. series : of DICOM, None for NIfTI.
     """
 
     image: Image
     source: dict[str, str] = field(default_factory=dict)
     stored_axes: int = 3
+    series: Series | None = None
 
 
 def read(place: Path, axes: str | None = None, series: str | None = None) -> Read:
@@ -43,11 +48,11 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
     if is_dicom(place):
         if axes is not None:
             raise UsageError(f"--axes is for files whose axes are in doubt; {place} is DICOM, which says what they are")
-        from crnn_cli.io.dicom import read_dicom
+        from crnn_cli.io.dicom import read_series
 
-        image, digest = read_dicom(place, series)
+        image, digest, whole = read_series(place, series)
         source = {"file": str(place), "format": "DICOM", "sha256": digest}
-        return Read(image, source | ({"series": series} if series else {}), image.array.ndim)
+        return Read(image, source | ({"series": series} if series else {}), image.array.ndim, whole)
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     content = nifti.read_bytes(place)
