@@ -33,7 +33,8 @@ def list_series(place: Path) -> Listing:
     if not found.series:
         damaged = next(iter(found.damaged.items()), None)
         why = f"; {damaged[0]} is damaged: {damaged[1]}" if damaged else ""
-        raise UnreadableError(f"{place} holds no DICOM images ({found.others} other files){why}")
+        what = "the folder " if place.is_dir() else ""
+        raise UnreadableError(f"{what}{place} holds no DICOM images ({found.others} other files){why}")
     return found
 
 
