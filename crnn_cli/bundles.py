@@ -1,7 +1,8 @@
 """Bundles: published models as data. Find one, check it, build its network, load it; or make one.
 
 A bundle is a folder of three files: README.md (the card), config.json (see `crnn_cli.bundle_config`),
-weights.safetensors. Weights may be stored in half precision; networks run in single precision.
+weights.safetensors. Weights may be stored in half precision, or packed to 8 bits (`crnn_cli.networks.packed`);
+networks run in single precision.
 
 Nothing in a bundle is ever executed. torch is imported only where a network is built.
 """
@@ -98,6 +99,8 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    from crnn_cli.networks.packed import unpacked
+
     file = bundle.folder / WEIGHTS
     try:
         content = file.read_bytes()
@@ -109,7 +112,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
             f"{file} is damaged or was replaced: its sha256 is {found[:12]}..., {CONFIG} says {bundle.sha256[:12]}..."
         )
     try:
-        weights = load(content)
+        weights = unpacked(load(content))
     except SafetensorError as error:
         raise UnreadableError(f"{file} is not a safetensors file: {error}") from None
     network = build_network(str(bundle.folder / CONFIG), bundle.network, bundle.settings)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from crnn_cli.bundles import find_bundle, folder_of_bundles, list_bundles, load_network, read_bundle, write_bundle
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.packed import packed, unpacked
 from crnn_cli.published import import_checkpoint
 from tests.conftest import data_file
 
@@ -241,3 +242,29 @@ def test_other_checkpoints_are_refused(tmp_path, state):
     with pytest.raises(UnreadableError):
         import_checkpoint(tmp_path / "other.pth", tmp_path / "out", 5, 0.7, "none")
     assert not (tmp_path / "out").exists()
+
+
+def test_packed_weights_come_back_within_half_a_step_and_load(tmp_path):
+    torch.manual_seed(0)
+    network = CRNNMRI(CRNNMRIConfig(features=32, sets=2))
+    weights = network.state_dict()
+    weights["conv1_x.weight"] *= torch.rand(32, 32, 1, 1) ** 4
+    stored = packed(weights)
+    assert sum(t.numel() * t.element_size() for t in stored.values()) < 0.4 * 4 * sum(
+        t.numel() for t in weights.values()
+    )
+    again = unpacked(stored)
+    assert again.keys() == weights.keys()
+    for name, weight in weights.items():
+        largest = weight.abs().amax((2, 3), keepdim=True) if name + ".steps" in stored else 0 * weight
+        assert ((again[name] - weight).abs() <= largest / 254 * 1.1 + 1e-9).all(), name
+    assert torch.equal(unpacked(weights)["conv1_x.weight"], weights["conv1_x.weight"])
+    config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "sets": 2}, "amplitude": 1.0,
+              "start": "view-shared", "licence": "CC0-1.0", "summary": "for tests"}  # fmt: skip
+    bundle = write_bundle(tmp_path / "b", config, stored, "# b")
+    loaded = load_network(bundle, torch.device("cpu")).state_dict()
+    assert torch.equal(loaded["conv1_x.weight"], again["conv1_x.weight"])
+    broken = {**stored, "conv1_x.weight.steps": stored["conv1_x.weight.steps"][:3]}
+    bundle = write_bundle(tmp_path / "c", config, broken, "# c")
+    with pytest.raises(UnreadableError, match=r"conv1_x\.weight"):
+        load_network(bundle, torch.device("cpu"))
