@@ -94,7 +94,7 @@ def reconstruct(
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
     from crnn_cli.bundles import find_bundle, load_reconstruction
-    from crnn_cli.cli.reconstruct_output import report, require_source, save, tell
+    from crnn_cli.cli.reconstruct_output import report, save, tell
     from crnn_cli.reconstruction import Recipe, choose_device
     from crnn_cli.reconstruction import reconstruct as run
 
@@ -102,7 +102,9 @@ def reconstruct(
     bundle = find_bundle(model, "reconstruct")
     image, source, origin = _load(scan, phase, axes, series)
     if format_name == "dicom":
-        require_source(image, origin)
+        from crnn_cli.io.dicom_derived import require_source
+
+        origin = require_source(image, origin)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
     network = load_reconstruction(bundle, place)
     recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)

@@ -76,11 +76,11 @@ def save(
         from crnn_cli.io.dicom_derived import Derivation, write_folder
 
         report["output"], report["format"] = str(target), "DICOM, derived MR series"
-        found = require_source(image, series)
+        assert series is not None  # asked for before the work began
         about = Derivation(
-            f"{found.description[:38]} crnn {simulated}".strip(), f"{description}. Not for diagnostic use."
+            f"{series.description[:38]} crnn {simulated}".strip(), f"{description}. Not for diagnostic use."
         )
-        write_folder(image, found, about, target, force)
+        write_folder(image, series, about, target, force)
         text = (json.dumps(report, indent=2) + "\n").encode()
         write_together([Output(sidecar(target), text), *outputs], force)
     elif target == STREAM:
@@ -90,13 +90,6 @@ def save(
         report["output"] = str(target)
         text = (json.dumps(report, indent=2) + "\n").encode()
         write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs], force)
-
-
-def require_source(image: Image, series: Series | None) -> Series:
-    """Return the DICOM series that an image comes from; see `crnn_cli.io.dicom_derived.require_source`."""
-    from crnn_cli.io.dicom_derived import require_source as required
-
-    return required(image, series)
 
 
 def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> Output:

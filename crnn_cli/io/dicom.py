@@ -154,7 +154,7 @@ def _decoded(frame: Frame) -> tuple[Array, bytes]:
             return pixel_array(io.BytesIO(content)), hashlib.sha256(content).digest()
     except MemoryError:
         raise
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:  # no decoder for the transfer syntax
         raise UnsupportedDataError(f"{frame.source.name} cannot be decoded: {' '.join(str(error).split())}") from None
     except Exception as error:  # a decoder of hostile files: whatever it raises, the file is what is wrong
         raise UnreadableError(

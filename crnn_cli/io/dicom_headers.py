@@ -285,5 +285,5 @@ def _member(archive: Path, name: str) -> BinaryIO:
     try:
         with zipfile.ZipFile(archive) as opened:
             return io.BytesIO(opened.read(name))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
         raise OSError(f"{name} in {archive} cannot be unpacked: {error}") from None

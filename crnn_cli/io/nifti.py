@@ -87,7 +87,7 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
 
 def decode_header(content: bytes, source: Path) -> Header:
     """Return what the header of a NIfTI file says."""
-    return _header(_parse(_decompress(content, source), source), source)
+    return _header(_parse(decompressed(content, source), source), source)
 
 
 def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image:
@@ -106,7 +106,7 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
     UnsupportedDataError
         If the voxels are RGB, there are more than four axes, or ``axes`` does not fit.
     """
-    raw = _decompress(content, source)
+    raw = decompressed(content, source)
     nifti = _parse(raw, source)
     header = _header(nifti, source)
     needed = int(nifti.dataobj.offset) + math.prod(header.shape) * nifti.get_data_dtype().itemsize
@@ -199,7 +199,8 @@ def require_nifti_name(target: Path) -> None:
         raise UsageError(f"cannot write {target}: the output name must end in .nii or .nii.gz")
 
 
-def _decompress(content: bytes, source: Path) -> bytes:
+def decompressed(content: bytes, source: Path) -> bytes:
+    """Return the content of a file without gzip; what is not compressed is returned as it is."""
     if content[:2] != _GZIP_MAGIC:
         return content
     try:

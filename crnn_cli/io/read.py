@@ -56,8 +56,8 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     content = nifti.read_bytes(place)
-    image = nifti.decode_image(content, place, axes)
-    stored = len(nifti.decode_header(content, place).shape)
+    raw = nifti.decompressed(content, place)  # once for both
+    image, stored = nifti.decode_image(raw, place, axes), len(nifti.decode_header(raw, place).shape)
     return Read(image, {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}, stored)
 
 
