@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 
 import numpy as np
@@ -53,6 +53,18 @@ def compared(first: Image, second: Image) -> Compared:
         wide = np.complex128 if first.is_complex or second.is_complex else np.float64
         difference = float(np.abs(a[~same].astype(wide) - array[~same].astype(wide)).max())
     return Compared(shapes, _apart(first.affine, affine, a.shape), difference, int((~same).sum()), times)
+
+
+def laid_on(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = 0.01) -> Image | None:
+    """Return an image with its axes ordered and directed as those of a grid that it lies on, or None if it does not.
+
+    shape : of the grid, (x, y, z, t). millimetres : how far a voxel may lie beside that of the grid.
+    """
+    array = image.array if image.array.ndim == 4 else image.array[..., None]
+    for turned, moved in _turned(array, image.affine):
+        if turned.shape == shape and _apart(affine, moved, shape) <= millimetres:
+            return replace(image, array=turned if image.array.ndim == 4 else turned[..., 0], affine=affine, qform=None)
+    return None
 
 
 def _turned(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:

@@ -32,7 +32,10 @@ ALLOWED = {
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "reconstruction": {"numpy", "torch", "image", "acquisition", "geometry", "mri", "errors"},
     "comparison": {"numpy", "image"},
-    "io": {"numpy", "nibabel", "pydicom", "PIL", "image", "acquisition", "geometry", "errors", "io", "labels"},
+    "io": {
+        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "image", "acquisition", "geometry", "comparison", "errors",
+        "io", "labels",
+    },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
         "acquisition", "geometry", "mri",
@@ -137,7 +140,7 @@ OPTIONS = {
         "--require-psnr --require-ssim --require-dice --json"
     ),
     "info": "--axes --series --json",
-    "convert": "--series --axes --force",
+    "convert": "--series --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
         "--slices --out --series --model --device --labels --threshold --keep-largest --probabilities --statistics "

@@ -1,9 +1,9 @@
-"""``crnn convert``: an image from the format it is in to NIfTI, and nothing else."""
+"""``crnn convert``: an image from the format it is in to NIfTI or DICOM, and nothing else."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,18 @@ from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.report import require_apart
 from crnn_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from crnn_cli.image import Image
+    from crnn_cli.io.dicom_series import Series
+    from crnn_cli.io.read import Read
+
 Source = Annotated[Path, typer.Argument(help="A DICOM folder, zip or file; or NIfTI, - for standard input.")]
-Target = Annotated[Path, typer.Argument(help="NIfTI to write, .nii or .nii.gz; - for standard output.")]
+Target = Annotated[Path, typer.Argument(help="NAME.nii or .nii.gz, - for standard output; a name without: a folder.")]
 SeriesChoice = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder: its number, or its UID.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes of a NIfTI file are, such as x,y,t.")]
+Like = Annotated[Path | None, typer.Option(help="DICOM whose patient, study, places and times the new series takes.")]
+LikeSeries = Annotated[str | None, typer.Option(help="Of --like: its number, or its UID.")]
+Modality = Annotated[str | None, typer.Option(help="Of a DICOM series without --like: MR (default) or CT.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
 
@@ -24,26 +32,61 @@ def convert(
     target: Target,
     series: SeriesChoice = None,
     axes: Axes = None,
+    like: Like = None,
+    like_series: LikeSeries = None,
+    modality: Modality = None,
     force: Force = False,
 ) -> None:
-    """Convert an image to NIfTI: x, y, z, t, values and place as they are, the frame time from the headers.
+    """Convert an image to NIfTI (x, y, z, t), or to a folder of DICOM images: values, place and times as they are.
 
-    Examples: crnn convert DICOM_FOLDER cine.nii.gz; crnn convert DICOM_FOLDER t1.nii.gz --series 3
+    A DICOM series belongs to a patient and a study: --like names the DICOM that they are copied from. On the same grid,
+    every image also gets the place, the times and the scan parameters of its original. Without --like the patient is
+    left empty and the study is new. Values that are integers of 16 bits, or were under the rescale of --like, are kept
+    to the last bit; others are stored in 65,536 steps.
+
+    Examples: crnn convert DICOM_FOLDER cine.nii.gz; crnn convert DICOM_FOLDER t1.nii.gz --series 3;
+    crnn convert filtered.nii.gz out_folder --like DICOM_FOLDER
     """
-    from crnn_cli.io.files import require_writable
-    from crnn_cli.io.nifti import require_nifti_name, write_image, write_stream
+    from crnn_cli.io.nifti import require_nifti_name
     from crnn_cli.io.read import read, require_readable
 
     require_readable(source)
+    folder = target != STREAM and "." not in target.name
+    if not folder:
+        for option, value in (("--like", like), ("--like-series", like_series), ("--modality", modality)):
+            if value is not None:
+                raise UsageError(
+                    f"{option} is for DICOM, and {target} is NIfTI: a name without suffix is a DICOM folder"
+                )
+        if target != STREAM:
+            require_nifti_name(target)
+    _plan(source, target, like, folder, force)
+    found = read(source, axes, series)
+    for doubt in found.image.doubts():
+        console.warn(doubt)
+    if folder:
+        _to_dicom(found, target, like, like_series, modality, force)
+    else:
+        _to_nifti(found.image, target)
+
+
+def _plan(source: Path, target: Path, like: Path | None, folder: bool, force: bool) -> None:
+    from crnn_cli.io.dicom_folder import require_folder
+    from crnn_cli.io.files import require_writable
+    from crnn_cli.io.read import require_readable
+
+    if like is not None:
+        require_readable(like)
     if target == STREAM:
         console.protect_terminal()
-    else:
-        require_nifti_name(target)
-        require_apart([source], [target])
-        require_writable(target, force)
-    image = read(source, axes, series).image
-    for doubt in image.doubts():
-        console.warn(doubt)
+        return
+    require_apart([source, like], [target])
+    (require_folder if folder else require_writable)(target, force)
+
+
+def _to_nifti(image: Image, target: Path) -> None:
+    from crnn_cli.io.nifti import write_image, write_stream
+
     if target == STREAM:
         import sys
 
@@ -53,3 +96,72 @@ def convert(
         return
     write_image(image, target, "crnn convert")
     console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}")
+
+
+def _to_dicom(
+    found: Read, target: Path, like: Path | None, like_series: str | None, modality: str | None, force: bool
+) -> None:
+    """Write a DICOM series, on the grid of its model where the image lies on that, else by its own affine."""
+    from crnn_cli.comparison import laid_on
+    from crnn_cli.geometry import require_perpendicular
+    from crnn_cli.io.dicom_copy import copied_headers, first_header, placed_headers
+    from crnn_cli.io.dicom_write import About, rescales_of, write_series
+
+    image, name = found.image, found.source["file"]
+    require_perpendicular(image.affine, name)
+    model, place = _model(found, like, like_series, modality)
+    about = About(
+        "crnn convert", f"converted from {'DICOM' if found.series else 'NIfTI'}", _modality(model, modality),
+        image_type=("DERIVED", "SECONDARY", "OTHER"),
+    )  # fmt: skip
+    if model is None:
+        header = placed_headers(image, None)
+        console.say("there is no --like: the patient is left empty, and the study is new")
+    else:
+        shape = (model.size[1], model.size[0], model.slices, model.frames)
+        assert model.affine is not None
+        fitting = laid_on(image, model.affine, shape)
+        header = placed_headers(image, first_header(model)) if fitting is None else copied_headers(model)
+        if fitting is None:
+            console.warn(
+                f"the image is not on the grid of {place}: only the patient and the study are taken from there"
+            )
+        image = fitting or image
+        about = About(
+            f"{model.description[:44]} crnn convert".strip(), about.derivation, about.modality,
+            (model.series_number or 0) + 1000, about.image_type, rescales_of(model),
+        )  # fmt: skip
+    made = write_series(image, header, about, target, force)
+    how = "to the last bit" if made.exact else f"in steps of {made.slope:.4g}"
+    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {about.modality}, values kept {how}")
+
+
+def _model(
+    found: Read, like: Path | None, like_series: str | None, modality: str | None
+) -> tuple[Series | None, str]:  # fmt: skip
+    """Return the series that patient and study are taken from, if any, and the name of its place."""
+    from crnn_cli.io.dicom import choose_series, list_series
+    from crnn_cli.io.read import is_dicom
+
+    if like is None:
+        if like_series is not None:
+            raise UsageError("--like-series chooses a series of --like, which was not given")
+        return found.series, found.source["file"]
+    if modality is not None:
+        raise UsageError("--modality is for images without --like, which has a modality of its own")
+    if not is_dicom(like):
+        raise UsageError(f"--like {like} is not DICOM")
+    return choose_series(list_series(like), like_series, like), str(like)
+
+
+def _modality(model: Series | None, asked: str | None) -> str:
+    from crnn_cli.errors import UnsupportedDataError
+    from crnn_cli.io.dicom_copy import MODALITIES
+
+    if model is not None and model.modality not in MODALITIES:
+        raise UnsupportedDataError(
+            f"the series is of modality {model.modality}; {' and '.join(MODALITIES)} are written"
+        )
+    if asked is not None and asked not in MODALITIES:
+        raise UsageError(f"--modality {asked} is not known: use {' or '.join(MODALITIES)}")
+    return model.modality if model is not None else asked or "MR"

@@ -102,7 +102,7 @@ def reconstruct(
     bundle = find_bundle(model, "reconstruct")
     image, source, origin = _load(scan, phase, axes, series)
     if format_name == "dicom":
-        from crnn_cli.io.dicom_derived import require_source
+        from crnn_cli.io.dicom_write import require_source
 
         origin = require_source(image, origin)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
@@ -152,7 +152,7 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
 
 def _plan_folder(out: Path, force: bool) -> Path:
     """Return the folder of a DICOM series, after checking that it can be written."""
-    from crnn_cli.io.dicom_derived import require_folder
+    from crnn_cli.io.dicom_folder import require_folder
     from crnn_cli.io.files import require_writable
 
     if out == STREAM:

@@ -73,14 +73,14 @@ def save(
     description = f"{report['tool']} {report['model']['name']} {simulated}{report['acceleration']:.2f}x"
     outputs = [] if preview is None else [_picture(preview, acquisition, result, truth)]
     if format_name == "dicom":
-        from crnn_cli.io.dicom_derived import Derivation, write_folder
+        from crnn_cli.io.dicom_write import About, write_derived
 
         report["output"], report["format"] = str(target), "DICOM, derived MR series"
         assert series is not None  # asked for before the work began
-        about = Derivation(
-            f"{series.description[:38]} crnn {simulated}".strip(), f"{description}. Not for diagnostic use."
-        )
-        write_folder(image, series, about, target, force)
+        name = f"{series.description[:38]} crnn {simulated}".strip()
+        number = (series.series_number or 0) + 1000
+        about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
+        write_derived(image, series, about, target, force)
         text = (json.dumps(report, indent=2) + "\n").encode()
         write_together([Output(sidecar(target), text), *outputs], force)
     elif target == STREAM:

@@ -1,0 +1,55 @@
+"""A folder of DICOM files that is there whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from crnn_cli.errors import OutputError
+
+
+def write_folder(target: Path, fill: Callable[[Path], None], force: bool) -> None:
+    """Let ``fill`` write files into a new folder beside the target, then give it the target's name.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists and not ``force``, or cannot be written. With ``force`` an earlier one is replaced. What
+        ``fill`` raises passes through; nothing is left behind.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".crnn-", dir=target.parent) as beside:
+            made = Path(beside, "series")
+            made.mkdir()
+            fill(made)
+            if target.exists():
+                if not force and any(target.iterdir()):
+                    raise OutputError(f"{target} was made by another program meanwhile; it was kept")
+                target.rename(Path(beside, "earlier"))
+            try:
+                made.rename(target)
+            except OSError:
+                with suppress(OSError):
+                    Path(beside, "earlier").rename(target)
+                raise
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
+
+
+def require_folder(target: Path, force: bool) -> None:
+    """Raise OutputError if a target exists (and not ``force``), is a file, or lies in no folder.
+
+    With ``force`` only a folder of DICOM files is replaced, so that nothing else is lost.
+    """
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a file, and a DICOM series is a folder")
+    if any(file.suffix != ".dcm" for file in target.iterdir()):
+        raise OutputError(f"{target} exists and holds more than .dcm files; give another name")
+    if not force and any(target.iterdir()):
+        raise OutputError(f"{target} exists already; use --force to replace it, or give another name")
