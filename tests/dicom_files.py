@@ -92,13 +92,19 @@ def write_series(
     return affine_of((row, column), spacing, gap, origin)
 
 
-def write_enhanced(file, pixels, directions, spacing=(1.5, 1.25), gap=8.0, origin=(1.0, 2.0, 3.0), step_ms=25.0):
-    """Write one enhanced MR object of all slices and frames, frames of the file in random order; return the affine."""
+def write_enhanced(
+    file, pixels, directions, spacing=(1.5, 1.25), gap=8.0, origin=(1.0, 2.0, 3.0), step_ms=25.0, series=None, first=0,
+):  # fmt: skip
+    """Write one enhanced MR object of all slices and frames, frames of the file in random order; return the affine.
+
+    first : number of the first frame, where another file of the same series holds those before it.
+    """
     row, column = directions
     normal = np.cross(row, column)
     slices, frames, rows, columns = pixels.shape
     data = base(file, SOPClassUID=ENHANCED, Rows=rows, Columns=columns, NumberOfFrames=slices * frames,
-                SeriesInstanceUID=generate_uid(), StudyInstanceUID=generate_uid(), InstanceNumber=1)  # fmt: skip
+                SeriesInstanceUID=series or generate_uid(), StudyInstanceUID=generate_uid(),
+                InstanceNumber=1)  # fmt: skip
     shared = Dataset()
     shared.PixelMeasuresSequence = Sequence([_with(PixelSpacing=numbers(spacing), SliceThickness="5")])
     shared.PlaneOrientationSequence = Sequence([_with(ImageOrientationPatient=numbers([*row, *column]))])
@@ -110,8 +116,8 @@ def write_enhanced(file, pixels, directions, spacing=(1.5, 1.25), gap=8.0, origi
         place = numbers(np.array(origin) + normal * gap * z)
         group.PlanePositionSequence = Sequence([_with(ImagePositionPatient=place)])
         group.MRImageFrameTypeSequence = Sequence([_with(FrameType=["ORIGINAL", "PRIMARY", "M"])])
-        group.FrameContentSequence = Sequence([_with(TemporalPositionIndex=t + 1)])
-        group.CardiacSynchronizationSequence = Sequence([_with(NominalCardiacTriggerDelayTime=t * step_ms)])
+        group.FrameContentSequence = Sequence([_with(TemporalPositionIndex=first + t + 1)])
+        group.CardiacSynchronizationSequence = Sequence([_with(NominalCardiacTriggerDelayTime=(first + t) * step_ms)])
         groups.append(group)
         stored.append(pixels[z, t])
     data.PerFrameFunctionalGroupsSequence = Sequence(groups)

@@ -7,16 +7,17 @@ times rescale slope plus intercept (HU for CT), each frame by its own; padding i
 from __future__ import annotations
 
 import hashlib
-import io
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from pydicom.pixels.utils import pixel_array
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.image import Array, Image
-from crnn_cli.io.dicom_headers import Frame, frames_of, quiet, sources
+from crnn_cli.io.dicom_headers import Frame, frames_of, quiet
+from crnn_cli.io.dicom_pixels import decoded
 from crnn_cli.io.dicom_series import Listing, Series, listing
+from crnn_cli.io.dicom_sources import sources
 
 _MOST_BYTES = 64 * 2**30
 
@@ -113,37 +114,35 @@ def _pixels(series: Series) -> tuple[Array, str]:
     shape = (series.frames, series.slices, rows, columns)  # a frame lies together: fast to fill
     array: Array = np.empty(shape, np.int16 if exact else np.float32)
     low = high = 0
-    whole, of_file = hashlib.sha256(), _ByFile()
-    for z, row in enumerate(series.grid):
-        for t, frame in enumerate(row):
-            stored = of_file.frame(frame)
+    digests: dict[str, bytes] = {}
+    for name, places in _by_file(series).items():  # a file of many frames is read once, wherever they belong
+        pixels, digests[name] = _decoded(places[0][2])
+        for t, z, frame in places:
+            stored = pixels[frame.index] if pixels.ndim == 3 else pixels
             if stored.shape != (rows, columns):
                 raise UnreadableError(f"{frame.source.name} has pixels of shape {stored.shape}, not {rows} x {columns}")
             slope, intercept = frame.rescale
-            values = (
-                stored.astype(np.int64) + int(intercept) if exact else stored.astype(np.float64) * slope + intercept
-            )
             if exact:
-                low, high = min(low, int(values.min())), max(high, int(values.max()))
+                low = min(low, int(stored.min()) + int(intercept))
+                high = max(high, int(stored.max()) + int(intercept))
                 array = _wide_enough(array, low, high)
-            array[t, z] = values
-            whole.update(of_file.digest)
+                array[t, z] = stored if intercept == 0 else stored.astype(np.int64) + int(intercept)
+            else:
+                array[t, z] = stored.astype(np.float64) * slope + intercept
+    whole = hashlib.sha256()
+    for row in series.grid:
+        for frame in row:
+            whole.update(digests[frame.source.name])
     return array.transpose(3, 2, 1, 0), whole.hexdigest()
 
 
-class _ByFile:
-    """Pixels of frames, a file decoded once as long as its frames follow each other."""
-
-    def __init__(self) -> None:
-        self.name, self.digest = "", b""
-        self.array: Array = np.empty(0)
-
-    def frame(self, frame: Frame) -> Array:
-        """Return the stored pixels (rows, columns) of a frame."""
-        if frame.source.name != self.name:
-            self.name, self.digest = frame.source.name, b""
-            self.array, self.digest = _decoded(frame)
-        return self.array[frame.index] if self.array.ndim == 3 else self.array
+def _by_file(series: Series) -> dict[str, list[tuple[int, int, Frame]]]:
+    """Return (time, slice, frame) of the grid by the name of the file, in the order of the grid."""
+    files: dict[str, list[tuple[int, int, Frame]]] = defaultdict(list)
+    for z, row in enumerate(series.grid):
+        for t, frame in enumerate(row):
+            files[frame.source.name].append((t, z, frame))
+    return files
 
 
 def _decoded(frame: Frame) -> tuple[Array, bytes]:
@@ -151,7 +150,7 @@ def _decoded(frame: Frame) -> tuple[Array, bytes]:
         with frame.source.open() as opened:
             content = opened.read()
         with quiet():
-            return pixel_array(io.BytesIO(content)), hashlib.sha256(content).digest()
+            pixels = decoded(content, frame.layout)
     except MemoryError:
         raise
     except RuntimeError as error:  # no decoder for the transfer syntax
@@ -160,6 +159,9 @@ def _decoded(frame: Frame) -> tuple[Array, bytes]:
         raise UnreadableError(
             f"the pixels of {frame.source.name} are damaged: {' '.join(str(error).split())}"
         ) from None
+    if pixels.dtype.kind == "f":
+        raise UnsupportedDataError(f"{frame.source.name} has floating-point pixels, which are not read")
+    return pixels, hashlib.sha256(content).digest()
 
 
 def _rescales(series: Series) -> set[tuple[float, float]]:
@@ -170,5 +172,7 @@ def _wide_enough(array: Array, low: int, high: int) -> Array:
     """Return the array in the first of a few types that holds values from low to high exactly."""
     for kind in (np.int16, np.uint16, np.int32):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            if array.dtype == np.int16 and kind is np.uint16:
+                return array.view(kind)  # nothing in it is negative: the same bytes
             return array.astype(kind, copy=False)
     return array.astype(np.float64, copy=False)

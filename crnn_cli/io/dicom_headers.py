@@ -8,43 +8,43 @@ Lengths in mm, times in ms as DICOM has them, positions in the patient's LPS sys
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 
-from crnn_cli.errors import UnreadableError
+from crnn_cli.io.dicom_pixels import DESCRIPTION, Layout
+from crnn_cli.io.dicom_sources import Source
 
 _LOG = logging.getLogger("pydicom")
 _MAGIC = b"DICM"
 _MOST_FRAMES = 100_000
-_MOST_UNPACKED = 16 * 2**30
-_TAGS = [
+_TOP = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
     "SeriesNumber", "SeriesDescription", "ImageType", "InstanceNumber", "AcquisitionNumber",
     "TemporalPositionIdentifier", "TemporalResolution", "TriggerTime", "AcquisitionTime", "ContentTime", "EchoTime",
     "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
     "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
+    *DESCRIPTION,
+)  # fmt: skip
+_DEEPER = (
+    "FrameType", "EffectiveEchoTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "RealWorldValueSlope", "RealWorldValueIntercept",
+)  # fmt: skip
+_TAGS = [Tag(keyword) for keyword in _TOP]
+_KEYWORDS = {Tag(keyword): keyword for keyword in (*_TOP, *_DEEPER)}
 
-
-@dataclass(frozen=True)
-class Source:
-    """A DICOM file: its name for messages, and how to open it (a member of a zip is a file too)."""
-
-    name: str
-    open: Callable[[], BinaryIO] = field(repr=False, compare=False)
+Facts = dict[str, Any]
+"""What a dataset says of what is asked for here, by keyword."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Frame:
 
     position, orientation : LPS, mm and cosines. spacing : between rows, between columns. times : by name, in the order
     in which they are trusted; numbers that only order frames are among them. part : what tells images of one place
-    apart that are not different times: image type, echo time. rescale: slope, intercept.
+    apart that are not different times: image type, echo time. rescale: slope, intercept. layout: of the file's pixels.
     """
 
     source: Source
@@ -73,31 +73,8 @@ class Frame:
     resolution: float | None
     part: tuple[str, ...]
     rescale: tuple[float, float]
+    layout: Layout
     problem: str = ""
-
-
-def sources(place: Path) -> Iterator[Source]:
-    """Yield the files of a folder (with its folders), a zip archive, or one file; a DICOMDIR stands for its folder.
-
-    Raises
-    ------
-    UnreadableError
-        If the place is missing or cannot be read.
-    """
-    try:
-        if place.is_file() and place.name.upper() == "DICOMDIR":
-            place = place.parent
-        if place.is_dir():
-            for path in sorted(place.rglob("*")):
-                if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
-                    yield Source(str(path.relative_to(place)), _opener(path))
-        elif zipfile.is_zipfile(place):
-            yield from _members(place)
-        else:
-            place.open("rb").close()
-            yield Source(place.name, _opener(place))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"{place} cannot be read: {error}") from None
 
 
 def frames_of(source: Source) -> list[Frame]:
@@ -107,7 +84,11 @@ def frames_of(source: Source) -> list[Frame]:
             if opened.read(132)[128:] != _MAGIC:
                 return []
             opened.seek(0)
-            return _frames(source, dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS))
+            data = dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS)
+            facts = _facts(data)
+            return _frames(
+                source, facts, Layout.of(facts, str(data.file_meta.get("TransferSyntaxUID", "")), opened.tell())
+            )
     except (InvalidDicomError, OSError) as error:
         return [_damaged(source, error)]
     except RecursionError:
@@ -128,7 +109,11 @@ def quiet() -> Iterator[None]:
             _LOG.disabled = disabled
 
 
-def _frames(source: Source, data: Dataset) -> list[Frame]:
+def _facts(data: Dataset) -> Facts:
+    return {_KEYWORDS[tag]: data[tag].value for tag in data.keys() if tag in _KEYWORDS}  # noqa: SIM118
+
+
+def _frames(source: Source, data: Facts, layout: Layout) -> list[Frame]:
     rows, columns = _integer(data, "Rows"), _integer(data, "Columns")
     if not rows or not columns:
         return []  # a report, a segmentation's reference, a presentation state: no image
@@ -137,24 +122,25 @@ def _frames(source: Source, data: Dataset) -> list[Frame]:
     if not 1 <= count <= _MOST_FRAMES or (per_frame and len(per_frame) != count):
         return [_damaged(source, f"it promises {count} frames and describes {len(per_frame)}")]
     if not per_frame:
-        made = _frame(source, 0, data, [data], (rows, columns))
+        made = _frame(source, 0, [data], (rows, columns), layout)
         if count == 1:
             return [made]
         return [_damaged(source, "it has several frames that say neither where nor when they are")]
-    shared = list(data.get("SharedFunctionalGroupsSequence") or [])[:1]
+    shared = [g for s in list(data.get("SharedFunctionalGroupsSequence") or [])[:1] for g in _groups(s)]
     return [
-        _frame(source, i, data, [*_groups(group), *(g for s in shared for g in _groups(s)), data], (rows, columns))
+        _frame(source, i, [*_groups(group), *shared, data], (rows, columns), layout)
         for i, group in enumerate(per_frame)
     ]
 
 
-def _groups(functional: Dataset) -> list[Dataset]:
-    """Return the items of all functional groups of a frame."""
-    return [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
+def _groups(functional: Dataset) -> list[Facts]:
+    """Return what the items of all functional groups of a frame say."""
+    items = [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
+    return [facts for facts in map(_facts, items) if facts]
 
 
-def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size: tuple[int, int]) -> Frame:
-    problem = ""
+def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: Layout) -> Frame:
+    problem, data = "", where[-1]
     if "MOSAIC" in _words(data, "ImageType"):
         problem = "a mosaic: many slices tiled into one picture"
     elif (_integer(data, "SamplesPerPixel") or 1) != 1:
@@ -172,16 +158,16 @@ def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size
         None if spacing is None else (spacing[0], spacing[1]), size,
         _number(where, "SliceThickness"), _number(where, "SpacingBetweenSlices"), _times(where, index),
         _number(where, "TemporalResolution"), part,
-        _rescale(where), problem,
+        _rescale(where), layout, problem,
     )  # fmt: skip
 
 
-def _rescale(where: list[Dataset]) -> tuple[float, float]:
+def _rescale(where: list[Facts]) -> tuple[float, float]:
     """Return slope and intercept: the rescale, or else the one linear mapping to real-world values (Philips)."""
     slope = _number(where, "RescaleSlope")
     if slope is not None:
         return slope or 1.0, _number(where, "RescaleIntercept") or 0.0
-    mappings = [mapping for data in where for mapping in data.get("RealWorldValueMappingSequence") or []]
+    mappings = [_facts(mapping) for data in where for mapping in data.get("RealWorldValueMappingSequence") or []]
     if len(mappings) > 1:
         return 1.0, 0.0
     slope = _number([*mappings, *where], "RealWorldValueSlope")
@@ -199,7 +185,7 @@ _TIMES = {
 }
 
 
-def _times(where: list[Dataset], index: int) -> dict[str, float]:
+def _times(where: list[Facts], index: int) -> dict[str, float]:
     """Return what can order frames in time; clock times in ms since midnight."""
     found = {}
     for name, keywords in _TIMES.items():
@@ -211,7 +197,7 @@ def _times(where: list[Dataset], index: int) -> dict[str, float]:
     return found
 
 
-def _clock(where: list[Dataset], *keywords: str) -> float | None:
+def _clock(where: list[Facts], *keywords: str) -> float | None:
     for data in where:
         for keyword in keywords:
             text = str(data.get(keyword) or "")
@@ -224,7 +210,7 @@ def _clock(where: list[Dataset], *keywords: str) -> float | None:
     return None
 
 
-def _number(where: list[Dataset], *keywords: str) -> float | None:
+def _number(where: list[Facts], *keywords: str) -> float | None:
     for data in where:
         for keyword in keywords:
             found = _finite(data.get(keyword), 1)
@@ -233,7 +219,7 @@ def _number(where: list[Dataset], *keywords: str) -> float | None:
     return None
 
 
-def _numbers(where: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+def _numbers(where: list[Facts], keyword: str, count: int) -> tuple[float, ...] | None:
     found = (_finite(data.get(keyword), count) for data in where)
     return next((value for value in found if value is not None), None)
 
@@ -249,12 +235,12 @@ def _finite(value: Any, count: int) -> tuple[float, ...] | None:
     return numbers if len(numbers) == count and all(math.isfinite(v) for v in numbers) else None
 
 
-def _integer(data: Dataset, keyword: str) -> int | None:
+def _integer(data: Facts, keyword: str) -> int | None:
     found = _finite(data.get(keyword), 1)
     return None if found is None else int(found[0])
 
 
-def _words(data: Dataset, *keywords: str) -> list[str]:
+def _words(data: Facts, *keywords: str) -> list[str]:
     values = (data.get(keyword) for keyword in keywords)
     return [str(word) for value in values if value for word in ([value] if isinstance(value, str) else value)]
 
@@ -262,28 +248,6 @@ def _words(data: Dataset, *keywords: str) -> list[str]:
 def _damaged(source: Source, error: object) -> Frame:
     text = " ".join(str(error).split()) or type(error).__name__
     return Frame(
-        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0),
+        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0), Layout(),
         f"damaged: {text[:200]}",
     )  # fmt: skip
-
-
-def _opener(path: Path) -> Callable[[], BinaryIO]:
-    return lambda: path.open("rb")
-
-
-def _members(archive: Path) -> Iterator[Source]:
-    with zipfile.ZipFile(archive) as opened:
-        members = [info for info in opened.infolist() if not info.is_dir()]
-    if sum(info.file_size for info in members) > _MOST_UNPACKED:
-        raise UnreadableError(f"{archive} would unpack to more than {_MOST_UNPACKED >> 30} GiB")
-    for info in members:
-        if not Path(info.filename).name.upper().startswith(("DICOMDIR", ".")):
-            yield Source(info.filename, lambda name=info.filename: _member(archive, name))  # type: ignore[misc]
-
-
-def _member(archive: Path, name: str) -> BinaryIO:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return io.BytesIO(opened.read(name))
-    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
-        raise OSError(f"{name} in {archive} cannot be unpacked: {error}") from None
