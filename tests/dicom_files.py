@@ -86,7 +86,7 @@ def write_series(
                 "Rows": rows, "Columns": columns, **more, **(each(z, t) if each else {}),
             }  # fmt: skip
             data = base(file, **extra)
-            kind = np.int16 if data.PixelRepresentation else np.uint16
+            kind = f"<{'ui'[data.PixelRepresentation]}{data.BitsAllocated // 8}"
             data.PixelData = pixels[z, t].astype(kind).tobytes()
             data.save_as(file)
     return affine_of((row, column), spacing, gap, origin)

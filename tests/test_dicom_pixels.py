@@ -58,7 +58,7 @@ def test_pixels_are_those_that_pydicom_reads(seed, syntax, frames, kept, signed,
         seed, syntax, frames, extra, BitsAllocated=allocated, BitsStored=min(kept, allocated), HighBit=kept - 1,
         PixelRepresentation=int(signed),
     )  # fmt: skip
-    ours, theirs = dicom_pixels.decoded(content, layout_of(content)), pixel_array(io.BytesIO(content))
+    ours, theirs = dicom_pixels.decoded(content, layout_of(content), "x"), pixel_array(io.BytesIO(content))
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
 
@@ -68,7 +68,7 @@ def test_pixels_are_those_that_pydicom_reads(seed, syntax, frames, kept, signed,
 def test_plain_pixels_are_taken_from_where_they_lie(monkeypatch, syntax, frames):
     content = one_file(1, syntax, frames)
     monkeypatch.delattr(dicom_pixels, "pixel_array")
-    found = dicom_pixels.decoded(content, layout_of(content))
+    found = dicom_pixels.decoded(content, layout_of(content), "x")
     assert found.base is not None
     assert found.tobytes() == content[-found.nbytes :]
     (frame,) = frames_of(Source("x", lambda: io.BytesIO(one_file(2, syntax))))
@@ -108,7 +108,7 @@ def test_cut_pixels_are_damage_however_they_are_read(tmp_path):
         content = one_file(0, syntax)
         for length in (len(content) - 1, len(content) - 30, len(content) - 60):
             with pytest.raises((ValueError, AttributeError, EOFError)):
-                dicom_pixels.decoded(content[:length], layout_of(content))
+                dicom_pixels.decoded(content[:length], layout_of(content), "x")
     write_series(tmp_path, values(1, 1, 16, 16))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-2])

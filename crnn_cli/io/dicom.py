@@ -146,21 +146,19 @@ def _by_file(series: Series) -> dict[str, list[tuple[int, int, Frame]]]:
 
 
 def _decoded(frame: Frame) -> tuple[Array, bytes]:
+    name = frame.source.name
     try:
         with frame.source.open() as opened:
             content = opened.read()
         with quiet():
-            pixels = decoded(content, frame.layout)
-    except MemoryError:
+            pixels = decoded(content, frame.layout, name)
+    except (MemoryError, UnsupportedDataError):
         raise
-    except RuntimeError as error:  # no decoder for the transfer syntax
-        raise UnsupportedDataError(f"{frame.source.name} cannot be decoded: {' '.join(str(error).split())}") from None
     except Exception as error:  # a decoder of hostile files: whatever it raises, the file is what is wrong
-        raise UnreadableError(
-            f"the pixels of {frame.source.name} are damaged: {' '.join(str(error).split())}"
-        ) from None
+        text = " ".join(str(error).split()) or "they end too early"
+        raise UnreadableError(f"the pixels of {name} are damaged, or beyond the decoder: {text}") from None
     if pixels.dtype.kind == "f":
-        raise UnsupportedDataError(f"{frame.source.name} has floating-point pixels, which are not read")
+        raise UnsupportedDataError(f"{name} has floating-point pixels, which are not read")
     return pixels, hashlib.sha256(content).digest()
 
 

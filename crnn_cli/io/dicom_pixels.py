@@ -8,9 +8,25 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Array
 
 DESCRIPTION = (
@@ -18,6 +34,14 @@ DESCRIPTION = (
     "PixelRepresentation",
 )  # fmt: skip
 """Keywords of the elements that say how pixels are stored."""
+_TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
+"""Names of decoders, best first. pyjpegls is not among them: of some damaged files it never returns."""
+_EXTRA = "crnn[jpeg]"
+_IN_EXTRA = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
+_CONVERT = "convert it to an uncompressed transfer syntax first"
+_START_OF_SCAN, _FILL = 0xDA, 0xFF
+_START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG, and that of JPEG-LS; of the range, three mean something else."""
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _EXPLICIT = _PIXEL_DATA + b"OW\x00\x00"
 
@@ -40,13 +64,64 @@ class Layout:
         return cls(syntax, at, tuple(facts.get(keyword) for keyword in DESCRIPTION))
 
 
-def decoded(content: bytes, layout: Layout) -> Array:
+def decoded(content: bytes, layout: Layout, name: str) -> Array:
     """Return the stored pixels of a file, (rows, columns) or (frames, rows, columns).
 
-    What pydicom raises where they are damaged or cannot be decoded is not caught.
+    What pydicom raises where they are damaged is not caught.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the transfer syntax is none that can be decoded, or its decoder is not installed.
     """
     plain = _plain(content, layout)
-    return pixel_array(io.BytesIO(content)) if plain is None else plain
+    if plain is not None:
+        return plain
+    syntax = UID(layout.syntax)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise UnsupportedDataError(f"{name} is stored as {syntax.name}: {_CONVERT}") from None
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return pixel_array(dcmread(io.BytesIO(content)))
+    if decoder.is_native:
+        return pixel_array(io.BytesIO(content))
+    plugin = next((one for one in _TRUSTED if one in decoder.available_plugins), None)
+    if plugin is None:
+        advice = f'pip install "{_EXTRA}"' if syntax in _IN_EXTRA else _CONVERT
+        raise UnsupportedDataError(
+            f"{name} is compressed ({syntax.name}), and no decoder for it is installed: {advice}"
+        )
+    if plugin == "gdcm" and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        return _jpeg_by_gdcm(dcmread(io.BytesIO(content)))
+    return pixel_array(io.BytesIO(content), decoding_plugin=plugin)
+
+
+def _jpeg_by_gdcm(data: Dataset) -> Array:
+    """Return JPEG pixels; 12-bit Extended ones too, which pydicom keeps from GDCM, though that goes by the stream."""
+    for frame in generate_frames(data.PixelData, number_of_frames=data.get("NumberOfFrames") or 1):
+        _require_segments(frame, (data.Rows, data.Columns))
+    if data.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        data.file_meta.TransferSyntaxUID = JPEGLossless
+    return pixel_array(data, decoding_plugin="gdcm")
+
+
+def _require_segments(frame: bytes, size: tuple[int, int]) -> None:
+    """Raise ValueError unless the segments of a JPEG or JPEG-LS stream follow each other and tell the size.
+
+    GDCM ends the program if they do not.
+    """
+    at = 2
+    while frame[at : at + 1] == b"\xff":
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
+        if marker == _START_OF_SCAN:
+            return
+        if marker in _START_OF_FRAME:
+            told = int.from_bytes(frame[at + 5 : at + 7]), int.from_bytes(frame[at + 7 : at + 9])
+            if told != size:
+                raise ValueError(f"the JPEG stream is {told[0]} x {told[1]}, and the header says {size[0]} x {size[1]}")
+        at += 1 if marker == _FILL else 2 + length
+    raise ValueError(f"the JPEG stream has no marker at byte {at}")
 
 
 def _plain(content: bytes, layout: Layout) -> Array | None:
