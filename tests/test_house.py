@@ -144,7 +144,7 @@ OPTIONS = {
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
         "--slices --out --series --model --device --labels --threshold --keep-largest --probabilities --statistics "
-        "--preview --require-labels --json --force"
+        "--preview --format --require-labels --json --force"
     ),
     "train segment": (
         "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "
