@@ -146,9 +146,13 @@ def segment(
     if as_json:
         console.print_json(found)
     if made.is_empty():
-        console.warn("nothing was labelled: everything is background")
-        if require_labels:
-            raise QualityError("nothing was labelled, and --require-labels was given")
+        _empty(require_labels)
+
+
+def _empty(require_labels: bool) -> None:
+    console.warn("nothing was labelled: everything is background")
+    if require_labels:
+        raise QualityError("nothing was labelled, and --require-labels was given")
 
 
 def parse_slices(text: str) -> tuple[str | None, tuple[int, int] | None]:
