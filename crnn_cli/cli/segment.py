@@ -97,8 +97,7 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     plane, span = parse_slices(slices)
-    if not 0 < threshold <= 1:
-        raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
+    _check_threshold(threshold)
     from crnn_cli.cli.segment_targets import plan, require_writable_all
 
     targets = plan(volume, out, format_name, (probabilities, statistics, preview), as_json, force)
@@ -147,6 +146,11 @@ def segment(
         console.print_json(found)
     if made.is_empty():
         _empty(require_labels)
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
 
 
 def _empty(require_labels: bool) -> None:
