@@ -136,8 +136,8 @@ OPTIONS = {
         "--iterations --noise --device --preview --complex --format --json --force"
     ),
     "evaluate": (
-        "--reference --axes --reference-axes --ignore-geometry --fit-scale --per-frame --labels --images "
-        "--require-psnr --require-ssim --require-dice --json"
+        "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
+        "--labels --images --require-psnr --require-ssim --require-dice --json"
     ),
     "info": "--axes --series --json",
     "convert": "--series --axes --like --like-series --modality --force",
