@@ -39,7 +39,7 @@ ALLOWED = {
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
         "acquisition", "geometry", "mri",
-        "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
+        "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},
 }  # fmt: skip

@@ -271,9 +271,10 @@ def _digest(value: Any) -> str:
 
 
 def digest_of_files(files: Sequence[Path]) -> str:
-    """Return one sha256 of the names and contents of files, in their order; of a folder, of the files in it."""
+    """Return one sha256 of the names and contents of files, in their order; of a folder, of the files below it."""
     whole = hashlib.sha256()
-    for file in (f for place in files for f in (sorted(place.iterdir()) if place.is_dir() else [place]) if f.is_file()):
+    within = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in files)
+    for file in (each for place in within for each in place if each.is_file()):
         with file.open("rb") as opened:
             whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
