@@ -208,6 +208,6 @@ def test_sample_data_is_small_and_documented():
     listed = json.loads((folder / "sha256.json").read_text())
     import hashlib
 
-    for file in folder.glob("*.nii.gz"):
+    for file in [*folder.glob("*.nii.gz"), *folder.glob("*.zip")]:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[file.name]
         assert file.name in (folder / "README.md").read_text()
