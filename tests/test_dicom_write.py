@@ -85,7 +85,7 @@ def test_what_is_copied_and_what_is_new(tmp_path):
 def test_dciodvfy_finds_no_error(tmp_path):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed")
-    image, series = source(tmp_path / "in", InversionTime="200", ScanOptions="CG")
+    image, series = source(tmp_path / "in", InversionTime="200")
     write_derived(image, series, ABOUT, tmp_path / "out", force=False)
     for file in sorted((tmp_path / "out").iterdir())[:2]:
         ended = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)

@@ -65,7 +65,8 @@ def copied_headers(series: Series) -> Header:
 def placed_headers(image: Image, patient: Dataset | None) -> Header:
     """Return headers from an image alone, its axes as rows, columns and slices; patient and study from ``patient``.
 
-    Times are trigger times from 0 where the frame time is known, else numbered temporal positions.
+    Times are numbered temporal positions, with the temporal resolution where the frame time is known: a trigger time
+    would say that there was a trigger.
     """
     common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
@@ -76,10 +77,10 @@ def placed_headers(image: Image, patient: Dataset | None) -> Header:
         data = Dataset()
         data.update(common)
         data.update(_place(image.affine, z))
-        if image.frames > 1 and image.frame_time is not None:
-            data.TriggerTime = decimals([1000 * image.frame_time * t])[0]
-        elif image.frames > 1:
+        if image.frames > 1:
             data.TemporalPositionIdentifier, data.NumberOfTemporalPositions = t + 1, image.frames
+        if image.frames > 1 and image.frame_time is not None:
+            data.TemporalResolution = decimals([1000 * image.frame_time])[0]
         return _with_empty(data)
 
     return of
