@@ -46,9 +46,19 @@ def frame(labels, t):
     return Image(labels.array if labels.array.ndim == 3 else labels.array[..., t], labels.affine)
 
 
-@pytest.mark.parametrize(("seed", "slices", "frames"), [(0, 12, 25), (1, 3, 1), (2, 1, 3), (3, 2, 2)])
-def test_every_voxel_is_in_its_place(tmp_path, seed, slices, frames):
-    write_series(tmp_path / "d", values(slices, frames, 10, 12, seed), oblique(seed), shuffle=seed)
+@pytest.mark.parametrize(
+    ("seed", "slices", "frames", "more"),
+    [
+        (0, 12, 25, {}),
+        (1, 3, 1, {}),
+        (2, 1, 3, {}),
+        (3, 2, 2, {}),
+        (4, 5, 2, {"SpacingBetweenSlices": "4"}),  # a header that is wrong by a half, as some scanners write it
+        (5, 5, 2, {"SpacingBetweenSlices": None, "SliceThickness": None}),
+    ],
+)
+def test_every_voxel_is_in_its_place(tmp_path, seed, slices, frames, more):
+    write_series(tmp_path / "d", values(slices, frames, 10, 12, seed), oblique(seed), shuffle=seed, **more)
     labels, series = labelled(tmp_path / "d")
     files = write(labels, series, tmp_path / "seg.dcm")
     assert len(files) == frames

@@ -84,16 +84,11 @@ class _Work:
     def content(self, segments_ZYX: NDArray[np.uint8], t: int, said: str) -> bytes:
         """Return the file of one frame."""
         images, origins = self._sources(t)
-        first = images[0]
-        thickness = float(first.get("SliceThickness") or self.step)
         with quiet():
             made = hd.seg.Segmentation(
                 images, segments_ZYX, hd.seg.SegmentationTypeValues.BINARY, self.segments, self.uid,
                 (self.series.series_number or 0) + 2000, generate_uid(), t + 1, "crnn", "crnn", __version__, "none",
                 content_label="SEGMENTATION", content_description=said, omit_empty_frames=False,
-                pixel_measures=hd.PixelMeasuresSequence(
-                    [float(v) for v in first.PixelSpacing], thickness, float(decimals([self.step])[0])
-                ),
             )  # fmt: skip
         made.SeriesDescription = f"{self.series.description[:48]} crnn labels".strip()
         _point_to(made, origins)
@@ -112,6 +107,8 @@ class _Work:
                 data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, generate_uid()  # a stand-in, see `_point_to`
                 origins[data.SOPInstanceUID] = origin
             data.Rows, data.Columns = self.series.size
+            data.SpacingBetweenSlices = decimals([self.step])[0]  # some scanners write the thickness here
+            data.SliceThickness = data.get("SliceThickness") or data.SpacingBetweenSlices
             data.SeriesInstanceUID, data.Modality = self.series.uid, self.series.modality
             if not data.get("FrameOfReferenceUID"):
                 data.FrameOfReferenceUID = self.reference
