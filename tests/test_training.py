@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.training.cine import CineItems, Sampling, draw_item
 from crnn_cli.training.image_losses import reconstruction_loss
@@ -16,6 +17,7 @@ from crnn_cli.training.reconstruct_settings import Network, ReconstructSettings
 from crnn_cli.training.reconstruction import ReconstructJob, load_cines, relative_error_db
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.session import Run, require_memory
 from tests.conftest import moving_cine, save
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
@@ -188,3 +190,19 @@ def test_cines_are_read_slice_by_slice(tmp_path):
     cines = load_cines([save(tmp_path / "a.nii.gz", array)])
     assert len(cines) == 3
     np.testing.assert_allclose(cines[1].numpy(), array[:, :, 1].T)
+
+
+def test_the_estimate_of_memory_sees_what_checkpoints_compute_again(monkeypatch):
+    """A checkpoint of one saves less than it seems; one of all iterations saves little more, and never the last one."""
+    needed = {}
+    for checkpoint in (0, 1, 6):
+        network = Network(iterations=6, features=8, checkpoint=checkpoint)
+        job = ReconstructJob(replace(ReconstructSettings(), network=network, pixels=9_000_000), [], [], 0)
+        run = Run(job, job.settings.stages(), job.settings, None, {}, {})
+        monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 0)
+        with pytest.raises(DeviceError, match="GiB") as refused:
+            require_memory(run, Processes(torch.device("cpu")))
+        needed[checkpoint] = float(str(refused.value).split("about ")[1].split(" GiB")[0])
+    assert needed[1] < 0.8 * needed[0]
+    assert needed[6] < 0.8 * needed[0]
+    assert min(needed[1], needed[6]) > 2 / 6 * needed[0]
