@@ -13,7 +13,7 @@ import pytest
 
 from crnn_cli.bundles import write_bundle
 from crnn_cli.comparison import compared
-from crnn_cli.errors import OutputError, UnreadableError
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.io import dicom_seg
 from crnn_cli.io.dicom import read_series
@@ -46,9 +46,19 @@ def frame(labels, t):
     return Image(labels.array if labels.array.ndim == 3 else labels.array[..., t], labels.affine)
 
 
-@pytest.mark.parametrize(("seed", "slices", "frames"), [(0, 12, 25), (1, 3, 1), (2, 1, 3), (3, 2, 2)])
-def test_every_voxel_is_in_its_place(tmp_path, seed, slices, frames):
-    write_series(tmp_path / "d", values(slices, frames, 10, 12, seed), oblique(seed), shuffle=seed)
+@pytest.mark.parametrize(
+    ("seed", "slices", "frames", "more"),
+    [
+        (0, 12, 25, {}),
+        (1, 3, 1, {}),
+        (2, 1, 3, {}),
+        (3, 2, 2, {}),
+        (4, 5, 2, {"SpacingBetweenSlices": "4"}),  # a header that is wrong by a half, as some scanners write it
+        (5, 5, 2, {"SpacingBetweenSlices": None, "SliceThickness": None}),
+    ],
+)
+def test_every_voxel_is_in_its_place(tmp_path, seed, slices, frames, more):
+    write_series(tmp_path / "d", values(slices, frames, 10, 12, seed), oblique(seed), shuffle=seed, **more)
     labels, series = labelled(tmp_path / "d")
     files = write(labels, series, tmp_path / "seg.dcm")
     assert len(files) == frames
@@ -205,9 +215,10 @@ def test_the_command_writes_what_the_label_map_says(crnn, tmp_path, model, frame
         affine = nib.load(tmp_path / "labels.nii.gz").affine
         assert compared(Image(labels[..., t], affine), read).voxels == 0
     before = {p.name: p.read_bytes() for p in tmp_path.glob("*.dcm")}
+    (tmp_path / "seg.json").unlink()
     ended = crnn(*arguments, "-o", tmp_path / "seg.dcm")
     assert ended.code == 1
-    assert "--force" in ended.err
+    assert "exists already" in ended.err.replace("\n", " ")  # seen before the work, not after it
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.dcm")} == before
     assert crnn(*arguments, "-o", tmp_path / "seg.dcm", "--force").code == 0
 
@@ -253,3 +264,32 @@ def test_a_code_that_is_none_is_refused(tmp_path, code, why):
     labels = [CONFIG["labels"][0] | {"code": code}, CONFIG["labels"][1]]
     with pytest.raises(UnreadableError, match=why):
         write_bundle(tmp_path / "tiny", CONFIG | {"labels": labels}, weights(), "# tiny\n")
+
+
+def test_a_seg_is_an_image_of_labels_wherever_images_are_read(crnn, tmp_path):
+    write_series(tmp_path / "d", values(3, 1, 10, 12), oblique(4))
+    labels, series = labelled(tmp_path / "d")
+    numbers = np.searchsorted([0, 1, 3], labels.array).astype(np.uint8)
+    (file,) = write(labels, series, tmp_path / "seg.dcm")
+    assert crnn("convert", file, tmp_path / "labels.nii.gz").code == 0
+    read = nib.load(tmp_path / "labels.nii.gz")
+    assert compared(Image(numbers, labels.affine), Image(np.asarray(read.dataobj), read.affine)).voxels == 0
+    assert crnn("verify", file, tmp_path / "labels.nii.gz").code == 0
+    assert crnn("convert", file, tmp_path / "b.nii.gz", "--series", "1").code == 2
+    file.rename(tmp_path / "d" / "seg.dcm")  # beside the images: it does not get in their way
+    assert crnn("convert", tmp_path / "d", tmp_path / "c.nii.gz").code == 0
+    listed = crnn("info", tmp_path / "d", "--json")
+    assert "a segmentation: name its file" in listed.out.decode()
+
+
+def test_segments_that_overlap_or_are_cut_off_are_refused(tmp_path):
+    write_series(tmp_path / "d", values(3, 1, 10, 12), oblique(4))
+    (file,) = write(*labelled(tmp_path / "d"), tmp_path / "seg.dcm")
+    data = pydicom.dcmread(file)
+    data.PixelData = b"\xff" * len(data.PixelData)
+    data.save_as(tmp_path / "overlap.dcm")
+    with pytest.raises(UnsupportedDataError, match="overlap"):
+        read_seg(tmp_path / "overlap.dcm")
+    (tmp_path / "cut.dcm").write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UnreadableError, match=r"cut\.dcm"):
+        read_seg(tmp_path / "cut.dcm")

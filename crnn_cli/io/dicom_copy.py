@@ -6,6 +6,7 @@ it be empty. Private elements are left behind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -48,6 +49,8 @@ _OF_A_FRAME = {
         "RotationDirection", "ExposureTime", "XRayTubeCurrent", "ConvolutionKernel",
     ),
 }  # fmt: skip
+_GATED = {"CG", "PPG"}
+_AGE = re.compile(r"\d{3}[DWMY]")
 MODALITIES = tuple(_OF_A_FRAME)
 
 
@@ -57,17 +60,30 @@ def copied_headers(series: Series) -> Header:
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
-        return _copied(headers.of(frame), frame, series.modality)
+        with quiet():
+            data = _copied(headers.of(frame), frame, series.modality)
+        if series.ordered_by == "temporal position" and not _GATED.intersection(_options(data)):
+            data.pop("TriggerTime", None)  # allowed with cardiac gating alone
+            if series.frame_time is not None:
+                data.TemporalResolution = decimals([1000 * series.frame_time])[0]
+        return data
 
     return of
+
+
+def _options(data: Dataset) -> list[str]:
+    found = data.get("ScanOptions") or []
+    return [found] if isinstance(found, str) else list(found)
 
 
 def placed_headers(image: Image, patient: Dataset | None) -> Header:
     """Return headers from an image alone, its axes as rows, columns and slices; patient and study from ``patient``.
 
-    Times are trigger times from 0 where the frame time is known, else numbered temporal positions.
+    Times are numbered temporal positions, with the temporal resolution where the frame time is known: a trigger time
+    would say that there was a trigger.
     """
-    common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
+    with quiet():
+        common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not common.get(keyword):
             setattr(common, keyword, generate_uid())
@@ -76,10 +92,10 @@ def placed_headers(image: Image, patient: Dataset | None) -> Header:
         data = Dataset()
         data.update(common)
         data.update(_place(image.affine, z))
-        if image.frames > 1 and image.frame_time is not None:
-            data.TriggerTime = decimals([1000 * image.frame_time * t])[0]
-        elif image.frames > 1:
+        if image.frames > 1:
             data.TemporalPositionIdentifier, data.NumberOfTemporalPositions = t + 1, image.frames
+        if image.frames > 1 and image.frame_time is not None:
+            data.TemporalResolution = decimals([1000 * image.frame_time])[0]
         return _with_empty(data)
 
     return of
@@ -116,10 +132,13 @@ def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
 
 
 def _taken(source: Dataset, keywords: Sequence[str]) -> Dataset:
+    """Return those of the elements that hold something; an age that is no age of DICOM is left out."""
     data = Dataset()
     for keyword in keywords:
-        if keyword in source:
+        if keyword in source and not source[keyword].is_empty:
             data[keyword] = source[keyword]
+    if "PatientAge" in data and not _AGE.fullmatch(str(data.PatientAge)):
+        del data.PatientAge
     return data
 
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import SegmentationStorage
 
 from crnn_cli.errors import UnreadableError
 
@@ -155,7 +156,9 @@ def _groups(functional: Dataset) -> list[Dataset]:
 
 def _frame(source: Source, index: int, data: Dataset, where: list[Dataset], size: tuple[int, int]) -> Frame:
     problem = ""
-    if "MOSAIC" in _words(data, "ImageType"):
+    if data.get("SOPClassUID") == SegmentationStorage:
+        problem = "a segmentation: name its file, not the folder"
+    elif "MOSAIC" in _words(data, "ImageType"):
         problem = "a mosaic: many slices tiled into one picture"
     elif (_integer(data, "SamplesPerPixel") or 1) != 1:
         problem = "a colour picture, no measured values"

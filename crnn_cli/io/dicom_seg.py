@@ -22,7 +22,7 @@ from pydicom.uid import MRImageStorage, generate_uid
 
 from crnn_cli import __version__
 from crnn_cli.comparison import compared
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.io.dicom_copy import copied_headers, decimals
 from crnn_cli.io.dicom_headers import quiet
@@ -84,16 +84,11 @@ class _Work:
     def content(self, segments_ZYX: NDArray[np.uint8], t: int, said: str) -> bytes:
         """Return the file of one frame."""
         images, origins = self._sources(t)
-        first = images[0]
-        thickness = float(first.get("SliceThickness") or self.step)
         with quiet():
             made = hd.seg.Segmentation(
                 images, segments_ZYX, hd.seg.SegmentationTypeValues.BINARY, self.segments, self.uid,
                 (self.series.series_number or 0) + 2000, generate_uid(), t + 1, "crnn", "crnn", __version__, "none",
                 content_label="SEGMENTATION", content_description=said, omit_empty_frames=False,
-                pixel_measures=hd.PixelMeasuresSequence(
-                    [float(v) for v in first.PixelSpacing], thickness, float(decimals([self.step])[0])
-                ),
             )  # fmt: skip
         made.SeriesDescription = f"{self.series.description[:48]} crnn labels".strip()
         _point_to(made, origins)
@@ -112,6 +107,8 @@ class _Work:
                 data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, generate_uid()  # a stand-in, see `_point_to`
                 origins[data.SOPInstanceUID] = origin
             data.Rows, data.Columns = self.series.size
+            data.SpacingBetweenSlices = decimals([self.step])[0]  # some scanners write the thickness here
+            data.SliceThickness = data.get("SliceThickness") or data.SpacingBetweenSlices
             data.SeriesInstanceUID, data.Modality = self.series.uid, self.series.modality
             if not data.get("FrameOfReferenceUID"):
                 data.FrameOfReferenceUID = self.reference
@@ -157,11 +154,33 @@ def _descriptions(kept: Sequence[Label], algorithm: Algorithm) -> list[hd.seg.Se
 
 
 def read_seg(file: Path) -> Image:
-    """Return the segment numbers (x, y, z) of a SEG whose segments do not overlap, where they lie."""
-    with quiet():
-        volume = hd.seg.Segmentation.from_dataset(dcmread(file), copy=False).get_volume(combine_segments=True)
+    """Return the segment numbers (x, y, z) of a SEG, where they lie.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If segments overlap, are probabilities, or their planes are no stack.
+    UnreadableError
+        If the file is damaged.
+    """
+    try:
+        with quiet():
+            seg = hd.seg.Segmentation.from_dataset(dcmread(file), copy=False)
+            if seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL:
+                raise UnsupportedDataError(f"{file.name} holds probabilities (FRACTIONAL); binary segments are read")
+            volume = seg.get_volume(combine_segments=True, rescale_fractional=False)
+    except (UnsupportedDataError, MemoryError):
+        raise
+    except RuntimeError as error:  # overlapping segments, or planes that are no stack
+        raise UnsupportedDataError(f"the segments of {file.name} make no label map: {_in_line(error)}") from None
+    except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
+        raise UnreadableError(f"{file.name} is no DICOM SEG that can be read: {_in_line(error)}") from None
     affine = _LPS @ volume.affine @ np.eye(4)[:, [2, 1, 0, 3]]  # of (slice, row, column) to (x, y, z)
     return Image(np.asarray(volume.array).transpose(2, 1, 0), affine)
+
+
+def _in_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _check(segments: Image, name: Path) -> Callable[[Path], None]:

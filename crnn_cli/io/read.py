@@ -52,6 +52,8 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
     if is_dicom(place):
         if axes is not None:
             raise UsageError(f"--axes is for files whose axes are in doubt; {place} is DICOM, which says what they are")
+        if is_seg(place):
+            return _read_seg(place, series)
         from crnn_cli.io.dicom import read_series
 
         image, digest, whole = read_series(place, series)
@@ -65,6 +67,32 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
     image, header = nifti.decode_image(raw, place, axes), nifti.decode_header(raw, place)
     source = {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}
     return Read(image, source, len(header.shape), None, header.kind, intent_code(raw))
+
+
+def is_seg(place: Path) -> bool:
+    """Return whether a file is a DICOM Segmentation."""
+    if place.is_dir() or not has_dicom_mark(place):
+        return False
+    from pydicom import dcmread
+    from pydicom.uid import SegmentationStorage
+
+    from crnn_cli.io.dicom_headers import quiet
+
+    try:
+        with quiet():
+            data = dcmread(place, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return bool(data.get("SOPClassUID") == SegmentationStorage)
+    except Exception:  # a parser of hostile files: reading it as an image will say what is wrong
+        return False
+
+
+def _read_seg(place: Path, series: str | None) -> Read:
+    from crnn_cli.io.dicom_seg import read_seg
+
+    if series is not None:
+        raise UsageError(f"--series chooses a series of a folder; {place} is one DICOM SEG")
+    digest = hashlib.sha256(nifti.read_bytes(place)).hexdigest()
+    return Read(read_seg(place), {"file": str(place), "format": "DICOM SEG", "sha256": digest})
 
 
 def is_dicom(place: Path) -> bool:

@@ -213,7 +213,7 @@ def require_memory(run: Run, processes: Processes) -> None:
         def forward(number: int = number, network: Any = network, items: Any = items) -> Tensor:
             return next(run.job.losses(number, network, items, torch.device("cpu")))
 
-        needed = step_bytes(forward, factor)
+        needed = sum(round(times * step_bytes(forward, factor)) for times in run.job.passes(number, network))
         if free is not None and needed > free:
             raise DeviceError(
                 f"a step of stage {stage.name} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
