@@ -8,6 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from crnn_cli.image import Image
+from crnn_cli.io.dicom import read_series
+from crnn_cli.io.dicom_seg import Algorithm, seg_outputs
+from crnn_cli.io.files import write_together
+from crnn_cli.labels.names import Label
 from tests.conftest import data_file
 from tests.dicom_files import oblique, values, write_series
 
@@ -58,6 +63,12 @@ def stored(path, array, affine, order=(0, 1, 2), flips=()):
     nifti.header["pixdim"][4] = 0.03
     nib.save(nifti, path)
     return path
+
+
+def write_volume(folder):
+    """Write the first frame alone, on the same grid."""
+    write_series(folder, pixels()[:, :1], oblique(3))
+    return folder
 
 
 @pytest.fixture
@@ -136,6 +147,19 @@ def test_labels_are_compared_where_they_lie(report, tmp_path, series):
     assert found["axes_turned"]
     assert (found["labels"], found["mean"]) == (expected["labels"], expected["mean"])
     assert report(tmp_path / "l", "-r", tmp_path / "l", "--require-dice", 1)["mean"]["dice"] == 1
+
+
+def test_segments_are_labels_where_they_lie(report, fails, tmp_path, series):
+    _, array, affine = series
+    labels = (array[..., 0] > 1500).astype(np.uint8) + (array[..., 0] > 3000)
+    of_frame = read_series(write_volume(tmp_path / "v"))[2]
+    kept = [Label(1, "a", (255, 0, 0)), Label(2, "b", (0, 255, 0))]
+    write_together(seg_outputs(Image(labels, affine), of_frame, kept, Algorithm("x", {}), tmp_path / "seg.dcm"))
+    moved = stored(tmp_path / "moved.nii", labels[..., None], affine, (1, 0, 2), (0,))
+    for arguments in ((tmp_path / "seg.dcm", "-r", moved), (moved, "-r", tmp_path / "seg.dcm")):
+        found = report(*arguments, "--require-dice", 1)
+        assert (found["compared"], [one["value"] for one in found["labels"]]) == ("labels", [1, 2])
+    fails(4, "looks like a label map", tmp_path / "seg.dcm", "-r", tmp_path / "v")
 
 
 def test_a_label_map_against_an_image_in_dicom_is_refused(fails, tmp_path, series):

@@ -90,9 +90,9 @@ def evaluate(
 
     LABEL MAPS: Dice, Jaccard, distances in mm, volumes in ml, for each label in either map; 0 is background.
 
-    A file is a label map if its intent code says so (1002), or if it holds integers from 0 to 65535 with at most 64
-    distinct values; such numbers in floating point count if the other file is a label map. --labels and --images
-    overrule that for both files.
+    A file is a label map if its intent code says so (1002), if it is a DICOM SEG, whose labels are its segment numbers,
+    or if it holds integers from 0 to 65535 with at most 64 distinct values; such numbers in floating point count if the
+    other file is a label map. --labels and --images overrule that for both files.
 
     Surfaces are the voxels of a label with a face neighbour outside it. HD95 is the larger of the 95th percentiles of
     the distances from either surface to the other (as in MONAI); the mean is over the distances of both surfaces.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.image import Image
 from crnn_cli.io import nifti
-from crnn_cli.io.intent import intent_code
+from crnn_cli.io.intent import LABELS, intent_code
 from crnn_cli.io.nifti import STREAM
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Read:
 
     source : file, sha256 (of all files of a DICOM series, in its order) and what else a report should say.
     stored_axes : of a NIfTI file before any were added, or 3 or 4. series : of DICOM, None for NIfTI.
-    kind : numpy dtype of the voxels as they are stored; of DICOM, after the rescale. intent : code of NIfTI, else 0.
+    kind : numpy dtype of the voxels as they are stored; of DICOM, after the rescale. intent : code of NIfTI, for others
+    that of labels or 0.
     """
 
     image: Image
@@ -92,7 +93,8 @@ def _read_seg(place: Path, series: str | None) -> Read:
     if series is not None:
         raise UsageError(f"--series chooses a series of a folder; {place} is one DICOM SEG")
     digest = hashlib.sha256(nifti.read_bytes(place)).hexdigest()
-    return Read(read_seg(place), {"file": str(place), "format": "DICOM SEG", "sha256": digest})
+    image, source = read_seg(place), {"file": str(place), "format": "DICOM SEG", "sha256": digest}
+    return Read(image, source, kind=str(image.array.dtype), intent=LABELS)
 
 
 def is_dicom(place: Path) -> bool:
