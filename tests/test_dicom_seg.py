@@ -171,6 +171,18 @@ def test_dcmqi_finds_the_same_voxels(tmp_path):
             assert found.distance_mm < 1e-3
 
 
+@pytest.mark.parametrize("missing", ["StudyInstanceUID", "SOPInstanceUID", "PatientID", "FrameOfReferenceUID"])
+def test_a_source_without_uids_is_refused_and_one_without_a_patient_is_not(tmp_path, missing):
+    write_series(tmp_path / "d", values(2, 1, 10, 12), **{missing: None})
+    labels, series = labelled(tmp_path / "d")
+    if missing in ("PatientID", "FrameOfReferenceUID"):
+        (file,) = write(labels, series, tmp_path / "seg.dcm")
+        assert not pydicom.dcmread(file).PatientID or missing != "PatientID"
+    else:
+        with pytest.raises(UnsupportedDataError, match=f"has no {missing}"):
+            write(labels, series, tmp_path / "seg.dcm")
+
+
 def test_what_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
     write_series(tmp_path / "d", values(3, 2, 10, 12), oblique(4))
     labels, series = labelled(tmp_path / "d")

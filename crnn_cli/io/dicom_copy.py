@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Affine, Image
 from crnn_cli.io.dicom_headers import Frame, quiet
 from crnn_cli.io.dicom_series import Series
@@ -55,7 +56,10 @@ MODALITIES = tuple(_OF_A_FRAME)
 
 
 def copied_headers(series: Series) -> Header:
-    """Return the headers of a series, frame by frame, each naming the image that it was copied from."""
+    """Return the headers of a series, frame by frame, each naming the image that it was copied from.
+
+    The headers raise UnsupportedDataError for an image without UIDs of its own or its study.
+    """
     headers = _Headers()
 
     def of(z: int, t: int) -> Dataset:
@@ -121,6 +125,9 @@ def _place(affine: Affine, z: int) -> Dataset:
 
 
 def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
+    for keyword in ("StudyInstanceUID", "SOPClassUID", "SOPInstanceUID"):
+        if not source.get(keyword):
+            raise UnsupportedDataError(f"{frame.source.name} has no {keyword}: what is made from it cannot refer to it")
     data = _taken(source, (*_PATIENT_AND_STUDY, *_OF_ANY_FRAME, *_OF_A_FRAME[modality]))
     _place_of_group(data, frame)
     origin = Dataset()
