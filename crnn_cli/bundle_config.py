@@ -16,7 +16,8 @@ task segment:
 plane        of the slices: "axial", "coronal", "sagittal", or "thickest": across the widest spacing
 spacing      of the network's pixels in the slice, mm
 intensity    {"rule": "percentiles" or "window", "low": number, "high": number}
-labels       [{"value": 1, "name": "...", "colour": [red, green, blue]}, ...], values 1, 2, ... in order
+labels       [{"value": 1, "name": "...", "colour": [red, green, blue]}, ...], values 1, 2, ... in order; perhaps with
+             "code" and "modifier", each [scheme, value, meaning], such as ["SCT", "87878005", "Left ventricle"]
 plausible    {"in_slice": [least, most], "between_slices": [least, most]}: spacings of images it is meant for, mm
 """
 
@@ -43,6 +44,8 @@ _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"start": str, "amplitude": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "plausible": dict},
 }
+_CODES = ("code", "modifier")
+_CODE_LENGTHS = (16, 16, 64)
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 
@@ -154,16 +157,28 @@ def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
         where = f"{file}: label {place}"
         if not isinstance(entry, dict):
             raise UnreadableError(f"{where} is no JSON object")
-        _check(where, entry, {"value": int, "name": str, "colour": list})
+        _check(where, {k: v for k, v in entry.items() if k not in _CODES}, {"value": int, "name": str, "colour": list})
         colour = entry["colour"]
         if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
             raise UnreadableError(f"{where} has the colour {colour!r}; it must be three integers from 0 to 255")
         if entry["value"] != place or not entry["name"].strip():
             raise UnreadableError(f"{where} has the value {entry['value']} or no name: values are 1, 2, ... in order")
-        labels.append(Label(place, entry["name"], (colour[0], colour[1], colour[2])))
+        code, modifier = (_code(where, key, entry.get(key)) for key in _CODES)
+        labels.append(Label(place, entry["name"], (colour[0], colour[1], colour[2]), code, modifier))
     if not 1 <= len(labels) <= 255 or len({label.name for label in labels}) < len(labels):
         raise UnreadableError(f"{file}: there must be 1 to 255 labels, with names that differ")
     return tuple(labels)
+
+
+def _code(where: str, key: str, given: Any) -> tuple[str, str, str] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list) or len(given) != 3 or not all(isinstance(v, str) and v.strip() for v in given):
+        raise UnreadableError(f"{where} has the {key} {given!r}; it must be three texts: scheme, value, meaning")
+    for text, most in zip(given, _CODE_LENGTHS, strict=True):
+        if len(text) > most:
+            raise UnreadableError(f"{where} has the {key} {given!r}; {text!r} is longer than {most} characters")
+    return given[0], given[1], given[2]
 
 
 def _range(where: str, given: list[Any]) -> tuple[float, float]:

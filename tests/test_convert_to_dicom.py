@@ -95,6 +95,17 @@ def test_a_rescale_of_the_model_keeps_values_exact():
     assert not stored((whole * 0.3 + 11.7).astype(np.float32), [(0.7, 0.0)]).exact
 
 
+@pytest.mark.parametrize(("low", "high", "kind"), [(0, 65535, np.uint16), (-32768, 32767, np.int16), (-1, 65535, None)])
+def test_integers_stay_integers_where_16_bits_hold_them(low, high, kind):
+    found = stored(np.array([low, 7, high], np.int32))
+    assert found.exact == (kind is not None)
+    if kind is not None:
+        assert found.array.dtype == kind
+        np.testing.assert_array_equal(found.array, [low, 7, high])
+    else:
+        np.testing.assert_allclose(found.array * found.slope + found.intercept, [low, 7, high], atol=0.51 * found.slope)
+
+
 def test_another_grid_takes_the_patient_alone(crnn, tmp_path):
     write_series(tmp_path / "d", values(3, 4, 10, 12), oblique(2), FrameOfReferenceUID="1.2.77")
     image = Image(np.arange(8 * 8 * 5, dtype=np.int16).reshape(8, 8, 5), oblique_affine(4))
@@ -187,4 +198,6 @@ def test_a_sheared_affine_is_refused(crnn, tmp_path):
     affine = oblique_affine(2)
     affine[:3, 2] += 0.3 * affine[:3, 0]
     nib.save(nib.Nifti1Image(np.ones((4, 5, 3), np.int16), affine), tmp_path / "a.nii")
-    assert crnn("convert", tmp_path / "a.nii", tmp_path / "out").code == 4
+    ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out")
+    assert ended.code == 4
+    assert "is sheared" in ended.err

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -85,12 +86,34 @@ def test_what_is_copied_and_what_is_new(tmp_path):
 def test_dciodvfy_finds_no_error(tmp_path):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed")
-    image, series = source(tmp_path / "in", InversionTime="200", ScanOptions="CG")
+    image, series = source(tmp_path / "in", InversionTime="200")
     write_derived(image, series, ABOUT, tmp_path / "out", force=False)
     for file in sorted((tmp_path / "out").iterdir())[:2]:
         ended = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
         assert "MRImage" in ended.stderr
         assert not [line for line in ended.stderr.splitlines() if line.startswith("Error")]
+
+
+def test_a_trigger_time_without_a_trigger_is_not_passed_on_nor_is_anything_printed(tmp_path):
+    def timed(z, t):
+        return {
+            "TemporalPositionIdentifier": t + 1,
+            "PatientAge": "42",
+            "SpecificCharacterSet": "",
+            "ScanOptions": "FS",
+        }
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image, series = source(tmp_path / "in", each=timed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning of pydicom would quote the patient's age
+        write_derived(image, series, ABOUT, tmp_path / "out", force=False)
+    again, _, made = read_series(tmp_path / "out")
+    assert made.ordered_by == "temporal position"
+    assert again.frame_time == pytest.approx(0.03)
+    for data in map(pydicom.dcmread, (tmp_path / "out").iterdir()):
+        assert not {"TriggerTime", "PatientAge", "SpecificCharacterSet"} & {element.keyword for element in data}
 
 
 def test_what_has_no_study_to_belong_to_is_refused(tmp_path):
@@ -101,6 +124,20 @@ def test_what_has_no_study_to_belong_to_is_refused(tmp_path):
         require_source(image, replace(series, modality="US"))
     with pytest.raises(UnsupportedDataError, match="do not fit"):
         require_source(Image(image.array[1:], AFFINE), series)
+
+
+def test_what_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
+    image, series = source(tmp_path / "in")
+    whole = dicom_write.read_dicom
+
+    def wrong(folder):
+        again, digest = whole(folder)
+        return replace(again, array=again.array + 1), digest
+
+    monkeypatch.setattr(dicom_write, "read_dicom", wrong)
+    with pytest.raises(OutputError, match="values differ"):
+        write_derived(image, series, ABOUT, tmp_path / "out", force=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ ALLOWED = {
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
         "acquisition", "geometry", "mri",
-        "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
+        "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},
 }  # fmt: skip
@@ -136,15 +136,15 @@ OPTIONS = {
         "--iterations --noise --device --preview --complex --format --json --force"
     ),
     "evaluate": (
-        "--reference --axes --reference-axes --ignore-geometry --fit-scale --per-frame --labels --images "
-        "--require-psnr --require-ssim --require-dice --json"
+        "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
+        "--labels --images --require-psnr --require-ssim --require-dice --json"
     ),
     "info": "--axes --series --json",
     "convert": "--series --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
         "--slices --out --series --model --device --labels --threshold --keep-largest --probabilities --statistics "
-        "--preview --require-labels --json --force"
+        "--preview --format --require-labels --json --force"
     ),
     "train segment": (
         "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "
@@ -208,6 +208,6 @@ def test_sample_data_is_small_and_documented():
     listed = json.loads((folder / "sha256.json").read_text())
     import hashlib
 
-    for file in folder.glob("*.nii.gz"):
+    for file in [*folder.glob("*.nii.gz"), *folder.glob("*.zip")]:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[file.name]
         assert file.name in (folder / "README.md").read_text()

@@ -43,6 +43,7 @@ def test_commands_run(tmp_path):
         assert ended.returncode == 0, f"{line}\n{ended.stderr.decode()}"
     made = {path.name for path in tmp_path.iterdir()}
     assert {"images.nii.gz", "images.json", "heart.png", "heart.gif", "test.png", "phantom_truth.nii.gz"} <= made
+    assert "derived_series" in made
 
 
 def environment():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.training.cine import CineItems, Sampling, draw_item
 from crnn_cli.training.image_losses import reconstruction_loss
@@ -16,6 +17,7 @@ from crnn_cli.training.reconstruct_settings import Network, ReconstructSettings
 from crnn_cli.training.reconstruction import ReconstructJob, load_cines, relative_error_db
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.session import Run, require_memory
 from tests.conftest import moving_cine, save
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
@@ -188,3 +190,22 @@ def test_cines_are_read_slice_by_slice(tmp_path):
     cines = load_cines([save(tmp_path / "a.nii.gz", array)])
     assert len(cines) == 3
     np.testing.assert_allclose(cines[1].numpy(), array[:, :, 1].T)
+
+
+def test_the_estimate_of_memory_sees_what_checkpoints_compute_again(monkeypatch):
+    """An iteration computed again counts twice, for its gradients; in a larger group, so do the states between."""
+
+    def estimate(checkpoint):
+        network = Network(iterations=6, features=8, checkpoint=checkpoint)
+        job = ReconstructJob(replace(ReconstructSettings(), network=network, pixels=90_000_000), [], [], 0)
+        with pytest.raises(DeviceError, match="GiB") as refused:
+            require_memory(Run(job, job.settings.stages(), job.settings, None, {}, {}), Processes(torch.device("cpu")))
+        return float(str(refused.value).split("about ")[1].split(" GiB")[0])
+
+    monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 0)
+    kept, by_one, by_six = estimate(0), estimate(1), estimate(6)
+    monkeypatch.setattr(ReconstructJob, "passes", lambda *_: iter([1.0]))
+    seen_by_one, seen_by_six = estimate(1), estimate(6)
+    assert by_one == pytest.approx(seen_by_one + kept * 2 / 6, rel=0.01)
+    assert by_six == pytest.approx(seen_by_six + seen_by_one + kept * 2 / 6, rel=0.01)
+    assert seen_by_six < 0.5 * seen_by_one < by_one < kept

@@ -53,6 +53,8 @@ def convert(
     require_readable(source)
     folder = target != STREAM and "." not in target.name
     if not folder:
+        if target != STREAM:
+            require_nifti_name(target)
         for option, value in (("--like", like), ("--like-series", like_series), ("--modality", modality)):
             if value is not None:
                 raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,22 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.evaluate_labels import are_label_maps, evaluate_labels, require_fitting
-from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
+from crnn_cli.errors import CrnnError, QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from crnn_cli.image import Image
+    from crnn_cli.io.read import Read
     from crnn_cli.mri.metrics import Quality
 
-SAME_PLACE_MM = 1e-3
-"""How far apart the corner voxels of two images may lie."""
+SAME_PLACE_MM = 5e-3
+"""How far apart the corner voxels of two images may lie: rounded positions in DICOM headers add up to half of it."""
 
 
-ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: a NIfTI file, or -.")]
-Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: a NIfTI file, or -.")]
-Axes = Annotated[str | None, typer.Option(help="What the stored axes of both files are, such as x,y,t.")]
+ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
+Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: NIfTI, DICOM, or -.")]
+Series = Annotated[str | None, typer.Option(help="Of a DICOM folder as the image: its number in crnn info, or UID.")]
+ReferenceSeries = Annotated[str | None, typer.Option(help="Of a DICOM folder as the reference.")]
+Axes = Annotated[str | None, typer.Option(help="What the stored axes of NIfTI files are, such as x,y,t.")]
 ReferenceAxes = Annotated[str | None, typer.Option(help="The reference's axes, where they are not those of --axes.")]
 IgnoreGeometry = Annotated[
     bool, typer.Option("--ignore-geometry", help="Compare as stored, wherever it lies in space.")
@@ -45,6 +50,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard out
 def evaluate(
     image: ImageFile,
     reference: Reference,
+    series: Series = None,
+    reference_series: ReferenceSeries = None,
     axes: Axes = None,
     reference_axes: ReferenceAxes = None,
     ignore_geometry: IgnoreGeometry = False,
@@ -63,6 +70,11 @@ def evaluate(
 
     Example: crnn evaluate labels.nii.gz --reference manual.nii.gz --require-dice 0.85
 
+    Example: crnn evaluate reconstructed.nii.gz --reference DICOM_FOLDER --reference-series 2
+
+    Axes of the image that are stored in another order than those of the reference, or run the other way, as they do
+    between DICOM and most NIfTI files, are turned first: what is compared lies in one place. Nothing is resampled.
+
     IMAGES: PSNR, SSIM, NMSE, HFEN.
 
     PSNR is 10 log10(R^2 / mean squared error) in dB, null in JSON where the images are identical. Its data range R,
@@ -78,9 +90,9 @@ def evaluate(
 
     LABEL MAPS: Dice, Jaccard, distances in mm, volumes in ml, for each label in either map; 0 is background.
 
-    A file is a label map if its intent code says so (1002), or if it holds integers from 0 to 65535 with at most 64
-    distinct values; such numbers in floating point count if the other file is a label map. --labels and --images
-    overrule that for both files.
+    A file is a label map if its intent code says so (1002), if it is a DICOM SEG, whose labels are its segment numbers,
+    or if it holds integers from 0 to 65535 with at most 64 distinct values; such numbers in floating point count if the
+    other file is a label map. --labels and --images overrule that for both files.
 
     Surfaces are the voxels of a label with a face neighbour outside it. HD95 is the larger of the 95th percentiles of
     the distances from either surface to the other (as in MONAI); the mean is over the distances of both surfaces.
@@ -94,8 +106,6 @@ def evaluate(
     Differences are image minus reference. Volumes and distances are those of the reference's grid; distances are not
     measured on a sheared one. Names of labels are taken from the report beside the image, if there is one.
     """
-    from crnn_cli.io.nifti import STREAM, decode_image, read_bytes
-
     if image == reference == STREAM:
         raise UsageError("image and reference cannot both be standard input: name one of them")
     if labels and images:
@@ -103,20 +113,57 @@ def evaluate(
     if require_dice is not None and not 0 <= require_dice <= 1:
         raise UsageError(f"--require-dice {require_dice:g}: a Dice lies between 0 and 1")
     names = tuple("standard input" if path == STREAM else str(path) for path in (image, reference))
-    contents = read_bytes(image), read_bytes(reference)
-    pair = decode_image(contents[0], image, axes), decode_image(contents[1], reference, reference_axes or axes)
-    labels = labels or (not images and are_label_maps(pair, contents, names))
+    files = _read_both((image, reference), (axes, reference_axes), (series, reference_series))
+    labels = labels or (not images and are_label_maps(files, names))
     thresholds = {"--require-psnr": require_psnr is not None, "--require-ssim": require_ssim is not None}
     require_fitting(labels, {"--fit-scale": fit_scale, **thresholds}, {"--require-dice": require_dice is not None})
+    pair = files[0].image, files[1].image
+    turned = None if ignore_geometry else _turned(pair, names, labels)
+    pair = (turned or pair[0], pair[1])
     _require_same_grid(pair, names, ignore_geometry)
+    grid = {"geometry_ignored": ignore_geometry, "axes_turned": turned is not None}
     if labels:
-        evaluate_labels(pair, names, image, ignore_geometry, require_dice, per_frame, as_json)
+        evaluate_labels(pair, names, image, grid, require_dice, per_frame, as_json)
     else:
-        _evaluate_images(pair, names, ignore_geometry, fit_scale, require_psnr, require_ssim, per_frame, as_json)
+        _evaluate_images(pair, names, grid, fit_scale, require_psnr, require_ssim, per_frame, as_json)
+
+
+def _read_both(
+    places: tuple[Path, Path], axes: tuple[str | None, str | None], series: tuple[str | None, str | None]
+) -> tuple[Read, Read]:
+    """Return image and reference; the axes of the image are also those of the reference, unless it has its own."""
+    from crnn_cli.io.read import is_dicom, read
+
+    image = read(places[0], axes[0], series[0])
+    inherited = None if is_dicom(places[1]) else axes[0]
+    try:
+        return image, read(places[1], axes[1] or inherited, series[1])
+    except CrnnError as error:  # in the words of the options for the reference
+        raise type(error)(re.sub(r"(?<![\w-])--(series|axes)\b", r"--reference-\1", str(error))) from None
+
+
+def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> Image | None:
+    """Return the first image on the axes of the second, None if they are so already or the two lie apart."""
+    from crnn_cli.comparison import laid_on
+    from crnn_cli.labels.overlap import as_labels
+
+    image, reference = pair
+    shapes = [(*one.shape[:3], one.frames) for one in pair]
+    if shapes[0] == shapes[1] and _millimetres_apart(*pair) <= SAME_PLACE_MM:
+        return None
+    turned = laid_on(image, reference.affine, shapes[1], SAME_PLACE_MM)
+    if turned is None:
+        return None
+    if labels:
+        as_labels(image.array, names[0])  # while an index in a message is still that of the file
+    else:
+        image.require_finite(names[0])
+    console.say(f"the axes of {names[0]} are turned to those of {names[1]}: both lie in the same place")
+    return turned
 
 
 def _evaluate_images(
-    pair: tuple[Image, Image], names: tuple[str, ...], geometry_ignored: bool, fit_scale: bool,
+    pair: tuple[Image, Image], names: tuple[str, ...], grid: dict[str, bool], fit_scale: bool,
     require_psnr: float | None, require_ssim: float | None, per_frame: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare two images on one grid and print what was found; QualityError where a threshold is missed."""
@@ -126,7 +173,7 @@ def _evaluate_images(
     measured = quality(tested, truth, "least-squares" if fit_scale else "none")
     missed = _missed(measured, require_psnr, require_ssim)
     if as_json:
-        files = {"image": names[0], "reference": names[1], "geometry_ignored": geometry_ignored, "compared": "images"}
+        files = {"image": names[0], "reference": names[1], **grid, "compared": "images"}
         required = {"psnr_db": _finite(require_psnr), "ssim": _finite(require_ssim), "met": not missed}
         console.print_json({**files, **measured.summary(), "required": required, "frames": measured.frames()})
     else:
@@ -186,7 +233,9 @@ def _frames(image: Image, name: str) -> Tensor:
     if image.is_complex:
         console.say(f"{name} is complex: its magnitude is compared")
         array = np.abs(array)
-    elif bool(np.less(array, 0).any()):
+    else:
+        array = array.astype(np.float32, copy=False)
+    if bool(np.less(array, 0).any()):
         console.warn(f"{name} has negative values; they are compared as they are, not as magnitudes")
     if array.ndim == 3:
         array = array[..., None]

@@ -13,6 +13,7 @@ from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.image import Image
+    from crnn_cli.io.read import Read
     from crnn_cli.labels.overlap import Overlap
     from crnn_cli.labels.surface import Spacing, SurfaceDistances
 
@@ -21,11 +22,11 @@ AVERAGED = {"dice": ".4f", "jaccard": ".4f", "hd95_mm": ".2f", "mean_surface_dis
 """The measures that are averaged over labels, and how many digits of them are shown."""
 
 
-def are_label_maps(pair: tuple[Image, Image], contents: tuple[bytes, bytes], names: tuple[str, ...]) -> bool:
+def are_label_maps(files: tuple[Read, Read], names: tuple[str, ...]) -> bool:
     """Tell whether both files are label maps.
 
-    A file is one by its intent code, or if it holds few whole numbers stored as integers. Stored as floating point they
-    count where the other file is a label map.
+    A file is one by its intent code, or if it holds few whole numbers stored as integers (of DICOM, after the rescale).
+    Stored as floating point they count where the other file is a label map.
 
     Raises
     ------
@@ -34,14 +35,13 @@ def are_label_maps(pair: tuple[Image, Image], contents: tuple[bytes, bytes], nam
     """
     import numpy as np
 
-    from crnn_cli.io.intent import LABELS, intent_code
-    from crnn_cli.io.nifti import decode_header
+    from crnn_cli.io.intent import LABELS
     from crnn_cli.labels.overlap import holds_few_labels
 
-    kinds = [decode_header(content, Path(name)).kind for content, name in zip(contents, names, strict=True)]
+    kinds = [one.kind for one in files]
     integers = [np.dtype(kind).kind in "ui" for kind in kinds]
-    meant = [intent_code(content) == LABELS for content in contents]
-    able = [says or holds_few_labels(one.array) for one, says in zip(pair, meant, strict=True)]
+    meant = [one.intent == LABELS for one in files]
+    able = [says or holds_few_labels(one.image.array) for one, says in zip(files, meant, strict=True)]
     sure = [says or (can and whole) for says, can, whole in zip(meant, able, integers, strict=True)]
     if all(able) and not any(sure):
         console.say("both files hold few whole numbers in floating point: --labels compares them as label maps")
@@ -64,7 +64,7 @@ def require_fitting(as_labels: bool, for_images: dict[str, bool], for_labels: di
 
 
 def evaluate_labels(
-    pair: tuple[Image, Image], names: tuple[str, ...], image: Path, geometry_ignored: bool, require_dice: float | None,
+    pair: tuple[Image, Image], names: tuple[str, ...], image: Path, grid: dict[str, bool], require_dice: float | None,
     per_frame: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare two label maps on one grid and print what was found.
@@ -79,7 +79,7 @@ def evaluate_labels(
     report = _compare(pair, names, _label_names(image))
     missed = _missed(report, require_dice)
     if as_json:
-        files = {"image": names[0], "reference": names[1], "geometry_ignored": geometry_ignored, "compared": "labels"}
+        files = {"image": names[0], "reference": names[1], **grid, "compared": "labels"}
         frames = report.pop("frames")
         required = {"dice": require_dice, "met": not missed}
         console.print_json({**files, **report, "required": required, "frames": frames})

@@ -75,7 +75,7 @@ def save(
     if format_name == "dicom":
         from crnn_cli.io.dicom_write import About, write_derived
 
-        report["output"], report["format"] = str(target), "DICOM, derived MR series"
+        report["output"], report["format"] = str(target), "DICOM, derived series"
         assert series is not None  # asked for before the work began
         name = f"{series.description[:38]} crnn {simulated}".strip()
         number = (series.series_number or 0) + 1000

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def sidecar(target: Path) -> Path:
     """Return the name of the report beside an output."""
-    return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
 def provenance(bundle: Bundle) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +13,13 @@ from typer.core import TyperCommand
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
     from crnn_cli.geometry import SliceOrder
     from crnn_cli.image import Image
+    from crnn_cli.io.dicom_series import Series
     from crnn_cli.labels.names import Label
 
 _SLICES = re.compile(r"(auto|axial|coronal|sagittal)(?::(\d{1,6})-(\d{1,6}))?")
@@ -49,35 +48,11 @@ def with_slices_value(args: Sequence[str]) -> list[str]:
     return given
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Where things go; None for what was not asked for."""
-
-    labels: Path
-    probabilities: Path | None
-    statistics: Path | None
-    preview: Path | None
-
-    def all(self, labels: Sequence[Label] = ()) -> list[Path]:
-        """Return every file that is written; the probabilities, once the labels are known."""
-        report = None if self.labels == STREAM else sidecar(self.labels)
-        paths = [self.labels, report, self.statistics, self.preview, *self.probability_names(labels).values()]
-        return [path for path in paths if path is not None and path != STREAM]
-
-    def probability_names(self, labels: Sequence[Label]) -> dict[int, Path]:
-        """Return the file of each label's probabilities by value: P.nii.gz becomes P_left-ventricle.nii.gz."""
-        if self.probabilities is None:
-            return {}
-        suffix = ".nii.gz" if self.probabilities.name.endswith(".nii.gz") else ".nii"
-        stem = self.probabilities.name.removesuffix(suffix)
-        words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
-        return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
-
-
 Volume = Annotated[Path, typer.Argument(help="NIfTI or DICOM; standard input if there is none, or -.")]
 Slices = Annotated[str, typer.Option(help="auto, axial, coronal, sagittal, or a range: axial:10-40, auto:3-8.")]
 SeriesChoice = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder: its number, or its UID.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Label map, NIfTI; - for standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="NIfTI, - for standard output, or NAME.dcm: DICOM SEG.")]
+FormatName = Annotated[str | None, typer.Option("--format", help="nifti, or dicom (SEG); else by the name of -o.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Only = Annotated[str | None, typer.Option("--labels", help="Names or values to keep, such as 'left ventricle,2'.")]
@@ -104,25 +79,28 @@ def segment(
     probabilities: Probabilities = None,
     statistics: Statistics = None,
     preview: Preview = None,
+    format_name: FormatName = None,
     require_labels: RequireLabels = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Label a volume slice by slice; of a series (4-D), every frame.
 
-    The label map lies on the input's own grid, uint8; its names and colours are in the report, OUT.json. --slices auto
-    takes the slices across the widest spacing, or else the model's plane. Slices of a range are counted from 1 along
-    the axis as stored, as most viewers show them; the others are not looked at.
+    The label map lies on the input's own grid, uint8; its names and colours are in the report, OUT.json. From a DICOM
+    source it can be a DICOM SEG instead; of a series, one for each frame (NAME_01.dcm ...). --slices auto takes the
+    slices across the widest spacing, or else the model's plane. Slices of a range are counted from 1 along the axis as
+    stored, as most viewers show them; the others are not looked at.
 
     Examples: crnn segment cine.nii.gz --slices -o labels.nii.gz --preview heart.gif --statistics volumes.csv;
     crnn segment t1.nii.gz --slices axial --model hippocampus-clstm -o labels.nii.gz;
+    crnn segment DICOM_FOLDER --slices -o seg.dcm;
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     plane, span = parse_slices(slices)
-    if not 0 < threshold <= 1:
-        raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
-    targets = Targets(_target(volume, out), probabilities, statistics, preview)
-    _plan(volume, targets, as_json, force)
+    _check_threshold(threshold)
+    from crnn_cli.cli.segment_targets import plan, require_writable_all
+
+    targets = plan(volume, out, format_name, (probabilities, statistics, preview), as_json, force)
 
     from crnn_cli.bundles import find_bundle, load_segmentation
     from crnn_cli.cli.segment_output import Run, report, save, tell
@@ -135,8 +113,11 @@ def segment(
     assert bundle.slices is not None
     use = bundle.slices
     kept = chosen_labels(use.labels, labels)
-    _require_writable(volume, targets.all(kept), force)
-    image, source = _load(volume, series)
+    require_writable_all(volume, targets.all(kept), force)
+    image, source, whole = _load(volume, series)
+    if targets.dicom:
+        targets = targets.of_series(image, whole)
+        require_writable_all(volume, targets.all(kept), force)
     order, doubts = choose_order(image, plane, use.plane)
     part = _part(span, image.shape[order.axes[0]])
     for doubt in [*doubts, *_implausible(order, bundle)]:
@@ -159,14 +140,23 @@ def segment(
     seconds = round(time.perf_counter() - began, 2)
     made = Run(bundle, image, order, part, kept, result).finished(keep_largest)
     found = report(made) | {"input": source, "device": str(place), "seconds": seconds, "threshold": threshold}
-    save(targets, made, found, force)
+    save(targets, made, found, whole, force)
     tell(targets.labels, found)
     if as_json:
         console.print_json(found)
     if made.is_empty():
-        console.warn("nothing was labelled: everything is background")
-        if require_labels:
-            raise QualityError("nothing was labelled, and --require-labels was given")
+        _empty(require_labels)
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
+
+
+def _empty(require_labels: bool) -> None:
+    console.warn("nothing was labelled: everything is background")
+    if require_labels:
+        raise QualityError("nothing was labelled, and --require-labels was given")
 
 
 def parse_slices(text: str) -> tuple[str | None, tuple[int, int] | None]:
@@ -201,47 +191,8 @@ def chosen_labels(known: Sequence[Label], asked: str | None) -> list[Label]:
     return [label for label in known if label.value in values]
 
 
-def _target(volume: Path, out: Path | None) -> Path:
-    if out is not None:
-        return out
-    from crnn_cli.io.read import stem
-
-    return STREAM if volume == STREAM else stem(volume).with_name(f"{stem(volume).name}_labels.nii.gz")
-
-
-def _plan(volume: Path, targets: Targets, as_json: bool, force: bool) -> None:
-    """Check that the volume is there and that everything can be written."""
-    from crnn_cli.io.nifti import require_nifti_name
-    from crnn_cli.io.preview import require_preview_name
-    from crnn_cli.io.read import require_readable
-    from crnn_cli.io.statistics import require_statistics_name
-
-    require_readable(volume)
-    if targets.labels == STREAM and as_json:
-        raise UsageError("--json and labels cannot both go to standard output: give -o FILE")
-    if targets.labels == STREAM:
-        console.protect_terminal()
-    for path, require_name in (
-        (targets.labels, require_nifti_name),
-        (targets.probabilities, require_nifti_name),
-        (targets.statistics, require_statistics_name),
-        (targets.preview, require_preview_name),
-    ):
-        if path is not None and path != STREAM:
-            require_name(path)
-    _require_writable(volume, targets.all(), force)
-
-
-def _require_writable(volume: Path, paths: Sequence[Path], force: bool) -> None:
-    from crnn_cli.io.files import require_writable
-
-    require_apart([volume], paths)
-    for path in paths:
-        require_writable(path, force)
-
-
-def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any]]:
-    """Return the image, real, and what was read."""
+def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any], Series | None]:
+    """Return the image, real, what was read, and the DICOM series if it was one."""
     from dataclasses import replace
 
     import numpy as np
@@ -261,7 +212,7 @@ def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any]]:
         image = replace(image, array=np.abs(image.array))
     for doubt in image.doubts():
         console.warn(doubt)
-    return image, dict(found.source)
+    return image, dict(found.source), found.series
 
 
 def _part(span: tuple[int, int] | None, count: int) -> slice:

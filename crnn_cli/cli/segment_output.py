@@ -15,9 +15,10 @@ from crnn_cli.cli.report import provenance, sidecar
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
-    from crnn_cli.cli.segment import Targets
+    from crnn_cli.cli.segment_targets import Targets
     from crnn_cli.geometry import SliceOrder
     from crnn_cli.image import Image
+    from crnn_cli.io.dicom_series import Series
     from crnn_cli.io.files import Output
     from crnn_cli.labels.names import Label
     from crnn_cli.labels.statistics import LabelStatistics
@@ -92,7 +93,7 @@ def report(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> None:
+def save(targets: Targets, run: Run, report: dict[str, Any], series: Series | None, force: bool) -> None:
     """Write everything together, or nothing; labels that go to standard output come last."""
     import json
 
@@ -110,10 +111,25 @@ def save(targets: Targets, run: Run, report: dict[str, Any], force: bool) -> Non
         write_together(outputs, force)
         write_stream(run.label_image(), sys.stdout.buffer, description, LABEL_INTENT)
         return
-    report["output"] = str(targets.labels)
+    if targets.dicom:
+        assert series is not None  # asked for before the work began
+        report["output"], report["format"] = [str(path) for path in targets.segs], "DICOM SEG"
+        maps = _segs(targets.labels, run, series)
+    else:
+        report["output"] = str(targets.labels)
+        maps = [image_output(run.label_image(), targets.labels, description, LABEL_INTENT)]
     text = (json.dumps(report, indent=2) + "\n").encode()
-    outputs.append(Output(sidecar(targets.labels), text))
-    write_together([image_output(run.label_image(), targets.labels, description, LABEL_INTENT), *outputs], force)
+    write_together([*maps, *outputs, Output(sidecar(targets.labels), text)], force)
+
+
+def _segs(target: Path, run: Run, series: Series) -> list[Output]:
+    from crnn_cli.io.dicom_seg import Algorithm, seg_outputs
+
+    for label in run.kept:
+        if label.code is None:
+            console.warn(f"{label.name} has no code in the model's config.json: it is called an anatomical structure")
+    algorithm = Algorithm(f"crnn {run.bundle.name}", {"weights sha256": run.bundle.sha256})
+    return seg_outputs(run.label_image(), series, run.kept, algorithm, target)
 
 
 def _probability_outputs(names: dict[int, Path], run: Run, description: str) -> list[Output]:
@@ -146,5 +162,7 @@ def tell(target: Path, report: dict[str, Any]) -> None:
         volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
         rows.append([label["name"], volume])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
-    rows.append(["written", "standard output" if target == STREAM else str(target)])
+    several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
+    place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
+    rows.append(["written", "standard output" if target == STREAM else place])
     console.table("crnn segment", ["", ""], rows)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 _FOLD = re.compile(r"(\d{1,4})/(\d{1,4})")
 
-Volumes = Annotated[Path | None, typer.Argument(help="Folder of labelled volumes, or a CSV manifest.")]
+Volumes = Annotated[Path | None, typer.Argument(help="Folder of labelled volumes, NIfTI or DICOM, or a CSV manifest.")]
 Cines = Annotated[
     Path | None, typer.Argument(help="Folder of fully sampled 4-D cines, NIfTI or DICOM, or one of them.")
 ]
@@ -67,7 +67,9 @@ def train_segment(
 
     DATA holds imagesTr/ and labelsTr/ (Decathlon, nnU-Net; dataset.json is honoured), images/ and labels/, pairs of
     NAME.nii.gz and NAME_gt.nii.gz, or is a CSV with the columns image, label and perhaps split (train, val, test) and
-    subject. All of it is checked first, and every problem is listed before anything is trained.
+    subject. Images may be folders of one DICOM series each, in a CSV zips or files as well; labels are NIfTI, and
+    turned if their axes are not those of the image. All of it is checked first, and every problem is listed before
+    anything is trained.
 
     Examples: crnn train segment Task04_Hippocampus -o my-model --minutes 90 --licence CC-BY-SA-4.0;
     crnn train segment --print-config > settings.toml; crnn train segment data.csv -o my-model --config settings.toml;

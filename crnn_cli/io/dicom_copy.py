@@ -6,6 +6,7 @@ it be empty. Private elements are left behind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Affine, Image
 from crnn_cli.io.dicom_headers import Frame, quiet
 from crnn_cli.io.dicom_series import Series
@@ -48,26 +50,44 @@ _OF_A_FRAME = {
         "RotationDirection", "ExposureTime", "XRayTubeCurrent", "ConvolutionKernel",
     ),
 }  # fmt: skip
+_GATED = {"CG", "PPG"}
+_AGE = re.compile(r"\d{3}[DWMY]")
 MODALITIES = tuple(_OF_A_FRAME)
 
 
 def copied_headers(series: Series) -> Header:
-    """Return the headers of a series, frame by frame, each naming the image that it was copied from."""
+    """Return the headers of a series, frame by frame, each naming the image that it was copied from.
+
+    The headers raise UnsupportedDataError for an image without UIDs of its own or its study.
+    """
     headers = _Headers()
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
-        return _copied(headers.of(frame), frame, series.modality)
+        with quiet():
+            data = _copied(headers.of(frame), frame, series.modality)
+        if series.ordered_by == "temporal position" and not _GATED.intersection(_options(data)):
+            data.pop("TriggerTime", None)  # allowed with cardiac gating alone
+            if series.frame_time is not None:
+                data.TemporalResolution = decimals([1000 * series.frame_time])[0]
+        return data
 
     return of
+
+
+def _options(data: Dataset) -> list[str]:
+    found = data.get("ScanOptions") or []
+    return [found] if isinstance(found, str) else list(found)
 
 
 def placed_headers(image: Image, patient: Dataset | None) -> Header:
     """Return headers from an image alone, its axes as rows, columns and slices; patient and study from ``patient``.
 
-    Times are trigger times from 0 where the frame time is known, else numbered temporal positions.
+    Times are numbered temporal positions, with the temporal resolution where the frame time is known: a trigger time
+    would say that there was a trigger.
     """
-    common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
+    with quiet():
+        common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not common.get(keyword):
             setattr(common, keyword, generate_uid())
@@ -76,10 +96,10 @@ def placed_headers(image: Image, patient: Dataset | None) -> Header:
         data = Dataset()
         data.update(common)
         data.update(_place(image.affine, z))
-        if image.frames > 1 and image.frame_time is not None:
-            data.TriggerTime = decimals([1000 * image.frame_time * t])[0]
-        elif image.frames > 1:
+        if image.frames > 1:
             data.TemporalPositionIdentifier, data.NumberOfTemporalPositions = t + 1, image.frames
+        if image.frames > 1 and image.frame_time is not None:
+            data.TemporalResolution = decimals([1000 * image.frame_time])[0]
         return _with_empty(data)
 
     return of
@@ -105,6 +125,9 @@ def _place(affine: Affine, z: int) -> Dataset:
 
 
 def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
+    for keyword in ("StudyInstanceUID", "SOPClassUID", "SOPInstanceUID"):
+        if not source.get(keyword):
+            raise UnsupportedDataError(f"{frame.source.name} has no {keyword}: what is made from it cannot refer to it")
     data = _taken(source, (*_PATIENT_AND_STUDY, *_OF_ANY_FRAME, *_OF_A_FRAME[modality]))
     _place_of_group(data, frame)
     origin = Dataset()
@@ -116,10 +139,13 @@ def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
 
 
 def _taken(source: Dataset, keywords: Sequence[str]) -> Dataset:
+    """Return those of the elements that hold something; an age that is no age of DICOM is left out."""
     data = Dataset()
     for keyword in keywords:
-        if keyword in source:
+        if keyword in source and not source[keyword].is_empty:
             data[keyword] = source[keyword]
+    if "PatientAge" in data and not _AGE.fullmatch(str(data.PatientAge)):
+        del data.PatientAge
     return data
 
 

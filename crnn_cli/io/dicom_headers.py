@@ -20,6 +20,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.uid import SegmentationStorage
 
 from crnn_cli.io.dicom_pixels import DESCRIPTION, Layout
 from crnn_cli.io.dicom_sources import Source
@@ -141,7 +142,9 @@ def _groups(functional: Dataset) -> list[Facts]:
 
 def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: Layout) -> Frame:
     problem, data = "", where[-1]
-    if "MOSAIC" in _words(data, "ImageType"):
+    if data.get("SOPClassUID") == SegmentationStorage:
+        problem = "a segmentation: name its file, not the folder"
+    elif "MOSAIC" in _words(data, "ImageType"):
         problem = "a mosaic: many slices tiled into one picture"
     elif (_integer(data, "SamplesPerPixel") or 1) != 1:
         problem = "a colour picture, no measured values"

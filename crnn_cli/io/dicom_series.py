@@ -259,7 +259,7 @@ class _Found:
 
 
 def _duplicates(by_place: list[list[Frame]]) -> list[str]:
-    uids = Counter((frame.instance, frame.index) for place in by_place for frame in place)
+    uids = Counter((frame.instance, frame.index) for place in by_place for frame in place if frame.instance)
     twice = sum(count - 1 for count in uids.values())
     return [f"{twice} image(s) are there twice (the same SOP Instance UID)"] if twice else []
 

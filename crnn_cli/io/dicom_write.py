@@ -208,6 +208,8 @@ def _complete_mr(data: Dataset) -> None:
     for keyword in _EMPTY_MR:
         if keyword not in data:
             setattr(data, keyword, None)
+    if data.get("TriggerTime") is not None and not data.ScanOptions:
+        data.ScanOptions = "CG"  # a trigger time is one after the R wave: cardiac gating, which it requires to be said
     if not data.get("ScanningSequence"):
         data.ScanningSequence, data.SequenceVariant = "RM", "NONE"  # research mode: what it was is not known
     if not data.get("SequenceVariant"):

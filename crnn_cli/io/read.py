@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.image import Image
 from crnn_cli.io import nifti
+from crnn_cli.io.intent import LABELS, intent_code
 from crnn_cli.io.nifti import STREAM
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ class Read:
 
     source : file, sha256 (of all files of a DICOM series, in its order) and what else a report should say.
     stored_axes : of a NIfTI file before any were added, or 3 or 4. series : of DICOM, None for NIfTI.
+    kind : numpy dtype of the voxels as they are stored; of DICOM, after the rescale. intent : code of NIfTI, for others
+    that of labels or 0.
     """
 
     image: Image
     source: dict[str, str] = field(default_factory=dict)
     stored_axes: int = 3
     series: Series | None = None
+    kind: str = ""
+    intent: int = 0
 
 
 def read(place: Path, axes: str | None = None, series: str | None = None) -> Read:
@@ -48,17 +53,48 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
     if is_dicom(place):
         if axes is not None:
             raise UsageError(f"--axes is for files whose axes are in doubt; {place} is DICOM, which says what they are")
+        if is_seg(place):
+            return _read_seg(place, series)
         from crnn_cli.io.dicom import read_series
 
         image, digest, whole = read_series(place, series)
         source = {"file": str(place), "format": "DICOM", "sha256": digest}
-        return Read(image, source | ({"series": series} if series else {}), image.array.ndim, whole)
+        source |= {"series": series} if series else {}
+        return Read(image, source, image.array.ndim, whole, str(image.array.dtype))
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     content = nifti.read_bytes(place)
     raw = nifti.decompressed(content, place)  # once for both
-    image, stored = nifti.decode_image(raw, place, axes), len(nifti.decode_header(raw, place).shape)
-    return Read(image, {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}, stored)
+    image, header = nifti.decode_image(raw, place, axes), nifti.decode_header(raw, place)
+    source = {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}
+    return Read(image, source, len(header.shape), None, header.kind, intent_code(raw))
+
+
+def is_seg(place: Path) -> bool:
+    """Return whether a file is a DICOM Segmentation."""
+    if place.is_dir() or not has_dicom_mark(place):
+        return False
+    from pydicom import dcmread
+    from pydicom.uid import SegmentationStorage
+
+    from crnn_cli.io.dicom_headers import quiet
+
+    try:
+        with quiet():
+            data = dcmread(place, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return bool(data.get("SOPClassUID") == SegmentationStorage)
+    except Exception:  # a parser of hostile files: reading it as an image will say what is wrong
+        return False
+
+
+def _read_seg(place: Path, series: str | None) -> Read:
+    from crnn_cli.io.dicom_seg import read_seg
+
+    if series is not None:
+        raise UsageError(f"--series chooses a series of a folder; {place} is one DICOM SEG")
+    digest = hashlib.sha256(nifti.read_bytes(place)).hexdigest()
+    image, source = read_seg(place), {"file": str(place), "format": "DICOM SEG", "sha256": digest}
+    return Read(image, source, kind=str(image.array.dtype), intent=LABELS)
 
 
 def is_dicom(place: Path) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 
 from crnn_cli.errors import CrnnError, UnsupportedDataError
 from crnn_cli.image import Array, Image
-from crnn_cli.io.read import read
+from crnn_cli.io.nifti import read_image
 from crnn_cli.training.dataset_names import stem
 from crnn_cli.training.datasets import LabelledSet, Pair, grid_differences, label_values
+from crnn_cli.training.volumes import on_axes_of, read_only_series
 
 MIN_FRAMES, MIN_SIDE = 4, 32
 Progress = Callable[[int, int], None]
@@ -70,7 +71,7 @@ def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: 
     for file in files:
         name = file.relative_to(base).with_name(stem(file)).as_posix()
         problems: list[str] = []
-        image = _read(file, problems)
+        image = _read(read_only_series, file, problems)
         if image is not None:
             problems += _of_cine(image, file)
         checked.append(_checked(name, image, (), problems, []))
@@ -82,10 +83,11 @@ def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> Ch
     problems: list[str] = []
     notes: list[str] = []
     values: tuple[int, ...] = ()
-    image, labels = _read(pair.image, problems), _read(pair.labels, problems)
+    image, labels = _read(read_only_series, pair.image, problems), _read(read_image, pair.labels, problems)
     if image is not None:
         problems += _of_volume(image, pair.image)
     if image is not None and labels is not None:
+        labels = on_axes_of(image, labels)
         problems += grid_differences(image, labels)
     whole = None if labels is None else label_values(labels.array)
     if labels is not None and whole is None:
@@ -105,10 +107,10 @@ def _checked(name: str, image: Image | None, values: tuple[int, ...], problems: 
     return Checked(name, image.shape, image.spacing, values, tuple(problems), tuple(notes), grid)
 
 
-def _read(file: Path, problems: list[str]) -> Image | None:
+def _read(reader: Callable[[Path], Image], file: Path, problems: list[str]) -> Image | None:
     """Return the image, or None and a problem more."""
     try:
-        return read(file).image
+        return reader(file)
     except CrnnError as error:
         problems.append(str(error))
     except OSError as error:

@@ -4,7 +4,7 @@ dataset.json names the values of the labels in one of two dialects, {"1": "anter
 or {"anterior": 1} (nnU-Net v2); nnU-Net adds the channels and the ending of the files.
 
 A manifest has a header of columns: image and label, paths relative to the CSV file, and where wanted split (train, val
-or test) and subject.
+or test) and subject. An image may be a folder.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Row:
         return Row(line, {}, (f"it has {len(cells)} cells, the header {len(header)}",))
     row = dict(zip(header, cells, strict=True))
     problems = [f"{column} is empty" for column in header if not row[column]]
-    problems += [f"{row[c]} does not exist" for c in _NEEDED if row[c] and not _is_file(folder / row[c])]
+    problems += [f"{row[c]} does not exist" for c in _NEEDED if row[c] and not _exists(folder / row[c])]
+    if row["label"] and _is_folder(folder / row["label"]):
+        problems.append(f"{row['label']} is a folder; labels are a NIfTI file")
     if row["image"] and row["image"] == row["label"]:
         problems.append(f"image and label are the same file, {row['image']}")
     if row.get("split") and row["split"] not in SPLITS:
@@ -134,8 +136,12 @@ def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Row:
     return Row(line, row, tuple(problems))
 
 
-def _is_file(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:  # a name that no file can have, such as one that is too long
         return False
+
+
+def _is_folder(path: Path) -> bool:
+    return _exists(path) and path.is_dir()

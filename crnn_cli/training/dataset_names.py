@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.nifti import SUFFIXES
+from crnn_cli.io.read import has_dicom_mark
 
 GT = "_gt"
 _FIRST, _SECOND = "_0000", "_0001"  # channels of nnU-Net
@@ -42,6 +43,15 @@ def nifti_files(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
     return [f for f in visible(folder) if ending_of(f) in endings and f.is_file()]
 
 
+def image_places(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Return the images of a folder, sorted: NIfTI files, and folders with DICOM files in or below them."""
+    return sorted(nifti_files(folder, endings) + [f for f in visible(folder) if f.is_dir() and _holds_dicom(f)])
+
+
+def _holds_dicom(folder: Path) -> bool:
+    return any(file.is_file() and has_dicom_mark(file) for file in folder.rglob("*"))
+
+
 def ending_of(file: Path) -> str:
     """Return .nii.gz, .nii or nothing."""
     return next((ending for ending in (".nii.gz", ".nii") if file.name.endswith(ending)), "")
@@ -55,12 +65,14 @@ def stem(file: Path) -> str:
 def match_folders(images: Path, labels: Path, endings: Sequence[str]) -> list[Match]:
     """Match NAME or NAME_0000 in one folder with NAME in the other: what has labels first, then images without.
 
+    An image may be a folder of DICOM files.
+
     Raises
     ------
     UnsupportedDataError
         If a labelled image has a second channel, NAME_0001.
     """
-    image_of, doubled_images = _by_stem(nifti_files(images, endings))
+    image_of, doubled_images = _by_stem(image_places(images, endings))
     labels_of, doubled_labels = _by_stem(nifti_files(labels, endings))
     matches, used = [], set()
     for name, file in labels_of.items():

@@ -4,9 +4,13 @@ Layouts of labelled volumes (.nii or .nii.gz; hidden files are passed over):
 
 imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz    Medical Segmentation Decathlon; images of nnU-Net are NAME_0000.nii.gz
 images/NAME.nii.gz, labels/NAME.nii.gz        the same; each volume is a subject of its own
+imagesTr/NAME/, labelsTr/NAME.nii.gz          the image a folder of DICOM files, one series; also in images/
 SUBJECT/NAME.nii.gz, SUBJECT/NAME_gt.nii.gz   ACDC
 NAME.nii.gz, NAME_gt.nii.gz                   each volume is a subject of its own
-MANIFEST.csv                                  see `dataset_files`; the only one that can say what is for training
+MANIFEST.csv                                  see `dataset_files`; the only one that can say what is for training;
+                                              an image may be a folder, zip or file of one DICOM series
+
+Labels are NIfTI; those of an image that is stored with other axes are turned onto it, never resampled.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from crnn_cli.image import Array, Image
 from crnn_cli.io.nifti import SUFFIXES, read_image
 from crnn_cli.io.read import has_dicom_mark, is_dicom
 from crnn_cli.training.dataset_files import Description, Row, read_description, read_rows
-from crnn_cli.training.dataset_names import GT, Match, match_folders, match_gt, nifti_files, stem, visible
+from crnn_cli.training.dataset_names import GT, Match, image_places, match_folders, match_gt, nifti_files, stem, visible
+from crnn_cli.training.volumes import on_axes_of, read_only_series
 
 _TWO_FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 _FLAT, _OF_SUBJECTS = "NAME.nii.gz with NAME_gt.nii.gz", "SUBJECT/NAME.nii.gz with SUBJECT/NAME_gt.nii.gz"
@@ -131,7 +136,7 @@ def split_pairs(pairs: Sequence[Pair], fold: int, folds: int) -> tuple[list[Pair
 
 
 def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
-    """Return image and label values on the image's grid.
+    """Return image and label values on the image's grid and axes; real values are float32.
 
     Raises
     ------
@@ -141,7 +146,8 @@ def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
         If the two lie on different grids, the labels are not whole numbers from 0 to 255, or the image is complex, a
         series, or not finite.
     """
-    image, labels = read_image(pair.image), read_image(pair.labels)
+    image = read_only_series(pair.image)
+    labels = on_axes_of(image, read_image(pair.labels))
     differences = grid_differences(image, labels)
     if differences:
         raise UnsupportedDataError(f"{pair.labels} lies on another grid than {pair.image}: {'; '.join(differences)}")
@@ -153,7 +159,7 @@ def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
     if image.is_complex:
         raise UnsupportedDataError(f"{pair.image} is complex; labels are learned from magnitude images")
     image.require_finite(str(pair.image))
-    return image, values
+    return replace(image, array=image.array.astype(np.float32, copy=False)), values
 
 
 def label_values(array: Array) -> NDArray[np.uint8] | None:
@@ -190,7 +196,8 @@ def _times(numbers: Sequence[float] | NDArray[np.float64]) -> str:
 def _in_folder(folder: Path) -> LabelledSet:
     """Return what the one layout that fits a folder gives."""
     about = read_description(folder)
-    two = [both for both in _TWO_FOLDERS if all(nifti_files(folder / name, about.endings) for name in both)]
+    two = [(images, labels) for images, labels in _TWO_FOLDERS
+           if nifti_files(folder / labels, about.endings) and image_places(folder / images, about.endings)]  # fmt: skip
     subjects = [sub for sub in visible(folder) if sub.is_dir() and not two]
     fitting = [f"{images}/ with {labels}/" for images, labels in two]
     fitting += [_FLAT] * _has_gt(folder, about)
@@ -217,7 +224,7 @@ def _nothing(folder: Path) -> str:
     two = ", ".join(f"{images}/ with {labels}/" for images, labels in _TWO_FOLDERS)
     return (
         f"{folder} holds none of the layouts of labelled volumes: {two}, {_OF_SUBJECTS}, or {_FLAT} (.nii will do as "
-        "well); for any other, write a CSV manifest with the columns image,label"
+        "well, in images/ also folders of DICOM); for any other, write a CSV manifest with the columns image,label"
     )
 
 

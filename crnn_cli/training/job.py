@@ -71,6 +71,10 @@ class Job(Protocol):
         """Return items like ``count`` of a stage but smaller, and how many times more the real ones hold."""
         ...
 
+    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Yield how often the memory of a pass counts, having set the network for it: 1, then what checkpoints hide."""
+        ...
+
     def smaller(self, stage: int, share: float) -> str:
         """Return which setting would make a step take ``share`` of the memory, in words."""
         ...

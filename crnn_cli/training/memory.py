@@ -13,7 +13,7 @@ _BEYOND = 1.5  # of what is kept for the gradients: work space, gradients of fea
 
 
 def step_bytes(forward: Callable[[], Tensor], factor: float) -> int:
-    """Return about how many bytes a training step needs; what activation checkpoints keep is not seen.
+    """Return about how many bytes a training step needs; what activation checkpoints compute again is not seen.
 
     Parameters
     ----------

@@ -88,6 +88,18 @@ class ReconstructJob:
         item = draw_item(replace(self.simulated, pixels=2_000), 0)
         return [(item, self.settings.network.iterations)], self.settings.pixels / item.truth_BTYX.numel()
 
+    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Count a pass once, then an iteration computed again with the gradients beside it, then those of its group."""
+        del stage
+        yield 1.0
+        group, iterations = self.settings.network.checkpoint, self.settings.network.iterations
+        if group:
+            network.checkpoint = 0  # type: ignore[assignment]
+            yield 2.0 / iterations
+        if group > 1:
+            network.checkpoint = 1  # type: ignore[assignment]
+            yield min(group, iterations) / iterations
+
     def smaller(self, stage: int, share: float) -> str:
         """Return how to save memory: checkpoints first, then fewer pixels."""
         del stage

@@ -185,7 +185,7 @@ class Task:
             "plane": self.plane or "thickest",
             "spacing": self.recipe.spacing,
             "intensity": {"rule": self.recipe.rule, "low": self.recipe.low, "high": self.recipe.high},
-            "labels": [asdict(label) | {"colour": list(label.colour)} for label in self.labels()],
+            "labels": [{"value": v.value, "name": v.name, "colour": list(v.colour)} for v in self.labels()],
             "plausible": {"in_slice": list(self.in_slice), "between_slices": list(self.between_slices)},
         }
 

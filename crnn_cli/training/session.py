@@ -213,7 +213,7 @@ def require_memory(run: Run, processes: Processes) -> None:
         def forward(number: int = number, network: Any = network, items: Any = items) -> Tensor:
             return next(run.job.losses(number, network, items, torch.device("cpu")))
 
-        needed = step_bytes(forward, factor)
+        needed = sum(round(times * step_bytes(forward, factor)) for times in run.job.passes(number, network))
         if free is not None and needed > free:
             raise DeviceError(
                 f"a step of stage {stage.name} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
@@ -271,9 +271,10 @@ def _digest(value: Any) -> str:
 
 
 def digest_of_files(files: Sequence[Path]) -> str:
-    """Return one sha256 of the names and contents of files, in their order; of a folder, of the files in it."""
+    """Return one sha256 of the names and contents of files, in their order; of a folder, of the files below it."""
     whole = hashlib.sha256()
-    for file in (f for place in files for f in (sorted(place.iterdir()) if place.is_dir() else [place]) if f.is_file()):
+    within = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in files)
+    for file in (each for place in within for each in place if each.is_file()):
         with file.open("rb") as opened:
             whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()

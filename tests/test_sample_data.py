@@ -1,0 +1,64 @@
+"""The DICOM sample is the pig stack where the two overlap, names nobody, and breaks no rule of DICOM."""
+
+import io
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from crnn_cli.io.dicom import list_series
+from crnn_cli.io.read import read
+
+SAMPLES = Path(__file__).parents[1] / "sample_data"
+DICOM = SAMPLES / "pig_cine_dicom.zip"
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Return the images of the archive by name."""
+    with zipfile.ZipFile(DICOM) as archive:
+        return {name: pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()}
+
+
+def test_it_is_one_small_cine():
+    assert DICOM.stat().st_size < 500_000
+    (series,) = list_series(DICOM).series
+    assert (series.kind, series.slices, series.frames, series.size) == ("cine", 3, 8, (96, 96))
+    assert (series.ordered_by, series.frame_time) == ("trigger time", pytest.approx(0.063))
+    assert not series.problems + series.notes
+
+
+def test_it_lies_where_the_stack_of_the_same_heart_lies():
+    """Both are cuts of one series: [84:180, 80:176] of slices 4 to 6, and [72:200, 64:192] of all ten."""
+    part, whole = read(DICOM).image, read(SAMPLES / "pig_stack.nii.gz").image
+    within = (slice(12, 108), slice(16, 112), slice(4, 7))
+    np.testing.assert_array_equal(part.array[..., [0, 7]], whole.array[within][..., [0, 2]])
+    first = whole.affine @ [12, 16, 4, 1]
+    np.testing.assert_allclose(part.affine[:3, 3], first[:3], atol=2e-3)
+    np.testing.assert_allclose(part.affine[:3, :3], whole.affine[:3, :3], atol=1e-3)
+
+
+def test_nothing_in_it_is_private_or_names_anybody(images):
+    assert len(images) == 24
+    for data in images.values():
+        assert not [e for e in data.iterall() if e.tag.is_private]
+        words = ("Institution", "Station", "Operator", "Serial", "Physician", "Protocol", "Date", "Performed")
+        filled = [e.keyword for e in data if any(w in e.keyword for w in words) and e.value]
+        assert not filled
+        uids = [e.value for e in [*data.iterall(), *data.file_meta] if e.VR == "UI"]
+        assert not [uid for uid in uids if uid.startswith("1.2.840.113619")]  # of the scanner
+    assert len({data.SOPInstanceUID for data in images.values()}) == 24
+
+
+def test_dciodvfy_finds_no_error(tmp_path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dicom3tools (dciodvfy) is not installed")
+    with zipfile.ZipFile(DICOM) as archive:
+        archive.extractall(tmp_path)
+    for file in sorted(tmp_path.rglob("*.dcm")):
+        ended = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
+        assert not [line for line in (ended.stdout + ended.stderr).splitlines() if line.startswith("Error")]
