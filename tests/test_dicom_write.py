@@ -128,13 +128,13 @@ def test_what_has_no_study_to_belong_to_is_refused(tmp_path):
 
 def test_what_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
     image, series = source(tmp_path / "in")
-    whole = dicom_write.read_dicom
+    whole = dicom_write.read_series
 
-    def wrong(folder):
-        again, digest = whole(folder)
-        return replace(again, array=again.array + 1), digest
+    def wrong(folder, **how):
+        again, *more = whole(folder, **how)
+        return replace(again, array=again.array + 1), *more
 
-    monkeypatch.setattr(dicom_write, "read_dicom", wrong)
+    monkeypatch.setattr(dicom_write, "read_series", wrong)
     with pytest.raises(OutputError, match="values differ"):
         write_derived(image, series, ABOUT, tmp_path / "out", force=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]

@@ -132,19 +132,19 @@ def test_exit_codes_are_pinned():
 
 OPTIONS = {
     "reconstruct": (
-        "--out --mask --phase --axes --series --undersample --pattern --centre-lines --phase-axis --seed --model "
-        "--iterations --noise --device --preview --complex --format --json --force"
+        "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
+        "--model --iterations --noise --device --preview --complex --format --json --force"
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--labels --images --require-psnr --require-ssim --require-dice --json"
     ),
-    "info": "--axes --series --json",
-    "convert": "--series --axes --like --like-series --modality --force",
+    "info": "--axes --series --uneven --json",
+    "convert": "--series --uneven --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
-        "--slices --out --series --model --device --labels --threshold --keep-largest --probabilities --statistics "
-        "--preview --format --require-labels --json --force"
+        "--slices --out --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
+        "--statistics --preview --format --require-labels --json --force"
     ),
     "train segment": (
         "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "

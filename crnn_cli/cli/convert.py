@@ -9,6 +9,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.cli.report import require_apart
 from crnn_cli.errors import UsageError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Source = Annotated[Path, typer.Argument(help="A DICOM folder, zip or file; or NIfTI, - for standard input.")]
 Target = Annotated[Path, typer.Argument(help="NAME.nii or .nii.gz, - for standard output; a name without: a folder.")]
-SeriesChoice = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder: its number, or its UID.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes of a NIfTI file are, such as x,y,t.")]
 Like = Annotated[Path | None, typer.Option(help="DICOM whose patient, study, places and times the new series takes.")]
 LikeSeries = Annotated[str | None, typer.Option(help="Of --like: its number, or its UID.")]
@@ -31,6 +31,7 @@ def convert(
     source: Source,
     target: Target,
     series: SeriesChoice = None,
+    uneven: Uneven = None,
     axes: Axes = None,
     like: Like = None,
     like_series: LikeSeries = None,
@@ -63,8 +64,8 @@ def convert(
         if target != STREAM:
             require_nifti_name(target)
     _plan(source, target, like, folder, force)
-    found = read(source, axes, series)
-    for doubt in found.image.doubts():
+    found = read(source, axes, series, uneven=uneven)
+    for doubt in found.doubts():
         console.warn(doubt)
     if folder:
         _to_dicom(found, target, like, like_series, modality, force)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.options import SeriesChoice, Uneven
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import Description
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def info(
     file: Annotated[Path, typer.Argument(help="A NIfTI file, - for standard input, or a DICOM folder, zip or file.")],
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
-    series: Annotated[str | None, typer.Option(help="Of a DICOM folder: read this one, by number or UID.")] = None,
+    series: SeriesChoice = None,
+    uneven: Uneven = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
     """Say what a file is: axes, geometry, sampling pattern, doubts, and what to do with it.
@@ -35,13 +37,13 @@ def info(
         from crnn_cli.io.dicom import list_series
 
         require_readable(file)
-        found = list_series(file)
+        found = list_series(file, uneven=uneven)
         if as_json:
             console.print_json(listing_as_json(file, found))
         else:
             _tell_listing(file, found)
         return
-    description = describe_file(file, axes, series)
+    description = describe_file(file, axes, series, uneven=uneven)
     if as_json:
         console.print_json(dataclasses.asdict(description))
     else:

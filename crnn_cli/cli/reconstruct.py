@@ -11,6 +11,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import UsageError
 
@@ -36,7 +37,6 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Output NIfTI; - f
 MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over centred k-space.")]
 PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")]
-SeriesChoice = Annotated[str | None, typer.Option(help="Of a DICOM folder: its number in crnn info, or its UID.")]
 Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
 Pattern = Annotated[str | None, typer.Option(help="Of the simulation: variable-density (default) or sheared-grid.")]
 CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
@@ -60,6 +60,7 @@ def reconstruct(
     phase: PhaseFile = None,
     axes: Axes = None,
     series: SeriesChoice = None,
+    uneven: Uneven = None,
     undersample: Undersample = None,
     pattern: Pattern = None,
     centre_lines: CentreLines = None,
@@ -100,7 +101,7 @@ def reconstruct(
 
     place = choose_device(device)
     bundle = find_bundle(model, "reconstruct")
-    image, source, origin = _load(scan, phase, axes, series)
+    image, source, origin = _load(scan, phase, axes, series, uneven)
     if format_name == "dicom":
         from crnn_cli.io.dicom_write import require_source
 
@@ -178,13 +179,13 @@ def _simulation(
 
 
 def _load(
-    scan: Path, phase: Path | None, axes: str | None, series: str | None
+    scan: Path, phase: Path | None, axes: str | None, series: str | None, uneven: float | None
 ) -> tuple[Image, dict[str, Any], Series | None]:
     """Return the image, complex if its phase is known, what was read, and the DICOM series if it was one."""
     from crnn_cli.io.phase import join_phase, phase_sibling
     from crnn_cli.io.read import read
 
-    found = read(scan, axes, series)
+    found = read(scan, axes, series, uneven=uneven)
     image, source = found.image, dict(found.source)
     phase = phase or phase_sibling(scan)
     if phase is not None:
@@ -193,7 +194,7 @@ def _load(
         second = read(phase, axes)
         image = join_phase(image, second.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
-    for doubt in image.doubts():
+    for doubt in found.doubts():
         console.warn(doubt)
     console.say(f"read {scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
     return image, source, found.series

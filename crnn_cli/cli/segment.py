@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def with_slices_value(args: Sequence[str]) -> list[str]:
 
 Volume = Annotated[Path, typer.Argument(help="NIfTI or DICOM; standard input if there is none, or -.")]
 Slices = Annotated[str, typer.Option(help="auto, axial, coronal, sagittal, or a range: axial:10-40, auto:3-8.")]
-SeriesChoice = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder: its number, or its UID.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="NIfTI, - for standard output, or NAME.dcm: DICOM SEG.")]
 FormatName = Annotated[str | None, typer.Option("--format", help="nifti, or dicom (SEG); else by the name of -o.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
@@ -71,6 +71,7 @@ def segment(
     slices: Slices = "auto",
     out: Out = None,
     series: SeriesChoice = None,
+    uneven: Uneven = None,
     model: Model = None,
     device: DeviceName = "auto",
     labels: Only = None,
@@ -114,7 +115,7 @@ def segment(
     use = bundle.slices
     kept = chosen_labels(use.labels, labels)
     require_writable_all(volume, targets.all(kept), force)
-    image, source, whole = _load(volume, series)
+    image, source, whole = _load(volume, series, uneven)
     if targets.dicom:
         targets = targets.of_series(image, whole)
         require_writable_all(volume, targets.all(kept), force)
@@ -191,7 +192,7 @@ def chosen_labels(known: Sequence[Label], asked: str | None) -> list[Label]:
     return [label for label in known if label.value in values]
 
 
-def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any], Series | None]:
+def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image, dict[str, Any], Series | None]:
     """Return the image, real, what was read, and the DICOM series if it was one."""
     from dataclasses import replace
 
@@ -200,7 +201,7 @@ def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any], Seri
     from crnn_cli.geometry import require_perpendicular
     from crnn_cli.io.read import read
 
-    found = read(volume, None, series)
+    found = read(volume, None, series, uneven=uneven)
     name = "standard input" if volume == STREAM else str(volume)
     image = found.image
     if found.stored_axes < 3:
@@ -210,7 +211,7 @@ def _load(volume: Path, series: str | None) -> tuple[Image, dict[str, Any], Seri
     if image.is_complex:
         console.say(f"{name} is complex: its magnitude is labelled")
         image = replace(image, array=np.abs(image.array))
-    for doubt in image.doubts():
+    for doubt in found.doubts():
         console.warn(doubt)
     return image, dict(found.source), found.series
 

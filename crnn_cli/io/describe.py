@@ -46,19 +46,22 @@ class Description:
     next_step: str
 
 
-def describe_file(source: Path, axes: str | None, series: str | None = None) -> Description:
+def describe_file(
+    source: Path, axes: str | None, series: str | None = None, *, uneven: float | None = None
+) -> Description:  # fmt: skip
     """Read an image and say what it is; see `Description`. Sampling is looked at in the middle slice only."""
-    if is_dicom(source) or series is not None:
-        image = read(source, axes, series).image
+    if is_dicom(source) or series is not None or uneven is not None:
+        found = read(source, axes, series, uneven=uneven)
+        image, doubts = found.image, found.doubts()
         named, kind = "DICOM", str(image.array.dtype)
     else:
         content = read_bytes(source)
         named, kind = "NIfTI", decode_header(content, source).kind
         image = decode_image(content, source, axes)
+        doubts = image.doubts()
     magnitude = np.abs(image.array) if image.is_complex else image.array
     finite = magnitude[np.isfinite(magnitude)]
     sampling, next_step = _judge(image, str(source))
-    doubts = list(image.doubts())
     if finite.size < magnitude.size:
         doubts.append(f"{magnitude.size - finite.size} voxels are NaN or infinite")
     return Description(

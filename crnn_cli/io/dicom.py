@@ -22,15 +22,17 @@ from crnn_cli.io.dicom_sources import sources
 _MOST_BYTES = 64 * 2**30
 
 
-def list_series(place: Path) -> Listing:
+def list_series(place: Path, *, uneven: float | None = None) -> Listing:
     """Return what DICOM series a folder, DICOMDIR, zip or file holds.
+
+    uneven : how far slices may lie beside even places and be taken as even, in mm.
 
     Raises
     ------
     UnreadableError
         If the place cannot be read, or holds no DICOM image at all.
     """
-    found = listing(frames_of(source) for source in sources(place))
+    found = listing((frames_of(source) for source in sources(place)), uneven=uneven)
     if not found.series:
         damaged = next(iter(found.damaged.items()), None)
         why = f"; {damaged[0]} is damaged: {damaged[1]}" if damaged else ""
@@ -81,8 +83,10 @@ def read_dicom(place: Path, choice: str | None = None) -> tuple[Image, str]:
     return image, digest
 
 
-def read_series(place: Path, choice: str | None = None) -> tuple[Image, str, Series]:
-    """Return the image of a series, a sha256 of its files, and the series.
+def read_series(
+    place: Path, choice: str | None = None, *, uneven: float | None = None
+) -> tuple[Image, str, Series]:  # fmt: skip
+    """Return the image of a series, a sha256 of its files, and the series; ``uneven`` as in `list_series`.
 
     Axes are x (column), y (row), z (along the normal) and, where there are several times, t.
 
@@ -93,7 +97,7 @@ def read_series(place: Path, choice: str | None = None) -> tuple[Image, str, Ser
     UnsupportedDataError
         See `choose_series`; or if the pixels are compressed in a way that no installed decoder reads.
     """
-    found = list_series(place)
+    found = list_series(place, uneven=uneven)
     series = choose_series(found, choice, place)
     if found.damaged:
         name, why = next(iter(found.damaged.items()))

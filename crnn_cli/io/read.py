@@ -34,19 +34,24 @@ class Read:
     kind: str = ""
     intent: int = 0
 
+    def doubts(self) -> list[str]:
+        """Return what looks wrong in the geometry, and what is odd about the DICOM series."""
+        return [*self.image.doubts(), *(self.series.notes if self.series else ())]
 
-def read(place: Path, axes: str | None = None, series: str | None = None) -> Read:
+
+def read(place: Path, axes: str | None = None, series: str | None = None, *, uneven: float | None = None) -> Read:
     """Read an image.
 
     Parameters
     ----------
     axes : what the stored axes of a NIfTI file are, as in `nifti.decode_image`.
     series : number or UID of a DICOM series, where there are several.
+    uneven : how far slices of a DICOM series may lie beside even places and be taken as even, in mm.
 
     Raises
     ------
     UsageError
-        If ``axes`` is given for DICOM, or ``series`` for anything else.
+        If ``axes`` is given for DICOM, or ``series`` or ``uneven`` for anything else.
     CrnnError
         See `nifti.decode_image` and `crnn_cli.io.dicom.read_dicom`.
     """
@@ -54,15 +59,19 @@ def read(place: Path, axes: str | None = None, series: str | None = None) -> Rea
         if axes is not None:
             raise UsageError(f"--axes is for files whose axes are in doubt; {place} is DICOM, which says what they are")
         if is_seg(place):
+            if uneven is not None:
+                raise UsageError(f"--uneven is for slices of a DICOM series; {place} is a DICOM SEG")
             return _read_seg(place, series)
         from crnn_cli.io.dicom import read_series
 
-        image, digest, whole = read_series(place, series)
+        image, digest, whole = read_series(place, series, uneven=uneven)
         source = {"file": str(place), "format": "DICOM", "sha256": digest}
-        source |= {"series": series} if series else {}
+        source |= ({"series": series} if series else {}) | ({} if uneven is None else {"uneven_mm": f"{uneven:g}"})
         return Read(image, source, image.array.ndim, whole, str(image.array.dtype))
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
+    if uneven is not None:
+        raise UsageError(f"--uneven is for slices of a DICOM series; {place} is not DICOM")
     content = nifti.read_bytes(place)
     raw = nifti.decompressed(content, place)  # once for both
     image, header = nifti.decode_image(raw, place, axes), nifti.decode_header(raw, place)
