@@ -1,9 +1,10 @@
 """DICOM reading: time and memory of a large folder, agreement with dcm2niix, and what mutated files do.
 
-    python benchmarks/dicom.py [--files 5000] [--folders 200] [--mutated 2000]
+    python benchmarks/dicom.py [--files 5000] [--folders 200] [--mutated 2000] [--data FOLDER]
 
 Everything is generated (`tests/dicom_files.py`): oblique cines of random pixels in random file order. Memory is the
-peak beyond what the libraries take, over the size of the pixels.
+peak beyond what the libraries take, over the size of the pixels. With --data, every DICOM series below a folder is also
+compared with what dcm2niix makes of it, or the reason is given why it was refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from crnn_cli.comparison import compared
 from crnn_cli.errors import CrnnError
+from crnn_cli.image import Image
 from crnn_cli.io.dicom import list_series, read_dicom
+from crnn_cli.io.dicom_series import Series
 from crnn_cli.io.nifti import read_image
+from crnn_cli.io.read import has_dicom_mark
 from tests.dicom_files import oblique, values, write_enhanced, write_series
 
 
@@ -98,6 +103,48 @@ def against_dcm2niix(place: Path, folders: int) -> None:
     print(f"| {folders} generated folders against dcm2niix | {told}; farthest {farthest:.1g} mm | alike or refused |")
 
 
+def real(data: Path) -> None:
+    """Print every DICOM series below a folder beside what dcm2niix makes of it."""
+    print("| series | grid | mm from dcm2niix | from the header's positions: ours | dcm2niix's | values differ by |")
+    print("|---|---|---|---|---|---|")
+    for folder in sorted({file.parent for file in data.rglob("*") if file.is_file() and has_dicom_mark(file)}):
+        with tempfile.TemporaryDirectory() as out:
+            command = ["dcm2niix", "-p", "n", "-z", "n", "-o", out, "-f", "%s_%p", folder]
+            subprocess.run(command, capture_output=True, check=False)
+            theirs = [read_image(file) for file in sorted(Path(out).glob("*.nii"))]
+            for series in list_series(folder).series:
+                name = f"{folder.relative_to(data)}, {series.number}"
+                print(f"| {name} | {_against(folder, series, theirs)} |")
+
+
+def _against(folder: Path, series: Series, theirs: list[Image]) -> str:
+    """Return the cells of a series: its grid and how far it differs, or why it was refused."""
+    try:
+        image, _ = read_dicom(folder, str(series.number))
+    except CrnnError as error:
+        return f"refused: {' '.join(str(error).split('cannot be read: ')[-1].split())} | | | |"
+    grid = " x ".join(map(str, image.shape))
+    pairs = [(compared(image, other), other) for other in theirs]
+    fitting = [pair for pair in pairs if pair[0].distance_mm is not None]
+    if not fitting:
+        return f"{grid} | dcm2niix makes no such grid | {_from_header(image, series):.1e} | | "
+    found, other = min(fitting, key=lambda pair: pair[0].distance_mm)
+    places = " | ".join(f"{_from_header(one, series):.1e}" for one in (image, other))
+    return f"{grid} | {found.distance_mm:.1e} | {places} | {found.difference:.2g}"
+
+
+def _from_header(image: Image, series: Series) -> float:
+    """Return how far the first pixel of a slice lies from where the header has it, at most, in mm."""
+    header = np.array([row[0].position for row in series.grid]) * [-1, -1, 1]
+    farthest = []
+    for x, y in product((0, image.shape[0] - 1), (0, image.shape[1] - 1)):
+        z = np.arange(image.shape[2])
+        voxels = np.stack([np.full_like(z, x), np.full_like(z, y), z, np.ones_like(z)])
+        placed = (image.affine @ voxels)[:3].T
+        farthest += [np.linalg.norm(header - line, axis=1).max() for line in (placed, placed[::-1])]
+    return float(min(farthest))
+
+
 def mutated(place: Path, count: int) -> None:
     """Print what becomes of files with bytes overwritten, inserted or cut off."""
     write_series(place / "classic", values(1, 1, 16, 16))
@@ -152,12 +199,16 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--folders", type=int, default=200)
     parser.add_argument("--mutated", type=int, default=2000)
+    parser.add_argument("--data", type=Path, help="folder of real series to compare with dcm2niix")
     options = parser.parse_args()
-    print("| what | figure | bar |\n|---|---|---|")
+    if options.files or options.folders or options.mutated:
+        print("| what | figure | bar |\n|---|---|---|")
     for part, count in ((large, options.files), (against_dcm2niix, options.folders), (mutated, options.mutated)):
         if count:
             with tempfile.TemporaryDirectory() as folder:
                 part(Path(folder), count)
+    if options.data is not None:
+        real(options.data)
 
 
 if __name__ == "__main__":
