@@ -49,14 +49,15 @@ class Targets:
         return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
     def of_series(self, image: Image, series: Series | None) -> Targets:
-        """Return the targets with the files of a DICOM SEG; UnsupportedDataError if the source is no DICOM."""
-        from crnn_cli.io.dicom_seg import seg_names
+        """Return the targets with the files of a SEG; UnsupportedDataError if the source is no DICOM, or uneven."""
+        from crnn_cli.io.dicom_seg import require_even, seg_names
 
         if series is None:
             raise UnsupportedDataError(
                 "a DICOM SEG needs a DICOM source: the patient and the study are copied from it; "
                 "give -o NAME.nii.gz for the label map"
             )
+        require_even(series)
         return replace(self, segs=tuple(seg_names(self.labels, image.frames)))
 
 

@@ -31,6 +31,7 @@ from crnn_cli.io.files import Output
 from crnn_cli.labels.names import Label
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_EVEN = 0.05  # mm
 _UNNAMED = codes.SCT.AnatomicalStructure
 
 
@@ -48,6 +49,19 @@ def seg_names(target: Path, frames: int) -> list[Path]:
         return [target]
     width = max(2, len(str(frames)))
     return [target.with_name(f"{target.stem}_{t:0{width}d}.dcm") for t in range(1, frames + 1)]
+
+
+def require_even(series: Series) -> None:
+    """Raise UnsupportedDataError unless slices lie where the affine of the series says: readers take a SEG as even."""
+    assert series.affine is not None
+    places = np.array([row[0].position for row in series.grid]) * [-1, -1, 1]
+    even = series.affine[:3, 3] + np.outer(np.arange(len(places)), series.affine[:3, 2])
+    worst = float(np.abs(places - even).max())
+    if worst > _EVEN:
+        raise UnsupportedDataError(
+            f"slices lie up to {worst:.2f} mm from even places; readers of a DICOM SEG refuse such a stack or shift "
+            "it: give -o NAME.nii.gz for the label map"
+        )
 
 
 def seg_outputs(
@@ -186,7 +200,7 @@ def _in_line(error: Exception) -> str:
 def _check(segments: Image, name: Path) -> Callable[[Path], None]:
     def check(written: Path) -> None:
         found = compared(segments, read_seg(written))
-        differs = [f for f in found.differs(0.05, 0.0) if "frame times" not in f]
+        differs = [f for f in found.differs(_EVEN, 0.0) if "frame times" not in f]
         if differs:
             raise OutputError(f"{name} was not written: what was read back differs: {'; '.join(differs)}")
 
