@@ -36,8 +36,8 @@ DESCRIPTION = (
 """Keywords of the elements that say how pixels are stored."""
 _TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
 """Names of decoders, best first. pyjpegls is not among them: of some damaged files it never returns."""
-_EXTRA = "crnn[jpeg]"
-_IN_EXTRA = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
+_DECODER = "python-gdcm"
+_BY_DECODER = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
 _CONVERT = "convert it to an uncompressed transfer syntax first"
 _START_OF_SCAN, _FILL = 0xDA, 0xFF
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -88,7 +88,7 @@ def decoded(content: bytes, layout: Layout, name: str) -> Array:
         return pixel_array(io.BytesIO(content))
     plugin = next((one for one in _TRUSTED if one in decoder.available_plugins), None)
     if plugin is None:
-        advice = f'pip install "{_EXTRA}"' if syntax in _IN_EXTRA else _CONVERT
+        advice = f"pip install {_DECODER}" if syntax in _BY_DECODER else _CONVERT
         raise UnsupportedDataError(
             f"{name} is compressed ({syntax.name}), and no decoder for it is installed: {advice}"
         )
