@@ -70,6 +70,15 @@ def test_measured_samples_survive_to_the_file(crnn, scan, bundle, tmp_path):
     assert description == f"{report['tool']} tiny {report['acceleration']:.2f}x"
 
 
+def test_no_iterations_give_the_start_alone(crnn, scan, bundle, tmp_path):
+    arguments = ["--model", bundle, "--complex", "--iterations", 0, "-o", tmp_path / "o.nii"]
+    assert crnn("reconstruct", scan[2], *arguments).code == 0
+    start, network = run(scan[0], bundle, iterations=0), run(scan[0], bundle, iterations=2)
+    np.testing.assert_allclose(read(tmp_path / "o.nii")[0], start, atol=1e-5)
+    assert np.abs(start - network).max() > 1e-2 * np.abs(start).max()
+    assert json.loads((tmp_path / "o.json").read_text())["iterations"] == 0
+
+
 def test_iterations_and_noise_are_used_and_reported(crnn, scan, bundle, tmp_path):
     arguments = ["--model", bundle, "--complex", "--iterations", 3, "--noise", 0.5, "-o", tmp_path / "o.nii"]
     assert crnn("reconstruct", scan[2], *arguments).code == 0

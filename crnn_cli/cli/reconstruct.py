@@ -43,7 +43,9 @@ CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation;
 PhaseAxis = Annotated[str | None, typer.Option(help="Array axis that the simulation undersamples: x or y (default).")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**62, help="Of the simulated pattern; 0 by default.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
-Iterations = Annotated[int | None, typer.Option(min=1, max=100, help="Other than the model's own.")]
+Iterations = Annotated[
+    int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: its linear start.")
+]
 Noise = Annotated[float, typer.Option(min=0, max=1e6, help="0 keeps every sample as measured; more trusts it less.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
@@ -108,7 +110,9 @@ def reconstruct(
         origin = require_source(image, origin)
     acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
     network = load_reconstruction(bundle, place)
-    recipe = Recipe(bundle.start, bundle.amplitude, iterations or network.config.iterations, noise)
+    recipe = Recipe(
+        bundle.start, bundle.amplitude, network.config.iterations if iterations is None else iterations, noise
+    )
     began = time.perf_counter()
     with console.progress_bar("reconstructing") as progress:
         result = run(acquisition, network, recipe, place, progress)
@@ -218,7 +222,10 @@ def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) ->
     if simulation is None:
         acquisition = from_zero_filled(image, mask)
         if acquisition.undersampled_axes == 2:
-            console.warn("both spatial axes are undersampled; the models here were trained with one")
+            console.warn(
+                "both spatial axes are undersampled, and the models here were trained with one: look at the linear "
+                "start, --iterations 0, too; on regular patterns it may be better"
+            )
         return acquisition
     import torch
 
