@@ -71,8 +71,9 @@ def test_plain_pixels_are_taken_from_where_they_lie(monkeypatch, syntax, frames)
     found = dicom_pixels.decoded(content, layout_of(content), "x")
     assert found.base is not None
     assert found.tobytes() == content[-found.nbytes :]
-    (frame,) = frames_of(Source("x", lambda: io.BytesIO(one_file(2, syntax))))
-    assert frame.layout == layout_of(one_file(2, syntax))
+    single = one_file(2, syntax)
+    (frame,) = frames_of(Source("x", lambda: io.BytesIO(single)))
+    assert frame.layout == layout_of(single)
 
 
 def test_each_file_is_opened_once_to_list_and_once_to_read(tmp_path, monkeypatch):

@@ -52,9 +52,7 @@ def _opener(path: Path) -> Callable[[], BinaryIO]:
 
 
 def _members(archive: Path) -> Iterator[Source]:
-    opened = zipfile.ZipFile(
-        archive
-    )  # kept for its members: to read its directory for each takes minutes for thousands
+    opened = zipfile.ZipFile(archive)  # kept: to read its directory for each of thousands of members takes minutes
     members = [info for info in opened.infolist() if not info.is_dir()]
     if sum(info.file_size for info in members) > _MOST_UNPACKED:
         raise UnreadableError(f"{archive} would unpack to more than {_MOST_UNPACKED >> 30} GiB")
