@@ -9,6 +9,9 @@ import numpy as np
 
 from crnn_cli.image import Affine, Array, Image
 
+SAME_PLACE_MM = 5e-3
+"""How far apart voxels of one place may lie: rounded positions in DICOM headers add up to half of it."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -55,7 +58,7 @@ def compared(first: Image, second: Image) -> Compared:
     return Compared(shapes, _apart(first.affine, affine, a.shape), difference, int((~same).sum()), times)
 
 
-def laid_on(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = 0.01) -> Image | None:
+def laid_on(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM) -> Image | None:
     """Return an image with its axes ordered and directed as those of a grid that it lies on, or None if it does not.
 
     shape : of the grid, (x, y, z, t). millimetres : how far a voxel may lie beside that of the grid.

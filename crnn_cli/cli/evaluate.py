@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from crnn_cli.io.read import Read
     from crnn_cli.mri.metrics import Quality
 
-SAME_PLACE_MM = 5e-3
-"""How far apart the corner voxels of two images may lie: rounded positions in DICOM headers add up to half of it."""
-
-
 ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
 Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: NIfTI, DICOM, or -.")]
 Series = Annotated[str | None, typer.Option(help="Of a DICOM folder as the image: its number in crnn info, or UID.")]
@@ -144,14 +140,14 @@ def _read_both(
 
 def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> Image | None:
     """Return the first image on the axes of the second, None if they are so already or the two lie apart."""
-    from crnn_cli.comparison import laid_on
+    from crnn_cli.comparison import SAME_PLACE_MM, laid_on
     from crnn_cli.labels.overlap import as_labels
 
     image, reference = pair
     shapes = [(*one.shape[:3], one.frames) for one in pair]
     if shapes[0] == shapes[1] and _millimetres_apart(*pair) <= SAME_PLACE_MM:
         return None
-    turned = laid_on(image, reference.affine, shapes[1], SAME_PLACE_MM)
+    turned = laid_on(image, reference.affine, shapes[1])
     if turned is None:
         return None
     if labels:
@@ -183,6 +179,8 @@ def _evaluate_images(
 
 
 def _require_same_grid(pair: tuple[Image, Image], names: tuple[str, ...], ignore_geometry: bool) -> None:
+    from crnn_cli.comparison import SAME_PLACE_MM
+
     shapes = [(*one.shape[:3], one.frames) for one in pair]
     if shapes[0] != shapes[1]:
         first, second = (f"{name} is {' x '.join(map(str, s))}" for name, s in zip(names, shapes, strict=True))

@@ -10,9 +10,6 @@ from crnn_cli.image import Image
 from crnn_cli.io.dicom import list_series
 from crnn_cli.io.read import is_dicom, read
 
-SAME_PLACE_MM = 5e-3
-"""How far a voxel of labels stored with other axes may lie beside that of the image: DICOM rounds positions."""
-
 
 def read_only_series(place: Path) -> Image:
     """Return the image of a NIfTI file, or of the one DICOM series in a folder, zip or file.
@@ -44,5 +41,5 @@ def on_axes_of(image: Image, labels: Image) -> Image:
 
     Nothing is resampled: labels that lie elsewhere are returned as they are.
     """
-    laid = laid_on(labels, image.affine, (*image.shape[:3], image.frames), SAME_PLACE_MM)
+    laid = laid_on(labels, image.affine, (*image.shape[:3], image.frames))
     return labels if laid is None else laid
