@@ -359,8 +359,9 @@ def test_two_axes_undersampled_work_with_a_warning(crnn, bundle, tmp_path):
 def program(*arguments, **options):
     command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,  # noqa: PLW1509
+    )  # fmt: skip  # tests that run in the background ignore the signal, and what they start would too
 
 
 def test_works_in_a_pipe(scan, bundle):
