@@ -155,7 +155,9 @@ def main() -> None:
             if options.kinds and kind not in options.kinds:
                 continue
             methods: list[Method | None] = [baselines.zero_filled(), None if options.fixed else ours]
-            methods += [] if kind.endswith("dB") else [*baselines.starts()[-1:], total_variation]
+            methods += (
+                [] if kind.endswith("dB") else [*(m for m in baselines.starts() if m.name == START), total_variation]
+            )
             rate = round(true_acceleration(problem.mask_BTYX), 3)
             for method in filter(None, methods):
                 result = _result(method, case, rate, problem, None if method is ours else cache, kind)

@@ -1,5 +1,6 @@
 """What many tests share: a moving cine, files of it, a small bundle, and the command line in this process."""
 
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -128,3 +129,21 @@ def scan(tmp_path):
     mask = lines_mask(24, 20, 6)
     zero_filled = to_images(to_kspace(truth) * mask).astype(np.complex64)
     return zero_filled, mask, save(tmp_path / "scan.nii.gz", zero_filled)
+
+
+@pytest.fixture
+def evaluate(crnn, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments, stdin=None, code=0):
+        ended = crnn("evaluate", *arguments, stdin=stdin)
+        assert ended.code == code, ended.err
+        assert "Traceback" not in ended.err
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def report(evaluate):
+    return lambda *arguments, **options: json.loads(evaluate(*arguments, "--json", **options).out)

@@ -160,6 +160,7 @@ def test_dciodvfy_finds_no_error(crnn, tmp_path, modality):
         ("out", ("--modality", "US"), 2, "--modality US is not known"),
         ("out", ("--like-series", "1"), 2, "was not given"),
         ("out", ("--like", "d", "--modality", "MR"), 2, "without --like"),
+        ("out", ("--like", "d", "--like-series", "7"), 4, "fits 0 of the series"),
         ("out", ("--like", "a.nii"), 2, "is not DICOM"),
         ("out", ("--like", "absent"), 3, "absent"),
         ("b.nii", ("--like", "d"), 2, "a name without suffix"),
@@ -177,6 +178,14 @@ def test_what_is_refused(crnn, tmp_path, monkeypatch, target, more, code, why):
     assert ended.code == code, ended.err
     assert why in ended.err.replace("\n", " ")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii", "d", "there"]
+
+
+def test_a_modality_is_not_quietly_passed_over(crnn, tmp_path):
+    write_series(tmp_path / "d", values(2, 1, 10, 12))
+    ended = crnn("convert", tmp_path / "d", tmp_path / "out", "--modality", "CT")
+    assert ended.code == 2
+    assert "a modality of its own" in ended.err.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """``crnn evaluate`` of DICOM: measured where it lies in the patient, however the two are stored."""
 
-import json
 import shutil
 import subprocess
 
@@ -17,23 +16,6 @@ from tests.conftest import data_file
 from tests.dicom_files import oblique, values, write_series
 
 SHAPE = (3, 4, 14, 18)  # slices, frames, rows, columns
-
-
-@pytest.fixture
-def evaluate(crnn, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments, code=0):
-        ended = crnn("evaluate", *arguments)
-        assert ended.code == code, ended.err
-        return ended
-
-    return run
-
-
-@pytest.fixture
-def report(evaluate):
-    return lambda *arguments, **options: json.loads(evaluate(*arguments, "--json", **options).out)
 
 
 @pytest.fixture

@@ -51,24 +51,6 @@ def labels(tmp_path):
 
 
 @pytest.fixture
-def evaluate(crnn, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments, stdin=None, code=0):
-        ended = crnn("evaluate", *arguments, stdin=stdin)
-        assert ended.code == code, ended.err
-        assert "Traceback" not in ended.err
-        return ended
-
-    return run
-
-
-@pytest.fixture
-def report(evaluate):
-    return lambda *arguments, **options: json.loads(evaluate(*arguments, "--json", **options).out)
-
-
-@pytest.fixture
 def fails(evaluate):
     def run(code, words, *arguments, stdin=None):
         ended = evaluate(*arguments, stdin=stdin, code=code)

@@ -61,8 +61,6 @@ def convert(
                 raise UsageError(
                     f"{option} is for DICOM, and {target} is NIfTI: a name without suffix is a DICOM folder"
                 )
-        if target != STREAM:
-            require_nifti_name(target)
     _plan(source, target, like, folder, force)
     found = read(source, axes, series, uneven=uneven)
     for doubt in found.doubts():
@@ -112,11 +110,8 @@ def _to_dicom(
 
     image, name = found.image, found.source["file"]
     require_perpendicular(image.affine, name)
-    model, place = _model(found, like, like_series, modality)
-    about = About(
-        "crnn convert", f"converted from {'DICOM' if found.series else 'NIfTI'}", _modality(model, modality),
-        image_type=("DERIVED", "SECONDARY", "OTHER"),
-    )  # fmt: skip
+    model, place = _model(found, like, like_series)
+    kind = _modality(model, modality)
     if model is None:
         header = placed_headers(image, None)
         console.say("there is no --like: the patient is left empty, and the study is new")
@@ -130,18 +125,20 @@ def _to_dicom(
                 f"the image is not on the grid of {place}: only the patient and the study are taken from there"
             )
         image = fitting or image
-        about = About(
-            f"{model.description[:44]} crnn convert".strip(), about.derivation, about.modality,
-            (model.series_number or 0) + 1000, about.image_type, rescales_of(model),
-        )  # fmt: skip
+    about = About(
+        f"{model.description[:44] if model else ''} crnn convert".strip(),
+        f"converted from {found.source.get('format', 'NIfTI')}",
+        kind,
+        ((model.series_number if model else 0) or 0) + 1000,
+        ("DERIVED", "SECONDARY", "OTHER"),
+        rescales_of(model) if model else (),
+    )
     made = write_series(image, header, about, target, force)
     how = "to the last bit" if made.exact else f"in steps of {made.slope:.4g}"
-    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {about.modality}, values kept {how}")
+    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
 
 
-def _model(
-    found: Read, like: Path | None, like_series: str | None, modality: str | None
-) -> tuple[Series | None, str]:  # fmt: skip
+def _model(found: Read, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:
     """Return the series that patient and study are taken from, if any, and the name of its place."""
     from crnn_cli.io.dicom import choose_series, list_series
     from crnn_cli.io.read import is_dicom
@@ -150,8 +147,6 @@ def _model(
         if like_series is not None:
             raise UsageError("--like-series chooses a series of --like, which was not given")
         return found.series, found.source["file"]
-    if modality is not None:
-        raise UsageError("--modality is for images without --like, which has a modality of its own")
     if not is_dicom(like):
         raise UsageError(f"--like {like} is not DICOM")
     return choose_series(list_series(like), like_series, like), str(like)
@@ -165,6 +160,8 @@ def _modality(model: Series | None, asked: str | None) -> str:
         raise UnsupportedDataError(
             f"the series is of modality {model.modality}; {' and '.join(MODALITIES)} are written"
         )
+    if model is not None and asked is not None:
+        raise UsageError("--modality is for NIfTI without --like: a DICOM series has a modality of its own")
     if asked is not None and asked not in MODALITIES:
         raise UsageError(f"--modality {asked} is not known: use {' or '.join(MODALITIES)}")
     return model.modality if model is not None else asked or "MR"

@@ -13,6 +13,7 @@ import typer
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.evaluate_labels import are_label_maps, evaluate_labels, require_fitting
+from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import CrnnError, QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
 Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: NIfTI, DICOM, or -.")]
-Series = Annotated[str | None, typer.Option(help="Of a DICOM folder as the image: its number in crnn info, or UID.")]
 ReferenceSeries = Annotated[str | None, typer.Option(help="Of a DICOM folder as the reference.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes of NIfTI files are, such as x,y,t.")]
 ReferenceAxes = Annotated[str | None, typer.Option(help="The reference's axes, where they are not those of --axes.")]
@@ -46,7 +46,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard out
 def evaluate(
     image: ImageFile,
     reference: Reference,
-    series: Series = None,
+    series: SeriesChoice = None,
     reference_series: ReferenceSeries = None,
     axes: Axes = None,
     reference_axes: ReferenceAxes = None,

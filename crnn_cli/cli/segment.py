@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.segment_targets import plan, require_writable_all
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -99,8 +100,6 @@ def segment(
     """
     plane, span = parse_slices(slices)
     _check_threshold(threshold)
-    from crnn_cli.cli.segment_targets import plan, require_writable_all
-
     targets = plan(volume, out, format_name, (probabilities, statistics, preview), as_json, force)
 
     from crnn_cli.bundles import find_bundle, load_segmentation

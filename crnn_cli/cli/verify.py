@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import QualityError
 
 First = Annotated[Path, typer.Argument(help="NIfTI or DICOM.")]
 Second = Annotated[Path, typer.Argument(help="NIfTI or DICOM, to compare it with.")]
-FirstSeries = Annotated[str | None, typer.Option("--series", help="Of a DICOM folder as the first.")]
 SecondSeries = Annotated[str | None, typer.Option("--other-series", help="Of a DICOM folder as the second.")]
 Millimetres = Annotated[float, typer.Option(min=0, help="How far apart a voxel may lie, in mm.")]
 Values = Annotated[float, typer.Option(min=0, help="How far values may differ.")]
@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the figures to stand
 def verify(
     first: First,
     second: Second,
-    series: FirstSeries = None,
+    series: SeriesChoice = None,
     other_series: SecondSeries = None,
     tolerance: Millimetres = 1e-3,
     value_tolerance: Values = 0.0,

@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Affine, Image
 from crnn_cli.io.dicom_headers import Frame, quiet
+from crnn_cli.io.dicom_places import LPS_TO_RAS
 from crnn_cli.io.dicom_series import Series
 
 Header = Callable[[int, int], Dataset]
@@ -58,14 +59,17 @@ MODALITIES = tuple(_OF_A_FRAME)
 def copied_headers(series: Series) -> Header:
     """Return the headers of a series, frame by frame, each naming the image that it was copied from.
 
-    The headers raise UnsupportedDataError for an image without UIDs of its own or its study.
+    Where there is no frame of reference, all get the same new one. The headers raise UnsupportedDataError for an image
+    without UIDs of its own or its study.
     """
-    headers = _Headers()
+    headers, reference = _Headers(), generate_uid()
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
         with quiet():
             data = _copied(headers.of(frame), frame, series.modality)
+        if not data.get("FrameOfReferenceUID"):
+            data.FrameOfReferenceUID = reference
         if series.ordered_by == "temporal position" and not _GATED.intersection(_options(data)):
             data.pop("TriggerTime", None)  # allowed with cardiac gating alone
             if series.frame_time is not None:
@@ -112,7 +116,7 @@ def first_header(series: Series) -> Dataset:
 
 def _place(affine: Affine, z: int) -> Dataset:
     """Return where slice z of an array lies; rows run along its first axis, columns along its second."""
-    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]
+    lps = LPS_TO_RAS @ affine[:3]
     x, y, step = (float(v) for v in np.linalg.norm(lps[:, :3], axis=0))
     row = lps[:, 0] / x
     column = lps[:, 1] - row * (row @ lps[:, 1])

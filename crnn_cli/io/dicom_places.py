@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from crnn_cli.image import Affine
 from crnn_cli.io.dicom_headers import Frame
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+"""From the patient axes of DICOM to ours, and back."""
 SAME_PLACE = 0.01
 """Positions along the normal that differ by less, in mm, are one slice."""
 UNEVEN = 0.01
@@ -25,7 +27,6 @@ ROUNDING = 0.05
 """Less than this, in mm, beside the normal is a rounded position, and the slices are taken to lie on it."""
 _NOTHING = 1e-6  # mm
 _PARALLEL = 1e-3
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 Vector = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ class Places:
         between_rows, between_columns = first.spacing
         columns, rows = (_unit(v) for v in (first.orientation[:3], first.orientation[3:]))
         affine = np.eye(4)
-        affine[:3] = _LPS_TO_RAS @ np.column_stack(
+        affine[:3] = LPS_TO_RAS @ np.column_stack(
             [columns * between_columns, rows * between_rows, step, self.positions[0]]
         )
         return affine
