@@ -356,12 +356,17 @@ def test_two_axes_undersampled_work_with_a_warning(crnn, bundle, tmp_path):
     assert "both spatial axes" in ended.err
 
 
-def program(*arguments, **options):
+def _heeds_interruption():
+    """Tests that run in the background ignore the signal, and what they start would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def program(*arguments, preexec_fn=_heeds_interruption):
     command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,  # noqa: PLW1509
-    )  # fmt: skip  # tests that run in the background ignore the signal, and what they start would too
+        preexec_fn=preexec_fn,
+    )  # fmt: skip
 
 
 def test_works_in_a_pipe(scan, bundle):
