@@ -22,6 +22,7 @@ ALLOWED = {
     "errors": set(),
     "image": {"numpy", "errors"},
     "acquisition": {"numpy", "errors", "image"},
+    "raw": {"numpy", "image", "acquisition"},
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
@@ -30,11 +31,11 @@ ALLOWED = {
     "bundles": {"torch", "safetensors", "networks", "errors", "bundle_config"},
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
-    "reconstruction": {"numpy", "torch", "image", "acquisition", "geometry", "mri", "errors"},
+    "reconstruction": {"numpy", "torch", "image", "acquisition", "raw", "geometry", "mri", "errors"},
     "comparison": {"numpy", "image"},
     "io": {
-        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "image", "acquisition", "geometry", "comparison", "errors",
-        "io", "labels",
+        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "geometry",
+        "comparison", "errors", "io", "labels",
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
@@ -45,7 +46,7 @@ ALLOWED = {
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
-    "segmentation", "labels", "training", "comparison",
+    "segmentation", "labels", "training", "comparison", "raw",
 }  # fmt: skip
 
 
