@@ -24,7 +24,7 @@ class RawSlice:
     ----------
     kspace_CTYX : complex64, zero where not measured.
     mask_TYX : boolean; X is 1 where whole lines were measured.
-    calibration_CYX : lines measured for calibration only, on the same grid with zeros elsewhere; None if there are none.
+    calibration_CYX : lines for calibration only, on the same grid with zeros elsewhere; None if there are none.
     """
 
     kspace_CTYX: Complex
@@ -117,7 +117,8 @@ def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
     source, target = (slice(m // 2 - both // 2, m // 2 - both // 2 + both) for m in (n, wanted))
     np.moveaxis(out, axis, 0)[target] = np.moveaxis(kspace, axis, 0)[source]
     image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(out, axis), axis=axis), axis)
-    return (image * (wanted / n)).astype(np.complex64)
+    resampled: Complex = (image * (wanted / n)).astype(np.complex64)
+    return resampled
 
 
 def placed(images_ZTYX: Complex, scan: RawScan) -> Image:

@@ -365,7 +365,7 @@ def program(*arguments, preexec_fn=_heeds_interruption):
     command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=preexec_fn,
+        preexec_fn=preexec_fn,  # noqa: PLW1509
     )  # fmt: skip
 
 
