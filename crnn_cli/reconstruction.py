@@ -1,6 +1,6 @@
-"""Acquisition to images, slice by slice, with a network that is handed in.
+"""Measured data to images, slice by slice, by a network that is handed in or by a classical method.
 
-Legend: Z slice, T frame, Y phase encoding, X readout.
+Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from crnn_cli.acquisition import Acquisition, Complex
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
+from crnn_cli.mri.encoding import Encoding
 
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
@@ -54,10 +55,114 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured of a slice, ready for any method, on a device.
+
+    kspace_BCTYX : complex64, zero where not measured. mask_BTYX : 0/1, X may be 1.
+    maps_BCYX : coil sensitivities, sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
+    """
+
+    kspace_BCTYX: Tensor
+    mask_BTYX: Tensor
+    maps_BCYX: Tensor | None = None
+
+    def encoding(self) -> Encoding:
+        """Return the operator from images to these samples."""
+        return Encoding(self.mask_BTYX, self.maps_BCYX)
+
+
+class Slices(Protocol):
+    """Where the measured data come from: simulated or zero-filled images, a file of raw k-space."""
+
+    @property
+    def count(self) -> int:
+        """Return the number of slices."""
+        ...
+
+    def measured(self, z: int, device: torch.device) -> Measured:
+        """Return what was measured of slice z."""
+        ...
+
+    def finished(self, images_TYX: Complex) -> Complex:
+        """Return images on the grid of the k-space as they are to be written: cut, resampled, or as they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneCoil:
+    """The slices of an `Acquisition`: one channel, images on the grid of the k-space."""
+
+    acquisition: Acquisition
+
+    @property
+    def count(self) -> int:
+        """Return the number of slices."""
+        return len(self.acquisition.kspace_ZCTYX)
+
+    def measured(self, z: int, device: torch.device) -> Measured:
+        """Return what was measured of slice z.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If there are several coils: their sensitivities would be needed.
+        """
+        kspace_CTYX = self.acquisition.kspace_ZCTYX[z]
+        if len(kspace_CTYX) != 1:
+            raise UnsupportedDataError(f"this acquisition has {len(kspace_CTYX)} coils, and no sensitivities are known")
+        mask_BTYX = torch.from_numpy(self.acquisition.mask_ZTYX[z])[None].to(device)
+        return Measured(torch.from_numpy(kspace_CTYX)[None].to(device), mask_BTYX)
+
+    def finished(self, images_TYX: Complex) -> Complex:
+        """Return the images as they are."""
+        return images_TYX
+
+
+class Method(Protocol):
+    """A way from measured data to images. steps : how often it calls ``tick`` in a slice, at most."""
+
+    @property
+    def steps(self) -> int:
+        """Return how often it calls ``tick`` in a slice, at most."""
+        ...
+
+    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+        """Return complex images (B, T, Y, X)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByNetwork:
+    """Scale, network alternating with data consistency, unscale."""
+
+    network: Network
+    recipe: Recipe
+
+    @property
+    def steps(self) -> int:
+        """Return the iterations: a step is one of them."""
+        return self.recipe.iterations
+
+    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+        """Return complex images (B, T, Y, X)."""
+        operator = _consistency(measured, self.recipe.noise)
+        start = STARTS[self.recipe.start](operator)
+        brightness = energy_weighted_rms(start)
+        if float(brightness) == 0:
+            return start
+        scale = self.recipe.amplitude / brightness
+        return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
+
+
+def _consistency(measured: Measured, noise: float) -> SingleCoilConsistency:
+    return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, noise)
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """Complex images (Z, T, Y, X) and what they were made of.
 
-    zero_filled_ZTYX : the images before. residual : ||m F x - y|| / ||y|| over all measured samples.
+    zero_filled_ZTYX : the images before. residual : ||A x - y|| / ||y|| over all measured samples.
     """
 
     images_ZTYX: Complex
@@ -66,31 +171,24 @@ class Reconstruction:
 
 
 def reconstruct(
-    acquisition: Acquisition,
-    network: Network,
-    recipe: Recipe,
+    slices: Slices,
+    method: Method,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:
-    """Reconstruct every slice on its own: scale, network alternating with data consistency, unscale.
+    """Reconstruct every slice on its own; only one is in memory at a time, apart from the images.
 
     Parameters
     ----------
-    acquisition : single-coil.
-    network : on ``device``, in evaluation mode.
-    progress : called with (steps done, steps in all); a step is one iteration of one slice.
+    progress : called with (steps done, steps in all).
 
     Raises
     ------
     UnsupportedDataError
-        If there are several coils, or the images come out not finite.
+        If the images come out not finite.
     """
-    slices, coils, frames, lines, columns = acquisition.kspace_ZCTYX.shape
-    if coils != 1:
-        raise UnsupportedDataError(f"this acquisition has {coils} coils; this version reconstructs one channel only")
-    images = np.zeros((slices, frames, lines, columns), np.complex64)
-    zero_filled = np.zeros_like(images)
-    total, done = slices * recipe.iterations, 0
+    images, zero_filled = [], []
+    total, done = slices.count * method.steps, 0
     error = energy = 0.0
 
     def tick() -> None:
@@ -100,30 +198,34 @@ def reconstruct(
 
     progress(0, total)
     with torch.no_grad():
-        for z in range(slices):
-            operator = _operator(acquisition, z, recipe.noise, device)
-            before = operator.zero_filled()
-            zero_filled[z] = before[0].cpu().numpy()
-            start = STARTS[recipe.start](operator)
-            brightness = energy_weighted_rms(start)
-            if float(brightness) == 0:
-                done = (z + 1) * recipe.iterations
+        for z in range(slices.count):
+            measured = slices.measured(z, device)
+            encoding = measured.encoding()
+            data = encoding.prepared(measured.kspace_BCTYX)
+            zero_filled.append(_finished(slices, encoding.adjoint(data)))
+            if bool(data.any()):
+                image = method(measured, tick)
+                difference = encoding.forward(image) - data
+                error, energy = error + _energy(difference), energy + _energy(data)
+                images.append(_finished(slices, image))
+            else:
+                images.append(np.zeros_like(zero_filled[-1]))
+            if done < (z + 1) * method.steps:
+                done = (z + 1) * method.steps
                 progress(done, total)
-                continue
-            scale = recipe.amplitude / brightness
-            image = network(start * scale, operator.scaled(scale), recipe.iterations, tick) / scale
-            images[z] = image[0].cpu().numpy()
-            slice_error, slice_energy = operator.misfit(image)
-            error, energy = error + slice_error, energy + slice_energy
-    if not np.isfinite(images).all():
-        raise UnsupportedDataError("the network produced values that are not finite: the input's range is not usable")
-    return Reconstruction(images, zero_filled, (error / energy) ** 0.5 if energy else 0.0)
+    result = np.stack(images)
+    if not np.isfinite(result).all():
+        raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
+    return Reconstruction(result, np.stack(zero_filled), (error / energy) ** 0.5 if energy else 0.0)
 
 
-def _operator(acquisition: Acquisition, z: int, noise: float, device: torch.device) -> SingleCoilConsistency:
-    kspace_BTYX = torch.from_numpy(acquisition.kspace_ZCTYX[z]).to(device)
-    mask_BTYX = torch.from_numpy(acquisition.mask_ZTYX[z])[None].to(device)
-    return SingleCoilConsistency(kspace_BTYX, mask_BTYX, noise)
+def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:
+    images_TYX: Complex = image_BTYX[0].cpu().numpy()
+    return slices.finished(images_TYX)
+
+
+def _energy(values: Tensor) -> float:
+    return float(values.abs().double().square().sum())
 
 
 def choose_device(name: str) -> torch.device:

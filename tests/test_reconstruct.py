@@ -27,7 +27,7 @@ from crnn_cli.image import Image
 from crnn_cli.io import preview
 from crnn_cli.io.files import Output
 from crnn_cli.mri.sampling import sheared_grid
-from crnn_cli.reconstruction import Recipe, reconstruct
+from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, reconstruct
 from tests.conftest import AFFINE, lines_mask, moving_cine, save, table_rows, to_images, to_kspace
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +147,8 @@ def run(array, bundle, noise=0.0, iterations=2):
     network = load_network(description, torch.device("cpu"))
     recipe = Recipe(description.start, description.amplitude, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
-    return acquisition.to_image(reconstruct(acquisition, network, recipe, torch.device("cpu")).images_ZTYX).array
+    method = ByNetwork(network, recipe)
+    return acquisition.to_image(reconstruct(OneCoil(acquisition), method, torch.device("cpu")).images_ZTYX).array
 
 
 def test_scaling_the_scan_scales_the_images(scan, bundle):
@@ -237,7 +238,8 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
     assert not np.array_equal(masks[0], masks[1])
     acquisition = from_fully_sampled(Image(truth, AFFINE), masks, 1, "")
     network = load_network(read_bundle(bundle), torch.device("cpu"))
-    made = reconstruct(acquisition, network, Recipe("view-shared", 1.0, 2), torch.device("cpu"))
+    method = ByNetwork(network, Recipe("view-shared", 1.0, 2))
+    made = reconstruct(OneCoil(acquisition), method, torch.device("cpu"))
     np.testing.assert_allclose(read(tmp_path / "o.nii")[0], acquisition.to_image(made.images_ZTYX).array, atol=1e-5)
     report = json.loads((tmp_path / "o.json").read_text())
     assert report["origin"] == f"SIMULATED from a fully sampled {kind} series, sheared-grid, seed 5"

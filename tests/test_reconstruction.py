@@ -10,7 +10,7 @@ from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction import Recipe, choose_device, reconstruct
+from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, choose_device, reconstruct
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -30,7 +30,9 @@ def run(network, data=None, start="view-shared", amplitude=1.0, iterations=3, no
     """Return the result, and what progress was told."""
     told = []
     recipe = Recipe(start, amplitude, iterations, noise)
-    result = reconstruct(data or acquisition(), network, recipe, CPU, lambda done, total: told.append((done, total)))
+    method = ByNetwork(network, recipe)
+    source = OneCoil(data or acquisition())
+    result = reconstruct(source, method, CPU, lambda done, total: told.append((done, total)))
     return result, told
 
 

@@ -98,7 +98,7 @@ def reconstruct(
 
     from crnn_cli.bundles import find_bundle, load_reconstruction
     from crnn_cli.cli.reconstruct_output import report, save, tell
-    from crnn_cli.reconstruction import Recipe, choose_device
+    from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, choose_device
     from crnn_cli.reconstruction import reconstruct as run
 
     place = choose_device(device)
@@ -115,7 +115,7 @@ def reconstruct(
     )
     began = time.perf_counter()
     with console.progress_bar("reconstructing") as progress:
-        result = run(acquisition, network, recipe, place, progress)
+        result = run(OneCoil(acquisition), ByNetwork(network, recipe), place, progress)
     seconds = round(time.perf_counter() - began, 2)
     truth = image if simulation else None
     found = {**report(bundle, acquisition, result, truth), "input": source, "device": str(place), "seconds": seconds}
