@@ -1,0 +1,86 @@
+"""A^H A of a Cartesian scan, at little more than the cost of its transforms.
+
+Legend: B batch, C coil, T frame, Y phase encoding, X readout.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CACHED = 2**17  # values worked on at once on a processor: they stay in its cache
+
+
+class Gram:
+    """A^H A for A = m F S, on images in a layout of its own, which `enter` and `leave` go to and from.
+
+    There Y is the last axis, where transforms are fastest, and the images, maps and mask are shifted such that the
+    transform need not be centred: nothing is moved between transforms. Coils follow each other, so memory for one is
+    enough. Gradients reach the image only; the operator is its own adjoint, so they cost no memory either.
+
+    Parameters
+    ----------
+    mask_BTYX : real 0/1; X may be 1 where only Y is transformed.
+    maps_BCYX : complex sensitivities.
+    axes : of the transform, (-2,) or (-2, -1).
+    """
+
+    def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor, axes: tuple[int, ...]) -> None:
+        self.dims = (-1,) if len(axes) == 1 else (-2, -1)
+        self._mask_BTXY = self.enter(mask_BTYX)
+        self._maps_BCXY = self.enter(maps_BCYX)
+        self._conj_BCXY = self._maps_BCXY.conj().resolve_conj()
+
+    def to(self, device: torch.device) -> Gram:
+        """Return the operator on a device."""
+        twin = copy.copy(self)
+        for name in ("_mask_BTXY", "_maps_BCXY", "_conj_BCXY"):
+            setattr(twin, name, getattr(self, name).to(device))
+        return twin
+
+    def enter(self, image_BTYX: Tensor) -> Tensor:
+        """Return images in the operator's layout, (B, T, X, Y)."""
+        image: Tensor = torch.fft.ifftshift(image_BTYX.mT, self.dims)
+        return image.contiguous()
+
+    def leave(self, image_BTXY: Tensor) -> Tensor:
+        """Return images in the layout of everyone else, (B, T, Y, X)."""
+        image: Tensor = torch.fft.fftshift(image_BTXY, self.dims)
+        return image.mT.contiguous()
+
+    def parts(self) -> list[slice]:
+        """Return the frames in parts that are best worked on one after the other."""
+        frames = self._mask_BTXY.shape[1]
+        batch, _, columns, lines = self._maps_BCXY.shape
+        step = max(1, _CACHED // (batch * columns * lines)) if self._maps_BCXY.device.type == "cpu" else frames
+        return [slice(first, min(first + step, frames)) for first in range(0, frames, step)]
+
+    def __call__(self, image_BTXY: Tensor, frames: slice) -> Tensor:
+        """Return A^H A x of some frames, in the operator's layout."""
+        applied: Tensor = _SelfAdjoint.apply(image_BTXY, self, frames)
+        return applied
+
+    def _applied(self, image_BTXY: Tensor, frames: slice) -> Tensor:
+        mask_BTXY = self._mask_BTXY[:, frames]
+        total_BTXY = torch.zeros_like(image_BTXY, memory_format=torch.contiguous_format)
+        for maps_BXY, conj_BXY in zip(self._maps_BCXY.unbind(1), self._conj_BCXY.unbind(1), strict=True):
+            kspace_BTXY = torch.fft.fftn(image_BTXY * maps_BXY[:, None], dim=self.dims)
+            kspace_BTXY *= mask_BTXY
+            total_BTXY.addcmul_(torch.fft.ifftn(kspace_BTXY, dim=self.dims), conj_BXY[:, None])
+        return total_BTXY
+
+
+class _SelfAdjoint(torch.autograd.Function):
+    """The gradient of A^H A x is A^H A applied to the gradient of its result."""
+
+    @staticmethod
+    def forward(ctx: Any, image_BTXY: Tensor, gram: Gram, frames: slice) -> Tensor:
+        ctx.gram, ctx.frames = gram, frames
+        return gram._applied(image_BTXY, frames)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.gram(gradients[0], ctx.frames), None, None

@@ -1,0 +1,170 @@
+"""Data consistency of several receive coils: a few steps of conjugate gradients pull an image to what all measured.
+
+Legend: B batch, C coil, T frame, Y phase encoding, X readout, M measured lines or samples. Images and k-space are
+complex, centred, orthonormal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from crnn_cli.mri.consistency import SingleCoilConsistency
+from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.gram import Gram
+
+STEPS = 8
+_ROUNDING = 10  # a residual of so many units in the last place is zero
+
+
+class MultiCoilConsistency:
+    """Data consistency of several coils on a Cartesian grid; the same methods as `SingleCoilConsistency`.
+
+    The image x becomes the minimiser z of v ||z - x||^2 + ||A z - y||^2, A = m F S, by conjugate gradients for
+    (A^H A + v) (z - x) = A^H (y - A x), from z = x. For noise v = 0 that leads to the image next to x among those
+    that fit the data best. Frames are systems of their own, each with its own step lengths; where a mask does not
+    change along kx, so are the columns of a frame. With one coil of unit modulus, and where everything was measured,
+    the first step is exact and the others are left out.
+
+    Where the coils determine the image (fewer unknowns than samples), the limit of many steps for v = 0 no longer
+    depends on x, and has the noise of parallel imaging: few steps, or v > 0, keep what x knows.
+
+    Parameters
+    ----------
+    kspace_BCTYX : complex; what lies outside the mask is ignored. Only the measured samples are kept.
+    mask_BTYX : boolean or 0/1; X may be 1.
+    maps_BCYX : complex sensitivities with sum_c |s_c|^2 = 1; constants, no gradients reach them.
+    noise : v above, >= 0: the noise variance of the data relative to the network's error.
+    steps : of conjugate gradients, at most.
+
+    References
+    ----------
+    Pruessmann et al., MRM 46, 2001 (conjugate gradients for coils); Aggarwal, Mani, Jacob, IEEE TMI 38, 2019 (as data
+    consistency between learned steps).
+    """
+
+    def __init__(
+        self, kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor, noise: float = 0.0, steps: int = STEPS
+    ) -> None:
+        encoding = Encoding(mask_BTYX, maps_BCYX)
+        self.noise, self.steps = noise, steps
+        self._shape = (kspace_BCTYX.shape[0], *kspace_BCTYX.shape[2:])
+        self._maps_BCYX = maps_BCYX
+        self._mask_BTYX = encoding.mask_BTYX.expand(self._shape[0], self._shape[1], -1, -1)
+        self._samples_CMX = kspace_BCTYX.movedim(1, 0)[:, self._measured]
+        self._factor = torch.ones(1, 1, 1, 1, dtype=kspace_BCTYX.real.dtype, device=kspace_BCTYX.device)
+        self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes)
+        self._adjoint_BTYX = self._combined(kspace_to_image)
+
+    @property
+    def _measured(self) -> Tensor:
+        """Return where k-space was measured: (B, T, Y) where whole lines were, or (B, T, Y, X)."""
+        whole = self._mask_BTYX.shape[-1] == 1
+        return (self._mask_BTYX[..., 0] if whole else self._mask_BTYX) > 0
+
+    def scaled(self, factor: Tensor) -> MultiCoilConsistency:
+        """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
+        twin = copy.copy(self)
+        twin._factor, twin._adjoint_BTYX = self._factor * factor, self._adjoint_BTYX * factor
+        return twin
+
+    def to(self, device: torch.device) -> MultiCoilConsistency:
+        """Return the operator with its data on a device."""
+        twin = copy.copy(self)
+        for name in ("_maps_BCYX", "_mask_BTYX", "_samples_CMX", "_factor", "_gram", "_adjoint_BTYX"):
+            setattr(twin, name, getattr(self, name).to(device))
+        return twin
+
+    def misfit(self, image_BTYX: Tensor) -> tuple[float, float]:
+        """Return ||A x - y||^2 and ||y||^2."""
+        error = energy = 0.0
+        for coil in range(len(self._samples_CMX)):
+            difference, data = self._at_coil(image_BTYX, coil)
+            error, energy = error + _energy(difference), energy + _energy(data)
+        return error, energy
+
+    def at_samples(self, image_BTYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A x - y and y at the N measured samples of all coils, each complex (N,); differentiable."""
+        pairs = [self._at_coil(image_BTYX, coil) for coil in range(len(self._samples_CMX))]
+        return torch.cat([difference for difference, _ in pairs]), torch.cat([data for _, data in pairs])
+
+    def _at_coil(self, image_BTYX: Tensor, coil: int) -> tuple[Tensor, Tensor]:
+        measured, data_BTYX = self._measured, self._kspace(coil)
+        kspace_BTYX = image_to_kspace(image_BTYX * self._maps_BCYX[:, coil, None])
+        data = data_BTYX[measured].flatten()
+        return kspace_BTYX[measured].flatten() - data, data
+
+    def _kspace(self, coil: int) -> Tensor:
+        """Return the measured k-space of one coil, zeros elsewhere, (B, T, Y, X)."""
+        kspace_BTYX = self._samples_CMX.new_zeros(self._shape)
+        kspace_BTYX[self._measured] = self._samples_CMX[coil]
+        return kspace_BTYX * self._factor
+
+    def _combined(self, images: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return S^H of images made from the k-space of each coil, a coil at a time."""
+        total_BTYX = self._samples_CMX.new_zeros(self._shape)
+        for coil in range(len(self._samples_CMX)):
+            total_BTYX += images(self._kspace(coil)) * self._maps_BCYX[:, coil, None].conj()
+        return total_BTYX
+
+    def zero_filled(self) -> Tensor:
+        """Return A^H y: the coils' images of the measured samples, combined."""
+        return self._adjoint_BTYX
+
+    def view_shared(self) -> Tensor:
+        """Return the combination of what `SingleCoilConsistency.view_shared` makes of each coil."""
+        return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).view_shared())
+
+    def time_wiener(self) -> Tensor:
+        """Return the combination of what `SingleCoilConsistency.time_wiener` makes of each coil."""
+        return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).time_wiener())
+
+    def __call__(self, image_BTYX: Tensor) -> Tensor:
+        """Return the image pulled to the measured samples of all coils."""
+        gram = self._gram
+        parts = []
+        for frames in gram.parts():
+            image = gram.enter(image_BTYX[:, frames])
+            data = gram.enter(self._adjoint_BTYX[:, frames])
+            parts.append(gram.leave(image + self._change(image, data, frames)))
+        return torch.cat(parts, 1)
+
+    def _change(self, image: Tensor, data: Tensor, frames: slice) -> Tensor:
+        """Return z - x of some frames after the steps, all in the layout of `Gram`.
+
+        A system whose residual is at the level of rounding is left alone: its directions would be rounding too.
+        """
+        floor = (_ROUNDING * torch.finfo(image.real.dtype).eps) ** 2
+        residual = data - self._gram(image, frames)
+        least = (floor * (self._dot(data, data) + self._dot(image, image))).detach()
+        change, direction, power = torch.zeros_like(residual), residual, self._dot(residual, residual)
+        for _ in range(self.steps):
+            going = power.detach() > least
+            if not bool(going.any()):
+                break
+            applied = self._gram(direction, frames) + self.noise * direction
+            length = _ratio(power, self._dot(direction, applied), going)
+            change = change + length * direction
+            residual = residual - length * applied
+            before, power = power, self._dot(residual, residual)
+            direction = residual + _ratio(power, before, going) * direction
+        return change
+
+    def _dot(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the real part of the inner product of every system."""
+        products: Tensor = torch.view_as_real(first) * torch.view_as_real(second)
+        return products.sum(-1).sum(self._gram.dims, keepdim=True)
+
+
+def _ratio(above: Tensor, below: Tensor, where: Tensor) -> Tensor:
+    """Return above / below where told to and below > 0, else 0, with gradients that are finite everywhere."""
+    usable = where & (below.detach() > 0)
+    return torch.where(usable, above / torch.where(usable, below, torch.ones_like(below)), torch.zeros_like(above))
+
+
+def _energy(values: Tensor) -> float:
+    return float(values.abs().double().square().sum())
