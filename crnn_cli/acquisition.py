@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Image
+from crnn_cli.pattern import Mask, acceleration, acceleration_inside, measured_box, share_measured, undersampled_axes
 
 Complex = NDArray[np.complex64]
-Mask = NDArray[np.bool_]
 
 ZERO = 1e-6
 """A line is unmeasured where its r.m.s. is below this share of the strongest line's: single-precision rounding of
@@ -46,7 +46,7 @@ class Acquisition:
     @property
     def acceleration(self) -> float:
         """Samples of the grid over samples measured, in slices that are not empty."""
-        return 1 / float(_filled(self.mask_ZTYX).mean())
+        return acceleration(self.mask_ZTYX)
 
     @property
     def acceleration_inside(self) -> float:
@@ -54,13 +54,12 @@ class Acquisition:
 
         Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
         """
-        return 1 / _share_measured(_filled(self.mask_ZTYX))
+        return acceleration_inside(self.mask_ZTYX)
 
     @property
     def undersampled_axes(self) -> int:
         """2 if, inside the measured region, the pattern also changes along the readout, else 1."""
-        cut = _cut(self.mask_ZTYX)
-        return 1 if (cut == cut[..., :1]).all() else 2
+        return undersampled_axes(self.mask_ZTYX)
 
     def to_image(self, images_ZTYX: Complex) -> Image:
         """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition."""
@@ -186,7 +185,7 @@ def find_mask(kspace_ZT01: Complex) -> Mask | None:
     if len(empty):
         slice_, frame = int(filled[empty[0][0]]), int(empty[0][1])
         raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    if _share_measured(found) > 0.995:
+    if share_measured(found) > 0.995:
         return None
     mask = np.zeros(kspace_ZT01.shape, np.bool_)
     mask[filled] = found
@@ -203,21 +202,6 @@ def _measured_samples(kspace_ZT01: Complex) -> Mask:
     by_lines: Mask = measured[0][..., :, None] & measured[1][..., None, :]
     samples: Mask = magnitude > np.maximum(*floors)[..., None]
     return by_lines if float(samples[by_lines].mean()) >= 0.95 else samples
-
-
-def _share_measured(mask_ZTYX: Mask) -> float:
-    """Return the share of the measured region that was measured."""
-    ever: Mask = np.logical_or.reduce(mask_ZTYX, axis=(0, 1))
-    region = _between(ever, 0) | _between(ever, 1)
-    return float((mask_ZTYX & region).sum() / max(1, mask_ZTYX[:, :, 0, 0].size * int(region.sum())))
-
-
-def _between(ever: Mask, axis: int) -> Mask:
-    """Return what lies between the first and the last True along an axis, both included."""
-    after = np.maximum.accumulate(ever, axis)
-    before = np.flip(np.maximum.accumulate(np.flip(ever, axis), axis), axis)
-    between: Mask = after & before
-    return between
 
 
 def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -271,22 +255,8 @@ def _require_agreement(kspace_ZT01: Complex, mask_ZT01: Mask) -> None:
 
 def _undersampled_axis(mask_ZT01: Mask) -> int:
     """Return the array axis along which, inside the measured region, the mask changes most."""
-    cut = _cut(mask_ZT01)
+    cut = measured_box(mask_ZT01)
     return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))
-
-
-def _filled(mask_ZT01: Mask) -> Mask:
-    filled: Mask = mask_ZT01[mask_ZT01.any(axis=(1, 2, 3))]
-    return filled
-
-
-def _cut(mask_ZT01: Mask) -> Mask:
-    """Return the mask of the slices that are not empty, cut to the box that holds every measured sample."""
-    filled = _filled(mask_ZT01)
-    boxes = [np.flatnonzero(filled.any(axis=(0, 1, other))) for other in (3, 2)]
-    rows, columns = (slice(int(where[0]), int(where[-1]) + 1) for where in boxes)
-    cut: Mask = filled[..., rows, columns]
-    return cut
 
 
 def _to_kspace(image: Image) -> Complex:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.acquisition import Complex, Mask
+from crnn_cli.acquisition import Complex
 from crnn_cli.image import Image
+from crnn_cli.pattern import Mask
 
 
 @dataclass(frozen=True)

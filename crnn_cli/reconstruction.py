@@ -16,8 +16,10 @@ from torch import Tensor
 
 from crnn_cli.acquisition import Acquisition, Complex
 from crnn_cli.errors import DeviceError, UnsupportedDataError
+from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
@@ -144,7 +146,17 @@ class ByNetwork:
         return self.recipe.iterations
 
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X)."""
+        """Return complex images (B, T, Y, X).
+
+        Raises
+        ------
+        UnsupportedDataError
+            If there is one frame only.
+        """
+        if measured.mask_BTYX.shape[1] < 2:
+            raise UnsupportedDataError(
+                "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
+            )
         operator = _consistency(measured, self.recipe.noise)
         start = STARTS[self.recipe.start](operator)
         brightness = energy_weighted_rms(start)
@@ -154,8 +166,36 @@ class ByNetwork:
         return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
 
 
-def _consistency(measured: Measured, noise: float) -> SingleCoilConsistency:
-    return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, noise)
+def _consistency(measured: Measured, noise: float) -> SingleCoilConsistency | MultiCoilConsistency:
+    if measured.maps_BCYX is None:
+        return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, noise)
+    return MultiCoilConsistency(measured.kspace_BCTYX, measured.mask_BTYX, measured.maps_BCYX, noise)
+
+
+@dataclass(frozen=True)
+class ByFormula:
+    """A classical method; see `crnn_cli.mri.classical`. name : of its table."""
+
+    name: str
+    weight: float
+    iterations: int
+
+    @property
+    def steps(self) -> int:
+        """Return the largest number of iterations; a method may end before."""
+        return self.iterations
+
+    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+        """Return complex images (B, T, Y, X)."""
+
+        def progress(done: int, total: int) -> None:
+            del total
+            if done:
+                tick()
+
+        return run_method(
+            self.name, measured.encoding(), measured.kspace_BCTYX, self.weight, self.iterations or None, progress
+        )
 
 
 @dataclass(frozen=True)

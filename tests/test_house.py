@@ -21,8 +21,10 @@ ALLOWED = {
     "__main__": {"cli"},
     "errors": set(),
     "image": {"numpy", "errors"},
-    "acquisition": {"numpy", "errors", "image"},
-    "raw": {"numpy", "image", "acquisition"},
+    "pattern": {"numpy"},
+    "acquisition": {"numpy", "errors", "image", "pattern"},
+    "raw": {"numpy", "image", "acquisition", "pattern"},
+    "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "reconstruction"},
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
@@ -34,8 +36,8 @@ ALLOWED = {
     "reconstruction": {"numpy", "torch", "image", "acquisition", "raw", "geometry", "mri", "errors"},
     "comparison": {"numpy", "image"},
     "io": {
-        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "geometry",
-        "comparison", "errors", "io", "labels",
+        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
+        "geometry", "comparison", "errors", "io", "labels",
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
@@ -46,7 +48,7 @@ ALLOWED = {
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
-    "segmentation", "labels", "training", "comparison", "raw",
+    "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
 }  # fmt: skip
 
 

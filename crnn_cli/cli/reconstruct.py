@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.reconstruct_input import Asked, Simulation, load
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from crnn_cli.acquisition import Acquisition
-    from crnn_cli.image import Image
-    from crnn_cli.io.dicom_series import Series
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """How a scan is to be undersampled in simulation."""
-
-    acceleration: float
-    pattern: str
-    centre_lines: int | None
-    phase_axis: str
-    seed: int
-
-
-ScanFile = Annotated[Path, typer.Argument(help="NIfTI series (x, y, z, t), - for standard input, or DICOM.")]
+ScanFile = Annotated[
+    Path,
+    typer.Argument(help="NIfTI series (x, y, z, t), - for standard input, DICOM, or raw k-space."),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Output NIfTI; - for standard output.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over centred k-space.")]
 PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
-Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")]
+Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t, or coil,t,ky,kx of k-space.")]
 Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
 Pattern = Annotated[str | None, typer.Option(help="Of the simulation: variable-density (default) or sheared-grid.")]
 CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
 PhaseAxis = Annotated[str | None, typer.Option(help="Array axis that the simulation undersamples: x or y (default).")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**62, help="Of the simulated pattern; 0 by default.")]
+MethodName = Annotated[
+    str, typer.Option("--method", help="crnn, or zero-filled, sliding-window, sense, tv, llr, l+s; see crnn compare.")
+]
+Weight = Annotated[
+    float | None, typer.Option(min=0, help="Of a classical method's regularisation; relative to the data.")
+]
+Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
+Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
+SaveMaps = Annotated[
+    Path | None, typer.Option("--save-maps", help="Write the sensitivities: .npy, or .png to look at.")
+]
+Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]
+Variable = Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 Iterations = Annotated[
     int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: its linear start.")
@@ -68,6 +67,13 @@ def reconstruct(
     centre_lines: CentreLines = None,
     phase_axis: PhaseAxis = None,
     seed: Seed = None,
+    method: MethodName = "crnn",
+    weight: Weight = None,
+    coils: Coils = None,
+    maps: Maps = None,
+    save_maps: SaveMaps = None,
+    phases: Phases = None,
+    variable: Variable = None,
     model: Model = None,
     iterations: Iterations = None,
     noise: Noise = 0.0,
@@ -81,54 +87,57 @@ def reconstruct(
     """Reconstruct an undersampled dynamic scan.
 
     The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
+    Raw k-space: ISMRMRD, BART .cfl, fastMRI and CMRxRecon HDF5, MATLAB, NumPy with --axes.
 
     Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
-    crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom
+    crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
+    crnn reconstruct raw.h5 --coils 8 -o images.nii.gz; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
-    target = _plan(scan, out, preview, as_json, force, format_name)
+    target = _plan(scan, out, preview, save_maps, as_json, force, format_name)
     if format_name == "dicom" and complex_output:
         raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
-    if STREAM in (phase, mask):
+    if STREAM in (phase, mask, maps):
         raise UsageError("only the scan itself can come from standard input")
-    require_apart([scan, phase, mask], [target, sidecar(target), preview])
+    require_apart([scan, phase, mask, maps], [target, sidecar(target), preview, save_maps])
     simulation = _simulation(undersample, pattern, centre_lines, phase_axis, seed)
     if simulation is not None and mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
-    from crnn_cli.bundles import find_bundle, load_reconstruction
-    from crnn_cli.cli.reconstruct_output import report, save, tell
-    from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, choose_device
+    from crnn_cli.cli.methods import choose
+    from crnn_cli.cli.reconstruct_output import keep_maps, measures, save, tell
+    from crnn_cli.io.dicom_write import require_source
+    from crnn_cli.reconstruction import choose_device
     from crnn_cli.reconstruction import reconstruct as run
 
     place = choose_device(device)
-    bundle = find_bundle(model, "reconstruct")
-    image, source, origin = _load(scan, phase, axes, series, uneven)
+    chosen = choose(method, model, iterations, weight, noise, place)
+    data = load(Asked(scan, axes, series, uneven, phase, mask, simulation, coils, maps, phases, variable))
     if format_name == "dicom":
-        from crnn_cli.io.dicom_write import require_source
-
-        origin = require_source(image, origin)
-    acquisition = _acquire(image, _load_mask(mask, axes, source), simulation)
-    network = load_reconstruction(bundle, place)
-    recipe = Recipe(
-        bundle.start, bundle.amplitude, network.config.iterations if iterations is None else iterations, noise
-    )
+        require_source(data.geometry, data.series)
+    if save_maps is not None and data.raw is None:
+        raise UsageError("--save-maps belongs to raw k-space of several coils")
     began = time.perf_counter()
     with console.progress_bar("reconstructing") as progress:
-        result = run(OneCoil(acquisition), ByNetwork(network, recipe), place, progress)
+        result = run(data.slices, chosen.method, place, progress)
     seconds = round(time.perf_counter() - began, 2)
-    truth = image if simulation else None
-    found = {**report(bundle, acquisition, result, truth), "input": source, "device": str(place), "seconds": seconds}
-    found |= {"iterations": recipe.iterations, "noise": noise, "seed": simulation.seed if simulation else None}
-    save(target, preview, acquisition, result, truth, complex_output, found, force, origin, format_name)
-    tell(target, found)
+    found = {**chosen.facts, **measures(data, result), "input": data.source, "device": str(place), "seconds": seconds}
+    found |= {"seed": simulation.seed if simulation else None}
+    save(target, preview, data, result, complex_output, found, force, format_name)
+    if save_maps is not None:
+        keep_maps(save_maps, data, force)
+    tell(target, chosen.title, found)
     if as_json:
         console.print_json(found)
 
 
-def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, force: bool, format_name: str) -> Path:
+def _plan(
+    scan: Path, out: Path | None, preview: Path | None, save_maps: Path | None, as_json: bool, force: bool,
+    format_name: str,
+) -> Path:  # fmt: skip
     """Return where the images go, after checking that the scan is there and everything can be written."""
     from crnn_cli.io.files import require_writable
+    from crnn_cli.io.maps import require_maps_name
     from crnn_cli.io.nifti import require_nifti_name
     from crnn_cli.io.preview import require_preview_name
     from crnn_cli.io.read import require_readable, stem
@@ -140,6 +149,9 @@ def _plan(scan: Path, out: Path | None, preview: Path | None, as_json: bool, for
     if preview is not None:
         require_preview_name(preview)
         require_writable(preview, force)
+    if save_maps is not None:
+        require_maps_name(save_maps)
+        require_writable(save_maps, force)
     if format_name not in ("nifti", "dicom"):
         raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
     if format_name == "dicom":
@@ -180,67 +192,3 @@ def _simulation(
     if phase_axis not in (None, "x", "y"):
         raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
     return Simulation(acceleration, pattern or "variable-density", centre_lines, phase_axis or "y", seed or 0)
-
-
-def _load(
-    scan: Path, phase: Path | None, axes: str | None, series: str | None, uneven: float | None
-) -> tuple[Image, dict[str, Any], Series | None]:
-    """Return the image, complex if its phase is known, what was read, and the DICOM series if it was one."""
-    from crnn_cli.io.phase import join_phase, phase_sibling
-    from crnn_cli.io.read import read
-
-    found = read(scan, axes, series, uneven=uneven)
-    image, source = found.image, dict(found.source)
-    phase = phase or phase_sibling(scan)
-    if phase is not None:
-        if image.is_complex:
-            raise UsageError(f"{scan} is complex already: --phase belongs to a magnitude file")
-        second = read(phase, axes)
-        image = join_phase(image, second.image, str(phase))
-        source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
-    for doubt in found.doubts():
-        console.warn(doubt)
-    console.say(f"read {scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
-    return image, source, found.series
-
-
-def _load_mask(mask: Path | None, axes: str | None, source: dict[str, Any]) -> Image | None:
-    """Return the mask in a file, if one is given; its axes are those of ``--axes`` if it has as many."""
-    if mask is None:
-        return None
-    from crnn_cli.io.read import read
-
-    found = read(mask)
-    same = axes is not None and found.stored_axes == axes.count(",") + 1
-    source |= {"mask": str(mask), "mask_sha256": found.source["sha256"]}
-    return read(mask, axes).image if same else found.image
-
-
-def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:
-    from crnn_cli.acquisition import from_fully_sampled, from_zero_filled, require_dynamic
-
-    if simulation is None:
-        acquisition = from_zero_filled(image, mask)
-        if acquisition.undersampled_axes == 2:
-            console.warn(
-                "both spatial axes are undersampled, and the models here were trained with one: look at the linear "
-                "start, --iterations 0, too; on regular patterns it may be better"
-            )
-        return acquisition
-    import torch
-
-    from crnn_cli.mri.sampling import draw_pattern
-
-    require_dynamic(image)
-    axis = "xy".index(simulation.phase_axis)
-    generator = torch.Generator().manual_seed(simulation.seed)
-    masks = [
-        draw_pattern(
-            simulation.pattern, image.frames, image.shape[axis], simulation.acceleration, generator,
-            simulation.centre_lines,
-        )
-        for _ in range(image.shape[2])
-    ]  # fmt: skip
-    kind = "complex" if image.is_complex else "magnitude (phase taken as zero)"
-    origin = f"SIMULATED from a fully sampled {kind} series, {simulation.pattern}, seed {simulation.seed}"
-    return from_fully_sampled(image, torch.stack(masks).numpy(), axis, origin)

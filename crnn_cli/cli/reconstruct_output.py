@@ -8,37 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.report import provenance, sidecar
+from crnn_cli.cli.report import sidecar
 from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
-    from crnn_cli.acquisition import Acquisition
-    from crnn_cli.bundles import Bundle
+    from crnn_cli.cli.reconstruct_input import Input
     from crnn_cli.image import Image
-    from crnn_cli.io.dicom_series import Series
     from crnn_cli.io.files import Output
     from crnn_cli.reconstruction import Reconstruction
 
 
-def report(bundle: Bundle, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> dict[str, Any]:
-    """Return what is known of a run: where the data come from, the model, the residual, the quality if simulated."""
-    found: dict[str, Any] = {
-        **provenance(bundle),
-        "origin": acquisition.origin,
-        "acceleration": round(acquisition.acceleration, 4),
-        "acceleration_in_measured_region": round(acquisition.acceleration_inside, 4),
-        "undersampled_axis": "xy"[acquisition.phase_axis],
-        "residual": result.residual,
-    }
-    if truth is not None:
+def measures(data: Input, result: Reconstruction) -> dict[str, Any]:
+    """Return what is known after a run: about the data, the residual, the quality if it was simulated."""
+    found = {**data.facts(), "residual": result.residual}
+    if data.truth is not None:
         try:
-            found["quality_against_truth"] = _quality(acquisition, result, truth)
+            found["quality_against_truth"] = _quality(data, result, data.truth)
         except UnsupportedDataError as reason:
             console.warn(f"the quality against the truth was not measured: {reason}")
     return found
 
 
-def _quality(acquisition: Acquisition, result: Reconstruction, truth: Image) -> dict[str, Any]:
+def _quality(data: Input, result: Reconstruction, truth: Image) -> dict[str, Any]:
     """Return measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
     import numpy as np
     import torch
@@ -46,16 +37,16 @@ def _quality(acquisition: Acquisition, result: Reconstruction, truth: Image) -> 
     from crnn_cli.mri.metrics import quality
 
     reference = torch.from_numpy(np.abs(truth.array).transpose(2, 3, 1, 0).copy())
-    measures = {}
+    found = {}
     for name, images in (("zero_filled", result.zero_filled_ZTYX), ("reconstructed", result.images_ZTYX)):
-        magnitude = np.abs(acquisition.to_image(images).array).transpose(2, 3, 1, 0)
-        measures[name] = quality(torch.from_numpy(magnitude.copy()), reference).summary()
-    return measures
+        magnitude = np.abs(data.to_image(images).array).transpose(2, 3, 1, 0)
+        found[name] = quality(torch.from_numpy(magnitude.copy()), reference).summary()
+    return found
 
 
 def save(
-    target: Path, preview: Path | None, acquisition: Acquisition, result: Reconstruction, truth: Image | None,
-    complex_output: bool, report: dict[str, Any], force: bool, series: Series | None, format_name: str,
+    target: Path, preview: Path | None, data: Input, result: Reconstruction, complex_output: bool,
+    report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
     """Write images, report and picture together, or none of them; a DICOM folder first, then report and picture."""
     import json
@@ -66,16 +57,17 @@ def save(
     from crnn_cli.io.files import Output, write_together
     from crnn_cli.io.nifti import image_output, write_stream
 
-    image = acquisition.to_image(result.images_ZTYX)
+    image = data.to_image(result.images_ZTYX)
     if not complex_output:
         image = replace(image, array=np.abs(image.array))
-    simulated = "SIMULATED " if truth is not None else ""
-    description = f"{report['tool']} {report['model']['name']} {simulated}{report['acceleration']:.2f}x"
-    outputs = [] if preview is None else [_picture(preview, acquisition, result, truth)]
+    simulated = "SIMULATED " if data.truth is not None else ""
+    description = f"{report['tool']} {_name(report)} {simulated}{report['acceleration']:.2f}x"
+    outputs = [] if preview is None else [_picture(preview, data, result, report)]
     if format_name == "dicom":
         from crnn_cli.io.dicom_write import About, write_derived
 
         report["output"], report["format"] = str(target), "DICOM, derived series"
+        series = data.series
         assert series is not None  # asked for before the work began
         name = f"{series.description[:38]} crnn {simulated}".strip()
         number = (series.series_number or 0) + 1000
@@ -92,7 +84,13 @@ def save(
         write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs], force)
 
 
-def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, truth: Image | None) -> Output:
+def _name(report: dict[str, Any]) -> str:
+    """Return the name of the model, or of the classical method."""
+    named: dict[str, str] = report.get("model") or report["method"]
+    return named["name"]
+
+
+def _picture(preview: Path, data: Input, result: Reconstruction, report: dict[str, Any]) -> Output:
     """Return the preview of the middle slice."""
     import numpy as np
 
@@ -100,15 +98,16 @@ def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, tr
     from crnn_cli.io.preview import Panel, preview_output
 
     z = result.images_ZTYX.shape[0] // 2
-    made = acquisition.to_image(result.images_ZTYX)
-    before = acquisition.to_image(result.zero_filled_ZTYX)
+    made = data.to_image(result.images_ZTYX)
+    before = data.to_image(result.zero_filled_ZTYX)
     reconstructed, zero_filled = (np.abs(displayed_slice(i, z)) for i in (made, before))
-    acceleration = f"{acquisition.acceleration:.1f}x"
-    panels = [Panel(f"crnn {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)]
+    acceleration = f"{report['acceleration']:.1f}x"
+    name, truth = report["method"]["name"], data.truth
+    panels = [Panel(f"{name} {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)]
     if truth is not None:
         reference = np.abs(displayed_slice(truth, z))
         panels = [Panel("fully sampled", reference), *panels]
-        panels.append(Panel("error of crnn x 5", np.abs(reconstructed - reference), 5))
+        panels.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
         panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
     slices = result.images_ZTYX.shape[0]
     simulated = "" if truth is None else "SIMULATED scan, "
@@ -116,12 +115,26 @@ def _picture(preview: Path, acquisition: Acquisition, result: Reconstruction, tr
     return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview, caption)
 
 
-def tell(target: Path, report: dict[str, Any]) -> None:
+def keep_maps(target: Path, data: Input, force: bool) -> None:
+    """Write the sensitivities that were used, on the grid of the k-space without readout oversampling."""
+    import numpy as np
+
+    from crnn_cli.io.files import write_together
+    from crnn_cli.io.maps import maps_output
+
+    assert data.raw is not None
+    if not data.raw.maps:
+        raise UnsupportedDataError("there are no sensitivities to save: this scan has one coil")
+    maps_ZCYX = np.stack([data.raw.maps[z] for z in sorted(data.raw.maps)])
+    write_together([maps_output(maps_ZCYX, target)], force)
+
+
+def tell(target: Path, title: str, report: dict[str, Any]) -> None:
     """Print the table at the end of a run."""
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {report['undersampled_axis']}"],
-        ["model", f"{report['model']['name']} ({report['model']['licence']})"],
+        ["method", title],
         ["residual at the samples", f"{report['residual']:.1e}"],
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]

@@ -20,8 +20,8 @@ def sidecar(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
-def provenance(bundle: Bundle) -> dict[str, Any]:
-    """Return what every report says: the tool, the command, the versions, the model."""
+def made_by() -> dict[str, Any]:
+    """Return what every report says: the tool, the command, the versions."""
     import numpy as np
     import torch
 
@@ -32,8 +32,12 @@ def provenance(bundle: Bundle) -> dict[str, Any]:
         "not_for": "diagnostic use",
         "command": ["crnn", *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-        "model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence},
     }
+
+
+def provenance(bundle: Bundle) -> dict[str, Any]:
+    """Return the same, and the model."""
+    return made_by() | {"model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence}}
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crnn_cli.image import Affine
-    from crnn_cli.io.files import Output
     from crnn_cli.mri.phantom import Scan
 
 MOST_VALUES = 2**28
@@ -200,6 +199,7 @@ def _write(
 
     from crnn_cli import __version__
     from crnn_cli.image import Image
+    from crnn_cli.io.arrays import array_output
     from crnn_cli.io.files import write_together
     from crnn_cli.io.nifti import image_output
 
@@ -214,25 +214,8 @@ def _write(
         )
         for kind, array in {**voxels, "mask": mask_XYZT}.items()
     ]
-    outputs += [_array_output(arrays[kind], names[kind]) for kind in ("kspace", "coils") if kind in names]
+    outputs += [array_output(arrays[kind].numpy(), names[kind]) for kind in ("kspace", "coils") if kind in names]
     write_together(outputs, force)
-
-
-def _array_output(array: Tensor, target: Path) -> Output:
-    import io
-
-    import numpy as np
-
-    from crnn_cli.errors import OutputError
-    from crnn_cli.io.files import Output
-
-    def check(temporary: Path) -> None:
-        if not np.array_equal(np.load(temporary, allow_pickle=False), array.numpy()):
-            raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
-
-    content = io.BytesIO()
-    np.save(content, array.numpy(), allow_pickle=False)
-    return Output(target, content.getvalue(), check)
 
 
 def _report(scan: Scan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:

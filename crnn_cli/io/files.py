@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import OutputError, UnreadableError
 
 
 def require_writable(target: Path, force: bool) -> None:
@@ -105,3 +106,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def digest(place: Path) -> str:
+    """Return the sha256 of a file of any size.
+
+    Raises
+    ------
+    UnreadableError
+        If it cannot be read.
+    """
+    try:
+        with place.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(f"{place} cannot be read: {error.strerror}") from None

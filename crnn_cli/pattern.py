@@ -1,0 +1,60 @@
+"""What a sampling mask says: how much was measured, and along which axes it is undersampled.
+
+Legend: Z slice, T frame, Y phase encoding, X readout (1 where whole lines were measured).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+def acceleration(mask_ZTYX: Mask) -> float:
+    """Return samples of the grid over samples measured, in slices that are not empty."""
+    return 1 / float(filled_slices(mask_ZTYX).mean())
+
+
+def acceleration_inside(mask_ZTYX: Mask) -> float:
+    """Return the same inside the measured region: without what no frame measured at the edge.
+
+    Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
+    """
+    return 1 / share_measured(filled_slices(mask_ZTYX))
+
+
+def undersampled_axes(mask_ZTYX: Mask) -> int:
+    """Return 2 if, inside the measured region, the pattern also changes along the readout, else 1."""
+    cut = measured_box(mask_ZTYX)
+    return 1 if (cut == cut[..., :1]).all() else 2
+
+
+def share_measured(mask_ZTYX: Mask) -> float:
+    """Return the share of the measured region that was measured."""
+    ever: Mask = np.logical_or.reduce(mask_ZTYX, axis=(0, 1))
+    region = _between(ever, 0) | _between(ever, 1)
+    return float((mask_ZTYX & region).sum() / max(1, mask_ZTYX[:, :, 0, 0].size * int(region.sum())))
+
+
+def _between(ever: Mask, axis: int) -> Mask:
+    """Return what lies between the first and the last True along an axis, both included."""
+    after = np.maximum.accumulate(ever, axis)
+    before = np.flip(np.maximum.accumulate(np.flip(ever, axis), axis), axis)
+    between: Mask = after & before
+    return between
+
+
+def filled_slices(mask_ZT01: Mask) -> Mask:
+    """Return the mask of the slices of which anything was measured."""
+    filled: Mask = mask_ZT01[mask_ZT01.any(axis=(1, 2, 3))]
+    return filled
+
+
+def measured_box(mask_ZT01: Mask) -> Mask:
+    """Return the mask of the slices that are not empty, cut to the box that holds every measured sample."""
+    filled = filled_slices(mask_ZT01)
+    boxes = [np.flatnonzero(filled.any(axis=(0, 1, other))) for other in (3, 2)]
+    rows, columns = (slice(int(where[0]), int(where[-1]) + 1) for where in boxes)
+    cut: Mask = filled[..., rows, columns]
+    return cut
