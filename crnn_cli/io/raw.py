@@ -1,0 +1,88 @@
+"""Raw k-space of any format as a `RawScan`: the format is told by the content, never by the name alone.
+
+All arrays are taken as centred, orthonormal k-space; what clearly is not is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crnn_cli.errors import UnreadableError, UsageError
+from crnn_cli.raw import RawScan
+
+_NUMPY = b"\x93NUMPY"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_STARTS = (0, 512, 1024, 2048)
+_MATLAB = b"MATLAB 5.0"
+_MATLAB_HDF5 = b"MATLAB 7.3"
+
+
+def is_raw(place: Path) -> bool:
+    """Return whether a file holds, or claims to hold, raw k-space in a format that `read_raw` knows.
+
+    The name of a BART pair may be given without its suffix.
+    """
+    return _family(place) is not None
+
+
+def read_raw(place: Path, axes: str | None = None, variable: str | None = None) -> RawScan:
+    """Return the scan in a file. Little more than headers and one slice are read.
+
+    Parameters
+    ----------
+    axes : names of the stored axes, such as coil,t,ky,kx, of `raw_stored.NAMES`; for formats that do not say them.
+    variable : name of the array in a MATLAB or HDF5 file, or of the group in an ISMRMRD file; where there are several.
+
+    Raises
+    ------
+    UsageError
+        If ``axes`` do not fit, or an option does not go with the format.
+    UnreadableError
+        If the file is missing, broken, or no raw k-space.
+    UnsupportedDataError
+        If it is in doubt what the axes are, or which array is meant.
+    """
+    from crnn_cli.io import raw_bart, raw_hdf5, raw_matlab, raw_numpy
+
+    family = _family(place)
+    if family is None:
+        reason = "does not exist" if not place.exists() else "holds no raw k-space of a format that is known"
+        raise UnreadableError(
+            f"{place} {reason}: give ISMRMRD, fastMRI or other HDF5, MATLAB, BART (.cfl with .hdr), or NumPy (.npy)"
+        )
+    if family in ("NumPy", "BART"):
+        if variable is not None:
+            raise UsageError(f"--variable chooses an array of a MATLAB or HDF5 file; {place} holds only one array")
+        return raw_numpy.read_numpy(place, axes) if family == "NumPy" else raw_bart.read_bart(place, axes)
+    if family == "MATLAB":
+        return raw_matlab.read_matlab(place, axes, variable)
+    if raw_hdf5.kind_of(place) != "ISMRMRD":
+        return raw_hdf5.read_hdf5(place, axes, variable)
+    if axes is not None:
+        raise UsageError(f"--axes is for files whose axes are in doubt; {place} is ISMRMRD, which says what they are")
+    from crnn_cli.io.raw_ismrmrd import read_ismrmrd  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    scan: RawScan = read_ismrmrd(place, group=variable)
+    return scan
+
+
+def _family(place: Path) -> str | None:
+    """Return NumPy, MATLAB (5 to 7), HDF5 or BART, or None."""
+    from crnn_cli.io.raw_bart import bart_files, is_bart_header
+
+    if not place.is_file():
+        return "BART" if not place.exists() and all(file.is_file() for file in bart_files(place)) else None
+    try:
+        with place.open("rb") as stream:
+            start = stream.read(_HDF5_STARTS[-1] + len(_HDF5))
+    except OSError as error:
+        raise UnreadableError(f"{place} cannot be read: {error.strerror}") from error
+    if start.startswith(_NUMPY):
+        return "NumPy"
+    if start.startswith(_MATLAB):
+        return "MATLAB"
+    if start.startswith(_MATLAB_HDF5) or any(start[at:].startswith(_HDF5) for at in _HDF5_STARTS):
+        return "HDF5"
+    if is_bart_header(start) or place.suffix == ".cfl":
+        return "BART"
+    return None
