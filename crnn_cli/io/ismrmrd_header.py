@@ -1,0 +1,162 @@
+"""The XML header of an ISMRMRD file: matrices, fields of view, centre of k-space, acceleration.
+
+Lengths in mm, times in ms as the header has them. Source: the ISMRMRD schema, ismrmrd.xsd.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+
+_LIMIT = 65535  # what the counters of a readout can say
+_ADVICE = "convert the scan again from the scanner's raw data"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A matrix and its field of view in mm, each x, y, z."""
+
+    matrix: tuple[int, int, int]
+    field: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The counters of an encoding axis: first, last, and that of the centre of k-space."""
+
+    minimum: int
+    maximum: int
+    centre: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the XML says of the first encoding.
+
+    Attributes
+    ----------
+    encoded, shown : the space that was encoded, and the one that the images show.
+    step_1, step_2 : counters along phase encoding and along the second one; None where the header has none.
+    acceleration : along both.
+    calibration : the calibration mode in the header's word, "" if none is named.
+    tr : repetition time in ms, None if unknown.
+    noise_bandwidth : noise bandwidth of the receiver relative to that of an ideal one, 1 if unknown.
+    encodings : how many the header has.
+    """
+
+    encoded: Space
+    shown: Space
+    step_1: Limits | None
+    step_2: Limits | None
+    acceleration: tuple[int, int]
+    calibration: str
+    tr: float | None
+    noise_bandwidth: float
+    encodings: int
+
+
+def parse_header(text: bytes) -> Header:
+    """Return what the header says.
+
+    Raises
+    ------
+    UnreadableError
+        If it is no XML, declares a document type (which an ISMRMRD header has no use for), or lacks an encoding.
+    UnsupportedDataError
+        If the trajectory is not Cartesian.
+    """
+    root = _root(text)
+    encodings = root.findall("encoding")
+    if not encodings:
+        raise UnreadableError(f"the ISMRMRD header has no encoding: nothing says how k-space was sampled; {_ADVICE}")
+    first = encodings[0]
+    trajectory = (first.findtext("trajectory") or "").strip()
+    if trajectory.lower() != "cartesian":
+        raise UnsupportedDataError(
+            f"the trajectory of this scan is {trajectory or 'not named'!r}: only Cartesian k-space is reconstructed; "
+            "grid it with another program first"
+        )
+    return Header(
+        encoded=_space(first, "encodedSpace"),
+        shown=_space(first, "reconSpace"),
+        step_1=_limits(first, "kspace_encoding_step_1"),
+        step_2=_limits(first, "kspace_encoding_step_2"),
+        acceleration=_acceleration(first),
+        calibration=(first.findtext("parallelImaging/calibrationMode") or "").strip(),
+        tr=_positive(root, "sequenceParameters/TR"),
+        noise_bandwidth=_positive(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth") or 1.0,
+        encodings=len(encodings),
+    )
+
+
+def _root(text: bytes) -> ElementTree.Element:
+    try:
+        decoded = text.decode("utf-8").strip("\0 \r\n\t\ufeff")
+    except UnicodeDecodeError:
+        raise UnreadableError(f"the ISMRMRD header is not UTF-8 text; {_ADVICE}") from None
+    if "<!DOCTYPE" in decoded or "<!ENTITY" in decoded:
+        raise UnreadableError(
+            "the ISMRMRD header declares a document type or entities, which such a header has no use for: it is not "
+            "read, for safety; take the declaration out"
+        )
+    try:
+        root = ElementTree.fromstring(decoded)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UnreadableError(f"the ISMRMRD header is no well-formed XML ({error}); {_ADVICE}") from None
+    for element in root.iter():
+        element.tag = element.tag.rsplit("}", 1)[-1]
+    if root.tag != "ismrmrdHeader":
+        raise UnreadableError(f"the XML header is a <{root.tag}>, not an <ismrmrdHeader>; {_ADVICE}")
+    return root
+
+
+def _space(encoding: ElementTree.Element, name: str) -> Space:
+    x, y, z = (_whole(encoding, f"{name}/matrixSize/{axis}", 1) for axis in "xyz")
+    fields = [_positive(encoding, f"{name}/fieldOfView_mm/{axis}") for axis in "xyz"]
+    lengths = [length for length in fields if length is not None]
+    if len(lengths) < 3:
+        raise UnreadableError(f"the ISMRMRD header has no usable {name}/fieldOfView_mm; {_ADVICE}")
+    return Space((x, y, z), (lengths[0], lengths[1], lengths[2]))
+
+
+def _limits(encoding: ElementTree.Element, name: str) -> Limits | None:
+    path = f"encodingLimits/{name}"
+    if encoding.find(path) is None:
+        return None
+    limits = Limits(*(_whole(encoding, f"{path}/{part}", 0) for part in ("minimum", "maximum", "center")))
+    if limits.maximum < limits.minimum:
+        raise UnreadableError(f"the ISMRMRD header has {name} from {limits.minimum} to {limits.maximum}; {_ADVICE}")
+    return limits
+
+
+def _acceleration(encoding: ElementTree.Element) -> tuple[int, int]:
+    path = "parallelImaging/accelerationFactor"
+    if encoding.find(path) is None:
+        return 1, 1
+    along_y, along_z = (_whole(encoding, f"{path}/kspace_encoding_step_{axis}", 1) for axis in (1, 2))
+    return along_y, along_z
+
+
+def _whole(element: ElementTree.Element, path: str, least: int) -> int:
+    text = (element.findtext(path) or "").strip()
+    try:
+        value = int(text)
+    except ValueError:
+        raise UnreadableError(
+            f"the ISMRMRD header has {text or 'nothing'!r} for {path}, not a number; {_ADVICE}"
+        ) from None
+    if not least <= value <= _LIMIT:
+        raise UnreadableError(f"the ISMRMRD header has {value} for {path}, which cannot be; {_ADVICE}")
+    return value
+
+
+def _positive(element: ElementTree.Element, path: str) -> float | None:
+    """Return a positive finite number, or None if there is none."""
+    try:
+        value = float(element.findtext(path) or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
