@@ -97,8 +97,8 @@ def _picture(preview: Path, data: Input, result: Reconstruction, report: dict[st
     from crnn_cli.geometry import displayed_directions, displayed_slice
     from crnn_cli.io.preview import Panel, preview_output
 
-    z = result.images_ZTYX.shape[0] // 2
     made = data.to_image(result.images_ZTYX)
+    z = made.shape[2] // 2
     before = data.to_image(result.zero_filled_ZTYX)
     reconstructed, zero_filled = (np.abs(displayed_slice(i, z)) for i in (made, before))
     acceleration = f"{report['acceleration']:.1f}x"
@@ -109,7 +109,7 @@ def _picture(preview: Path, data: Input, result: Reconstruction, report: dict[st
         panels = [Panel("fully sampled", reference), *panels]
         panels.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
         panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
-    slices = result.images_ZTYX.shape[0]
+    slices = made.shape[2]
     simulated = "" if truth is None else "SIMULATED scan, "
     caption = f"{simulated}slice {z + 1} of {slices}, not for diagnostic use, {displayed_directions(made)}"
     return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview, caption)

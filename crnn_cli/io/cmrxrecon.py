@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-from crnn_cli.acquisition import Mask
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.raw_stored import Stored, Values, in_doubt
+from crnn_cli.pattern import Mask
 
 
 def is_cmrxrecon(name: str) -> bool:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.acquisition import Complex, Mask
+from crnn_cli.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.ismrmrd_file import Heads, read_samples
 from crnn_cli.io.ismrmrd_lines import Cells, Whole
+from crnn_cli.pattern import Mask
 
 
 @dataclass(frozen=True)

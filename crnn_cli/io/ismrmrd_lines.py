@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.acquisition import Mask
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.ismrmrd_file import Heads, name_of
 from crnn_cli.io.ismrmrd_header import Header, Limits
+from crnn_cli.pattern import Mask
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
 _OTHER = {

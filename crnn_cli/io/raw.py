@@ -25,13 +25,14 @@ def is_raw(place: Path) -> bool:
     return _family(place) is not None
 
 
-def read_raw(place: Path, axes: str | None = None, variable: str | None = None) -> RawScan:
+def read_raw(place: Path, axes: str | None = None, variable: str | None = None, phases: int | None = None) -> RawScan:
     """Return the scan in a file. Little more than headers and one slice are read.
 
     Parameters
     ----------
     axes : names of the stored axes, such as coil,t,ky,kx, of `raw_stored.NAMES`; for formats that do not say them.
     variable : name of the array in a MATLAB or HDF5 file, or of the group in an ISMRMRD file; where there are several.
+    phases : of an ISMRMRD file with ECG time stamps: cardiac phases that its lines are sorted into.
 
     Raises
     ------
@@ -50,20 +51,22 @@ def read_raw(place: Path, axes: str | None = None, variable: str | None = None) 
         raise UnreadableError(
             f"{place} {reason}: give ISMRMRD, fastMRI or other HDF5, MATLAB, BART (.cfl with .hdr), or NumPy (.npy)"
         )
+    ismrmrd = family == "HDF5" and raw_hdf5.kind_of(place) == "ISMRMRD"
+    if phases is not None and not ismrmrd:
+        raise UsageError(f"--phases sorts the lines of an ISMRMRD file by their ECG time stamps; {place} is none")
     if family in ("NumPy", "BART"):
         if variable is not None:
             raise UsageError(f"--variable chooses an array of a MATLAB or HDF5 file; {place} holds only one array")
         return raw_numpy.read_numpy(place, axes) if family == "NumPy" else raw_bart.read_bart(place, axes)
     if family == "MATLAB":
         return raw_matlab.read_matlab(place, axes, variable)
-    if raw_hdf5.kind_of(place) != "ISMRMRD":
+    if not ismrmrd:
         return raw_hdf5.read_hdf5(place, axes, variable)
     if axes is not None:
         raise UsageError(f"--axes is for files whose axes are in doubt; {place} is ISMRMRD, which says what they are")
-    from crnn_cli.io.raw_ismrmrd import read_ismrmrd  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from crnn_cli.io.raw_ismrmrd import read_ismrmrd
 
-    scan: RawScan = read_ismrmrd(place, group=variable)
-    return scan
+    return read_ismrmrd(place, variable, phases)
 
 
 def _family(place: Path) -> str | None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.acquisition import ZERO, Complex, Mask
+from crnn_cli.acquisition import ZERO, Complex
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.pattern import Mask
 
 Profile = NDArray[np.float64]
 _SHORTEST = 8

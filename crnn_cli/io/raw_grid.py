@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from crnn_cli.acquisition import OUTSIDE, Complex, Mask
+from crnn_cli.acquisition import OUTSIDE, Complex
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.io.raw_checks import has_gaps, measured, require_every_frame, require_kspace
 from crnn_cli.io.raw_stored import Stored, described
+from crnn_cli.pattern import Mask
 from crnn_cli.raw import RawScan, RawSlice
 
 _INSPECTED = 2**28
