@@ -60,8 +60,8 @@ def low_rank_plus_sparse(
 
     L, as one matrix of frames by all pixels, is the background of few time courses (c = sqrt(T) + sqrt(Y X), b = 0.3);
     S is what moves, sparse after the orthonormal Fourier transform F_t along time. Accelerated proximal gradient
-    steps on both, from L the view-shared image and S = 0; stops when a step changes them by less than 1e-4 of their norm. Good
-    where a still background and periodic or brief changes add up: cine, perfusion, angiography.
+    steps on both, from L the view-shared image and S = 0; stops when a step changes them by less than 1e-4 of their
+    norm. Good where a still background and periodic or brief changes add up: cine, perfusion, angiography.
 
     Parameters
     ----------
@@ -118,7 +118,8 @@ def _shrunk_values(matrices_TP: Tensor, weight: float) -> Tensor:
     singular = values.clamp_min(0).sqrt()
     kept = 1 - lowered_by / singular.clamp_min(max(lowered_by, 1e-30))
     projection = (vectors * kept[..., None, :]) @ vectors.mH
-    return projection @ matrices_TP if wide else matrices_TP @ projection
+    shrunk: Tensor = projection @ matrices_TP if wide else matrices_TP @ projection
+    return shrunk
 
 
 def _accelerated(

@@ -34,7 +34,8 @@ def tv(
         z = shrink(K x + u, w / r),  u = u + K x - z,  x = argmin 1/2 ||A x - y||^2 + r/2 ||K x - z + u||^2
 
     the last by eight conjugate gradients from the last x. Starts at the view-shared image, stops when x changes by
-    less than 1e-4 of its norm. Good on cine and perfusion: sharp in time, edges kept; small slow changes turn into stairs.
+    less than 1e-4 of its norm. Good on cine and perfusion: sharp in time, edges kept; small slow changes
+    turn into stairs.
 
     Parameters
     ----------
