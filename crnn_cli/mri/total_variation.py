@@ -1,0 +1,98 @@
+"""Total variation in time and space: images whose changes are few, that fit the samples.
+
+Legend: B batch, C coil, T frame, Y phase encoding, X readout.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
+from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.view_sharing import view_shared
+
+SPACE = 0.05  # weight of a difference in space, of that in time
+CHANGE = 1e-4  # relative change of the image in an iteration: done
+PENALTY = 20.0  # of the split, times the weight, for data of scale 1
+INNER = 8  # conjugate gradient iterations in each
+
+
+def tv(
+    encoding: Encoding,
+    data_BCTYX: Tensor,
+    weight: float,
+    iterations: int,
+    progress: Progress = silent,
+    space: float = SPACE,
+) -> Tensor:
+    """Return argmin_x 1/2 ||A x - y||^2 + w ||D_t x||_1 + w s TV(x), s `space`; of one frame, w TV(x).
+
+    D_t is the difference of successive frames, TV the isotropic total variation of each frame; no difference leaves
+    the image, and none joins the last frame to the first. ADMM, with K = (D_t, s D_yx) and penalty r = 20 w:
+
+        z = shrink(K x + u, w / r),  u = u + K x - z,  x = argmin 1/2 ||A x - y||^2 + r/2 ||K x - z + u||^2
+
+    the last by eight conjugate gradients from the last x. Starts at the view-shared image, stops when x changes by
+    less than 1e-4 of its norm. Good on cine and perfusion: sharp in time, edges kept; small slow changes
+    turn into stairs.
+
+    Parameters
+    ----------
+    weight : w >= 0, in the brightness of the image, whose bright parts are about 1.
+
+    References
+    ----------
+    Feng et al., MRM 70, 2013 (temporal total variation of undersampled cine); Rudin, Osher, Fatemi, Physica D 60, 1992;
+    Boyd et al., Found Trends Mach Learn 3, 2011 (ADMM).
+    """
+    image = view_shared(encoding, data_BCTYX)
+    factors = (1.0, space) if image.shape[1] > 1 else (0.0, 1.0)
+    penalty = min(PENALTY * max(weight, 1e-4), 1.0)
+    adjoint = encoding.adjoint(data_BCTYX)
+    dual = torch.zeros_like(_differences(image, factors))
+
+    def operator(x_BTYX: Tensor) -> Tensor:
+        return encoding.normal(x_BTYX) + penalty * _differences_adjoint(_differences(x_BTYX, factors), factors)
+
+    for done in range(iterations):
+        dual += _differences(image, factors)
+        split = _shrunk(dual, weight / penalty)
+        dual -= split
+        right = adjoint + penalty * _differences_adjoint(split - dual, factors)
+        before, image = image, conjugate_gradient(operator, right, image, INNER)
+        progress(done + 1, iterations)
+        if float((image - before).norm()) <= CHANGE * float(image.norm()):
+            break
+    progress(iterations, iterations)
+    return image
+
+
+def _shrunk(values_KBTYX: Tensor, most: float) -> Tensor:
+    """Return the prox of the norms: the time part and the (Y, X) vectors of space, shortened by a length."""
+    power = torch.view_as_real(values_KBTYX).square().sum(-1)
+    length = torch.cat((power[:1], power[1:].sum(0, keepdim=True))).sqrt()
+    kept = 1 - most / length.clamp_min(max(most, 1e-30))
+    return torch.cat((values_KBTYX[:1] * kept[:1], values_KBTYX[1:] * kept[1:]))
+
+
+def _differences(image_BTYX: Tensor, factors: tuple[float, float]) -> Tensor:
+    """Return K x, (K, B, T, Y, X): along T and, unless its factor is 0, Y and X; 0 at the far end of each."""
+    time, space = factors
+    change = image_BTYX.new_zeros(3 if space else 1, *image_BTYX.shape)
+    change[0, :, :-1] = (image_BTYX[:, 1:] - image_BTYX[:, :-1]) * time
+    if space:
+        change[1, :, :, :-1] = (image_BTYX[:, :, 1:] - image_BTYX[:, :, :-1]) * space
+        change[2, ..., :-1] = (image_BTYX[..., 1:] - image_BTYX[..., :-1]) * space
+    return change
+
+
+def _differences_adjoint(change_KBTYX: Tensor, factors: tuple[float, float]) -> Tensor:
+    """Return K^H, (B, T, Y, X)."""
+    time, space = factors
+    image = torch.zeros_like(change_KBTYX[0])
+    for axis, (change, factor) in enumerate(zip(change_KBTYX, (time, space, space), strict=False), start=1):
+        count = change.shape[axis] - 1
+        image.narrow(axis, 1, count).add_(change.narrow(axis, 0, count), alpha=factor)
+        image.narrow(axis, 0, count).sub_(change.narrow(axis, 0, count), alpha=factor)
+    return image
