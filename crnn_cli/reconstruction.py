@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.acquisition import Acquisition, Complex
-from crnn_cli.errors import DeviceError, UnsupportedDataError
+from crnn_cli.errors import DeviceError, UnsupportedDataError, UsageError
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.encoding import Encoding
@@ -118,6 +118,32 @@ class OneCoil:
     def finished(self, images_TYX: Complex) -> Complex:
         """Return the images as they are."""
         return images_TYX
+
+
+@dataclass(frozen=True)
+class One:
+    """One slice of others. z : counted from 0."""
+
+    slices: Slices
+    z: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.z < self.slices.count:
+            raise UsageError(f"there is no slice {self.z + 1}: the scan has {self.slices.count}, counted from 1")
+
+    @property
+    def count(self) -> int:
+        """Return 1."""
+        return 1
+
+    def measured(self, z: int, device: torch.device) -> Measured:
+        """Return what was measured of the slice."""
+        del z
+        return self.slices.measured(self.z, device)
+
+    def finished(self, images_TYX: Complex) -> Complex:
+        """Return images as they are to be written."""
+        return self.slices.finished(images_TYX)
 
 
 class Method(Protocol):

@@ -13,6 +13,7 @@ import typer
 
 from crnn_cli import __version__
 from crnn_cli.cli import console
+from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
@@ -115,6 +116,7 @@ app.command()(guarded(evaluate))
 app.command()(guarded(info))
 app.command()(guarded(convert))
 app.command()(guarded(verify))
+app.command()(guarded(compare))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))

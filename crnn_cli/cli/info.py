@@ -9,27 +9,48 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import Description
+    from crnn_cli.io.describe_raw import RawDescription
     from crnn_cli.io.dicom_series import Listing, Series
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A NIfTI file, - for standard input, or a DICOM folder, zip or file.")],
+    file: Annotated[Path, typer.Argument(help="NIfTI, - for standard input, DICOM (folder, zip, file), or raw k-space.")],
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
     series: SeriesChoice = None,
     uneven: Uneven = None,
+    variable: Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
     """Say what a file is: axes, geometry, sampling pattern, doubts, and what to do with it.
 
     Of a DICOM folder, the series in it and what is wrong with each, from the headers alone; --series reads one.
 
-    Examples: crnn info scan.nii.gz --json; crnn info DICOM_FOLDER; crnn info DICOM_FOLDER --series 2
+    Of raw k-space, also coils, calibration lines and noise scan; --axes coil,t,ky,kx where the file does not say.
+
+    Examples: crnn info scan.nii.gz --json; crnn info DICOM_FOLDER; crnn info DICOM_FOLDER --series 2;
+    crnn info raw.h5; crnn info k.npy --axes coil,t,ky,kx
     """
     import dataclasses
 
+    from crnn_cli.io.raw import is_raw
+
+    if is_raw(file):
+        if series is not None or uneven is not None:
+            raise UsageError(f"--series and --uneven are for DICOM, and {file} is raw k-space")
+        from crnn_cli.io.describe_raw import describe_raw
+
+        raw = describe_raw(file, axes, variable)
+        if as_json:
+            console.print_json(dataclasses.asdict(raw))
+        else:
+            _tell_raw(raw)
+        return
+    if variable is not None:
+        raise UsageError(f"--variable is for HDF5 and MATLAB files of raw k-space, and {file} is none")
     from crnn_cli.io.describe import describe_file
     from crnn_cli.io.read import is_dicom, require_readable
 
@@ -66,6 +87,30 @@ def _tell(description: Description) -> None:
     rows += [["doubt", doubt] for doubt in description.doubts]
     rows.append(["next", description.next_step])
     console.table(description.file, ["", ""], rows)
+
+
+def _tell_raw(found: RawDescription) -> None:
+    lines = "-".join(map(str, {min(found.lines_per_frame): 0, max(found.lines_per_frame): 0}))
+    shown = " x ".join(f"{100 * share:g} %" for share in found.field_shown)
+    where = "both axes" if found.undersampled_axes == 2 else "one axis"
+    time = "unknown" if found.frame_time_s is None else f"{1000 * found.frame_time_s:g} ms"
+    rows = [
+        ["format", found.format],
+        ["stored", found.stored],
+        ["slices, coils, frames", f"{found.slices}, {found.coils}, {found.frames}"],
+        ["k-space, lines x samples", " x ".join(map(str, found.grid))],
+        ["field of view shown", shown],
+        ["images (x, y, z, t)", " x ".join(map(str, found.image_shape))],
+        ["spacing", " x ".join(f"{v:g}" for v in found.spacing_mm) + " mm"],
+        ["axes run to", found.orientation],
+        ["frame time", time],
+        ["sampling", f"{found.acceleration:.2f}x along {where}, {lines} lines a frame"],
+        ["calibration", f"{found.calibration_lines} lines{', measured apart' if found.separate_calibration else ''}"],
+        ["noise scan", "yes" if found.noise_scan else "no"],
+        *(["note", note] for note in found.notes),
+        ["next", found.next_step],
+    ]
+    console.table(found.file, ["", ""], rows)
 
 
 def listing_as_json(place: Path, found: Listing) -> dict[str, Any]:

@@ -77,9 +77,11 @@ def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]
     rows = []
     for panel, label in zip(shown, labels, strict=True):
         tiles = [resized(panel[frame], size) for frame in chosen]
-        profile = panel[:, :, column].T
-        tiles.append(resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
-        titles = [f"{label}, frame {frame}" for frame in chosen] + ["profile over time"]
+        titles = [f"{label}, frame {frame}" for frame in chosen]
+        if frames > 1:
+            profile = panel[:, :, column].T
+            tiles.append(resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
+            titles.append("profile over time")
         rows.append(titled_row(tiles, titles))
     return np.vstack(rows)
 
