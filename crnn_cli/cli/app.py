@@ -39,6 +39,7 @@ EXAMPLES = (
     "crnn info scan.nii",
     "crnn convert DICOM_FOLDER cine.nii.gz",
     "crnn verify DICOM_FOLDER cine.nii.gz",
+    "crnn compare raw.h5 --slice 4 --preview methods.png",
     "crnn models list",
     "crnn train segment DATA -o my-model --minutes 90",
 )

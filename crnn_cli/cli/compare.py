@@ -222,7 +222,9 @@ def _draw(preview: Path, images: dict[str, Image], truth: Image | None, slice_nu
         if name != against:
             panels.append(Panel(f"{name} - {against}, x 5", np.abs(shown - base), 5))
     caption = f"slice {z + 1} of {some.shape[2]}, not for diagnostic use, {displayed_directions(some)}"
-    write_together([preview_output(panels, (some.spacing[1], some.spacing[0]), some.frame_time, preview, caption)], force)
+    write_together(
+        [preview_output(panels, (some.spacing[1], some.spacing[0]), some.frame_time, preview, caption)], force
+    )
 
 
 def _tell(rows: list[dict[str, Any]], truth: bool, held_out: bool) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="NIfTI, - for standard input, DICOM (folder, zip, file), or raw k-space.")],
+    file: Annotated[Path, typer.Argument(help="NIfTI, - for standard input, DICOM (folder, zip, file), raw k-space.")],
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
     series: SeriesChoice = None,
     uneven: Uneven = None,

@@ -57,7 +57,9 @@ def describe_raw(
     several = coils > 1 or frames > 1
     method = "" if frames > 1 else " --method sense"
     asked = "".join(f" --{name} {value}" for name, value in (("axes", axes), ("variable", variable)) if value)
-    step = f"crnn reconstruct {place}{asked}{method}" if several else "one frame of one coil: there is nothing to fill in"
+    step = (
+        f"crnn reconstruct {place}{asked}{method}" if several else "one frame of one coil: there is nothing to fill in"
+    )
     return RawDescription(
         file=str(place), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
         grid=[lines, samples], field_shown=list(scan.shown_YX), image_shape=list(scan.geometry.shape),
@@ -73,17 +75,13 @@ def describe_raw(
 
 def _calibration_lines(measured: RawSlice) -> int:
     """Return how many consecutive lines around the centre at least one frame measured, or calibration did."""
-    seen = _lines(measured.mask_TYX)
+    mask_TYX = measured.mask_TYX[:, :, measured.mask_TYX.shape[2] // 2]
+    seen: Mask = np.logical_or.reduce(mask_TYX, axis=0)
     if measured.calibration_CYX is not None:
-        seen = measured.calibration_CYX.any(axis=(0, 2))
+        seen = np.logical_or.reduce(measured.calibration_CYX != 0, axis=(0, 2))
     centre = len(seen) // 2
     if not seen[centre]:
         return 0
     gaps = np.flatnonzero(~seen)
     before, after = gaps[gaps < centre], gaps[gaps > centre]
     return int((after[0] if len(after) else len(seen)) - (before[-1] + 1 if len(before) else 0))
-
-
-def _lines(mask_TYX: Mask) -> Mask:
-    """Return which lines at least one frame measured in the middle of the readout."""
-    return mask_TYX[:, :, mask_TYX.shape[2] // 2].any(axis=0)
