@@ -57,12 +57,14 @@ def whitener(noise_CC: Tensor) -> Tensor:
             "others; leave the noise scan out, or the coil"
         )
     inverse = torch.linalg.solve_triangular(factor, torch.diag(1 / scale_C).to(wide.dtype), upper=False)
-    return (inverse * variance_C.median().sqrt()).to(noise_CC.dtype)
+    whitening_CC: Tensor = inverse * variance_C.median().sqrt()
+    return whitening_CC.to(noise_CC.dtype)
 
 
 def mixed(kspace_CTYX: Tensor, matrix_NC: Tensor) -> Tensor:
     """Return virtual coils (N, ...), each a sum of coils (C, ...) weighted by a row of the matrix."""
-    return torch.tensordot(matrix_NC.to(kspace_CTYX.dtype), kspace_CTYX, dims=([1], [0]))
+    virtual: Tensor = torch.tensordot(matrix_NC.to(kspace_CTYX.dtype), kspace_CTYX, dims=([1], [0]))
+    return virtual
 
 
 def compression(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
@@ -96,13 +98,19 @@ def compression(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
     return matrix_CC[:coils].to(kspace_CTYX.dtype).contiguous(), kept
 
 
+def normalised(maps_CYX: Tensor) -> Tensor:
+    """Return sensitivities with sum_c |s_c|^2 = 1; they stay 0 where all coils are 0."""
+    norm_YX = maps_CYX.abs().square().sum(0).sqrt()
+    return maps_CYX / torch.where(norm_YX > 0, norm_YX, torch.ones_like(norm_YX))
+
+
 def calibration(
     kspace_CTYX: Tensor, mask_TYX: Tensor, calibration_CYX: Tensor | None = None, least_lines: int = LEAST_LINES
 ) -> Tensor:
     """Return the block of k-space around its centre that coil sensitivities are estimated from.
 
     Samples are averaged over the frames that measured them. The block is made of the consecutive lines around the
-    centre that at least one frame measured, and of the samples along X that all these lines share, at most 24 x 24.
+    centre that at least one frame measured, and of the samples along X that they share, at most 24 x 24.
 
     Parameters
     ----------
@@ -125,7 +133,7 @@ def calibration(
         measured_YX = (count_YX > 0).expand(kspace_CTYX.shape[2:])
     else:
         measured_YX = (calibration_CYX != 0).any(0)
-    across = _around_centre(measured_YX.sum(0) >= min(least_lines, measured_YX.shape[0]))
+    across = _around_centre(measured_YX[measured_YX.shape[0] // 2])
     along = _around_centre(measured_YX[:, across].all(1)) if across.stop > across.start else across
     lines, samples = along.stop - along.start, across.stop - across.start
     if min(lines, samples) < least_lines:

@@ -6,10 +6,13 @@ Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.gram import Gram
 
 
 class Encoding:
@@ -27,7 +30,7 @@ class Encoding:
 
     def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor | None = None) -> None:
         constant = mask_BTYX.shape[-1] == 1 or bool((mask_BTYX == mask_BTYX[..., :1]).all())
-        self.axes = (-2,) if constant else (-2, -1)
+        self.axes: tuple[int, ...] = (-2,) if constant else (-2, -1)
         self.mask_BTYX = (mask_BTYX[..., :1] if constant else mask_BTYX).float()
         self.maps_BCYX = maps_BCYX
 
@@ -53,11 +56,14 @@ class Encoding:
         """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
         if self.maps_BCYX is None:
             return self.adjoint(self.forward(image_BTYX))
-        total = torch.zeros_like(image_BTYX)
-        for maps_BYX in self.maps_BCYX.unbind(1):
-            kspace = image_to_kspace(image_BTYX * maps_BYX[:, None], self.axes) * self.mask_BTYX
-            total += kspace_to_image(kspace, self.axes) * maps_BYX[:, None].conj()
-        return total
+        gram = self._gram
+        parts = gram.parts(image_BTYX.shape[1])
+        return torch.cat([gram.leave(gram(gram.enter(image_BTYX[:, part]), part)) for part in parts], 1)
+
+    @cached_property
+    def _gram(self) -> Gram:
+        assert self.maps_BCYX is not None
+        return Gram(self.mask_BTYX, self.maps_BCYX, self.axes)
 
     def seen(self, image_BTYX: Tensor) -> Tensor:
         """Return S x: what each coil sees, (B, C, T, Y, X)."""

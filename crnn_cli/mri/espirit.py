@@ -77,7 +77,8 @@ def _signal_space(block_CYX: Tensor, sizes: tuple[int, ...], threshold: float) -
     matrix_WK = windows.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
     _, singular, right_QK = torch.linalg.svd(matrix_WK, full_matrices=False)
     kept_QK = right_QK[singular > threshold * singular[0]]
-    return kept_QK.T @ kept_QK.conj()
+    projection_KK: Tensor = kept_QK.T @ kept_QK.conj()
+    return projection_KK
 
 
 def _overlaps(projection_KK: Tensor, coils: int, sizes: tuple[int, ...]) -> Tensor:

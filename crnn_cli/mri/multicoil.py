@@ -17,7 +17,8 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import Gram
 
-STEPS = 8
+STEPS = 3
+"""Steps of conjugate gradients; what more would bring is told by `MultiCoilConsistency`."""
 _ROUNDING = 10  # a residual of so many units in the last place is zero
 
 
@@ -26,12 +27,25 @@ class MultiCoilConsistency:
 
     The image x becomes the minimiser z of v ||z - x||^2 + ||A z - y||^2, A = m F S, by conjugate gradients for
     (A^H A + v) (z - x) = A^H (y - A x), from z = x. For noise v = 0 that leads to the image next to x among those
-    that fit the data best. Frames are systems of their own, each with its own step lengths; where a mask does not
-    change along kx, so are the columns of a frame. With one coil of unit modulus, and where everything was measured,
-    the first step is exact and the others are left out.
+    that fit the data best. Every frame is a system of its own, with its own step lengths. With one coil of unit
+    modulus, and where everything was measured, the first step is exact and the others are left out.
 
-    Where the coils determine the image (fewer unknowns than samples), the limit of many steps for v = 0 no longer
-    depends on x, and has the noise of parallel imaging: few steps, or v > 0, keep what x knows.
+    With several coils no image explains the noise of all samples, so none is kept exactly as it was measured. Where
+    the coils determine the image (fewer unknowns than samples), many steps for v = 0 forget x altogether and have the
+    noise of parallel imaging. So few steps are better than many, and v = 0.1 better than 0. Phantom of 128 x 128, 8
+    coils, 8-fold, x 7 % off the truth: the residual ||A z - y|| / ||y|| without noise, and the error of the image with
+    noise at an SNR of 50, in per cent:
+
+        steps               0     1     2     3     4     8    12
+        residual, v = 0   1.6   0.9   0.6   0.5   0.3   0.2   0.1
+        residual, v = 0.1 1.6   0.9   0.7   0.6   0.6   0.6   0.6
+        error, v = 0      7.1   8.0   8.7   9.7  10.9  15.7  20.1
+        error, v = 0.1    7.1   7.8   8.0   8.3   8.4   8.4   8.4
+
+    It is much the same with 32 coils and 4-fold. Three steps are the default.
+
+    A truncated run is homogeneous but not linear in (x, y), as its step lengths depend on them. A frame that already
+    agrees with the data to rounding is left as it is, and its gradient is that of the identity.
 
     Parameters
     ----------
@@ -127,7 +141,7 @@ class MultiCoilConsistency:
         """Return the image pulled to the measured samples of all coils."""
         gram = self._gram
         parts = []
-        for frames in gram.parts():
+        for frames in gram.parts(image_BTYX.shape[1]):
             image = gram.enter(image_BTYX[:, frames])
             data = gram.enter(self._adjoint_BTYX[:, frames])
             parts.append(gram.leave(image + self._change(image, data, frames)))
@@ -140,24 +154,25 @@ class MultiCoilConsistency:
         """
         floor = (_ROUNDING * torch.finfo(image.real.dtype).eps) ** 2
         residual = data - self._gram(image, frames)
-        least = (floor * (self._dot(data, data) + self._dot(image, image))).detach()
-        change, direction, power = torch.zeros_like(residual), residual, self._dot(residual, residual)
+        least = (floor * (_dot(data, data) + _dot(image, image))).detach()
+        change, direction, power = torch.zeros_like(residual), residual, _dot(residual, residual)
         for _ in range(self.steps):
             going = power.detach() > least
             if not bool(going.any()):
                 break
             applied = self._gram(direction, frames) + self.noise * direction
-            length = _ratio(power, self._dot(direction, applied), going)
+            length = _ratio(power, _dot(direction, applied), going)
             change = change + length * direction
             residual = residual - length * applied
-            before, power = power, self._dot(residual, residual)
+            before, power = power, _dot(residual, residual)
             direction = residual + _ratio(power, before, going) * direction
         return change
 
-    def _dot(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the real part of the inner product of every system."""
-        products: Tensor = torch.view_as_real(first) * torch.view_as_real(second)
-        return products.sum(-1).sum(self._gram.dims, keepdim=True)
+
+def _dot(first_BTXY: Tensor, second_BTXY: Tensor) -> Tensor:
+    """Return the real part of the inner product of every frame, (B, T, 1, 1)."""
+    one, two = (torch.view_as_real(values).flatten(2) for values in (first_BTXY, second_BTXY))
+    return torch.einsum("btn,btn->bt", one, two)[..., None, None]
 
 
 def _ratio(above: Tensor, below: Tensor, where: Tensor) -> Tensor:
