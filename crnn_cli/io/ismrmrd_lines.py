@@ -137,7 +137,8 @@ def cells_of(heads: Heads, header: Header) -> tuple[Cells, list[str]]:
     if (assumed & ~reverse).any():
         notes.append(f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample "
                      f"{x // 2}: taken as centred")  # fmt: skip
-    outside = (column < 0) | (column + count > x) | (count < 1)
+    uncentred = (heads["center_sample"] >= n) & ~full
+    outside = (column < 0) | (column + count > x) | (count < 1) | uncentred
     if outside.any():
         at = int(outside.argmax())
         raise UnreadableError(

@@ -93,13 +93,18 @@ def _phase_time(heads: Heads, number: Whole, lines: Whole) -> tuple[float | None
             rate = 60 / (beats.mean * TICK) if beats is not None else 0
             return whole * TICK, f"frame time from the heart beat ({rate:.0f}/min, stamps of 2.5 ms) over the phases"
         return slope * TICK, "frame time from the stamps since the R wave, in ticks of 2.5 ms"
+    slope = _slope_of_lines(heads, number, lines)
+    if slope is None:
+        slope = _slope(number, heads["acquisition_time_stamp"])
+    return (None, "") if slope is None else (slope * TICK, "frame time from the time stamps, in ticks of 2.5 ms")
+
+
+def _slope_of_lines(heads: Heads, number: Whole, lines: Whole) -> float | None:
+    """Return ticks from a line of one frame to the same line of the next: frames of one beat follow each other."""
     order = np.lexsort((number, heads["average"], lines))
     steps = np.diff(heads["acquisition_time_stamp"][order])
-    next_frame = (np.diff(number[order]) == 1) & (np.diff(lines[order]) == 0) & (steps > 0)
-    if next_frame.any():
-        likely = steps[next_frame & (steps <= 2 * np.median(steps[next_frame]))]
-        return float(likely.mean()) * TICK, "frame time from the time stamps, in ticks of 2.5 ms"
-    return None, ""
+    steps = steps[(np.diff(number[order]) == 1) & (np.diff(lines[order]) == 0) & (steps > 0)]
+    return float(steps[steps <= 2 * np.median(steps)].mean()) if len(steps) else None
 
 
 def _repetition_time(heads: Heads, number: Whole, tr: float | None) -> tuple[float | None, str]:
