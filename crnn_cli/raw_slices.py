@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crnn_cli.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.mri.coils import calibration, compression, mixed, whitener
+from crnn_cli.mri.coils import calibration, compression, mixed, normalised, whitener
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.pattern import Mask
 from crnn_cli.raw import RawScan, RawSlice, shown, without_oversampling
@@ -110,7 +110,7 @@ class RawSlices:
             if matrix is not None:
                 maps_CYX = mixed(maps_CYX[:, None], matrix)[:, 0]
             self.facts[z]["maps"] = "given"
-            return maps_CYX / maps_CYX.abs().square().sum(0).sqrt().clamp_min(1e-12)
+            return normalised(maps_CYX)
         separate = None
         if taken.calibration_CYX is not None:
             separate = torch.from_numpy(taken.calibration_CYX).to(kspace_CTYX)

@@ -138,8 +138,24 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         ["residual at the samples", f"{report['residual']:.1e}"],
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]
+    if report.get("coils"):
+        rows.insert(1, ["coils", _coils(report["coils"][0])])
     for name, found in report.get("quality_against_truth", {}).items():
         decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
         rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
     rows.append(["written", "standard output" if target == STREAM else str(target)])
     console.table("crnn reconstruct", ["", ""], rows)
+
+
+def _coils(facts: dict[str, Any]) -> str:
+    """Return what was done to the coils of a slice, in words."""
+    said = [str(facts["coils"])]
+    if facts["whitened"]:
+        said.append("noise made white")
+    if "energy_kept" in facts:
+        said.append(f"compressed to {facts['used']} ({100 * facts['energy_kept']:.1f} % of the energy)")
+    if "calibration" in facts:
+        said.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
+    elif "maps" in facts:
+        said.append("sensitivities given")
+    return ", ".join(said)

@@ -110,7 +110,8 @@ def calibration(
     """Return the block of k-space around its centre that coil sensitivities are estimated from.
 
     Samples are averaged over the frames that measured them. The block is made of the consecutive lines around the
-    centre that at least one frame measured, and of the samples along X that they share, at most 24 x 24.
+    centre that at least one frame measured, and of the samples along X that they share, at most 24 x 24; where the
+    corners were left out, the rectangle whose shorter side is longest.
 
     Parameters
     ----------
@@ -133,8 +134,7 @@ def calibration(
         measured_YX = (count_YX > 0).expand(kspace_CTYX.shape[2:])
     else:
         measured_YX = (calibration_CYX != 0).any(0)
-    across = _around_centre(measured_YX[measured_YX.shape[0] // 2])
-    along = _around_centre(measured_YX[:, across].all(1)) if across.stop > across.start else across
+    along, across = _block(measured_YX)
     lines, samples = along.stop - along.start, across.stop - across.start
     if min(lines, samples) < least_lines:
         raise UnsupportedDataError(
@@ -146,6 +146,24 @@ def calibration(
         return calibration_CYX[:, along, across].clone()
     total_CYX = kspace_CTYX[:, :, along, across].sum(1)
     return total_CYX / count_YX.expand(measured_YX.shape)[along, across]
+
+
+def _block(measured_YX: Tensor) -> tuple[slice, slice]:
+    """Return the lines and the samples of the block: of all widths around the centre, the one nearest to a square."""
+    widest = _around_centre(measured_YX[measured_YX.shape[0] // 2])
+    centre, best = measured_YX.shape[1] // 2, (slice(0, 0), slice(0, 0))
+    for side in range(1, BLOCK // 2 + 1):
+        across = slice(max(widest.start, centre - side), min(widest.stop, centre + side))
+        along = _around_centre(measured_YX[:, across].all(1)) if across.stop > across.start else slice(0, 0)
+        if _sides(along, across) > _sides(*best):
+            best = along, across
+    return best
+
+
+def _sides(along: slice, across: slice) -> tuple[int, int]:
+    """Return the shorter side and the longer one."""
+    lines, samples = along.stop - along.start, across.stop - across.start
+    return min(lines, samples), max(lines, samples)
 
 
 def _around_centre(measured: Tensor) -> slice:
