@@ -49,7 +49,7 @@ def read_bart(place: Path, axes: str | None = None) -> RawScan:
     shape = stored.shape
     names = ["-"] * len(shape)
     for axis, name in _NAMES.items():
-        names[axis] = name
+        names[axis] = name if shape[axis] > 1 else "-"
     wide = [axis for axis in range(3) if shape[axis] > 1]
     if len(wide) < 2:
         raise UnsupportedDataError(f"{stored.title}: two of its first three dimensions must be longer than 1")

@@ -9,6 +9,8 @@ share of the energy in the middle quarter of an axis, less what a flat axis woul
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,11 +40,16 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
     UnsupportedDataError
         If the peak along a k-space axis is not in the middle, or there is none.
     """
-    power = np.abs(kspace / np.abs(kspace).max()).astype(np.float64) ** 2
-    every = range(power.ndim)
-    profiles = {name: power.sum(axis=tuple(a for a in every if a != axis)) for axis, name in enumerate(names)}
+    short = [
+        f"{name} {n}" for name, n in zip(names, kspace.shape, strict=True) if name in ("ky", "kx") and n < _SHORTEST
+    ]
+    if short:
+        raise UnsupportedDataError(f"{title}: the axes were taken as {taken}: {short[0]} is too short for an image")
+    power = np.abs(kspace / np.abs(kspace).max()) ** 2
+    profiles = {name: _profile(power, axis) for axis, name in enumerate(names)}
     profiles = {name: profile for name, profile in profiles.items() if (profile > 0).sum() >= 3}
-    others = [name for name, profile in profiles.items() if name[0] != "k" and _peaked(profile)]
+    chance = 2 / math.sqrt(np.count_nonzero(power))
+    others = [name for name, profile in profiles.items() if name[0] != "k" and _peaked(name, profile)]
     for name in (name for name in profiles if name[0] == "k"):
         profile = profiles[name]
         middle = peakedness(profile)
@@ -56,11 +63,21 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
         if len(profile) < _SHORTEST:
             continue
         _require_centred(profile, name, f"{title}: the axes were taken as {taken}, but ")
-        if middle < _FLAT:
+        if middle < _FLAT - chance:
             raise UnsupportedDataError(
                 f"{title}: the axes were taken as {taken}, but along {name} the energy is the same everywhere: that is "
                 "time, coils, slices, an image, or noise, not k-space. Say what the axes are with --axes"
             )
+
+
+def _profile(power: NDArray[np.floating], axis: int) -> Profile:
+    """Return the mean energy of the measured samples along an axis; where none was measured, that of the neighbours."""
+    others = tuple(a for a in range(power.ndim) if a != axis)
+    count = np.count_nonzero(power, axis=others)
+    profile = power.sum(axis=others, dtype=np.float64) / np.maximum(1, count)
+    seen = np.flatnonzero(count)
+    filled: Profile = np.interp(np.arange(len(profile)), seen, profile[seen], left=0.0, right=0.0)
+    return filled
 
 
 def peakedness(profile: Profile, place: int | None = None) -> float:
@@ -92,9 +109,9 @@ def _require_centred(profile: Profile, name: str, start: str) -> None:
     raise UnsupportedDataError(start + advice)
 
 
-def _peaked(profile: Profile) -> bool:
+def _peaked(name: str, profile: Profile) -> bool:
     n = len(profile)
-    needed = _PEAKED if n >= 2 * _SHORTEST else 0.8
+    needed = _PEAKED if n >= 2 * _SHORTEST and name != "coil" else 0.8
     return n >= _SHORTEST and peakedness(profile) > needed and _peaks_in_the_middle(profile)
 
 

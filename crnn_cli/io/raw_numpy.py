@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,7 +44,7 @@ def stored_numpy(place: Path) -> Stored:
             shape, fortran, kind = _header(stream)
             start = stream.tell()
         size = place.stat().st_size
-    except (OSError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise UnreadableError(f"{place} is damaged: its .npy header cannot be read: {error}") from error
     require_complex(kind, shape, str(place))
     claimed = math.prod(shape) * kind.itemsize
