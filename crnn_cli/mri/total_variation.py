@@ -12,10 +12,11 @@ from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.view_sharing import view_shared
 
-SPACE = 0.05  # weight of a difference in space, of that in time
+SPACE = 0.1  # weight of a difference in space, of that in time
 CHANGE = 1e-4  # relative change of the image in an iteration: done
 PENALTY = 20.0  # of the split, times the weight, for data of scale 1
 INNER = 8  # conjugate gradient iterations in each
+Factors = tuple[float, float]  # of the differences in time and in space
 
 
 def tv(
@@ -29,7 +30,7 @@ def tv(
     """Return argmin_x 1/2 ||A x - y||^2 + w ||D_t x||_1 + w s TV(x), s `space`; of one frame, w TV(x).
 
     D_t is the difference of successive frames, TV the isotropic total variation of each frame; no difference leaves
-    the image, and none joins the last frame to the first. ADMM, with K = (D_t, s D_yx) and penalty r = 20 w:
+    the image, and none joins the last frame to the first. ADMM, with K = (D_t, s D_yx) and penalty r = 20 w, at most 1:
 
         z = shrink(K x + u, w / r),  u = u + K x - z,  x = argmin 1/2 ||A x - y||^2 + r/2 ||K x - z + u||^2
 
@@ -53,7 +54,7 @@ def tv(
     dual = torch.zeros_like(_differences(image, factors))
 
     def operator(x_BTYX: Tensor) -> Tensor:
-        return encoding.normal(x_BTYX) + penalty * _differences_adjoint(_differences(x_BTYX, factors), factors)
+        return _with_second_differences(encoding.normal(x_BTYX), x_BTYX, penalty, factors)
 
     for done in range(iterations):
         dual += _differences(image, factors)
@@ -76,7 +77,19 @@ def _shrunk(values_KBTYX: Tensor, most: float) -> Tensor:
     return torch.cat((values_KBTYX[:1] * kept[:1], values_KBTYX[1:] * kept[1:]))
 
 
-def _differences(image_BTYX: Tensor, factors: tuple[float, float]) -> Tensor:
+def _with_second_differences(sum_BTYX: Tensor, image_BTYX: Tensor, penalty: float, factors: Factors) -> Tensor:
+    """Add r K^H K x to a sum, in place."""
+    time, space = factors
+    for axis, factor in enumerate((time, space, space), start=1):
+        count = image_BTYX.shape[axis] - 1
+        if factor and count:
+            change = image_BTYX.diff(dim=axis)
+            sum_BTYX.narrow(axis, 1, count).add_(change, alpha=penalty * factor**2)
+            sum_BTYX.narrow(axis, 0, count).sub_(change, alpha=penalty * factor**2)
+    return sum_BTYX
+
+
+def _differences(image_BTYX: Tensor, factors: Factors) -> Tensor:
     """Return K x, (K, B, T, Y, X): along T and, unless its factor is 0, Y and X; 0 at the far end of each."""
     time, space = factors
     change = image_BTYX.new_zeros(3 if space else 1, *image_BTYX.shape)
@@ -87,7 +100,7 @@ def _differences(image_BTYX: Tensor, factors: tuple[float, float]) -> Tensor:
     return change
 
 
-def _differences_adjoint(change_KBTYX: Tensor, factors: tuple[float, float]) -> Tensor:
+def _differences_adjoint(change_KBTYX: Tensor, factors: Factors) -> Tensor:
     """Return K^H, (B, T, Y, X)."""
     time, space = factors
     image = torch.zeros_like(change_KBTYX[0])
