@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.reconstruction import Measured, Method
+from crnn_cli.measured import Measured
+from crnn_cli.reconstruction import Method
 
 CENTRE = 4
 """Lines on either side of the middle that are never held out: coil sensitivities and every method lean on them."""

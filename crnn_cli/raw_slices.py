@@ -14,11 +14,11 @@ from torch import Tensor
 
 from crnn_cli.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.measured import Measured
 from crnn_cli.mri.coils import calibration, compression, mixed, normalised, whitener
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.pattern import Mask
 from crnn_cli.raw import RawScan, RawSlice, shown, without_oversampling
-from crnn_cli.reconstruction import Measured
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.held_out import CENTRE, Judged, split
+from crnn_cli.measured import Measured
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.reconstruction import Measured
 
 
 def measured(lines=32, samples=1, frames=4, coils=2, share=0.5, seed=0):

@@ -24,7 +24,9 @@ ALLOWED = {
     "pattern": {"numpy"},
     "acquisition": {"numpy", "errors", "image", "pattern"},
     "raw": {"numpy", "image", "acquisition", "pattern"},
-    "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "reconstruction"},
+    "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
+    "measured": {"torch", "errors", "acquisition", "mri"},
+    "held_out": {"torch", "errors", "measured", "reconstruction"},
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
@@ -33,7 +35,7 @@ ALLOWED = {
     "bundles": {"torch", "safetensors", "networks", "errors", "bundle_config"},
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
-    "reconstruction": {"numpy", "torch", "image", "acquisition", "raw", "geometry", "mri", "errors"},
+    "reconstruction": {"numpy", "torch", "acquisition", "measured", "mri", "errors"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
@@ -49,6 +51,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
+    "held_out", "measured",
 }  # fmt: skip
 
 
@@ -136,13 +139,18 @@ def test_exit_codes_are_pinned():
 OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
-        "--model --iterations --noise --device --preview --complex --format --json --force"
+        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
+        "--preview --complex --format --json --force"
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--labels --images --require-psnr --require-ssim --require-dice --json"
     ),
-    "info": "--axes --series --uneven --json",
+    "info": "--axes --series --uneven --variable --json",
+    "compare": (
+        "--methods --reference --slice --held-out --preview --axes --variable --series --undersample --seed --coils "
+        "--maps --phases --model --device --json --force"
+    ),
     "convert": "--series --uneven --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
@@ -174,7 +182,18 @@ def test_options_are_pinned_and_help_has_an_example(crnn, command):
 
 def test_main_help_has_an_example_of_each_command(crnn):
     text = crnn("--help").out.decode()
-    for command in ("reconstruct", "segment", "simulate", "evaluate", "info", "models", "train", "convert", "verify"):
+    for command in (
+        "reconstruct",
+        "segment",
+        "simulate",
+        "evaluate",
+        "info",
+        "models",
+        "train",
+        "convert",
+        "verify",
+        "compare",
+    ):
         assert f"crnn {command} " in text
     assert "130" in text
 

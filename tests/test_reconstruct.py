@@ -26,8 +26,9 @@ from crnn_cli.geometry import displayed_slice
 from crnn_cli.image import Image
 from crnn_cli.io import preview
 from crnn_cli.io.files import Output
+from crnn_cli.measured import OneCoil
 from crnn_cli.mri.sampling import sheared_grid
-from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, reconstruct
+from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
 from tests.conftest import AFFINE, lines_mask, moving_cine, save, table_rows, to_images, to_kspace
 
 ROOT = Path(__file__).parents[1]

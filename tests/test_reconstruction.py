@@ -9,8 +9,9 @@ import torch
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.image import Image
+from crnn_cli.measured import OneCoil
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction import ByNetwork, OneCoil, Recipe, choose_device, reconstruct
+from crnn_cli.reconstruction import ByNetwork, Recipe, choose_device, reconstruct
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")

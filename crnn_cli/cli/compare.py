@@ -149,7 +149,8 @@ def _run(
 ) -> tuple[dict[str, Any], Image | None]:  # fmt: skip
     """Return the figures of a method and its images; of one that cannot, the reason."""
     from crnn_cli.held_out import Judged
-    from crnn_cli.reconstruction import One, reconstruct
+    from crnn_cli.measured import One
+    from crnn_cli.reconstruction import reconstruct
 
     slices = data.slices if slice_number is None else One(data.slices, slice_number - 1)
     share, seed = judging

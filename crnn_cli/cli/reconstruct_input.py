@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from crnn_cli.acquisition import Acquisition, Complex
     from crnn_cli.image import Image
     from crnn_cli.io.dicom_series import Series
+    from crnn_cli.measured import Slices
     from crnn_cli.pattern import Mask
     from crnn_cli.raw_slices import RawSlices
-    from crnn_cli.reconstruction import Slices
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def from_acquisition(
     acquisition: Acquisition, source: dict[str, Any], truth: Image | None, series: Series | None
 ) -> Input:  # fmt: skip
     """Return the input of single-channel k-space."""
-    from crnn_cli.reconstruction import OneCoil
+    from crnn_cli.measured import OneCoil
 
     return Input(
         OneCoil(acquisition), acquisition.to_image, source, acquisition.origin, lambda: acquisition.mask_ZTYX,
