@@ -142,6 +142,6 @@ def stem(place: Path) -> Path:
     if place.is_dir():
         return place.resolve()
     name = place.name.removesuffix(".gz")
-    for suffix in (".nii", ".dcm", ".zip"):
+    for suffix in (".nii", ".dcm", ".zip", ".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".npy", ".mat"):
         name = name.removesuffix(suffix)
     return place.with_name(name)
