@@ -33,7 +33,8 @@ class Options:
     """What the scan is like.
 
     samples : of the images along the readout; the encoded matrix has ``oversampling`` times as many.
-    echo : samples missing at the beginning of each readout. partial : lines missing at the end of k-space.
+    echo : samples missing at the beginning of each readout. partial, early : lines missing at the end and at the
+    beginning of k-space; counters begin with the first line there is.
     calibration : None, "embedded" (4 lines, those of the pattern for imaging too) or "separate".
     noise : covariance of noise readouts; their dwell time is ``noise_dwell``.
     reverse : every second line is read backwards. discard : samples of nothing before and after each readout.
@@ -51,6 +52,7 @@ class Options:
     planes: int = 1
     echo: int = 0
     partial: int = 0
+    early: int = 0
     reverse: bool = False
     averages: int = 1
     acceleration: int = 1
@@ -96,7 +98,7 @@ def header_of(o, matrix_z=1, **changes):
         fieldOfView_mm=xsd.fieldOfViewMm(x=x * SPACING, y=o.lines * SPACING, z=8.0 * z),
     )
     limits = xsd.encodingLimitsType()
-    limits.kspace_encoding_step_1 = limit(o.lines - 1 - o.partial, o.lines // 2)
+    limits.kspace_encoding_step_1 = limit(o.lines - 1 - o.partial - o.early, o.lines // 2 - o.early)
     limits.kspace_encoding_step_2 = limit(matrix_z - 1, matrix_z // 2)
     encoding = xsd.encodingType(
         encodedSpace=space(o.encoded, matrix_z), reconSpace=space(o.samples, matrix_z), encodingLimits=limits,
@@ -161,7 +163,7 @@ def pattern(o):
     last = o.lines - o.partial
     measured = np.zeros((o.frames, o.lines), bool)
     for t in range(o.frames):
-        measured[t, t % o.acceleration : last : o.acceleration] = True
+        measured[t, o.early + t % o.acceleration : last : o.acceleration] = True
     calibrates = np.zeros(o.lines, bool)
     if o.calibration:
         calibrates[o.lines // 2 - 2 : min(last, o.lines // 2 + 2)] = True
@@ -207,7 +209,7 @@ def scan(o):
                         if flags:
                             calibration[z, :, y] += samples
                         stamp = {"acquisition_time_stamp": clock + 40 * t, "average": a}
-                        counted = {"kspace_encode_step_1": y, o.counter: t}
+                        counted = {"kspace_encode_step_1": y - o.early, o.counter: t}
                         made.append(cut(o, samples, y, axes, position, flags, **where, **stamp, **counted))
     total, calibration = total / o.averages, calibration / o.averages
     mask_ZTYX = np.repeat(mask[..., None], o.encoded, -1) if o.echo else mask[..., None].copy()

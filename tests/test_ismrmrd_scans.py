@@ -7,7 +7,7 @@ from pathlib import Path
 import ismrmrd
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.errors import UnreadableError
@@ -43,7 +43,7 @@ def assert_read(o, **changes):
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.data())
 def test_every_combination_gives_back_its_truth(data):
     draw = data.draw
@@ -59,6 +59,7 @@ def test_every_combination_gives_back_its_truth(data):
             planes=planes,
             echo=draw(st.sampled_from([0, 3])),
             partial=draw(st.sampled_from([0, 2])),
+            early=draw(st.sampled_from([0, 1])),
             reverse=draw(st.booleans()),
             averages=draw(st.integers(1, 3)),
             acceleration=draw(st.sampled_from([1, 3])),

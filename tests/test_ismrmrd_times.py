@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
@@ -13,7 +13,12 @@ from tests.ismrmrd_files import Options, header_of, readout, write, write_beats,
 
 SMALL = Options(lines=6, oversampling=1, slices=1, coils=1)
 TICK = 2.5e-3
-same_folder = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 
 def beats(o, rng, spread=30, mean=400):
