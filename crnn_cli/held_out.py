@@ -74,11 +74,6 @@ class Judged:
         kept, held_BTYX = split(measured, self.share, self._generator)
         image_BTYX = self.method(kept, tick)
         encoding = Measured(measured.kspace_BCTYX, held_BTYX, measured.maps_BCYX).encoding()
-        data = encoding.prepared(measured.kspace_BCTYX)
-        self._error += _energy(encoding.forward(image_BTYX) - data)
-        self._energy += _energy(data)
+        error, energy = encoding.misfit(image_BTYX, measured.kspace_BCTYX)
+        self._error, self._energy = self._error + error, self._energy + energy
         return image_BTYX
-
-
-def _energy(values: Tensor) -> float:
-    return float(values.abs().double().square().sum())

@@ -177,12 +177,11 @@ def reconstruct(
         for z in range(slices.count):
             measured = slices.measured(z, device)
             encoding = measured.encoding()
-            data = encoding.prepared(measured.kspace_BCTYX)
-            zero_filled.append(_finished(slices, encoding.adjoint(data)))
-            if bool(data.any()):
+            zero_filled.append(_finished(slices, encoding.zero_filled(measured.kspace_BCTYX)))
+            if bool(measured.kspace_BCTYX.any()):
                 image = method(measured, tick)
-                difference = encoding.forward(image) - data
-                error, energy = error + _energy(difference), energy + _energy(data)
+                slice_error, slice_energy = encoding.misfit(image, measured.kspace_BCTYX)
+                error, energy = error + slice_error, energy + slice_energy
                 images.append(_finished(slices, image))
             else:
                 images.append(np.zeros_like(zero_filled[-1]))
@@ -198,10 +197,6 @@ def reconstruct(
 def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:
     images_TYX: Complex = image_BTYX[0].cpu().numpy()
     return slices.finished(images_TYX)
-
-
-def _energy(values: Tensor) -> float:
-    return float(values.abs().double().square().sum())
 
 
 def choose_device(name: str) -> torch.device:

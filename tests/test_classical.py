@@ -160,7 +160,7 @@ def test_full_noiseless_data_and_no_weight_give_the_truth(name, coils):
 def test_a_coil_of_ones_is_no_coil(name):
     _, encoding, kspace = problem(0)
     ones = Encoding(encoding.mask_BTYX, torch.ones(1, 1, 7, 6, dtype=torch.complex64))
-    assert distance(run_method(name, ones, kspace), run_method(name, encoding, kspace)) < 2e-4
+    assert distance(run_method(name, ones, kspace), run_method(name, encoding, kspace)) < 1e-3
 
 
 @pytest.mark.parametrize("two_axes", [False, True])

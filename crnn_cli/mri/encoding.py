@@ -41,16 +41,49 @@ class Encoding:
 
     def prepared(self, kspace_BCTYX: Tensor) -> Tensor:
         """Return measured k-space as `forward` returns it: zero outside the mask, along x perhaps in image space."""
-        data = kspace_BCTYX if len(self.axes) == 2 else kspace_to_image(kspace_BCTYX, (-1,))
-        return data * self.mask_BTYX[:, None]
+        data_BCTYX = torch.empty_like(kspace_BCTYX)
+        for coil in range(kspace_BCTYX.shape[1]):
+            kspace_BTYX = kspace_BCTYX[:, coil]
+            data = kspace_BTYX if len(self.axes) == 2 else kspace_to_image(kspace_BTYX, (-1,))
+            torch.mul(data, self.mask_BTYX, out=data_BCTYX[:, coil])
+        return data_BCTYX
 
     def forward(self, image_BTYX: Tensor) -> Tensor:
         """Return A x, (B, C, T, Y, X)."""
-        return image_to_kspace(self.seen(image_BTYX), self.axes) * self.mask_BTYX[:, None]
+        return torch.stack([self._forward(image_BTYX, coil) for coil in range(self.coils)], 1)
 
     def adjoint(self, data_BCTYX: Tensor) -> Tensor:
-        """Return A^H y, (B, T, Y, X)."""
-        return self.combined(kspace_to_image(data_BCTYX * self.mask_BTYX[:, None], self.axes))
+        """Return A^H y, (B, T, Y, X), a coil at a time."""
+        total = self._backward(data_BCTYX[:, 0], 0, self.axes)
+        for coil in range(1, self.coils):
+            total += self._backward(data_BCTYX[:, coil], coil, self.axes)
+        return total
+
+    def zero_filled(self, kspace_BCTYX: Tensor) -> Tensor:
+        """Return A^H y of measured k-space that is not `prepared`, without a copy of it."""
+        total = self._backward(kspace_BCTYX[:, 0], 0, (-2, -1))
+        for coil in range(1, self.coils):
+            total += self._backward(kspace_BCTYX[:, coil], coil, (-2, -1))
+        return total
+
+    def misfit(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[float, float]:
+        """Return ||A x - y||^2 and ||y||^2 of measured k-space that is not `prepared`."""
+        error = energy = 0.0
+        for coil in range(self.coils):
+            measured = kspace_BCTYX[:, coil] * self.mask_BTYX
+            seen = image_to_kspace(self._seen(image_BTYX, coil)) * self.mask_BTYX
+            error, energy = error + _energy(seen - measured), energy + _energy(measured)
+        return error, energy
+
+    def _forward(self, image_BTYX: Tensor, coil: int) -> Tensor:
+        return image_to_kspace(self._seen(image_BTYX, coil), self.axes) * self.mask_BTYX
+
+    def _backward(self, data_BTYX: Tensor, coil: int, axes: tuple[int, ...]) -> Tensor:
+        images = kspace_to_image(data_BTYX * self.mask_BTYX, axes)
+        return images if self.maps_BCYX is None else images * self.maps_BCYX[:, coil, None].conj()
+
+    def _seen(self, image_BTYX: Tensor, coil: int) -> Tensor:
+        return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
@@ -74,3 +107,7 @@ class Encoding:
         if self.maps_BCYX is None:
             return images_BCTYX[:, 0]
         return torch.einsum("bcyx,bctyx->btyx", self.maps_BCYX.conj(), images_BCTYX)
+
+
+def _energy(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.complex128)) ** 2

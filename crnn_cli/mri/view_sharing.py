@@ -5,6 +5,7 @@ Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from crnn_cli.mri.consistency import SingleCoilConsistency
@@ -18,7 +19,13 @@ def view_shared(encoding: Encoding, data_BCTYX: Tensor) -> Tensor:
     Each coil as in `SingleCoilConsistency.view_shared`; what no frame measured is zero.
     """
     batch, coils, frames = data_BCTYX.shape[:3]
-    kspace = data_BCTYX if len(encoding.axes) == 2 else image_to_kspace(data_BCTYX, (-1,))
-    mask = encoding.mask_BTYX.expand(batch, frames, -1, -1).repeat_interleave(coils, 0)
-    shared = SingleCoilConsistency(kspace.flatten(0, 1), mask).view_shared()
-    return encoding.combined(shared.unflatten(0, (batch, coils)))
+    mask_BTYX = encoding.mask_BTYX.expand(batch, frames, -1, -1)
+    total_BTYX = torch.zeros_like(data_BCTYX[:, 0])
+    for coil in range(coils):
+        data_BTYX = data_BCTYX[:, coil]
+        kspace_BTYX = data_BTYX if len(encoding.axes) == 2 else image_to_kspace(data_BTYX, (-1,))
+        shared_BTYX = SingleCoilConsistency(kspace_BTYX, mask_BTYX).view_shared()
+        total_BTYX += (
+            shared_BTYX if encoding.maps_BCYX is None else shared_BTYX * encoding.maps_BCYX[:, coil, None].conj()
+        )
+    return total_BTYX
