@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from crnn_cli.mri import gram
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
@@ -121,6 +122,18 @@ def test_frames_are_systems_of_their_own():
         torch.testing.assert_close(whole[:, part], alone)
 
 
+def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
+    kspace, mask, maps, image = problem()
+    whole = MultiCoilConsistency(kspace, mask, maps)(image)
+    encodings = [Encoding(mask, maps), Encoding(mask[:, :1], maps)]  # the second has the same lines in all frames
+    normal, same = (encoding.normal(image) for encoding in encodings)
+    monkeypatch.setattr(gram, "_CACHED", SIZES[0] * SIZES[3] * SIZES[4])
+    assert len(gram.Gram(mask.float(), maps, (-2,)).parts(SIZES[2])) == SIZES[2]
+    torch.testing.assert_close(MultiCoilConsistency(kspace, mask, maps)(image), whole)
+    torch.testing.assert_close(Encoding(mask, maps).normal(image), normal)
+    torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image), same)
+
+
 def test_steps_bring_the_image_nearer_to_the_data_and_the_result_is_linear_in_the_end():
     kspace, mask, maps, image = problem()
     errors = [MultiCoilConsistency(kspace, mask, maps, 0.0, s).misfit for s in range(6)]
@@ -156,6 +169,7 @@ def test_scaled_operator():
                 getattr(scaled, name)(), factor * getattr(operator, name)(), atol=1e-5, rtol=1e-4
             )
         torch.testing.assert_close(scaled.scaled(1 / factor)(image), operator(image), atol=1e-5, rtol=1e-5)
+        assert scaled.scaled(1 / factor).misfit(image) == pytest.approx(operator.misfit(image), rel=1e-5)
 
 
 def test_misfit_is_the_error_at_the_samples():
