@@ -92,9 +92,10 @@ class RawSlices:
         matrix, coils = None, len(kspace_CTYX)
         facts: dict[str, Any] = {"coils": coils, "used": coils, "whitened": False}
         if self.scan.noise_CC is not None and coils > 1:
-            matrix = whitener(torch.from_numpy(self.scan.noise_CC)).to(kspace_CTYX.device)
-            facts["whitened"] = True
-        if self.choice.coils is not None and self.choice.coils < coils:
+            matrix, alive = _white(self.scan.noise_CC)
+            matrix = matrix.to(kspace_CTYX.device)
+            facts |= {"whitened": True, "used": alive}
+        if self.choice.coils is not None and self.choice.coils < facts["used"]:
             white = kspace_CTYX if matrix is None else mixed(kspace_CTYX, matrix)
             fewer, kept = compression(white, self.choice.coils)
             matrix = fewer if matrix is None else fewer @ matrix
@@ -135,3 +136,12 @@ class RawSlices:
             )
         if not np.isfinite(given).all() or not given.any():
             raise UnsupportedDataError("the maps have values that are not finite, or are zero everywhere")
+
+
+def _white(noise_CC: Complex) -> tuple[Tensor, int]:
+    """Return the matrix that whitens the coils that have noise, and their number; a coil without is not connected."""
+    alive = noise_CC.diagonal().real > 0
+    if not alive.any():
+        raise UnsupportedDataError("the noise scan is zero in every coil: no coil was connected")
+    kept_NC = torch.from_numpy(np.eye(len(alive), dtype=np.complex64)[alive])
+    return whitener(torch.from_numpy(noise_CC[np.ix_(alive, alive)])) @ kept_NC, int(alive.sum())
