@@ -255,7 +255,7 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
         assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
-    assert table["model"] == ["tiny (CC0-1.0)"]
+    assert table["method"] == ["tiny (CC0-1.0)"]
     assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
     assert table["written"] == [str(tmp_path / "o.nii")]
 
@@ -310,7 +310,7 @@ def test_a_perfect_result_is_told(capsys, monkeypatch):
         "residual": 0.0, "seconds": 1.0, "device": "cpu",
         "quality_against_truth": {"reconstructed": {"identical": True, "psnr_db": None, "ssim": 1.0}},
     }  # fmt: skip
-    tell(Path("a.nii"), report)
+    tell(Path("a.nii"), "m (l)", report)
     assert table_rows(capsys.readouterr().err)["reconstructed vs truth"] == ["PSNR infinite, SSIM 1.0000"]
 
 
