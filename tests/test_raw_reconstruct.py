@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.cfl_files import write_cfl
 from tests.conftest import data_file, moving_cine, to_kspace
 from tests.ismrmrd_files import Options, write_beats, write_scan
 
@@ -90,6 +91,19 @@ def test_true_maps_of_one_slice_stand_for_all(crnn, raw, tmp_path):
     assert ended.code == 0, ended.err
     assert error(tmp_path / "o.nii", measured()[0]) < 0.02
     assert "given" in ended.err
+
+
+def test_maps_of_bart_are_taken(crnn, raw, tmp_path):
+    maps = np.zeros((24, 20, 1, COILS), np.complex64)
+    maps[:, :, 0] = sensitivities().transpose(2, 1, 0)
+    write_cfl(tmp_path / "m", maps)
+    asked = ("reconstruct", raw, "--axes", AXES, "--method", "sense", "-o", tmp_path / "o.nii", "--force")
+    ended = crnn(*asked, "--maps", tmp_path / "m.cfl")
+    assert ended.code == 0, ended.err
+    assert error(tmp_path / "o.nii", measured()[0]) < 0.02
+    write_cfl(tmp_path / "two", np.stack([maps, maps], 4))
+    ended = crnn(*asked, "--maps", tmp_path / "two.cfl")
+    assert (ended.code, "dimension 4" in ended.err) == (4, True), ended.err
 
 
 def test_compression_loses_little_and_says_how_much(crnn, raw, tmp_path):

@@ -13,6 +13,7 @@ from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.arrays import array_output
 from crnn_cli.io.files import Output
 from crnn_cli.io.preview import captioned, encoded, grey, resized, tile_size
+from crnn_cli.io.raw_bart import stored_bart
 
 _SHOWN = 128  # pixels of a coil's tile, at least
 
@@ -24,15 +25,32 @@ def require_maps_name(target: Path) -> None:
 
 
 def read_maps(place: Path) -> Complex:
-    """Return sensitivities (slice, coil, y, x) of a NumPy file of these axes, or without the first.
+    """Return sensitivities (slice, coil, y, x).
+
+    Parameters
+    ----------
+    place : NumPy (slice, coil, y, x) or (coil, y, x), or BART as its ``ecalib`` writes them: read, phase 1, coil, and
+        perhaps slice.
 
     Raises
     ------
     UnreadableError
-        If the file is no NumPy array.
+        If the file is neither.
     UnsupportedDataError
-        If it has other axes, or is not complex.
+        If it has other axes, several sets of maps, or is not complex.
     """
+    if place.suffix in (".cfl", ".hdr"):
+        stored = stored_bart(place)
+        array = stored.part((slice(None),) * len(stored.shape))
+        sizes = dict(enumerate(array.shape))
+        odd = [n for n, size in sizes.items() if size > 1 and n not in (0, 1, 3, 13)]
+        if odd:
+            raise UnsupportedDataError(
+                f"{place} has {sizes[odd[0]]} entries along dimension {odd[0]}; sensitivities are read, phase 1, coil, "
+                "slice: one set of them (bart ecalib -m1)"
+            )
+        whole = array.reshape([sizes.get(n, 1) for n in (0, 1, 3, 13)], order="F")
+        return np.ascontiguousarray(whole.transpose(3, 2, 1, 0))
     try:
         with place.open("rb") as opened:
             array = np.load(opened, allow_pickle=False)
@@ -42,10 +60,9 @@ def read_maps(place: Path) -> Complex:
         raise UnreadableError(f"{place} is not a NumPy array: {error}") from None
     if not isinstance(array, np.ndarray) or not np.iscomplexobj(array) or array.ndim not in (3, 4):
         said = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise UnsupportedDataError(
-            f"{place} holds {said}; sensitivities are complex, (slice, coil, y, x) or (coil, y, x)"
-        )
-    return array.astype(np.complex64).reshape((1,) * (4 - array.ndim) + array.shape)
+        raise UnsupportedDataError(f"{place} holds {said}; sensitivities are complex, ([slice,] coil, y, x)")
+    maps_ZCYX: Complex = array.astype(np.complex64).reshape((1,) * (4 - array.ndim) + array.shape)
+    return maps_ZCYX
 
 
 def maps_output(maps_ZCYX: Complex, target: Path, caption: str = "") -> Output:
