@@ -115,6 +115,8 @@ def test_compression_loses_little_and_says_how_much(crnn, raw, tmp_path):
     one = json.loads(crnn(*asked, "--coils", 1, "-o", tmp_path / "p.nii").out)["coils"][0]
     assert one["energy_kept"] < facts["energy_kept"]
     assert "maps" not in one
+    ended = crnn(*asked, "--coils", 1, "-o", tmp_path / "q.nii", "--save-maps", tmp_path / "m.npy")
+    assert (ended.code, "one coil" in ended.err, (tmp_path / "q.nii").exists()) == (4, True, False)
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def reconstruct(
     if simulation is not None and mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
-    from crnn_cli.cli.methods import choose
-    from crnn_cli.cli.reconstruct_output import keep_maps, measures, save, tell
+    from crnn_cli.cli.methods import NETWORK, choose
+    from crnn_cli.cli.reconstruct_output import maps_of, measures, picture, save, tell
     from crnn_cli.io.dicom_write import require_source
     from crnn_cli.reconstruction import choose_device
     from crnn_cli.reconstruction import reconstruct as run
@@ -121,11 +121,12 @@ def reconstruct(
     with console.progress_bar("reconstructing") as progress:
         result = run(data.slices, chosen.method, place, progress)
     seconds = round(time.perf_counter() - began, 2)
-    found = {**chosen.facts, **measures(data, result), "input": data.source, "device": str(place), "seconds": seconds}
+    found = chosen.facts | measures(data, result, chosen.name == NETWORK)
+    found |= {"input": data.source, "device": str(place), "seconds": seconds}
     found |= {"seed": simulation.seed if simulation else None}
-    save(target, preview, data, result, complex_output, found, force, format_name)
-    if save_maps is not None:
-        keep_maps(save_maps, data, force)
+    beside = [] if preview is None else [picture(preview, data, result, found)]
+    beside += [] if save_maps is None else [maps_of(save_maps, data)]
+    save(target, beside, data, result, complex_output, found, force, format_name)
     tell(target, chosen.title, found)
     if as_json:
         console.print_json(found)

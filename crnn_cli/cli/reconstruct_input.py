@@ -69,7 +69,7 @@ class Input:
 
     def facts(self) -> dict[str, Any]:
         """Return what a report says about the data, after all slices were read."""
-        from crnn_cli.pattern import acceleration, acceleration_inside
+        from crnn_cli.pattern import acceleration, acceleration_inside, undersampled_axes
 
         mask_ZTYX = self.pattern()
         found: dict[str, Any] = {
@@ -77,6 +77,7 @@ class Input:
             "acceleration": round(acceleration(mask_ZTYX), 4),
             "acceleration_in_measured_region": round(acceleration_inside(mask_ZTYX), 4),
             "undersampled_axis": "xyz"[self.axis],
+            "undersampled_axes": undersampled_axes(mask_ZTYX),
         }
         if self.raw is not None:
             found["coils"] = [self.raw.facts[z] for z in sorted(self.raw.facts)]
@@ -179,13 +180,7 @@ def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) ->
     from crnn_cli.acquisition import from_fully_sampled, from_zero_filled, require_dynamic
 
     if simulation is None:
-        acquisition = from_zero_filled(image, mask)
-        if acquisition.undersampled_axes == 2:
-            console.warn(
-                "both spatial axes are undersampled, and the models here were trained with one: look at the linear "
-                "start, --iterations 0, too; on regular patterns it may be better"
-            )
-        return acquisition
+        return from_zero_filled(image, mask)
     import torch
 
     from crnn_cli.mri.sampling import draw_pattern

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
     from crnn_cli.reconstruction import Reconstruction
 
 
-def measures(data: Input, result: Reconstruction) -> dict[str, Any]:
-    """Return what is known after a run: about the data, the residual, the quality if it was simulated."""
+def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, Any]:
+    """Return what is known after a run: about the data, the residual, the quality if it was simulated.
+
+    network : whether the method was one, which a pattern along both axes may be too much for.
+    """
     found = {**data.facts(), "residual": result.residual}
+    if network and found["undersampled_axes"] == 2:
+        console.warn(
+            "both spatial axes are undersampled, and the models here were trained with one: look at the linear start, "
+            "--iterations 0, too; on regular patterns it may be better"
+        )
     if data.truth is not None:
         try:
             found["quality_against_truth"] = _quality(data, result, data.truth)
@@ -45,10 +54,10 @@ def _quality(data: Input, result: Reconstruction, truth: Image) -> dict[str, Any
 
 
 def save(
-    target: Path, preview: Path | None, data: Input, result: Reconstruction, complex_output: bool,
+    target: Path, beside: Sequence[Output], data: Input, result: Reconstruction, complex_output: bool,
     report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
-    """Write images, report and picture together, or none of them; a DICOM folder first, then report and picture."""
+    """Write images, report and what goes beside them together, or none of it; a DICOM folder first."""
     import json
     from dataclasses import replace
 
@@ -62,7 +71,6 @@ def save(
         image = replace(image, array=np.abs(image.array))
     simulated = "SIMULATED " if data.truth is not None else ""
     description = f"{report['tool']} {_name(report)} {simulated}{report['acceleration']:.2f}x"
-    outputs = [] if preview is None else [_picture(preview, data, result, report)]
     if format_name == "dicom":
         from crnn_cli.io.dicom_write import About, write_derived
 
@@ -74,14 +82,14 @@ def save(
         about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
         write_derived(image, series, about, target, force)
         text = (json.dumps(report, indent=2) + "\n").encode()
-        write_together([Output(sidecar(target), text), *outputs], force)
+        write_together([Output(sidecar(target), text), *beside], force)
     elif target == STREAM:
-        write_together(outputs, force)
+        write_together(beside, force)
         write_stream(image, sys.stdout.buffer, description)
     else:
         report["output"] = str(target)
         text = (json.dumps(report, indent=2) + "\n").encode()
-        write_together([image_output(image, target, description), Output(sidecar(target), text), *outputs], force)
+        write_together([image_output(image, target, description), Output(sidecar(target), text), *beside], force)
 
 
 def _name(report: dict[str, Any]) -> str:
@@ -90,7 +98,7 @@ def _name(report: dict[str, Any]) -> str:
     return named["name"]
 
 
-def _picture(preview: Path, data: Input, result: Reconstruction, report: dict[str, Any]) -> Output:
+def picture(preview: Path, data: Input, result: Reconstruction, report: dict[str, Any]) -> Output:
     """Return the preview of the middle slice."""
     import numpy as np
 
@@ -115,25 +123,23 @@ def _picture(preview: Path, data: Input, result: Reconstruction, report: dict[st
     return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview, caption)
 
 
-def keep_maps(target: Path, data: Input, force: bool) -> None:
-    """Write the sensitivities that were used, on the grid of the k-space without readout oversampling."""
+def maps_of(target: Path, data: Input) -> Output:
+    """Return the sensitivities that were used, on the grid of the k-space without readout oversampling."""
     import numpy as np
 
-    from crnn_cli.io.files import write_together
     from crnn_cli.io.maps import maps_output
 
-    assert data.raw is not None
-    if not data.raw.maps:
-        raise UnsupportedDataError("there are no sensitivities to save: this scan has one coil")
-    maps_ZCYX = np.stack([data.raw.maps[z] for z in sorted(data.raw.maps)])
-    write_together([maps_output(maps_ZCYX, target)], force)
+    if data.raw is None or not data.raw.maps:
+        raise UnsupportedDataError("there are no sensitivities to save: one coil was used")
+    return maps_output(np.stack([data.raw.maps[z] for z in sorted(data.raw.maps)]), target)
 
 
 def tell(target: Path, title: str, report: dict[str, Any]) -> None:
     """Print the table at the end of a run."""
+    axis = "both axes" if report.get("undersampled_axes") == 2 else report["undersampled_axis"]
     rows = [
         ["data", report["origin"]],
-        ["acceleration", f"{report['acceleration']:.2f}x along {report['undersampled_axis']}"],
+        ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         ["method", title],
         ["residual at the samples", f"{report['residual']:.1e}"],
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
