@@ -46,7 +46,7 @@ def test_encoding_is_adjoint_and_its_normal_operator_is_both_in_turn(two_axes):
     assert_adjoint(encoding.forward, encoding.adjoint, image, kspace)
     torch.testing.assert_close(encoding.normal(image), encoding.adjoint(encoding.forward(image)))
     plain = measure(image, mask, maps)
-    torch.testing.assert_close(encoding.forward(image), encoding.prepared(plain))
+    torch.testing.assert_close(encoding.forward(image), encoding.prepared(plain + 5 * ~mask[:, None]))
     torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image)[:, :1], encoding.normal(image[:, :1]))
 
 
@@ -109,6 +109,17 @@ def test_data_of_the_image_itself_change_nothing(noise, steps):
     image.requires_grad_()
     result = MultiCoilConsistency(measure(image.detach(), mask, maps), mask, maps, noise, steps)(image)
     assert (result - image).norm() <= 1e-6 * image.norm()
+    result.abs().square().sum().backward()
+    assert torch.isfinite(torch.view_as_real(image.grad)).all()
+
+
+def test_gradients_are_finite_where_some_frames_are_done_and_others_not():
+    kspace, mask, maps, image = problem()
+    kspace[0, :, 1], image[0, 1], mask[1, 2] = 0, 0, False
+    image.requires_grad_()
+    result = MultiCoilConsistency(kspace, mask, maps)(image)
+    assert torch.equal(result[0, 1].detach(), torch.zeros_like(image[0, 1]))
+    torch.testing.assert_close(result[1, 2], image[1, 2])
     result.abs().square().sum().backward()
     assert torch.isfinite(torch.view_as_real(image.grad)).all()
 
