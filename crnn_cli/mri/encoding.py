@@ -75,16 +75,6 @@ class Encoding:
             error, energy = error + _energy(seen - measured), energy + _energy(measured)
         return error, energy
 
-    def _forward(self, image_BTYX: Tensor, coil: int) -> Tensor:
-        return image_to_kspace(self._seen(image_BTYX, coil), self.axes) * self.mask_BTYX
-
-    def _backward(self, data_BTYX: Tensor, coil: int, axes: tuple[int, ...]) -> Tensor:
-        images = kspace_to_image(data_BTYX * self.mask_BTYX, axes)
-        return images if self.maps_BCYX is None else images * self.maps_BCYX[:, coil, None].conj()
-
-    def _seen(self, image_BTYX: Tensor, coil: int) -> Tensor:
-        return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
-
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
         if self.maps_BCYX is None:
@@ -102,11 +92,15 @@ class Encoding:
         """Return S x: what each coil sees, (B, C, T, Y, X)."""
         return image_BTYX[:, None] if self.maps_BCYX is None else image_BTYX[:, None] * self.maps_BCYX[:, :, None]
 
-    def combined(self, images_BCTYX: Tensor) -> Tensor:
-        """Return S^H of the coils' images, (B, T, Y, X)."""
-        if self.maps_BCYX is None:
-            return images_BCTYX[:, 0]
-        return torch.einsum("bcyx,bctyx->btyx", self.maps_BCYX.conj(), images_BCTYX)
+    def _forward(self, image_BTYX: Tensor, coil: int) -> Tensor:
+        return image_to_kspace(self._seen(image_BTYX, coil), self.axes) * self.mask_BTYX
+
+    def _backward(self, data_BTYX: Tensor, coil: int, axes: tuple[int, ...]) -> Tensor:
+        images = kspace_to_image(data_BTYX * self.mask_BTYX, axes)
+        return images if self.maps_BCYX is None else images * self.maps_BCYX[:, coil, None].conj()
+
+    def _seen(self, image_BTYX: Tensor, coil: int) -> Tensor:
+        return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
 
 
 def _energy(values: Tensor) -> float:
