@@ -183,7 +183,7 @@ class ByNetwork:
             raise UnsupportedDataError(
                 "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
             )
-        operator = data_consistency(measured, self.recipe.noise)
+        operator = _consistency(measured, self.recipe.noise)
         start = STARTS[self.recipe.start](operator)
         brightness = energy_weighted_rms(start)
         if float(brightness) == 0:
@@ -192,8 +192,7 @@ class ByNetwork:
         return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
 
 
-def data_consistency(measured: Measured, noise: float = 0.0) -> SingleCoilConsistency | MultiCoilConsistency:
-    """Return the operator that pulls images to the measured data, of one coil or several."""
+def _consistency(measured: Measured, noise: float) -> SingleCoilConsistency | MultiCoilConsistency:
     if measured.maps_BCYX is None:
         return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, noise)
     return MultiCoilConsistency(measured.kspace_BCTYX, measured.mask_BTYX, measured.maps_BCYX, noise)

@@ -15,7 +15,7 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction import STARTS, Measured, data_consistency
+from crnn_cli.reconstruction import STARTS
 from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
@@ -102,18 +102,28 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
         view = random_scene(size, dice)
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    whole = _sample(truth, dice, how)
-    start = STARTS[source.start](data_consistency(whole))
+    kspace, mask, maps = _sample(truth, dice, how)
+    start = STARTS[source.start](_operator(kspace, mask, maps))
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)
-    measured = Measured(whole.kspace_BCTYX[:, :, part] * scale, whole.mask_BTYX[:, part], whole.maps_BCYX)
-    return CineItem(start[:, part] * scale, truth[:, part] * scale, data_consistency(measured))
+    consistency = _operator(kspace[:, :, part] * scale, mask[:, part], maps)
+    return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
 
 
-def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
-    """Return what is measured of a sequence: noisy, undersampled, of several coils with sensitivities a little off.
+def _operator(
+    kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor | None
+) -> SingleCoilConsistency | MultiCoilConsistency:
+    """Return the operator of the data: without maps there is one coil."""
+    if maps_BCYX is None:
+        return SingleCoilConsistency(kspace_BCTYX[:, 0], mask_BTYX)
+    return MultiCoilConsistency(kspace_BCTYX, mask_BTYX, maps_BCYX)
 
+
+def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), and sensitivities a little off.
+
+    With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities.
     The noise is that of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image.
     """
     frames, lines, columns = truth_BTYX.shape[1:]
@@ -130,4 +140,4 @@ def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
         maps_BCYX = disturbed(maps_CYX, error, dice)[None]
     kspace = image_to_kspace(seen_BCTYX)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
-    return Measured(kspace * mask[:, None], mask, maps_BCYX)
+    return kspace * mask[:, None], mask, maps_BCYX
