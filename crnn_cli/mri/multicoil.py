@@ -172,7 +172,7 @@ class MultiCoilConsistency:
 def _dot(first_BTXY: Tensor, second_BTXY: Tensor) -> Tensor:
     """Return the real part of the inner product of every frame, (B, T, 1, 1)."""
     one, two = (torch.view_as_real(values).flatten(2) for values in (first_BTXY, second_BTXY))
-    return torch.einsum("btn,btn->bt", one, two)[..., None, None]
+    return (one * two).sum(-1)[..., None, None]  # no matrix product: autocast would round it to bfloat16
 
 
 def _ratio(above: Tensor, below: Tensor, where: Tensor) -> Tensor:

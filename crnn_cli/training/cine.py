@@ -1,6 +1,6 @@
 """Training items for cine reconstruction: a random sequence, how it was sampled, and where to start from.
 
-Legend: B batch (1), T frame, Y phase encoding, X readout.
+Legend: B batch (1), C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.reconstruction import STARTS
+from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
 
@@ -35,6 +37,10 @@ class Sampling:
     noisy: float = setting(0.67, "share of items with noise in k-space")
     noise: float = setting(0.003, "lowest noise, relative to the bright parts of the image")
     most_noise: float = setting(0.06, "highest noise")
+    several: float = setting(0.0, "share of items with several coils, of simulated sensitivities")
+    coils: int = setting(2, "fewest coils of those items")
+    most_coils: int = setting(12, "most of them")
+    maps_error: float = setting(0.05, "largest error of the sensitivities that the network is given, down to a tenth")
 
     def __post_init__(self) -> None:
         if not 16 <= self.lines <= self.most_lines or not 2 <= self.frames <= self.most_frames:
@@ -45,6 +51,8 @@ class Sampling:
             raise ValueError("noise must be above 0, up to most_noise")
         if not 0 <= self.variable_density <= 1 or not 0 <= self.noisy <= 1:
             raise ValueError("variable_density and noisy are shares: from 0 to 1")
+        if not 0 <= self.several <= 1 or not 2 <= self.coils <= self.most_coils or not 0 <= self.maps_error < 1:
+            raise ValueError("several is a share, from 0 to 1; coils from 2 to most_coils; maps_error from 0, below 1")
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class CineItem:
 
     start_BTYX: Tensor
     truth_BTYX: Tensor
-    consistency: SingleCoilConsistency
+    consistency: SingleCoilConsistency | MultiCoilConsistency
 
     def to(self, device: torch.device) -> CineItem:
         """Return the item on a device."""
@@ -94,24 +102,42 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
         view = random_scene(size, dice)
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    kspace, mask = _sample(truth, dice, how)
-    whole = SingleCoilConsistency(kspace, mask)
-    start = STARTS[source.start](whole)
+    kspace, mask, maps = _sample(truth, dice, how)
+    start = STARTS[source.start](_operator(kspace, mask, maps))
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)
-    consistency = SingleCoilConsistency(kspace[:, part] * scale, mask[:, part])
+    consistency = _operator(kspace[:, :, part] * scale, mask[:, part], maps)
     return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
 
 
-def _sample(truth: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor]:
-    """Return noisy undersampled k-space and its mask (1, T, Y, 1)."""
-    frames, lines = truth.shape[1:3]
+def _operator(
+    kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor | None
+) -> SingleCoilConsistency | MultiCoilConsistency:
+    """Return the operator of the data: without maps there is one coil."""
+    if maps_BCYX is None:
+        return SingleCoilConsistency(kspace_BCTYX[:, 0], mask_BTYX)
+    return MultiCoilConsistency(kspace_BCTYX, mask_BTYX, maps_BCYX)
+
+
+def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), and sensitivities a little off.
+
+    With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities.
+    The noise is that of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image.
+    """
+    frames, lines, columns = truth_BTYX.shape[1:]
     pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"
     acceleration = dice.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
     centre = None if dice.chance(0.7) else dice.integer(1, max(1, int(lines / acceleration * 0.8)))
     mask = PATTERNS[pattern](frames, lines, acceleration, dice.generator, centre)[None, :, :, None]
     noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
-    kspace = image_to_kspace(truth)
+    seen_BCTYX, maps_BCYX = truth_BTYX[:, None], None
+    if how.several and dice.chance(how.several):
+        maps_CYX = random_maps(dice.integer(how.coils, how.most_coils), lines, columns, dice)
+        seen_BCTYX = seen_BCTYX * maps_CYX[:, None]
+        error = dice.log_uniform(how.maps_error / 10, how.maps_error) if how.maps_error else 0.0
+        maps_BCYX = disturbed(maps_CYX, error, dice)[None]
+    kspace = image_to_kspace(seen_BCTYX)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
-    return kspace * mask, mask
+    return kspace * mask[:, None], mask, maps_BCYX

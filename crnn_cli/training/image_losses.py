@@ -5,7 +5,7 @@
     l2              mean |d|^2
     ssim            1 - mean SSIM(|x|, |r|) of the frames
     perpendicular   mean of P + | |x| - |r| |, P = |r| |sin a|, beyond a right angle |r| (2 - |sin a|)
-    kspace          mean |m F x - y| / root mean |y|^2 over the measured samples y
+    kspace          mean |m F x - y| / root mean |y|^2 over the measured samples y, of all coils
 
 a is the angle between x and r. For images scaled so that their bright parts are about 1, all are of order 1 or below,
 but for ``log``, which falls to -9 at d = 0. Gradients are finite everywhere, also at images of zeros.
@@ -23,8 +23,10 @@ from torch import Tensor
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.metrics import WINDOW, similarity
+from crnn_cli.mri.multicoil import MultiCoilConsistency
 
-ImageLoss = Callable[[Tensor, Tensor, SingleCoilConsistency], Tensor]
+Data = SingleCoilConsistency | MultiCoilConsistency
+ImageLoss = Callable[[Tensor, Tensor, Data], Tensor]
 
 _SMALL = 0.01  # |x| / |r| below which the angle between them fades out
 _NOTHING = 1e-6  # stands for the size of a truth or of data that are zero
@@ -95,10 +97,11 @@ def perpendicular_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
     return (turned / torch.maximum(size_x, least) + (size_x - size_r).abs()).mean()
 
 
-def kspace_loss(image_BTYX: Tensor, consistency: SingleCoilConsistency) -> Tensor:
+def kspace_loss(image_BTYX: Tensor, consistency: Data) -> Tensor:
     """Return mean |m F x - y| over the measured samples, in units of the root mean square of y.
 
-    The truth is not needed. Behind hard data consistency it is zero whatever the network does.
+    The truth is not needed. Behind hard data consistency of one coil it is zero whatever the network does;
+    samples of several coils are fitted together, and none exactly.
     """
     difference_N, data_N = consistency.at_samples(image_BTYX)
     number = max(1, data_N.numel())
@@ -116,9 +119,7 @@ IMAGE_LOSSES: dict[str, ImageLoss] = {
 }
 
 
-def image_loss(
-    weights: Mapping[str, float], image_BTYX: Tensor, truth_BTYX: Tensor, consistency: SingleCoilConsistency
-) -> Tensor:
+def image_loss(weights: Mapping[str, float], image_BTYX: Tensor, truth_BTYX: Tensor, consistency: Data) -> Tensor:
     """Return the weighted sum of losses by their names in `IMAGE_LOSSES`; a name must be one of them."""
     terms = [weight * IMAGE_LOSSES[name](image_BTYX, truth_BTYX, consistency) for name, weight in weights.items()]
     return torch.stack(terms).sum()

@@ -11,6 +11,7 @@ from crnn_cli.bundles import Bundle, load_reconstruction
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.networks.grown import grown
+from crnn_cli.training.cine import Sampling
 from crnn_cli.training.job import Report
 from crnn_cli.training.reconstruct_settings import ReconstructSettings
 from crnn_cli.training.reconstruction import ReconstructJob, load_cines
@@ -62,14 +63,25 @@ def train_reconstruction(
             "sha256": digest_of_files([*training, *held_out]),
             "begun_from": begun_from(asked),
         }  # fmt: skip
+        if settings.sampling.several:
+            said["coils"] = _coils(settings.sampling)
         job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network)
         config = {
             "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
             "start": settings.start, "amplitude": 1.0,
-            "summary": f"single-channel Cartesian cine: trained by its user on {len(training)} cines and simulation",
+            "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
+            f"trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip
         run = Run(job, settings.stages(), settings, settings.optimiser, config, said)
         return carry_out(run, asked, folder, processes, tell)
+
+
+def _coils(how: Sampling) -> str:
+    """Return how coils were simulated, in words."""
+    return (
+        f"{how.several:.0%} of the items with {how.coils} to {how.most_coils} coils of simulated sensitivities, "
+        f"which the network was given with errors of up to {how.maps_error:.0%}"
+    )
 
 
 def _begun_with(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:

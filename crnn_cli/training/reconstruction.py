@@ -39,8 +39,10 @@ class ReconstructJob:
     ) -> None:  # fmt: skip
         self.settings, self.seed, self.start = settings, seed, start
         self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.start)
-        self.simulated = CineItems((), 0.0, settings.pixels, settings.sampling, settings.start)
-        self.real = CineItems(held_out, 1.0, settings.pixels, settings.sampling, settings.start) if held_out else None
+        one, several = (replace(settings.sampling, several=share) for share in (0.0, 1.0))
+        self.simulated = CineItems((), 0.0, settings.pixels, one, settings.start)
+        self.real = CineItems(held_out, 1.0, settings.pixels, one, settings.start) if held_out else None
+        self.several = replace(self.real or self.simulated, sampling=several) if settings.sampling.several else None
         self._items = settings.stages()[0].steps * settings.batch
 
     def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
@@ -82,10 +84,14 @@ class ReconstructJob:
     def small(self, stage: int, count: int) -> tuple[list[Any], float]:
         """Return one item of few pixels, with all iterations, and how many times more the real one holds.
 
-        Items of a batch go through one after the other, so their number does not matter.
+        Items of a batch go through one after the other, so their number does not matter. It has as many coils as any.
         """
         del stage, count
-        item = draw_item(replace(self.simulated, pixels=2_000), 0)
+        source = replace(self.simulated, pixels=2_000)
+        if self.several is not None:
+            most = self.several.sampling.most_coils
+            source = replace(source, sampling=replace(self.several.sampling, coils=most))
+        item = draw_item(source, 0)
         return [(item, self.settings.network.iterations)], self.settings.pixels / item.truth_BTYX.numel()
 
     def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
@@ -110,11 +116,13 @@ class ReconstructJob:
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Return the mean relative error in dB of start and reconstruction, over items never trained on.
 
-        The score is the fall of the error, in dB, over simulated items and, if there are any, items of the cines held
-        out.
+        The score is the mean fall of the error, in dB, of simulated items, items of the cines held out and items of
+        several coils, as far as there are any. Those of several coils show the scenes of one coil again: of the cines
+        held out where there are some.
         """
         figures, falls = {}, []
-        for kind, source in (("simulated", self.simulated), ("held_out", self.real)):
+        kinds = (("simulated", self.simulated), ("held_out", self.real), ("several_coils", self.several))
+        for kind, source in kinds:
             if source is not None:
                 figures[kind] = _errors(network, source, device)
                 falls.append(figures[kind]["start_db"] - figures[kind]["reconstructed_db"])
@@ -122,7 +130,7 @@ class ReconstructJob:
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
         """Return a validation item: truth, reconstruction, start, and the errors of these two."""
-        item = draw_item(self.real or self.simulated, _VALIDATION_SEED).to(device)
+        item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED).to(device)
         with torch.no_grad():
             made = network(item.start_BTYX, item.consistency)
         truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.start_BTYX))
@@ -131,7 +139,8 @@ class ReconstructJob:
             Panel("error of crnn x 5", np.abs(image - truth), 5), Panel("error of start x 5", np.abs(start - truth), 5),
         ]  # fmt: skip
         kind = "a cine held out" if self.real else "simulated"
-        return [preview_output(panels, (1, 1), None, folder / "validation.png", f"{kind}, SIMULATED sampling")]
+        said = f"{kind}, SIMULATED sampling{' by several coils' if self.several else ''}"
+        return [preview_output(panels, (1, 1), None, folder / "validation.png", said)]
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
