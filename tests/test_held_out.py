@@ -37,6 +37,16 @@ def test_kept_and_held_out_divide_the_samples(samples, share, seed):
     torch.testing.assert_close(kept.kspace_BCTYX, data.kspace_BCTYX * ~held[:, None])
 
 
+def test_single_samples_are_held_out_everywhere_but_in_the_middle_square():
+    kspace, mask = torch.ones(1, 1, 3, 24, 24, dtype=torch.complex64), torch.ones(1, 3, 24, 24, dtype=torch.bool)
+    _, held = split(Measured(kspace, mask), 0.5, torch.Generator().manual_seed(0))
+    square = slice(12 - CENTRE, 12 + CENTRE + 1)
+    assert not held[:, :, square, square].any()
+    assert held[:, :, square, : 12 - CENTRE].any()
+    assert held[:, :, : 12 - CENTRE, square].any()
+    assert held.sum((2, 3)).tolist() == [[round(0.5 * (24**2 - 81))] * 3]
+
+
 def test_frames_differ_and_a_seed_repeats():
     data = measured(frames=6, share=1.0)
     first, again = (split(data, 0.2, torch.Generator().manual_seed(3))[1] for _ in range(2))
@@ -77,3 +87,16 @@ def test_the_truth_predicts_everything_and_zero_nothing(coils):
         first, second = judged.method.seen
         assert first.kspace_BCTYX.abs().sum() < data.kspace_BCTYX.abs().sum()
         assert (first.mask_BTYX != second.mask_BTYX).any()
+
+
+def test_slices_count_by_their_energy():
+    image, mask = torch.ones(1, 4, 32, 8, dtype=torch.complex64), measured().mask_BTYX
+    image[:, :, ::3] = 2j
+    data = Measured(image_to_kspace(image)[:, None] * mask[:, None], mask)
+    bright = Measured(3 * data.kspace_BCTYX, mask)
+    answers = iter((0 * image, 3 * image))
+    judged = Judged(Guess(lambda seen: next(answers)), 0.3, seed=1)
+    judged(data, lambda: None)
+    assert judged.residual == pytest.approx(1, abs=1e-6)
+    judged(bright, lambda: None)
+    assert 0.1 < judged.residual < 0.7  # nothing of a slice, all of one three times as bright
