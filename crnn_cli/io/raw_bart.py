@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
-
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.raw_grid import scan_of
-from crnn_cli.io.raw_stored import Stored, parse_axes
+from crnn_cli.io.raw_stored import Stored, mapped_part, parse_axes
 from crnn_cli.raw import RawScan
 
 _DIMENSIONS = (
@@ -81,8 +79,7 @@ def stored_bart(place: Path) -> Stored:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    mapped = np.memmap(data, "<c8", "r", 0, shape, "F")
-    return Stored("BART", data, "", shape, mapped.__getitem__)
+    return Stored("BART", data, "", shape, lambda index: mapped_part(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

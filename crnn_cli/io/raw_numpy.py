@@ -11,7 +11,7 @@ import numpy as np
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.raw_grid import scan_of
-from crnn_cli.io.raw_stored import Stored, in_doubt, parse_axes, require_complex
+from crnn_cli.io.raw_stored import Stored, in_doubt, mapped_part, parse_axes, require_complex
 from crnn_cli.raw import RawScan
 
 _SIMULATED = ("slice", "coil", "t", "ky", "kx")
@@ -53,8 +53,7 @@ def stored_numpy(place: Path) -> Stored:
             f"{place} breaks off: its header claims {shape} {kind}, {claimed} bytes, and {size - start} are there"
         )
     order: Any = "F" if fortran else "C"
-    mapped = np.memmap(place, kind, "r", start, shape, order)
-    return Stored("NumPy", place, "", shape, mapped.__getitem__)
+    return Stored("NumPy", place, "", shape, lambda index: mapped_part(place, kind, start, shape, order, index))
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

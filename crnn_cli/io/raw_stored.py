@@ -77,6 +77,11 @@ class Stored:
         return values
 
 
+def mapped_part(place: Path, kind: Any, start: int, shape: tuple[int, ...], order: Any, index: Index) -> Values:
+    """Return a copy of a part; the file is mapped for it alone, so that pages read before do not add up."""
+    return np.array(np.memmap(place, kind, "r", start, shape, order)[index])
+
+
 def require_complex(kind: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:
     """Raise UnsupportedDataError unless an array is complex and holds something."""
     if 0 in shape or not shape:
