@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from crnn_cli.errors import UsageError
+from crnn_cli.training.batch_norm import shared
 
 
 class Processes:
@@ -50,9 +51,11 @@ class Processes:
         return batch // self.count
 
     def synchronised(self, network: nn.Module) -> nn.Module:
-        """Return the network with batch statistics over all processes, where PyTorch can do that (CUDA)."""
-        if self.count == 1 or self.device.type != "cuda":
+        """Return the network with batch statistics over all processes: PyTorch's on CUDA, elsewhere ours."""
+        if self.count == 1:
             return network
+        if self.device.type != "cuda":
+            return shared(network)
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return converted
 

@@ -1,0 +1,86 @@
+"""Batch normalisation over several processes is that of one process with all items."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from crnn_cli.training.batch_norm import SharedBatchNorm2d, shared
+from tests.conftest import free_port
+
+TWO = """
+import sys
+import torch
+from crnn_cli.training.processes import Processes
+from tests.test_batch_norm import items, network, loss_of
+processes = Processes(torch.device("cpu"))
+made = processes.synchronised(network())
+half = items()[2 * processes.rank : 2 * processes.rank + 2]
+for _ in range(2):
+    made.zero_grad()
+    loss = loss_of(made, half)
+    loss.backward()
+    mean = processes.average(made, loss.item())
+gradients = {name: weight.grad for name, weight in made.named_parameters()}
+torch.save({"gradients": gradients, "state": made.state_dict(), "loss": mean}, f"{sys.argv[1]}/{processes.rank}.pt")
+processes.close()
+"""
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3)),
+        nn.ReLU(),
+    )
+
+
+def items():
+    generator = torch.Generator().manual_seed(1)
+    return 3 + torch.randn(4, 2, 9, 8, generator=generator) * torch.arange(1, 5)[:, None, None, None]
+
+
+def loss_of(made, batch):
+    out = made(batch)
+    return (out * torch.linspace(-1, 2, out.shape[-1])).square().mean()
+
+
+def test_two_processes_have_the_gradients_and_statistics_of_one(tmp_path):
+    alone = network()
+    for _ in range(2):
+        alone.zero_grad()
+        loss = loss_of(alone, items())
+        loss.backward()
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, str(tmp_path)],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
+        for name, weight in alone.named_parameters():
+            torch.testing.assert_close(found["gradients"][name], weight.grad, rtol=1e-4, atol=1e-5)
+        assert list(found["state"]) == list(alone.state_dict())
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(found["state"][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_is_that_of_pytorch_and_other_layers_stay():
+    made = network().eval()
+    wanted = made(items())
+    assert shared(made) is made
+    assert [type(module) for module in made.modules()].count(SharedBatchNorm2d) == 2
+    torch.testing.assert_close(made(items()), wanted, rtol=0, atol=0)
