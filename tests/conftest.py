@@ -2,6 +2,9 @@
 
 import json
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: on small arrays its threads wait for each other
+
 import socket
 from dataclasses import dataclass
 from pathlib import Path
