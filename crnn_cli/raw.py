@@ -86,11 +86,20 @@ def without_oversampling(measured: RawSlice, share: float) -> RawSlice:
 
 def _cut_field(kspace: Complex, kept: int) -> Complex:
     """Return k-space of the middle ``kept`` pixels along the last axis."""
-    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, -1), axis=-1, norm="ortho"), -1)
     first = kspace.shape[-1] // 2 - kept // 2
-    image = image[..., first : first + kept]
-    cut = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, -1), axis=-1, norm="ortho"), -1)
-    return np.ascontiguousarray(cut.astype(np.complex64))
+    return np.ascontiguousarray(along_kspace(along_image(kspace, -1)[..., first : first + kept], -1))
+
+
+def along_image(kspace: Complex, axis: int) -> Complex:
+    """Return k-space brought to image space along one axis: the centred orthonormal inverse transform."""
+    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axis), axis=axis, norm="ortho"), axis)
+    return image.astype(np.complex64, copy=False)
+
+
+def along_kspace(image: Complex, axis: int) -> Complex:
+    """Return images brought to k-space along one axis: the inverse of `along_image`."""
+    kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, axis), axis=axis, norm="ortho"), axis)
+    return kspace.astype(np.complex64, copy=False)
 
 
 def shown(images_TYX: Complex, share: tuple[float, float], matrix: tuple[int, int]) -> Complex:
@@ -110,16 +119,12 @@ def shown(images_TYX: Complex, share: tuple[float, float], matrix: tuple[int, in
 
 def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
     n = images.shape[axis]
-    kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(images, axis), axis=axis), axis)
-    out_shape = list(images.shape)
-    out_shape[axis] = wanted
-    out = np.zeros(out_shape, kspace.dtype)
+    kspace = along_kspace(images, axis)
+    out = np.zeros((*images.shape[:axis], wanted, *images.shape[axis + 1 :]), np.complex64)
     both = min(n, wanted)
     source, target = (slice(m // 2 - both // 2, m // 2 - both // 2 + both) for m in (n, wanted))
     np.moveaxis(out, axis, 0)[target] = np.moveaxis(kspace, axis, 0)[source]
-    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(out, axis), axis=axis), axis)
-    resampled: Complex = (image * (wanted / n)).astype(np.complex64)
-    return resampled
+    return along_image(out, axis) * np.float32((wanted / n) ** 0.5)
 
 
 def placed(images_ZTYX: Complex, scan: RawScan) -> Image:

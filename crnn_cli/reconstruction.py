@@ -123,11 +123,15 @@ class ByFormula:
 
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
+        told = 0
 
         def progress(done: int, total: int) -> None:
+            """Tick for what was done since the last call: a method that ends early says that all is done."""
+            nonlocal told
             del total
-            if done:
+            for _ in range(told, done):
                 tick()
+            told = max(told, done)
 
         return run_method(
             self.name, measured.encoding(), measured.kspace_BCTYX, self.weight, self.iterations or None, progress

@@ -6,6 +6,8 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: on small arrays its threads wait for each other
 
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +89,21 @@ def free_port():
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return str(opened.getsockname()[1])
+
+
+def run_two_processes(script, folder):
+    """Run a Python script, which is told the folder, in two processes that train together."""
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(folder)],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
 
 
 @dataclass

@@ -1,15 +1,11 @@
 """Batch normalisation over several processes is that of one process with all items."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
 
 from crnn_cli.training.batch_norm import SharedBatchNorm2d, shared
-from tests.conftest import free_port
+from tests.conftest import run_two_processes
 
 TWO = """
 import sys
@@ -57,17 +53,7 @@ def test_two_processes_have_the_gradients_and_statistics_of_one(tmp_path):
         alone.zero_grad()
         loss = loss_of(alone, items())
         loss.backward()
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO, str(tmp_path)],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for process in started:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    run_two_processes(TWO, tmp_path)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)

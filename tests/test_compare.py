@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import AFFINE, moving_cine, save, table_rows
+from tests.ismrmrd_files import Options, write_scan
 from tests.test_raw_reconstruct import AXES, measured
 
 
@@ -89,6 +90,25 @@ def test_what_cannot_be_meant_is_refused(crnn, raw, monkeypatch, more, code, sai
     nib.save(nib.Nifti1Image(np.ones((5, 5, 1, 1), np.float32), AFFINE), "other.nii")
     ended = crnn("compare", raw, "--axes", AXES, *more)
     assert (ended.code, said in ended.err) == (code, True), ended.err
+
+
+def test_a_reference_counts_where_it_lies(crnn, tmp_path):
+    write_scan(tmp_path / "raw.h5", Options(samples=16, lines=12, frames=3, coils=1, tilt=1))
+    asked = ("compare", tmp_path / "raw.h5", "--methods", "zero-filled", "--held-out", 0, "--json", "--reference")
+    done = crnn("reconstruct", tmp_path / "raw.h5", "--method", "zero-filled", "-o", tmp_path / "o.nii")
+    assert done.code == 0, done.err
+    image = nib.load(tmp_path / "o.nii")
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = 15
+    turned = nib.Nifti1Image(image.get_fdata(dtype=np.float32)[::-1], image.affine @ flip, image.header)
+    nib.save(turned, tmp_path / "turned.nii")
+    row = json.loads(crnn(*asked, tmp_path / "turned.nii").out)["methods"][0]
+    assert row["psnr_db"] is None or row["psnr_db"] > 80
+    moved = image.affine.copy()
+    moved[0, 3] += 40
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), moved), tmp_path / "moved.nii")
+    ended = crnn(*asked, tmp_path / "moved.nii")
+    assert (ended.code, "does not lie where" in ended.err) == (4, True), ended.err
 
 
 def test_names_are_all_methods_and_in_order(crnn, raw, bundle):

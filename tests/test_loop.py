@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +16,7 @@ from crnn_cli.training.loop import Loop, go_back, learning_rate_factor
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder, follow
 from crnn_cli.training.session import within
-from tests.conftest import free_port
+from tests.conftest import run_two_processes
 
 CPU = torch.device("cpu")
 STAGES = (Stage("first", 5, 4, 0.05), Stage("second", 4, 2, 0.02))
@@ -369,18 +366,8 @@ processes.close()
 def test_two_processes_train_as_one(tmp_path):
     """With half the batch each: the same loss, gradients and weights, in both, and one log."""
     whole = trained(tmp_path / "one")
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     (tmp_path / "two").mkdir()
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO, str(tmp_path / "two")],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for process in started:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    run_two_processes(TWO, tmp_path / "two")
     ranks = [torch.load(tmp_path / "two" / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     same(*ranks)
     for name, value in whole.network.state_dict().items():

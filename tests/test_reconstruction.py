@@ -10,8 +10,9 @@ from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.measured import OneCoil
+from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction import ByNetwork, Recipe, choose_device, reconstruct
+from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe, choose_device, reconstruct
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -100,6 +101,14 @@ def test_progress_goes_step_by_step_from_nothing_to_all(empty, iterations):
     assert done == [step for step in range(total + 1) if step not in skipped]
     if empty:
         assert not result.images_ZTYX[1].any()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_progress_of_classical_methods_ends_at_all(name):
+    told = []
+    method = ByFormula(name, METHODS[name].weight, 3 if METHODS[name].iterations else 0)
+    reconstruct(OneCoil(acquisition()), method, CPU, lambda done, total: told.append((done, total)))
+    assert told == [(step, 2 * method.steps) for step in range(2 * method.steps + 1)]
 
 
 def test_an_empty_slice_at_the_end_is_counted_too():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Variable
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 
@@ -28,12 +28,8 @@ SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One sli
 HeldOut = Annotated[float, typer.Option(min=0, max=0.5, help="Share of the outer lines to predict; 0: no such column.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as coil,t,ky,kx.")]
-Variable = Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")]
 Undersample = Annotated[float | None, typer.Option(min=1, help="Of images: simulate a scan this many times faster.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Of the simulated pattern and of what is held out.")]
-Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
-Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy; else ESPIRiT.")]
-Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]
 Model = Annotated[str | None, typer.Option(help="Of crnn: a published model, or a bundle folder.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures to standard output.")]
@@ -136,12 +132,18 @@ def _truth(data: Input, reference: Path | None) -> Image | None:
     """Return the images to compare with: of the simulation, or of a file on the same grid."""
     if reference is None:
         return data.truth
+    from crnn_cli.comparison import laid_on
     from crnn_cli.io.read import read
 
-    image = read(reference).image
-    if image.shape != data.geometry.shape:
-        raise UnsupportedDataError(f"{reference} is {image.shape}, the images of the scan are {data.geometry.shape}")
-    return image
+    image, grid = read(reference).image, data.geometry
+    if grid.codes == (0, 0) and image.shape == grid.shape:  # raw k-space that does not say where it lies
+        return image
+    if sorted(image.shape) != sorted(grid.shape) or grid.codes == (0, 0):
+        raise UnsupportedDataError(f"{reference} is {image.shape}, the images of the scan are {grid.shape}")
+    laid = laid_on(image, grid.affine, grid.shape)
+    if laid is None:
+        raise UnsupportedDataError(f"{reference} does not lie where the images of the scan do")
+    return laid
 
 
 def _run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import SeriesChoice, Uneven, Variable
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def info(
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
     series: SeriesChoice = None,
     uneven: Uneven = None,
-    variable: Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")] = None,
+    variable: Variable = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
     """Say what a file is: axes, geometry, sampling pattern, doubts, and what to do with it.

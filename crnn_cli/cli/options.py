@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,3 +14,7 @@ Uneven = Annotated[
     float | None,
     typer.Option("--uneven", min=0, metavar="MM", help="Take DICOM slices as even that lie this near to even places."),
 ]
+Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
+Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
+Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]
+Variable = Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")]

@@ -10,7 +10,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Uneven, Variable
 from crnn_cli.cli.reconstruct_input import Asked, Simulation, load
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import UsageError
@@ -34,13 +34,9 @@ MethodName = Annotated[
 Weight = Annotated[
     float | None, typer.Option(min=0, help="Of a classical method's regularisation; relative to the data.")
 ]
-Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
-Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
 SaveMaps = Annotated[
     Path | None, typer.Option("--save-maps", help="Write the sensitivities: .npy, or .png to look at.")
 ]
-Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]
-Variable = Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 Iterations = Annotated[
     int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: its linear start.")

@@ -21,7 +21,7 @@ from crnn_cli.image import Image
 from crnn_cli.io.raw_checks import has_gaps, measured, require_every_frame, require_kspace
 from crnn_cli.io.raw_stored import Stored, described
 from crnn_cli.pattern import Mask
-from crnn_cli.raw import RawScan, RawSlice
+from crnn_cli.raw import RawScan, RawSlice, along_image
 
 _INSPECTED = 2**28
 """Bytes of one slice that are looked at when a file is opened; of larger ones, every n-th frame."""
@@ -173,8 +173,7 @@ def _volume(stored: Stored, names: tuple[str, ...], sizes: dict[str, int], exten
         raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
     require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, described(names, stored.shape))
     mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
-    shifted = np.fft.ifftshift(kspace_CTXYZ, 2)
-    images = np.fft.fftshift(np.fft.ifft(shifted, axis=2, norm="ortho"), 2).astype(np.complex64)
+    images = along_image(kspace_CTXYZ, 2)
 
     def read(z: int) -> RawSlice:
         return RawSlice(np.ascontiguousarray(images[:, :, z]) * mask_TYX, mask_TYX)
