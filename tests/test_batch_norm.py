@@ -22,6 +22,7 @@ for _ in range(2):
     mean = processes.average(made, loss.item())
 gradients = {name: weight.grad for name, weight in made.named_parameters()}
 torch.save({"gradients": gradients, "state": made.state_dict(), "loss": mean}, f"{sys.argv[1]}/{processes.rank}.pt")
+processes.wait()
 processes.close()
 """
 

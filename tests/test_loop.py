@@ -359,6 +359,7 @@ first = {"loss": torch.tensor(loss), "gradient": loop.network[0].weight.grad.clo
 torch.save(first, Path(sys.argv[1]) / f"first{processes.rank}.pt")
 loop.run()
 torch.save(loop.network.state_dict(), Path(sys.argv[1]) / f"rank{processes.rank}.pt")
+processes.wait()
 processes.close()
 """
 
