@@ -270,7 +270,7 @@ def test_truncation_cuts_both_directions_of_time(frames, truncate):
     net = network(iterations=1)
     net.truncate = truncate
     image = problem(batch=1, frames=frames)[0].requires_grad_()
-    out = net(image, lambda image_BTYX: image_BTYX)
+    out = net(image, lambda image_BTYX, error: image_BTYX)
     length = truncate or frames
     for t in range(frames):
         (grad,) = torch.autograd.grad(out[:, t].abs().sum(), image, retain_graph=True)

@@ -3,7 +3,7 @@
 Legend: B batch, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
 
 An operator of this room has four methods, and networks know no more of it than these:
-``operator(image)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint applied to
+``operator(image, error)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint applied to
 the data, ``operator.view_shared()`` and ``operator.time_wiener()`` fill what a frame lacks from other frames.
 """
 
@@ -21,8 +21,12 @@ from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 class Consistency(Protocol):
     """What a reconstruction network may ask of the measured data."""
 
-    def __call__(self, image_BTYX: Tensor) -> Tensor:
-        """Return the image pulled to the measured data."""
+    def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
+        """Return the image pulled to the measured data.
+
+        error : r.m.s. error that the image is expected to have in a pixel, a scalar: what the noise of the data is
+            weighed against. None: the data are taken as they are.
+        """
         ...
 
     def zero_filled(self) -> Tensor:
@@ -36,6 +40,29 @@ class Consistency(Protocol):
     def time_wiener(self) -> Tensor:
         """Return the images with missing samples estimated from those of other frames, (B, T, Y, X)."""
         ...
+
+
+class Deviation:
+    """Standard deviation of the noise of a sample, scaled with the data; 0 where the data are taken as they are."""
+
+    def __init__(self, value: float, like: Tensor) -> None:
+        self._value = torch.full((1, 1, 1, 1), value, dtype=like.real.dtype, device=like.device)
+
+    def scaled(self, factor: Tensor) -> Deviation:
+        """Return that of data times a factor."""
+        twin = copy.copy(self)
+        twin._value = self._value * factor
+        return twin
+
+    def to(self, device: torch.device) -> Deviation:
+        """Return it on a device."""
+        twin = copy.copy(self)
+        twin._value = self._value.to(device)
+        return twin
+
+    def over(self, error: Tensor | None) -> Tensor | float:
+        """Return (deviation / error)^2, (B, 1, 1, 1); 0 without an error."""
+        return 0.0 if error is None else (self._value / error) ** 2
 
 
 _MIDDLE = 2  # lines from the middle of k-space whose energy would hide how the others change
@@ -57,31 +84,34 @@ class SingleCoilConsistency:
     kspace_BTYX : complex, zero where nothing was measured; what lies outside the mask is ignored.
     mask_BTYX : boolean or 0/1, broadcastable to the k-space; X may be 1.
     noise : v above, >= 0.
+    deviation : standard deviation of the complex noise of a sample, where it is known; with an expected error e of the
+        image, v grows by (deviation / e)^2.
 
     Notes
     -----
     The demo code of Qin et al. writes (k + v y) / (1 + v) with v the weight of the data, the reciprocal of ours.
     """
 
-    def __init__(self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0) -> None:
+    def __init__(
+        self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0, deviation: float = 0.0
+    ) -> None:  # fmt: skip
         self._axes = (-2,) if _constant_along_readout(mask_BTYX) else (-2, -1)
         self._mask = mask_BTYX[..., :1] if len(self._axes) == 1 else mask_BTYX
         self._mask = self._mask.to(kspace_BTYX.real.dtype)
         data = kspace_BTYX if len(self._axes) == 2 else kspace_to_image(kspace_BTYX, (-1,))
         self._data = data * self._mask
-        self._keep = 1 - self._mask / (1 + noise)
-        self._weighted = self._data / (1 + noise)
+        self._noise, self._deviation = noise, Deviation(deviation, kspace_BTYX)
 
     def scaled(self, factor: Tensor) -> SingleCoilConsistency:
         """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         twin = copy.copy(self)
-        twin._data, twin._weighted = self._data * factor, self._weighted * factor
+        twin._data, twin._deviation = self._data * factor, self._deviation.scaled(factor)
         return twin
 
     def to(self, device: torch.device) -> SingleCoilConsistency:
         """Return the operator with its data on a device."""
         twin = copy.copy(self)
-        for name in ("_mask", "_data", "_keep", "_weighted"):
+        for name in ("_mask", "_data", "_deviation"):
             setattr(twin, name, getattr(self, name).to(device))
         return twin
 
@@ -101,10 +131,11 @@ class SingleCoilConsistency:
         """Return m F x - y, along x in the space of the data."""
         return image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
 
-    def __call__(self, image_BTYX: Tensor) -> Tensor:
+    def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Return the image with its k-space pulled to the measured samples."""
         kspace = image_to_kspace(image_BTYX, self._axes)
-        return kspace_to_image(kspace * self._keep + self._weighted, self._axes)
+        weight = 1 / (1 + self._noise + self._deviation.over(error))
+        return kspace_to_image(kspace * (1 - weight * self._mask) + weight * self._data, self._axes)
 
     def zero_filled(self) -> Tensor:
         """Return the images of the measured samples, zeros elsewhere."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.consistency import SingleCoilConsistency
+from crnn_cli.mri.consistency import Deviation, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import Gram
@@ -53,6 +53,8 @@ class MultiCoilConsistency:
     mask_BTYX : boolean or 0/1; X may be 1.
     maps_BCYX : complex sensitivities with sum_c |s_c|^2 = 1; constants, no gradients reach them.
     noise : v above, >= 0: the noise variance of the data relative to the network's error.
+    deviation : standard deviation of the complex noise of a sample, the same in all coils, where it is known; with an
+        expected error e of the image, v grows by (deviation / e)^2.
     steps : of conjugate gradients, at most.
 
     References
@@ -62,8 +64,9 @@ class MultiCoilConsistency:
     """
 
     def __init__(
-        self, kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor, noise: float = 0.0, steps: int = STEPS
-    ) -> None:
+        self, kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor, noise: float = 0.0, steps: int = STEPS,
+        deviation: float = 0.0,
+    ) -> None:  # fmt: skip
         encoding = Encoding(mask_BTYX, maps_BCYX)
         self.noise, self.steps = noise, steps
         self._shape = (kspace_BCTYX.shape[0], *kspace_BCTYX.shape[2:])
@@ -71,6 +74,7 @@ class MultiCoilConsistency:
         self._mask_BTYX = encoding.mask_BTYX.expand(self._shape[0], self._shape[1], -1, -1)
         self._samples_CMX = kspace_BCTYX.movedim(1, 0)[:, self._measured]
         self._factor = torch.ones(1, 1, 1, 1, dtype=kspace_BCTYX.real.dtype, device=kspace_BCTYX.device)
+        self._deviation = Deviation(deviation, kspace_BCTYX)
         self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes)
         self._adjoint_BTYX = self._combined(kspace_to_image)
 
@@ -84,12 +88,13 @@ class MultiCoilConsistency:
         """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         twin = copy.copy(self)
         twin._factor, twin._adjoint_BTYX = self._factor * factor, self._adjoint_BTYX * factor
+        twin._deviation = self._deviation.scaled(factor)
         return twin
 
     def to(self, device: torch.device) -> MultiCoilConsistency:
         """Return the operator with its data on a device."""
         twin = copy.copy(self)
-        for name in ("_maps_BCYX", "_mask_BTYX", "_samples_CMX", "_factor", "_gram", "_adjoint_BTYX"):
+        for name in ("_maps_BCYX", "_mask_BTYX", "_samples_CMX", "_factor", "_deviation", "_gram", "_adjoint_BTYX"):
             setattr(twin, name, getattr(self, name).to(device))
         return twin
 
@@ -137,17 +142,17 @@ class MultiCoilConsistency:
         """Return the combination of what `SingleCoilConsistency.time_wiener` makes of each coil."""
         return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).time_wiener())
 
-    def __call__(self, image_BTYX: Tensor) -> Tensor:
+    def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Return the image pulled to the measured samples of all coils."""
-        gram = self._gram
+        gram, noise = self._gram, self.noise + self._deviation.over(error)
         parts = []
         for frames in gram.parts(image_BTYX.shape[1]):
             image = gram.enter(image_BTYX[:, frames])
             data = gram.enter(self._adjoint_BTYX[:, frames])
-            parts.append(gram.leave(image + self._change(image, data, frames)))
+            parts.append(gram.leave(image + self._change(image, data, noise, frames)))
         return torch.cat(parts, 1)
 
-    def _change(self, image: Tensor, data: Tensor, frames: slice) -> Tensor:
+    def _change(self, image: Tensor, data: Tensor, noise: Tensor | float, frames: slice) -> Tensor:
         """Return z - x of some frames after the steps, all in the layout of `Gram`.
 
         A system whose residual is at the level of rounding is left alone: its directions would be rounding too.
@@ -160,7 +165,7 @@ class MultiCoilConsistency:
             going = power.detach() > least
             if not bool(going.any()):
                 break
-            applied = self._gram(direction, frames) + self.noise * direction
+            applied = self._gram(direction, frames) + noise * direction
             length = _ratio(power, _dot(direction, applied), going)
             change = change + length * direction
             residual = residual - length * applied

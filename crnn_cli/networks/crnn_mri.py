@@ -42,6 +42,8 @@ class CRNNMRIConfig:
     shift : channels that the layers after the recurrent one take from the frame before, and as many from the frame
         after (Lin, Gan, Han: TSM, ICCV 2019); they cost no multiplications. At the ends a frame is its own neighbour.
     context : 1: the recurrent cell sees two more images, the mean over time and what data consistency changed last.
+    trust : 1: each set of weights has the r.m.s. error that it expects of its images; data consistency weighs the noise
+        of the data against it, where that is known (as the learned weights of Aggarwal, Mani, Jacob: MoDL, TMI 2019).
     """
 
     features: int = 64
@@ -50,6 +52,7 @@ class CRNNMRIConfig:
     sets: int = 1
     shift: int = 0
     context: int = 0
+    trust: int = 0
 
     def __post_init__(self) -> None:
         for name in ("features", "kernel", "iterations"):
@@ -58,8 +61,19 @@ class CRNNMRIConfig:
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to 1024")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd")
-        if not 1 <= self.sets <= 64 or not 0 <= self.shift <= self.features // 2 or self.context not in (0, 1):
-            raise ValueError("sets must be from 1 to 64, shift from 0 to half the features, context 0 or 1")
+        if not 1 <= self.sets <= 64 or not 0 <= self.shift <= self.features // 2:
+            raise ValueError("sets must be from 1 to 64, shift from 0 to half the features")
+        if self.context not in (0, 1) or self.trust not in (0, 1):
+            raise ValueError("context and trust must be 0 or 1")
+
+
+_ERRORS = (0.2, 0.05)  # r.m.s. error expected at first after the first set of weights and after the last
+
+
+def _error(number: int, sets: int) -> float:
+    """Return what the error expected of a set is before training: it falls by the same factor from set to set."""
+    first, last = _ERRORS
+    return last * (first / last) ** ((sets - 1 - number) / max(1, sets - 1))
 
 
 class RecurrentCell(nn.Module):
@@ -77,7 +91,7 @@ class Layers(nn.Module):
 
     truncate: int = 0
 
-    def __init__(self, config: CRNNMRIConfig) -> None:
+    def __init__(self, config: CRNNMRIConfig, number: int) -> None:
         super().__init__()
         features, kernel = config.features, config.kernel
         self.shift = config.shift
@@ -89,6 +103,7 @@ class Layers(nn.Module):
         self.conv3_x = _convolution(features, features, kernel)
         self.conv3_h = _convolution(features, features, kernel)
         self.conv4_x = _convolution(features, 2, kernel)
+        self.error = nn.Parameter(torch.tensor(_error(number, config.sets))) if config.trust else None
 
     def iterate(self, x_TBCYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of the old ones."""
@@ -161,9 +176,9 @@ class CRNNMRI(Layers):
     checkpoint: int = 0
 
     def __init__(self, config: CRNNMRIConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, config.sets - 1)
         self.config = config
-        self.earlier = nn.ModuleList(Layers(config) for _ in range(config.sets - 1))
+        self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.sets - 1))
 
     def forward(
         self,
@@ -223,7 +238,7 @@ class CRNNMRI(Layers):
         residual_TBCYX, next_states = layers.iterate(x_TBCYX, list(states) or None)
         residual_BTYXC = residual_TBCYX.to(x_TBCYX.dtype).permute(1, 0, 3, 4, 2).contiguous()
         guess_BTYX = image_BTYX + torch.view_as_complex(residual_BTYXC)
-        made_BTYX = consistency(guess_BTYX)
+        made_BTYX = consistency(guess_BTYX, layers.error)
         return made_BTYX, made_BTYX - guess_BTYX if self.config.context else made_BTYX, *next_states
 
 

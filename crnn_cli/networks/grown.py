@@ -9,7 +9,7 @@ from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 
 
 def grown(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
-    """Return a network of ``config`` with the weights of another: as many sets or more, with context or without.
+    """Return a network of ``config`` with the weights of another: as many sets or more, perhaps context or trust added.
 
     Set number k of K begins as number k k' // K of the k' there are, weights of new inputs as zero. From one set the
     result is the same function as before, unless `shift` differs: then training has to find its way back.
@@ -22,12 +22,13 @@ def grown(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     old = network.config
     if (old.features, old.kernel) != (config.features, config.kernel):
         raise ValueError("features and kernel must be the same")
-    if old.sets > config.sets or old.context > config.context:
-        raise ValueError("sets and context can be added, not taken away")
+    if old.sets > config.sets or old.context > config.context or old.trust > config.trust:
+        raise ValueError("sets, context and trust can be added, not taken away")
     made, before = CRNNMRI(config), _by_set(network.state_dict(), old.sets)
     for name, like in made.state_dict().items():
         number, rest = _numbered(name, config.sets)
-        like.copy_(_widened(before[number * old.sets // config.sets, rest], like))
+        if (number * old.sets // config.sets, rest) in before:  # else it is the error expected, as at first
+            like.copy_(_widened(before[number * old.sets // config.sets, rest], like))
     return made
 
 

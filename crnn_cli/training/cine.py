@@ -37,6 +37,7 @@ class Sampling:
     noisy: float = setting(0.67, "share of items with noise in k-space")
     noise: float = setting(0.003, "lowest noise, relative to the bright parts of the image")
     most_noise: float = setting(0.06, "highest noise")
+    told: float = setting(0.0, "share of noisy items whose data consistency knows the noise; with several coils all do")
     several: float = setting(0.0, "share of items with several coils, of simulated sensitivities")
     coils: int = setting(2, "fewest coils of those items")
     most_coils: int = setting(12, "most of them")
@@ -49,8 +50,8 @@ class Sampling:
             raise ValueError("cycle must be from 2 to most_cycle, acceleration above 1, up to most_acceleration")
         if not 0 < self.noise <= self.most_noise:
             raise ValueError("noise must be above 0, up to most_noise")
-        if not 0 <= self.variable_density <= 1 or not 0 <= self.noisy <= 1:
-            raise ValueError("variable_density and noisy are shares: from 0 to 1")
+        if not all(0 <= share <= 1 for share in (self.variable_density, self.noisy, self.told)):
+            raise ValueError("variable_density, noisy and told are shares: from 0 to 1")
         if not 0 <= self.several <= 1 or not 2 <= self.coils <= self.most_coils or not 0 <= self.maps_error < 1:
             raise ValueError("several is a share, from 0 to 1; coils from 2 to most_coils; maps_error from 0, below 1")
 
@@ -102,28 +103,28 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
         view = random_scene(size, dice)
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    kspace, mask, maps = _sample(truth, dice, how)
+    kspace, mask, maps, deviation = _sample(truth, dice, how)
     start = STARTS[source.start](_operator(kspace, mask, maps))
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)
-    consistency = _operator(kspace[:, :, part] * scale, mask[:, part], maps)
+    consistency = _operator(kspace[:, :, part] * scale, mask[:, part], maps, deviation * float(scale))
     return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
 
 
 def _operator(
-    kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor | None
+    kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor | None, deviation: float = 0.0
 ) -> SingleCoilConsistency | MultiCoilConsistency:
     """Return the operator of the data: without maps there is one coil."""
     if maps_BCYX is None:
-        return SingleCoilConsistency(kspace_BCTYX[:, 0], mask_BTYX)
-    return MultiCoilConsistency(kspace_BCTYX, mask_BTYX, maps_BCYX)
+        return SingleCoilConsistency(kspace_BCTYX[:, 0], mask_BTYX, deviation=deviation)
+    return MultiCoilConsistency(kspace_BCTYX, mask_BTYX, maps_BCYX, deviation=deviation)
 
 
-def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), and sensitivities a little off.
+def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None, float]:
+    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
-    With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities.
+    The noise is what data consistency is told of its deviation: a little off too, or 0, nothing. With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities.
     The noise is that of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image.
     """
     frames, lines, columns = truth_BTYX.shape[1:]
@@ -140,4 +141,5 @@ def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tens
         maps_BCYX = disturbed(maps_CYX, error, dice)[None]
     kspace = image_to_kspace(seen_BCTYX)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
-    return kspace * mask[:, None], mask, maps_BCYX
+    told = noise and how.told and (maps_BCYX is not None or dice.chance(how.told))
+    return kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0

@@ -21,6 +21,7 @@ class Network:
     sets: int = setting(1, "of weights; iterations beside each other share one")
     shift: int = setting(0, "channels that later layers take from the frame before, and as many from the one after")
     context: int = setting(0, "1: the network sees the mean over time, and what data consistency changed last, too")
+    trust: int = setting(0, "1: known noise is weighed against the error that the network expects of its images")
     truncate: int = setting(0, "frames after which gradients through time are cut; 0: never")
     checkpoint: int = setting(0, "iterations per activation checkpoint: less memory, more time; 0: none")
 
@@ -32,7 +33,7 @@ class Network:
     def config(self) -> CRNNMRIConfig:
         """Return the network's own configuration."""
         return CRNNMRIConfig(
-            self.features, self.kernel, self.iterations, sets=self.sets, shift=self.shift, context=self.context
+            self.features, self.kernel, self.iterations, self.sets, self.shift, self.context, self.trust
         )
 
 
