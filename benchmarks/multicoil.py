@@ -7,7 +7,7 @@ Data      coils around the body (`crnn_cli.mri.phantom.coil_sensitivities`), div
           of each of its parts); lines `variable_density`, seeded by case and acceleration.
 Maps      estimated by ESPIRiT from the time average, as `crnn reconstruct` does; --true-maps: those of the data.
 Weights   tv, llr and sense: the best of a ladder by factors of 2 (sense 10) for each case and acceleration, chosen with
-          the truth on 64 columns in the middle of the readout; crnn is told nothing.
+          the truth on 64 columns in the middle of the readout; crnn is told nothing, and estimates the noise.
 Measure   PSNR of the magnitude, data range the maximum of the truth, over the whole sequence.
 
 python benchmarks/multicoil.py --data DATA [--coils 8] [--accelerations 8 12] [--json FILE]
@@ -34,6 +34,7 @@ from crnn_cli.mri.coils import calibration, normalised
 from crnn_cli.mri.ellipses import Grid
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.mri.phantom import Scan, coil_sensitivities, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe
@@ -64,11 +65,12 @@ def scanned(name: str, truth: Tensor, coils: int, acceleration: float, true_maps
     kspace = image_to_kspace(truth[:, None] * maps[None, :, None])
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * 2**0.5 / 100) * mask[:, None]
+    deviation = noise_deviation(kspace, mask)
     if coils == 1:
-        return Measured(kspace, mask)
+        return Measured(kspace, mask, deviation=deviation)
     if not true_maps:
         maps, _ = espirit(calibration(kspace[0], mask[0]), (lines, columns))
-    return Measured(kspace, mask, maps[None])
+    return Measured(kspace, mask, maps[None], deviation)
 
 
 def middle(measured: Measured) -> Measured:
@@ -77,7 +79,7 @@ def middle(measured: Measured) -> Measured:
     part = slice(part.start, part.start + COLUMNS)
     kspace = image_to_kspace(kspace_to_image(measured.kspace_BCTYX, (-1,))[..., part].contiguous(), (-1,))
     maps = None if measured.maps_BCYX is None else measured.maps_BCYX[..., part].contiguous()
-    return Measured(kspace, measured.mask_BTYX, maps)
+    return Measured(kspace, measured.mask_BTYX, maps, measured.deviation)
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:

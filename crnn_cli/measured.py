@@ -22,11 +22,13 @@ class Measured:
 
     kspace_BCTYX : complex64, zero where not measured. mask_BTYX : 0/1, X may be 1.
     maps_BCYX : coil sensitivities, sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
+    deviation : standard deviation of the complex noise of a sample; 0 where the samples are to be taken as they are.
     """
 
     kspace_BCTYX: Tensor
     mask_BTYX: Tensor
     maps_BCYX: Tensor | None = None
+    deviation: float = 0.0
 
     def encoding(self) -> Encoding:
         """Return the operator from images to these samples."""

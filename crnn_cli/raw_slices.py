@@ -17,6 +17,7 @@ from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.measured import Measured
 from crnn_cli.mri.coils import calibration, compression, mixed, normalised, whitener
 from crnn_cli.mri.espirit import espirit
+from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.pattern import Mask
 from crnn_cli.raw import RawScan, RawSlice, shown, without_oversampling
 
@@ -79,7 +80,9 @@ class RawSlices:
         maps = None if len(kspace) == 1 else self._maps(z, taken, kspace, mask, matrix)
         if maps is not None:
             self.maps[z] = maps.cpu().numpy()
-        return Measured(kspace[None], mask[None], None if maps is None else maps[None])
+        deviation = noise_deviation(kspace[None], mask[None])
+        facts["noise_deviation"] = float(f"{deviation:.4g}")
+        return Measured(kspace[None], mask[None], None if maps is None else maps[None], deviation)
 
     def finished(self, images_TYX: Complex) -> Complex:
         """Return images in the field of view and matrix that the scan asks for."""

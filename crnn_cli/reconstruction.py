@@ -47,13 +47,15 @@ class Recipe:
     """How the network is to be used; a bundle says what it was trained with.
 
     start : a key of `STARTS`. amplitude : `energy_weighted_rms` that the start image is scaled to.
-    iterations : of the network. noise : noise variance of the data relative to the network's error; 0 is hard.
+    iterations : of the network.
+    noise : noise variance of the data relative to the network's error; 0 keeps the data as they are. None: from the
+        noise that was found in them and the error that the network expects, where it has been trained to.
     """
 
     start: str
     amplitude: float
     iterations: int
-    noise: float = 0.0
+    noise: float | None = None
 
 
 class Method(Protocol):
@@ -102,10 +104,13 @@ class ByNetwork:
         return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
 
 
-def _consistency(measured: Measured, noise: float) -> SingleCoilConsistency | MultiCoilConsistency:
+def _consistency(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:
+    fixed, deviation = (0.0, measured.deviation) if noise is None else (noise, 0.0)
     if measured.maps_BCYX is None:
-        return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, noise)
-    return MultiCoilConsistency(measured.kspace_BCTYX, measured.mask_BTYX, measured.maps_BCYX, noise)
+        return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, fixed, deviation)
+    return MultiCoilConsistency(
+        measured.kspace_BCTYX, measured.mask_BTYX, measured.maps_BCYX, fixed, deviation=deviation
+    )
 
 
 @dataclass(frozen=True)

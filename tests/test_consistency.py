@@ -48,6 +48,28 @@ def test_noisy_consistency_minimises_its_objective(noise):
         assert objective(result + step) > best
 
 
+@pytest.mark.parametrize("two_axes", [False, True])
+def test_known_noise_is_weighed_against_the_error_expected(two_axes):
+    kspace, mask, image = problem(two_axes)
+    operator = SingleCoilConsistency(kspace, mask, 0.2, deviation=0.3)
+    expected = SingleCoilConsistency(kspace, mask, 0.2 + (0.3 / 0.5) ** 2)(image)
+    torch.testing.assert_close(operator(image, torch.tensor(0.5)), expected)
+    torch.testing.assert_close(operator(image), SingleCoilConsistency(kspace, mask, 0.2)(image))
+    factor = torch.tensor([2.0, 0.5]).view(2, 1, 1, 1)
+    scaled = operator.scaled(factor)(factor * image, torch.tensor(0.5))
+    for item in range(2):  # twice the noise in twice the scale, against the same error
+        alone = SingleCoilConsistency(kspace, mask, 0.2 + (0.3 * float(factor[item]) / 0.5) ** 2)(image)
+        torch.testing.assert_close(scaled[item], factor[item] * alone[item])
+
+
+def test_the_error_expected_has_a_gradient_and_without_noise_it_is_zero():
+    kspace, mask, image = problem(two_axes=False)
+    for deviation in (0.0, 0.3):
+        error = torch.tensor(0.5, requires_grad=True)
+        SingleCoilConsistency(kspace, mask, deviation=deviation)(image, error).abs().sum().backward()
+        assert (error.grad != 0) == (deviation > 0)
+
+
 def test_readout_shortcut_equals_the_full_transform():
     kspace, mask, image = problem(two_axes=False)
     short = SingleCoilConsistency(kspace, mask, 0.3)
@@ -55,7 +77,6 @@ def test_readout_shortcut_equals_the_full_transform():
     whole._axes = (-2, -1)
     whole._mask = mask.expand(kspace.shape).float()
     whole._data = kspace
-    whole._keep, whole._weighted = 1 - whole._mask / 1.3, kspace / 1.3
     torch.testing.assert_close(short(image), whole(image), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(short.view_shared(), whole.view_shared(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(short.time_wiener(), whole.time_wiener(), atol=1e-4, rtol=1e-4)

@@ -1,5 +1,7 @@
 """The fast network equals the paper's loops, and obeys what its structure promises."""
 
+import copy
+
 import pytest
 import torch
 
@@ -21,15 +23,18 @@ def network(features=5, iterations=3, seed=0, **more):
     return CRNNMRI(CRNNMRIConfig(features=features, kernel=3, iterations=iterations, **more)).eval()
 
 
-VARIANTS = [{"sets": 2}, {"sets": 9}, {"shift": 2}, {"context": 1}, {"sets": 3, "shift": 1, "context": 1}]
+VARIANTS = [
+    {"sets": 2}, {"sets": 9}, {"shift": 2}, {"context": 1}, {"sets": 3, "shift": 1, "context": 1},
+    {"sets": 2, "trust": 1},
+]  # fmt: skip
 
 
-def problem(batch=2, frames=5, lines=9, columns=7, seed=0, dtype=torch.complex64):
+def problem(batch=2, frames=5, lines=9, columns=7, seed=0, dtype=torch.complex64, deviation=0.1):
     g = torch.Generator().manual_seed(seed)
     mask = torch.rand(batch, frames, lines, 1, generator=g) < 0.4
     mask[:, :, lines // 2] = True
     kspace = torch.randn(batch, frames, lines, columns, dtype=dtype, generator=g) * mask
-    operator = SingleCoilConsistency(kspace, mask)
+    operator = SingleCoilConsistency(kspace, mask, deviation=deviation)
     return operator.zero_filled(), operator
 
 
@@ -39,6 +44,25 @@ def relative(a, b):
 
 def test_published_size():
     assert sum(p.numel() for p in CRNNMRI(CRNNMRIConfig()).parameters()) == 297_794
+
+
+def test_errors_expected_fall_from_set_to_set():
+    assert network(sets=3, trust=1).state_dict()["error"] == pytest.approx(0.05)
+    errors = [float(value) for name, value in network(sets=3, trust=1).state_dict().items() if name.endswith("error")]
+    assert sorted(errors, reverse=True) == pytest.approx([0.2, 0.1, 0.05])
+    assert network(trust=1).state_dict()["error"] == pytest.approx(0.05)
+
+
+def test_an_error_expected_matters_only_where_noise_is_known():
+    net = network(sets=2, trust=1)
+    with torch.no_grad():
+        for deviation, least, most in ((0.0, 0.0, 0.0), (0.1, 1e-3, 10)):
+            image, operator = problem(deviation=deviation)
+            trusting = net(image, operator)
+            other = grown(net, net.config)
+            for layers in (other, *other.earlier):
+                layers.error *= 3
+            assert least <= relative(other(image, operator), trusting) <= most
 
 
 def test_weight_names_are_pinned():
@@ -89,12 +113,12 @@ def test_gradients_equal_those_of_the_loops(more):
     ("before", "config"),
     [
         (1, {"sets": 3}), (2, {"sets": 4}), (2, {"sets": 2, "context": 1}), (1, {"sets": 3, "context": 1}),
-        (1, {"context": 1}),
+        (1, {"context": 1}), (2, {"sets": 2, "trust": 1}),
     ],
 )  # fmt: skip
 def test_a_grown_network_is_the_same_function(before, config):
     net = network(sets=before)
-    image, operator = problem()
+    image, operator = problem(deviation=0.0)
     larger = grown(net, CRNNMRIConfig(features=5, **config))
     with torch.no_grad():
         assert relative(larger(image, operator, 4), net(image, operator, 4)) < 1e-6
@@ -116,8 +140,8 @@ def test_what_cannot_grow_is_refused(config, why):
 def test_one_batch_item_does_not_see_another():
     net = network()
     image, operator = problem(batch=2)
-    single = SingleCoilConsistency(operator._data[:1], operator._mask[:1])
-    single._data, single._weighted = operator._data[:1], operator._weighted[:1]
+    single = copy.copy(operator)
+    single._data, single._mask = operator._data[:1], operator._mask[:1]
     with torch.no_grad():
         assert relative(net(image[:1], single), net(image, operator)[:1]) < 1e-5
 
@@ -128,7 +152,6 @@ def test_time_reversal_of_the_scan_reverses_the_images():
     image, operator = problem(frames=6)
     backward = SingleCoilConsistency(operator._data, operator._mask)
     backward._data, backward._mask = operator._data.flip(1), operator._mask.flip(1)
-    backward._keep, backward._weighted = operator._keep.flip(1), operator._weighted.flip(1)
     with torch.no_grad():
         assert relative(net(image.flip(1), backward).flip(1), net(image, operator)) < 1e-5
 
@@ -139,7 +162,6 @@ def test_frame_order_matters():
     order = torch.tensor([0, 3, 1, 5, 2, 4])
     shuffled = SingleCoilConsistency(operator._data, operator._mask)
     shuffled._data, shuffled._mask = operator._data[:, order], operator._mask[:, order]
-    shuffled._keep, shuffled._weighted = operator._keep[:, order], operator._weighted[:, order]
     with torch.no_grad():
         assert relative(net(image[:, order], shuffled)[:, order.argsort()], net(image, operator)) > 1e-3
 

@@ -74,6 +74,16 @@ def test_many_steps_solve_the_normal_equations(noise, two_axes):
             torch.testing.assert_close(result[item, frame].flatten(), expected, atol=1e-6, rtol=1e-6)
 
 
+def test_known_noise_is_weighed_against_the_error_expected():
+    kspace, mask, maps, image = problem()
+    operator = MultiCoilConsistency(kspace, mask, maps, 0.2, deviation=0.3)
+    for factor in (1.0, 2.0):
+        scaled = operator.scaled(torch.tensor(factor))(factor * image, torch.tensor(0.5))
+        expected = MultiCoilConsistency(kspace, mask, maps, 0.2 + (0.3 * factor / 0.5) ** 2)(image)
+        torch.testing.assert_close(scaled, factor * expected)
+    torch.testing.assert_close(operator(image), MultiCoilConsistency(kspace, mask, maps, 0.2)(image))
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 @pytest.mark.parametrize("two_axes", [False, True])
 def test_one_coil_of_unit_modulus_equals_the_single_coil_operator(two_axes, noise):

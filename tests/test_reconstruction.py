@@ -70,6 +70,27 @@ def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(st
         np.testing.assert_allclose(result.zero_filled_ZTYX[z], zero_filled, atol=1e-6)
 
 
+class Noisy(OneCoil):
+    def measured(self, z, device):
+        return replace(super().measured(z, device), deviation=0.2)
+
+
+@pytest.mark.parametrize("noise", [None, 0.0, 2.0])
+def test_noise_that_was_found_is_weighed_against_the_error_expected_unless_trust_is_given(noise):
+    data, error, amplitude = acquisition(), torch.tensor(0.5), 3.0
+
+    def network(image, consistency, iterations, progress):
+        return consistency(0 * image, error)
+
+    recipe = Recipe("zero-filled", amplitude, 1, noise)
+    found = reconstruct(Noisy(data), ByNetwork(network, recipe), CPU)
+    for z, operator in enumerate(operators(data)):
+        scale = amplitude / float(energy_weighted_rms(operator.zero_filled()))
+        v = (0.2 * scale / float(error)) ** 2 if noise is None else noise
+        expected = found.zero_filled_ZTYX[z] / (1 + v)
+        np.testing.assert_allclose(found.images_ZTYX[z], expected, atol=1e-4 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("noise", [0.0, 3.0])
 def test_the_network_gets_the_data_of_its_slice_in_its_scale_and_how_far_to_trust_them(noise):
     data = acquisition()

@@ -236,3 +236,19 @@ def test_two_steps_change_the_weights_and_make_a_bundle(tmp_path):
     assert "coils: 100% of the items with 3 to 5 coils" in card
     assert "maps_error = 0.05" in card
     assert (tmp_path / "mine.run" / "validation.png").exists()
+
+
+def test_the_deviation_of_the_noise_is_told_to_all_of_several_coils_and_to_a_share_of_the_others():
+    noisy = replace(TINY, noisy=1.0, noise=0.05, most_noise=0.05, told=0.5)
+    for several, shares in ((0.0, (0.3, 0.7)), (1.0, (1.0, 1.0))):
+        told = []
+        for seed in range(40):
+            item = draw_item(items(replace(noisy, several=several, coils=2, most_coils=2)), seed)
+            deviation = float(item.consistency._deviation._value)
+            error, _ = item.consistency.misfit(item.truth_BTYX)
+            told.append(deviation > 0)
+            if deviation and not several:  # the truth misses the data by the noise: its deviation, 20 to 25 % off
+                samples = item.consistency.at_samples(item.truth_BTYX)[0].numel()
+                assert 0.75 < deviation / (error / samples) ** 0.5 < 1.3
+        assert shares[0] <= np.mean(told) <= shares[1]
+    assert float(draw_item(items(replace(noisy, noisy=0.0, told=1.0)), 0).consistency._deviation._value) == 0

@@ -125,7 +125,7 @@ def _plan(preview: Path | None, force: bool) -> None:
 def _chosen(name: str, model: str | None, place: torch.device) -> Chosen:
     from crnn_cli.cli.methods import NETWORK, choose
 
-    return choose(name, model if name == NETWORK else None, None, None, 0.0, place)
+    return choose(name, model if name == NETWORK else None, None, None, None, place)
 
 
 def _truth(data: Input, reference: Path | None) -> Image | None:

@@ -33,7 +33,8 @@ def names() -> list[str]:
 
 
 def choose(
-    name: str, model: str | None, iterations: int | None, weight: float | None, noise: float, device: torch.device
+    name: str, model: str | None, iterations: int | None, weight: float | None, noise: float | None,
+    device: torch.device,
 ) -> Chosen:  # fmt: skip
     """Return the method of a name.
 
@@ -56,7 +57,7 @@ def choose(
         raise UsageError(f"--method {name} is not known: use {', '.join(names())}")
     if model is not None:
         raise UsageError(f"--model belongs to --method {NETWORK}, not to {name}")
-    if noise:
+    if noise is not None:
         raise UsageError(f"--noise belongs to --method {NETWORK}; the others take --weight")
     known = METHODS[name]
     if weight is not None and not known.weighs:
@@ -71,7 +72,7 @@ def choose(
     return Chosen(method, name, known.title, facts)
 
 
-def _network(model: str | None, iterations: int | None, noise: float, device: torch.device) -> Chosen:
+def _network(model: str | None, iterations: int | None, noise: float | None, device: torch.device) -> Chosen:
     from crnn_cli.bundles import find_bundle, load_reconstruction
     from crnn_cli.cli.report import provenance
     from crnn_cli.reconstruction import ByNetwork, Recipe

@@ -41,7 +41,12 @@ Model = Annotated[str | None, typer.Option(help="A published model, or a bundle 
 Iterations = Annotated[
     int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: its linear start.")
 ]
-Noise = Annotated[float, typer.Option(min=0, max=1e6, help="0 keeps every sample as measured; more trusts it less.")]
+Noise = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1e6, help="0 keeps the samples as measured; more trusts them less. Raw data: by its noise."
+    ),
+]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
@@ -72,7 +77,7 @@ def reconstruct(
     variable: Variable = None,
     model: Model = None,
     iterations: Iterations = None,
-    noise: Noise = 0.0,
+    noise: Noise = None,
     device: DeviceName = "auto",
     preview: Preview = None,
     complex_output: ComplexOutput = False,

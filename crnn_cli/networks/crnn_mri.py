@@ -67,15 +67,6 @@ class CRNNMRIConfig:
             raise ValueError("context and trust must be 0 or 1")
 
 
-_ERRORS = (0.2, 0.05)  # r.m.s. error expected at first after the first set of weights and after the last
-
-
-def _error(number: int, sets: int) -> float:
-    """Return what the error expected of a set is before training: it falls by the same factor from set to set."""
-    first, last = _ERRORS
-    return last * (first / last) ** ((sets - 1 - number) / max(1, sets - 1))
-
-
 class RecurrentCell(nn.Module):
     """The convolutions of the cell that runs through time: from input, from the neighbour frame, from iteration."""
 
@@ -103,7 +94,8 @@ class Layers(nn.Module):
         self.conv3_x = _convolution(features, features, kernel)
         self.conv3_h = _convolution(features, features, kernel)
         self.conv4_x = _convolution(features, 2, kernel)
-        self.error = nn.Parameter(torch.tensor(_error(number, config.sets))) if config.trust else None
+        first = 0.05 * 8 ** (1 - (number + 1) / config.sets)  # it falls from set to set
+        self.error = nn.Parameter(torch.tensor(first)) if config.trust else None
 
     def iterate(self, x_TBCYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of the old ones."""
@@ -187,19 +179,14 @@ class CRNNMRI(Layers):
         iterations: int | None = None,
         progress: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Reconstruct sequences.
+        """Return reconstructed sequences, complex (B, T, Y, X), consistent with the data.
 
         Parameters
         ----------
         image_BTYX : complex start images, scaled to what the weights were trained with.
         consistency : the operator that holds the measured data in the same scale.
         iterations : how many; the configuration's number where not given.
-        progress : called after each iteration; in training with checkpoints, after each group for all of its
-            iterations.
-
-        Returns
-        -------
-        complex images (B, T, Y, X), consistent with the data.
+        progress : called after each iteration; in training with checkpoints, after each group for all of its own.
         """
         total = self.config.iterations if iterations is None else iterations
         group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
@@ -228,7 +215,7 @@ class CRNNMRI(Layers):
         self, consistency: Consistency, number: int, total: int,
         image_BTYX: Tensor, change_BTYX: Tensor, *states: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Return image, what data consistency changed in it, and states after an iteration; at first no states."""
+        """Return image, what data consistency changed in it, and states; the first iteration is given no states."""
         chosen = number * self.config.sets // total
         layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
         x_TBCYX = _channels(image_BTYX)

@@ -124,8 +124,9 @@ def _operator(
 def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None, float]:
     """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
-    The noise is what data consistency is told of its deviation: a little off too, or 0, nothing. With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities.
-    The noise is that of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image.
+    With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities. The noise is that
+    of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image. What is returned of it is the
+    deviation that data consistency is told: a little off too, or 0, nothing.
     """
     frames, lines, columns = truth_BTYX.shape[1:]
     pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"

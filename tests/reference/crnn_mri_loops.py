@@ -18,7 +18,7 @@ def shifted(states, t, shift):
     return torch.cat([before[:, :shift], after[:, shift : 2 * shift], states[t][:, 2 * shift :]], 1)
 
 
-def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, shift=0, context=0):
+def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, shift=0, context=0, trust=0):
     batch, frames, lines, columns = image_BTYX.shape
     zero = torch.zeros(batch, features, lines, columns)
     states = [[zero] * frames for _ in range(4)]
@@ -60,6 +60,6 @@ def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, 
             [image_BTYX[:, t] + torch.complex(residual[t][:, 0], residual[t][:, 1]) for t in range(frames)], 1
         )
         guess_BTYX = image_BTYX
-        image_BTYX = consistency(guess_BTYX)
+        image_BTYX = consistency(guess_BTYX, weights["error"]) if trust else consistency(guess_BTYX)
         change_BTYX = image_BTYX - guess_BTYX
     return image_BTYX
