@@ -55,8 +55,10 @@ def truths(data: Path | None, wanted: list[str]) -> dict[str, Tensor]:
     return found
 
 
-def scanned(name: str, truth: Tensor, coils: int, acceleration: float, true_maps: bool) -> Measured:
-    """Return what the coils measure."""
+def scanned(
+    name: str, truth: Tensor, coils: int, acceleration: float, true_maps: bool, deviation: float = 0.01
+) -> Measured:
+    """Return what the coils measure, with a deviation of the noise in each of its parts."""
     frames, lines, columns = truth.shape[1:]
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {acceleration:g}".encode()))
     mask = variable_density(frames, lines, acceleration, generator)[None, :, :, None]
@@ -64,13 +66,13 @@ def scanned(name: str, truth: Tensor, coils: int, acceleration: float, true_maps
     maps = normalised(torch.stack([m.sampled(Grid(columns, lines, 1.0)) for m in modulations]).to(torch.complex64))
     kspace = image_to_kspace(truth[:, None] * maps[None, :, None])
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
-    kspace = (kspace + noise * 2**0.5 / 100) * mask[:, None]
-    deviation = noise_deviation(kspace, mask)
+    kspace = (kspace + noise * 2**0.5 * deviation) * mask[:, None]
+    found = noise_deviation(kspace, mask)
     if coils == 1:
-        return Measured(kspace, mask, deviation=deviation)
+        return Measured(kspace, mask, deviation=found)
     if not true_maps:
         maps, _ = espirit(calibration(kspace[0], mask[0]), (lines, columns))
-    return Measured(kspace, mask, maps[None], deviation)
+    return Measured(kspace, mask, maps[None], found)
 
 
 def middle(measured: Measured) -> Measured:

@@ -124,7 +124,7 @@ def _operator(
 def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None, float]:
     """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
-    With one coil of uniform sensitivity, as always where ``several`` is 0, there are no sensitivities. The noise is that
+    One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
     of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image. What is returned of it is the
     deviation that data consistency is told: a little off too, or 0, nothing.
     """
