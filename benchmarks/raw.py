@@ -1,6 +1,7 @@
 """Memory and time of reconstructing raw k-space of many coils, slice by slice; needs no data.
 
 python benchmarks/raw.py [--method crnn] [--slices 3] [--coils 30] [--size 256] [--frames 30] [--compress 0]
+python benchmarks/raw.py --method zero-filled --slices 12 --frames 111 --alike       20 GiB of k-space
 
 Writes a phantom scan as NumPy k-space (slice, coil, t, ky, kx), 8-fold undersampled, with noise, and runs the command
 on it, and on one slice of it. The memory at the peak must not grow with the number of slices, but for the images.
@@ -31,6 +32,9 @@ def written(folder: Path, options: argparse.Namespace) -> tuple[Path, Path]:
     whole = np.lib.format.open_memmap(folder / "whole.npy", "w+", np.complex64, shape)
     scan = Scan(Grid(options.size, options.size, 1.5), options.frames, options.slices, options.coils, snr=100, seed=1)
     for z in range(options.slices):
+        if options.alike and z > 0:
+            whole[z] = whole[0]
+            continue
         generator = torch.Generator().manual_seed(z)
         mask = variable_density(options.frames, options.size, 8, generator)
         whole[z] = (simulate_slice(scan, z).kspace_CTYX * mask[None, :, :, None]).numpy()
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--compress", type=int, default=0)
+    parser.add_argument("--alike", action="store_true", help="write the first slice again for the others")
     parser.add_argument("--folder", type=Path, help="for the files, several GB; a temporary one by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -1,6 +1,6 @@
 """Which weight a classical method needs at which noise: where the defaults of `crnn_cli.mri.classical` come from.
 
-Cases     ACDC patients for choices (21-30, never the test cases 41-50), middle slice, 48 columns of the readout, and the
+Cases     ACDC patients for choices (21-30, never the test cases 41-50), middle slice, 48 columns of the readout; the
           phantom of `crnn simulate`, seed 11; phase as in quality.py, coils, noise and maps as in multicoil.py.
 Noise     deviation of each part of a sample over the brightest pixel; the table gives what was found in the data,
           complex, over the bright parts (`energy_weighted_rms` of the view-shared image): what a default can know.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from crnn_cli.acquisition import Complex
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.measured import Measured, Slices
-from crnn_cli.mri.classical import run_method
+from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 
@@ -115,11 +115,16 @@ def _consistency(measured: Measured, noise: float | None) -> SingleCoilConsisten
 
 @dataclass(frozen=True)
 class ByFormula:
-    """A classical method; see `crnn_cli.mri.classical`. name : of its table."""
+    """A classical method; see `crnn_cli.mri.classical`.
+
+    name : of its table. weight : None for the default at the noise that was found in the data.
+    used : the weights of the slices so far.
+    """
 
     name: str
-    weight: float
+    weight: float | None
     iterations: int
+    used: list[float] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
@@ -138,8 +143,13 @@ class ByFormula:
                 tick()
             told = max(told, done)
 
+        def weight(brightness: float) -> float:
+            found = METHODS[self.name].default_weight(measured.deviation / brightness)
+            self.used.append(found if self.weight is None else self.weight)
+            return self.used[-1]
+
         return run_method(
-            self.name, measured.encoding(), measured.kspace_BCTYX, self.weight, self.iterations or None, progress
+            self.name, measured.encoding(), measured.kspace_BCTYX, weight, self.iterations or None, progress
         )
 
 

@@ -66,9 +66,9 @@ def choose(
         raise UsageError(f"--iterations does not belong to --method {name}: it does not iterate")
     if iterations == 0:
         raise UsageError(f"--iterations 0: {name} needs at least 1")
-    method = ByFormula(name, known.weight if weight is None else weight, iterations or known.iterations)
+    method = ByFormula(name, weight, iterations or known.iterations)
     facts = made_by() | {"method": {"name": name, "title": known.title, "paper": known.paper}}
-    facts |= {"weight": method.weight, "iterations": method.iterations}
+    facts |= {"weight": weight, "weights": method.used, "iterations": method.iterations}
     return Chosen(method, name, known.title, facts)
 
 

@@ -35,6 +35,8 @@ class Method:
     weighs : what the weight is; empty where there is none.
     weight, iterations : defaults; iterations 0 where it does not iterate.
     frames : at least so many.
+    noisy : the default weight is weight + noisy * sigma, sigma the deviation of the noise of a sample
+        over the bright parts of the image; what was best for noise of many levels (`benchmarks/weights.py`).
     """
 
     run: Reconstruct
@@ -45,6 +47,11 @@ class Method:
     weight: float = 0.0
     iterations: int = 0
     frames: int = 1
+    noisy: float = 0.0
+
+    def default_weight(self, sigma: float = 0.0) -> float:
+        """Return the weight for noise of deviation ``sigma``, relative to the bright parts of the image."""
+        return self.weight + self.noisy * sigma
 
 
 def zero_filled(
@@ -87,6 +94,7 @@ METHODS: dict[str, Method] = {
         "length of a change in time, relative to the bright parts",
         0.001,
         40,
+        noisy=0.3,
     ),
     "llr": Method(
         llr,
@@ -97,6 +105,7 @@ METHODS: dict[str, Method] = {
         0.0005,
         100,
         2,
+        noisy=0.15,
     ),
     "l+s": Method(
         low_rank_plus_sparse,
@@ -107,6 +116,7 @@ METHODS: dict[str, Method] = {
         0.004,
         100,
         2,
+        noisy=0.3,
     ),
 }
 
@@ -115,7 +125,7 @@ def run_method(
     name: str,
     encoding: Encoding,
     kspace_BCTYX: Tensor,
-    weight: float | None = None,
+    weight: float | Callable[[float], float] | None = None,
     iterations: int | None = None,
     progress: Progress = silent,
 ) -> Tensor:
@@ -127,7 +137,7 @@ def run_method(
     Parameters
     ----------
     kspace_BCTYX : measured k-space, zero or not outside the mask, both axes in k-space.
-    weight, iterations : of `METHODS` where None.
+    weight, iterations : of `METHODS` where None. The weight may be a function of the brightness divided by.
     progress : called with (iterations done, iterations in all) of all items.
 
     Raises
@@ -138,9 +148,9 @@ def run_method(
         If the method needs more frames than there are.
     """
     method = _known(name)
-    weight = method.weight if weight is None else weight
+    weight = method.default_weight() if weight is None else weight
     iterations = method.iterations if iterations is None else iterations
-    if not 0 <= weight < float("inf"):
+    if not callable(weight) and not 0 <= weight < float("inf"):
         raise UsageError(f"weight {weight:g} of {name}: give 0 or more; the default is {method.weight:g}")
     if method.iterations and iterations < 1:
         raise UsageError(f"{iterations} iterations of {name}: give at least 1; the default is {method.iterations}")
@@ -154,18 +164,21 @@ def run_method(
         def shown(done: int, total: int, before: int = item) -> None:
             progress(before * total + done, items * total)
 
-        images.append(_one(method, _item(encoding, item), kspace_BCTYX[item : item + 1], (weight, iterations), shown))
+        alone = _item(encoding, item), kspace_BCTYX[item : item + 1]
+        images.append(_one(method, *alone, weight, iterations, shown))
     return torch.cat(images)
 
 
 def _one(
-    method: Method, encoding: Encoding, kspace_BCTYX: Tensor, setting: tuple[float, int], progress: Progress
-) -> Tensor:
+    method: Method, encoding: Encoding, kspace_BCTYX: Tensor, weight: float | Callable[[float], float],
+    iterations: int, progress: Progress,
+) -> Tensor:  # fmt: skip
     data = encoding.prepared(kspace_BCTYX)
     scale = energy_weighted_rms(view_shared(encoding, data))
     if not bool(scale > 0):
         return torch.zeros_like(encoding.adjoint(data))
-    return method.run(encoding, data / scale[:, None], *setting, progress) * scale
+    weight = weight(float(scale)) if callable(weight) else weight
+    return method.run(encoding, data / scale[:, None], weight, iterations, progress) * scale
 
 
 def _known(name: str) -> Method:
