@@ -276,6 +276,17 @@ def test_truncation_leaves_the_images_as_they_are(truncate):
     assert torch.equal(net(image, operator), expected)
 
 
+@pytest.mark.parametrize("truncate", [0, 1, 2])
+def test_gradients_of_sets_that_are_alike_add_up_to_those_of_one(truncate):
+    net = network(features=3, iterations=4)
+    alike = grown(net, CRNNMRIConfig(features=3, iterations=4, sets=2))
+    image, operator = problem(frames=6, dtype=torch.complex128)
+    _, wanted = gradients(net.double(), image, operator, truncate=truncate)
+    _, found = gradients(alike.double(), image, operator, truncate=truncate)
+    for one, last, first in zip(wanted, found[: len(wanted)], found[len(wanted) :], strict=True):
+        torch.testing.assert_close(last + first, one)
+
+
 def test_truncation_beyond_the_sequence_is_none():
     net = network(features=3).double()
     image, operator = problem(frames=6, dtype=torch.complex128)

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from crnn_cli.mri.consistency import Consistency
-
-Convolutions = Callable[..., Tensor]
+from crnn_cli.networks.frames import Pairs, Way, Whole
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,6 @@ class RecurrentCell(nn.Module):
 class Layers(nn.Module):
     """One set of weights: what an iteration does to an image and the states, but for data consistency."""
 
-    truncate: int = 0
-
     def __init__(self, config: CRNNMRIConfig, number: int) -> None:
         super().__init__()
         features, kernel = config.features, config.kernel
@@ -97,60 +95,22 @@ class Layers(nn.Module):
         first = 0.05 * 8 ** (1 - (number + 1) / config.sets)  # it falls from set to set
         self.error = nn.Parameter(torch.tensor(first)) if config.trust else None
 
-    def iterate(self, x_TBCYX: Tensor, states: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+    def iterate(self, way: Way, x_TBCYX: Tensor, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
         """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of the old ones."""
-        recurrent = self._recurrent_layer(x_TBCYX, states[0] if states else None)
-        next_states = [recurrent]
+        before: list[Any] = states or [None] * 4
+        made = [way.recurrent(self.bcrnn, way.enter(x_TBCYX), before[0])]
         layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
-        for index, (from_below, from_before) in enumerate(layers, start=1):
-            below, before = next_states[-1], states[index] if states else None
-            next_states.append(_frame_layer(from_below, from_before, below, before, self.shift))
-        return _map_frames(self.conv4_x, None, next_states[-1]), next_states
-
-    def _recurrent_layer(self, x_TBCYX: Tensor, before_TBFYX: Tensor | None) -> Tensor:
-        """Return H0. What both directions of time share is computed once; both run as one batch of 2 B."""
-        cell = self.bcrnn
-        if before_TBFYX is None:
-            shared = _map_frames(lambda x: _plus_bias(cell.i2h(x), cell.ih2ih), None, x_TBCYX)
-        else:
-            shared = _map_frames(lambda x, h: cell.i2h(x).add_(cell.ih2ih(h)), before_TBFYX, x_TBCYX, before_TBFYX)
-        frames, batch = shared.shape[:2]
-        hidden = _plus_bias(torch.cat([shared[0], shared[-1]]), cell.h2h).relu_()
-        forward, backward = [hidden[:batch]], [hidden[batch:]]
-        if torch.is_grad_enabled():
-            each = shared.unbind()  # one node of the graph: indexing would make gradients of all frames for each
-            for t in range(1, frames):
-                if self.truncate > 0 and t % self.truncate == 0:
-                    hidden = hidden.detach()
-                hidden = cell.h2h(hidden).add_(torch.cat([each[t], each[-1 - t]])).relu_()
-                ahead, back = hidden.chunk(2)
-                forward.append(ahead)
-                backward.append(back)
-            both: Tensor = (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
-            return both
-        both = _empty_states(shared)
-        seen = [False] * frames
-        for t in range(frames):
-            if t > 0:
-                hidden = cell.h2h(hidden)
-                hidden[:batch] += shared[t]
-                hidden[batch:] += shared[-1 - t]
-                hidden.relu_()
-            for frame, part in ((t, hidden[:batch]), (frames - 1 - t, hidden[batch:])):
-                if seen[frame]:
-                    both[frame] += part
-                else:
-                    both[frame] = part
-                    seen[frame] = True
-        return both
+        for (from_below, from_before), state in zip(layers, before[1:], strict=True):
+            made.append(way.layer(from_below, from_before, made[-1], state, self.shift))
+        return way.leave(way.output(self.conv4_x, made[-1])), made
 
 
 class CRNNMRI(Layers):
     """The network of Qin et al.; see the top of this file for the formula.
 
-    Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, plus a
-    few frames of work space. With gradients everything is kept, six new states in each iteration, unless
-    ``checkpoint`` is set.
+    Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, half of it
+    in bfloat16, plus a few frames of work space. With gradients everything is kept, six new states in each iteration,
+    unless ``checkpoint`` is set.
 
     Attributes
     ----------
@@ -190,31 +150,42 @@ class CRNNMRI(Layers):
         """
         total = self.config.iterations if iterations is None else iterations
         group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
-        carried: tuple[Tensor, ...] = (image_BTYX, torch.zeros_like(image_BTYX) if self.config.context else image_BTYX)
+        way = self._way(image_BTYX)
+        carried: tuple[Any, ...] = (image_BTYX, torch.zeros_like(image_BTYX) if self.config.context else image_BTYX)
         for first in range(0, total, group or 1):
             numbers = range(first, min(first + (group or 1), total))
             if group:
-                carried = _recomputed(self._iterations, consistency, numbers, total, *carried)
+                carried = _recomputed(self._iterations, way, consistency, numbers, total, *carried)
             else:
-                carried = self._iteration(consistency, first, total, *carried)
+                carried = self._iteration(way, consistency, first, total, *carried)
             if progress is not None:
                 for _ in numbers:
                     progress()
-        return carried[0]
+        image: Tensor = carried[0]
+        return image
 
-    def _iterations(self, consistency: Consistency, numbers: range, total: int, *carried: Tensor) -> tuple[Tensor, ...]:
+    def _way(self, image_BTYX: Tensor) -> Way:
+        """Return how to go over the frames here; under autocast features have its kind."""
+        if torch.is_grad_enabled() or image_BTYX.device.type != "cpu":
+            return Whole(self.truncate)
+        lower = torch.is_autocast_enabled("cpu")
+        return Pairs(image_BTYX.shape[1], torch.get_autocast_dtype("cpu") if lower else image_BTYX.real.dtype)
+
+    def _iterations(
+        self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Return what is carried after some iterations; of several, each is a checkpoint of its own."""
         for number in numbers:
             if len(numbers) > 1:
-                carried = _recomputed(self._iteration, consistency, number, total, *carried)
+                carried = _recomputed(self._iteration, way, consistency, number, total, *carried)
             else:
-                carried = self._iteration(consistency, number, total, *carried)
+                carried = self._iteration(way, consistency, number, total, *carried)
         return carried
 
     def _iteration(
-        self, consistency: Consistency, number: int, total: int,
-        image_BTYX: Tensor, change_BTYX: Tensor, *states: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self, way: Way, consistency: Consistency, number: int, total: int,
+        image_BTYX: Tensor, change_BTYX: Tensor, *states: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Return image, what data consistency changed in it, and states; the first iteration is given no states."""
         chosen = number * self.config.sets // total
         layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
@@ -222,7 +193,7 @@ class CRNNMRI(Layers):
         if self.config.context:
             mean_BTYX = image_BTYX.mean(1, keepdim=True).expand_as(image_BTYX)
             x_TBCYX = torch.cat([x_TBCYX, _channels(mean_BTYX), _channels(change_BTYX)], 2)
-        residual_TBCYX, next_states = layers.iterate(x_TBCYX, list(states) or None)
+        residual_TBCYX, next_states = layers.iterate(way, x_TBCYX, list(states) or None)
         residual_BTYXC = residual_TBCYX.to(x_TBCYX.dtype).permute(1, 0, 3, 4, 2).contiguous()
         guess_BTYX = image_BTYX + torch.view_as_complex(residual_BTYXC)
         made_BTYX = consistency(guess_BTYX, layers.error)
@@ -240,61 +211,5 @@ def _recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object)
     return result
 
 
-def _frame_layer(
-    from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int
-) -> Tensor:
-    """Return ReLU(from_below * below + from_before * before), frame by frame; a state not yet there is zero."""
-    if shift:
-        below = _shifted(below, shift)
-    if before is None:
-        return _map_frames(lambda a: _plus_bias(from_below(a), from_before).relu_(), None, below)
-    return _map_frames(lambda a, b: from_below(a).add_(from_before(b)).relu_(), before, below, before)
-
-
-def _shifted(below_TBFYX: Tensor, shift: int) -> Tensor:
-    """Return features of which ``shift`` channels come from the frame before and ``shift`` from the one after."""
-    frames, batch = below_TBFYX.shape[:2]
-    flat = below_TBFYX.flatten(0, 1)
-    ahead, back = flat[:, :shift], flat[:, shift : 2 * shift]
-    ahead = torch.cat([ahead[:batch], ahead[:-batch]])
-    back = torch.cat([back[batch:], back[-batch:]])
-    shifted: Tensor = torch.cat([ahead, back, flat[:, 2 * shift :]], 1).unflatten(0, (frames, batch))
-    return shifted
-
-
-_FRAMES_AT_ONCE = 2  # at inference on a CPU: keeps a chunk's features near the cache
-
-
-def _map_frames(function: Convolutions, out: Tensor | None, *sequences: Tensor) -> Tensor:
-    """Apply a function of (N, C, Y, X) to (T, B, C, Y, X) sequences; without gradients in chunks, into ``out``.
-
-    ``out`` may be one of the sequences: a chunk is read before it is written.
-    """
-    frames, batch = sequences[0].shape[:2]
-    if torch.is_grad_enabled() or sequences[0].is_cuda:
-        whole: Tensor = function(*(s.flatten(0, 1) for s in sequences)).unflatten(0, (frames, batch))
-        return whole
-    for start in range(0, frames, _FRAMES_AT_ONCE):
-        chunk = slice(start, start + _FRAMES_AT_ONCE)
-        value = function(*(s[chunk].flatten(0, 1) for s in sequences)).unflatten(0, (-1, batch))
-        if out is None:
-            out = _empty_states(value, frames)
-        out[chunk] = value
-    assert out is not None
-    return out
-
-
-def _empty_states(like_TBFYX: Tensor, frames: int | None = None) -> Tensor:
-    """Return uninitialised states (T, B, F, Y, X) whose features lie innermost in memory (channels last)."""
-    t, b, f, y, x = like_TBFYX.shape
-    return like_TBFYX.new_empty((frames or t, b, y, x, f)).permute(0, 1, 4, 2, 3)
-
-
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
-
-
-def _plus_bias(value_NFYX: Tensor, of: nn.Conv2d) -> Tensor:
-    """Return the value with what a convolution of zeros gives added to it: its bias."""
-    assert of.bias is not None
-    return value_NFYX.add_(of.bias.to(value_NFYX.dtype).view(1, -1, 1, 1))

@@ -1,0 +1,262 @@
+"""How the layers of a recurrent network go over the frames of sequences: what is computed at once, and in which memory.
+
+`Whole` works with gradients and on a GPU, `Pairs` is fast on a CPU. Both have the same four layers and no weights.
+
+Legend: B batch, T frame, F feature, Y phase encoding, X readout; frames come first inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Cell(Protocol):
+    """The convolutions of a cell that runs through time: from input, from the neighbour frame, from iteration."""
+
+    i2h: nn.Conv2d
+    h2h: nn.Conv2d
+    ih2ih: nn.Conv2d
+
+
+class Way(Protocol):
+    """A way to go over the frames. Sequences, of type Any here, are in the order and memory of the way."""
+
+    def enter(self, x_TBCYX: Tensor) -> Any:
+        """Return a sequence as this way keeps it."""
+        ...
+
+    def leave(self, sequence: Any) -> Tensor:
+        """Return (T, B, C, Y, X) of a sequence."""
+        ...
+
+    def recurrent(self, cell: Cell, x: Any, before: Any) -> Any:
+        """Return the sum of the hidden states of both directions of time, each from zero at its first frame.
+
+        h_t = ReLU(i2h * x_t + h2h * h_(t -+ 1) + ih2ih * before_t); ``before`` may be None, for zeros.
+        """
+        ...
+
+    def layer(self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Any, before: Any, shift: int) -> Any:
+        """Return ReLU(from_below * below + from_before * before), frame by frame; ``before`` may be None, for zeros.
+
+        shift : so many channels of below come from the frame before, and as many from the frame after; at the ends a
+            frame is its own neighbour.
+        """
+        ...
+
+    def output(self, convolution: nn.Conv2d, below: Any) -> Any:
+        """Return convolution * below, frame by frame."""
+        ...
+
+
+class Whole:
+    """Sequences (T, B, F, Y, X) whose frames are one batch, except where they recur; autograd keeps what it needs.
+
+    truncate : frames after which gradients through time are cut, in each direction from its own first frame; 0: never.
+    """
+
+    def __init__(self, truncate: int = 0) -> None:
+        self.truncate = truncate
+
+    def enter(self, x_TBCYX: Tensor) -> Tensor:
+        """Return a sequence as this way keeps it."""
+        return x_TBCYX
+
+    def leave(self, sequence: Tensor) -> Tensor:
+        """Return (T, B, C, Y, X) of a sequence."""
+        return sequence
+
+    def recurrent(self, cell: Cell, x: Tensor, before: Tensor | None) -> Tensor:
+        """See `Way`. What both directions share is computed once; both run as one batch of 2 B."""
+        frames, batch = x.shape[:2]
+        inputs = cell.i2h(x.flatten(0, 1))
+        if before is None:
+            shared = inputs.add_(_bias(cell.ih2ih, inputs))
+        else:
+            shared = inputs.add_(cell.ih2ih(before.flatten(0, 1)))
+        each = shared.unflatten(0, (frames, batch)).unbind()  # one node of the graph: indexing makes whole gradients
+        hidden = torch.cat([each[0], each[-1]]).add_(_bias(cell.h2h, shared)).relu_()
+        forward, backward = [hidden[:batch]], [hidden[batch:]]
+        for t in range(1, frames):
+            if self.truncate > 0 and t % self.truncate == 0:
+                hidden = hidden.detach()
+            hidden = cell.h2h(hidden).add_(torch.cat([each[t], each[-1 - t]])).relu_()
+            ahead, back = hidden.chunk(2)
+            forward.append(ahead)
+            backward.append(back)
+        both: Tensor = (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
+        return both
+
+    def layer(
+        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int
+    ) -> Tensor:  # fmt: skip
+        """See `Way`."""
+        frames, batch = below.shape[:2]
+        flat = below.flatten(0, 1)
+        if shift:
+            ahead, back = flat[:, :shift], flat[:, shift : 2 * shift]
+            ahead = torch.cat([ahead[:batch], ahead[:-batch]])
+            back = torch.cat([back[batch:], back[-batch:]])
+            flat = torch.cat([ahead, back, flat[:, 2 * shift :]], 1)
+        made = from_below(flat)
+        made = made.add_(_bias(from_before, made) if before is None else from_before(before.flatten(0, 1))).relu_()
+        sequence: Tensor = made.unflatten(0, (frames, batch))
+        return sequence
+
+    def output(self, convolution: nn.Conv2d, below: Tensor) -> Tensor:
+        """Return convolution * below, frame by frame."""
+        made: Tensor = convolution(below.flatten(0, 1)).unflatten(0, below.shape[:2])
+        return made
+
+
+class Pairs:
+    """Sequences as lists of frames t and T - 1 - t, (2 B, F, Y, X), the middle one alone where T is odd.
+
+    A direction of time is at frame t when the other is at T - 1 - t: a pair is what both need in a step, and what they
+    made of it is a pair again. So nothing is copied to bring frames together, and a pair stays near the cache. Features
+    lie innermost in memory. A sum is made where its first term lies, by the convolution that makes the second, where
+    oneDNN has that (`torch.ops.mkldnn`, private names), else after it. States of the iteration before are replaced in
+    their list as they are read, so that they are in memory once.
+
+    frames : T. kind : of the features; weights are converted once.
+    """
+
+    def __init__(self, frames: int, kind: torch.dtype) -> None:
+        self.frames, self.kind = frames, kind
+        self._pairs, self._middle = (frames + 1) // 2, (frames // 2 if frames % 2 else -1)
+        self._weights: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
+        self._fused = _FUSED and (
+            kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        )
+
+    def enter(self, x_TBCYX: Tensor) -> list[Tensor]:
+        """Return a sequence as this way keeps it."""
+        found = []
+        for t in range(self._pairs):
+            pair = x_TBCYX[t] if t == self._middle else torch.cat([x_TBCYX[t], x_TBCYX[-1 - t]])
+            found.append(pair.to(self.kind, memory_format=torch.channels_last))
+        return found
+
+    def leave(self, sequence: list[Tensor]) -> Tensor:
+        """Return (T, B, C, Y, X) of a sequence."""
+        return torch.stack([self._frame(sequence, t) for t in range(self.frames)])
+
+    def recurrent(self, cell: Cell, x: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+        """See `Way`; the states before are gone afterwards."""
+        shared: list[Tensor] = []
+        for t, inputs in enumerate(x):
+            made = self._convolved(cell.i2h, inputs)
+            if before is None:
+                made.add_(_bias(cell.ih2ih, made))
+            else:
+                made = self._added(cell.ih2ih, before[t], made)
+                before[t] = inputs  # its last use: the memory is free
+            shared.append(made)
+        both: list[Tensor] = []
+        hidden = shared[0]
+        for t, pair in enumerate(shared):
+            terms = torch.cat([pair, pair]) if t == self._middle else pair
+            hidden = self._plus(cell.h2h, hidden, terms) if t else (terms + _bias(cell.h2h, terms)).relu_()
+            both.append(hidden)
+        ahead, back = hidden.chunk(2)
+        if self._middle >= 0:
+            both[-1] = ahead + back
+            shared.pop()
+        hidden = torch.cat([back, ahead])  # each direction goes on where the other has been
+        for t in reversed(range(self.frames // 2)):
+            hidden = self._added(cell.h2h, hidden, shared.pop(), relu=True)
+            both[t].add_(hidden)
+        return both
+
+    def layer(
+        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: list[Tensor], before: list[Tensor] | None,
+        shift: int,
+    ) -> list[Tensor]:  # fmt: skip
+        """See `Way`; the states before are replaced."""
+        found = before if before is not None else [below[0]] * len(below)
+        for t in range(self._pairs):
+            pair = self._shifted(below, t, shift) if shift else below[t]
+            if before is None:
+                made = self._convolved(from_below, pair)
+                found[t] = made.add_(_bias(from_before, made)).relu_()
+            else:
+                found[t] = self._added(from_below, pair, self._convolved(from_before, before[t]), relu=True)
+        return found
+
+    def output(self, convolution: nn.Conv2d, below: list[Tensor]) -> list[Tensor]:
+        """Return convolution * below, frame by frame."""
+        return [self._convolved(convolution, pair) for pair in below]
+
+    def _frame(self, sequence: list[Tensor], t: int) -> Tensor:
+        """Return a frame, (B, F, Y, X)."""
+        pair = sequence[min(t, self.frames - 1 - t)]
+        if t == self._middle:
+            return pair
+        return pair.chunk(2)[0 if t < self.frames - 1 - t else 1]
+
+    def _shifted(self, below: list[Tensor], pair: int, shift: int) -> Tensor:
+        made = below[pair].clone(memory_format=torch.preserve_format)
+        places = (pair,) if pair == self._middle else (pair, self.frames - 1 - pair)
+        for t, out in zip(places, made.chunk(len(places)), strict=True):
+            out[:, :shift] = self._frame(below, max(t - 1, 0))[:, :shift]
+            out[:, shift : 2 * shift] = self._frame(below, min(t + 1, self.frames - 1))[:, shift : 2 * shift]
+        return made
+
+    def _of(self, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """Return weight and bias in the kind of the features."""
+        if convolution not in self._weights:
+            assert convolution.bias is not None
+            weight = convolution.weight.to(self.kind, memory_format=torch.channels_last)
+            self._weights[convolution] = weight, convolution.bias.to(self.kind)
+        return self._weights[convolution]
+
+    def _convolved(self, convolution: nn.Conv2d, features: Tensor) -> Tensor:
+        made: Tensor = nn.functional.conv2d(features, *self._of(convolution), padding=convolution.padding)
+        return made
+
+    def _plus(self, convolution: nn.Conv2d, features: Tensor, terms: Tensor) -> Tensor:
+        """Return ReLU(terms + convolution * features) in new memory."""
+        if not self._fused:
+            return self._convolved(convolution, features).add_(terms).relu_()
+        one, padding = [1, 1], convolution.padding
+        made: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            features, terms, *self._of(convolution), padding, one, one, 1, "add", 1.0, "relu", [], None
+        )
+        return made
+
+    def _added(self, convolution: nn.Conv2d, features: Tensor, to: Tensor, relu: bool = False) -> Tensor:
+        """Return to + convolution * features in the memory of ``to``, perhaps without what is negative."""
+        if not self._fused or not to.is_contiguous(memory_format=torch.channels_last):
+            made = to.add_(self._convolved(convolution, features))
+            return made.relu_() if relu else made
+        after, one = "relu" if relu else None, [1, 1]
+        accumulated: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            to, features, *self._of(convolution), convolution.padding, one, one, 1, "add", 1.0, after, [], None
+        )
+        return accumulated
+
+
+def _bias(of: nn.Conv2d, like: Tensor) -> Tensor:
+    """Return what a convolution of zeros gives: its bias, (1, F, 1, 1)."""
+    assert of.bias is not None
+    return of.bias.to(like.dtype).view(1, -1, 1, 1)
+
+
+def _has_fused() -> bool:
+    """Return whether this PyTorch convolves into a sum; on a small case, as the names are private."""
+    try:
+        features, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1)
+        ones, none = [1, 1], [0, 0]
+        total = torch.full((1, 1, 2, 2), -3.0)
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None
+        )
+        return bool(total.eq(0).all())
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+_FUSED = _has_fused()

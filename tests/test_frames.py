@@ -1,0 +1,99 @@
+"""Both ways to go over the frames compute the same, whatever this PyTorch can fuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from crnn_cli.networks import frames as module
+from crnn_cli.networks.crnn_mri import RecurrentCell
+from crnn_cli.networks.frames import Pairs, Whole
+
+FEATURES = 6
+
+
+def features(frames, batch=2, channels=FEATURES, kind=torch.float32, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, batch, channels, 9, 7, generator=g).to(kind)
+
+
+def convolution(inputs=FEATURES, outputs=FEATURES, kind=torch.float32):
+    return nn.Conv2d(inputs, outputs, 3, padding=1).to(kind)
+
+
+@pytest.fixture(params=["fused", "one after the other"])
+def fused(request, monkeypatch):
+    if request.param == "fused" and not module._FUSED:
+        pytest.skip("this PyTorch has no convolution into a sum")
+    monkeypatch.setattr(module, "_FUSED", request.param == "fused")
+    torch.manual_seed(0)
+
+
+def both(frames, kind, run):
+    """Return what both ways make of the same."""
+    found = []
+    with torch.no_grad():
+        for way in (Whole(), Pairs(frames, kind)):
+            found.append(way.leave(run(way)))
+    return found
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("first", [False, True])
+def test_recurrence_is_the_same(frames, kind, first):
+    cell = RecurrentCell(2, FEATURES, 3).to(kind)
+    x, before = features(frames, channels=2, kind=kind), features(frames, kind=kind, seed=1)
+
+    def run(way):
+        return way.recurrent(cell, way.enter(x), None if first else way.enter(before))
+
+    whole, pairs = both(frames, kind, run)
+    torch.testing.assert_close(pairs, whole)
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("first", [False, True])
+def test_layers_are_the_same(frames, kind, shift, first):
+    one, two, out = convolution(kind=kind), convolution(kind=kind), convolution(outputs=2, kind=kind)
+    below, before = features(frames, kind=kind), features(frames, kind=kind, seed=1)
+
+    def run(way):
+        state = None if first else way.enter(before)
+        return way.output(out, way.layer(one, two, way.enter(below), state, shift))
+
+    whole, pairs = both(frames, kind, run)
+    torch.testing.assert_close(pairs, whole)
+
+
+@pytest.mark.usefixtures("fused")
+def test_half_precision_is_near():
+    cell, one, two = RecurrentCell(2, FEATURES, 3), convolution(), convolution()
+    x, before = features(5, channels=2), features(5, seed=1)
+    made = {}
+    with torch.no_grad():
+        for kind in (torch.float32, torch.bfloat16):
+            way = Pairs(5, kind)
+            state = way.recurrent(cell, way.enter(x), way.enter(before))
+            sequence = way.layer(one, two, state, way.enter(before), 1)
+            assert {pair.dtype for pair in sequence} == {kind}
+            made[kind] = way.leave(sequence).float()
+    error = (made[torch.bfloat16] - made[torch.float32]).norm() / made[torch.float32].norm()
+    assert 1e-4 < error < 0.02
+
+
+def test_states_before_are_let_go_and_what_is_below_is_kept():
+    way, cell, one, two = Pairs(4, torch.float32), RecurrentCell(2, FEATURES, 3), convolution(), convolution()
+    x, state = way.enter(features(4, channels=2)), way.enter(features(4, seed=1))
+    addresses = {pair.data_ptr() for pair in state}
+    with torch.no_grad():
+        below = way.recurrent(cell, x, state)
+        assert not addresses & {pair.data_ptr() for pair in state}
+        kept = [pair.clone() for pair in below]
+        before = way.enter(features(4, seed=2))
+        made = way.layer(one, two, below, before, 2)
+    assert made is before
+    assert all(torch.equal(a, b) for a, b in zip(below, kept, strict=True))
