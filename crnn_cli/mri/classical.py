@@ -105,7 +105,7 @@ METHODS: dict[str, Method] = {
         0.0005,
         100,
         2,
-        noisy=0.15,
+        noisy=0.12,
     ),
     "l+s": Method(
         low_rank_plus_sparse,
