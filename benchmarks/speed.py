@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.frames import Pairs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops
@@ -53,11 +54,12 @@ def network(iterations: int = 5) -> CRNNMRI:
 
 
 def run(net: CRNNMRI, size: int, frames: int, form: str) -> Tensor:
-    """Return the images that a form of the network makes."""
+    """Return the images that a form of the network makes; "fp32 on disk" has all states in files."""
     image, operator = problem(size, frames)
     if form == "loops":
         return crnn_mri_loops.reconstruct(net.state_dict(), 64, image, operator, net.config.iterations)
-    with torch.autocast("cpu", torch.bfloat16, enabled=form == "bf16"):
+    net.on_disk = Pairs.SEQUENCES if form.endswith("on disk") else 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=form.startswith("bf16")):
         return net(image, operator)
 
 
@@ -186,7 +188,7 @@ def main() -> None:
         found["memory"] = [
             {"size": size, "frames": frames, "form": form, "GiB": round(peak(size, frames, form), 2)}
             for size, frames in options.sizes
-            for form in PRECISIONS
+            for form in (*PRECISIONS, "fp32 on disk")
         ]
         table(found["memory"])
     if options.json:

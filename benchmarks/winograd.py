@@ -1,6 +1,6 @@
 """A trial: 3 x 3 convolution with fewer multiplications (Winograd) by batched matrix products, against PyTorch's own.
 
-F(m x m, 3 x 3) cuts the image into tiles of (m + 2)^2 pixels, overlapping by 2; in a transformed tile the convolution is
+F(m x m, 3 x 3) cuts the image into tiles of (m + 2)^2 pixels, overlapping by 2; in a transformed tile convolution is
 a product for each place, so of 9 m^2 multiplications (m + 2)^2 are left: 2.25 times fewer for m = 2, 4 times for m = 4
 (Lavin & Gray, CVPR 2016). The transforms are matrix products too, and the transformed tiles go through memory.
 

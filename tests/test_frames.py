@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks import frames as module
-from crnn_cli.networks.crnn_mri import RecurrentCell
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, RecurrentCell
 from crnn_cli.networks.frames import Pairs, Whole
+from crnn_cli.networks.on_disk import OnDisk
 
 FEATURES = 6
 
@@ -67,6 +69,42 @@ def test_layers_are_the_same(frames, kind, shift, first):
 
     whole, pairs = both(frames, kind, run)
     torch.testing.assert_close(pairs, whole)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("more", [{}, {"shift": 1, "context": 1, "sets": 2}])
+def test_what_lies_on_disk_makes_no_difference(frames, more):
+    torch.manual_seed(0)
+    net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, **more))
+    image = torch.randn(2, frames, 8, 6, dtype=torch.complex64)
+    operator = SingleCoilConsistency(torch.randn_like(image), torch.ones(1, 1, 8, 1))
+    for half in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            made = []
+            for net.on_disk in range(Pairs.SEQUENCES + 1):
+                made.append(net(image, operator))
+        assert all(torch.equal(made[0], other) for other in made[1:])
+
+
+def test_files_keep_what_they_are_given():
+    kept = OnDisk()
+    pairs = [features(2)[0], features(2)[1], features(1, batch=1)[0]]
+    kept.extend(pairs)
+    pairs[1] = features(2, seed=3)[0]
+    kept[1] = pairs[1]
+    assert all(torch.equal(a, b) for a, b in zip(kept, pairs, strict=True))
+    assert kept[-1].is_contiguous(memory_format=torch.channels_last)
+    kept[0].zero_()  # read anew: the file does not change
+    assert torch.equal(kept[0], pairs[0])
+    assert torch.equal(kept.pop(), pairs[2])
+    assert len(kept) == 2
+    for wrong in (pairs[2], pairs[1].double()):
+        with pytest.raises(ValueError, match="cannot become"):
+            kept[1] = wrong
+    with pytest.raises(ValueError, match="at the end"):
+        kept.insert(0, pairs[0])
+    with pytest.raises(ValueError, match="taken away"):
+        del kept[0]
 
 
 @pytest.mark.usefixtures("fused")

@@ -100,8 +100,8 @@ class Layers(nn.Module):
         before: list[Any] = states or [None] * 4
         made = [way.recurrent(self.bcrnn, way.enter(x_TBCYX), before[0])]
         layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
-        for (from_below, from_before), state in zip(layers, before[1:], strict=True):
-            made.append(way.layer(from_below, from_before, made[-1], state, self.shift))
+        for number, (from_below, from_before) in enumerate(layers):
+            made.append(way.layer(from_below, from_before, made[-1], before[number + 1], self.shift, number))
         return way.leave(way.output(self.conv4_x, made[-1])), made
 
 
@@ -122,10 +122,12 @@ class CRNNMRI(Layers):
         n > 1 each of the n is a checkpoint of its own while they are computed again: three times the forward work, and
         of I iterations at most about I / n + n sets of four states are held, besides what one iteration keeps.
         Results and gradients are the same.
+    on_disk : so many of the five sequences of states lie in files, not in memory; only inference on a CPU sees it.
     """
 
     truncate: int = 0
     checkpoint: int = 0
+    on_disk: int = 0
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
@@ -169,7 +171,8 @@ class CRNNMRI(Layers):
         if torch.is_grad_enabled() or image_BTYX.device.type != "cpu":
             return Whole(self.truncate)
         lower = torch.is_autocast_enabled("cpu")
-        return Pairs(image_BTYX.shape[1], torch.get_autocast_dtype("cpu") if lower else image_BTYX.real.dtype)
+        kind = torch.get_autocast_dtype("cpu") if lower else image_BTYX.real.dtype
+        return Pairs(image_BTYX.shape[1], kind, self.on_disk)
 
     def _iterations(
         self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any

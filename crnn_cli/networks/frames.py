@@ -7,10 +7,15 @@ Legend: B batch, T frame, F feature, Y phase encoding, X readout; frames come fi
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from crnn_cli.networks.on_disk import OnDisk
+
+Pairlist = MutableSequence[Tensor]
 
 
 class Cell(Protocol):
@@ -39,11 +44,14 @@ class Way(Protocol):
         """
         ...
 
-    def layer(self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Any, before: Any, shift: int) -> Any:
+    def layer(
+        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Any, before: Any, shift: int, number: int = 0
+    ) -> Any:
         """Return ReLU(from_below * below + from_before * before), frame by frame; ``before`` may be None, for zeros.
 
         shift : so many channels of below come from the frame before, and as many from the frame after; at the ends a
             frame is its own neighbour.
+        number : of the layer, from 0.
         """
         ...
 
@@ -91,7 +99,8 @@ class Whole:
         return both
 
     def layer(
-        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int
+        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int,
+        number: int = 0,
     ) -> Tensor:  # fmt: skip
         """See `Way`."""
         frames, batch = below.shape[:2]
@@ -122,10 +131,14 @@ class Pairs:
     their list as they are read, so that they are in memory once.
 
     frames : T. kind : of the features; weights are converted once.
+    on_disk : so many of the five sequences that there are at once lie in files, from 0 to `SEQUENCES`.
     """
 
-    def __init__(self, frames: int, kind: torch.dtype) -> None:
-        self.frames, self.kind = frames, kind
+    SEQUENCES = 5
+    """States of the layers, what both directions share, and what they made of it."""
+
+    def __init__(self, frames: int, kind: torch.dtype, on_disk: int = 0) -> None:
+        self.frames, self.kind, self.on_disk = frames, kind, on_disk
         self._pairs, self._middle = (frames + 1) // 2, (frames // 2 if frames % 2 else -1)
         self._weights: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
         self._fused = _FUSED and (
@@ -144,61 +157,67 @@ class Pairs:
         """Return (T, B, C, Y, X) of a sequence."""
         return torch.stack([self._frame(sequence, t) for t in range(self.frames)])
 
-    def recurrent(self, cell: Cell, x: list[Tensor], before: list[Tensor] | None) -> list[Tensor]:
+    def _sequence(self, number: int) -> Pairlist:
+        """Return an empty sequence; those of low numbers go to disk first."""
+        return OnDisk() if number < self.on_disk else []
+
+    def recurrent(self, cell: Cell, x: list[Tensor], before: Pairlist | None) -> Pairlist:
         """See `Way`; the states before are gone afterwards."""
-        shared: list[Tensor] = []
+        shared, both = self._sequence(3), self._sequence(4)
         for t, inputs in enumerate(x):
             made = self._convolved(cell.i2h, inputs)
             if before is None:
                 made.add_(_bias(cell.ih2ih, made))
             else:
                 made = self._added(cell.ih2ih, before[t], made)
-                before[t] = inputs  # its last use: the memory is free
+                if isinstance(before, list):
+                    before[t] = inputs  # its last use: the memory is free
             shared.append(made)
-        both: list[Tensor] = []
         hidden = shared[0]
-        for t, pair in enumerate(shared):
+        for t in range(self._pairs):
+            pair = shared[t]
             terms = torch.cat([pair, pair]) if t == self._middle else pair
             hidden = self._plus(cell.h2h, hidden, terms) if t else (terms + _bias(cell.h2h, terms)).relu_()
             both.append(hidden)
         ahead, back = hidden.chunk(2)
         if self._middle >= 0:
-            both[-1] = ahead + back
             shared.pop()
+            both.pop()
+            both.append(ahead + back)
         hidden = torch.cat([back, ahead])  # each direction goes on where the other has been
         for t in reversed(range(self.frames // 2)):
             hidden = self._added(cell.h2h, hidden, shared.pop(), relu=True)
-            both[t].add_(hidden)
+            both[t] = both[t].add_(hidden)
         return both
 
     def layer(
-        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: list[Tensor], before: list[Tensor] | None,
-        shift: int,
-    ) -> list[Tensor]:  # fmt: skip
+        self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Pairlist, before: Pairlist | None, shift: int,
+        number: int = 0,
+    ) -> Pairlist:  # fmt: skip
         """See `Way`; the states before are replaced."""
-        found = before if before is not None else [below[0]] * len(below)
+        found = self._sequence(number) if before is None else before
         for t in range(self._pairs):
             pair = self._shifted(below, t, shift) if shift else below[t]
             if before is None:
                 made = self._convolved(from_below, pair)
-                found[t] = made.add_(_bias(from_before, made)).relu_()
+                found.append(made.add_(_bias(from_before, made)).relu_())
             else:
                 found[t] = self._added(from_below, pair, self._convolved(from_before, before[t]), relu=True)
         return found
 
-    def output(self, convolution: nn.Conv2d, below: list[Tensor]) -> list[Tensor]:
+    def output(self, convolution: nn.Conv2d, below: Pairlist) -> list[Tensor]:
         """Return convolution * below, frame by frame."""
         return [self._convolved(convolution, pair) for pair in below]
 
-    def _frame(self, sequence: list[Tensor], t: int) -> Tensor:
+    def _frame(self, sequence: Pairlist, t: int) -> Tensor:
         """Return a frame, (B, F, Y, X)."""
         pair = sequence[min(t, self.frames - 1 - t)]
         if t == self._middle:
             return pair
         return pair.chunk(2)[0 if t < self.frames - 1 - t else 1]
 
-    def _shifted(self, below: list[Tensor], pair: int, shift: int) -> Tensor:
-        made = below[pair].clone(memory_format=torch.preserve_format)
+    def _shifted(self, below: Pairlist, pair: int, shift: int) -> Tensor:
+        made = below[pair].clone(memory_format=torch.preserve_format) if isinstance(below, list) else below[pair]
         places = (pair,) if pair == self._middle else (pair, self.frames - 1 - pair)
         for t, out in zip(places, made.chunk(len(places)), strict=True):
             out[:, :shift] = self._frame(below, max(t - 1, 0))[:, :shift]
