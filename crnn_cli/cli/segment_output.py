@@ -52,10 +52,6 @@ class Run:
             labels, removed = largest_only(labels, values)
         return replace(self, result=replace(self.result, labels=labels), removed=removed)
 
-    def is_empty(self) -> bool:
-        """Return whether everything is background."""
-        return not bool(self.result.labels.any())
-
     def label_image(self) -> Image:
         """Return the label map."""
         return replace(self.image, array=self.result.labels)
