@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from crnn_cli.cli.methods import Chosen
     from crnn_cli.reconstruction import Reconstruction
 
-SUFFIX = "_crnn"
-OUTPUTS = ("preview", "save_maps")
-INPUTS = ("mask", "phase", "maps")
+OUTPUTS: tuple[str, ...] = ("preview", "save_maps")
+"""Options that name what is written, beside the images."""
+INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
+"""Options that name what is read, beside the scan."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class Made:
     data: Input
     result: Reconstruction
     report: dict[str, Any]
+
+
+def output_name(stem: str, options: Options) -> str:
+    """Return the name of the images of a scan."""
+    return f"{stem}_crnn" if options.format_name == "dicom" else f"{stem}_crnn.nii.gz"
 
 
 def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
@@ -169,6 +175,11 @@ def save(planned: Plan, made: Made) -> None:
     )  # fmt: skip
 
 
+def judge(planned: Plan, report: dict[str, Any]) -> None:
+    """Raise QualityError if a figure of the report is below what was asked for: nothing can be asked for yet."""
+    del planned, report
+
+
 def _target(scan: Path, options: Options, as_json: bool) -> Path:
     """Return where the images go, after checking that the scan is there and everything can be written."""
     from crnn_cli.io.files import require_writable
@@ -181,8 +192,7 @@ def _target(scan: Path, options: Options, as_json: bool) -> Path:
     out, preview, save_maps = options.out, options.preview, options.save_maps
     force, format_name = options.force, options.format_name
     if out is None:
-        suffix = "" if format_name == "dicom" else ".nii.gz"
-        out = STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}{SUFFIX}{suffix}")
+        out = STREAM if scan == STREAM else stem(scan).with_name(output_name(stem(scan).name, options))
     if preview is not None:
         require_preview_name(preview)
         require_writable(preview, force)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
+    from crnn_cli.io.files import Output
 
 
 def sidecar(target: Path) -> Path:
@@ -51,3 +54,17 @@ def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None])
     for path, place in zip(written, places, strict=True):
         if places.count(place) > 1:
             raise UsageError(f"{path} would be written twice: give each output a name of its own")
+
+
+def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]) -> Output:
+    """Return the report as a file beside the target; in a batch, with the sha256 of everything else written.
+
+    others : what is written together with it; a target that is a folder is there already.
+    """
+    from crnn_cli.io.files import Output, digest_tree
+
+    if "batch" in report:
+        written = {os.path.relpath(each.target, target.parent): sha256(each.content).hexdigest() for each in others}
+        written |= {target.name: digest_tree(target)} if target.is_dir() else {}
+        report["batch"] |= {"outputs": written}
+    return Output(sidecar(target), (json.dumps(report, indent=2) + "\n").encode())

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
-SUFFIX = "_labels"
-OUTPUTS = ("probabilities", "statistics", "preview")
+OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
 INPUTS: tuple[str, ...] = ()
 _SLICES = re.compile(r"(auto|axial|coronal|sagittal)(?::(\d{1,6})-(\d{1,6}))?")
 _FAR = 4  # times outside the plausible spacing: no longer a doubt
@@ -63,6 +62,11 @@ class Plan:
     span: tuple[int, int] | None
     targets: Targets
     options: Options
+
+    @property
+    def target(self) -> Path:
+        """Return where the labels go."""
+        return self.targets.labels
 
     @property
     def outputs(self) -> list[Path]:
@@ -104,6 +108,11 @@ class Made:
     data: Loaded
     run: Run
     report: dict[str, Any]
+
+
+def output_name(stem: str, options: Options) -> str:
+    """Return the name of the labels of a volume."""
+    return f"{stem}_labels.dcm" if options.format_name == "dicom" else f"{stem}_labels.nii.gz"
 
 
 def plan(volume: Path, options: Options, as_json: bool = False) -> Plan:
