@@ -51,7 +51,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured",
+    "held_out", "measured", "distributed",
 }  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_exit_codes_are_pinned():
     assert errors.EXIT_INTERRUPTED == 130
 
 
-BATCH = "--out --resume --keep-going --shard --json --force "
+BATCH = "--out --resume --keep-going --shard --scheduler --json --force "
 OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "

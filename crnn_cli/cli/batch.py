@@ -11,13 +11,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from uuid import uuid4
 
 import typer
 
+from crnn_cli.cli.batch_cluster import Job, absolute, connected, run_on
+from crnn_cli.cli.batch_done import stamp
 from crnn_cli.cli.batch_plan import Item, command_of, gathered, parse_shard, planned, targeted
+from crnn_cli.cli.batch_report import Teller
+from crnn_cli.cli.batch_run import Outcome, Work, run
 from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.report import command_line
 from crnn_cli.cli.segment import segment
 from crnn_cli.errors import BatchError, OutputError, UsageError
 
@@ -27,14 +34,17 @@ Resume = Annotated[bool, typer.Option("--resume", help="Skip what is done; do ag
 KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Go on after a failure; exit with 7 in the end.")]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Only the share I, from 1, of N, by sorted name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each input to standard output.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster that is to do it, such as tcp://host:8786.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
 
-_OWN = ("inputs", "out", "resume", "keep_going", "shard", "as_json", "force")
+_OWN = ("inputs", "out", "resume", "keep_going", "shard", "scheduler", "as_json", "force")
 
 
 def _run(
     name: str, given: dict[str, Any], inputs: Inputs, out: Out, resume: Resume = False, keep_going: KeepGoing = False,
-    shard: Shard = None, as_json: AsJson = False, force: Force = False,
+    shard: Shard = None, scheduler: Scheduler = None, as_json: AsJson = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Do a share of the inputs; given : the options of the command for one."""
     began = time.perf_counter()
@@ -43,25 +53,42 @@ def _run(
     part = parse_shard(shard)
     command = command_of(name)
     options = _options(name, given)
-    items = targeted(gathered(inputs, out), out, command, options)[part[0] - 1 :: part[1]]
+    known = stamp(options)
+    if scheduler is not None:
+        inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute(options)
+    items = targeted(gathered(inputs, out, command.READS_RAW), out, command, options)[part[0] - 1 :: part[1]]
     _make_folder(out)
     items = [planned(item, command, options, force or resume) for item in items]
     refused = [item for item in items if item.refused is not None]
-
-    from crnn_cli.cli.batch_done import stamp
-    from crnn_cli.cli.batch_report import Teller
-    from crnn_cli.cli.batch_run import Work, run
-
-    work = Work(command, command.prepare(options), {"options": stamp(options)}, resume)
+    todo = items if keep_going or not refused else refused[:1]
+    if scheduler is None:
+        work = Work(command, command.prepare(options), {"options": known}, tuple(command_line()), resume)
+        do = partial(_here, todo, work)
+    else:
+        job = Job(name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume)
+        do = partial(_on, scheduler, out, todo, job)
     teller = Teller(out, part, len(items), as_json, began)
     try:
-        with _silence(items):
-            run(items if keep_going or not refused else refused[:1], work, teller.tell, keep_going)
+        do(teller.tell, keep_going)
     finally:
         teller.summary()
     if teller.count("failed"):
         left = "the others are done" if keep_going else "nothing was begun after that: --keep-going does the others"
         raise BatchError(f"{teller.count('failed')} of {len(items)} failed; {left}")
+
+
+def _here(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep_going: bool) -> None:
+    """Do the inputs in this process."""
+    with _silence(items):
+        run(items, work, tell, keep_going)
+
+
+def _on(
+    address: str, out: Path, items: Sequence[Item], job: Job, tell: Callable[[Outcome], None], keep_going: bool
+) -> None:  # fmt: skip
+    """Do the inputs on a cluster."""
+    with connected(address, out) as client:
+        run_on(client, items, job, tell, keep_going)
 
 
 def _silence(items: Sequence[Item]) -> AbstractContextManager[None]:

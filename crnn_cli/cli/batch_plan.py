@@ -18,6 +18,7 @@ NAME = "{name}"
 class Command(Protocol):
     """The module with the steps of a command; see `crnn_cli.cli.reconstruct_job`."""
 
+    READS_RAW: bool
     OUTPUTS: tuple[str, ...]
     INPUTS: tuple[str, ...]
 
@@ -68,8 +69,10 @@ class Item:
     refused: CrnnError | None = None
 
 
-def gathered(inputs: Sequence[Path], out: Path) -> list[Path]:
+def gathered(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
     """Return the places of all inputs, each once; see `crnn_cli.io.studies`.
+
+    The folder of the outputs is left out, as it comes with all names of a folder at the second run.
 
     Raises
     ------
@@ -78,14 +81,16 @@ def gathered(inputs: Sequence[Path], out: Path) -> list[Path]:
     UnreadableError
         If a folder holds no input.
     """
-    from crnn_cli.io.studies import studies
+    from crnn_cli.io.studies import is_output, studies
 
     own = out.resolve()
     found: dict[str, Path] = {}
     for given in inputs:
         if given == STREAM:
             raise UsageError("a batch reads files and folders, not standard input")
-        places = studies(given, {own})
+        if given.resolve() == own and len(inputs) > 1 and is_output(given):
+            continue
+        places = studies(given, {own}, raw)
         if given.is_dir() and (given.resolve() == own or (places == [given] and given.resolve() in own.parents)):
             raise UsageError(f"-o {out} lies among the inputs in {given}: give a folder of its own")
         for place in places:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TextIO
 
 from crnn_cli.cli import console
 from crnn_cli.cli.batch_run import STEPS, Outcome
+from crnn_cli.cli.report import command_line
 
 
 class Teller:
@@ -32,7 +32,7 @@ class Teller:
         self._journal: TextIO | None = None
         with suppress(OSError):
             self._journal = (out / f"{JOURNAL}{share}.jsonl").open("a", encoding="utf-8")
-        self._note({"command": ["crnn", *sys.argv[1:]], "began": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        self._note({"command": command_line(), "began": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def tell(self, outcome: Outcome) -> None:
         """Tell what became of an input."""

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from crnn_cli.cli import console
@@ -43,12 +44,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every input. stamp : what reports say of the batch. resume : skip what is done."""
+    """What is done with every input.
+
+    stamp : what reports say of the batch: its options; on a cluster, also the ``run``, so that an input that comes back
+    after a worker died is not written twice. line : the command as it was typed. resume : skip what is done.
+    """
 
     command: Command
     engine: Any
     stamp: dict[str, Any]
+    line: tuple[str, ...] = ()
     resume: bool = False
+
+    def earlier(self, target: Path) -> dict[str, Any] | None:
+        """Return the report of what is done already, if that counts here."""
+        run = self.stamp.get("run")
+        if not self.resume and run is None:
+            return None
+        report = earlier(target, self.stamp["options"], self.engine.weights)
+        return report if report is not None and (self.resume or report["batch"].get("run") == run) else None
 
 
 class Passage:
@@ -79,12 +93,14 @@ class Passage:
         item, work = self.item, self.work
         if item.refused is not None:
             raise item.refused
-        report = earlier(item.target, work.stamp["options"], work.engine.weights) if work.resume else None
+        report = work.earlier(item.target)
         self._data = work.command.read(item.planned, work.engine)
         if report is not None and same_input(report, self._data.source):
             self._data = None
+            self.outcome.output = report["output"]
             work.command.judge(item.planned, report)
-            self.outcome.status = "skipped"
+            now = "run" in work.stamp and report["batch"].get("run") == work.stamp["run"]
+            self.outcome.status = "done" if now else "skipped"
 
     def _compute(self) -> None:
         work = self.work
@@ -93,7 +109,7 @@ class Passage:
 
     def _write(self) -> None:
         command, made = self.work.command, self._made
-        made.report["batch"] = dict(self.work.stamp)
+        made.report.update(command=list(self.work.line), batch=dict(self.work.stamp))
         command.save(self.item.planned, made)
         self.outcome.output = made.report["output"]
         command.judge(self.item.planned, made.report)
@@ -139,6 +155,8 @@ def run(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep
 
     waiting = iter(items)
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+        for each in (reader, writer):  # an interruption while a thread starts would lose sight of it
+            each.submit(int).result()
 
         def read_next() -> Future[Passage] | None:
             item = next(waiting, None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crnn_cli.cli.methods import Chosen
     from crnn_cli.reconstruction import Reconstruction
 
+READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("preview", "save_maps")
 """Options that name what is written, beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps")

@@ -23,6 +23,11 @@ def sidecar(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
+def command_line() -> list[str]:
+    """Return the command as it was typed."""
+    return ["crnn", *sys.argv[1:]]
+
+
 def made_by() -> dict[str, Any]:
     """Return what every report says: the tool, the command, the versions."""
     import numpy as np
@@ -33,7 +38,7 @@ def made_by() -> dict[str, Any]:
     return {
         "tool": f"crnn {__version__}",
         "not_for": "diagnostic use",
-        "command": ["crnn", *sys.argv[1:]],
+        "command": command_line(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
     }
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
+READS_RAW = False
 OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
 INPUTS: tuple[str, ...] = ()
 _SLICES = re.compile(r"(auto|axial|coronal|sagittal)(?::(\d{1,6})-(\d{1,6}))?")

@@ -15,14 +15,14 @@ JOURNAL = "crnn_batch"
 """How the names of the records begin that a batch keeps in the folder of its outputs."""
 
 
-def studies(place: Path, leave: Collection[Path] = ()) -> list[Path]:
+def studies(place: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
     """Return the inputs that a name stands for, sorted.
 
     A file is one, and so is a folder in which DICOM files lie directly. Any other folder stands for what lies directly
     in it: NIfTI by name, DICOM, zip and raw k-space by content, and folders with DICOM files somewhere in them. Hidden
     names, the phase beside a magnitude, outputs of a batch and files of other kinds are left out.
 
-    leave : resolved folders that are not looked at.
+    leave : resolved folders that are not looked at. raw : whether raw k-space is an input.
 
     Raises
     ------
@@ -36,11 +36,21 @@ def studies(place: Path, leave: Collection[Path] = ()) -> list[Path]:
     except OSError as error:
         raise UnreadableError(f"the folder {place} cannot be read: {error.strerror}") from None
     phases = {sibling for path in entries if (sibling := phase_sibling(path)) is not None}
-    found = [path for path in entries if path not in phases and _is_input(path, leave)]
+    found = [path for path in entries if path not in phases and _is_input(path, leave, raw)]
     if not found:
         others = f"none of the {len(entries)} names in it is" if entries else "it is empty, no"
-        raise UnreadableError(f"the folder {place} holds no scan: {others} NIfTI, DICOM or raw k-space")
+        known = "NIfTI, DICOM or raw k-space" if raw else "NIfTI or DICOM"
+        raise UnreadableError(f"the folder {place} holds no input: {others} {known}")
     return found
+
+
+def is_output(folder: Path) -> bool:
+    """Return whether a batch wrote to a folder."""
+    return folder.is_dir() and any(map(_is_journal, folder.iterdir()))
+
+
+def _is_journal(path: Path) -> bool:
+    return path.name.startswith(JOURNAL) and path.suffix == ".jsonl"
 
 
 def _is_study(folder: Path) -> bool:
@@ -53,7 +63,7 @@ def _is_study(folder: Path) -> bool:
         raise UnreadableError(f"the folder {folder} cannot be read: {error.strerror}") from None
 
 
-def _is_input(path: Path, leave: Collection[Path]) -> bool:
+def _is_input(path: Path, leave: Collection[Path], raw: bool) -> bool:
     if path.is_dir():
         return path.resolve() not in leave and any(map(has_dicom_mark, _files(path, leave)))
     if path.name.lower().endswith(SUFFIXES):
@@ -61,7 +71,7 @@ def _is_input(path: Path, leave: Collection[Path]) -> bool:
     if path.suffix == ".hdr" and path.with_suffix(".cfl").is_file():
         return False  # of a pair the .cfl stands for both
     try:
-        return path.is_file() and (is_dicom(path) or is_raw(path))
+        return path.is_file() and (is_dicom(path) or (raw and is_raw(path)))
     except UnreadableError:
         return True  # reading it will say why
 
@@ -72,7 +82,7 @@ def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
         entries = sorted(folder.iterdir())
     except OSError:
         return
-    if any(path.name.startswith(JOURNAL) and path.suffix == ".jsonl" for path in entries):
+    if any(map(_is_journal, entries)):
         return
     for path in entries:
         if path.is_file():
