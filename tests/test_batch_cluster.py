@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,15 +36,15 @@ def folder(tmp_path):
 
 @pytest.fixture
 def batch(crnn, bundle, folder, tmp_path):
-    def run(out, *arguments, code=7):
+    def run(out, *arguments, code=7, places=None):
+        given, into = places or (folder, tmp_path / out)
         ended = crnn(
-            "batch", "reconstruct", folder, "-o", tmp_path / out, "--model", bundle, "--keep-going", "--json",
-            *arguments,
+            "batch", "reconstruct", given, "-o", into, "--model", bundle, "--keep-going", "--json", *arguments
         )  # fmt: skip
         assert ended.code == code, ended.err
         assert "Traceback" not in ended.err
         lines = [json.loads(line) for line in ended.out.decode().splitlines()]
-        return {line["input"].rpartition("/")[2]: (line["status"], line["exit_code"]) for line in lines}
+        return {Path(line["input"]).name: (line["status"], line["exit_code"]) for line in lines}
 
     return run
 
@@ -56,7 +57,6 @@ def test_a_cluster_gives_what_one_process_gives(batch, cluster, tmp_path, monkey
     address = cluster.scheduler_address
     expected = {"a.nii": ("done", 0), "b.nii": ("done", 0), "c.nii.gz": ("done", 0), "bad.nii": ("failed", 3)}
     assert batch("one") == expected
-    monkeypatch.chdir(tmp_path)
     assert batch("many", "--scheduler", address) == expected
     assert images(tmp_path / "many") == images(tmp_path / "one")
     assert len(images(tmp_path / "one")) == 3
@@ -67,6 +67,9 @@ def test_a_cluster_gives_what_one_process_gives(batch, cluster, tmp_path, monkey
     assert batch("many", "--resume") == skipped
     assert batch("many", "--resume", "--scheduler", address) == skipped
     assert batch("many", "--force", "--scheduler", address) == expected
+    monkeypatch.chdir(tmp_path)  # where no worker is
+    assert batch("there", "--scheduler", address, places=("in", "there")) == expected
+    assert images(tmp_path / "there") == images(tmp_path / "one")
     assert not list((tmp_path / "many").glob(".crnn-*"))
 
 
@@ -82,8 +85,6 @@ def test_an_input_of_a_worker_that_dies_is_done_by_another(batch, cluster, tmp_p
 
 def _die_at_b(mark):
     """Let the worker's process end, once, when it has computed b.nii; this runs in every worker."""
-    from pathlib import Path
-
     from crnn_cli.cli import reconstruct_job
 
     save_it = reconstruct_job.save

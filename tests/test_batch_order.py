@@ -24,7 +24,8 @@ class Data:
     """What a made-up command reads and makes, to see when it is let go."""
 
     def __init__(self, name):
-        self.name, self.source, self.report = name, {}, {"output": name}
+        self.name, self.source = name, {"sha256": "1"}
+        self.report = {"output": str(name), "input": self.source}
 
 
 class Fake:

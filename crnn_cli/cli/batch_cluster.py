@@ -95,7 +95,7 @@ def run_on(
         for number, item in enumerate(items)
     }
     try:
-        for future in as_completed(list(told)):
+        for future in as_completed(list(told), loop=client.loop):
             item = told[future]
             error = future.exception()
             outcome = future.result() if error is None else _lost(item, error)

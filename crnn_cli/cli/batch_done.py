@@ -45,8 +45,8 @@ def earlier(target: Path, options: dict[str, Any], weights: str | None) -> dict[
 
 def same_input(report: dict[str, Any], source: dict[str, Any]) -> bool:
     """Return whether a report is about files of the same content, wherever they lie."""
-    said = report.get("input")
-    return isinstance(said, dict) and _hashes(said) == _hashes(source)
+    said, found = report.get("input"), _hashes(source)
+    return isinstance(said, dict) and bool(found) and _hashes(said) == found
 
 
 def _hashes(source: dict[str, Any]) -> dict[str, Any]:
