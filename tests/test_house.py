@@ -51,7 +51,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured",
+    "held_out", "measured", "distributed",
 }  # fmt: skip
 
 
@@ -108,7 +108,15 @@ def test_io_knows_no_torch_even_indirectly():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["models", "list"], ["reconstruct", "--help"], ["segment", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["models", "list"],
+        ["reconstruct", "--help"],
+        ["segment", "--help"],
+        ["batch", "reconstruct", "--help"],
+    ],
 )
 def test_starts_without_anything_heavy(arguments):
     code = (
@@ -136,11 +144,21 @@ def test_exit_codes_are_pinned():
     assert errors.EXIT_INTERRUPTED == 130
 
 
+BATCH = "--out --resume --keep-going --shard --scheduler --json --force "
 OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
         "--preview --complex --format --json --force"
+    ),
+    "batch reconstruct": BATCH + (
+        "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
+        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
+        "--preview --complex --format"
+    ),
+    "batch segment": BATCH + (
+        "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
+        "--statistics --preview --format --require-labels"
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
@@ -193,6 +211,7 @@ def test_main_help_has_an_example_of_each_command(crnn):
         "convert",
         "verify",
         "compare",
+        "batch",
     ):
         assert f"crnn {command} " in text
     assert "130" in text

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from crnn_cli.bundles import write_bundle
-from crnn_cli.cli.segment import chosen_labels, parse_slices, with_slices_value
+from crnn_cli.cli.segment import with_slices_value
+from crnn_cli.cli.segment_job import chosen_labels, parse_slices
 from crnn_cli.errors import UsageError
 from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig

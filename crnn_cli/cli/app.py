@@ -13,9 +13,11 @@ import typer
 
 from crnn_cli import __version__
 from crnn_cli.cli import console
+from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.evaluate import evaluate
+from crnn_cli.cli.failures import explained
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
@@ -23,7 +25,7 @@ from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
-from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, DeviceError
+from crnn_cli.errors import EXIT_INTERRUPTED
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "
@@ -40,6 +42,7 @@ EXAMPLES = (
     "crnn convert DICOM_FOLDER cine.nii.gz",
     "crnn verify DICOM_FOLDER cine.nii.gz",
     "crnn compare raw.h5 --slice 4 --preview methods.png",
+    "crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going",
     "crnn models list",
     "crnn train segment DATA -o my-model --minutes 90",
 )
@@ -53,6 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 train = typer.Typer(help="Make your own models: from labelled volumes, or from cines.", no_args_is_help=True)
+batch = typer.Typer(help="Reconstruct or segment many inputs, in one go or in shares.", no_args_is_help=True)
 models = typer.Typer(help="List, show and import model bundles.", no_args_is_help=True)
 
 
@@ -63,33 +67,20 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
-        except CrnnError as error:
-            raise console.stop(str(error), error.exit_code) from None
         except KeyboardInterrupt:
             raise console.stop("interrupted; nothing half-written was left", EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             console.close_stdout()
             raise console.stop("the program that read the output closed the pipe", 1) from None
-        except OSError as error:
-            console.close_stdout()
-            raise console.stop(f"reading or writing failed: {error}", 1) from None
-        except (MemoryError, RuntimeError, ImportError) as error:
-            if not _out_of_memory(error):
+        except Exception as error:
+            found = explained(error)
+            if found is None:
                 raise
-            reason = str(error).partition("\n")[0][:200] or "an array did not fit"
-            raise console.stop(f"not enough memory: {reason}", DeviceError.exit_code) from None
+            if isinstance(error, OSError):
+                console.close_stdout()
+            raise console.stop(*found) from None
 
     return run
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or "out of memory" in text
-        or "allocate memory" in text
-        or "failed to map" in text
-    )
 
 
 def _version(wanted: bool) -> None:
@@ -118,11 +109,14 @@ app.command()(guarded(info))
 app.command()(guarded(convert))
 app.command()(guarded(verify))
 app.command()(guarded(compare))
+batch.command("reconstruct")(guarded(batch_reconstruct))
+batch.command("segment", cls=SegmentCommand)(guarded(batch_segment))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))
 train.command("reconstruct")(guarded(train_reconstruct))
 train.command("segment")(guarded(train_segment))
+app.add_typer(batch, name="batch")
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,22 @@ def say(text: str, level: int = 1) -> None:
         sys.stderr.flush()
 
 
+_ABOUT: ContextVar[str] = ContextVar("about", default="")
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Let warnings of this thread say what they are about, where several inputs are at work."""
+    before = _ABOUT.set(f"{name}: ")
+    try:
+        yield
+    finally:
+        _ABOUT.reset(before)
+
+
 def warn(text: str) -> None:
     """Print a warning to standard error."""
-    say(f"warning: {text}")
+    say(f"warning: {_ABOUT.get()}{text}")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -52,11 +66,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     Console(stderr=True, highlight=False).print(drawn)
 
 
-def print_json(value: dict[str, Any] | list[Any]) -> None:
-    """Print JSON to standard output."""
+def print_json(value: dict[str, Any] | list[Any], indent: int | None = 2) -> None:
+    """Print JSON to standard output; without ``indent`` on one line."""
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to print JSON to")
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=indent, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
+from crnn_cli.cli import reconstruct_job as job
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Uneven, Variable
-from crnn_cli.cli.reconstruct_input import Asked, Simulation, load
-from crnn_cli.cli.report import require_apart, sidecar
-from crnn_cli.errors import UsageError
+from crnn_cli.cli.reconstruct_job import Options
 
 ScanFile = Annotated[
     Path,
@@ -95,102 +92,21 @@ def reconstruct(
     crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
     crnn reconstruct raw.h5 --coils 8 -o images.nii.gz; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
-    target = _plan(scan, out, preview, save_maps, as_json, force, format_name)
-    if format_name == "dicom" and complex_output:
-        raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
-    if STREAM in (phase, mask, maps):
-        raise UsageError("only the scan itself can come from standard input")
-    require_apart([scan, phase, mask, maps], [target, sidecar(target), preview, save_maps])
-    simulation = _simulation(undersample, pattern, centre_lines, phase_axis, seed)
-    if simulation is not None and mask is not None:
-        raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
-
-    from crnn_cli.cli.methods import NETWORK, choose
-    from crnn_cli.cli.reconstruct_output import maps_of, measures, picture, save, tell
-    from crnn_cli.io.dicom_write import require_source
-    from crnn_cli.reconstruction import choose_device
-    from crnn_cli.reconstruction import reconstruct as run
-
-    place = choose_device(device)
-    chosen = choose(method, model, iterations, weight, noise, place)
-    data = load(Asked(scan, axes, series, uneven, phase, mask, simulation, coils, maps, phases, variable))
-    if format_name == "dicom":
-        require_source(data.geometry, data.series)
-    if save_maps is not None and data.raw is None:
-        raise UsageError("--save-maps belongs to raw k-space of several coils")
-    began = time.perf_counter()
+    options = Options(
+        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, undersample=undersample,
+        pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
+        coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
+        iterations=iterations, noise=noise, device=device, preview=preview, complex_output=complex_output,
+        format_name=format_name, force=force,
+    )  # fmt: skip
+    planned = job.plan(scan, options, as_json)
+    engine = job.prepare(options)
+    data = job.read(planned, engine)
     with console.progress_bar("reconstructing") as progress:
-        result = run(data.slices, chosen.method, place, progress)
-    seconds = round(time.perf_counter() - began, 2)
-    found = chosen.facts | measures(data, result, chosen.name == NETWORK)
-    found |= {"input": data.source, "device": str(place), "seconds": seconds}
-    found |= {"seed": simulation.seed if simulation else None}
-    beside = [] if preview is None else [picture(preview, data, result, found)]
-    beside += [] if save_maps is None else [maps_of(save_maps, data)]
-    save(target, beside, data, result, complex_output, found, force, format_name)
-    tell(target, chosen.title, found)
+        made = job.compute(planned, engine, data, progress)
+    job.save(planned, made)
+    from crnn_cli.cli.reconstruct_output import tell
+
+    tell(planned.target, engine.chosen.title, made.report)
     if as_json:
-        console.print_json(found)
-
-
-def _plan(
-    scan: Path, out: Path | None, preview: Path | None, save_maps: Path | None, as_json: bool, force: bool,
-    format_name: str,
-) -> Path:  # fmt: skip
-    """Return where the images go, after checking that the scan is there and everything can be written."""
-    from crnn_cli.io.files import require_writable
-    from crnn_cli.io.maps import require_maps_name
-    from crnn_cli.io.nifti import require_nifti_name
-    from crnn_cli.io.preview import require_preview_name
-    from crnn_cli.io.read import require_readable, stem
-
-    require_readable(scan)
-    if out is None:
-        suffix = "" if format_name == "dicom" else ".nii.gz"
-        out = STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn{suffix}")
-    if preview is not None:
-        require_preview_name(preview)
-        require_writable(preview, force)
-    if save_maps is not None:
-        require_maps_name(save_maps)
-        require_writable(save_maps, force)
-    if format_name not in ("nifti", "dicom"):
-        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
-    if format_name == "dicom":
-        return _plan_folder(out, force)
-    if out == STREAM:
-        if as_json:
-            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
-        console.protect_terminal()
-        return out
-    require_nifti_name(out)
-    require_writable(out, force)
-    require_writable(sidecar(out), force)
-    return out
-
-
-def _plan_folder(out: Path, force: bool) -> Path:
-    """Return the folder of a DICOM series, after checking that it can be written."""
-    from crnn_cli.io.dicom_folder import require_folder
-    from crnn_cli.io.files import require_writable
-
-    if out == STREAM:
-        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
-    require_folder(out, force)
-    require_writable(sidecar(out), force)
-    return out
-
-
-def _simulation(
-    acceleration: float | None, pattern: str | None, centre_lines: int | None, phase_axis: str | None, seed: int | None
-) -> Simulation | None:
-    """Return the simulation asked for, if any."""
-    given = {"--pattern": pattern, "--centre-lines": centre_lines, "--phase-axis": phase_axis, "--seed": seed}
-    if acceleration is None:
-        for option, value in given.items():
-            if value is not None:
-                raise UsageError(f"{option} belongs to a simulation: it needs --undersample")
-        return None
-    if phase_axis not in (None, "x", "y"):
-        raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
-    return Simulation(acceleration, pattern or "variable-density", centre_lines, phase_axis or "y", seed or 0)
+        console.print_json(made.report)

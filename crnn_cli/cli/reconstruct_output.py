@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.report import sidecar
+from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -58,12 +58,11 @@ def save(
     report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
     """Write images, report and what goes beside them together, or none of it; a DICOM folder first."""
-    import json
     from dataclasses import replace
 
     import numpy as np
 
-    from crnn_cli.io.files import Output, write_together
+    from crnn_cli.io.files import write_together
     from crnn_cli.io.nifti import image_output, write_stream
 
     image = data.to_image(result.images_ZTYX)
@@ -81,15 +80,14 @@ def save(
         number = (series.series_number or 0) + 1000
         about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
         write_derived(image, series, about, target, force)
-        text = (json.dumps(report, indent=2) + "\n").encode()
-        write_together([Output(sidecar(target), text), *beside], force)
+        write_together([report_output(target, report, beside), *beside], force)
     elif target == STREAM:
         write_together(beside, force)
         write_stream(image, sys.stdout.buffer, description)
     else:
         report["output"] = str(target)
-        text = (json.dumps(report, indent=2) + "\n").encode()
-        write_together([image_output(image, target, description), Output(sidecar(target), text), *beside], force)
+        outputs = [image_output(image, target, description), *beside]
+        write_together([*outputs, report_output(target, report, outputs)], force)
 
 
 def _name(report: dict[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,17 @@ from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
+    from crnn_cli.io.files import Output
 
 
 def sidecar(target: Path) -> Path:
     """Return the name of the report beside an output."""
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
+
+
+def command_line() -> list[str]:
+    """Return the command as it was typed."""
+    return ["crnn", *sys.argv[1:]]
 
 
 def made_by() -> dict[str, Any]:
@@ -30,7 +38,7 @@ def made_by() -> dict[str, Any]:
     return {
         "tool": f"crnn {__version__}",
         "not_for": "diagnostic use",
-        "command": ["crnn", *sys.argv[1:]],
+        "command": command_line(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
     }
 
@@ -51,3 +59,17 @@ def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None])
     for path, place in zip(written, places, strict=True):
         if places.count(place) > 1:
             raise UsageError(f"{path} would be written twice: give each output a name of its own")
+
+
+def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]) -> Output:
+    """Return the report as a file beside the target; in a batch, with the sha256 of everything else written.
+
+    others : what is written together with it; a target that is a folder is there already.
+    """
+    from crnn_cli.io.files import Output, digest_tree
+
+    if "batch" in report:
+        written = {os.path.relpath(each.target, target.parent): sha256(each.content).hexdigest() for each in others}
+        written |= {target.name: digest_tree(target)} if target.is_dir() else {}
+        report["batch"] |= {"outputs": written}
+    return Output(sidecar(target), (json.dumps(report, indent=2) + "\n").encode())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.report import provenance, sidecar
+from crnn_cli.cli.report import provenance, report_output
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
@@ -52,10 +52,6 @@ class Run:
             labels, removed = largest_only(labels, values)
         return replace(self, result=replace(self.result, labels=labels), removed=removed)
 
-    def is_empty(self) -> bool:
-        """Return whether everything is background."""
-        return not bool(self.result.labels.any())
-
     def label_image(self) -> Image:
         """Return the label map."""
         return replace(self.image, array=self.result.labels)
@@ -95,9 +91,7 @@ def report(run: Run) -> dict[str, Any]:
 
 def save(targets: Targets, run: Run, report: dict[str, Any], series: Series | None, force: bool) -> None:
     """Write everything together, or nothing; labels that go to standard output come last."""
-    import json
-
-    from crnn_cli.io.files import Output, write_together
+    from crnn_cli.io.files import write_together
     from crnn_cli.io.nifti import image_output, write_stream
     from crnn_cli.io.statistics import statistics_output
 
@@ -118,8 +112,8 @@ def save(targets: Targets, run: Run, report: dict[str, Any], series: Series | No
     else:
         report["output"] = str(targets.labels)
         maps = [image_output(run.label_image(), targets.labels, description, LABEL_INTENT)]
-    text = (json.dumps(report, indent=2) + "\n").encode()
-    write_together([*maps, *outputs, Output(sidecar(targets.labels), text)], force)
+    outputs = [*maps, *outputs]
+    write_together([*outputs, report_output(targets.labels, report, outputs)], force)
 
 
 def _segs(target: Path, run: Run, series: Series) -> list[Output]:

@@ -121,3 +121,17 @@ def digest(place: Path) -> str:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise UnreadableError(f"{place} cannot be read: {error.strerror}") from None
+
+
+def digest_tree(place: Path) -> str:
+    """Return the sha256 of a file, or of the names and contents of all files in a folder.
+
+    Raises
+    ------
+    UnreadableError
+        If a file cannot be read.
+    """
+    if not place.is_dir():
+        return digest(place)
+    lines = [f"{file.relative_to(place)} {digest(file)}\n" for file in sorted(place.rglob("*")) if file.is_file()]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,173 @@
+"""``crnn batch``: many inputs in one go, with the options of the command for one.
+
+It is a command of its own, because a folder given to `crnn reconstruct` is one DICOM study, and stays one. Each option
+of the command for one input is taken over from its declaration, so there is no second list of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+from uuid import uuid4
+
+import typer
+
+from crnn_cli.cli.batch_cluster import Job, absolute, connected, run_on
+from crnn_cli.cli.batch_done import stamp
+from crnn_cli.cli.batch_plan import Item, command_of, gathered, parse_shard, planned, targeted
+from crnn_cli.cli.batch_report import Teller
+from crnn_cli.cli.batch_run import Outcome, Work, run
+from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.report import command_line
+from crnn_cli.cli.segment import segment
+from crnn_cli.errors import BatchError, OutputError, UsageError
+
+Inputs = Annotated[list[Path], typer.Argument(help="Files, DICOM folders, or folders of them.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the outputs; made if it is not there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Skip what is done; do again what is not, or has changed.")]
+KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Go on after a failure; exit with 7 in the end.")]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Only the share I, from 1, of N, by sorted name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each input to standard output.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster that is to do it, such as tcp://host:8786.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+
+_OWN = ("inputs", "out", "resume", "keep_going", "shard", "scheduler", "as_json", "force")
+
+
+def _run(
+    name: str, given: dict[str, Any], inputs: Inputs, out: Out, resume: Resume = False, keep_going: KeepGoing = False,
+    shard: Shard = None, scheduler: Scheduler = None, as_json: AsJson = False, force: Force = False,
+) -> None:  # fmt: skip
+    """Do a share of the inputs; given : the options of the command for one."""
+    began = time.perf_counter()
+    if force and resume:
+        raise UsageError("--force does all again and --resume only what is not done: use one of them")
+    part = parse_shard(shard)
+    command = command_of(name)
+    options = _options(name, given)
+    known = stamp(options)
+    if scheduler is not None:
+        inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute(options)
+    items = targeted(gathered(inputs, out, command.READS_RAW), out, command, options)[part[0] - 1 :: part[1]]
+    _make_folder(out)
+    items = [planned(item, command, options, force or resume) for item in items]
+    refused = [item for item in items if item.refused is not None]
+    todo = items if keep_going or not refused else refused[:1]
+    if scheduler is None:
+        work = Work(command, command.prepare(options), {"options": known}, tuple(command_line()), resume)
+        do = partial(_here, todo, work)
+    else:
+        job = Job(name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume)
+        do = partial(_on, scheduler, out, todo, job)
+    teller = Teller(out, part, len(items), as_json, began)
+    try:
+        do(teller.tell, keep_going)
+    finally:
+        teller.summary()
+    if teller.count("failed"):
+        left = "the others are done" if keep_going else "nothing was begun after that: --keep-going does the others"
+        raise BatchError(f"{teller.count('failed')} of {len(items)} failed; {left}")
+
+
+def _here(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep_going: bool) -> None:
+    """Do the inputs in this process."""
+    with _silence(items):
+        run(items, work, tell, keep_going)
+
+
+def _on(
+    address: str, out: Path, items: Sequence[Item], job: Job, tell: Callable[[Outcome], None], keep_going: bool
+) -> None:  # fmt: skip
+    """Do the inputs on a cluster."""
+    with connected(address, out) as client:
+        run_on(client, items, job, tell, keep_going)
+
+
+def _silence(items: Sequence[Item]) -> AbstractContextManager[None]:
+    """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
+    from crnn_cli.io.read import is_dicom
+
+    if not any(is_dicom(item.place) for item in items):
+        return nullcontext()
+    from crnn_cli.io.dicom_headers import quiet
+
+    return quiet()
+
+
+def _options(name: str, given: dict[str, Any]) -> Any:
+    from crnn_cli.cli import reconstruct_job, segment_job
+
+    kind = {"reconstruct": reconstruct_job.Options, "segment": segment_job.Options}[name]
+    known = {field.name for field in fields(kind)}
+    return kind(**{option: value for option, value in given.items() if option in known})
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        raise OutputError(f"cannot write {out}: the folder {out.parent} does not exist; create it first") from None
+    except FileExistsError:
+        raise OutputError(f"cannot write {out}: it is a file; give a folder, for the outputs of all inputs") from None
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}") from None
+
+
+def _many(name: str, single: Callable[..., None], description: str) -> Callable[..., None]:
+    """Return the command for many inputs: its own options, and those of the command for one but for the same names."""
+
+    def command(**given: Any) -> None:
+        own = {option: given.pop(option) for option in _OWN}
+        _run(name, given, **own)
+
+    def declared(function: Callable[..., None]) -> list[inspect.Parameter]:
+        hints = get_type_hints(function, include_extras=True)
+        return [each.replace(annotation=hints[each.name]) for each in inspect.signature(function).parameters.values()]
+
+    own = [each for each in declared(_run) if each.name in _OWN]
+    others = [each for each in declared(single)[1:] if each.name not in _OWN]
+    command.__name__, command.__doc__ = f"batch_{name}", description
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    ordered = [each.replace(kind=keyword) for each in (*own, *others)]
+    vars(command)["__signature__"] = inspect.Signature(ordered)
+    return command
+
+
+_RULES = """A file is an input, and so is a folder in which DICOM files lie directly; any other folder stands for what
+    lies directly in it: NIfTI, DICOM, zips, raw k-space, and folders with DICOM in them. All else is as for one input;
+    the model is loaded once, and the next input is read and the last one written while one is computed.
+
+    In names of files, {name} stands for the name of each input: --preview '{name}.png' is written beside the output,
+    --mask 'masks/{name}.nii' read. --resume skips an output whose report, OUT.json, names the same input, weights and
+    options (sha256), and whose files have the sha256 that it says. A share, such as --shard 2/8, is for one task of an
+    array job; together they do all, each input once. The folder also keeps a journal, crnn_batch.jsonl."""
+
+batch_reconstruct = _many(
+    "reconstruct", reconstruct,
+    f"""Reconstruct many scans into a folder, NAME_crnn.nii.gz each.
+
+    {_RULES}
+
+    Examples: crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going;
+    crnn batch reconstruct a.nii b.h5 -o RESULTS --method tv --json;
+    crnn batch reconstruct STUDIES -o RESULTS --shard $SLURM_ARRAY_TASK_ID/8 --resume
+    """,
+)  # fmt: skip
+batch_segment = _many(
+    "segment", segment,
+    f"""Label many volumes or series into a folder, NAME_labels.nii.gz each.
+
+    {_RULES}
+
+    Examples: crnn batch segment RESULTS -o LABELS --slices --keep-going;
+    crnn batch segment STUDIES -o LABELS --slices axial --format dicom --statistics '{{name}}.csv'
+    """,
+)  # fmt: skip

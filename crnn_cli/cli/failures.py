@@ -1,0 +1,27 @@
+"""What is said of a failure, and with which exit code a command ends by it."""
+
+from __future__ import annotations
+
+from crnn_cli.errors import CrnnError, DeviceError
+
+
+def explained(error: BaseException) -> tuple[str, int] | None:
+    """Return one line and the exit code; None of what is no failure of the input or the machine, but a defect here."""
+    if isinstance(error, CrnnError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return f"reading or writing failed: {error}", CrnnError.exit_code
+    if isinstance(error, MemoryError | RuntimeError | ImportError) and _out_of_memory(error):
+        reason = str(error).partition("\n")[0][:200] or "an array did not fit"
+        return f"not enough memory: {reason}", DeviceError.exit_code
+    return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or "out of memory" in text
+        or "allocate memory" in text
+        or "failed to map" in text
+    )

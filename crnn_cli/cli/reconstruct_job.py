@@ -1,0 +1,242 @@
+"""The steps of `crnn reconstruct`, one after the other: plan, prepare, read, compute, save.
+
+The command takes them in a row for one scan; `crnn batch` takes them for many, some at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli import console
+from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
+from crnn_cli.cli.report import require_apart, sidecar
+from crnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from crnn_cli.cli.methods import Chosen
+    from crnn_cli.reconstruction import Reconstruction
+
+READS_RAW = True
+OUTPUTS: tuple[str, ...] = ("preview", "save_maps")
+"""Options that name what is written, beside the images."""
+INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
+"""Options that name what is read, beside the scan."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the options of the command say, but for --json; see the help of each."""
+
+    out: Path | None = None
+    mask: Path | None = None
+    phase: Path | None = None
+    axes: str | None = None
+    series: str | None = None
+    uneven: float | None = None
+    undersample: float | None = None
+    pattern: str | None = None
+    centre_lines: int | None = None
+    phase_axis: str | None = None
+    seed: int | None = None
+    method: str = "crnn"
+    weight: float | None = None
+    coils: int | None = None
+    maps: Path | None = None
+    save_maps: Path | None = None
+    phases: int | None = None
+    variable: str | None = None
+    model: str | None = None
+    iterations: int | None = None
+    noise: float = 0.0
+    device: str = "auto"
+    preview: Path | None = None
+    complex_output: bool = False
+    format_name: str = "nifti"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be read, and where the images go."""
+
+    asked: Asked
+    target: Path
+    options: Options
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Return everything that is written, the images first."""
+        beside = (self.options.preview, self.options.save_maps)
+        return [self.target, sidecar(self.target), *(path for path in beside if path is not None)]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What reconstructs, loaded once for all scans of the same options."""
+
+    chosen: Chosen
+    place: torch.device
+
+    @property
+    def weights(self) -> str | None:
+        """Return the sha256 of the weights; None of a classical method."""
+        model = self.chosen.facts.get("model")
+        return None if model is None else str(model["sha256"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished reconstruction: the data, the images, and what the report says of them."""
+
+    data: Input
+    result: Reconstruction
+    report: dict[str, Any]
+
+
+def output_name(stem: str, options: Options) -> str:
+    """Return the name of the images of a scan."""
+    return f"{stem}_crnn" if options.format_name == "dicom" else f"{stem}_crnn.nii.gz"
+
+
+def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
+    """Return what is to be done, after checking that the scan is there, the options agree, and all can be written."""
+    target = _target(scan, options, as_json)
+    if options.format_name == "dicom" and options.complex_output:
+        raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
+    if STREAM in (options.phase, options.mask, options.maps):
+        raise UsageError("only the scan itself can come from standard input")
+    require_apart(
+        [scan, options.phase, options.mask, options.maps],
+        [target, sidecar(target), options.preview, options.save_maps],
+    )
+    simulation = _simulation(options)
+    if simulation is not None and options.mask is not None:
+        raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
+    asked = Asked(
+        scan, options.axes, options.series, options.uneven, options.phase, options.mask, simulation, options.coils,
+        options.maps, options.phases, options.variable,
+    )  # fmt: skip
+    return Plan(asked, target, options)
+
+
+def prepare(options: Options) -> Engine:
+    """Return the method, its model loaded, on its device."""
+    from crnn_cli.cli.methods import choose
+    from crnn_cli.reconstruction import choose_device
+
+    place = choose_device(options.device)
+    chosen = choose(options.method, options.model, options.iterations, options.weight, options.noise, place)
+    return Engine(chosen, place)
+
+
+def read(planned: Plan, engine: Engine) -> Input:
+    """Return the data; of raw k-space the slices are read one by one, while they are reconstructed."""
+    from crnn_cli.io.dicom_write import require_source
+
+    del engine
+    data = load(planned.asked)
+    if planned.options.format_name == "dicom":
+        require_source(data.geometry, data.series)
+    if planned.options.save_maps is not None and data.raw is None:
+        raise UsageError("--save-maps belongs to raw k-space of several coils")
+    return data
+
+
+def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progress) -> Made:
+    """Return the images and the report."""
+    from crnn_cli.cli.methods import NETWORK
+    from crnn_cli.cli.reconstruct_output import measures
+    from crnn_cli.reconstruction import reconstruct
+
+    began = time.perf_counter()
+    result = reconstruct(data.slices, engine.chosen.method, engine.place, progress)
+    seconds = round(time.perf_counter() - began, 2)
+    found = engine.chosen.facts | measures(data, result, engine.chosen.name == NETWORK)
+    found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
+    simulation = planned.asked.simulation
+    return Made(data, result, found | {"seed": simulation.seed if simulation else None})
+
+
+def save(planned: Plan, made: Made) -> None:
+    """Write the images, the report, and what was asked for beside them."""
+    from crnn_cli.cli.reconstruct_output import maps_of, picture
+    from crnn_cli.cli.reconstruct_output import save as write
+
+    options, data, result = planned.options, made.data, made.result
+    beside = [] if options.preview is None else [picture(options.preview, data, result, made.report)]
+    beside += [] if options.save_maps is None else [maps_of(options.save_maps, data)]
+    write(
+        planned.target, beside, data, result, options.complex_output, made.report, options.force, options.format_name
+    )  # fmt: skip
+
+
+def judge(planned: Plan, report: dict[str, Any]) -> None:
+    """Raise QualityError if a figure of the report is below what was asked for: nothing can be asked for yet."""
+    del planned, report
+
+
+def _target(scan: Path, options: Options, as_json: bool) -> Path:
+    """Return where the images go, after checking that the scan is there and everything can be written."""
+    from crnn_cli.io.files import require_writable
+    from crnn_cli.io.maps import require_maps_name
+    from crnn_cli.io.nifti import require_nifti_name
+    from crnn_cli.io.preview import require_preview_name
+    from crnn_cli.io.read import require_readable, stem
+
+    require_readable(scan)
+    out, preview, save_maps = options.out, options.preview, options.save_maps
+    force, format_name = options.force, options.format_name
+    if out is None:
+        out = STREAM if scan == STREAM else stem(scan).with_name(output_name(stem(scan).name, options))
+    if preview is not None:
+        require_preview_name(preview)
+        require_writable(preview, force)
+    if save_maps is not None:
+        require_maps_name(save_maps)
+        require_writable(save_maps, force)
+    if format_name not in ("nifti", "dicom"):
+        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
+    if format_name == "dicom":
+        return _plan_folder(out, force)
+    if out == STREAM:
+        if as_json:
+            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
+        console.protect_terminal()
+        return out
+    require_nifti_name(out)
+    require_writable(out, force)
+    require_writable(sidecar(out), force)
+    return out
+
+
+def _plan_folder(out: Path, force: bool) -> Path:
+    """Return the folder of a DICOM series, after checking that it can be written."""
+    from crnn_cli.io.dicom_folder import require_folder
+    from crnn_cli.io.files import require_writable
+
+    if out == STREAM:
+        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
+    require_folder(out, force)
+    require_writable(sidecar(out), force)
+    return out
+
+
+def _simulation(options: Options) -> Simulation | None:
+    """Return the simulation asked for, if any."""
+    centre_lines, phase_axis, seed = options.centre_lines, options.phase_axis, options.seed
+    given = {"--pattern": options.pattern, "--centre-lines": centre_lines, "--phase-axis": phase_axis, "--seed": seed}
+    if options.undersample is None:
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"{option} belongs to a simulation: it needs --undersample")
+        return None
+    if phase_axis not in (None, "x", "y"):
+        raise UsageError(f"--phase-axis {phase_axis} is not known: use x or y")
+    pattern = options.pattern or "variable-density"
+    return Simulation(options.undersample, pattern, centre_lines, phase_axis or "y", seed or 0)
