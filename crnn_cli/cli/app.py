@@ -20,6 +20,7 @@ from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import SegmentCommand, segment
+from crnn_cli.cli.show_report import report
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
@@ -40,6 +41,7 @@ EXAMPLES = (
     "crnn convert DICOM_FOLDER cine.nii.gz",
     "crnn verify DICOM_FOLDER cine.nii.gz",
     "crnn compare raw.h5 --slice 4 --preview methods.png",
+    "crnn report images.nii.gz -o images.html",
     "crnn models list",
     "crnn train segment DATA -o my-model --minutes 90",
 )
@@ -118,6 +120,7 @@ app.command()(guarded(info))
 app.command()(guarded(convert))
 app.command()(guarded(verify))
 app.command()(guarded(compare))
+app.command()(guarded(report))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))

@@ -44,6 +44,13 @@ Iterations = Annotated[
 Noise = Annotated[float, typer.Option(min=0, max=1e6, help="0 keeps every sample as measured; more trusts it less.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
+HeldOut = Annotated[
+    int | None, typer.Option(min=0, max=2, help="Leave lines out and predict them, so many times; 0: never.")
+]
+Page = Annotated[Path | None, typer.Option("--report", help="Page to read: table, pictures, residuals; .html.")]
+MaxResidual = Annotated[
+    float | None, typer.Option(min=0, help="Exit with 6 if the residual at lines held out is above this.")
+]
 ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
 FormatName = Annotated[str, typer.Option("--format", help="nifti, or dicom: a derived series, -o a folder.")]
@@ -75,6 +82,9 @@ def reconstruct(
     noise: Noise = 0.0,
     device: DeviceName = "auto",
     preview: Preview = None,
+    held_out: HeldOut = None,
+    page: Page = None,
+    max_residual: MaxResidual = None,
     complex_output: ComplexOutput = False,
     format_name: FormatName = "nifti",
     as_json: AsJson = False,
@@ -91,20 +101,24 @@ def reconstruct(
     crnn reconstruct raw.h5 --coils 8 -o images.nii.gz; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     target = _plan(scan, out, preview, save_maps, as_json, force, format_name)
+    _plan_page(page, force)
     if format_name == "dicom" and complex_output:
         raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
     if STREAM in (phase, mask, maps):
         raise UsageError("only the scan itself can come from standard input")
-    require_apart([scan, phase, mask, maps], [target, sidecar(target), preview, save_maps])
+    require_apart([scan, phase, mask, maps], [target, sidecar(target), preview, save_maps, page])
     simulation = _simulation(undersample, pattern, centre_lines, phase_axis, seed)
     if simulation is not None and mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
 
     from crnn_cli.cli.methods import NETWORK, choose
-    from crnn_cli.cli.reconstruct_output import maps_of, measures, picture, save, tell
+    from crnn_cli.cli.page import page_of, pictures_of
+    from crnn_cli.cli.reconstruct_output import maps_of, measures, panels, picture, save, tell
+    from crnn_cli.cli.trust import folds_of, require_residual
     from crnn_cli.io.dicom_write import require_source
     from crnn_cli.reconstruction import choose_device
     from crnn_cli.reconstruction import reconstruct as run
+    from crnn_cli.trust import Watched, summary
 
     place = choose_device(device)
     chosen = choose(method, model, iterations, weight, noise, place)
@@ -113,19 +127,36 @@ def reconstruct(
         require_source(data.geometry, data.series)
     if save_maps is not None and data.raw is None:
         raise UsageError("--save-maps belongs to raw k-space of several coils")
+    folds = folds_of(held_out, data, page is not None or max_residual is not None)
+    watched = Watched(chosen.method, folds, data.slices.finished)
     began = time.perf_counter()
     with console.progress_bar("reconstructing") as progress:
-        result = run(data.slices, chosen.method, place, progress)
+        result = run(data.slices, watched, place, progress)
     seconds = round(time.perf_counter() - began, 2)
     found = chosen.facts | measures(data, result, chosen.name == NETWORK)
-    found |= {"input": data.source, "device": str(place), "seconds": seconds}
-    found |= {"seed": simulation.seed if simulation else None}
-    beside = [] if preview is None else [picture(preview, data, result, found)]
+    found |= {"input": data.source, "device": str(place), "seconds": seconds, "max_residual": max_residual}
+    found |= {"seed": simulation.seed if simulation else None, "trust": summary(watched.slices, result.filled, folds)}
+    shown = panels(data, result, found) if preview or page else None
+    beside = [picture(preview, shown)] if preview and shown else []
     beside += [] if save_maps is None else [maps_of(save_maps, data)]
+    if page and shown:
+        named = found | {"output": None if target == STREAM else str(target)}
+        beside.append(page_of(page, named, pictures_of(data, result, shown, watched.slices)))
     save(target, beside, data, result, complex_output, found, force, format_name)
     tell(target, chosen.title, found)
     if as_json:
         console.print_json(found)
+    require_residual(found, max_residual)
+
+
+def _plan_page(page: Path | None, force: bool) -> None:
+    """Check that the page can be written."""
+    from crnn_cli.io.files import require_writable
+    from crnn_cli.io.page import require_page_name
+
+    if page is not None:
+        require_page_name(page)
+        require_writable(page, force)
 
 
 def _plan(
