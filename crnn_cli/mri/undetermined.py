@@ -5,19 +5,16 @@ Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from crnn_cli.mri.conjugate_gradient import conjugate_gradient
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.noise import noise_deviation
 
 GAIN = 0.01
 """Share of the energy of an image that the scan must pass on for the image to count as determined by half."""
 _ITERATIONS, _ENOUGH = 30, 1e-3
-_OUTERMOST = 0.1
-_FEWEST = 50
 _ZERO = 1e-12  # of the energy of the brightest sample: was not measured, or is rounding
 
 
@@ -43,26 +40,19 @@ def undetermined(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
 
 
 def noise_energy(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float | None:
-    """Return the noise energy of one sample of all coils together, from the outermost samples; None where it cannot be.
+    """Return the noise energy of one sample of all coils together; None where the samples do not tell it.
 
-    For each coil the median of |y|^2 over ln 2, which is the mean where y is complex Gaussian, over the tenth of the
-    measured samples that lie farthest from the centre, relative to the size of k-space. Samples that are zero, as after
-    interpolation, do not count; there must be 50. Where the outermost samples hold signal it is too large, where they
-    were filtered too small.
+    Coil by coil, by `noise_deviation`: where the outermost samples hold signal it is too large, where they were
+    filtered too small. Samples that are zero but for rounding, as after interpolation, do not count.
     """
-    frames, lines, samples = kspace_BCTYX.shape[-3:]
-    energy_CTYX = kspace_BCTYX[0].abs().double().square()
-    measured_TYX = mask_BTYX[0].bool().expand(frames, lines, samples)
-    measured_TYX = measured_TYX & (energy_CTYX.sum(0) > _ZERO * float(energy_CTYX.sum(0).max()))
-    far_YX = _from_centre(lines)[:, None].square() + _from_centre(samples).square()
-    far_N = far_YX.to(kspace_BCTYX.device).expand(frames, lines, samples)[measured_TYX]
-    count = math.ceil(_OUTERMOST * len(far_N))
-    if count < _FEWEST:
-        return None
-    outermost_N = far_N.topk(count).indices
-    medians_C = energy_CTYX[:, measured_TYX][:, outermost_N].median(1).values
-    return float(medians_C.sum()) / math.log(2)
-
-
-def _from_centre(size: int) -> Tensor:
-    return (torch.arange(size) - size // 2) / max(1, size // 2)
+    total = 0.0
+    for coil in range(kspace_BCTYX.shape[1]):
+        one = kspace_BCTYX[:, coil : coil + 1]
+        if not bool(one.any()):  # not connected
+            continue
+        power = one.abs().square()
+        variance = noise_deviation(torch.where(power > _ZERO * power.max(), one, 0), mask_BTYX) ** 2
+        if not variance:
+            return None
+        total += variance
+    return total or None
