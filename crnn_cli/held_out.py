@@ -6,7 +6,9 @@ Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -19,16 +21,22 @@ CENTRE = 4
 """Lines on either side of the middle that are never held out: coil sensitivities and every method lean on them."""
 
 
-def split(measured: Measured, share: float, generator: torch.Generator) -> tuple[Measured, Tensor]:
+def split(
+    measured: Measured, share: float, generator: torch.Generator, spared_BTYX: Tensor | None = None
+) -> tuple[Measured, Tensor]:
     """Return the data without a random share of the lines outside the centre, and the mask of what was held out.
 
     In each frame of whole lines ``share`` of them, at least one where there are two; where single samples were
     measured, each with probability ``share``. The centre is 9 lines, 9 samples of each where single samples are.
 
+    Parameters
+    ----------
+    spared_BTYX : what is not to be held out, because it was before; lines are drawn from the others.
+
     Raises
     ------
     UnsupportedDataError
-        If nothing lies outside the centre.
+        If nothing lies outside the centre, or everything there is spared.
     """
     mask_BTYX = measured.mask_BTYX.bool()
     lines, samples = mask_BTYX.shape[-2:]
@@ -36,16 +44,57 @@ def split(measured: Measured, share: float, generator: torch.Generator) -> tuple
     if samples > 1:
         far = far | ((torch.arange(samples) - samples // 2).abs() > CENTRE)
     free_BTYX = mask_BTYX.cpu() & far
-    order = torch.where(free_BTYX, torch.rand(free_BTYX.shape, generator=generator), 2.0)
+    open_BTYX = free_BTYX if spared_BTYX is None else free_BTYX & ~spared_BTYX.cpu()
+    order = torch.where(open_BTYX, torch.rand(free_BTYX.shape, generator=generator), 2.0)
     count = free_BTYX.sum((-2, -1), keepdim=True)
     taken = (count * share).round().clamp_min(1).minimum(count // 2 if samples == 1 else count)
     ranks = order.flatten(2).argsort(-1).argsort(-1).view_as(order)
-    held_BTYX = (free_BTYX & (ranks < taken)).to(mask_BTYX.device)
+    held_BTYX = (open_BTYX & (ranks < taken)).to(mask_BTYX.device)
     if not bool(held_BTYX.any()):
         raise UnsupportedDataError("too few lines lie outside the centre of k-space to hold any out")
     left_BTYX = mask_BTYX & ~held_BTYX
     kept = replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
     return kept, held_BTYX
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What images miss of samples, frame by frame, in double precision on the CPU.
+
+    error_T : ||A x - y||^2. energy_T : ||y||^2. samples_T : how many of each coil.
+    """
+
+    error_T: Tensor
+    energy_T: Tensor
+    samples_T: Tensor
+
+    def __add__(self, other: Tally) -> Tally:
+        """Return both together, frame by frame."""
+        both = (self.error_T + other.error_T, self.energy_T + other.energy_T, self.samples_T + other.samples_T)
+        return Tally(*both)
+
+    @property
+    def residual(self) -> float:
+        """Return ||A x - y|| / ||y|| of all frames; NaN where y is zero."""
+        return float(_root_of_ratio(self.error_T.sum(), self.energy_T.sum()))
+
+    @property
+    def residual_by_frame(self) -> Tensor:
+        """Return the same of each frame."""
+        return _root_of_ratio(self.error_T, self.energy_T)
+
+
+def _root_of_ratio(above: Tensor, below: Tensor) -> Tensor:
+    return torch.where(below > 0, above / below, torch.nan).sqrt()
+
+
+def tally(measured: Measured, image_BTYX: Tensor, mask_BTYX: Tensor | None = None) -> Tally:
+    """Return what images miss of the data. mask_BTYX : of these samples only; all that were measured by default."""
+    mask_BTYX = measured.mask_BTYX if mask_BTYX is None else mask_BTYX
+    encoding = Measured(measured.kspace_BCTYX, mask_BTYX, measured.maps_BCYX).encoding()
+    error_T, energy_T = encoding.misfit_by_frame(image_BTYX, measured.kspace_BCTYX)
+    repeated = measured.kspace_BCTYX.shape[-1] // mask_BTYX.shape[-1]
+    return Tally(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)
 
 
 class Judged:
@@ -56,8 +105,8 @@ class Judged:
 
     def __init__(self, method: Method, share: float, seed: int = 0) -> None:
         self.method, self.share = method, share
+        self.tallies: list[Tally] = []
         self._generator = torch.Generator().manual_seed(seed)
-        self._error = self._energy = 0.0
 
     @property
     def steps(self) -> int:
@@ -67,13 +116,18 @@ class Judged:
     @property
     def residual(self) -> float:
         """Return ||A x - y|| / ||y|| at the samples held out of all slices so far; NaN where they are zero."""
-        return float((self._error / self._energy) ** 0.5) if self._energy else float("nan")
+        return reduce(add, self.tallies).residual if self.tallies else float("nan")
 
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X) from the data that were not held out."""
-        kept, held_BTYX = split(measured, self.share, self._generator)
+        return self.predict(measured, *self.hold_out(measured), tick)
+
+    def hold_out(self, measured: Measured, spared_BTYX: Tensor | None = None) -> tuple[Measured, Tensor]:
+        """Return what the method is to see, and the mask of what it is to predict; see `split`."""
+        return split(measured, self.share, self._generator, spared_BTYX)
+
+    def predict(self, measured: Measured, kept: Measured, held_BTYX: Tensor, tick: Callable[[], None]) -> Tensor:
+        """Return complex images of what was kept, after measuring them at what was held out."""
         image_BTYX = self.method(kept, tick)
-        encoding = Measured(measured.kspace_BCTYX, held_BTYX, measured.maps_BCYX).encoding()
-        error, energy = encoding.misfit(image_BTYX, measured.kspace_BCTYX)
-        self._error, self._energy = self._error + error, self._energy + energy
+        self.tallies.append(tally(measured, image_BTYX, held_BTYX))
         return image_BTYX

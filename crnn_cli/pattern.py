@@ -30,6 +30,27 @@ def undersampled_axes(mask_ZTYX: Mask) -> int:
     return 1 if (cut == cut[..., :1]).all() else 2
 
 
+def described(mask_ZTYX: Mask) -> str:
+    """Return in words how many lines a frame has, how many in the middle every frame has, and whether they change.
+
+    A line counts where any of its samples was measured; where single samples were, their share is said instead.
+    """
+    filled = filled_slices(mask_ZTYX)
+    same = "the same in every frame" if (filled == filled[:, :1]).all() else "changing over time"
+    if filled.all():
+        return "everything was measured"
+    if undersampled_axes(mask_ZTYX) == 2:
+        return f"{100 * filled.mean():.3g} % of the samples of a frame, along both axes, {same}"
+    lines_ZTY: Mask = np.logical_or.reduce(filled, axis=-1)
+    fewest, most = int(lines_ZTY.sum(-1).min()), int(lines_ZTY.sum(-1).max())
+    always = np.pad(np.logical_and.reduce(lines_ZTY, axis=(0, 1)), 1)
+    middle = lines_ZTY.shape[-1] // 2 + 1  # of the padded axis
+    after = int(np.argmin(always[middle:]))
+    centre = after + int(np.argmin(always[middle::-1])) - 1 if after else 0
+    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"{count} of {lines_ZTY.shape[-1]} lines a frame, {centre} in the middle always, {same}"
+
+
 def share_measured(mask_ZTYX: Mask) -> float:
     """Return the share of the measured region that was measured."""
     ever: Mask = np.logical_or.reduce(mask_ZTYX, axis=(0, 1))

@@ -158,11 +158,13 @@ class Reconstruction:
     """Complex images (Z, T, Y, X) and what they were made of.
 
     zero_filled_ZTYX : the images before. residual : ||A x - y|| / ||y|| over all measured samples.
+    filled : the slices that were not empty, in order; the method saw these only.
     """
 
     images_ZTYX: Complex
     zero_filled_ZTYX: Complex
     residual: float
+    filled: tuple[int, ...] = ()
 
 
 def reconstruct(
@@ -182,7 +184,7 @@ def reconstruct(
     UnsupportedDataError
         If the images come out not finite.
     """
-    images, zero_filled = [], []
+    images, zero_filled, filled = [], [], []
     total, done = slices.count * method.steps, 0
     error = energy = 0.0
 
@@ -199,6 +201,7 @@ def reconstruct(
             zero_filled.append(_finished(slices, encoding.zero_filled(measured.kspace_BCTYX)))
             if bool(measured.kspace_BCTYX.any()):
                 image = method(measured, tick)
+                filled.append(z)
                 slice_error, slice_energy = encoding.misfit(image, measured.kspace_BCTYX)
                 error, energy = error + slice_error, energy + slice_energy
                 images.append(_finished(slices, image))
@@ -210,7 +213,8 @@ def reconstruct(
     result = np.stack(images)
     if not np.isfinite(result).all():
         raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
-    return Reconstruction(result, np.stack(zero_filled), (error / energy) ** 0.5 if energy else 0.0)
+    residual = (error / energy) ** 0.5 if energy else 0.0
+    return Reconstruction(result, np.stack(zero_filled), residual, tuple(filled))
 
 
 def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:

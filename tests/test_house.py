@@ -27,6 +27,7 @@ ALLOWED = {
     "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
     "measured": {"torch", "errors", "acquisition", "mri"},
     "held_out": {"torch", "errors", "measured", "reconstruction"},
+    "trust": {"numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction"},
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
@@ -51,7 +52,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "distributed",
+    "held_out", "measured", "trust", "distributed",
 }  # fmt: skip
 
 
@@ -149,12 +150,12 @@ OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
-        "--preview --complex --format --json --force"
+        "--preview --held-out --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
         "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
-        "--preview --complex --format"
+        "--preview --held-out --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (
         "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
@@ -169,6 +170,7 @@ OPTIONS = {
         "--methods --reference --slice --held-out --preview --axes --variable --series --undersample --seed --coils "
         "--maps --phases --model --device --json --force"
     ),
+    "report": "--out --force",
     "convert": "--series --uneven --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
@@ -212,6 +214,7 @@ def test_main_help_has_an_example_of_each_command(crnn):
         "verify",
         "compare",
         "batch",
+        "report",
     ):
         assert f"crnn {command} " in text
     assert "130" in text

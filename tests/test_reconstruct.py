@@ -338,8 +338,10 @@ def test_progress_goes_to_the_bar(crnn, scan, bundle, monkeypatch):
         yield lambda done, total: told.append((done, total))
 
     monkeypatch.setattr(console, "progress_bar", bar)
-    assert crnn("reconstruct", scan[2], "--model", bundle).code == 0
-    assert told == [(done, 4) for done in range(5)]
+    for folds in (0, 2):
+        told.clear()
+        assert crnn("reconstruct", scan[2], "--model", bundle, "--held-out", folds, "--force").code == 0
+        assert told == [(done, 4 * (1 + folds)) for done in range(5 + 4 * folds)]
 
 
 def test_movie_has_a_frame_a_frame(crnn, scan, bundle, tmp_path):

@@ -22,6 +22,7 @@ from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import SegmentCommand, segment
+from crnn_cli.cli.show_report import report
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
@@ -43,6 +44,7 @@ EXAMPLES = (
     "crnn verify DICOM_FOLDER cine.nii.gz",
     "crnn compare raw.h5 --slice 4 --preview methods.png",
     "crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going",
+    "crnn report images.nii.gz -o images.html",
     "crnn models list",
     "crnn train segment DATA -o my-model --minutes 90",
 )
@@ -111,6 +113,7 @@ app.command()(guarded(verify))
 app.command()(guarded(compare))
 batch.command("reconstruct")(guarded(batch_reconstruct))
 batch.command("segment", cls=SegmentCommand)(guarded(batch_segment))
+app.command()(guarded(report))
 models.command("list")(guarded(models_list))
 models.command("show")(guarded(models_show))
 models.command("import")(guarded(models_import))

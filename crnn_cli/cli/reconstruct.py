@@ -46,6 +46,13 @@ Noise = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
+HeldOut = Annotated[
+    int | None, typer.Option(min=0, max=2, help="Leave lines out and predict them, so many times; 0: never.")
+]
+Page = Annotated[Path | None, typer.Option("--report", help="Page to read: table, pictures, residuals; .html.")]
+MaxResidual = Annotated[
+    float | None, typer.Option(min=0, help="Exit with 6 if the residual at lines held out is above this.")
+]
 ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
 FormatName = Annotated[str, typer.Option("--format", help="nifti, or dicom: a derived series, -o a folder.")]
@@ -77,6 +84,9 @@ def reconstruct(
     noise: Noise = None,
     device: DeviceName = "auto",
     preview: Preview = None,
+    held_out: HeldOut = None,
+    report: Page = None,
+    max_residual: MaxResidual = None,
     complex_output: ComplexOutput = False,
     format_name: FormatName = "nifti",
     as_json: AsJson = False,
@@ -97,7 +107,7 @@ def reconstruct(
         pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
         coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
         iterations=iterations, noise=noise, device=device, preview=preview, complex_output=complex_output,
-        format_name=format_name, force=force,
+        held_out=held_out, report=report, max_residual=max_residual, format_name=format_name, force=force,
     )  # fmt: skip
     planned = job.plan(scan, options, as_json)
     engine = job.prepare(options)
@@ -110,3 +120,4 @@ def reconstruct(
     tell(planned.target, engine.chosen.title, made.report)
     if as_json:
         console.print_json(made.report)
+    job.judge(planned, made.report)

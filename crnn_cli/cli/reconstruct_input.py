@@ -69,7 +69,7 @@ class Input:
 
     def facts(self) -> dict[str, Any]:
         """Return what a report says about the data, after all slices were read."""
-        from crnn_cli.pattern import acceleration, acceleration_inside, undersampled_axes
+        from crnn_cli.pattern import acceleration, acceleration_inside, described, undersampled_axes
 
         mask_ZTYX = self.pattern()
         found: dict[str, Any] = {
@@ -78,6 +78,7 @@ class Input:
             "acceleration_in_measured_region": round(acceleration_inside(mask_ZTYX), 4),
             "undersampled_axis": "xyz"[self.axis],
             "undersampled_axes": undersampled_axes(mask_ZTYX),
+            "pattern": described(mask_ZTYX),
         }
         if self.raw is not None:
             found["coils"] = [self.raw.facts[z] for z in sorted(self.raw.facts)]

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from crnn_cli.cli.methods import Chosen
     from crnn_cli.reconstruction import Reconstruction
+    from crnn_cli.trust import SliceTrust
 
 READS_RAW = True
-OUTPUTS: tuple[str, ...] = ("preview", "save_maps")
+OUTPUTS: tuple[str, ...] = ("preview", "save_maps", "report")
 """Options that name what is written, beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 """Options that name what is read, beside the scan."""
@@ -53,9 +54,12 @@ class Options:
     variable: str | None = None
     model: str | None = None
     iterations: int | None = None
-    noise: float = 0.0
+    noise: float | None = None
     device: str = "auto"
     preview: Path | None = None
+    held_out: int | None = None
+    report: Path | None = None
+    max_residual: float | None = None
     complex_output: bool = False
     format_name: str = "nifti"
     force: bool = False
@@ -72,7 +76,7 @@ class Plan:
     @property
     def outputs(self) -> list[Path]:
         """Return everything that is written, the images first."""
-        beside = (self.options.preview, self.options.save_maps)
+        beside = (self.options.preview, self.options.save_maps, self.options.report)
         return [self.target, sidecar(self.target), *(path for path in beside if path is not None)]
 
 
@@ -92,10 +96,11 @@ class Engine:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished reconstruction: the data, the images, and what the report says of them."""
+    """A finished reconstruction: the data, the images, what was found of each slice, and what the report says."""
 
     data: Input
     result: Reconstruction
+    slices: list[SliceTrust]
     report: dict[str, Any]
 
 
@@ -113,7 +118,7 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
         [scan, options.phase, options.mask, options.maps],
-        [target, sidecar(target), options.preview, options.save_maps],
+        [target, sidecar(target), options.preview, options.save_maps, options.report],
     )
     simulation = _simulation(options)
     if simulation is not None and options.mask is not None:
@@ -152,33 +157,46 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     """Return the images and the report."""
     from crnn_cli.cli.methods import NETWORK
     from crnn_cli.cli.reconstruct_output import measures
+    from crnn_cli.cli.trust import folds_of
     from crnn_cli.reconstruction import reconstruct
+    from crnn_cli.trust import Watched, summary
 
+    options, simulation = planned.options, planned.asked.simulation
+    folds = folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
+    watched = Watched(engine.chosen.method, folds, data.slices.finished)
     began = time.perf_counter()
-    result = reconstruct(data.slices, engine.chosen.method, engine.place, progress)
+    result = reconstruct(data.slices, watched, engine.place, progress)
     seconds = round(time.perf_counter() - began, 2)
     found = engine.chosen.facts | measures(data, result, engine.chosen.name == NETWORK)
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
-    simulation = planned.asked.simulation
-    return Made(data, result, found | {"seed": simulation.seed if simulation else None})
+    found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
+    found |= {"trust": summary(watched.slices, result.filled, folds)}
+    return Made(data, result, watched.slices, found)
 
 
 def save(planned: Plan, made: Made) -> None:
     """Write the images, the report, and what was asked for beside them."""
-    from crnn_cli.cli.reconstruct_output import maps_of, picture
+    from crnn_cli.cli.page import page_of, pictures_of
+    from crnn_cli.cli.reconstruct_output import maps_of, panels, picture
     from crnn_cli.cli.reconstruct_output import save as write
 
     options, data, result = planned.options, made.data, made.result
-    beside = [] if options.preview is None else [picture(options.preview, data, result, made.report)]
+    shown = panels(data, result, made.report) if options.preview or options.report else None
+    beside = [picture(options.preview, shown)] if options.preview and shown else []
     beside += [] if options.save_maps is None else [maps_of(options.save_maps, data)]
+    if options.report and shown:
+        named = made.report | {"output": None if planned.target == STREAM else str(planned.target)}
+        beside.append(page_of(options.report, named, pictures_of(data, result, shown, made.slices)))
     write(
         planned.target, beside, data, result, options.complex_output, made.report, options.force, options.format_name
     )  # fmt: skip
 
 
 def judge(planned: Plan, report: dict[str, Any]) -> None:
-    """Raise QualityError if a figure of the report is below what was asked for: nothing can be asked for yet."""
-    del planned, report
+    """Raise QualityError if the residual is above what was asked for."""
+    from crnn_cli.cli.trust import require_residual
+
+    require_residual(report, planned.options.max_residual)
 
 
 def _target(scan: Path, options: Options, as_json: bool) -> Path:
@@ -186,6 +204,7 @@ def _target(scan: Path, options: Options, as_json: bool) -> Path:
     from crnn_cli.io.files import require_writable
     from crnn_cli.io.maps import require_maps_name
     from crnn_cli.io.nifti import require_nifti_name
+    from crnn_cli.io.page import require_page_name
     from crnn_cli.io.preview import require_preview_name
     from crnn_cli.io.read import require_readable, stem
 
@@ -200,6 +219,9 @@ def _target(scan: Path, options: Options, as_json: bool) -> Path:
     if save_maps is not None:
         require_maps_name(save_maps)
         require_writable(save_maps, force)
+    if options.report is not None:
+        require_page_name(options.report)
+        require_writable(options.report, force)
     if format_name not in ("nifti", "dicom"):
         raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
     if format_name == "dicom":

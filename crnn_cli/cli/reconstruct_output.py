@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
+from crnn_cli.cli import console, trust
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
@@ -16,7 +17,24 @@ if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_input import Input
     from crnn_cli.image import Image
     from crnn_cli.io.files import Output
+    from crnn_cli.io.preview import Panel
     from crnn_cli.reconstruction import Reconstruction
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a picture shows of the middle slice, z. spacing : of rows and columns, mm. frame_time : s.
+
+    panels : all of it, `after` and `before` the reconstruction among them.
+    """
+
+    panels: Sequence[Panel]
+    after: Panel
+    before: Panel
+    z: int
+    spacing: tuple[float, float]
+    frame_time: float | None
+    caption: str
 
 
 def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, Any]:
@@ -58,6 +76,8 @@ def save(
     report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
     """Write images, report and what goes beside them together, or none of it; a DICOM folder first."""
+    import hashlib
+    import math
     from dataclasses import replace
 
     import numpy as np
@@ -72,6 +92,7 @@ def save(
     description = f"{report['tool']} {_name(report)} {simulated}{report['acceleration']:.2f}x"
     if format_name == "dicom":
         from crnn_cli.io.dicom_write import About, write_derived
+        from crnn_cli.io.read import read
 
         report["output"], report["format"] = str(target), "DICOM, derived series"
         series = data.series
@@ -80,13 +101,14 @@ def save(
         number = (series.series_number or 0) + 1000
         about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
         write_derived(image, series, about, target, force)
+        report["output_sha256"] = read(target, uneven=math.inf).source["sha256"]
         write_together([report_output(target, report, beside), *beside], force)
     elif target == STREAM:
         write_together(beside, force)
         write_stream(image, sys.stdout.buffer, description)
     else:
-        report["output"] = str(target)
         outputs = [image_output(image, target, description), *beside]
+        report["output"], report["output_sha256"] = str(target), hashlib.sha256(outputs[0].content).hexdigest()
         write_together([*outputs, report_output(target, report, outputs)], force)
 
 
@@ -96,12 +118,12 @@ def _name(report: dict[str, Any]) -> str:
     return named["name"]
 
 
-def picture(preview: Path, data: Input, result: Reconstruction, report: dict[str, Any]) -> Output:
-    """Return the preview of the middle slice."""
+def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown:
+    """Return the middle slice by every method there is, and how far each is from the truth of a simulation."""
     import numpy as np
 
     from crnn_cli.geometry import displayed_directions, displayed_slice
-    from crnn_cli.io.preview import Panel, preview_output
+    from crnn_cli.io.preview import Panel
 
     made = data.to_image(result.images_ZTYX)
     z = made.shape[2] // 2
@@ -109,16 +131,24 @@ def picture(preview: Path, data: Input, result: Reconstruction, report: dict[str
     reconstructed, zero_filled = (np.abs(displayed_slice(i, z)) for i in (made, before))
     acceleration = f"{report['acceleration']:.1f}x"
     name, truth = report["method"]["name"], data.truth
-    panels = [Panel(f"{name} {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)]
+    both = Panel(f"{name} {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)
+    rows = list(both)
     if truth is not None:
         reference = np.abs(displayed_slice(truth, z))
-        panels = [Panel("fully sampled", reference), *panels]
-        panels.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
-        panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
+        rows = [Panel("fully sampled", reference), *rows]
+        rows.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
+        rows.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
     slices = made.shape[2]
     simulated = "" if truth is None else "SIMULATED scan, "
     caption = f"{simulated}slice {z + 1} of {slices}, not for diagnostic use, {displayed_directions(made)}"
-    return preview_output(panels, (made.spacing[1], made.spacing[0]), made.frame_time, preview, caption)
+    return Shown(rows, *both, z, (made.spacing[1], made.spacing[0]), made.frame_time, caption)
+
+
+def picture(preview: Path, shown: Shown) -> Output:
+    """Return the preview of the middle slice."""
+    from crnn_cli.io.preview import preview_output
+
+    return preview_output(shown.panels, shown.spacing, shown.frame_time, preview, shown.caption)
 
 
 def maps_of(target: Path, data: Input) -> Output:
@@ -138,8 +168,10 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
+        *([["pattern", report["pattern"]]] if "pattern" in report else []),
         ["method", title],
         ["residual at the samples", f"{report['residual']:.1e}"],
+        *(row[:2] for row in trust.rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]
     if report.get("coils"):

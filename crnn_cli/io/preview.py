@@ -60,13 +60,34 @@ def preview_output(
     caption : a line on top of every picture: what is shown, and whether it is a simulation.
     """
     require_preview_name(target)
-    white = float(np.percentile(panels[0].frames_TYX, 99.7)) or 1.0
-    shown = [grey(panel.frames_TYX * panel.gain, white) for panel in panels]
-    size = tile_size(panels[0].frames_TYX.shape[1:], spacing)
-    labels = [panel.label for panel in panels]
-    pictures = [_montage(shown, labels, size)] if is_still(target) else _movie(shown, labels, size)
+    draw = _montages if is_still(target) else _movie
+    pictures = draw(*_shown(panels), tile_size(panels[0].frames_TYX.shape[1:], spacing))
     content = encoded([PIL.Image.fromarray(captioned(picture, caption)) for picture in pictures], target, frame_time)
     return Output(target, content)
+
+
+def still(
+    panels: Sequence[Panel], spacing: tuple[float, float], caption: str = "", *, beside: bool = False
+) -> bytes:  # fmt: skip
+    """Return a PNG of panels as `preview_output` shows them. beside : their first frames only, side by side."""
+    draw = _movie if beside else _montages
+    picture = draw(*_shown(panels), tile_size(panels[0].frames_TYX.shape[1:], spacing))[0]
+    return encoded([PIL.Image.fromarray(captioned(picture, caption))], Path("still.png"), None)
+
+
+def white_of(panel: Panel) -> float:
+    """Return the value that is shown white: the 99.7th percentile, 1 where that is zero."""
+    return float(np.percentile(panel.frames_TYX, 99.7)) or 1.0
+
+
+def _shown(panels: Sequence[Panel]) -> tuple[list[Grey], list[str]]:
+    """Return panels in the grey scale of the first, and their labels."""
+    white = white_of(panels[0])
+    return [grey(panel.frames_TYX * panel.gain, white) for panel in panels], [panel.label for panel in panels]
+
+
+def _montages(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> list[Grey]:
+    return [_montage(shown, labels, size)]
 
 
 def _montage(shown: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> Grey:

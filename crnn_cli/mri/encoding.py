@@ -68,12 +68,17 @@ class Encoding:
 
     def misfit(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[float, float]:
         """Return ||A x - y||^2 and ||y||^2 of measured k-space that is not `prepared`."""
-        error = energy = 0.0
+        error_T, energy_T = self.misfit_by_frame(image_BTYX, kspace_BCTYX)
+        return float(error_T.sum()), float(energy_T.sum())
+
+    def misfit_by_frame(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same for each frame, (T,) in double precision on the CPU."""
+        error_T = energy_T = torch.zeros(image_BTYX.shape[1], dtype=torch.float64)
         for coil in range(self.coils):
             measured = kspace_BCTYX[:, coil] * self.mask_BTYX
             seen = image_to_kspace(self._seen(image_BTYX, coil)) * self.mask_BTYX
-            error, energy = error + _energy(seen - measured), energy + _energy(measured)
-        return error, energy
+            error_T, energy_T = error_T + energy_by_frame(seen - measured), energy_T + energy_by_frame(measured)
+        return error_T, energy_T
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
@@ -103,5 +108,7 @@ class Encoding:
         return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
 
 
-def _energy(values: Tensor) -> float:
-    return float(torch.linalg.vector_norm(values, dtype=torch.complex128)) ** 2
+def energy_by_frame(values_BTYX: Tensor) -> Tensor:
+    """Return ||v||^2 of each frame, (T,) in double precision on the CPU."""
+    norms_BT: Tensor = torch.linalg.vector_norm(values_BTYX, dim=(-2, -1), dtype=torch.complex128)
+    return norms_BT.square().sum(0).cpu()

@@ -1,0 +1,120 @@
+"""The page of a reconstruction: its table, its pictures, residuals frame by frame, where it came from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli import trust
+
+if TYPE_CHECKING:
+    from crnn_cli.cli.reconstruct_input import Input
+    from crnn_cli.cli.reconstruct_output import Shown
+    from crnn_cli.io.files import Output
+    from crnn_cli.io.page import Part, Picture, Table
+    from crnn_cli.reconstruction import Reconstruction
+    from crnn_cli.trust import SliceTrust
+
+GAINS = (50, 20, 10, 5, 2, 1)
+
+
+def page_of(target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()) -> Output:
+    """Return the page of a report, to be written.
+
+    Parameters
+    ----------
+    notes : what the reader has to know beside it.
+    """
+    from crnn_cli.io.page import Notes, page_output
+
+    simulated = ["This is a SIMULATED scan."] if "SIMULATED" in report["origin"] else []
+    parts: list[Part] = [Notes(["Not for diagnostic use.", *simulated, *notes]), _trust(report)]
+    parts += [*_plots(report), *pictures, _provenance(report)]
+    name = Path(report.get("output") or "standard output").name
+    return page_output(target, f"crnn reconstruct: {name}", parts)
+
+
+def pictures_of(
+    data: Input, result: Reconstruction, shown: Shown, slices: Sequence[SliceTrust]
+) -> list[Picture]:  # fmt: skip
+    """Return the middle slice before and after, and the map of what its data do not determine."""
+    import numpy as np
+
+    from crnn_cli.geometry import displayed_slice
+    from crnn_cli.io.page import Picture
+    from crnn_cli.io.preview import Panel, still, white_of
+
+    after, before = shown.after, shown.before
+    panels = [*shown.panels, Panel("difference of both", np.abs(after.frames_TYX - before.frames_TYX))]
+    rows = Picture(still(panels, shown.spacing, shown.caption), "Frames, and one column of pixels over time.")
+    if not slices:
+        return [rows]
+    maps_ZYX = np.zeros((len(result.images_ZTYX), *slices[0].free_YX.shape), np.complex64)
+    for z, one in zip(result.filled, slices, strict=True):
+        maps_ZYX[z] = one.free_YX
+    free = np.abs(displayed_slice(data.to_image(maps_ZYX[:, None]), shown.z))
+    mean = Panel("mean over time", after.frames_TYX.mean(0, keepdims=True))
+    gain = next((g for g in GAINS if g * np.percentile(free, 99.7) <= white_of(mean)), 1)
+    both = still([mean, Panel(f"not determined x {gain}", free, gain)], shown.spacing, shown.caption, beside=True)
+    said = (
+        "Where the image rests on the method alone: root mean square over time of the part that the data do not "
+        f"determine, {gain} times as bright as the image beside it."
+    )
+    return [rows, Picture(both, said)]
+
+
+def _trust(report: dict[str, Any]) -> Table:
+    from crnn_cli.io.page import Table
+
+    axis = "both axes" if report["undersampled_axes"] == 2 else report["undersampled_axis"]
+    held = report.get("trust", {}).get("residual")
+    seen = f"{report['residual']:.2g}" if held is None else trust.with_floor(held, ".2g")
+    rows = [
+        ["data", report["origin"]],
+        ["acceleration", f"{report['acceleration']:.2f}x along {axis}", report.get("pattern", "")],
+        ["method", report["method"].get("title") or report["method"]["name"], report.get("model", {}).get("name", "")],
+        ["residual at the samples", seen, "error where the method was shown the data: how far it follows them"],
+        *trust.rows(report),
+    ]
+    for name, found in report.get("quality_against_truth", {}).items():
+        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
+        rows.append([f"{name} against truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
+    width = max(len(row) for row in rows)
+    return Table("How far to trust it", [[*row, *[""] * (width - len(row))] for row in rows])
+
+
+def _plots(report: dict[str, Any]) -> list[Part]:
+    from crnn_cli.io.page import Plot
+
+    found = report.get("trust")
+    if found is None:
+        return []
+    where, _ = trust.judged(report)
+    of, free = found[where], found["undetermined"]
+    marked = [one["frame"] for one in found["stand_out"] if one["measure"] == where]
+    said = f"Residual at {trust.MEASURES[where]}, frame by frame; dashed: what noise alone would give."
+    plots = [Plot(said, of["per_frame"], of["noise_floor_per_frame"], marked)]
+    plots.append(Plot("Share of the energy that the data do not determine, frame by frame.", free["per_frame"]))
+    return [plot for plot in plots if any(value is not None for value in plot.values)]
+
+
+def _provenance(report: dict[str, Any]) -> Table:
+    from crnn_cli.io.page import Table
+
+    source, model = report["input"], report.get("model")
+    rows = [
+        ["made by", report["tool"]],
+        ["command", shlex.join(report["command"])],
+        ["input", str(source["file"])],
+        ["sha256 of the input", str(source["sha256"])],
+    ]
+    if model is not None:
+        rows += [["model", f"{model['name']} ({model['licence']})"], ["sha256 of the weights", model["sha256"]]]
+    for name in ("mask", "phase", "maps"):
+        if name in source:
+            rows += [[name, str(source[name])], [f"sha256 of the {name}", str(source[f"{name}_sha256"])]]
+    rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
+    rows.append(["versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())])
+    return Table("Where it comes from", rows)
