@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from crnn_cli.acquisition import Complex
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.measured import Measured, Slices
+from crnn_cli.memory import free_bytes
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.multicoil import MultiCoilConsistency
@@ -42,6 +43,15 @@ class Network(Protocol):
         ...
 
 
+@runtime_checkable
+class Frugal(Protocol):
+    """A network that can do with less memory."""
+
+    def fit(self, image_BTYX: Tensor, free: int) -> None:
+        """Prepare for an image in so many bytes; MemoryError if that cannot be."""
+        ...
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the network is to be used; a bundle says what it was trained with.
@@ -50,12 +60,16 @@ class Recipe:
     iterations : of the network.
     noise : noise variance of the data relative to the network's error; 0 keeps the data as they are. None: from the
         noise that was found in them and the error that the network expects, where it has been trained to.
+    half : convolutions and states in bfloat16; data consistency stays in single precision.
+    memory : bytes that the process may hold in all, on a CPU; what does not fit goes to disk.
     """
 
     start: str
     amplitude: float
     iterations: int
     noise: float | None = None
+    half: bool = False
+    memory: int | None = None
 
 
 class Method(Protocol):
@@ -101,7 +115,12 @@ class ByNetwork:
         if float(brightness) == 0:
             return start
         scale = self.recipe.amplitude / brightness
-        return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
+        place = start.device
+        with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half):
+            free = free_bytes(place, self.recipe.memory)
+            if isinstance(self.network, Frugal) and place.type == "cpu" and free is not None:
+                self.network.fit(start, free)
+            return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
 
 
 def _consistency(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:

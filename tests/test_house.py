@@ -36,7 +36,8 @@ ALLOWED = {
     "bundles": {"torch", "safetensors", "networks", "errors", "bundle_config"},
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
-    "reconstruction": {"numpy", "torch", "acquisition", "measured", "mri", "errors"},
+    "memory": {"torch"},
+    "reconstruction": {"numpy", "torch", "acquisition", "measured", "memory", "mri", "errors"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
@@ -44,7 +45,7 @@ ALLOWED = {
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
-        "acquisition", "geometry", "mri",
+        "acquisition", "geometry", "memory", "mri",
         "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},
@@ -149,13 +150,13 @@ BATCH = "--out --resume --keep-going --shard --scheduler --json --force "
 OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
-        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
-        "--preview --held-out --report --max-residual --complex --format --json --force"
+        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
+        "--precision --memory --device --preview --held-out --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
         "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
-        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise --device "
-        "--preview --held-out --report --max-residual --complex --format"
+        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
+        "--precision --memory --device --preview --held-out --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (
         "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "

@@ -123,9 +123,9 @@ def _plan(preview: Path | None, force: bool) -> None:
 
 
 def _chosen(name: str, model: str | None, place: torch.device) -> Chosen:
-    from crnn_cli.cli.methods import NETWORK, choose
+    from crnn_cli.cli.methods import NETWORK, Wanted, choose
 
-    return choose(name, model if name == NETWORK else None, None, None, None, place)
+    return choose(Wanted(name, model if name == NETWORK else None), place)
 
 
 def _truth(data: Input, reference: Path | None) -> Image | None:

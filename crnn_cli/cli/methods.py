@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,32 +33,44 @@ def names() -> list[str]:
     return [NETWORK, *METHODS]
 
 
-def choose(
-    name: str, model: str | None, iterations: int | None, weight: float | None, noise: float | None,
-    device: torch.device,
-) -> Chosen:  # fmt: skip
-    """Return the method of a name.
+@dataclass(frozen=True)
+class Wanted:
+    """A method and what the options say of it, None where nothing is said; see the help of `crnn reconstruct`."""
+
+    name: str = NETWORK
+    model: str | None = None
+    iterations: int | None = None
+    weight: float | None = None
+    noise: float | None = None
+    precision: str | None = None
+    memory: str | None = None
+
+
+def choose(wanted: Wanted, device: torch.device) -> Chosen:
+    """Return the method that is wanted.
 
     Raises
     ------
     UsageError
-        If there is none, or an option is given that it does not know.
+        If there is none of its name, or an option is given that it does not know.
     CrnnError
         See `crnn_cli.bundles` for the model.
     """
+    name, weight, iterations = wanted.name, wanted.weight, wanted.iterations
     if name == NETWORK:
         if weight is not None:
             raise UsageError(f"--weight belongs to the classical methods; for {NETWORK} there is --noise")
-        return _network(model, iterations, noise, device)
+        return _network(wanted, device)
     from crnn_cli.cli.report import made_by
     from crnn_cli.mri.classical import METHODS
     from crnn_cli.reconstruction import ByFormula
 
     if name not in METHODS:
         raise UsageError(f"--method {name} is not known: use {', '.join(names())}")
-    if model is not None:
-        raise UsageError(f"--model belongs to --method {NETWORK}, not to {name}")
-    if noise is not None:
+    for option in ("model", "precision", "memory"):
+        if getattr(wanted, option) is not None:
+            raise UsageError(f"--{option} belongs to --method {NETWORK}, not to {name}")
+    if wanted.noise is not None:
         raise UsageError(f"--noise belongs to --method {NETWORK}; the others take --weight")
     known = METHODS[name]
     if weight is not None and not known.weighs:
@@ -72,14 +85,29 @@ def choose(
     return Chosen(method, name, known.title, facts)
 
 
-def _network(model: str | None, iterations: int | None, noise: float | None, device: torch.device) -> Chosen:
+def _network(wanted: Wanted, device: torch.device) -> Chosen:
     from crnn_cli.bundles import find_bundle, load_reconstruction
     from crnn_cli.cli.report import provenance
     from crnn_cli.reconstruction import ByNetwork, Recipe
 
-    bundle = find_bundle(model, "reconstruct")
+    precision = wanted.precision or "fp32"
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision {precision}: fp32 or bf16")
+    memory = _bytes(wanted.memory)
+    bundle = find_bundle(wanted.model, "reconstruct")
     network = load_reconstruction(bundle, device)
-    iterations = network.config.iterations if iterations is None else iterations
-    method = ByNetwork(network, Recipe(bundle.start, bundle.amplitude, iterations, noise))
-    facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations, "noise": noise}
-    return Chosen(method, NETWORK, f"{bundle.name} ({bundle.licence})", facts)
+    iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
+    recipe = Recipe(bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory)
+    facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
+    facts |= {"noise": wanted.noise, "precision": precision}
+    return Chosen(ByNetwork(network, recipe), NETWORK, f"{bundle.name} ({bundle.licence})", facts)
+
+
+def _bytes(said: str | None) -> int | None:
+    """Return the bytes of a size such as 8G, 500M or 1.5g."""
+    if said is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT])(?:i?B)?", said.strip(), re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--memory {said}: give a size, such as 8G or 500M")
+    return round(float(found[1]) * 1024.0 ** (1 + "KMGT".index(found[2].upper())))

@@ -44,6 +44,12 @@ Noise = Annotated[
         min=0, max=1e6, help="0 keeps the samples as measured; more trusts them less. Raw data: by its noise."
     ),
 ]
+Precision = Annotated[
+    str | None, typer.Option(help="Of the network: fp32 (default), or bf16: faster, in half the memory, less exact.")
+]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")
+]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 HeldOut = Annotated[
@@ -82,6 +88,8 @@ def reconstruct(
     model: Model = None,
     iterations: Iterations = None,
     noise: Noise = None,
+    precision: Precision = None,
+    memory: Memory = None,
     device: DeviceName = "auto",
     preview: Preview = None,
     held_out: HeldOut = None,
@@ -106,8 +114,9 @@ def reconstruct(
         out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, undersample=undersample,
         pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
         coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
-        iterations=iterations, noise=noise, device=device, preview=preview, complex_output=complex_output,
-        held_out=held_out, report=report, max_residual=max_residual, format_name=format_name, force=force,
+        iterations=iterations, noise=noise, precision=precision, memory=memory, device=device, preview=preview,
+        held_out=held_out, report=report, max_residual=max_residual, complex_output=complex_output,
+        format_name=format_name, force=force,
     )  # fmt: skip
     planned = job.plan(scan, options, as_json)
     engine = job.prepare(options)

@@ -55,6 +55,8 @@ class Options:
     model: str | None = None
     iterations: int | None = None
     noise: float | None = None
+    precision: str | None = None
+    memory: str | None = None
     device: str = "auto"
     preview: Path | None = None
     held_out: int | None = None
@@ -132,12 +134,15 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
 
 def prepare(options: Options) -> Engine:
     """Return the method, its model loaded, on its device."""
-    from crnn_cli.cli.methods import choose
+    from crnn_cli.cli.methods import Wanted, choose
     from crnn_cli.reconstruction import choose_device
 
     place = choose_device(options.device)
-    chosen = choose(options.method, options.model, options.iterations, options.weight, options.noise, place)
-    return Engine(chosen, place)
+    wanted = Wanted(
+        options.method, options.model, options.iterations, options.weight, options.noise, options.precision,
+        options.memory,
+    )  # fmt: skip
+    return Engine(choose(wanted, place), place)
 
 
 def read(planned: Plan, engine: Engine) -> Input:

@@ -67,6 +67,10 @@ class CRNNMRIConfig:
             raise ValueError("context and trust must be 0 or 1")
 
 
+_PAIRS = 4  # of frames with features, beside the sequences
+_IMAGES = 160  # bytes of a pixel of a frame: complex images, channels, what data consistency works with
+
+
 class RecurrentCell(nn.Module):
     """The convolutions of the cell that runs through time: from input, from the neighbour frame, from iteration."""
 
@@ -166,13 +170,37 @@ class CRNNMRI(Layers):
         image: Tensor = carried[0]
         return image
 
+    def fit(self, image_BTYX: Tensor, free: int) -> None:
+        """Set ``on_disk`` to the fewest sequences with which an image is reconstructed in so many bytes more.
+
+        Raises
+        ------
+        MemoryError
+            If it does not fit with all of them on disk.
+        """
+        batch, frames, lines, columns = image_BTYX.shape
+        frame = batch * lines * columns
+        features = self.config.features * self._kind(image_BTYX).itemsize
+        work = frame * (_PAIRS * 2 * features + _IMAGES * frames)
+        sequence = frame * frames * features
+        self.on_disk = max(0, -((free - work - Pairs.SEQUENCES * sequence) // sequence))
+        if self.on_disk > Pairs.SEQUENCES:
+            raise MemoryError(
+                f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
+                f"{max(0, free) / 2**30:.1f} are free"
+            )
+
+    def _kind(self, image_BTYX: Tensor) -> torch.dtype:
+        """Return the kind of the features: under autocast that of autocast."""
+        kind = image_BTYX.device.type
+        lower = torch.is_autocast_enabled(kind)
+        return torch.get_autocast_dtype(kind) if lower else image_BTYX.real.dtype
+
     def _way(self, image_BTYX: Tensor) -> Way:
-        """Return how to go over the frames here; under autocast features have its kind."""
+        """Return how to go over the frames here."""
         if torch.is_grad_enabled() or image_BTYX.device.type != "cpu":
             return Whole(self.truncate)
-        lower = torch.is_autocast_enabled("cpu")
-        kind = torch.get_autocast_dtype("cpu") if lower else image_BTYX.real.dtype
-        return Pairs(image_BTYX.shape[1], kind, self.on_disk)
+        return Pairs(image_BTYX.shape[1], self._kind(image_BTYX), self.on_disk)
 
     def _iterations(
         self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -29,23 +27,3 @@ def step_bytes(forward: Callable[[], Tensor], factor: float) -> int:
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         forward()
     return round(_BEYOND * factor * sum(kept.values()))
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Return the memory that is free on a device, None where that cannot be known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kib = {name: rest for name, _, rest in (line.partition(":") for line in lines)}.get("MemAvailable", "")
-    limits = [int(kib.split()[0]) * 1024] if kib else []
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(file).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits, default=None)

@@ -21,12 +21,13 @@ from torch import Tensor
 from crnn_cli import __version__
 from crnn_cli.bundles import Bundle, write_bundle
 from crnn_cli.errors import DeviceError, OutputError, UsageError
+from crnn_cli.memory import free_bytes
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
 from crnn_cli.training.job import Job, Optimiser, Plan, Report, Stage
 from crnn_cli.training.loop import Loop, go_back
-from crnn_cli.training.memory import free_bytes, step_bytes
+from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.settings import from_table, to_toml

@@ -1,0 +1,43 @@
+"""How much memory there is for what comes next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def free_bytes(device: torch.device, most: int | None = None) -> int | None:
+    """Return the memory that is free on a device, None where that cannot be known.
+
+    Parameters
+    ----------
+    most : bytes that this process may hold in all, what it holds already included; for the CPU.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    left = [] if most is None else [max(0, most - _held())]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return min(left, default=None)
+    kib = {name: rest for name, _, rest in (line.partition(":") for line in lines)}.get("MemAvailable", "")
+    left += [int(kib.split()[0]) * 1024] if kib else []
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(file).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            left.append(int(text))
+    return min(left, default=None)
+
+
+def _held() -> int:
+    """Return the bytes that this process holds; 0 where that cannot be known."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
