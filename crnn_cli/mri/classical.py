@@ -178,7 +178,8 @@ def _one(
     if not bool(scale > 0):
         return torch.zeros_like(encoding.adjoint(data))
     weight = weight(float(scale)) if callable(weight) else weight
-    return method.run(encoding, data / scale[:, None], weight, iterations, progress) * scale
+    data /= scale[:, None]  # a copy already
+    return method.run(encoding, data, weight, iterations, progress) * scale
 
 
 def _known(name: str) -> Method:
