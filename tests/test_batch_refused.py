@@ -1,10 +1,13 @@
 """What a batch refuses before anything is done, folders of DICOM, and outputs that lie beside inputs."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from crnn_cli.cli.batch import batch_reconstruct
+from crnn_cli.errors import UsageError
 from tests.conftest import lines_mask, moving_cine, save, to_images, to_kspace
 from tests.dicom_files import oblique, values, write_series
 
@@ -144,6 +147,16 @@ def test_what_cannot_be_done_is_refused_before_anything_is(
     assert words in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("o/*"))
+
+
+def test_lines_that_can_go_nowhere_are_refused_at_once(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UsageError, match="standard output is closed"):
+        batch_reconstruct(
+            inputs=[folder], out=tmp_path / "o", resume=False, keep_going=False, shard=None, scheduler=None,
+            as_json=True, force=False,
+        )  # fmt: skip
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_share_of_nothing_is_done_at_once(batch, folder, tmp_path):

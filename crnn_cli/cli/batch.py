@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import typer
 
+from crnn_cli.cli import console
 from crnn_cli.cli.batch_cluster import Job, absolute, connected, run_on
 from crnn_cli.cli.batch_done import stamp
 from crnn_cli.cli.batch_plan import Item, command_of, gathered, parse_shard, planned, targeted
@@ -50,6 +51,8 @@ def _run(
     began = time.perf_counter()
     if force and resume:
         raise UsageError("--force does all again and --resume only what is not done: use one of them")
+    if as_json:
+        console.require_stdout()
     part = parse_shard(shard)
     command = command_of(name)
     options = _options(name, given)

@@ -66,10 +66,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     Console(stderr=True, highlight=False).print(drawn)
 
 
-def print_json(value: dict[str, Any] | list[Any], indent: int | None = 2) -> None:
-    """Print JSON to standard output; without ``indent`` on one line."""
+def require_stdout() -> None:
+    """Raise UsageError where there is nowhere to print JSON to."""
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to print JSON to")
+
+
+def print_json(value: dict[str, Any] | list[Any], indent: int | None = 2) -> None:
+    """Print JSON to standard output; without ``indent`` on one line."""
+    require_stdout()
     sys.stdout.write(json.dumps(value, indent=indent, allow_nan=False) + "\n")
     sys.stdout.flush()
 
