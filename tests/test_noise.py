@@ -34,6 +34,15 @@ def test_a_smooth_object_hides_nothing_and_sharp_edges_little():
     assert 0.019 < noise_deviation(kspace, mask) < 0.04
 
 
+def test_sharp_edges_that_keep_their_place_hide_nothing():
+    still = torch.zeros(64, 64)
+    still[20:45, 10:50] = 1
+    kspace, mask = noisy(0.003, image=still)
+    assert noise_deviation(kspace, mask) == pytest.approx(0.003, rel=0.1)
+    alone = image_to_kspace(still.to(torch.complex64))[None, None, None]  # one frame has nothing before it
+    assert noise_deviation(alone, torch.ones(1, 1, 64, 1)) > 0.006
+
+
 def test_samples_filled_in_with_zeros_do_not_count():
     kspace, mask = noisy(0.02)
     kspace[..., :6] = 0  # an asymmetric echo

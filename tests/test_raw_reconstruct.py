@@ -1,6 +1,7 @@
 """``crnn reconstruct`` on raw k-space: images in the right place, coils used rightly, clear refusals."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -60,6 +61,21 @@ def test_classical_methods_find_the_truth_from_several_coils(crnn, raw, method):
     assert report["coils"][0]["maps"] == "ESPIRiT"
     assert report["coils"][1]["calibration"][0] >= 8
     assert report["input"]["format"] == "NumPy"
+    assert min(report["weights"]) == max(report["weights"]) == (0.001 if method == "sense" else 1e-4)
+    assert f"weight {report['weights'][0]:.2g}" in " ".join(re.findall(r"[\w.]+", ended.err))
+
+
+def test_noise_is_found_slice_by_slice_and_default_weights_follow(crnn, tmp_path):
+    found = {}
+    for noise in (1e-3, 0.3):
+        np.save(tmp_path / "k.npy", measured(noise=noise)[1])
+        ended = crnn("reconstruct", tmp_path / "k.npy", "--axes", AXES, "--method", "tv", "--json", "--force")
+        assert ended.code == 0, ended.err
+        report = json.loads(ended.out)
+        found[noise] = report["weights"]
+        for facts in report["coils"]:
+            assert 0.8 * noise < facts["noise_deviation"] / 2**0.5 < 1.5 * noise + 0.05
+    assert all(more > 2 * less for less, more in zip(*found.values(), strict=True))
 
 
 def test_the_network_takes_several_coils(crnn, raw, bundle):

@@ -162,3 +162,21 @@ def test_a_device_is_the_one_asked_for_or_an_error(monkeypatch, count, name, wan
             choose_device(name)
     else:
         assert choose_device(name) == torch.device(wanted)
+
+
+@pytest.mark.parametrize("name", ["tv", "llr", "l+s"])
+def test_a_default_weight_grows_with_the_noise_found_and_a_given_one_does_not(name):
+    kind = METHODS[name]
+    data = acquisition()
+    quiet, noisy, given = (ByFormula(name, weight, 2) for weight in (None, None, 0.125))
+    reconstruct(OneCoil(data), quiet, CPU)
+    found = reconstruct(Noisy(data), noisy, CPU)
+    reconstruct(Noisy(data), given, CPU)
+    assert quiet.used == [kind.weight] * 2
+    assert given.used == [0.125] * 2
+    for z, operator in enumerate(operators(data)):
+        sigma = 0.2 / float(energy_weighted_rms(operator.view_shared()))
+        assert noisy.used[z] == pytest.approx(kind.weight + kind.noisy * sigma, rel=1e-4)
+        assert noisy.used[z] > 2 * kind.weight
+    again = reconstruct(OneCoil(data), ByFormula(name, noisy.used[0], 2), CPU)
+    np.testing.assert_allclose(again.images_ZTYX[0], found.images_ZTYX[0], atol=1e-6)

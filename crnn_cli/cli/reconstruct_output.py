@@ -169,7 +169,7 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
-        ["method", title],
+        ["method", title + _weights(report.get("weights"))],
         ["residual at the samples", f"{report['residual']:.1e}"],
         *(row[:2] for row in trust.rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
@@ -181,6 +181,14 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
     rows.append(["written", "standard output" if target == STREAM else str(target)])
     console.table("crnn reconstruct", ["", ""], rows)
+
+
+def _weights(used: Sequence[float] | None) -> str:
+    """Return the weights of a classical method, in words; nothing where it has none."""
+    if not used or not any(used):
+        return ""
+    least, most = f"{min(used):.2g}", f"{max(used):.2g}"
+    return f", weight {least}" + (f" to {most}" if most != least else "")
 
 
 def _coils(facts: dict[str, Any]) -> str:
