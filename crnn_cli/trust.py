@@ -32,7 +32,7 @@ FOLDS = 2
 SMALL = 4_000_000
 """Pixels of all frames and slices up to which one fold is run without being asked for: about a minute on two cores."""
 DEVIATIONS = 3.0
-"""A frame stands out whose error, on a log scale, is so many robust deviations from the median of its slice."""
+"""A frame stands out whose error, on a log scale, is so many robust deviations above the median of its slice."""
 _FEWEST_FRAMES = 5
 _UNIT = 0.1
 _ROUNDING = 1e-4  # a residual at the samples below this is one of data kept as they were
@@ -170,14 +170,18 @@ def _undetermined(slices: Sequence[SliceTrust]) -> dict[str, Any]:
 
 
 def _standing_out(one: SliceTrust, z: int) -> list[dict[str, Any]]:
-    """Return the frames of a slice whose error is far from what the others make one expect, of either kind."""
+    """Return the frames of a slice whose error is far above what the others make one expect, of either kind.
+
+    A frame whose samples were disturbed is found where its error is large against its own energy. Noise in one frame
+    alone raises both, and may pass.
+    """
     found = []
     for kind, counted in (("held_out", one.held), ("residual", one.seen)):
         if counted is None or (kind == "residual" and counted.residual < _ROUNDING):
             continue
         ratios_T = against_expected(counted, one.noise)
         for frame, deviation in enumerate(robust_deviations(ratios_T.log())):
-            if abs(deviation) > DEVIATIONS:
+            if deviation > DEVIATIONS:
                 value, ratio = float(counted.residual_by_frame[frame]), float(ratios_T[frame])
                 row = {"slice": z + 1, "frame": frame, "measure": kind, "value": _digits(value)}
                 found.append(row | {"times_expected": _digits(ratio), "deviations": _digits(deviation)})

@@ -177,6 +177,9 @@ def test_a_frame_that_is_not_like_the_others_stands_out_alone(sigma):
     bad[:, 4] = -guess[:, 4]
     found = summary(watch(lambda _: bad, data, 1)[0].slices, [2], 1)["stand_out"]
     assert {(one["slice"], one["frame"], one["measure"]) for one in found} == {(3, 4, "held_out"), (3, 4, "residual")}
+    good = guess.clone()
+    good[:, 4] = smooth[:, 4]
+    assert summary(watch(lambda _: good, data, 1)[0].slices, [2], 1)["stand_out"] == []
     assert all(one["times_expected"] > 1.3 and one["deviations"] > 3 for one in found)
 
 

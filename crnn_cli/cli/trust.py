@@ -59,7 +59,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
          "no better than zeros, and it cannot be below the noise"],
         ["not determined by the data", _share(trust["undetermined"]["overall"]), "share of the image's energy that "
          "rests on the method alone"],
-        ["frames that stand out", _standing_out(trust["stand_out"]), "error more than 3 robust deviations from "
+        ["frames that stand out", _standing_out(trust["stand_out"]), "error more than 3 robust deviations above "
          "those of their slice, each against what is to be expected at its samples; frames from 0, slices from 1"],
     ]  # fmt: skip
 
