@@ -227,3 +227,10 @@ def test_the_listing_takes_what_can_be_read(tmp_path):
     found = [path.name for path in listing.studies(tmp_path, {(tmp_path / "left").resolve()})]
     assert found == ["b.nii", "dicom", "k.cfl", "k.npy", "s_part-mag.nii"]
     assert listing.studies(tmp_path / "left") == [tmp_path / "left"]
+
+
+def test_reports_of_a_batch_say_the_weights_of_their_own_input(crnn, folder, tmp_path):
+    ended = crnn("batch", "reconstruct", folder, "-o", tmp_path / "out", "--method", "tv", "--held-out", 0)
+    assert ended.code == 0, ended.err
+    for name in "abc":
+        assert json.loads((tmp_path / "out" / f"{name}_crnn.json").read_text())["weights"] == [0.001, 0.001]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import UsageError
@@ -18,12 +18,16 @@ NETWORK = "crnn"
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method ready to run; its name, what people read of it, and what a report says."""
+    """A method ready to run; its name, what people read of it, and what a report says.
+
+    weights : those that a classical method used in its last runs.
+    """
 
     method: Method
     name: str
     title: str
     facts: dict[str, Any]
+    weights: list[float] = field(default_factory=list)
 
 
 def names() -> list[str]:
@@ -81,8 +85,8 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
         raise UsageError(f"--iterations 0: {name} needs at least 1")
     method = ByFormula(name, weight, iterations or known.iterations)
     facts = made_by() | {"method": {"name": name, "title": known.title, "paper": known.paper}}
-    facts |= {"weight": weight, "weights": method.used, "iterations": method.iterations}
-    return Chosen(method, name, known.title, facts)
+    facts |= {"weight": weight, "iterations": method.iterations}
+    return Chosen(method, name, known.title, facts, method.used)
 
 
 def _network(wanted: Wanted, device: torch.device) -> Chosen:

@@ -169,11 +169,13 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     options, simulation = planned.options, planned.asked.simulation
     folds = folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
     watched = Watched(engine.chosen.method, folds, data.slices.finished)
+    engine.chosen.weights.clear()
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
     seconds = round(time.perf_counter() - began, 2)
     found = engine.chosen.facts | measures(data, result, engine.chosen.name == NETWORK)
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
+    found |= {"weights": list(engine.chosen.weights)} if engine.chosen.weights else {}
     found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
     found |= {"trust": summary(watched.slices, result.filled, folds)}
     return Made(data, result, watched.slices, found)
