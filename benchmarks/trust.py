@@ -11,7 +11,7 @@ Told       of what a user has without a truth: the residual at lines held out by
            the energy that the data do not determine.
 Spearman   over cases at each acceleration (is this scan worse than that one?), over accelerations of each case (is this
            scan too fast?), over methods at each case and acceleration (which method is better here?), over everything.
-           Means over the groups; 1 is the same order, 0 none.
+           Means over the groups, in brackets how many; 1 is the same order, 0 none.
 """
 
 from __future__ import annotations
@@ -124,10 +124,7 @@ def main() -> None:
     cases = quality.read_cases(options.data, range(first, last + 1), with_pig=options.patients is None)
     cases = {name: _cut(magnitude, options.frames, options.columns) for name, magnitude in cases.items()}
     place = torch.device("cpu")
-    methods = {
-        name: choose(name, options.model if name == NETWORK else None, None, None, 0.0, place).method
-        for name in options.methods
-    }
+    methods = {name: choose(name, *_asked(name, options.model), place).method for name in options.methods}
     results = []
     for result in run(cases, options.accelerations, methods):
         print(
@@ -141,6 +138,11 @@ def main() -> None:
         print(f"\n{NETWORK} alone:\n\n" + table([r for r in results if r.method == NETWORK]))
     if options.json:
         options.json.write_text(json.dumps({"protocol": quality.VERSION, "results": [asdict(r) for r in results]}))
+
+
+def _asked(name: str, model: str | None) -> tuple:
+    """Return model, iterations, weight and noise: the data is without noise and to be kept as it is."""
+    return (model, None, None, 0.0) if name == NETWORK else (None, None, None, None)
 
 
 def _cut(magnitude_TYX: np.ndarray, frames: int | None, columns: int | None) -> np.ndarray:
