@@ -53,7 +53,7 @@ class Teller:
         ended = time.perf_counter()
         whole, start = ended - self._began, self._ready - self._began
         spent = {step: sum(outcome.seconds[step] for outcome in self.outcomes) for step in STEPS}
-        share, later = spent["computing"] / whole, spent["computing"] / (whole - start)
+        share, later = spent["computing"] / whole, spent["computing"] / max(whole - start, 1e-9)
         begun = len(self.outcomes)
         rows = [["inputs", str(self.total)], *([s, str(self.count(s))] for s in ("done", "skipped", "failed"))]
         rows += [["not finished", str(self.total - begun)]] if begun < self.total else []
@@ -73,6 +73,7 @@ class Teller:
         if self._journal is not None:
             with suppress(OSError):
                 self._journal.close()
+            self._journal = None
 
     def _note(self, value: object) -> None:
         """Write a line of the journal; a full disk takes no more than the journal."""
