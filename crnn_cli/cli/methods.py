@@ -18,12 +18,16 @@ NETWORK = "crnn"
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method ready to run; its name, what people read of it, and what a report says."""
+    """A method ready to run; its name, what people read of it, and what a report says.
+
+    precision : of the network, where it was asked for.
+    """
 
     method: Method
     name: str
     title: str
     facts: dict[str, Any]
+    precision: str | None = None
 
 
 def names() -> list[str]:
@@ -100,7 +104,8 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     recipe = Recipe(bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory)
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision}
-    return Chosen(ByNetwork(network, recipe), NETWORK, f"{bundle.name} ({bundle.licence})", facts)
+    title = f"{bundle.name} ({bundle.licence})"
+    return Chosen(ByNetwork(network, recipe), NETWORK, title, facts, wanted.precision)
 
 
 def _bytes(said: str | None) -> int | None:
