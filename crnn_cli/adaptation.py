@@ -87,7 +87,8 @@ class Adapted:
     steps : done. best_step : after which the best weights were found; as many steps again lead to the same ones.
     before, after : residual at the lines for validation, of the weights at first and of those that are used; None
     where nothing was measured. used : whether other weights are used than at first; why, in words.
-    columns : of a patch. validation : by slice, the mask (B, T, Y, X) of the lines that were never tuned on.
+    columns : of a patch. validation : of the slices that are not empty, by number, the mask (B, T, Y, X) of the lines
+    that were never tuned on; None: of a slice that was not tuned on at all.
     """
 
     steps: int
@@ -98,7 +99,7 @@ class Adapted:
     used: bool
     why: str
     columns: int
-    validation: dict[int, Tensor]
+    validation: dict[int, Tensor | None]
 
 
 def adapt(

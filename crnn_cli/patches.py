@@ -43,17 +43,17 @@ class _Slice:
 
 
 class Patches:
-    """The slices of a scan that can be tuned on; see `gather`."""
+    """The slices of a scan that can be tuned on; see `gather`. filled : the numbers of all that are not empty."""
 
-    def __init__(self, slices: dict[int, _Slice]) -> None:
-        self._slices = slices
+    def __init__(self, slices: dict[int, _Slice], filled: list[int]) -> None:
+        self._slices, self._filled = slices, filled
         self._known: dict[tuple[int, int], tuple[list[tuple[int, int]], Tensor]] = {}
         self.whole = any(each.samples.dim() == 2 for each in slices.values())
 
     @property
-    def validation(self) -> dict[int, Tensor]:
-        """Return the masks of the lines for validation, by slice."""
-        return {z: each.validation_BTYX for z, each in self._slices.items()}
+    def validation(self) -> dict[int, Tensor | None]:
+        """Return the masks of the lines for validation of the slices that are not empty; None: it is not tuned on."""
+        return {z: self._slices[z].validation_BTYX if z in self._slices else None for z in self._filled}
 
     def scale(self, z: int) -> Tensor:
         """Return the factor from the data of a slice to what the network is trained with, (1, 1, 1, 1)."""
@@ -111,16 +111,19 @@ def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> P
     UnsupportedDataError
         If that is nothing; the message says why.
     """
-    found, reasons = {}, []
+    found, filled, reasons = {}, [], ["the data are zero"]
     for z in range(slices.count):
         measured = slices.measured(z, device)
+        if not bool(measured.kspace_BCTYX.any()):
+            continue
+        filled.append(z)
         try:
             found[z] = _taken(measured, recipe, torch.Generator().manual_seed(seed * _NEXT + z))
         except UnsupportedDataError as reason:
             reasons.append(str(reason))
     if not found:
-        raise UnsupportedDataError(reasons[0] if reasons else "there are no slices")
-    return Patches(found)
+        raise UnsupportedDataError(reasons[-1])
+    return Patches(found, filled)
 
 
 def without(measured: Measured, held_BTYX: Tensor) -> Measured:
@@ -143,7 +146,7 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     split(kept, VALIDATION, torch.Generator().manual_seed(0))  # or else there is nothing left to make a loss of
     brightness = energy_weighted_rms(STARTS[recipe.start](consistency_of(kept, recipe.noise)))
     if float(brightness) == 0:
-        raise UnsupportedDataError("the data are zero")
+        raise UnsupportedDataError("the data are zero but for lines held out")
     data_CTYX, place = measured.kspace_BCTYX[0], mask_BTYX[0, ..., 0] if lines else mask_BTYX[0]
     if lines:
         data_CTYX = kspace_to_image(data_CTYX, (-1,))

@@ -13,6 +13,7 @@ from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from crnn_cli.adaptation import Adapted, Told
     from crnn_cli.bundles import Bundle
@@ -82,8 +83,8 @@ def _seconds(said: str) -> float:
 
 def tuned(
     chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, progress: console.Progress
-) -> Chosen:  # fmt: skip
-    """Return the method with its network tuned to a scan, and what the report says of that."""
+) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
+    """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`."""
     from crnn_cli.adaptation import Tuning, adapt
     from crnn_cli.reconstruction import ByNetwork
 
@@ -103,7 +104,8 @@ def tuned(
         console.warn(f"the network was not tuned to this scan, and is used as it is: {found.why}")
     elif found.why == "interrupted":
         console.warn(f"interrupted: going on with the best so far, of step {found.best_step}; once more ends it all")
-    return replace(chosen, method=method, facts=chosen.facts | facts)
+    unseen = list(found.validation.values()) if found.used else []
+    return replace(chosen, method=method, facts=chosen.facts | facts), unseen
 
 
 def _half(precision: str | None, place: torch.device) -> bool:

@@ -175,11 +175,11 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
 
     options, simulation = planned.options, planned.asked.simulation
     folds = folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
-    chosen = engine.chosen
+    chosen, unseen = engine.chosen, list[Any]()
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
-        chosen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
-    watched = Watched(chosen.method, folds, data.slices.finished)
+        chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
+    watched = Watched(chosen.method, folds, data.slices.finished, unseen)
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
     seconds = round(time.perf_counter() - began, 2)
