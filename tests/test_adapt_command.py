@@ -9,6 +9,7 @@ import pytest
 from crnn_cli.cli.adapt import Budget, budget_of
 from crnn_cli.errors import UsageError
 from tests.conftest import lines_mask, moving_cine, save, to_images, to_kspace
+from tests.test_raw_reconstruct import AXES, measured
 
 
 @pytest.fixture
@@ -95,6 +96,15 @@ def test_the_tuned_network_is_a_bundle_that_makes_the_same_images_and_can_be_tun
     run("--adapt-steps", 3, "--save-adapted", tuned, name="third", code=1)
     run("--adapt-steps", 2, "--save-adapted", tuned, "--force", name="third")
     assert "2 steps" in (tuned / "README.md").read_text()
+
+
+def test_raw_kspace_of_several_coils_is_tuned_on(run, tmp_path):
+    np.save(tmp_path / "k.npy", measured(noise=0)[1])
+    _, _, report = run("--axes", AXES, "--adapt-steps", 4, scan=tmp_path / "k.npy")
+    found = report["adapted"]
+    assert found["steps"] == 4
+    assert found["validation_residual"]["after"] <= found["validation_residual"]["before"]
+    assert len(report["coils"]) == 2
 
 
 def test_a_fully_sampled_scan_is_said_to_be_and_reconstructed_as_ever(run, tmp_path):

@@ -89,7 +89,7 @@ def tuned(
     from crnn_cli.reconstruction import ByNetwork
 
     assert isinstance(chosen.method, ByNetwork)
-    half = _half(chosen.precision, place)
+    half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
     tuning = Tuning(budget.seconds, budget.steps, seed, half)
 
     def tell(told: Told) -> None:
@@ -108,12 +108,10 @@ def tuned(
     return replace(chosen, method=method, facts=chosen.facts | facts), unseen
 
 
-def _half(precision: str | None, place: torch.device) -> bool:
-    """Return whether to tune in bfloat16: as asked, else where the processor multiplies in it."""
+def bfloat16_is_fast(place: torch.device) -> bool:
+    """Return whether the processor multiplies in bfloat16."""
     import torch
 
-    if precision is not None:
-        return precision == "bf16"
     if place.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # a private name
