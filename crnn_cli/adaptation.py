@@ -174,7 +174,7 @@ class _Run:
                 return "the steps are done"
             began = time.monotonic()
             if not self._train():
-                return f"the loss was not finite at step {step}"
+                return f"loss or gradients were not finite at step {step}"
             self.step = step
             taken = time.monotonic() - began
             stepping = taken if step <= 2 else 0.8 * stepping + 0.2 * taken  # the first one is slow
@@ -226,10 +226,7 @@ class _Run:
         """Take a step; return whether it was finite, as else the weights stay as they are."""
         with torch.enable_grad():
             self.optimiser.zero_grad()
-            loss = self._loss(self.width)
-            if not math.isfinite(float(loss.detach())):
-                return False
-            loss.backward()
+            self._loss(self.width).backward()
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_NORM)
             if not bool(torch.isfinite(norm)):
                 return False

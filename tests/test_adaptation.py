@@ -100,6 +100,19 @@ def test_energy_of_columns_that_are_drawn_lies_where_the_object_is():
     assert patches.tiles(3, 4, torch.Generator().manual_seed(0))[0] == (1, 9)
 
 
+def test_scale_and_places_do_not_know_the_lines_for_validation():
+    slices = several_coils()
+    first = slices.slices[0]
+    before = gather(slices, RECIPE, 0, CPU)
+    changed = first.kspace_BCTYX + 1e4 * before.validation[0][:, None]  # in image space all of it in one column
+    after = gather(Given(replace(first, kspace_BCTYX=changed)), RECIPE, 0, CPU)
+    assert torch.equal(before.validation[0], after.validation[0])
+    assert torch.equal(before.scale(0), after.scale(0))
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(20)]
+    drawn = [[patches.draw(3, seed.manual_seed(seed.initial_seed())) for seed in seeds] for patches in (before, after)]
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("source", [scan, several_coils])
 def test_lines_for_validation_are_never_tuned_on(source):
     slices, untuned = source(), method()
@@ -191,31 +204,72 @@ def test_where_nothing_can_be_held_out_the_network_is_left_as_it_is(mask, said):
     assert said in found.why
 
 
+def test_slices_with_too_few_lines_are_left_out_of_the_tuning():
+    mask = np.concatenate([lines(), CENTRE_ONLY | (np.arange(24) == 2) | (np.arange(24) == 3)])
+    _, found = adapt(scan(moving_cine(12, 24, 2, 8), mask), method(), Tuning(steps=8), CPU)
+    assert (found.used, found.steps) == (True, 8)
+    assert found.validation[0].any()
+    assert found.validation[1] is None
+
+
 def test_one_frame_is_left_to_who_refuses_it():
     one = Measured(torch.ones(1, 1, 1, 24, 12, dtype=torch.complex64), torch.from_numpy(lines()[:, :1, :, None]))
     assert "one frame" in adapt(Given(one), method(), SHORT, CPU)[1].why
 
 
 class Breaking(CRNNMRI):
-    """A network whose images are not finite from some pass with gradients on."""
+    """A network that fails in some pass with gradients: its images are not finite, or their gradients."""
+
+    def __init__(self, config, images):
+        super().__init__(config)
+        self.images = images
 
     def forward(self, *arguments):
         image = super().forward(*arguments)
         if torch.is_grad_enabled():
             self.passes = getattr(self, "passes", 0) + 1
             if self.passes == 13:  # one is for the memory
-                image = image * torch.nan
+                if self.images:
+                    return image * torch.nan
+                image.register_hook(lambda gradient: gradient * torch.nan)
         return image
 
 
-def test_what_is_not_finite_ends_it_with_the_last_good_weights():
+@pytest.mark.parametrize("images", [True, False])
+def test_what_is_not_finite_ends_it_with_the_last_good_weights(images):
     torch.manual_seed(0)
-    untuned = ByNetwork(Breaking(CRNNMRIConfig(features=4, iterations=2)), RECIPE)
+    untuned = ByNetwork(Breaking(CRNNMRIConfig(features=4, iterations=2), images), RECIPE)
     tuned, found = adapt(scan(), untuned, Tuning(steps=30), CPU)
     assert found.used
     assert (found.steps, found.best_step) == (11, 10)
     assert "not finite at step 12" in found.why
     assert same(tuned, adapt(scan(), method(), Tuning(steps=10), CPU)[0])
+
+
+class Turning(CRNNMRI):
+    """A network whose weights go where the loss rises, after the first steps."""
+
+    def __init__(self, config, steps):
+        super().__init__(config)
+        self.left = steps + 1  # one pass is for the memory
+
+    def forward(self, *arguments):
+        image = super().forward(*arguments)
+        if torch.is_grad_enabled():
+            self.left -= 1
+            if self.left < 0:
+                image.register_hook(lambda gradient: -gradient)
+        return image
+
+
+@pytest.mark.parametrize("good", [0, 10])
+def test_weights_that_predict_worse_are_not_used(good):
+    torch.manual_seed(0)
+    untuned = ByNetwork(Turning(CRNNMRIConfig(features=4, iterations=2), good), RECIPE)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
+    assert found.used == (good > 0) == (tuned is not untuned)
+    assert found.steps == 40
+    assert found.best_step in ((10, 20) if good else (0,))
 
 
 @pytest.mark.parametrize("at", [0, 1, 12])
