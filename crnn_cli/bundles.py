@@ -34,11 +34,13 @@ __all__ = [
     "check_weights",
     "find_bundle",
     "folder_of_bundles",
+    "is_bundle_alone",
     "list_bundles",
     "load_network",
     "load_reconstruction",
     "load_segmentation",
     "read_bundle",
+    "require_new",
     "write_bundle",
 ]
 DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
@@ -183,10 +185,7 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     """
     from safetensors.torch import save
 
-    if folder.exists():
-        raise OutputError(f"{folder} exists already; give another name with -o, or remove it")
-    if not folder.parent.is_dir():
-        raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
+    require_new(folder)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     whole = {"format": FORMAT, **config, "sha256": hashlib.sha256(content).hexdigest()}
     try:
@@ -205,6 +204,19 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(folder)
+
+
+def require_new(folder: Path) -> None:
+    """Raise OutputError where there is something already, or no folder to put it in."""
+    if folder.exists():
+        raise OutputError(f"{folder} exists already; give another name, or remove it")
+    if not folder.parent.is_dir():
+        raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
+
+
+def is_bundle_alone(folder: Path) -> bool:
+    """Return whether a folder holds a bundle and nothing else, so that it can be replaced."""
+    return folder.is_dir() and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
 
 
 def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 
 def free_bytes(device: torch.device, most: int | None = None) -> int | None:
@@ -41,3 +44,17 @@ def _held() -> int:
     except OSError:
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def kept_bytes(forward: Callable[[], Tensor]) -> int:
+    """Return how many bytes a calculation keeps for its gradients."""
+    kept: dict[int, int] = {}  # by address: what is kept stays where it is
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(kept.values())

@@ -109,7 +109,7 @@ class ByNetwork:
             raise UnsupportedDataError(
                 "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
             )
-        operator = _consistency(measured, self.recipe.noise)
+        operator = consistency_of(measured, self.recipe.noise)
         start = STARTS[self.recipe.start](operator)
         brightness = energy_weighted_rms(start)
         if float(brightness) == 0:
@@ -123,7 +123,8 @@ class ByNetwork:
             return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
 
 
-def _consistency(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:
+def consistency_of(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:
+    """Return what keeps images true to the data; noise : that of a `Recipe`."""
     fixed, deviation = (0.0, measured.deviation) if noise is None else (noise, 0.0)
     if measured.maps_BCYX is None:
         return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, fixed, deviation)

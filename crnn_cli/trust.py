@@ -72,10 +72,14 @@ class Watched:
     Parameters
     ----------
     folds : 0 to `FOLDS`. finished : see `crnn_cli.measured.Slices`.
+    unseen : of each slice that is not empty, what alone may be held out, (B, T, Y, X), as the method was tuned on the
+        rest; None for anything. () for anything in all slices.
     """
 
-    def __init__(self, method: Method, folds: int, finished: Callable[[Complex], Complex]) -> None:
-        self.method, self.folds, self.finished = method, folds, finished
+    def __init__(
+        self, method: Method, folds: int, finished: Callable[[Complex], Complex], unseen: Sequence[Tensor | None] = ()
+    ) -> None:  # fmt: skip
+        self.method, self.folds, self.finished, self.unseen = method, folds, finished, unseen
         self.slices: list[SliceTrust] = []
         self._judged = Judged(method, SHARE)
 
@@ -106,6 +110,9 @@ class Watched:
         if bool(measured.mask_BTYX.all()):
             return None, "fully sampled: nothing had to be predicted"
         total, spared_BTYX = None, torch.zeros_like(measured.mask_BTYX, dtype=torch.bool)
+        unseen_BTYX = self.unseen[len(self.slices)] if self.unseen else None
+        if unseen_BTYX is not None:
+            spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX.to(spared_BTYX.device)
         for _ in range(self.folds):
             try:
                 kept, held_BTYX = self._judged.hold_out(measured, spared_BTYX)

@@ -27,6 +27,8 @@ ALLOWED = {
     "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
     "measured": {"torch", "errors", "acquisition", "mri"},
     "held_out": {"torch", "errors", "measured", "reconstruction"},
+    "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
+    "adaptation": {"torch", "errors", "held_out", "measured", "memory", "patches", "reconstruction"},
     "trust": {"numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction"},
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
@@ -53,7 +55,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "distributed",
+    "held_out", "measured", "trust", "distributed", "adaptation",
 }  # fmt: skip
 
 
@@ -151,12 +153,14 @@ OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
-        "--precision --memory --device --preview --held-out --report --max-residual --complex --format --json --force"
+        "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
+        "--held-out --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
         "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
-        "--precision --memory --device --preview --held-out --report --max-residual --complex --format"
+        "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
+        "--held-out --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (
         "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "

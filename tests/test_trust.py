@@ -68,6 +68,19 @@ def test_of_one_coil_undetermined_is_what_lies_outside_the_mask(samples):
     torch.testing.assert_close(image_to_kspace(part), kspace * ~mask, atol=1e-5, rtol=0)
 
 
+def test_only_what_was_not_tuned_on_is_held_out():
+    mask, seen = lines(), []
+    unseen = mask & (torch.arange(32) % 4 == 1)[:, None]
+    data = scan(noise(1, 6, 32, 16), mask)
+    watched = Watched(
+        Guess(lambda given: seen.append(given) or noise(1, 6, 32, 16)), 1, lambda images: images, [unseen]
+    )
+    watched(data, lambda: None)
+    held = mask & ~seen[1].mask_BTYX
+    assert held.any()
+    assert (held <= unseen).all()
+
+
 def test_of_several_coils_undetermined_is_the_filter_that_is_named():
     y, x = 8, 3
     mask = lines(1, y, share=0.3, centre=1)

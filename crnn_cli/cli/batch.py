@@ -159,6 +159,9 @@ batch_reconstruct = _many(
 
     {_RULES}
 
+    With --adapt, every input has the time given for itself, and starts again from the weights of the model; Ctrl-C ends
+    the tuning to the input at hand only, a second one all.
+
     Examples: crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going;
     crnn batch reconstruct a.nii b.h5 -o RESULTS --method tv --json;
     crnn batch reconstruct STUDIES -o RESULTS --shard $SLURM_ARRAY_TASK_ID/8 --resume

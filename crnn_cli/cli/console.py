@@ -45,6 +45,11 @@ def about(name: str) -> Iterator[None]:
         _ABOUT.reset(before)
 
 
+def note(text: str) -> None:
+    """Print a line to standard error, with what it is about where several inputs are at work."""
+    say(f"{_ABOUT.get()}{text}")
+
+
 def warn(text: str) -> None:
     """Print a warning to standard error."""
     say(f"warning: {_ABOUT.get()}{text}")

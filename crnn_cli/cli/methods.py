@@ -20,7 +20,7 @@ NETWORK = "crnn"
 class Chosen:
     """A method ready to run; its name, what people read of it, and what a report says.
 
-    weights : those that a classical method used in its last runs.
+    weights : those that a classical method used in its last runs. precision : of the network, where it was asked for.
     """
 
     method: Method
@@ -28,6 +28,7 @@ class Chosen:
     title: str
     facts: dict[str, Any]
     weights: list[float] = field(default_factory=list)
+    precision: str | None = None
 
 
 def names() -> list[str]:
@@ -104,7 +105,8 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     recipe = Recipe(bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory)
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision}
-    return Chosen(ByNetwork(network, recipe), NETWORK, f"{bundle.name} ({bundle.licence})", facts)
+    title = f"{bundle.name} ({bundle.licence})"
+    return Chosen(ByNetwork(network, recipe), NETWORK, title, facts, precision=wanted.precision)
 
 
 def _bytes(said: str | None) -> int | None:

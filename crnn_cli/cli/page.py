@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import trust
+from crnn_cli.cli import adapt, trust
 
 if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_input import Input
@@ -75,6 +75,7 @@ def _trust(report: dict[str, Any]) -> Table:
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}", report.get("pattern", "")],
         ["method", report["method"].get("title") or report["method"]["name"], report.get("model", {}).get("name", "")],
+        *adapt.row(report),
         ["residual at the samples", seen, "error where the method was shown the data: how far it follows them"],
         *trust.rows(report),
     ]

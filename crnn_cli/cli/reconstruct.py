@@ -50,6 +50,13 @@ Precision = Annotated[
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")
 ]
+Adapt = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Tune the network to this scan first: 90s, 5m, or auto for 3m.")
+]
+AdaptSteps = Annotated[
+    int | None, typer.Option(min=1, max=1_000_000, help="The same by steps: repeats what a report says exactly.")
+]
+SaveAdapted = Annotated[Path | None, typer.Option(metavar="DIR", help="Write the tuned network, for --model.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 HeldOut = Annotated[
@@ -90,6 +97,9 @@ def reconstruct(
     noise: Noise = None,
     precision: Precision = None,
     memory: Memory = None,
+    adapt: Adapt = None,
+    adapt_steps: AdaptSteps = None,
+    save_adapted: SaveAdapted = None,
     device: DeviceName = "auto",
     preview: Preview = None,
     held_out: HeldOut = None,
@@ -103,20 +113,23 @@ def reconstruct(
     """Reconstruct an undersampled dynamic scan.
 
     The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
+    --adapt tunes the network on the scan's own lines and keeps the result only if lines that it was never tuned on are
+    predicted better; Ctrl-C ends the tuning and goes on with the best so far.
     Raw k-space: ISMRMRD, BART .cfl, fastMRI and CMRxRecon HDF5, MATLAB, NumPy with --axes.
 
     Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
     crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
-    crnn reconstruct raw.h5 --coils 8 -o images.nii.gz; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
+    crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
+    crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = Options(
         out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, undersample=undersample,
         pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
         coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
-        iterations=iterations, noise=noise, precision=precision, memory=memory, device=device, preview=preview,
-        held_out=held_out, report=report, max_residual=max_residual, complex_output=complex_output,
-        format_name=format_name, force=force,
+        iterations=iterations, noise=noise, precision=precision, memory=memory, adapt=adapt,
+        adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview, held_out=held_out,
+        report=report, max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
     )  # fmt: skip
     planned = job.plan(scan, options, as_json)
     engine = job.prepare(options)

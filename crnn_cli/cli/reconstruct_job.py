@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import console
+from crnn_cli.cli.adapt import Budget, plan_adaptation, tuned, write_adapted
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
 from crnn_cli.cli.report import require_apart, sidecar
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     import torch
 
     from crnn_cli.cli.methods import Chosen
-    from crnn_cli.reconstruction import Reconstruction
+    from crnn_cli.reconstruction import Method, Reconstruction
     from crnn_cli.trust import SliceTrust
 
 READS_RAW = True
-OUTPUTS: tuple[str, ...] = ("preview", "save_maps", "report")
+OUTPUTS: tuple[str, ...] = ("preview", "save_maps", "report", "save_adapted")
 """Options that name what is written, beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 """Options that name what is read, beside the scan."""
@@ -57,6 +58,9 @@ class Options:
     noise: float | None = None
     precision: str | None = None
     memory: str | None = None
+    adapt: str | None = None
+    adapt_steps: int | None = None
+    save_adapted: Path | None = None
     device: str = "auto"
     preview: Path | None = None
     held_out: int | None = None
@@ -74,11 +78,12 @@ class Plan:
     asked: Asked
     target: Path
     options: Options
+    budget: Budget | None = None
 
     @property
     def outputs(self) -> list[Path]:
         """Return everything that is written, the images first."""
-        beside = (self.options.preview, self.options.save_maps, self.options.report)
+        beside = (getattr(self.options, name) for name in OUTPUTS)
         return [self.target, sidecar(self.target), *(path for path in beside if path is not None)]
 
 
@@ -98,12 +103,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished reconstruction: the data, the images, what was found of each slice, and what the report says."""
+    """A finished reconstruction: data, images, what was found of each slice, what the report says, what made it."""
 
     data: Input
     result: Reconstruction
     slices: list[SliceTrust]
     report: dict[str, Any]
+    method: Method
 
 
 def output_name(stem: str, options: Options) -> str:
@@ -120,8 +126,9 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
         [scan, options.phase, options.mask, options.maps],
-        [target, sidecar(target), options.preview, options.save_maps, options.report],
+        [target, sidecar(target), *(getattr(options, name) for name in OUTPUTS)],
     )
+    budget = plan_adaptation(options)
     simulation = _simulation(options)
     if simulation is not None and options.mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
@@ -129,7 +136,7 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
         scan, options.axes, options.series, options.uneven, options.phase, options.mask, simulation, options.coils,
         options.maps, options.phases, options.variable,
     )  # fmt: skip
-    return Plan(asked, target, options)
+    return Plan(asked, target, options, budget)
 
 
 def prepare(options: Options) -> Engine:
@@ -168,17 +175,21 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
 
     options, simulation = planned.options, planned.asked.simulation
     folds = folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
-    watched = Watched(engine.chosen.method, folds, data.slices.finished)
-    engine.chosen.weights.clear()
+    chosen, unseen = engine.chosen, list[Any]()
+    if planned.budget is not None:
+        seed = simulation.seed if simulation else 0
+        chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
+    watched = Watched(chosen.method, folds, data.slices.finished, unseen)
+    chosen.weights.clear()
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
     seconds = round(time.perf_counter() - began, 2)
-    found = engine.chosen.facts | measures(data, result, engine.chosen.name == NETWORK)
+    found = chosen.facts | measures(data, result, chosen.name == NETWORK)
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
-    found |= {"weights": list(engine.chosen.weights)} if engine.chosen.weights else {}
+    found |= {"weights": list(chosen.weights)} if chosen.weights else {}
     found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
     found |= {"trust": summary(watched.slices, result.filled, folds)}
-    return Made(data, result, watched.slices, found)
+    return Made(data, result, watched.slices, found, chosen.method)
 
 
 def save(planned: Plan, made: Made) -> None:
@@ -188,6 +199,8 @@ def save(planned: Plan, made: Made) -> None:
     from crnn_cli.cli.reconstruct_output import save as write
 
     options, data, result = planned.options, made.data, made.result
+    if options.save_adapted is not None:
+        write_adapted(options.save_adapted, options.model, made.method, made.report, options.force)
     shown = panels(data, result, made.report) if options.preview or options.report else None
     beside = [picture(options.preview, shown)] if options.preview and shown else []
     beside += [] if options.save_maps is None else [maps_of(options.save_maps, data)]

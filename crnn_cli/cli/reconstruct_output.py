@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console, trust
+from crnn_cli.cli import adapt, console, trust
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
@@ -115,7 +115,7 @@ def save(
 def _name(report: dict[str, Any]) -> str:
     """Return the name of the model, or of the classical method."""
     named: dict[str, str] = report.get("model") or report["method"]
-    return named["name"]
+    return f"{named['name']}{' tuned' if report.get('adapted', {}).get('used') else ''}"
 
 
 def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown:
@@ -170,6 +170,7 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
         ["method", title + _weights(report.get("weights"))],
+        *adapt.row(report),
         ["residual at the samples", f"{report['residual']:.1e}"],
         *(row[:2] for row in trust.rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],

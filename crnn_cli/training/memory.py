@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+
+from crnn_cli.memory import kept_bytes
 
 _BEYOND = 1.5  # of what is kept for the gradients: work space, gradients of features, fragmentation
 
@@ -17,13 +18,4 @@ def step_bytes(forward: Callable[[], Tensor], factor: float) -> int:
     ----------
     forward : a step with small items, up to its loss. factor : how much larger the real ones are.
     """
-    kept: dict[int, int] = {}  # by address: what is kept stays where it is
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward()
-    return round(_BEYOND * factor * sum(kept.values()))
+    return round(_BEYOND * factor * kept_bytes(forward))

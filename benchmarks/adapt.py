@@ -1,0 +1,171 @@
+"""What tuning a network to the scan at hand brings: PSNR and SSIM before and after, of every case.
+
+    python benchmarks/adapt.py --data DATA [--seconds 180] [--accelerations 4 8 12] [--json FILE]
+
+Cases, phase, sampling and measures are those of `quality.py`. Every case is a scan of one slice, tuned as `crnn
+reconstruct --adapt` does it, from the weights of the model. The truth is used for the measures only. At 12x, 100 lines
+leave 8 in a frame, most of them in the centre: there is little to tune on, or nothing, and the table says so.
+
+Residual   ||A x - y|| / ||y|| at the lines for validation, before and after.
+Used       whether the tuned weights predict those lines better; if not, the weights of the model are used, and the
+           difference is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import quality
+import torch
+from baselines import Problem
+
+from crnn_cli.acquisition import Complex
+from crnn_cli.adaptation import Adapted, Tuning, adapt
+from crnn_cli.cli.adapt import bfloat16_is_fast
+from crnn_cli.cli.methods import NETWORK, Wanted, choose
+from crnn_cli.measured import Measured
+from crnn_cli.reconstruction import ByNetwork
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case before and after; see the top of this file."""
+
+    case: str
+    acceleration: float
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float
+    ssim_after: float
+    residual_before: float | None
+    residual_after: float | None
+    steps: int
+    best_step: int
+    seconds: float
+    used: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A case as a scan of one slice; see `crnn_cli.measured.Slices`."""
+
+    data: Measured
+    count: int = 1
+
+    def measured(self, z: int, device: torch.device) -> Measured:
+        del z, device
+        return self.data
+
+    def finished(self, images_TYX: Complex) -> Complex:
+        return images_TYX
+
+
+def run(name: str, acceleration: float, problem: Problem, method: ByNetwork, tuning: Tuning) -> Result:
+    scan = Scan(Measured(problem.kspace_BTYX[:, None], problem.mask_BTYX.bool()))
+    before = quality_of(method, scan, problem)
+    tuned, found = adapt(scan, method, tuning, CPU)
+    after = quality_of(tuned, scan, problem)
+    return result(name, acceleration, before, after, found)
+
+
+def quality_of(method: ByNetwork, scan: Scan, problem: Problem) -> tuple[float, float]:
+    with torch.inference_mode():
+        image = method(scan.data, lambda: None)
+    return quality.psnr(image, problem), quality.ssim(image, problem)
+
+
+def result(
+    name: str, acceleration: float, before: tuple[float, float], after: tuple[float, float], found: Adapted
+) -> Result:  # fmt: skip
+    return Result(
+        name, acceleration, before[0], after[0], before[1], after[1], found.before, found.after, found.steps,
+        found.best_step, round(found.seconds, 1), found.used, found.why,
+    )  # fmt: skip
+
+
+def middle(magnitude_TYX: np.ndarray, columns: int | None) -> np.ndarray:
+    """Return the middle columns, scaled to a maximum of 1."""
+    if columns is None:
+        return magnitude_TYX
+    first = max(0, (magnitude_TYX.shape[2] - columns) // 2)
+    cut = magnitude_TYX[:, :, first : first + columns]
+    return np.ascontiguousarray(cut / cut.max())
+
+
+def problems(cases: dict[str, np.ndarray], accelerations: list[float]) -> Iterator[tuple[str, float, Problem]]:
+    for acceleration in accelerations:
+        for name, magnitude in cases.items():
+            yield name, acceleration, quality.make_problem(name, magnitude, acceleration)
+
+
+def table(results: list[Result]) -> str:
+    """Return Markdown: every case, and the mean of each acceleration."""
+    lines = ["| R | case | PSNR before | after | difference | SSIM before | after | residual | steps | used |",
+             "|--:|---|--:|--:|--:|--:|--:|---|--:|---|"]  # fmt: skip
+    for r in results:
+        told = "" if r.residual_before is None else f"{r.residual_before:.3f} -> {r.residual_after:.3f}"
+        lines.append(
+            f"| {r.acceleration:g} | {r.case} | {r.psnr_before:.2f} | {r.psnr_after:.2f} | "
+            f"{r.psnr_after - r.psnr_before:+.2f} | {r.ssim_before:.3f} | {r.ssim_after:.3f} | {told} | "
+            f"{r.best_step} of {r.steps} | {'yes' if r.used else 'no'} |"
+        )
+    for acceleration in dict.fromkeys(r.acceleration for r in results):
+        mine = [r for r in results if r.acceleration == acceleration]
+        gains = [r.psnr_after - r.psnr_before for r in mine]
+        means = [np.mean([getattr(r, f"{kind}_{when}") for r in mine])
+                 for kind in ("psnr", "ssim") for when in ("before", "after")]  # fmt: skip
+        lines.append(
+            f"| {acceleration:g} | mean of {len(mine)} | {means[0]:.2f} | {means[1]:.2f} | {np.mean(gains):+.2f} "
+            f"({min(gains):+.2f} to {max(gains):+.2f}) | {means[2]:.3f} | {means[3]:.3f} | | | "
+            f"{sum(r.used for r in mine)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine and pig_cine_sax")
+    parser.add_argument("--accelerations", type=float, nargs="+", default=[4.0, 8.0, 12.0])
+    parser.add_argument("--seconds", type=float, default=180.0, help="for a slice")
+    parser.add_argument("--steps", type=int, help="the same by steps")
+    parser.add_argument("--cases", nargs="+", help="only these, such as acdc-041 pig-5")
+    parser.add_argument("--columns", type=int, help="only so many in the middle of the readout")
+    parser.add_argument("--model", help="another bundle than the default one")
+    parser.add_argument("--threads", type=int, help="of PyTorch")
+    parser.add_argument("--json", type=Path, help="write everything here; cases that are there already are not run")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    method = choose(Wanted(NETWORK, options.model), CPU).method
+    assert isinstance(method, ByNetwork)
+    seconds = None if options.steps else options.seconds
+    tuning = Tuning(seconds, options.steps, half=bfloat16_is_fast(CPU))
+    cases = quality.read_cases(options.data, range(41, 51), with_pig=True)
+    chosen = {n: middle(m, options.columns) for n, m in cases.items() if not options.cases or n in options.cases}
+    earlier = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    results = [Result(**r) for r in earlier]
+    done = {(r.case, r.acceleration) for r in results}
+    for name, acceleration, problem in problems(chosen, options.accelerations):
+        if (name, acceleration) in done:
+            continue
+        results.append(run(name, acceleration, problem, method, tuning))
+        last = results[-1]
+        gain = last.psnr_after - last.psnr_before if math.isfinite(last.psnr_after) else math.nan
+        print(f"{acceleration:g}x {name} {last.psnr_before:.2f} {gain:+.2f} dB, {last.why}", file=sys.stderr)
+        if options.json:
+            options.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""What `crnn reconstruct --adapt` says and writes: the time budget, lines on the way, the report, the bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.cli import console
+from crnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from crnn_cli.adaptation import Adapted, Told
+    from crnn_cli.bundles import Bundle
+    from crnn_cli.cli.methods import Chosen
+    from crnn_cli.cli.reconstruct_job import Options
+    from crnn_cli.measured import Slices
+    from crnn_cli.reconstruction import Method
+
+DEFAULT, DEFAULT_SECONDS = "auto", 180.0
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_LEAST, _MOST = 1.0, 86400.0
+_EXAMPLE = "give a time, such as 3m or 90s, or auto for 3m"
+_SAID = "Tuned to one scan"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a network is to be tuned; one of both is None."""
+
+    seconds: float | None
+    steps: int | None
+
+
+def budget_of(adapt: str | None, steps: int | None, save: Path | None) -> Budget | None:
+    """Return what the options ask for; None where the network is to be used as it is.
+
+    Raises
+    ------
+    UsageError
+        If the time has no unit, is not from 1 s to a day, or the options exclude each other.
+    """
+    if adapt is None and steps is None:
+        if save is not None:
+            raise UsageError("--save-adapted writes what --adapt makes: give --adapt 3m, or --adapt-steps")
+        return None
+    if adapt is not None and steps is not None:
+        raise UsageError("--adapt is a time and --adapt-steps a number of steps: use one of them")
+    return Budget(None, steps) if adapt is None else Budget(_seconds(adapt), None)
+
+
+def plan_adaptation(options: Options) -> Budget | None:
+    """Return how long to tune, after checking that it can be done and where the result goes."""
+    from crnn_cli.bundles import is_bundle_alone, require_new
+    from crnn_cli.cli.methods import NETWORK
+
+    budget, folder = budget_of(options.adapt, options.adapt_steps, options.save_adapted), options.save_adapted
+    if budget is not None and options.method != NETWORK:
+        raise UsageError(f"--adapt tunes a network: it belongs to --method {NETWORK}, not to {options.method}")
+    if budget is not None and options.iterations == 0:
+        raise UsageError("--adapt tunes a network, and with --iterations 0 none is used")
+    if folder is not None and not (options.force and is_bundle_alone(folder)):
+        require_new(folder)
+    return budget
+
+
+def _seconds(said: str) -> float:
+    if said.strip().lower() == DEFAULT:
+        return DEFAULT_SECONDS
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([smh])", said.strip().lower())
+    if found is None:
+        raise UsageError(f"--adapt {said}: {_EXAMPLE}")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not _LEAST <= seconds <= _MOST:
+        raise UsageError(f"--adapt {said} is not from 1 s to 24 h: {_EXAMPLE}")
+    return seconds
+
+
+def tuned(
+    chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, progress: console.Progress
+) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
+    """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`."""
+    from crnn_cli.adaptation import Tuning, adapt
+    from crnn_cli.reconstruction import ByNetwork
+
+    assert isinstance(chosen.method, ByNetwork)
+    half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
+    tuning = Tuning(budget.seconds, budget.steps, seed, half)
+
+    def tell(told: Told) -> None:
+        if told.steps:
+            progress(told.step, told.steps)
+        if told.validated:
+            console.note(said_of(told))
+
+    method, found = adapt(slices, chosen.method, tuning, place, tell)
+    facts = {"adapted": facts_of(found, tuning)}
+    if not found.used:
+        console.warn(f"the network was not tuned to this scan, and is used as it is: {found.why}")
+    elif found.why == "interrupted":
+        console.warn(f"interrupted: going on with the best so far, of step {found.best_step}; once more ends it all")
+    unseen = list(found.validation.values()) if found.used else []
+    return replace(chosen, method=method, facts=chosen.facts | facts), unseen
+
+
+def bfloat16_is_fast(place: torch.device) -> bool:
+    """Return whether the processor multiplies in bfloat16."""
+    import torch
+
+    if place.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # a private name
+    return bool(asked is not None and asked())
+
+
+def said_of(told: Told) -> str:
+    """Return a line on the way."""
+    of = f" of {'' if told.step == told.steps else 'about '}{told.steps}" if told.steps else ""
+    if told.step == 0:
+        return f"adapting: residual at the lines held out {told.before:.4f} at first, after {told.seconds:.0f} s"
+    return (
+        f"adapting: step {told.step}{of}, residual at the lines held out {told.before:.4f} -> {told.best:.4f} "
+        f"({_change(told.before, told.best)}), {told.seconds:.0f} s"
+    )
+
+
+def _change(before: float, after: float) -> str:
+    return f"{100 * (after / before - 1):+.1f} %" if before else "0 %"
+
+
+def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
+    """Return what the report says."""
+    import math
+
+    def digits(value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+    return {
+        "steps": found.steps, "best_step": found.best_step, "seconds": round(found.seconds, 2),
+        "validation_residual": {"before": digits(found.before), "after": digits(found.after)},
+        "used": found.used, "why": found.why, "seed": tuning.seed, "columns": found.columns,
+        "precision": "bf16" if tuning.half else "fp32",
+    }  # fmt: skip
+
+
+def row(report: dict[str, Any]) -> list[list[str]]:
+    """Return what a table says, no row where nothing was asked for."""
+    found = report.get("adapted")
+    if found is None:
+        return []
+    if not found["used"]:
+        return [["tuned to this scan", f"no: {found['why']}"]]
+    before, after = found["validation_residual"]["before"], found["validation_residual"]["after"]
+    gain = f"residual at lines never tuned on {before:.3f} -> {after:.3f} ({_change(before, after)})"
+    return [["tuned to this scan", f"{found['best_step']} steps of {found['steps']}, {gain}"]]
+
+
+def write_adapted(folder: Path, model: str | None, method: Method, report: dict[str, Any], force: bool) -> None:
+    """Write the network as a bundle, with a card that says what it came from; the report then names it.
+
+    force : replace a bundle.
+    """
+    import shutil
+
+    from torch import nn
+
+    from crnn_cli.bundles import CARD, find_bundle, is_bundle_alone, write_bundle
+    from crnn_cli.reconstruction import ByNetwork
+
+    source = find_bundle(model, "reconstruct")
+    assert isinstance(method, ByNetwork)
+    assert isinstance(method.network, nn.Module)
+    weights = {name: value.detach().cpu() for name, value in method.network.state_dict().items()}
+    summary = source.summary if source.summary.startswith(_SAID) else f"{_SAID}: {source.summary}"
+    config = {
+        "task": source.task, "network": source.network, "settings": source.settings, "licence": source.licence,
+        "summary": summary, "start": source.start, "amplitude": source.amplitude,
+    }  # fmt: skip
+    earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
+    card = _card(folder.name, source, report, earlier)
+    replaced = force and is_bundle_alone(folder)
+    fresh = folder.with_name(f".{folder.name}.new") if replaced else folder
+    written = write_bundle(fresh, config, weights, card)
+    if replaced:
+        shutil.rmtree(folder)
+        fresh.rename(folder)
+    report["adapted"] |= {"bundle": str(folder), "bundle_sha256": written.sha256}
+
+
+def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> str:
+    found, scan = report["adapted"], report["input"]
+    residual = found["validation_residual"]
+    said = "These are the weights of the source, unchanged" if not found["used"] else "Tuned"
+    parts = [
+        f"# {name}", "", f"{_SAID} by `crnn reconstruct --adapt`, from the bundle {source.name}.", "",
+        "**Not for diagnostic use.** It is meant for that scan, or for scans like it; nobody has assessed it.", "",
+        f"* Licence of the weights: {source.licence}",
+        f"* Source: {source.name}, sha256 {source.sha256}",
+        f"* Scan: {Path(str(scan['file'])).name}, sha256 {scan['sha256']}",
+        f"* {said}: {found['steps']} steps in {found['seconds']:.0f} s, seed {found['seed']}, {found['precision']}; "
+        f"the weights are those after step {found['best_step']} ({found['why']})",
+        f"* Residual at lines never tuned on: {json.dumps(residual['before'])} before, "
+        f"{json.dumps(residual['after'])} after",
+        f"* Made with: {report['tool']}, {', '.join(f'{k} {v}' for k, v in report['versions'].items())}",
+        "", "## Settings of the command", "", f"`{' '.join(report['command'])}`", "",
+    ]  # fmt: skip
+    if earlier:
+        quoted = [f"> {line}".rstrip() for line in earlier.splitlines()]
+        parts += ["## Card of the source", "", *quoted, ""]
+    return "\n".join(parts)

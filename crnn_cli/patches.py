@@ -1,0 +1,159 @@
+"""The measured lines of a scan, all slices together, to be cut along the readout.
+
+Where a mask does not change along kx, data are kept with the readout in image space: there a Cartesian pattern couples
+pixels along y only, and some columns are a scan of their own. Where single samples were measured, nothing is cut.
+
+Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout, M measured line or sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.held_out import split
+from crnn_cli.measured import Measured, Slices
+from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.reconstruction import STARTS, Recipe, consistency_of
+
+VALIDATION = 0.05
+"""Of the lines outside the centre, for validation; at least one in each frame that has two."""
+_NEXT = 1_000_003  # between the seeds of neighbouring slices
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """What was measured of a slice, on the CPU; see `Measured`.
+
+    samples : (C, M, X) of lines, with the readout in image space, or (C, M) of single samples.
+    scale : from the data to what the network is trained with. energy_X : of what is not for validation, by column.
+    """
+
+    samples: Tensor
+    mask_BTYX: Tensor
+    validation_BTYX: Tensor
+    maps_BCYX: Tensor | None
+    deviation: float
+    scale: Tensor
+    energy_X: Tensor
+
+
+class Patches:
+    """The slices of a scan that can be tuned on; see `gather`. filled : the numbers of all that are not empty."""
+
+    def __init__(self, slices: dict[int, _Slice], filled: list[int]) -> None:
+        self._slices, self._filled = slices, filled
+        self._known: dict[tuple[int, int], tuple[list[tuple[int, int]], Tensor]] = {}
+        self.whole = any(each.samples.dim() == 2 for each in slices.values())
+
+    @property
+    def validation(self) -> dict[int, Tensor | None]:
+        """Return the masks of the lines for validation of the slices that are not empty; None: it is not tuned on."""
+        return {z: self._slices[z].validation_BTYX if z in self._slices else None for z in self._filled}
+
+    def scale(self, z: int) -> Tensor:
+        """Return the factor from the data of a slice to what the network is trained with, (1, 1, 1, 1)."""
+        return self._slices[z].scale
+
+    def cut(self, z: int, x: int, width: int, device: torch.device) -> tuple[Measured, Tensor]:
+        """Return what was measured of columns x to x + width - 1, and the mask of what is for validation."""
+        one = self._slices[z]
+        frames, lines, columns = one.mask_BTYX.shape[1:]
+        if one.samples.dim() == 2:
+            kspace_CTYX = one.samples.new_zeros(len(one.samples), frames, lines, columns)
+            kspace_CTYX[:, one.mask_BTYX[0]] = one.samples
+            here = slice(None)
+        else:
+            here = slice(x, min(x + width, one.samples.shape[-1]))
+            part_CMX = one.samples[..., here]
+            kspace_CTYX = part_CMX.new_zeros(len(part_CMX), frames, lines, part_CMX.shape[-1])
+            kspace_CTYX[:, one.mask_BTYX[0, ..., 0]] = image_to_kspace(part_CMX, (-1,))
+        maps_BCYX = None if one.maps_BCYX is None else one.maps_BCYX[..., here].to(device)
+        measured = Measured(kspace_CTYX[None].to(device), one.mask_BTYX.to(device), maps_BCYX, one.deviation)
+        return measured, one.validation_BTYX.to(device)
+
+    def draw(self, width: int, generator: torch.Generator) -> tuple[int, int]:
+        """Return a random slice and first column, more often where there is more energy."""
+        places, weights = self._places(width, 1)
+        return places[int(torch.multinomial(weights, 1, generator=generator))]
+
+    def tiles(self, width: int, most: int, generator: torch.Generator) -> list[tuple[int, int]]:
+        """Return slices and first columns of patches that do not overlap, more likely where there is more energy."""
+        places, weights = self._places(width, width)
+        known = min(most, int((weights > 0).sum()))
+        return [places[i] for i in torch.multinomial(weights, known, generator=generator).tolist()]
+
+    def _places(self, width: int, stride: int) -> tuple[list[tuple[int, int]], Tensor]:
+        """Return the places of patches, and the energy of each."""
+        known = self._known.get((width, stride))
+        if known is not None:
+            return known
+        places, weights = [], []
+        for z, one in self._slices.items():
+            columns = 1 if one.samples.dim() == 2 else len(one.energy_X)
+            total = torch.cat([torch.zeros(1), one.energy_X.cumsum(0)])
+            for x in range(0, max(1, columns - width + 1), stride):
+                places.append((z, x))
+                weights.append(total[-1] if columns == 1 else total[min(x + width, columns)] - total[x])
+        self._known[width, stride] = places, torch.stack(weights)
+        return self._known[width, stride]
+
+
+def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> Patches:
+    """Return what can be tuned on; only the measured lines are kept, and slices are read one at a time.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If that is nothing; the message says why.
+    """
+    found, filled, reasons = {}, [], ["the data are zero"]
+    for z in range(slices.count):
+        measured = slices.measured(z, device)
+        if not bool(measured.kspace_BCTYX.any()):
+            continue
+        filled.append(z)
+        try:
+            found[z] = _taken(measured, recipe, torch.Generator().manual_seed(seed * _NEXT + z))
+        except UnsupportedDataError as reason:
+            reasons.append(str(reason))
+    if not found:
+        raise UnsupportedDataError(reasons[-1])
+    return Patches(found, filled)
+
+
+def without(measured: Measured, held_BTYX: Tensor) -> Measured:
+    """Return the data without some of the samples."""
+    left_BTYX = measured.mask_BTYX & ~held_BTYX
+    return replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
+
+
+def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _Slice:
+    """Return what is kept of a slice, its lines for validation chosen."""
+    mask_BTYX = measured.mask_BTYX.bool()
+    if mask_BTYX.shape[1] < 2:
+        raise UnsupportedDataError("there is one frame only")
+    if bool(mask_BTYX.all()):
+        raise UnsupportedDataError("the scan is fully sampled: there is nothing to predict")
+    lines = bool((mask_BTYX == mask_BTYX[..., :1]).all())
+    mask_BTYX = mask_BTYX[..., :1] if lines else mask_BTYX
+    measured = replace(measured, mask_BTYX=mask_BTYX)
+    kept, held_BTYX = split(measured, VALIDATION, generator)
+    split(kept, VALIDATION, torch.Generator().manual_seed(0))  # or else there is nothing left to make a loss of
+    brightness = energy_weighted_rms(STARTS[recipe.start](consistency_of(kept, recipe.noise)))
+    if float(brightness) == 0:
+        raise UnsupportedDataError("the data are zero but for lines held out")
+    data_CTYX, place = measured.kspace_BCTYX[0], mask_BTYX[0, ..., 0] if lines else mask_BTYX[0]
+    if lines:
+        data_CTYX = kspace_to_image(data_CTYX, (-1,))
+    seen_BTYX = mask_BTYX & ~held_BTYX
+    energy_X = (data_CTYX * seen_BTYX).abs().square().sum((0, 1, 2)).cpu()
+    maps = None if measured.maps_BCYX is None else measured.maps_BCYX.cpu()
+    return _Slice(
+        data_CTYX[:, place].cpu(), mask_BTYX.cpu(), held_BTYX.cpu(), maps, measured.deviation,
+        (recipe.amplitude / brightness).cpu(), energy_X,
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""`crnn reconstruct --adapt`: what is asked for, said, reported and written."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from crnn_cli.cli.adapt import Budget, budget_of
+from crnn_cli.errors import UsageError
+from tests.conftest import lines_mask, moving_cine, save, to_images, to_kspace
+from tests.test_raw_reconstruct import AXES, measured
+
+
+@pytest.fixture
+def moving(tmp_path):
+    """Return a scan of enough frames to be tuned on."""
+    mask = lines_mask(12, 24, 8)
+    mask[:, 9:15] = 1
+    return save(tmp_path / "moving.nii.gz", to_images(to_kspace(moving_cine(12, 24, 2, 8)) * mask).astype(np.complex64))
+
+
+@pytest.fixture
+def run(crnn, bundle, moving, tmp_path):
+    def run(*arguments, code=0, name="out", model=bundle, scan=moving):
+        out = tmp_path / f"{name}.nii.gz"
+        ended = crnn("reconstruct", scan, "-o", out, "--model", model, *arguments)
+        assert ended.code == code, ended.err
+        report = json.loads((tmp_path / f"{name}.json").read_text()) if code == 0 else None
+        return ended, out, report
+
+    return run
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("90s", 90), ("3m", 180), ("0.5h", 1800), ("auto", 180), ("2 M", 120)])
+def test_times_have_units(said, seconds):
+    assert budget_of(said, None, None) == Budget(seconds, None)
+
+
+@pytest.mark.parametrize("said", ["0s", "60", "0", "-3m", "3 weeks", "0.1s", "2d", "25h", "nan", "m"])
+def test_other_times_are_refused_with_an_example(said):
+    with pytest.raises(UsageError, match="such as 3m"):
+        budget_of(said, None, None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--adapt", "3m", "--adapt-steps", 3],
+        ["--save-adapted", "somewhere"],
+        ["--adapt", "3m", "--iterations", 0],
+        ["--adapt", "3"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(run, arguments):
+    run(*arguments, code=2)
+
+
+def test_a_classical_method_has_nothing_to_tune(crnn, moving, tmp_path):
+    ended = crnn("reconstruct", moving, "-o", tmp_path / "o.nii.gz", "--method", "tv", "--adapt", "3m")
+    assert ended.code == 2
+    assert "--method crnn" in ended.err
+
+
+def test_the_report_says_what_was_done_and_its_steps_repeat_it(run):
+    ended, out, report = run("--adapt", "1s")
+    found = report["adapted"]
+    assert found["used"]
+    assert found["why"] == "the time is spent"
+    residual = found["validation_residual"]
+    assert residual["after"] < residual["before"]
+    assert f"{residual['before']:.4f} -> " in ended.err
+    assert "tuned to this scan" in ended.err
+    _, again, repeated = run("--adapt-steps", found["steps"], name="again")
+    assert repeated["adapted"]["validation_residual"] == residual
+    assert again.read_bytes() == out.read_bytes()
+    _, plain, untuned = run(name="plain")
+    assert "adapted" not in untuned
+    assert plain.read_bytes() != out.read_bytes()
+
+
+def test_the_tuned_network_is_a_bundle_that_makes_the_same_images_and_can_be_tuned_on(run, bundle, tmp_path):
+    tuned, further = tmp_path / "tuned", tmp_path / "further"
+    _, out, report = run("--adapt-steps", 3, "--save-adapted", tuned)
+    assert report["adapted"]["bundle"] == str(tuned)
+    _, again, _ = run(name="again", model=tuned)
+    assert (nib.load(again).get_fdata() == nib.load(out).get_fdata()).all()
+    assert "tuned" in str(nib.load(out).header["descrip"])
+    card = (tuned / "README.md").read_text()
+    source = json.loads((bundle / "config.json").read_text())
+    for said in (source["sha256"], report["input"]["sha256"], "3 steps", "moving.nii.gz"):
+        assert said in card
+    _, _, second = run("--adapt-steps", 3, "--save-adapted", further, name="further", model=tuned)
+    assert second["adapted"]["validation_residual"]["before"] == report["adapted"]["validation_residual"]["after"]
+    assert json.loads((further / "config.json").read_text())["summary"].count("Tuned") == 1
+    run("--adapt-steps", 3, "--save-adapted", tuned, name="third", code=1)
+    run("--adapt-steps", 2, "--save-adapted", tuned, "--force", name="third")
+    assert "2 steps" in (tuned / "README.md").read_text()
+
+
+def test_raw_kspace_of_several_coils_is_tuned_on(run, tmp_path):
+    np.save(tmp_path / "k.npy", measured(noise=0)[1])
+    _, _, report = run("--axes", AXES, "--adapt-steps", 4, scan=tmp_path / "k.npy")
+    found = report["adapted"]
+    assert found["steps"] == 4
+    assert found["validation_residual"]["after"] <= found["validation_residual"]["before"]
+    assert len(report["coils"]) == 2
+
+
+def test_a_fully_sampled_scan_is_said_to_be_and_reconstructed_as_ever(run, tmp_path):
+    full = save(tmp_path / "full.nii.gz", moving_cine(12, 24, 1, 8))
+    ended, out, report = run("--undersample", 1, "--adapt", "3m", scan=full)
+    assert "fully sampled" in ended.err
+    assert report["adapted"]["used"] is False
+    assert report["adapted"]["validation_residual"] == {"before": None, "after": None}
+    _, plain, _ = run("--undersample", 1, scan=full, name="plain")
+    assert plain.read_bytes() == out.read_bytes()
+
+
+def test_the_first_interruption_ends_the_tuning_and_the_second_all(run, monkeypatch):
+    from crnn_cli.cli import adapt
+
+    def interrupt(told):
+        if told.step == 10:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(adapt, "said_of", interrupt)
+    ended, out, report = run("--adapt", "3m")
+    assert "best so far" in ended.err
+    assert (report["adapted"]["steps"], report["adapted"]["used"]) == (10, True)
+    _, again, _ = run("--adapt-steps", 10, name="again")
+    assert again.read_bytes() == out.read_bytes()
+    monkeypatch.setattr(adapt, "facts_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    run("--adapt", "3m", name="second", code=130)
+
+
+def test_each_input_of_a_batch_starts_again_from_the_model(crnn, run, bundle, moving, tmp_path):
+    twin = tmp_path / "twin.nii.gz"
+    twin.write_bytes(moving.read_bytes())
+    ended = crnn(
+        "batch", "reconstruct", moving, twin, "-o", tmp_path / "many", "--model", bundle, "--adapt-steps", 3,
+        "--save-adapted", "{name}-tuned",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    first, second = ((tmp_path / "many" / f"{name}_crnn.nii.gz").read_bytes() for name in ("moving", "twin"))
+    assert first == second == run("--adapt-steps", 3)[1].read_bytes()
+    assert (tmp_path / "many" / "twin-tuned" / "config.json").is_file()
+    assert "moving.nii.gz: adapting" in ended.err

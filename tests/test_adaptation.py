@@ -1,0 +1,291 @@
+"""A network tunes itself to a scan: on its own lines only, the same again, and never to predict worse."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli.acquisition import from_fully_sampled
+from crnn_cli.adaptation import Tuning, adapt
+from crnn_cli.image import Image
+from crnn_cli.measured import Measured, OneCoil
+from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.patches import gather, without
+from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
+from tests.conftest import AFFINE, moving_cine
+
+CPU = torch.device("cpu")
+RECIPE = Recipe("view-shared", 1.0, 2)
+SHORT = Tuning(steps=3)
+
+
+def method(recipe=RECIPE, seed=0, features=4):
+    torch.manual_seed(seed)
+    return ByNetwork(CRNNMRI(CRNNMRIConfig(features=features, iterations=2)), recipe)
+
+
+def lines(slices=1, frames=8, count=24, share=0.4, seed=0):
+    mask = np.random.default_rng(seed).random((slices, frames, count)) < share
+    mask[:, :, count // 2 - 3 : count // 2 + 3] = True
+    return mask
+
+
+def scan(truth=None, mask=None):
+    truth = moving_cine(12, 24, 1, 8) if truth is None else truth
+    mask = lines(truth.shape[2], truth.shape[3], truth.shape[1]) if mask is None else mask
+    return OneCoil(from_fully_sampled(Image(truth, AFFINE), mask, 1, "test"))
+
+
+class Given:
+    """Slices that are given as they are."""
+
+    def __init__(self, *slices):
+        self.slices, self.count = slices, len(slices)
+
+    def measured(self, z, device):
+        return self.slices[z]
+
+    def finished(self, images):
+        return images
+
+
+def several_coils(samples=1):
+    """Return a scan of three coils; samples : 1 for whole lines, or the readout for single samples."""
+    generator = torch.Generator().manual_seed(4)
+    image = torch.from_numpy(moving_cine(12, 24, 1, 8)[:, :, 0].transpose(2, 1, 0).copy())[None]
+    maps = torch.randn(1, 3, 24, 12, dtype=torch.complex64, generator=generator)
+    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    mask = torch.rand(1, 8, 24, samples, generator=generator) < 0.5
+    mask[:, :, 9:15] = True
+    kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(image))
+    return Given(Measured(kspace * mask[:, None], mask, maps))
+
+
+def weights(made):
+    return [value.clone() for value in made.network.state_dict().values()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+def test_a_patch_is_a_scan_of_its_columns():
+    """Cut from the k-space of the whole readout, and measured of the cut images: the same samples."""
+    source = several_coils()
+    whole, image = source.slices[0], torch.randn(1, 8, 24, 12, dtype=torch.complex64)
+    kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).seen(image)) * whole.mask_BTYX[:, None]
+    patches = gather(Given(replace(whole, kspace_BCTYX=kspace)), RECIPE, 0, CPU)
+    patch, held = patches.cut(0, 3, 5, CPU)
+    maps = whole.maps_BCYX[..., 3:8]
+    wanted = image_to_kspace(Encoding(torch.ones(1), maps).seen(image[..., 3:8])) * whole.mask_BTYX[:, None]
+    torch.testing.assert_close(patch.kspace_BCTYX, wanted)
+    assert (patch.maps_BCYX == maps).all()
+    assert held.any()
+    assert (held <= whole.mask_BTYX).all()
+    kept = without(patch, held)
+    assert not (kept.mask_BTYX & held).any()
+    assert not (kept.kspace_BCTYX * held[:, None]).any()
+
+
+def test_energy_of_columns_that_are_drawn_lies_where_the_object_is():
+    truth = moving_cine(12, 24, 2, 8)
+    truth[:9], truth[:, :, 0] = 0, 0
+    patches = gather(scan(truth), RECIPE, 0, CPU)
+    drawn = {patches.draw(3, torch.Generator().manual_seed(seed)) for seed in range(20)}
+    assert {z for z, _ in drawn} == {1}
+    assert {x for _, x in drawn} <= {7, 8, 9}
+    assert patches.tiles(3, 4, torch.Generator().manual_seed(0))[0] == (1, 9)
+
+
+def test_scale_and_places_do_not_know_the_lines_for_validation():
+    slices = several_coils()
+    first = slices.slices[0]
+    before = gather(slices, RECIPE, 0, CPU)
+    changed = first.kspace_BCTYX + 1e4 * before.validation[0][:, None]  # in image space all of it in one column
+    after = gather(Given(replace(first, kspace_BCTYX=changed)), RECIPE, 0, CPU)
+    assert torch.equal(before.validation[0], after.validation[0])
+    assert torch.equal(before.scale(0), after.scale(0))
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(20)]
+    drawn = [[patches.draw(3, seed.manual_seed(seed.initial_seed())) for seed in seeds] for patches in (before, after)]
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("source", [scan, several_coils])
+def test_lines_for_validation_are_never_tuned_on(source):
+    slices, untuned = source(), method()
+    tuned, found = adapt(slices, untuned, SHORT, CPU)
+    assert found.used
+    first = slices.measured(0, CPU)
+    kspace = first.kspace_BCTYX + 0.01 * first.kspace_BCTYX * found.validation[0][:, None]
+    again, other = adapt(Given(replace(first, kspace_BCTYX=kspace)), untuned, SHORT, CPU)
+    assert other.used
+    assert other.before != found.before
+    assert same(tuned, again)
+    changed = first.kspace_BCTYX + 0.01 * first.kspace_BCTYX * ~found.validation[0][:, None]
+    assert not same(tuned, adapt(Given(replace(first, kspace_BCTYX=changed)), untuned, SHORT, CPU)[0])
+
+
+def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_it_was():
+    slices, untuned = scan(moving_cine(12, 24, 2, 8)), method()
+    before = weights(untuned)
+    tuned, found = adapt(slices, untuned, SHORT, CPU)
+    again, _ = adapt(slices, untuned, SHORT, CPU)
+    assert found.used
+    assert (found.steps, found.best_step) == (3, 3)
+    assert same(tuned, again)
+    assert not same(tuned, untuned)
+    assert not same(tuned, adapt(slices, untuned, replace(SHORT, seed=1), CPU)[0])
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(untuned), strict=True))
+    assert set(found.validation) == {0, 1}
+
+
+def test_a_time_is_spent_and_its_steps_repeat_it():
+    told, slices, untuned = [], scan(), method()
+    tuned, found = adapt(slices, untuned, Tuning(seconds=1.0), CPU, told.append)
+    assert found.used
+    assert found.why == "the time is spent"
+    assert [each.step for each in told] == list(range(found.steps + 1))
+    assert told[-1].steps == found.steps
+    again, repeated = adapt(slices, untuned, Tuning(steps=found.steps), CPU)
+    assert same(tuned, again)
+    assert (repeated.before, repeated.after, repeated.best_step) == (found.before, found.after, found.best_step)
+
+
+def test_an_untrained_network_learns_a_real_structure_from_its_scan_alone():
+    truth = moving_cine(12, 24, 1, 8)
+    slices, untuned = scan(truth), method(features=8)
+    tuned, found = adapt(slices, untuned, Tuning(steps=50), CPU)
+    assert found.after < 0.99 * found.before
+    errors = [
+        np.linalg.norm(reconstruct(slices, each, CPU).images_ZTYX - truth.transpose(2, 3, 1, 0))
+        for each in (untuned, tuned)
+    ]
+    assert errors[1] < 0.995 * errors[0]
+
+
+@pytest.mark.parametrize("samples", [1, 12])
+def test_several_coils_lines_or_single_samples_are_tuned_on(samples):
+    _, found = adapt(several_coils(samples), method(), SHORT, CPU)
+    assert found.used
+    assert found.after < found.before
+
+
+def test_noise_alone_leaves_the_network_as_it_is():
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(12, 24, 1, 8)) + 1j * generator.normal(size=(12, 24, 1, 8))
+    untuned = method()
+    same_one, found = adapt(scan(noise.astype(np.complex64)), untuned, Tuning(steps=15), CPU)
+    assert same_one is untuned
+    assert not found.used
+    assert found.after == found.before
+    assert "held out better" in found.why
+
+
+CENTRE_ONLY = np.abs(np.arange(24) - 12) < 4 + np.zeros((1, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.ones((1, 8, 24), bool), "fully sampled"),
+        (CENTRE_ONLY, "too few lines"),
+        (CENTRE_ONLY | (np.arange(24) == 2), "too few lines"),  # one line to validate with, and none to tune on
+        (CENTRE_ONLY | (np.arange(24) == 2) | (np.arange(24) == 3), "too few lines"),
+    ],
+)
+def test_where_nothing_can_be_held_out_the_network_is_left_as_it_is(mask, said):
+    untuned = method()
+    same_one, found = adapt(scan(mask=mask), untuned, SHORT, CPU)
+    assert same_one is untuned
+    assert (found.steps, found.before, found.after, found.used) == (0, None, None, False)
+    assert said in found.why
+
+
+def test_slices_with_too_few_lines_are_left_out_of_the_tuning():
+    mask = np.concatenate([lines(), CENTRE_ONLY | (np.arange(24) == 2) | (np.arange(24) == 3)])
+    _, found = adapt(scan(moving_cine(12, 24, 2, 8), mask), method(), Tuning(steps=8), CPU)
+    assert (found.used, found.steps) == (True, 8)
+    assert found.validation[0].any()
+    assert found.validation[1] is None
+
+
+def test_one_frame_is_left_to_who_refuses_it():
+    one = Measured(torch.ones(1, 1, 1, 24, 12, dtype=torch.complex64), torch.from_numpy(lines()[:, :1, :, None]))
+    assert "one frame" in adapt(Given(one), method(), SHORT, CPU)[1].why
+
+
+class Breaking(CRNNMRI):
+    """A network that fails in some pass with gradients: its images are not finite, or their gradients."""
+
+    def __init__(self, config, images):
+        super().__init__(config)
+        self.images = images
+
+    def forward(self, *arguments):
+        image = super().forward(*arguments)
+        if torch.is_grad_enabled():
+            self.passes = getattr(self, "passes", 0) + 1
+            if self.passes == 13:  # one is for the memory
+                if self.images:
+                    return image * torch.nan
+                image.register_hook(lambda gradient: gradient * torch.nan)
+        return image
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_what_is_not_finite_ends_it_with_the_last_good_weights(images):
+    torch.manual_seed(0)
+    untuned = ByNetwork(Breaking(CRNNMRIConfig(features=4, iterations=2), images), RECIPE)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=30), CPU)
+    assert found.used
+    assert (found.steps, found.best_step) == (11, 10)
+    assert "not finite at step 12" in found.why
+    assert same(tuned, adapt(scan(), method(), Tuning(steps=10), CPU)[0])
+
+
+class Turning(CRNNMRI):
+    """A network whose weights go where the loss rises, after the first steps."""
+
+    def __init__(self, config, steps):
+        super().__init__(config)
+        self.left = steps + 1  # one pass is for the memory
+
+    def forward(self, *arguments):
+        image = super().forward(*arguments)
+        if torch.is_grad_enabled():
+            self.left -= 1
+            if self.left < 0:
+                image.register_hook(lambda gradient: -gradient)
+        return image
+
+
+@pytest.mark.parametrize("good", [0, 10])
+def test_weights_that_predict_worse_are_not_used(good):
+    torch.manual_seed(0)
+    untuned = ByNetwork(Turning(CRNNMRIConfig(features=4, iterations=2), good), RECIPE)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
+    assert found.used == (good > 0) == (tuned is not untuned)
+    assert found.steps == 40
+    assert found.best_step in ((10, 20) if good else (0,))
+
+
+@pytest.mark.parametrize("at", [0, 1, 12])
+def test_an_interruption_ends_it_with_the_best_so_far(at):
+    def interrupt(told):
+        if told.step == at:
+            raise KeyboardInterrupt
+
+    tuned, found = adapt(scan(), method(), Tuning(steps=30), CPU, interrupt)
+    assert "interrupted" in found.why
+    assert (found.used, found.steps, found.best_step) == (at == 12, at, 10 if at == 12 else 0)
+    assert same(tuned, adapt(scan(), method(), Tuning(steps=10), CPU)[0] if at == 12 else method())
+
+
+def test_no_validation_is_better_than_the_weights_that_are_used():
+    told = []
+    _, found = adapt(scan(), method(), Tuning(steps=20), CPU, told.append)
+    assert [each.step for each in told if each.validated] == [0, 10, 20]
+    assert found.after == min(each.best for each in told) <= found.before == told[0].before
