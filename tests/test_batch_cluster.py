@@ -17,10 +17,13 @@ distributed = pytest.importorskip("distributed", reason="Dask is not installed (
 
 @pytest.fixture(scope="module")
 def cluster():
+    before = dict(os.environ)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50,
     ) as made:  # fmt: skip
         yield made
+    os.environ.clear()  # starting workers sets numbers of threads here, too
+    os.environ.update(before)
 
 
 @pytest.fixture
