@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.held_out import Tally, split, tally
+from crnn_cli.held_out import Tally, split, tally, without
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.memory import free_bytes, kept_bytes
-from crnn_cli.patches import Patches, gather, without
+from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import STARTS, ByNetwork, consistency_of
 
 SHARE = 0.4

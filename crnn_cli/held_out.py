@@ -52,9 +52,13 @@ def split(
     held_BTYX = (open_BTYX & (ranks < taken)).to(mask_BTYX.device)
     if not bool(held_BTYX.any()):
         raise UnsupportedDataError("too few lines lie outside the centre of k-space to hold any out")
-    left_BTYX = mask_BTYX & ~held_BTYX
-    kept = replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
-    return kept, held_BTYX
+    return without(replace(measured, mask_BTYX=mask_BTYX), held_BTYX), held_BTYX
+
+
+def without(measured: Measured, held_BTYX: Tensor) -> Measured:
+    """Return the data without some of the samples; both masks are boolean."""
+    left_BTYX = measured.mask_BTYX & ~held_BTYX
+    return replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
 
 
 @dataclass(frozen=True)

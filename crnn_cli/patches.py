@@ -126,12 +126,6 @@ def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> P
     return Patches(found, filled)
 
 
-def without(measured: Measured, held_BTYX: Tensor) -> Measured:
-    """Return the data without some of the samples."""
-    left_BTYX = measured.mask_BTYX & ~held_BTYX
-    return replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
-
-
 def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _Slice:
     """Return what is kept of a slice, its lines for validation chosen."""
     mask_BTYX = measured.mask_BTYX.bool()

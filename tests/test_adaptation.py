@@ -8,12 +8,13 @@ import torch
 
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.adaptation import Tuning, adapt
+from crnn_cli.held_out import without
 from crnn_cli.image import Image
 from crnn_cli.measured import Measured, OneCoil
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.patches import gather, without
+from crnn_cli.patches import gather
 from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
 from tests.conftest import AFFINE, moving_cine
 

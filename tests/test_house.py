@@ -47,7 +47,7 @@ ALLOWED = {
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
-        "acquisition", "geometry", "memory", "mri",
+        "acquisition", "geometry", "measured", "memory", "mri",
         "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
     "cli": {"typer", "rich", "errors", "cli"},

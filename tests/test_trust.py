@@ -15,6 +15,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.undetermined import GAIN, noise_energy, undetermined
 from crnn_cli.pattern import described
 from crnn_cli.trust import SHARE, Watched, against_expected, robust_deviations, summary
+from tests.test_held_out import Guess
 
 
 def noise(*shape, seed=0):
@@ -30,20 +31,6 @@ def lines(frames=6, count=32, share=0.6, seed=0, centre=2):
 def maps(coils, y, x):
     made = noise(1, coils, y, x, seed=9)
     return made / made.abs().square().sum(1, keepdim=True).sqrt()
-
-
-class Guess:
-    """A method that answers what it is told to, and remembers what it saw."""
-
-    steps = 1
-
-    def __init__(self, make):
-        self.make, self.seen = make, []
-
-    def __call__(self, data, tick):
-        self.seen.append(data)
-        tick()
-        return self.make(data)
 
 
 def watch(make, data, folds=0):

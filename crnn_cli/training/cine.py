@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction import STARTS
+from crnn_cli.reconstruction import STARTS, consistency_of
 from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
@@ -104,21 +105,13 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
     kspace, mask, maps, deviation = _sample(truth, dice, how)
-    start = STARTS[source.start](_operator(kspace, mask, maps))
+    start = STARTS[source.start](consistency_of(Measured(kspace, mask, maps), None))
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)
-    consistency = _operator(kspace[:, :, part] * scale, mask[:, part], maps, deviation * float(scale))
+    kept_data = Measured(kspace[:, :, part] * scale, mask[:, part], maps, deviation * float(scale))
+    consistency = consistency_of(kept_data, None)
     return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
-
-
-def _operator(
-    kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor | None, deviation: float = 0.0
-) -> SingleCoilConsistency | MultiCoilConsistency:
-    """Return the operator of the data: without maps there is one coil."""
-    if maps_BCYX is None:
-        return SingleCoilConsistency(kspace_BCTYX[:, 0], mask_BTYX, deviation=deviation)
-    return MultiCoilConsistency(kspace_BCTYX, mask_BTYX, maps_BCYX, deviation=deviation)
 
 
 def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None, float]:
