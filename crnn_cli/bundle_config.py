@@ -9,7 +9,7 @@ summary      one line for lists
 sha256       of weights.safetensors
 
 task reconstruct:
-start        the image the network starts from: "time-wiener", "view-shared" or "zero-filled"
+start        the image the network starts from: "total-variation", "time-wiener", "view-shared" or "zero-filled"
 amplitude    energy-weighted r.m.s. that the start image is scaled to
 
 task segment:
@@ -44,6 +44,7 @@ _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"start": str, "amplitude": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "plausible": dict},
 }
+_STARTS = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
@@ -124,8 +125,8 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:
-    if config["start"] not in ("time-wiener", "view-shared", "zero-filled"):
-        raise UnreadableError(f"{file}: start is {config['start']!r}, not time-wiener, view-shared or zero-filled")
+    if config["start"] not in _STARTS:
+        raise UnreadableError(f"{file}: start is {config['start']!r}, not {', '.join(_STARTS[:-1])} or {_STARTS[-1]}")
     if not 0 < config["amplitude"] < 1e9:
         raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
     return {"start": config["start"], "amplitude": config["amplitude"]}

@@ -21,11 +21,13 @@ from crnn_cli.memory import free_bytes
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.multicoil import MultiCoilConsistency
+from crnn_cli.mri.total_variation import tv_start
 
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
     "view-shared": lambda operator: operator.view_shared(),
     "time-wiener": lambda operator: operator.time_wiener(),
+    "total-variation": tv_start,
 }
 
 

@@ -101,7 +101,7 @@ def test_wrong_weights_are_named(copy, change, reason):
         ({"amplitude": float("inf")}, "no positive number"),
         ({"amplitude": float("nan")}, "no positive number"),
         ({"format": 99}, "format 99"),
-        ({"start": "warm"}, "not time-wiener, view-shared or zero-filled"),
+        ({"start": "warm"}, "not total-variation, time-wiener, view-shared or zero-filled"),
         ({"network": "u-net"}, "unknown network 'u-net'"),
         ({"settings": {"feature": 6}}, "unknown key 'feature'.*'features'"),
         ({"settings": {"features": 6.5}}, "features is 6.5"),

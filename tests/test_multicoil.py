@@ -185,6 +185,7 @@ def test_scaled_operator():
         operator = MultiCoilConsistency(kspace, mask, maps, noise)
         scaled = operator.scaled(factor).to(torch.device("cpu"))
         torch.testing.assert_close(scaled(factor * image), factor * operator(image), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(scaled.normal(image), operator.normal(image), atol=1e-6, rtol=1e-6)
         for name in ("zero_filled", "view_shared", "time_wiener"):
             torch.testing.assert_close(
                 getattr(scaled, name)(), factor * getattr(operator, name)(), atol=1e-5, rtol=1e-4

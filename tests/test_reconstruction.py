@@ -12,7 +12,7 @@ from crnn_cli.image import Image
 from crnn_cli.measured import OneCoil
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe, choose_device, reconstruct
+from crnn_cli.reconstruction import STARTS, ByFormula, ByNetwork, Recipe, choose_device, reconstruct
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def operators(data):
         yield SingleCoilConsistency(torch.from_numpy(kspace), torch.from_numpy(mask)[None])
 
 
-@pytest.mark.parametrize("start", ["time-wiener", "view-shared", "zero-filled"])
+@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("amplitude", [1.0, 0.7])
 def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(start, amplitude):
     seen = []
@@ -63,9 +63,7 @@ def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(st
     assert seen == pytest.approx([amplitude, amplitude])
     for z, operator in enumerate(operators(data)):
         zero_filled = operator.zero_filled()[0].numpy()
-        wanted = {"time-wiener": operator.time_wiener, "view-shared": operator.view_shared}.get(
-            start, operator.zero_filled
-        )()
+        wanted = STARTS[start](operator)
         np.testing.assert_allclose(result.images_ZTYX[z], wanted[0].numpy(), atol=1e-4)
         np.testing.assert_allclose(result.zero_filled_ZTYX[z], zero_filled, atol=1e-6)
 

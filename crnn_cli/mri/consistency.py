@@ -2,9 +2,10 @@
 
 Legend: B batch, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
 
-An operator of this room has four methods, and networks know no more of it than these:
-``operator(image, error)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint applied to
-the data, ``operator.view_shared()`` and ``operator.time_wiener()`` fill what a frame lacks from other frames.
+An operator of this room has five methods, and networks know no more of it than these:
+``operator(image, error)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint A^H applied to
+the data, ``operator.normal(image)`` is A^H A, ``operator.view_shared()`` and ``operator.time_wiener()`` fill what a
+frame lacks from other frames.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Consistency(Protocol):
 
     def zero_filled(self) -> Tensor:
         """Return the images of the measured samples with zeros elsewhere, (B, T, Y, X)."""
+        ...
+
+    def normal(self, image_BTYX: Tensor) -> Tensor:
+        """Return A^H A x, the zero-filled images of what an image would be measured as, (B, T, Y, X)."""
         ...
 
     def view_shared(self) -> Tensor:
@@ -140,6 +145,10 @@ class SingleCoilConsistency:
     def zero_filled(self) -> Tensor:
         """Return the images of the measured samples, zeros elsewhere."""
         return kspace_to_image(self._data, self._axes)
+
+    def normal(self, image_BTYX: Tensor) -> Tensor:
+        """Return F^H m F x."""
+        return kspace_to_image(image_to_kspace(image_BTYX, self._axes) * self._mask, self._axes)
 
     def view_shared(self) -> Tensor:
         """Return the images with missing samples averaged from other frames, near ones counting most.

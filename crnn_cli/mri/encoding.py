@@ -84,9 +84,7 @@ class Encoding:
         """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
         if self.maps_BCYX is None:
             return self.adjoint(self.forward(image_BTYX))
-        gram = self._gram
-        parts = gram.parts(image_BTYX.shape[1])
-        return torch.cat([gram.leave(gram(gram.enter(image_BTYX[:, part]), part)) for part in parts], 1)
+        return self._gram.normal(image_BTYX)
 
     @cached_property
     def _gram(self) -> Gram:

@@ -59,6 +59,11 @@ class Gram:
         step = max(1, _CACHED // (batch * columns * lines)) if self._maps_BCXY.device.type == "cpu" else frames
         return [slice(first, min(first + step, frames)) for first in range(0, frames, step)]
 
+    def normal(self, image_BTYX: Tensor) -> Tensor:
+        """Return A^H A x in the layout of everyone else."""
+        parts = self.parts(image_BTYX.shape[1])
+        return torch.cat([self.leave(self(self.enter(image_BTYX[:, part]), part)) for part in parts], 1)
+
     def __call__(self, image_BTXY: Tensor, frames: slice) -> Tensor:
         """Return A^H A x of some frames, in the operator's layout."""
         applied: Tensor = _SelfAdjoint.apply(image_BTXY, self, frames)  # type: ignore[no-untyped-call]

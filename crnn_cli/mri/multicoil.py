@@ -134,6 +134,10 @@ class MultiCoilConsistency:
         """Return A^H y: the coils' images of the measured samples, combined."""
         return self._adjoint_BTYX
 
+    def normal(self, image_BTYX: Tensor) -> Tensor:
+        """Return S^H F^H m F S x."""
+        return self._gram.normal(image_BTYX)
+
     def view_shared(self) -> Tensor:
         """Return the combination of what `SingleCoilConsistency.view_shared` makes of each coil."""
         return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).view_shared())

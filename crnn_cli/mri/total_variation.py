@@ -5,10 +5,14 @@ Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
+from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.view_sharing import view_shared
 
@@ -17,6 +21,19 @@ CHANGE = 1e-4  # relative change of the image in an iteration: done
 PENALTY = 20.0  # of the split, times the weight, for data of scale 1
 INNER = 8  # conjugate gradient iterations in each
 Factors = tuple[float, float]  # of the differences in time and in space
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Weight, penalty, weight of space, iterations."""
+
+    weight: float
+    penalty: float
+    space: float
+    iterations: int
+
+
+_START = _Steps(0.01, 0.3, SPACE, 5)
 
 
 def tv(
@@ -48,17 +65,42 @@ def tv(
     Boyd et al., Found Trends Mach Learn 3, 2011 (ADMM).
     """
     image = view_shared(encoding, data_BCTYX)
-    factors = (1.0, space) if image.shape[1] > 1 else (0.0, 1.0)
     penalty = min(PENALTY * max(weight, 1e-4), 1.0)
     adjoint = encoding.adjoint(data_BCTYX)
+    return _alternated(image, adjoint, encoding.normal, _Steps(weight, penalty, space, iterations), progress)
+
+
+def tv_start(consistency: Consistency) -> Tensor:
+    """Return the image after a few iterations of `tv` from the time-Wiener image, (B, T, Y, X): where a network starts.
+
+    Five iterations for w = 0.01, relative to `energy_weighted_rms`, with r = 0.3. Mean PSNR in dB at 4x, 8x and 12x of
+    a phantom and two cines, the columns in their middle, a noise of 1/100; and what a network trained to start from
+    time-Wiener images made of both:
+
+        coils   time-Wiener           this                  made of the first     made of this
+        1       28.51  24.87  22.23   31.68  26.95  23.58   34.56  29.14  25.73   34.68  29.31  25.95
+        8       29.24  25.52  23.02   31.75  28.26  25.33   33.21  29.57  26.56   33.22  29.79  26.75
+    """
+    start = consistency.time_wiener()
+    scale = energy_weighted_rms(start).clamp_min(torch.finfo(start.real.dtype).tiny)
+    adjoint = consistency.zero_filled() / scale
+    return _alternated(start / scale, adjoint, consistency.normal, _START) * scale
+
+
+def _alternated(
+    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = silent
+) -> Tensor:
+    """Return the image after iterations of ADMM; adjoint : A^H y. normal : x -> A^H A x."""
+    penalty, iterations = steps.penalty, steps.iterations
+    factors = (1.0, steps.space) if image.shape[1] > 1 else (0.0, 1.0)
     dual = torch.zeros_like(_differences(image, factors))
 
     def operator(x_BTYX: Tensor) -> Tensor:
-        return _with_second_differences(encoding.normal(x_BTYX), x_BTYX, penalty, factors)
+        return _with_second_differences(normal(x_BTYX), x_BTYX, penalty, factors)
 
     for done in range(iterations):
         dual += _differences(image, factors)
-        split = _shrunk(dual, weight / penalty)
+        split = _shrunk(dual, steps.weight / penalty)
         dual -= split
         right = adjoint + penalty * _differences_adjoint(split - dual, factors)
         before, image = image, conjugate_gradient(operator, right, image, INNER)

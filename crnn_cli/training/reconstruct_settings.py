@@ -65,7 +65,7 @@ class ReconstructSettings:
     batch: int = setting(1, "items in a step; each has a size of its own, and their gradients are added up")
     real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
-    start: str = setting("time-wiener", "what the network starts from; or view-shared, or zero-filled")
+    start: str = setting("time-wiener", "what the network starts from; or total-variation, view-shared, zero-filled")
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
     network: Network = field(default_factory=Network)
     sampling: Sampling = field(default_factory=Sampling)
