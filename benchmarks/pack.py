@@ -1,4 +1,4 @@
-"""A trained reconstruction bundle as it is published: convolutions in 8 bits, a quarter of the size.
+"""A trained bundle as it is published: convolutions in 8 bits, a third of the size or less.
 
     python benchmarks/pack.py my-model packed/my-model [--summary TEXT]
 

@@ -7,9 +7,11 @@ Times     wall clock, the forms taking turns; median, and the least and largest 
 Rate      multiply-adds of the convolutions that the form computes, over the time of all of it, data consistency too;
           beside it that of a plain 64-to-64 convolution of two frames and of a matrix product in the same precision.
 Error     norm of the difference from the loops over theirs.
+Bundles   --bundles: published models as `crnn reconstruct` uses them, start image and scale too, in both precisions,
+          beside the same loops of the network of the paper.
 Memory    the most that a process of its own held, less what it held after importing, GiB.
 
-python benchmarks/speed.py [--sizes 128x16 256x30] [--repeats 3] [--growth] [--memory] [--json FILE]
+python benchmarks/speed.py [--sizes 128x16 256x30] [--repeats 3] [--bundles NAME] [--growth] [--memory] [--json FILE]
 """
 
 from __future__ import annotations
@@ -28,9 +30,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.bundles import find_bundle, load_reconstruction
+from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.frames import Pairs
+from crnn_cli.reconstruction import ByNetwork, Recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops
@@ -38,13 +43,27 @@ from tests.reference import crnn_mri_loops
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def problem(size: int, frames: int) -> tuple[Tensor, SingleCoilConsistency]:
-    """Return a start image and its operator, 4-fold."""
+def data(size: int, frames: int) -> Measured:
+    """Return random data, 4-fold."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(1, frames, size, 1, generator=generator) < 0.25
     kspace = torch.randn(1, frames, size, size, dtype=torch.complex64, generator=generator) * mask
-    operator = SingleCoilConsistency(kspace, mask)
+    return Measured(kspace[:, None], mask)
+
+
+def problem(size: int, frames: int) -> tuple[Tensor, SingleCoilConsistency]:
+    """Return a start image and its operator."""
+    measured = data(size, frames)
+    operator = SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX)
     return operator.zero_filled(), operator
+
+
+def whole(name: str, half: bool) -> Callable[[int, int], Tensor]:
+    """Return what reconstructs random data of a size with a published model."""
+    bundle = find_bundle(name, "reconstruct")
+    net = load_reconstruction(bundle, torch.device("cpu"))
+    method = ByNetwork(net, Recipe(bundle.start, bundle.amplitude, net.config.iterations, half=half))
+    return lambda size, frames: method(data(size, frames), lambda: None)
 
 
 def network(iterations: int = 5) -> CRNNMRI:
@@ -91,15 +110,18 @@ def plain_rates(size: int, kind: torch.dtype) -> dict[str, float]:
     return {name: work[name] / statistics.median(found[1:]) for name, found in times.items()}
 
 
-def compared(size: int, frames: int, repeats: int) -> list[dict]:
+def compared(size: int, frames: int, repeats: int, bundles: list[str]) -> list[dict]:
     """Return what the forms need for one size, and how far they are from the loops."""
     net = network()
-    forms, made = ("loops", *PRECISIONS), {}
-    times: dict[str, list[float]] = {form: [] for form in forms}
+    forms: dict[str, Callable[[int, int], Tensor]] = {
+        form: lambda size, frames, form=form: run(net, size, frames, form) for form in ("loops", *PRECISIONS)
+    }
+    forms |= {f"{name} {kind}": whole(name, kind == "bf16") for name in bundles for kind in PRECISIONS}
+    made, times = {}, {form: [] for form in forms}
     for _ in range(repeats):
-        for form in forms:
+        for form, function in forms.items():
             began = time.perf_counter()
-            made[form] = run(net, size, frames, form)
+            made[form] = function(size, frames)
             times[form].append(time.perf_counter() - began)
     median = {form: statistics.median(found) for form, found in times.items()}
     rows = []
@@ -107,8 +129,8 @@ def compared(size: int, frames: int, repeats: int) -> list[dict]:
         row = {"size": size, "frames": frames, "form": form, "seconds": round(median[form], 3)}
         row |= {"least": round(min(times[form]), 3), "largest": round(max(times[form]), 3)}
         row["faster"] = round(median["loops"] / median[form], 2)
-        row["error"] = float(f"{float((made[form] - made['loops']).norm() / made['loops'].norm()):.1e}")
         if form in PRECISIONS:
+            row["error"] = float(f"{float((made[form] - made['loops']).norm() / made['loops'].norm()):.1e}")
             rate, plain = multiply_adds(net, size, frames) / median[form], plain_rates(size, PRECISIONS[form])
             row["GMAC/s"] = round(rate / 1e9)
             row |= {f"of {name}": round(rate / value, 3) for name, value in plain.items()}
@@ -168,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=parsed, default=[(128, 16), (256, 30)], help="side x frames")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--bundles", nargs="+", default=[], help="names or folders of models")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -179,7 +202,8 @@ def main() -> None:
         return
     machine = f"{torch.backends.cpu.get_cpu_capability()}, {platform.machine()}"
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()}, {machine}")
-    found = {"forms": [row for size, frames in options.sizes for row in compared(size, frames, options.repeats)]}
+    forms = [compared(*size, options.repeats, options.bundles) for size in options.sizes]
+    found = {"forms": [row for rows in forms for row in rows]}
     table(found["forms"])
     if options.growth:
         found["growth"] = growth(options.repeats)
