@@ -24,10 +24,12 @@ import torch
 from torch import Tensor
 
 from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
+from crnn_cli.measured import Measured
+from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import kspace_to_image
+from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.reconstruction import STARTS
+from crnn_cli.reconstruction import ByNetwork, Recipe
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Problem:
 
     def consistency(self, scale: float = 1.0) -> SingleCoilConsistency:
         return SingleCoilConsistency(self.kspace_BTYX * scale, self.mask_BTYX)
+
+    def measured(self) -> Measured:
+        return Measured(self.kspace_BTYX[:, None], self.mask_BTYX)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def starts() -> list[Method]:
     return [
         Method("view-shared", lambda problem, _: problem.consistency().view_shared()),
         Method("time-wiener", lambda problem, _: problem.consistency().time_wiener()),
+        Method("total-variation start", lambda problem, _: tv_start(problem.consistency())),
     ]
 
 
@@ -108,18 +114,13 @@ def published_crnn(checkpoint: Path) -> Method:
     return Method("published CRNN-MRI", reconstruct, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
 
 
-def bundle(name: str, iterations: int | None, shown: str) -> Method:
+def bundle(name: str, iterations: int | None, shown: str, half: bool = False) -> Method:
     """A bundle, by name or folder, used as `crnn reconstruct` uses it: its start, scaled by what a user has."""
     found = find_bundle(name, "reconstruct")
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
-
-    def reconstruct(problem: Problem, _: float) -> Tensor:
-        start = STARTS[found.start](problem.consistency())
-        scale = float(energy_weighted_rms(start)) / found.amplitude
-        return network(start / scale, problem.consistency(1 / scale), count) * scale
-
-    return Method(shown, reconstruct)
+    method = ByNetwork(network, Recipe(found.start, found.amplitude, count, half=half))
+    return Method(shown, lambda problem, _: method(problem.measured(), lambda: None))
 
 
 TV_ITERATIONS = 100

@@ -10,10 +10,10 @@ Data      one coil, centred orthonormal FFT, no noise. Mask: `variable_density` 
           by case and acceleration.
 Measures  on the magnitude. PSNR: data range the maximum of the truth over the sequence, error over the whole
           sequence. SSIM: scikit-image, Gaussian weights, sigma 1.5, same data range, mean over frames.
-Methods   zero-filled; view-shared; time-wiener; published CRNN-MRI weights (5 iterations from zero-filled; best input
-          amplitude of a ladder by factors of 2, chosen per case with the truth); temporal total variation (BART pics,
-          100 iterations; best weight of a ladder by factors of 2, chosen per case with the truth); bundles, which are
-          told nothing about the truth.
+Methods   zero-filled; view-shared; time-wiener; a few iterations of total variation from there; published CRNN-MRI
+          weights (5 iterations from zero-filled; best input amplitude of a ladder by factors of 2, chosen per case with
+          the truth); temporal total variation (BART pics, 100 iterations; best weight of a ladder by factors of 2,
+          chosen per case with the truth); bundles, which are told nothing about the truth.
 Caution   the data is scanner-reconstructed magnitude, partly interpolated, without noise: figures are optimistic
           against raw k-space, and images of one protocol only compare with each other.
 Choices   made during development belong on other patients (--patients 21-30, without the pig), not on these cases.
@@ -243,6 +243,7 @@ def main() -> None:
     parser.add_argument("--patients", help="ACDC patients, as 21-30, instead of the test cases; no pig")
     parser.add_argument("--models", nargs="*", default=["cine-crnn"], help="bundles to measure, by name or folder")
     parser.add_argument("--iterations", type=int, nargs="+", help="of these; the bundle's own where not given")
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"], help="of these")
     parser.add_argument("--skip", nargs="*", default=[], help="words in names of methods to leave out, as TV")
     parser.add_argument("--cases", action="store_true", help="a table of every case, with the settings chosen")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="take results from such --json")
@@ -279,10 +280,17 @@ def main() -> None:
 def our_methods(options: argparse.Namespace) -> list[Method]:
     """Return what is measured: every bundle, with each number of iterations that was asked for."""
     return [
-        baselines.bundle(name, iterations, f"{Path(name).name} {iterations} it" if iterations else Path(name).name)
+        baselines.bundle(name, iterations, shown(name, iterations, precision), precision == "bf16")
         for name in options.models
         for iterations in options.iterations or [None]
+        for precision in options.precisions
     ]
+
+
+def shown(name: str, iterations: int | None, precision: str) -> str:
+    """Return what a bundle is called in tables."""
+    of = f" {iterations} it" if iterations else ""
+    return Path(name).name + of + (", bf16" if precision == "bf16" else "")
 
 
 if __name__ == "__main__":

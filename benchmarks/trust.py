@@ -32,7 +32,6 @@ from baselines import Problem
 from scipy.stats import spearmanr
 
 from crnn_cli.cli.methods import NETWORK, choose
-from crnn_cli.measured import Measured
 from crnn_cli.reconstruction import Method
 from crnn_cli.trust import Watched, summary
 
@@ -63,7 +62,7 @@ GROUPS: dict[str, Callable[[Result], tuple]] = {
 def judge(case: str, acceleration: float, name: str, method: Method, problem: Problem) -> Result:
     """Reconstruct and judge, as the command does."""
     found, truth = {}, problem.truth_BTYX
-    data = Measured(problem.kspace_BTYX[:, None], problem.mask_BTYX)
+    data = problem.measured()
     for folds in (1, 2):
         watched = Watched(method, folds, lambda images: images)
         image = watched(data, lambda: None)
