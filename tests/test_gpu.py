@@ -8,7 +8,7 @@ from crnn_cli.devices import precision, without_memory_of
 from crnn_cli.errors import DeviceError
 from crnn_cli.measured import OneCoil
 from crnn_cli.memory import free_bytes
-from crnn_cli.mri import multicoil
+from crnn_cli.mri import consistency, multicoil
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.parts import Parts
 from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
@@ -111,6 +111,33 @@ def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
             patched.setattr(multicoil, "_all_known", never)
             assert torch.equal(operator(image), wanted)
     assert not all(asked)
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two_axes):
+    kspace, mask, _, _ = coil_problem(two_axes, coils=1)
+    operator = consistency.SingleCoilConsistency(kspace[:, 0], mask)
+    wanted = operator.time_wiener()
+    for lines in (2, 3, 7, 100):
+        monkeypatch.setattr(consistency, "_lines_at_once", lambda mask, lines=lines: lines)
+        torch.testing.assert_close(operator.time_wiener(), wanted)
+    monkeypatch.undo()
+    empty = {"dtype": torch.float32, "device": "meta"}
+    assert consistency._lines_at_once(torch.empty(1, 30, 256, 1, **empty)) == 256
+    assert 1 < consistency._lines_at_once(torch.empty(1, 30, 256, 256, **empty)) < 256
+    assert consistency._lines_at_once(torch.empty(4, 300, 256, 256, **empty)) == 1
+    assert consistency._lines_at_once(mask) == 1
+
+
+def test_training_lets_recordings_go():
+    net, forgotten = network(), []
+    net.replay.forget = lambda: forgotten.append(True)
+    operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))
+    with torch.no_grad():
+        net(operator.zero_filled(), operator)
+    assert not forgotten
+    net(operator.zero_filled(), operator)
+    assert forgotten
 
 
 def test_float32_is_exact_unless_rounding_is_asked_for_and_the_setting_is_put_back():

@@ -161,6 +161,8 @@ class CRNNMRI(Layers):
         progress : called after each iteration; in training with checkpoints, after each group for all of its own.
         """
         total = self.config.iterations if iterations is None else iterations
+        if torch.is_grad_enabled():
+            self.replay.forget()  # training needs the memory
         if torch.is_grad_enabled() or image_BTYX.device.type == "cpu":
             return self._run(image_BTYX, consistency, total, progress)
 
