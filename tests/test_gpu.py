@@ -92,6 +92,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     with torch.no_grad():
         wanted = net(image, operator)
         for net.at_once in range(1, frames + 1):
+            assert isinstance(net._way(image), Parts)
             torch.testing.assert_close(net(image, operator), wanted)
 
 
