@@ -77,6 +77,9 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
         assert net.at_once == at_once
     net.at_once = 0
     assert [net.less(image) for _ in range(5)] == [6, 3, 2, 1, 0]
+    for other, at_once in ((image, 1), (image[:1], 12), (image, 1)):
+        net.fit(other, 10**12)
+        assert net.at_once == at_once
     assert net.on_disk == 0
     assert network().less(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 

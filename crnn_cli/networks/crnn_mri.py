@@ -142,6 +142,7 @@ class CRNNMRI(Layers):
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
         self.config, self.replay = config, Replay()
+        self._scarce = dict[torch.Size, int]()
         self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.sets - 1))
 
     def forward(
@@ -201,6 +202,7 @@ class CRNNMRI(Layers):
 
         On a CPU ``on_disk`` becomes the fewest sequences with which it fits; on a GPU ``at_once`` all frames, or half
         of them, a fourth and so on, at least one: how much memory a convolution takes there is not known beforehand.
+        An image of the shape that `less` was last called for gets no more than that.
 
         Raises
         ------
@@ -213,7 +215,7 @@ class CRNNMRI(Layers):
         sequence, images = frame * frames * features, frame * _IMAGES * frames
         if image_BTYX.device.type != "cpu":
             left = free - images - Parts.SEQUENCES * sequence
-            self.at_once = frames
+            self.at_once = self._scarce.get(image_BTYX.shape, frames)
             while self.at_once > 1 and self.at_once * Parts.WORK * frame * features > left:
                 self.at_once = (self.at_once + 1) // 2
             return
@@ -232,6 +234,7 @@ class CRNNMRI(Layers):
         if at_once == 1 or image_BTYX.device.type == "cpu":
             return 0
         self.at_once = (at_once + 1) // 2
+        self._scarce = {image_BTYX.shape: self.at_once}
         return self.at_once
 
     def _kind(self, image_BTYX: Tensor) -> torch.dtype:
