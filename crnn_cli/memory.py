@@ -14,12 +14,15 @@ from torch.autograd.graph import saved_tensors_hooks
 def free_bytes(device: torch.device, most: int | None = None) -> int | None:
     """Return the memory that is free on a device, None where that cannot be known.
 
+    On a GPU what this process holds in reserve and does not use is free too.
+
     Parameters
     ----------
     most : bytes that this process may hold in all, what it holds already included; for the CPU.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     left = [] if most is None else [max(0, most - _held())]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -5,7 +5,6 @@ Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 
 from crnn_cli.acquisition import Complex
-from crnn_cli.errors import DeviceError, UnsupportedDataError
+from crnn_cli.devices import precision, without_memory_of
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.memory import free_bytes
 from crnn_cli.mri.classical import METHODS, run_method
@@ -53,6 +53,10 @@ class Frugal(Protocol):
         """Prepare for an image in so many bytes; MemoryError if that cannot be."""
         ...
 
+    def less(self, image_BTYX: Tensor) -> int:
+        """Prepare for it in less memory, so many frames at once; 0 if that cannot be."""
+        ...
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -63,6 +67,7 @@ class Recipe:
     noise : noise variance of the data relative to the network's error; 0 keeps the data as they are. None: from the
         noise that was found in them and the error that the network expects, where it has been trained to.
     half : convolutions and states in bfloat16; data consistency stays in single precision.
+    rounded : on a GPU convolutions may round what they multiply to 10 bits, TF32, and sum in single precision.
     memory : bytes that the process may hold in all, on a CPU; what does not fit goes to disk.
     """
 
@@ -72,6 +77,7 @@ class Recipe:
     noise: float | None = None
     half: bool = False
     memory: int | None = None
+    rounded: bool = False
 
 
 class Method(Protocol):
@@ -89,10 +95,11 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class ByNetwork:
-    """Scale, network alternating with data consistency, unscale."""
+    """Scale, network alternating with data consistency, unscale. warn : is told what a user should know."""
 
     network: Network
     recipe: Recipe
+    warn: Callable[[str], None] = lambda text: None
 
     @property
     def steps(self) -> int:
@@ -106,23 +113,47 @@ class ByNetwork:
         ------
         UnsupportedDataError
             If there is one frame only.
+        DeviceError
+            If a GPU has too little memory, however few frames are computed at once.
         """
         if measured.mask_BTYX.shape[1] < 2:
             raise UnsupportedDataError(
                 "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
             )
-        operator = consistency_of(measured, self.recipe.noise)
-        start = STARTS[self.recipe.start](operator)
-        brightness = energy_weighted_rms(start)
-        if float(brightness) == 0:
-            return start
-        scale = self.recipe.amplitude / brightness
-        place = start.device
-        with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half):
+        with without_memory_of(measured.kspace_BCTYX.device):
+            operator = consistency_of(measured, self.recipe.noise)
+            start = STARTS[self.recipe.start](operator)
+            brightness = energy_weighted_rms(start)
+            if float(brightness) == 0:
+                return start
+            scale = self.recipe.amplitude / brightness
+            return self._run(start * scale, operator.scaled(scale), tick) / scale
+
+    def _run(self, start: Tensor, operator: Consistency, tick: Callable[[], None]) -> Tensor:
+        """Return what the network makes; on a GPU without enough memory for it, in smaller parts."""
+        place, ticks, told = start.device, 0, 0
+
+        def once() -> None:
+            nonlocal ticks, told
+            ticks += 1
+            if ticks > told:
+                told = ticks
+                tick()
+
+        with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half), precision(self.recipe.rounded):
             free = free_bytes(place, self.recipe.memory)
-            if isinstance(self.network, Frugal) and place.type == "cpu" and free is not None:
+            if isinstance(self.network, Frugal) and free is not None:
                 self.network.fit(start, free)
-            return self.network(start * scale, operator.scaled(scale), self.recipe.iterations, tick) / scale
+            while True:
+                ticks = 0
+                try:
+                    return self.network(start, operator, self.recipe.iterations, once)
+                except torch.cuda.OutOfMemoryError:
+                    frames = self.network.less(start) if isinstance(self.network, Frugal) else 0
+                    if not frames:
+                        raise
+                torch.cuda.empty_cache()  # not while the exception holds on to what was calculated
+                self.warn(f"the memory of {place} ran out: this slice is computed again, {frames} frames at once")
 
 
 def consistency_of(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:
@@ -242,22 +273,3 @@ def reconstruct(
 def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:
     images_TYX: Complex = image_BTYX[0].cpu().numpy()
     return slices.finished(images_TYX)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
-
-    Raises
-    ------
-    DeviceError
-        If the name is unknown or the device is not there: never a silent fall-back.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda" if count else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
-        raise DeviceError(f"unknown device {name}: use auto, cpu, cuda or cuda:N")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceError(f"{name} was asked for, but this PyTorch sees {count} CUDA devices; use --device cpu")
-    return device

@@ -39,7 +39,8 @@ ALLOWED = {
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "memory": {"torch"},
-    "reconstruction": {"numpy", "torch", "acquisition", "measured", "memory", "mri", "errors"},
+    "devices": {"torch", "errors"},
+    "reconstruction": {"numpy", "torch", "acquisition", "devices", "measured", "memory", "mri", "errors"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
@@ -55,7 +56,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "distributed", "adaptation",
+    "held_out", "measured", "trust", "distributed", "adaptation", "devices",
 }  # fmt: skip
 
 

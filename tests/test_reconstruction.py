@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from crnn_cli.acquisition import from_fully_sampled
+from crnn_cli.devices import choose_device
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.measured import OneCoil
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction import STARTS, ByFormula, ByNetwork, Recipe, choose_device, reconstruct
+from crnn_cli.reconstruction import STARTS, ByFormula, ByNetwork, Recipe, reconstruct
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -149,7 +150,7 @@ def test_several_coils_and_values_that_are_not_finite_are_refused():
     [
         (0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cpu", "cpu"), (1, "cuda", "cuda"), (2, "cuda:1", "cuda:1"),
         (0, "cuda", None), (2, "cuda:2", None), (2, "cuda:1x", None), (2, "cpu:0", None), (2, "CUDA", None),
-        (2, "", None), (0, "mps", None),
+        (2, "", None), (0, "mps", None), (2, "mps:0", None),
     ],
 )  # fmt: skip
 def test_a_device_is_the_one_asked_for_or_an_error(monkeypatch, count, name, wanted):

@@ -68,7 +68,7 @@ def compare(
     _plan(preview, force)
     if reference is not None and undersample is not None:
         raise UsageError("--undersample simulates, and knows the truth: it needs no --reference")
-    from crnn_cli.reconstruction import choose_device
+    from crnn_cli.devices import choose_device
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None

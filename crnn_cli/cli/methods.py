@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.cli import console
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,17 +97,21 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     from crnn_cli.reconstruction import ByNetwork, Recipe
 
     precision = wanted.precision or "fp32"
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision {precision}: fp32 or bf16")
+    if precision not in ("fp32", "tf32", "bf16"):
+        raise UsageError(f"--precision {precision}: fp32, bf16, or tf32 on a GPU")
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"--precision tf32 is of CUDA GPUs, and the device is {device}: use fp32 or bf16")
     memory = _bytes(wanted.memory)
     bundle = find_bundle(wanted.model, "reconstruct")
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
-    recipe = Recipe(bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory)
+    recipe = Recipe(
+        bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory, precision == "tf32"
+    )
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision}
     title = f"{bundle.name} ({bundle.licence})"
-    return Chosen(ByNetwork(network, recipe), NETWORK, title, facts, precision=wanted.precision)
+    return Chosen(ByNetwork(network, recipe, console.warn), NETWORK, title, facts, precision=wanted.precision)
 
 
 def _bytes(said: str | None) -> int | None:

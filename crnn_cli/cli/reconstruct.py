@@ -45,7 +45,10 @@ Noise = Annotated[
     ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="Of the network: fp32 (default), or bf16: faster, in half the memory, less exact.")
+    str | None,
+    typer.Option(
+        help="Of the network: fp32 (default), or bf16: faster, in half the memory, less exact; on a GPU also tf32."
+    ),
 ]
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")

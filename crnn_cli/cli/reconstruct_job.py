@@ -142,7 +142,7 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
 def prepare(options: Options) -> Engine:
     """Return the method, its model loaded, on its device."""
     from crnn_cli.cli.methods import Wanted, choose
-    from crnn_cli.reconstruction import choose_device
+    from crnn_cli.devices import choose_device
 
     place = choose_device(options.device)
     wanted = Wanted(

@@ -128,7 +128,7 @@ def plan(volume: Path, options: Options, as_json: bool = False) -> Plan:
 def prepare(options: Options) -> Engine:
     """Return the model, loaded, on its device."""
     from crnn_cli.bundles import find_bundle, load_segmentation
-    from crnn_cli.reconstruction import choose_device
+    from crnn_cli.devices import choose_device
 
     place = choose_device(options.device)
     bundle = find_bundle(options.model, "segment")

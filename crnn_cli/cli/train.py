@@ -204,7 +204,7 @@ def _request(
 ) -> Request:  # fmt: skip
     """Return what was asked for, checked."""
     from crnn_cli.bundles import find_bundle
-    from crnn_cli.reconstruction import choose_device
+    from crnn_cli.devices import choose_device
     from crnn_cli.training.session import Request, require_startable
 
     if out is None:

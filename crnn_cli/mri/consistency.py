@@ -72,6 +72,7 @@ class Deviation:
 
 _MIDDLE = 2  # lines from the middle of k-space whose energy would hide how the others change
 _RIDGE = 1e-3  # of the mean energy of a frame
+_AT_ONCE = 2**24  # coefficients of equations that a GPU solves at once
 
 
 class SingleCoilConsistency:
@@ -179,16 +180,25 @@ class SingleCoilConsistency:
         outer[:, :, left_out] = 0
         gram_BTT = _gram(outer)
         ridge_TT = _RIDGE * torch.eye(shared.shape[1], dtype=gram_BTT.dtype, device=gram_BTT.device)
-        estimates = []
-        for y in range(shared.shape[2]):  # S systems of T equations with R right-hand sides: S R columns
-            seen_BST = self._mask[:, :, y].mT.to(gram_BTT.dtype)
-            system = gram_BTT[:, None] * seen_BST[..., :, None] * seen_BST[..., None, :]
-            system = system + torch.diag_embed(1 - seen_BST) + ridge_TT
-            data_BSTR = self._data[:, :, y].unflatten(-1, (seen_BST.shape[1], -1)).movedim(1, 2)
-            weights_BSTR = seen_BST[..., None] * torch.linalg.solve(system, data_BSTR)
-            estimates.append((gram_BTT[:, None] @ weights_BSTR).movedim(2, 1).flatten(2))
-        filled = torch.where(self._mask > 0, self._data, torch.stack(estimates, 2))
+        estimates, lines = [], shared.shape[2]
+        step = _lines_at_once(self._mask)
+        for part in (slice(first, first + step) for first in range(0, lines, step)):  # L lines of S systems of T
+            seen_BLST = self._mask[:, :, part].movedim(1, -1).to(gram_BTT.dtype)  # equations, R right-hand sides each
+            system = gram_BTT[:, None, None] * seen_BLST[..., :, None] * seen_BLST[..., None, :]
+            system = system + torch.diag_embed(1 - seen_BLST) + ridge_TT
+            data_BLSTR = self._data[:, :, part].unflatten(-1, (seen_BLST.shape[2], -1)).movedim(1, 3)
+            weights_BLSTR = seen_BLST[..., None] * torch.linalg.solve(system, data_BLSTR)
+            estimates.append((gram_BTT[:, None, None] @ weights_BLSTR).movedim(3, 1).flatten(3))
+        filled = torch.where(self._mask > 0, self._data, torch.cat(estimates, 2))
         return kspace_to_image(filled, self._axes)
+
+
+def _lines_at_once(mask_BTYX: Tensor) -> int:
+    """Return for how many lines to solve at once: one on a CPU, on a GPU as many as fit in some hundred MB."""
+    if mask_BTYX.device.type == "cpu":
+        return 1
+    batch, frames, lines, columns = mask_BTYX.shape
+    return min(lines, max(1, _AT_ONCE // (batch * columns * frames**2)))
 
 
 def _gram(images_or_kspace_BTYX: Tensor) -> Tensor:

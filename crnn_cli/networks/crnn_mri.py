@@ -26,6 +26,8 @@ from torch.utils.checkpoint import checkpoint
 
 from crnn_cli.mri.consistency import Consistency
 from crnn_cli.networks.frames import Pairs, Way, Whole
+from crnn_cli.networks.parts import Parts
+from crnn_cli.networks.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class CRNNMRI(Layers):
     """The network of Qin et al.; see the top of this file for the formula.
 
     Memory at inference: five feature states of the whole sequence, 5 * 4 * F * T * Y * X bytes in float32, half of it
-    in bfloat16, plus a few frames of work space. With gradients everything is kept, six new states in each iteration,
-    unless ``checkpoint`` is set.
+    in bfloat16, plus a few frames of work space, on a GPU four times what ``at_once`` says. With gradients everything
+    is kept, six new states in each iteration, unless ``checkpoint`` is set.
 
     Attributes
     ----------
@@ -127,15 +129,20 @@ class CRNNMRI(Layers):
         of I iterations at most about I / n + n sets of four states are held, besides what one iteration keeps.
         Results and gradients are the same.
     on_disk : so many of the five sequences of states lie in files, not in memory; only inference on a CPU sees it.
+    at_once : so many frames are computed at once by inference on a GPU, or in its way on a CPU; 0: all of them on a
+        GPU, and by pairs on a CPU.
+    replay : records what inference does on a GPU; progress is told at the end there.
     """
 
     truncate: int = 0
     checkpoint: int = 0
     on_disk: int = 0
+    at_once: int = 0
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
-        self.config = config
+        self.config, self.replay = config, Replay()
+        self._scarce = dict[torch.Size, int]()
         self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.sets - 1))
 
     def forward(
@@ -155,6 +162,26 @@ class CRNNMRI(Layers):
         progress : called after each iteration; in training with checkpoints, after each group for all of its own.
         """
         total = self.config.iterations if iterations is None else iterations
+        if torch.is_grad_enabled():
+            self.replay.forget()  # training needs the memory
+        if torch.is_grad_enabled() or image_BTYX.device.type == "cpu":
+            return self._run(image_BTYX, consistency, total, progress)
+
+        def run(image_BTYX: Tensor, consistency: Consistency) -> Tensor:
+            return self._run(image_BTYX, consistency, total, None)
+
+        places = tuple(weight.data_ptr() for weight in self.parameters())
+        kind = total, self.at_once, self._kind(image_BTYX), torch.backends.cudnn.allow_tf32, places
+        made = self.replay(run, image_BTYX, consistency, kind)
+        if progress is not None:
+            for _ in range(total):
+                progress()
+        return made
+
+    def _run(
+        self, image_BTYX: Tensor, consistency: Consistency, total: int, progress: Callable[[], None] | None
+    ) -> Tensor:  # fmt: skip
+        """Return what `forward` does, after so many iterations."""
         group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
         way = self._way(image_BTYX)
         carried: tuple[Any, ...] = (image_BTYX, torch.zeros_like(image_BTYX) if self.config.context else image_BTYX)
@@ -171,7 +198,11 @@ class CRNNMRI(Layers):
         return image
 
     def fit(self, image_BTYX: Tensor, free: int) -> None:
-        """Set ``on_disk`` to the fewest sequences with which an image is reconstructed in so many bytes more.
+        """Prepare for an image in so many bytes more.
+
+        On a CPU ``on_disk`` becomes the fewest sequences with which it fits; on a GPU ``at_once`` all frames, or half
+        of them, a fourth and so on, at least one: how much memory a convolution takes there is not known beforehand.
+        An image of the shape that `less` was last called for gets no more than that.
 
         Raises
         ------
@@ -181,14 +212,30 @@ class CRNNMRI(Layers):
         batch, frames, lines, columns = image_BTYX.shape
         frame = batch * lines * columns
         features = self.config.features * self._kind(image_BTYX).itemsize
-        work = frame * (_PAIRS * 2 * features + _IMAGES * frames)
-        sequence = frame * frames * features
+        sequence, images = frame * frames * features, frame * _IMAGES * frames
+        if image_BTYX.device.type != "cpu":
+            left = free - images - Parts.SEQUENCES * sequence
+            self.at_once = self._scarce.get(image_BTYX.shape, frames)
+            while self.at_once > 1 and self.at_once * Parts.WORK * frame * features > left:
+                self.at_once = (self.at_once + 1) // 2
+            return
+        work = frame * _PAIRS * 2 * features + images
         self.on_disk = max(0, -((free - work - Pairs.SEQUENCES * sequence) // sequence))
         if self.on_disk > Pairs.SEQUENCES:
             raise MemoryError(
                 f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
                 f"{max(0, free) / 2**30:.1f} are free"
             )
+
+    def less(self, image_BTYX: Tensor) -> int:
+        """Halve ``at_once``, let recordings go, and return how many frames there are at once; 0 if no fewer can be."""
+        at_once = min(self.at_once or image_BTYX.shape[1], image_BTYX.shape[1])
+        self.replay.forget()
+        if at_once == 1 or image_BTYX.device.type == "cpu":
+            return 0
+        self.at_once = (at_once + 1) // 2
+        self._scarce = {image_BTYX.shape: self.at_once}
+        return self.at_once
 
     def _kind(self, image_BTYX: Tensor) -> torch.dtype:
         """Return the kind of the features: under autocast that of autocast."""
@@ -198,9 +245,12 @@ class CRNNMRI(Layers):
 
     def _way(self, image_BTYX: Tensor) -> Way:
         """Return how to go over the frames here."""
-        if torch.is_grad_enabled() or image_BTYX.device.type != "cpu":
+        if torch.is_grad_enabled():
             return Whole(self.truncate)
-        return Pairs(image_BTYX.shape[1], self._kind(image_BTYX), self.on_disk)
+        (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
+        if image_BTYX.device.type == "cpu" and not self.at_once:
+            return Pairs(frames, kind, self.on_disk)
+        return Parts(frames, batch, kind, self.at_once or frames)
 
     def _iterations(
         self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any

@@ -1,6 +1,7 @@
 """How the layers of a recurrent network go over the frames of sequences: what is computed at once, and in which memory.
 
-`Whole` works with gradients and on a GPU, `Pairs` is fast on a CPU. Both have the same four layers and no weights.
+`Whole` works with gradients, `Pairs` is fast on a CPU, `parts.Parts` is for a GPU. All have the same four layers and no
+weights.
 
 Legend: B batch, T frame, F feature, Y phase encoding, X readout; frames come first inside.
 """
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.networks.converted import Converted
 from crnn_cli.networks.on_disk import OnDisk
 
 Pairlist = MutableSequence[Tensor]
@@ -71,7 +73,11 @@ class Whole:
 
     def enter(self, x_TBCYX: Tensor) -> Tensor:
         """Return a sequence as this way keeps it."""
-        return x_TBCYX
+        if x_TBCYX.device.type == "cpu":
+            return x_TBCYX
+        flat = x_TBCYX.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # as tensor cores want it
+        made: Tensor = flat.unflatten(0, x_TBCYX.shape[:2])
+        return made
 
     def leave(self, sequence: Tensor) -> Tensor:
         """Return (T, B, C, Y, X) of a sequence."""
@@ -140,7 +146,7 @@ class Pairs:
     def __init__(self, frames: int, kind: torch.dtype, on_disk: int = 0) -> None:
         self.frames, self.kind, self.on_disk = frames, kind, on_disk
         self._pairs, self._middle = (frames + 1) // 2, (frames // 2 if frames % 2 else -1)
-        self._weights: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
+        self._of = Converted(kind)
         self._fused = _FUSED and (
             kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
         )
@@ -223,14 +229,6 @@ class Pairs:
             out[:, :shift] = self._frame(below, max(t - 1, 0))[:, :shift]
             out[:, shift : 2 * shift] = self._frame(below, min(t + 1, self.frames - 1))[:, shift : 2 * shift]
         return made
-
-    def _of(self, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Return weight and bias in the kind of the features."""
-        if convolution not in self._weights:
-            assert convolution.bias is not None
-            weight = convolution.weight.to(self.kind, memory_format=torch.channels_last)
-            self._weights[convolution] = weight, convolution.bias.to(self.kind)
-        return self._weights[convolution]
 
     def _convolved(self, convolution: nn.Conv2d, features: Tensor) -> Tensor:
         made: Tensor = nn.functional.conv2d(features, *self._of(convolution), padding=convolution.padding)
