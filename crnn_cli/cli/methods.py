@@ -21,6 +21,7 @@ class Chosen:
     """A method ready to run; its name, what people read of it, and what a report says.
 
     weights : those that a classical method used in its last runs. precision : of the network, where it was asked for.
+    scale : of its uncertainty, None where it was not measured; see `crnn_cli.uncertainty`.
     """
 
     method: Method
@@ -29,6 +30,7 @@ class Chosen:
     facts: dict[str, Any]
     weights: list[float] = field(default_factory=list)
     precision: str | None = None
+    scale: float | None = None
 
 
 def names() -> list[str]:
@@ -106,7 +108,7 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision}
     title = f"{bundle.name} ({bundle.licence})"
-    return Chosen(ByNetwork(network, recipe), NETWORK, title, facts, precision=wanted.precision)
+    return Chosen(ByNetwork(network, recipe), NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
 
 
 def _bytes(said: str | None) -> int | None:
