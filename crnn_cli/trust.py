@@ -50,8 +50,8 @@ class SliceTrust:
     seen : at all samples. held : at those held out, None where none were, which `reason` explains.
     noise : energy of one sample of all coils together, None where it cannot be estimated.
     free_T, whole_T : energy of the undetermined part and of the image. free_YX : root mean square of that part over
-    time, as the images are written. spread_TYX : how far the magnitude moved from run to run, where it was asked for;
-    floor : what the noise alone would give. See `crnn_cli.uncertainty`.
+    time, as the images are written. spread_TYX : the standard deviation of the magnitude but for its scale, where
+    it was asked for; floor : what the noise alone would give. See `crnn_cli.uncertainty`.
     """
 
     seen: Tally
@@ -106,8 +106,8 @@ class Watched:
             require_lines(measured)
         image_BTYX = self.method(measured, tick)
         free_BTYX = undetermined(measured.encoding(), image_BTYX)
-        shown_TYX = self._shown(free_BTYX)
-        spread = Spread(self._shown(image_BTYX)) if self.mapped else None
+        shown_TYX = self.finished(free_BTYX[0].cpu().numpy())
+        spread = Spread(measured, image_BTYX, self.finished) if self.mapped else None
         held, reason = self._held(measured, tick, spread)
         self.slices.append(
             SliceTrust(
@@ -118,11 +118,6 @@ class Watched:
             )
         )  # fmt: skip
         return image_BTYX
-
-    def _shown(self, image_BTYX: Tensor) -> Complex:
-        """Return images as they are written."""
-        images_TYX: Complex = image_BTYX[0].cpu().numpy()
-        return self.finished(images_TYX)
 
     def _held(self, measured: Measured, tick: Callable[[], None], spread: Spread | None) -> tuple[Tally | None, str]:
         """Return what the folds found, and why there is nothing where there is not."""
@@ -143,7 +138,7 @@ class Watched:
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
             image_BTYX = self._judged.predict(measured, kept, counted_BTYX, tick)
             if spread is not None:
-                spread.add(self._shown(image_BTYX))
+                spread.add(image_BTYX, held_BTYX)
             last = self._judged.tallies[-1]
             total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
         return total, ""
