@@ -68,7 +68,7 @@ def test_the_map_lies_where_the_images_do_and_they_stay_as_they_are(run, wide, t
     sd, facts = loaded(tmp_path / "sd.nii"), found["uncertainty"]
     assert np.isfinite(sd).all()
     assert sd.min() >= 0
-    assert sd.max() > 0
+    assert (sd.max((0, 1)) > 0).all()
     assert facts["sha256"] == hashlib.sha256((tmp_path / "sd.nii").read_bytes()).hexdigest()
     assert (facts["file"], facts["runs"], facts["scale"], facts["calibrated"]) == (
         str(tmp_path / "sd.nii"), 4, 1.0, False,

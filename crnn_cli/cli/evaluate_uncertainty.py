@@ -23,7 +23,7 @@ def read_map(place: Path, found: Image, axes: str | None) -> Image:
     Raises
     ------
     UnsupportedDataError
-        If it is not of the image's shape and place, or has values that are complex, not finite or negative.
+        If it is not of the image's shape and place, or has values that are complex or negative.
     """
     import numpy as np
 
@@ -34,7 +34,6 @@ def read_map(place: Path, found: Image, axes: str | None) -> Image:
     name = "standard input" if place == STREAM else str(place)
     if made.is_complex:
         raise UnsupportedDataError(f"{name} is complex: an uncertainty is a standard deviation, a real number")
-    made.require_finite(name)
     if bool(np.less(made.array, 0).any()):
         raise UnsupportedDataError(f"{name} has negative values: an uncertainty is a standard deviation, 0 or more")
     shape = (*found.shape[:3], found.frames)
