@@ -11,6 +11,8 @@ sha256       of weights.safetensors
 task reconstruct:
 start        the image the network starts from: "total-variation", "time-wiener", "view-shared" or "zero-filled"
 amplitude    energy-weighted r.m.s. that the start image is scaled to
+uncertainty  optional: {"scale": number}, standard deviations of the error in units of the change from run to run, as
+             measured on cases with a known truth; see `crnn_cli.uncertainty`
 
 task segment:
 plane        of the slices: "axial", "coronal", "sagittal", or "thickest": across the widest spacing
@@ -44,6 +46,7 @@ _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"start": str, "amplitude": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "plausible": dict},
 }
+_OPTIONAL = ("uncertainty",)
 _STARTS = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
@@ -72,7 +75,8 @@ class Bundle:
     """What a bundle folder says of itself.
 
     name : of the folder. settings : of the network. sha256 : of the weights, checked on loading.
-    start, amplitude : of a reconstruction model, else "" and 0. slices : of a segmentation model, else None.
+    start, amplitude : of a reconstruction model, else "" and 0. scale : of its uncertainty, None where it was not
+    measured. slices : of a segmentation model, else None.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Bundle:
     sha256: str
     start: str = ""
     amplitude: float = 0.0
+    scale: float | None = None
     slices: SliceUse | None = None
 
 
@@ -105,7 +110,8 @@ def read_bundle(folder: Path) -> Bundle:
     task = config["task"]
     if task not in list(_OF_TASK):
         raise UnsupportedDataError(f"{file} is for the task {task}, which this version does not know")
-    _check(str(file), config, _COMMON | _OF_TASK[task])
+    optional = _OPTIONAL if task == "reconstruct" else ()
+    _check(str(file), {key: value for key, value in config.items() if key not in optional}, _COMMON | _OF_TASK[task])
     if config["format"] != FORMAT:
         raise UnreadableError(f"{file} has format {config['format']}; this version reads format {FORMAT}")
     own = _start_of(str(file), config) if task == "reconstruct" else {"slices": _slice_use(str(file), config)}
@@ -129,7 +135,21 @@ def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:
         raise UnreadableError(f"{file}: start is {config['start']!r}, not {', '.join(_STARTS[:-1])} or {_STARTS[-1]}")
     if not 0 < config["amplitude"] < 1e9:
         raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
-    return {"start": config["start"], "amplitude": config["amplitude"]}
+    return {"start": config["start"], "amplitude": config["amplitude"], "scale": _scale(file, config)}
+
+
+def _scale(file: str, config: dict[str, Any]) -> float | None:
+    """Return the scale of the uncertainty; None where the bundle says nothing of it."""
+    given = config.get("uncertainty")
+    if given is None:
+        return None
+    where = f"{file} (uncertainty)"
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {given!r}; it must be an object with a scale")
+    _check(where, given, {"scale": (int, float)})
+    if not 0 < given["scale"] < 1e6:
+        raise UnreadableError(f"{where}: scale is no positive number below 1e6")
+    return float(given["scale"])
 
 
 def _slice_use(file: str, config: dict[str, Any]) -> SliceUse:

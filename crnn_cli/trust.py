@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from crnn_cli.acquisition import Complex
@@ -24,6 +23,7 @@ from crnn_cli.measured import Measured
 from crnn_cli.mri.encoding import energy_by_frame
 from crnn_cli.mri.undetermined import noise_energy, undetermined
 from crnn_cli.reconstruction import Method
+from crnn_cli.uncertainty import LEFT_OUT, Map, Spread, noise_floor, require_lines
 
 SHARE = 0.1
 """Of the lines outside the centre, held out in each fold."""
@@ -36,7 +36,6 @@ DEVIATIONS = 3.0
 _FEWEST_FRAMES = 5
 _UNIT = 0.1
 _ROUNDING = 1e-4  # a residual at the samples below this is one of data kept as they were
-Map = NDArray[np.float32]
 
 DEFINITION = (
     "share of the image's energy that the samples do not determine; one coil: outside the mask in k-space; several: "
@@ -51,7 +50,8 @@ class SliceTrust:
     seen : at all samples. held : at those held out, None where none were, which `reason` explains.
     noise : energy of one sample of all coils together, None where it cannot be estimated.
     free_T, whole_T : energy of the undetermined part and of the image. free_YX : root mean square of that part over
-    time, as the images are written.
+    time, as the images are written. spread_TYX : the standard deviation of the magnitude but for its scale, where
+    it was asked for; floor : what the noise alone would give. See `crnn_cli.uncertainty`.
     """
 
     seen: Tally
@@ -61,27 +61,33 @@ class SliceTrust:
     free_T: Tensor
     whole_T: Tensor
     free_YX: Map
+    spread_TYX: Map | None = None
+    floor: float = 0.0
 
 
 class Watched:
     """A method whose images are judged on the way, slice by slice; see `crnn_cli.reconstruction.Method`.
 
     In each fold a tenth of the lines outside the centre is left out, and predicted by another run of the method; no
-    line is judged twice. Sensitivities are those of the whole data: they come from the centre.
+    line is judged twice. For a map of the uncertainty it is a quarter, drawn anew each time, and the same runs serve
+    for both. Sensitivities are those of the whole data: they come from the centre.
 
     Parameters
     ----------
-    folds : 0 to `FOLDS`. finished : see `crnn_cli.measured.Slices`.
+    folds : 0 to `FOLDS`; for a map, the runs, 1 or more. finished : see `crnn_cli.measured.Slices`.
     unseen : of each slice that is not empty, what alone may be held out, (B, T, Y, X), as the method was tuned on the
         rest; None for anything. () for anything in all slices.
+    mapped : a map of the uncertainty is asked for. Then lines that are not unseen are left out as well, but not judged.
     """
 
     def __init__(
-        self, method: Method, folds: int, finished: Callable[[Complex], Complex], unseen: Sequence[Tensor | None] = ()
+        self, method: Method, folds: int, finished: Callable[[Complex], Complex],
+        unseen: Sequence[Tensor | None] = (), mapped: bool = False,
     ) -> None:  # fmt: skip
-        self.method, self.folds, self.finished, self.unseen = method, folds, finished, unseen
+        self.method, self.folds, self.finished, self.unseen, self.mapped = method, folds, finished, unseen, mapped
+        self.share = LEFT_OUT if mapped else SHARE
         self.slices: list[SliceTrust] = []
-        self._judged = Judged(method, SHARE)
+        self._judged = Judged(method, self.share)
 
     @property
     def steps(self) -> int:
@@ -89,21 +95,31 @@ class Watched:
         return self.method.steps * (1 + self.folds)
 
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X), from all data."""
+        """Return complex images (B, T, Y, X), from all data.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a map is asked for and no lines can be left out.
+        """
+        if self.mapped:
+            require_lines(measured)
         image_BTYX = self.method(measured, tick)
         free_BTYX = undetermined(measured.encoding(), image_BTYX)
         shown_TYX = self.finished(free_BTYX[0].cpu().numpy())
-        held, reason = self._held(measured, tick)
+        spread = Spread(measured, image_BTYX, self.finished) if self.mapped else None
+        held, reason = self._held(measured, tick, spread)
         self.slices.append(
             SliceTrust(
                 tally(measured, image_BTYX), held, reason, noise_energy(measured.kspace_BCTYX, measured.mask_BTYX),
                 energy_by_frame(free_BTYX), energy_by_frame(image_BTYX),
                 np.sqrt((np.abs(shown_TYX) ** 2).mean(0)).astype(np.float32),
+                None if spread is None else spread.root_mean_square(), noise_floor(measured),
             )
         )  # fmt: skip
         return image_BTYX
 
-    def _held(self, measured: Measured, tick: Callable[[], None]) -> tuple[Tally | None, str]:
+    def _held(self, measured: Measured, tick: Callable[[], None], spread: Spread | None) -> tuple[Tally | None, str]:
         """Return what the folds found, and why there is nothing where there is not."""
         if not self.folds:
             return None, "not asked for"
@@ -112,19 +128,25 @@ class Watched:
         total, spared_BTYX = None, torch.zeros_like(measured.mask_BTYX, dtype=torch.bool)
         unseen_BTYX = self.unseen[len(self.slices)] if self.unseen else None
         if unseen_BTYX is not None:
-            spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX.to(spared_BTYX.device)
+            unseen_BTYX = unseen_BTYX.to(spared_BTYX.device)
+            spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX
         for _ in range(self.folds):
             try:
-                kept, held_BTYX = self._judged.hold_out(measured, spared_BTYX)
+                kept, held_BTYX = self._judged.hold_out(measured, None if spread else spared_BTYX)
             except UnsupportedDataError as none_left:
                 return total, "" if total else str(none_left)
-            self._judged.predict(measured, kept, held_BTYX, tick)
+            counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
+            image_BTYX = self._judged.predict(measured, kept, counted_BTYX, tick)
+            if spread is not None:
+                spread.add(image_BTYX, held_BTYX)
             last = self._judged.tallies[-1]
             total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
         return total, ""
 
 
-def summary(slices: Sequence[SliceTrust], places: Sequence[int], folds: int) -> dict[str, Any]:
+def summary(
+    slices: Sequence[SliceTrust], places: Sequence[int], folds: int, share: float = SHARE
+) -> dict[str, Any]:  # fmt: skip
     """Return what a report says: residuals, the share that is undetermined, frames that stand out.
 
     Residuals of all frames and per frame are those of all slices together. Numbers have six digits; None is what
@@ -132,13 +154,13 @@ def summary(slices: Sequence[SliceTrust], places: Sequence[int], folds: int) -> 
 
     Parameters
     ----------
-    places : which slice each is, counted from 0.
+    places : which slice each is, counted from 0. share : of the lines outside the centre, held out in each fold.
     """
     held = [one for one in slices if one.held is not None]
     reasons = sorted({one.reason for one in slices if one.reason})
     found: dict[str, Any] = {
         "residual": _residual([(one.seen, one.noise) for one in slices]),
-        "held_out": {"folds": folds if held else 0, "share": SHARE, "reason": "; ".join(reasons) or None},
+        "held_out": {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None},
         "undetermined": _undetermined(slices),
         "stand_out": [frame for one, z in zip(slices, places, strict=True) for frame in _standing_out(one, z)],
     }

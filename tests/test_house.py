@@ -29,7 +29,10 @@ ALLOWED = {
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
     "adaptation": {"torch", "errors", "held_out", "measured", "memory", "patches", "reconstruction"},
-    "trust": {"numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction"},
+    "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
+    "trust": {
+        "numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction", "uncertainty",
+    },
     "geometry": {"numpy", "errors", "image"},
     "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
     "mri": {"torch", "errors", "mri"},
@@ -56,7 +59,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "distributed", "adaptation", "devices",
+    "held_out", "measured", "trust", "uncertainty", "distributed", "adaptation", "devices",
 }  # fmt: skip
 
 
@@ -155,13 +158,13 @@ OPTIONS = {
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
         "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
-        "--held-out --report --max-residual --complex --format --json --force"
+        "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
         "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
         "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
-        "--held-out --report --max-residual --complex --format"
+        "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (
         "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
@@ -169,7 +172,7 @@ OPTIONS = {
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
-        "--labels --images --require-psnr --require-ssim --require-dice --json"
+        "--labels --images --uncertainty --require-psnr --require-ssim --require-dice --json"
     ),
     "info": "--axes --series --uneven --variable --json",
     "compare": (

@@ -181,6 +181,7 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
         "task": source.task, "network": source.network, "settings": source.settings, "licence": source.licence,
         "summary": summary, "start": source.start, "amplitude": source.amplitude,
     }  # fmt: skip
+    config |= {} if source.scale is None else {"uncertainty": {"scale": source.scale}}
     earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
     card = _card(folder.name, source, report, earlier)
     replaced = force and is_bundle_alone(folder)

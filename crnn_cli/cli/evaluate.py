@@ -13,6 +13,7 @@ import typer
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.evaluate_labels import are_label_maps, evaluate_labels, require_fitting
+from crnn_cli.cli.evaluate_uncertainty import covered, read_map, show
 from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import CrnnError, QualityError, UnsupportedDataError, UsageError
 
@@ -35,6 +36,7 @@ FitScale = Annotated[bool, typer.Option("--fit-scale", help="First multiply the 
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Show every frame; JSON always has them.")]
 AsLabels = Annotated[bool, typer.Option("--labels", help="Both files are label maps, whatever they look like.")]
 AsImages = Annotated[bool, typer.Option("--images", help="Both files are images, whatever they look like.")]
+Uncertainty = Annotated[Path | None, typer.Option(help="Map by crnn reconstruct --uncertainty of the image: judge it.")]
 RequirePsnr = Annotated[float | None, typer.Option(help="Exit with 6 if PSNR is below this, in dB.")]
 RequireSsim = Annotated[float | None, typer.Option(help="Exit with 6 if SSIM is below this.")]
 RequireDice = Annotated[
@@ -55,6 +57,7 @@ def evaluate(
     per_frame: PerFrame = False,
     labels: AsLabels = False,
     images: AsImages = False,
+    uncertainty: Uncertainty = None,
     require_psnr: RequirePsnr = None,
     require_ssim: RequireSsim = None,
     require_dice: RequireDice = None,
@@ -84,6 +87,10 @@ def evaluate(
     Complex images are compared by magnitude. A frame is one x-y plane at one time: each slice of a 3-D volume is one.
     No brightness is fitted unless --fit-scale is given, which never lowers PSNR: report it along.
 
+    --uncertainty measures how often the reference lies within 1, 1.64 and 2 standard deviations of the image, in the
+    body: where the mean over time of the reference is at least a tenth of its 99th percentile. Of errors that are
+    normally distributed it would be 68, 90 and 95 %.
+
     LABEL MAPS: Dice, Jaccard, distances in mm, volumes in ml, for each label in either map; 0 is background.
 
     A file is a label map if its intent code says so (1002), if it is a DICOM SEG, whose labels are its segment numbers,
@@ -102,8 +109,8 @@ def evaluate(
     Differences are image minus reference. Volumes and distances are those of the reference's grid; distances are not
     measured on a sheared one. Names of labels are taken from the report beside the image, if there is one.
     """
-    if image == reference == STREAM:
-        raise UsageError("image and reference cannot both be standard input: name one of them")
+    if [image, reference, uncertainty].count(STREAM) > 1:
+        raise UsageError("image and reference cannot both be standard input, nor one and the uncertainty: name them")
     if labels and images:
         raise UsageError("--labels and --images exclude each other")
     if require_dice is not None and not 0 <= require_dice <= 1:
@@ -112,7 +119,8 @@ def evaluate(
     files = _read_both((image, reference), (axes, reference_axes), (series, reference_series))
     labels = labels or (not images and are_label_maps(files, names))
     thresholds = {"--require-psnr": require_psnr is not None, "--require-ssim": require_ssim is not None}
-    require_fitting(labels, {"--fit-scale": fit_scale, **thresholds}, {"--require-dice": require_dice is not None})
+    given = {"--fit-scale": fit_scale, "--uncertainty": uncertainty is not None, **thresholds}
+    require_fitting(labels, given, {"--require-dice": require_dice is not None})
     pair = files[0].image, files[1].image
     turned = None if ignore_geometry else _turned(pair, names, labels)
     pair = (turned or pair[0], pair[1])
@@ -121,7 +129,8 @@ def evaluate(
     if labels:
         evaluate_labels(pair, names, image, grid, require_dice, per_frame, as_json)
     else:
-        _evaluate_images(pair, names, grid, fit_scale, require_psnr, require_ssim, per_frame, as_json)
+        stated = None if uncertainty is None else (uncertainty, read_map(uncertainty, pair[0], axes))
+        _evaluate_images(pair, names, grid, stated, fit_scale, require_psnr, require_ssim, per_frame, as_json)
 
 
 def _read_both(
@@ -159,21 +168,28 @@ def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> 
 
 
 def _evaluate_images(
-    pair: tuple[Image, Image], names: tuple[str, ...], grid: dict[str, bool], fit_scale: bool,
-    require_psnr: float | None, require_ssim: float | None, per_frame: bool, as_json: bool,
+    pair: tuple[Image, Image], names: tuple[str, ...], grid: dict[str, bool], stated: tuple[Path, Image] | None,
+    fit_scale: bool, require_psnr: float | None, require_ssim: float | None, per_frame: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare two images on one grid and print what was found; QualityError where a threshold is missed."""
+    """Compare two images on one grid and print what was found; QualityError where a threshold is missed.
+
+    stated : the uncertainty of the first, and its file.
+    """
     from crnn_cli.mri.metrics import quality
 
     tested, truth = (_frames(one, name) for one, name in zip(pair, names, strict=True))
     measured = quality(tested, truth, "least-squares" if fit_scale else "none")
     missed = _missed(measured, require_psnr, require_ssim)
+    within = {} if stated is None else covered(tested, truth, _frames(stated[1], str(stated[0])), measured.scale)
     if as_json:
         files = {"image": names[0], "reference": names[1], **grid, "compared": "images"}
         required = {"psnr_db": _finite(require_psnr), "ssim": _finite(require_ssim), "met": not missed}
-        console.print_json({**files, **measured.summary(), "required": required, "frames": measured.frames()})
+        said = {"uncertainty": {"file": str(stated[0]), **within}} if stated else {}
+        console.print_json({**files, **measured.summary(), "required": required, **said, "frames": measured.frames()})
     else:
         _show(names, measured.summary(), measured.frames() if per_frame else [])
+        if stated is not None:
+            show(within, stated[0])
     if missed:
         raise QualityError(f"{names[0]} against {names[1]}: {' and '.join(missed)}")
 

@@ -22,6 +22,7 @@ class Chosen:
     """A method ready to run; its name, what people read of it, and what a report says.
 
     weights : those that a classical method used in its last runs. precision : of the network, where it was asked for.
+    scale : of its uncertainty, None where it was not measured; see `crnn_cli.uncertainty`.
     """
 
     method: Method
@@ -30,6 +31,7 @@ class Chosen:
     facts: dict[str, Any]
     weights: list[float] = field(default_factory=list)
     precision: str | None = None
+    scale: float | None = None
 
 
 def names() -> list[str]:
@@ -111,7 +113,8 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision}
     title = f"{bundle.name} ({bundle.licence})"
-    return Chosen(ByNetwork(network, recipe, console.warn), NETWORK, title, facts, precision=wanted.precision)
+    method = ByNetwork(network, recipe, console.warn)
+    return Chosen(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
 
 
 def _bytes(said: str | None) -> int | None:

@@ -15,6 +15,7 @@ from crnn_cli.cli.adapt import Budget, plan_adaptation, tuned, write_adapted
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
 from crnn_cli.cli.report import require_apart, sidecar
+from crnn_cli.cli.uncertainty import map_outputs, mapped, plan_uncertainty, runs_of
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from crnn_cli.cli.methods import Chosen
     from crnn_cli.reconstruction import Method, Reconstruction
     from crnn_cli.trust import SliceTrust
+    from crnn_cli.uncertainty import Map
 
 READS_RAW = True
-OUTPUTS: tuple[str, ...] = ("preview", "save_maps", "report", "save_adapted")
+OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name what is written, beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 """Options that name what is read, beside the scan."""
@@ -64,6 +66,8 @@ class Options:
     device: str = "auto"
     preview: Path | None = None
     held_out: int | None = None
+    uncertainty: Path | None = None
+    uncertainty_runs: int | None = None
     report: Path | None = None
     max_residual: float | None = None
     complex_output: bool = False
@@ -110,6 +114,7 @@ class Made:
     slices: list[SliceTrust]
     report: dict[str, Any]
     method: Method
+    deviation_ZTYX: Map | None = None
 
 
 def output_name(stem: str, options: Options) -> str:
@@ -128,6 +133,7 @@ def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
         [scan, options.phase, options.mask, options.maps],
         [target, sidecar(target), *(getattr(options, name) for name in OUTPUTS)],
     )
+    plan_uncertainty(options)
     budget = plan_adaptation(options)
     simulation = _simulation(options)
     if simulation is not None and options.mask is not None:
@@ -174,12 +180,13 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     from crnn_cli.trust import Watched, summary
 
     options, simulation = planned.options, planned.asked.simulation
-    folds = folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
+    runs = runs_of(options)
+    folds = runs or folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
     chosen, unseen = engine.chosen, list[Any]()
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
         chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
-    watched = Watched(chosen.method, folds, data.slices.finished, unseen)
+    watched = Watched(chosen.method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
@@ -188,8 +195,9 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
     found |= {"weights": list(chosen.weights)} if chosen.weights else {}
     found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
-    found |= {"trust": summary(watched.slices, result.filled, folds)}
-    return Made(data, result, watched.slices, found, chosen.method)
+    found |= {"trust": summary(watched.slices, result.filled, folds, watched.share)}
+    deviation_ZTYX, facts = mapped(watched, result, chosen.scale, data)
+    return Made(data, result, watched.slices, found | facts, chosen.method, deviation_ZTYX)
 
 
 def save(planned: Plan, made: Made) -> None:
@@ -204,9 +212,10 @@ def save(planned: Plan, made: Made) -> None:
     shown = panels(data, result, made.report) if options.preview or options.report else None
     beside = [picture(options.preview, shown)] if options.preview and shown else []
     beside += [] if options.save_maps is None else [maps_of(options.save_maps, data)]
+    beside += map_outputs(options, made)
     if options.report and shown:
         named = made.report | {"output": None if planned.target == STREAM else str(planned.target)}
-        beside.append(page_of(options.report, named, pictures_of(data, result, shown, made.slices)))
+        beside.append(page_of(options.report, named, pictures_of(made, shown)))
     write(
         planned.target, beside, data, result, options.complex_output, made.report, options.force, options.format_name
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import adapt, console, trust
+from crnn_cli.cli import adapt, console, trust, uncertainty
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
@@ -173,6 +173,7 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         *adapt.row(report),
         ["residual at the samples", f"{report['residual']:.1e}"],
         *(row[:2] for row in trust.rows(report)),
+        *(row[:2] for row in uncertainty.rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]
     if report.get("coils"):

@@ -75,7 +75,7 @@ def _held(held: dict[str, Any]) -> str:
     if held.get("overall") is None:
         return f"not measured: {held['reason']}" if held["reason"] else "not measured: the samples are zero"
     folds = "1 fold" if held["folds"] == 1 else f"{held['folds']} folds"
-    return f"{with_floor(held)}, {folds}"
+    return f"{with_floor(held)}, {folds} of {100 * held['share']:.3g} % of the lines"
 
 
 def _share(value: float | None) -> str:
