@@ -18,7 +18,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ from baselines import Problem
 
 from crnn_cli.acquisition import Complex
 from crnn_cli.adaptation import Adapted, Tuning, adapt
-from crnn_cli.cli.adapt import bfloat16_is_fast
 from crnn_cli.cli.methods import NETWORK, Wanted, choose
+from crnn_cli.devices import bfloat16_is_fast
 from crnn_cli.measured import Measured
 from crnn_cli.reconstruction import ByNetwork
 
@@ -71,7 +71,7 @@ class Scan:
 
 
 def run(name: str, acceleration: float, problem: Problem, method: ByNetwork, tuning: Tuning) -> Result:
-    scan = Scan(Measured(problem.kspace_BTYX[:, None], problem.mask_BTYX.bool()))
+    scan = Scan(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
     before = quality_of(method, scan, problem)
     tuned, found = adapt(scan, method, tuning, CPU)
     after = quality_of(tuned, scan, problem)

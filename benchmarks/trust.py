@@ -31,7 +31,7 @@ import torch
 from baselines import Problem
 from scipy.stats import spearmanr
 
-from crnn_cli.cli.methods import NETWORK, choose
+from crnn_cli.cli.methods import NETWORK, Wanted, choose
 from crnn_cli.reconstruction import Method
 from crnn_cli.trust import Watched, summary
 
@@ -123,7 +123,7 @@ def main() -> None:
     cases = quality.read_cases(options.data, range(first, last + 1), with_pig=options.patients is None)
     cases = {name: _cut(magnitude, options.frames, options.columns) for name, magnitude in cases.items()}
     place = torch.device("cpu")
-    methods = {name: choose(name, *_asked(name, options.model), place).method for name in options.methods}
+    methods = {name: choose(_asked(name, options.model), place).method for name in options.methods}
     results = []
     for result in run(cases, options.accelerations, methods):
         print(
@@ -139,9 +139,9 @@ def main() -> None:
         options.json.write_text(json.dumps({"protocol": quality.VERSION, "results": [asdict(r) for r in results]}))
 
 
-def _asked(name: str, model: str | None) -> tuple:
-    """Return model, iterations, weight and noise: the data is without noise and to be kept as it is."""
-    return (model, None, None, 0.0) if name == NETWORK else (None, None, None, None)
+def _asked(name: str, model: str | None) -> Wanted:
+    """Return what is wanted: the data is without noise and to be kept as it is."""
+    return Wanted(name, model, noise=0.0) if name == NETWORK else Wanted(name)
 
 
 def _cut(magnitude_TYX: np.ndarray, frames: int | None, columns: int | None) -> np.ndarray:

@@ -11,6 +11,7 @@ sha256       of weights.safetensors
 task reconstruct:
 start        the image the network starts from: "total-variation", "time-wiener", "view-shared" or "zero-filled"
 amplitude    energy-weighted r.m.s. that the start image is scaled to
+bfloat16     optional: true where images were measured to be as good, to 0.05 dB, with the network in bfloat16
 uncertainty  optional: {"scale": number}, standard deviations of the error in units of the change from run to run, as
              measured on cases with a known truth; see `crnn_cli.uncertainty`
 
@@ -46,7 +47,7 @@ _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"start": str, "amplitude": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "plausible": dict},
 }
-_OPTIONAL = ("uncertainty",)
+_OPTIONAL = ("bfloat16", "uncertainty")
 _STARTS = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
@@ -76,7 +77,7 @@ class Bundle:
 
     name : of the folder. settings : of the network. sha256 : of the weights, checked on loading.
     start, amplitude : of a reconstruction model, else "" and 0. scale : of its uncertainty, None where it was not
-    measured. slices : of a segmentation model, else None.
+    measured. bfloat16 : whether it may compute so by itself. slices : of a segmentation model, else None.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Bundle:
     start: str = ""
     amplitude: float = 0.0
     scale: float | None = None
+    bfloat16: bool = False
     slices: SliceUse | None = None
 
 
@@ -135,7 +137,11 @@ def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:
         raise UnreadableError(f"{file}: start is {config['start']!r}, not {', '.join(_STARTS[:-1])} or {_STARTS[-1]}")
     if not 0 < config["amplitude"] < 1e9:
         raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
-    return {"start": config["start"], "amplitude": config["amplitude"], "scale": _scale(file, config)}
+    half = config.get("bfloat16", False)
+    if not isinstance(half, bool):
+        raise UnreadableError(f"{file}: bfloat16 is {half!r}, neither true nor false")
+    own = {"start": config["start"], "amplitude": config["amplitude"]}
+    return own | {"scale": _scale(file, config), "bfloat16": half}
 
 
 def _scale(file: str, config: dict[str, Any]) -> float | None:

@@ -39,6 +39,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Return whether the device multiplies in bfloat16 itself."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # a private name
+    return bool(asked is not None and asked())
+
+
 @contextmanager
 def precision(rounded: bool) -> Iterator[None]:
     """Let convolutions in single precision on a GPU round what they multiply to 10 bits (TF32), or keep them from it.

@@ -1,13 +1,14 @@
 """Less memory and less precision: what they cost, and that the images stay what they are."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from crnn_cli.errors import UsageError
+from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.measured import OneCoil
 from crnn_cli.memory import free_bytes
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
@@ -96,3 +97,26 @@ def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
         assert (ended.code, more[0] in ended.err) == (UsageError.exit_code, True)
     ended = crnn("reconstruct", scan[2], "-o", tmp_path / "e.nii", "--method", "tv", "--memory", "4G")
     assert (ended.code, "--memory belongs" in ended.err) == (UsageError.exit_code, True)
+
+
+@pytest.mark.parametrize(("allowed", "able", "asked", "used"), [
+    (True, True, (), "bf16"), (True, False, (), "fp32"), (False, True, (), "fp32"), (None, True, (), "fp32"),
+    (True, True, ("--precision", "fp32"), "fp32"),
+])  # fmt: skip
+def test_a_model_measured_in_bfloat16_is_used_so_where_the_device_has_it(
+    crnn, scan, bundle, tmp_path, monkeypatch, allowed, able, asked, used
+):
+    monkeypatch.setattr("crnn_cli.devices.bfloat16_is_fast", lambda device: able)
+    model = shutil.copytree(bundle, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | ({} if allowed is None else {"bfloat16": allowed})))
+    ended = crnn("reconstruct", scan[2], "--model", model, "--json", "-o", tmp_path / "a.nii", *asked)
+    assert (ended.code, json.loads(ended.out)["precision"]) == (0, used)
+
+
+def test_a_model_says_true_or_false_of_bfloat16(crnn, scan, bundle, tmp_path):
+    model = shutil.copytree(bundle, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"bfloat16": "yes"}))
+    ended = crnn("reconstruct", scan[2], "--model", model, "-o", tmp_path / "a.nii")
+    assert (ended.code, "neither true nor false" in ended.err) == (UnreadableError.exit_code, True)

@@ -86,6 +86,7 @@ def tuned(
 ) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
     """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`."""
     from crnn_cli.adaptation import Tuning, adapt
+    from crnn_cli.devices import bfloat16_is_fast
     from crnn_cli.reconstruction import ByNetwork
 
     assert isinstance(chosen.method, ByNetwork)
@@ -106,16 +107,6 @@ def tuned(
         console.warn(f"interrupted: going on with the best so far, of step {found.best_step}; once more ends it all")
     unseen = list(found.validation.values()) if found.used else []
     return replace(chosen, method=method, facts=chosen.facts | facts), unseen
-
-
-def bfloat16_is_fast(place: torch.device) -> bool:
-    """Return whether the processor multiplies in bfloat16."""
-    import torch
-
-    if place.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # a private name
-    return bool(asked is not None and asked())
 
 
 def said_of(told: Told) -> str:

@@ -96,15 +96,13 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
 def _network(wanted: Wanted, device: torch.device) -> Chosen:
     from crnn_cli.bundles import find_bundle, load_reconstruction
     from crnn_cli.cli.report import provenance
+    from crnn_cli.devices import bfloat16_is_fast
     from crnn_cli.reconstruction import ByNetwork, Recipe
 
-    precision = wanted.precision or "fp32"
-    if precision not in ("fp32", "tf32", "bf16"):
-        raise UsageError(f"--precision {precision}: fp32, bf16, or tf32 on a GPU")
-    if precision == "tf32" and device.type != "cuda":
-        raise UsageError(f"--precision tf32 is of CUDA GPUs, and the device is {device}: use fp32 or bf16")
     memory = _bytes(wanted.memory)
     bundle = find_bundle(wanted.model, "reconstruct")
+    usual = "bf16" if bundle.bfloat16 and bfloat16_is_fast(device) else "fp32"
+    precision = usual if wanted.precision is None else _precision(wanted.precision, device)
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
     recipe = Recipe(
@@ -115,6 +113,14 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     title = f"{bundle.name} ({bundle.licence})"
     method = ByNetwork(network, recipe, console.warn)
     return Chosen(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
+
+
+def _precision(said: str, device: torch.device) -> str:
+    if said not in ("fp32", "tf32", "bf16"):
+        raise UsageError(f"--precision {said}: fp32, bf16, or tf32 on a GPU")
+    if said == "tf32" and device.type != "cuda":
+        raise UsageError(f"--precision tf32 is of CUDA GPUs, and the device is {device}: use fp32 or bf16")
+    return said
 
 
 def _bytes(said: str | None) -> int | None:

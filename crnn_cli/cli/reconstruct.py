@@ -47,7 +47,8 @@ Noise = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="Of the network: fp32 (default), or bf16: faster, in half the memory, less exact; on a GPU also tf32."
+        help="Of the network: fp32, or bf16: faster, in half the memory, less exact; on a GPU also tf32. Default: bf16 "
+        "where the device computes in it and the model was measured to be as good to 0.05 dB, else fp32."
     ),
 ]
 Memory = Annotated[
