@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 Kernel = tuple[Tensor, Tensor | None]
 """Weight (out, in, Y, X) with odd Y and X, and bias (out)."""
@@ -26,14 +26,15 @@ class Convolutions:
             kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
         )
 
-    def made(self, kernel: Kernel, features: Tensor, relu: bool = False) -> Tensor:
-        """Return kernel * features, perhaps without what is negative."""
+    def made(self, kernel: Kernel, features: Tensor, relu: bool = False, rows: range | None = None) -> Tensor:
+        """Return kernel * features, perhaps without what is negative, perhaps a range of rows of it only."""
+        features, padding = _part(kernel, features, rows)
         if not self.fused:
-            found = conv2d(features, *kernel, padding=_padding(kernel))
+            found = conv2d(features, *kernel, padding=padding)
             return found.relu_() if relu else found
         one = [1, 1]
         made: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            features, *kernel, _padding(kernel), one, one, 1, "relu" if relu else "none", [], None
+            features, *kernel, padding, one, one, 1, "relu" if relu else "none", [], None
         )
         return made
 
@@ -47,14 +48,20 @@ class Convolutions:
         )
         return made
 
-    def added(self, kernel: Kernel, features: Tensor, to: Tensor, relu: bool = False) -> Tensor:
-        """Return to + kernel * features in the memory of ``to``, perhaps without what is negative."""
+    def added(
+        self, kernel: Kernel, features: Tensor, to: Tensor, relu: bool = False, rows: range | None = None
+    ) -> Tensor:
+        """Return to + kernel * features in the memory of ``to``, perhaps without what is negative.
+
+        rows : where ``to`` is only this range of rows.
+        """
+        features, padding = _part(kernel, features, rows)
         if not self.fused or not to.is_contiguous(memory_format=torch.channels_last):
-            made = to.add_(conv2d(features, *kernel, padding=_padding(kernel)))
+            made = to.add_(conv2d(features, *kernel, padding=padding))
             return made.relu_() if relu else made
         after, one = "relu" if relu else None, [1, 1]
         accumulated: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
-            to, features, *kernel, _padding(kernel), one, one, 1, "add", 1.0, after, [], None
+            to, features, *kernel, padding, one, one, 1, "add", 1.0, after, [], None
         )
         return accumulated
 
@@ -62,6 +69,17 @@ class Convolutions:
 def _padding(kernel: Kernel) -> tuple[int, int]:
     rows, columns = kernel[0].shape[-2:]
     return rows // 2, columns // 2
+
+
+def _part(kernel: Kernel, features: Tensor, rows: range | None) -> tuple[Tensor, tuple[int, int]]:
+    """Return what of the features a range of rows needs, and how much padding it still needs."""
+    reach, columns = _padding(kernel)
+    height = features.shape[2]
+    if rows is None or len(rows) == height:
+        return features, (reach, columns)
+    part = features[:, :, max(0, rows.start - reach) : rows.stop + reach]
+    above, below = max(0, reach - rows.start), max(0, rows.stop + reach - height)
+    return (pad(part, (0, 0, above, below)) if above or below else part), (0, columns)
 
 
 def _has_fused() -> bool:

@@ -144,8 +144,8 @@ class SliceCLSTM(nn.Module):
     def label(self, image_SYX: Tensor, progress: Callable[[int, int], None] = lambda done, total: None) -> Tensor:
         """Return class probabilities (S, K, Y, X) of a stack, float32.
 
-        Memory beyond the result: the CNN's features of a few slices and one recurrent state, whatever the length of
-        the stack. For the second direction the features are kept if they are small, and else computed again.
+        Under autocast, in its kind. Memory beyond the result: the CNN's features of a few slices, one recurrent
+        state and the logits. For the second direction the features are kept if they are small, and else computed again.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class SliceCLSTM(nn.Module):
         total, done = slices * max(1, directions), 0
         image_N1YX = self._padded(image_SYX[:, None])
         sizes = slices, self.config.classes, *image_N1YX.shape[-2:]
-        logits_SKYX = torch.empty(sizes, device=image_SYX.device, memory_format=torch.channels_last)
+        logits_SKYX = image_N1YX.new_empty(sizes).contiguous(memory_format=torch.channels_last)
         kept: dict[int, Tensor] = {}
         at_once = max(1, _PIXELS_AT_ONCE // image_N1YX[0].numel())
         chunks = [range(k, min(k + at_once, slices)) for k in range(0, slices, at_once)]
@@ -181,9 +181,10 @@ class SliceCLSTM(nn.Module):
         return torch.softmax(logits_SKYX[..., :rows, :columns].contiguous(), dim=1)
 
     def _way(self, image_SYX: Tensor) -> Way:
-        """Return the fastest way for a stack."""
-        folded = not self.training and image_SYX.device.type == "cpu" and image_SYX.dtype == torch.float32
-        return Folded() if folded else Plain()
+        """Return the fastest way for a stack. The kernels of `Folded` are of now: the weights may change later."""
+        if self.training or image_SYX.device.type != "cpu" or image_SYX.dtype != torch.float32:
+            return Plain()
+        return Folded(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
 
     def _padded(self, image_N1YX: Tensor) -> Tensor:
         """Return the slices with their last row and column repeated until the sides divide by the coarsest pixel."""

@@ -19,6 +19,8 @@ from crnn_cli.networks.fused import Convolutions, Kernel
 
 State = tuple[Tensor, Tensor]
 
+_GATES_AT_ONCE = 2**18  # values for each thread: 1 MiB
+
 
 class Way(Protocol):
     """A way to compute the layers. States, of type Any here, are as the way keeps them."""
@@ -57,6 +59,11 @@ class _CellKernels:
     x2g: Kernel
     h2g: Kernel
     peepholes: tuple[Tensor, ...]
+
+    @property
+    def hidden(self) -> int:
+        """Return H."""
+        return self.peepholes[0].shape[1]
 
 
 class Plain:
@@ -143,26 +150,21 @@ class Folded:
         return self._convolutions.made(self._kernel(side), features_NFYX).float()
 
     def step(self, cell: nn.Module, features_1FYX: Tensor, state: State | None) -> State:
-        """See `Way`; the cell of the state before is replaced."""
+        """See `Way`; the cell of the state before is replaced. Some rows at a time, so that gates stay in the cache."""
         kernels = self._of(cell)
-        hidden = kernels.peepholes[0].shape[1]
-        gates = self._convolutions.made(kernels.x2g, features_1FYX)
-        if state is not None:
-            gates = self._convolutions.added(kernels.h2g, state[0], gates)
-        gates = gates.float()
-        peep_i, peep_f, peep_o = kernels.peepholes
-        if state is None:
-            i, _, c, _ = torch.sigmoid(gates).split(hidden, 1)
-            double = (i * c).mul_(4)
-        else:
-            double = state[1]
-            gates[:, :hidden].addcmul_(double, peep_i)
-            gates[:, hidden : 2 * hidden].addcmul_(double, peep_f)
-            i, f, c, _ = torch.sigmoid(gates).split(hidden, 1)  # all at once: parts take many times as long
-            double.mul_(f).addcmul_(i, c, value=4)
-        double.sub_(i, alpha=2)
-        o = torch.addcmul(gates[:, 3 * hidden :], double, peep_o).sigmoid_()
-        return o.addcmul(o, torch.sigmoid(double), value=-2).to(self.kind), double
+        _, _, height, width = features_1FYX.shape
+        sizes = (1, kernels.hidden, height, width)
+        after = torch.empty(sizes, dtype=self.kind, memory_format=torch.channels_last)
+        double = torch.empty(sizes, memory_format=torch.channels_last) if state is None else state[1]
+        at_once = max(1, _GATES_AT_ONCE * torch.get_num_threads() // (4 * kernels.hidden * width))
+        for first in range(0, height, at_once):
+            rows = range(first, min(first + at_once, height))
+            gates = self._convolutions.made(kernels.x2g, features_1FYX, rows=rows)
+            if state is not None:
+                gates = self._convolutions.added(kernels.h2g, state[0], gates, rows=rows)
+            part = double[:, :, rows.start : rows.stop]
+            after[:, :, rows.start : rows.stop] = _next(gates.float(), part, kernels, state is None)
+        return after, double
 
     def refine(self, readout: nn.Module, state: State, logits_1KYX: Tensor) -> None:
         """See `Way`."""
@@ -216,3 +218,18 @@ class Folded:
 
 def _up(coarse_NFYX: Tensor) -> Tensor:
     return F.interpolate(coarse_NFYX, scale_factor=2.0, mode="nearest")
+
+
+def _next(gates_1GYX: Tensor, double_1HYX: Tensor, kernels: _CellKernels, first: bool) -> Tensor:
+    """Return -h' and put 2 C' in the place of 2 C, which at the first slice is taken as 0; see `Folded`."""
+    hidden = kernels.hidden
+    peep_i, peep_f, peep_o = kernels.peepholes
+    if first:
+        double_1HYX.zero_()
+    else:
+        gates_1GYX[:, :hidden].addcmul_(double_1HYX, peep_i)
+        gates_1GYX[:, hidden : 2 * hidden].addcmul_(double_1HYX, peep_f)
+    i, f, c, _ = torch.sigmoid(gates_1GYX).split(hidden, 1)  # all at once: parts take many times as long
+    double_1HYX.mul_(f).addcmul_(i, c, value=4).sub_(i, alpha=2)
+    o = torch.addcmul(gates_1GYX[:, 3 * hidden :], double_1HYX, peep_o).sigmoid_()
+    return o.addcmul_(o, torch.sigmoid(double_1HYX), value=-2)
