@@ -178,7 +178,10 @@ class SliceCLSTM(nn.Module):
                         way.refine(self.readout[direction], state, logits_SKYX[s : s + 1])
                     done += 1
                     progress(done, total)
-        return torch.softmax(logits_SKYX[..., :rows, :columns].contiguous(), dim=1)
+        found_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
+        for found_KYX, logits_KYX in zip(found_SKYX, logits_SKYX[..., :rows, :columns], strict=True):
+            found_KYX.copy_(torch.softmax(logits_KYX.contiguous(), dim=0))
+        return found_SKYX
 
     def _way(self, image_SYX: Tensor) -> Way:
         """Return the fastest way for a stack. The kernels of `Folded` are of now: the weights may change later."""

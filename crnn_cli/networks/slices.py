@@ -105,7 +105,7 @@ class Folded:
     """For inference on a CPU: normalisations lie in the kernels, sums and ReLU are made inside the convolutions.
 
     Normalisations are those of evaluation. Kernels are folded from the modules at their first use, so an object of this
-    class serves as long as the weights stay: make a new one for every stack, it costs about a millisecond.
+    class serves as long as the weights stay: make a new one for every stack, it costs 2 ms.
 
     The recurrent cell needs tanh x = 2 s(2 x) - 1, s the sigmoid, which PyTorch has much faster. So that the factors
     cost nothing, a state is (-h, 2 C): with the kernels of the cell input doubled, those of the hidden state negated
