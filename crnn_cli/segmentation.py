@@ -109,6 +109,7 @@ def segment(
     threshold: float = 0.5,
     chosen: slice = slice(None),
     keep_probabilities: bool = False,
+    half: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Segmentation:
     """Label every frame of an image on its own.
@@ -116,7 +117,7 @@ def segment(
     Parameters
     ----------
     image : finite. chosen : along the slice axis of the array; the other slices are not looked at, and stay 0.
-    threshold : see `labels_of`. The rest as in `class_probabilities`.
+    threshold : see `labels_of`. half : convolutions in bfloat16. The rest as in `class_probabilities`.
 
     Raises
     ------
@@ -132,7 +133,8 @@ def segment(
         def tick(done: int, total: int, before: int = t) -> None:
             progress(before * total + done, frames * total)
 
-        found = class_probabilities(image.array[place], order, network, recipe, device, tick)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            found = class_probabilities(image.array[place], order, network, recipe, device, tick)
         labels[place] = labels_of(found, threshold)
         if keep_probabilities:
             if probabilities is None:

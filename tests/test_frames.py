@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from crnn_cli.mri.consistency import SingleCoilConsistency
-from crnn_cli.networks import frames as module
+from crnn_cli.networks import fused as module
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, RecurrentCell
 from crnn_cli.networks.frames import Pairs, Whole
 from crnn_cli.networks.on_disk import OnDisk

@@ -167,7 +167,7 @@ OPTIONS = {
         "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (
-        "--slices --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
+        "--slices --series --uneven --model --device --labels --threshold --keep-largest --precision --probabilities "
         "--statistics --preview --format --require-labels"
     ),
     "evaluate": (
@@ -183,8 +183,8 @@ OPTIONS = {
     "convert": "--series --uneven --axes --like --like-series --modality --force",
     "verify": "--series --other-series --tolerance --value-tolerance --json",
     "segment": (
-        "--slices --out --series --uneven --model --device --labels --threshold --keep-largest --probabilities "
-        "--statistics --preview --format --require-labels --json --force"
+        "--slices --out --series --uneven --model --device --labels --threshold --keep-largest --precision "
+        "--probabilities --statistics --preview --format --require-labels --json --force"
     ),
     "train segment": (
         "--out --config --print-config --epochs --minutes --fold --device --precision --seed --resume --init-from "

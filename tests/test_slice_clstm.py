@@ -57,6 +57,7 @@ def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, kept_b
 
 
 def test_features_are_computed_once_if_they_are_kept_and_else_twice(monkeypatch):
+    monkeypatch.setattr(slice_clstm, "_PIXELS_AT_ONCE", 4 * 12 * 8)
     made, image, calls = network(2), stack(10), []
     made.cnn.register_forward_hook(lambda *_: calls.append(1))
     made.label(image)

@@ -46,6 +46,7 @@ class Options:
     labels: str | None = None
     threshold: float = 0.5
     keep_largest: bool = False
+    precision: str | None = None
     probabilities: Path | None = None
     statistics: Path | None = None
     preview: Path | None = None
@@ -120,6 +121,8 @@ def plan(volume: Path, options: Options, as_json: bool = False) -> Plan:
     """Return what is to be done, after checking that the volume is there, the options agree, and all can be written."""
     plane, span = parse_slices(options.slices)
     _check_threshold(options.threshold)
+    if options.precision not in (None, "fp32", "bf16"):
+        raise UsageError(f"--precision {options.precision}: fp32 or bf16")
     others = (options.probabilities, options.statistics, options.preview)
     targets = plan_targets(volume, options.out, options.format_name, others, as_json, options.force)
     return Plan(volume, plane, span, targets, options)
@@ -166,12 +169,12 @@ def compute(planned: Plan, engine: Engine, data: Loaded, progress: console.Progr
     began = time.perf_counter()
     result = segment(
         data.image, data.order, engine.network, recipe, engine.place, threshold=options.threshold, chosen=data.part,
-        keep_probabilities=options.probabilities is not None, progress=progress,
+        keep_probabilities=options.probabilities is not None, half=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
     made = Run(engine.bundle, data.image, data.order, data.part, engine.kept, result).finished(options.keep_largest)
     found = report(made) | {"input": data.source, "device": str(engine.place), "seconds": seconds}
-    return Made(data, made, found | {"threshold": options.threshold})
+    return Made(data, made, found | {"threshold": options.threshold, "precision": options.precision or "fp32"})
 
 
 def save(planned: Plan, made: Made) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.networks.converted import Converted
+from crnn_cli.networks.fused import Convolutions
 from crnn_cli.networks.on_disk import OnDisk
 
 Pairlist = MutableSequence[Tensor]
@@ -133,8 +134,8 @@ class Pairs:
     A direction of time is at frame t when the other is at T - 1 - t: a pair is what both need in a step, and what they
     made of it is a pair again. So nothing is copied to bring frames together, and a pair stays near the cache. Features
     lie innermost in memory. A sum is made where its first term lies, by the convolution that makes the second, where
-    oneDNN has that (`torch.ops.mkldnn`, private names), else after it. States of the iteration before are replaced in
-    their list as they are read, so that they are in memory once.
+    oneDNN has that (`fused`), else after it. States of the iteration before are replaced in their list as they are
+    read, so that they are in memory once.
 
     frames : T. kind : of the features; weights are converted once.
     on_disk : so many of the five sequences that there are at once lie in files, from 0 to `SEQUENCES`.
@@ -147,9 +148,7 @@ class Pairs:
         self.frames, self.kind, self.on_disk = frames, kind, on_disk
         self._pairs, self._middle = (frames + 1) // 2, (frames // 2 if frames % 2 else -1)
         self._of = Converted(kind)
-        self._fused = _FUSED and (
-            kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        )
+        self._convolutions = Convolutions(kind)
 
     def enter(self, x_TBCYX: Tensor) -> list[Tensor]:
         """Return a sequence as this way keeps it."""
@@ -231,49 +230,16 @@ class Pairs:
         return made
 
     def _convolved(self, convolution: nn.Conv2d, features: Tensor) -> Tensor:
-        made: Tensor = nn.functional.conv2d(features, *self._of(convolution), padding=convolution.padding)
-        return made
+        return self._convolutions.made(self._of(convolution), features)
 
     def _plus(self, convolution: nn.Conv2d, features: Tensor, terms: Tensor) -> Tensor:
-        """Return ReLU(terms + convolution * features) in new memory."""
-        if not self._fused:
-            return self._convolved(convolution, features).add_(terms).relu_()
-        one, padding = [1, 1], convolution.padding
-        made: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            features, terms, *self._of(convolution), padding, one, one, 1, "add", 1.0, "relu", [], None
-        )
-        return made
+        return self._convolutions.plus(self._of(convolution), features, terms)
 
     def _added(self, convolution: nn.Conv2d, features: Tensor, to: Tensor, relu: bool = False) -> Tensor:
-        """Return to + convolution * features in the memory of ``to``, perhaps without what is negative."""
-        if not self._fused or not to.is_contiguous(memory_format=torch.channels_last):
-            made = to.add_(self._convolved(convolution, features))
-            return made.relu_() if relu else made
-        after, one = "relu" if relu else None, [1, 1]
-        accumulated: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
-            to, features, *self._of(convolution), convolution.padding, one, one, 1, "add", 1.0, after, [], None
-        )
-        return accumulated
+        return self._convolutions.added(self._of(convolution), features, to, relu)
 
 
 def _bias(of: nn.Conv2d, like: Tensor) -> Tensor:
     """Return what a convolution of zeros gives: its bias, (1, F, 1, 1)."""
     assert of.bias is not None
     return of.bias.to(like.dtype).view(1, -1, 1, 1)
-
-
-def _has_fused() -> bool:
-    """Return whether this PyTorch convolves into a sum; on a small case, as the names are private."""
-    try:
-        features, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1)
-        ones, none = [1, 1], [0, 0]
-        total = torch.full((1, 1, 2, 2), -3.0)
-        torch.ops.mkldnn._convolution_pointwise_.binary(
-            total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None
-        )
-        return bool(total.eq(0).all())
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-
-
-_FUSED = _has_fused()

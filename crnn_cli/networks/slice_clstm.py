@@ -27,8 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crnn_cli.networks.convlstm import ConvLSTMCell
+from crnn_cli.networks.slices import Folded, Plain, Way
 
-_SLICES_AT_ONCE = 4  # at inference: what the CNN works on at a time
+_PIXELS_AT_ONCE = 2**16  # at inference: of the slices that the CNN works on at a time, one at least
 _KEPT_BYTES = 2**28  # at inference: features of the stack are kept for the second direction up to this size
 
 
@@ -76,16 +77,17 @@ class SliceCNN(nn.Module):
         )
         self.side = nn.ModuleList(nn.Conv2d(width, config.classes, 1) for width in widths)
 
-    def forward(self, image_N1YX: Tensor) -> list[Tensor]:
+    def forward(self, image_N1YX: Tensor, way: Way | None = None) -> list[Tensor]:
         """Return the features a_m of every scale, full size first; sides must divide by 2^(scales - 1)."""
+        way = way or Plain()
         features: list[Tensor] = []
-        x = image_N1YX.contiguous(memory_format=torch.channels_last)
+        x = way.enter(image_N1YX)
         for block in self.blocks:
-            x = block(F.max_pool2d(x, 2) if features else x)
+            x = way.block(block, F.max_pool2d(x, 2) if features else x)
             features.append(x)
         for m in reversed(range(len(features) - 1)):
-            coarse = F.interpolate(self.above[m](features[m + 1]), scale_factor=2.0, mode="nearest")
-            features[m] = self.aggregate[m](self.lateral[m](features[m]) + coarse)
+            layers = self.lateral[m], self.above[m], self.aggregate[m]
+            features[m] = way.aggregate(*layers, features[m], features[m + 1])
         return features
 
 
@@ -142,19 +144,22 @@ class SliceCLSTM(nn.Module):
     def label(self, image_SYX: Tensor, progress: Callable[[int, int], None] = lambda done, total: None) -> Tensor:
         """Return class probabilities (S, K, Y, X) of a stack, float32.
 
-        Memory beyond the result: the CNN's features of a few slices and one recurrent state, whatever the length of
-        the stack. For the second direction the features are kept if they are small, and else computed again.
+        Under autocast, in its kind. Memory beyond the result: the CNN's features of a few slices, one recurrent
+        state and the logits. For the second direction the features are kept if they are small, and else computed again.
 
         Parameters
         ----------
         progress : called with (steps done, steps in all); a step is one slice in one direction.
         """
         slices, rows, columns = image_SYX.shape
-        directions = self.config.directions
+        directions, way = self.config.directions, self._way(image_SYX)
         total, done = slices * max(1, directions), 0
-        logits_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
+        image_N1YX = self._padded(image_SYX[:, None])
+        sizes = slices, self.config.classes, *image_N1YX.shape[-2:]
+        logits_SKYX = image_N1YX.new_empty(sizes).contiguous(memory_format=torch.channels_last)
         kept: dict[int, Tensor] = {}
-        chunks = [range(k, min(k + _SLICES_AT_ONCE, slices)) for k in range(0, slices, _SLICES_AT_ONCE)]
+        at_once = max(1, _PIXELS_AT_ONCE // image_N1YX[0].numel())
+        chunks = [range(k, min(k + at_once, slices)) for k in range(0, slices, at_once)]
         keep = directions == 2 and 4 * self.config.width * image_SYX.numel() <= _KEPT_BYTES
         for direction in range(max(1, directions)):
             state = None
@@ -162,24 +167,27 @@ class SliceCLSTM(nn.Module):
                 if chunk.start in kept:
                     features = kept.pop(chunk.start)
                 else:
-                    features = self.cnn(self._padded(image_SYX[chunk.start : chunk.stop, None]))[0]
+                    features = self.cnn(image_N1YX[chunk.start : chunk.stop], way)[0]
                 if keep and direction == 0:
                     kept[chunk.start] = features
                 if direction == 0:
-                    logits_SKYX[chunk.start : chunk.stop] = self.cnn.side[0](features)[..., :rows, :columns]
+                    logits_SKYX[chunk.start : chunk.stop] = way.logits(self.cnn.side[0], features)
                 for s in chunk[::-1] if direction else chunk:
                     if directions:
-                        state = self._step(direction, features[s - chunk.start, None], state)
-                        logits_SKYX[s] += self.readout[direction](state[0])[0, :, :rows, :columns]
+                        state = way.step(self.cells[direction], features[s - chunk.start, None], state)
+                        way.refine(self.readout[direction], state, logits_SKYX[s : s + 1])
                     done += 1
                     progress(done, total)
-        return torch.softmax(logits_SKYX, dim=1)
+        found_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
+        for found_KYX, logits_KYX in zip(found_SKYX, logits_SKYX[..., :rows, :columns], strict=True):
+            found_KYX.copy_(torch.softmax(logits_KYX.contiguous(), dim=0))
+        return found_SKYX
 
-    def _step(self, direction: int, features: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        cell = self.cells[direction]
-        assert isinstance(cell, ConvLSTMCell)
-        next_state: tuple[Tensor, Tensor] = cell(cell.input_gates(features), state)
-        return next_state
+    def _way(self, image_SYX: Tensor) -> Way:
+        """Return the fastest way for a stack. The kernels of `Folded` are of now: the weights may change later."""
+        if self.training or image_SYX.device.type != "cpu" or image_SYX.dtype != torch.float32:
+            return Plain()
+        return Folded(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
 
     def _padded(self, image_N1YX: Tensor) -> Tensor:
         """Return the slices with their last row and column repeated until the sides divide by the coarsest pixel."""
