@@ -128,8 +128,7 @@ def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
 
 
 def placed(images_ZTYX: Complex, scan: RawScan) -> Image:
-    """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry."""
+    """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry; not a copy."""
     z, y, x = scan.axes_ZYX
     order = {z: 0, 3: 1, y: 2, x: 3}
-    array = images_ZTYX.transpose([order[axis] for axis in range(4)])
-    return replace(scan.geometry, array=np.ascontiguousarray(array))
+    return replace(scan.geometry, array=images_ZTYX.transpose([order[axis] for axis in range(4)]))

@@ -20,9 +20,11 @@ ALLOWED = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "image": {"numpy", "errors"},
+    "scratch": {"numpy", "errors"},
+    "image": {"numpy", "errors", "scratch"},
     "pattern": {"numpy"},
-    "acquisition": {"numpy", "errors", "image", "pattern"},
+    "kspace": {"numpy", "image", "pattern", "scratch"},
+    "acquisition": {"numpy", "errors", "image", "kspace", "pattern"},
     "raw": {"numpy", "image", "acquisition", "pattern"},
     "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
     "measured": {"torch", "errors", "acquisition", "mri"},
@@ -39,11 +41,11 @@ ALLOWED = {
     "published": {"torch", "bundles", "errors"},
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "memory": {"torch"},
-    "reconstruction": {"numpy", "torch", "acquisition", "measured", "memory", "mri", "errors"},
+    "reconstruction": {"numpy", "torch", "acquisition", "measured", "memory", "mri", "errors", "scratch"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
-        "geometry", "comparison", "errors", "io", "labels",
+        "geometry", "comparison", "errors", "io", "labels", "scratch",
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
@@ -55,7 +57,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "distributed", "adaptation",
+    "held_out", "measured", "trust", "distributed", "adaptation", "scratch", "memory",
 }  # fmt: skip
 
 
