@@ -50,8 +50,14 @@ class Network(Protocol):
 class Frugal(Protocol):
     """A network that can do with less memory."""
 
+    on_disk: int
+
     def fit(self, image_BTYX: Tensor, free: int) -> None:
         """Prepare for an image in so many bytes; MemoryError if that cannot be."""
+        ...
+
+    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
+        """Return the bytes that an image needs whatever is on disk, and those of each sequence that is not."""
         ...
 
 

@@ -42,6 +42,7 @@ ALLOWED = {
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "memory": {"torch"},
     "reconstruction": {"numpy", "torch", "acquisition", "measured", "memory", "mri", "errors", "scratch"},
+    "planning": {"torch", "memory", "networks", "reconstruction"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
@@ -57,7 +58,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "distributed", "adaptation", "scratch", "memory",
+    "held_out", "measured", "trust", "distributed", "adaptation", "planning", "scratch",
 }  # fmt: skip
 
 

@@ -178,17 +178,21 @@ class CRNNMRI(Layers):
         MemoryError
             If it does not fit with all of them on disk.
         """
-        batch, frames, lines, columns = image_BTYX.shape
-        frame = batch * lines * columns
-        features = self.config.features * self._kind(image_BTYX).itemsize
-        work = frame * (_PAIRS * 2 * features + _IMAGES * frames)
-        sequence = frame * frames * features
+        work, sequence = self.needs(image_BTYX)
         self.on_disk = max(0, -((free - work - Pairs.SEQUENCES * sequence) // sequence))
         if self.on_disk > Pairs.SEQUENCES:
+            _, frames, lines, columns = image_BTYX.shape
             raise MemoryError(
                 f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
                 f"{max(0, free) / 2**30:.1f} are free"
             )
+
+    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
+        """Return the bytes that an image needs whatever is on disk, and those of each sequence that is not."""
+        batch, frames, lines, columns = image_BTYX.shape
+        frame = batch * lines * columns
+        features = self.config.features * self._kind(image_BTYX).itemsize
+        return frame * (_PAIRS * 2 * features + _IMAGES * frames), frame * frames * features
 
     def _kind(self, image_BTYX: Tensor) -> torch.dtype:
         """Return the kind of the features: under autocast that of autocast."""
