@@ -24,7 +24,9 @@ _ITERATING = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is expected to hold at most, in bytes.
+    """What a run is expected to hold at most while a slice is reconstructed, in bytes.
+
+    Not what measuring and writing all slices takes afterwards: pages of files that the system may take back.
 
     held : when it was asked. peak : in all. sequences : of states of a network that go to disk, and their bytes.
     """
