@@ -1,5 +1,6 @@
 """What is too large for memory: the same images and the same bytes, and nothing is left behind."""
 
+import errno
 import gc
 import gzip
 import json
@@ -87,8 +88,13 @@ def test_a_folder_that_cannot_be_written_is_told(spilled, monkeypatch, tmp_path)
 
 def test_a_full_disk_is_told_at_once(spilled, monkeypatch):
     spilled()
-    with pytest.raises(OutputError, match="cannot be put into"):
-        scratch.zeros((2**46,), np.float32)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"cannot be put into .*no space"):
+        scratch.zeros((5, 5), np.float32)
     assert not mapped()
 
 
@@ -114,10 +120,15 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
     scaled = nib.Nifti1Image((1000 * np.abs(cine)).astype(np.int16), AFFINE)
     scaled.header.set_slope_inter(0.37, -3)
     nib.save(scaled, tmp_path / f"s{suffix}")
-    places |= {"scaled": tmp_path / f"s{suffix}", "double": save(tmp_path / f"d{suffix}", np.abs(cine).astype("f8"))}
+    sloped = nib.Nifti1Image(np.abs(cine), AFFINE)
+    sloped.header.set_slope_inter(2, 1)
+    nib.save(sloped, tmp_path / f"r{suffix}")
+    places |= {"scaled": tmp_path / f"s{suffix}", "sloped": tmp_path / f"r{suffix}"}
+    places |= {"double": save(tmp_path / f"d{suffix}", np.abs(cine).astype("f8"))}
     places |= {"flat": save(tmp_path / f"x{suffix}", np.abs(cine[:, :, 0]))}
     axes = dict.fromkeys(places) | {"flat": "x,y,t"}
     small = {name: read(place, axes[name]) for name, place in places.items()}
+    np.testing.assert_allclose(small["sloped"].image.array, 2 * np.abs(cine) + 1, rtol=1e-6)
     spilled()
     for name, place in places.items():
         large = read(place, axes[name])
@@ -166,6 +177,7 @@ def test_phase_is_joined_as_at_once(spilled, unit):
     angle[0, 0, 0, :2] = 3.1, -3.1
     magnitude, phase = Image(np.abs(cine), AFFINE), Image((angle * unit).astype("f4"), AFFINE)
     expected = join_phase(magnitude, phase, "phase").array
+    np.testing.assert_allclose(expected, np.abs(cine) * np.exp(1j * angle), atol=1e-5)
     spilled()
     found = join_phase(magnitude, phase, "phase").array
     assert scratch.in_file(found)
