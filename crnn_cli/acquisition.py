@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Image
-from crnn_cli.pattern import Mask, acceleration, acceleration_inside, measured_box, share_measured, undersampled_axes
+from crnn_cli.kspace import Kspace, Planes, kspace_of, slices_of
+from crnn_cli.pattern import (
+    Mask,
+    acceleration,
+    acceleration_inside,
+    filled_slices,
+    measured_box,
+    share_measured,
+    undersampled_axes,
+)
 
 Complex = NDArray[np.complex64]
 
@@ -30,14 +39,14 @@ class Acquisition:
 
     Attributes
     ----------
-    kspace_ZCTYX : complex64, zero where not measured.
+    kspace_ZCTYX : complex64, zero where not measured; in memory, or made slice by slice when it is asked for.
     mask_ZTYX : boolean; X is 1 where whole lines were measured.
     phase_axis : which array axis of the image (0 or 1) is Y.
     geometry : an image of zeros that says where and when the images are, as in `Image`.
     origin : in words, where the data come from; goes into every report.
     """
 
-    kspace_ZCTYX: Complex
+    kspace_ZCTYX: Complex | Kspace
     mask_ZTYX: Mask
     phase_axis: int
     geometry: Image
@@ -62,9 +71,9 @@ class Acquisition:
         return undersampled_axes(self.mask_ZTYX)
 
     def to_image(self, images_ZTYX: Complex) -> Image:
-        """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition."""
+        """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; not a copy."""
         order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
-        return replace(self.geometry, array=np.ascontiguousarray(images_ZTYX.transpose(order)))
+        return replace(self.geometry, array=images_ZTYX.transpose(order))
 
 
 def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
@@ -86,7 +95,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
             "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
             "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
         )
-    kspace_ZT01 = _to_kspace(image)
+    kspace_ZT01 = Planes(image)
     if mask is None:
         require_encoded_by_slice(image)
         mask_ZT01 = find_mask(kspace_ZT01)
@@ -101,7 +110,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
         mask_ZT01 = _given_mask(mask, image)
         _require_agreement(kspace_ZT01, mask_ZT01)
         origin = "zero-filled images as given, pattern from the mask given"
-    return _acquisition(image, kspace_ZT01, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
+    return _acquisition(image, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
 
 
 def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
@@ -121,13 +130,13 @@ def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: st
     """
     require_dynamic(image)
     lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
-    kspace_ZT01 = _to_kspace(image)
-    if image.is_complex and find_mask(kspace_ZT01) is not None:
+    if image.is_complex and find_mask(Planes(image)) is not None:
         raise UnsupportedDataError(
             "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
             "no truth to simulate from. Reconstruct it without --undersample"
         )
-    return _acquisition(image, kspace_ZT01, np.broadcast_to(lines, kspace_ZT01.shape), phase_axis, origin)
+    x, y, z, t = image.shape
+    return _acquisition(image, np.broadcast_to(lines, (z, t, x, y)), phase_axis, origin)
 
 
 def require_dynamic(image: Image) -> None:
@@ -139,11 +148,11 @@ def require_dynamic(image: Image) -> None:
     if image.frames < 2:
         raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
     image.require_finite("this series")
-    array = image.array
-    peak = float(np.abs(array).max())
+    peak = max(float(np.abs(part).max()) for part in slices_of(image))
     if peak and not 1e-30 < peak < 1e30:
         raise UnsupportedDataError(f"the brightest voxel is {peak:.3g}: rescale the series into 1e-30 to 1e30")
-    if not peak or (array == array.flat[0]).all():
+    first = image.array[0, 0, 0, 0]
+    if not peak or all((part == first).all() for part in slices_of(image)):
         raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
 
 
@@ -153,8 +162,9 @@ def require_encoded_by_slice(image: Image) -> None:
     Looks at the first frame that is not empty: samples are missing along kz there that no slice alone lacks, and not
     whole planes at a time (as in stacks that were interpolated or repeated).
     """
-    frame = int(np.argmax(image.array.any(axis=(0, 1, 2))))
-    kspace_Z01 = _to_kspace(Image(image.array[..., frame : frame + 1], image.affine))[:, 0]
+    filled = np.logical_or.reduce([part.any(axis=(0, 1)) for part in slices_of(image)])
+    frame = int(np.argmax(filled))
+    kspace_Z01 = kspace_of(image.array[..., frame : frame + 1])[:, 0]
     kspace_Z01 = kspace_Z01 / np.abs(kspace_Z01).max()
     volume = np.abs(np.fft.fft(kspace_Z01, axis=0, norm="ortho"))
     floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
@@ -168,7 +178,7 @@ def require_encoded_by_slice(image: Image) -> None:
         )
 
 
-def find_mask(kspace_ZT01: Complex) -> Mask | None:
+def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
     """Find which samples were measured from the zeros of k-space; None if none is missing in the measured region.
 
     The region is what lies between measured samples along either axis, over all frames and slices: zeros outside it are
@@ -179,39 +189,53 @@ def find_mask(kspace_ZT01: Complex) -> Mask | None:
     UnsupportedDataError
         If a frame has no measured sample at all.
     """
-    filled = np.flatnonzero(kspace_ZT01.any(axis=(1, 2, 3)))
-    found = _measured_samples(kspace_ZT01[filled])
-    empty = np.argwhere(~found.any(axis=(2, 3)))
+    mask = _measured_samples(kspace_ZT01)
+    seen: Mask = np.logical_or.reduce(mask, axis=(2, 3))
+    empty = np.argwhere(seen.any(axis=1, keepdims=True) & ~seen)
     if len(empty):
-        slice_, frame = int(filled[empty[0][0]]), int(empty[0][1])
+        slice_, frame = (int(v) for v in empty[0])
         raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    if share_measured(found) > 0.995:
-        return None
-    mask = np.zeros(kspace_ZT01.shape, np.bool_)
-    mask[filled] = found
-    return mask
+    return None if share_measured(filled_slices(mask)) > 0.995 else mask
 
 
-def _measured_samples(kspace_ZT01: Complex) -> Mask:
-    """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one."""
-    magnitude = np.abs(kspace_ZT01)
-    magnitude /= magnitude.max(axis=(1, 2, 3), keepdims=True)
-    lines = [np.sqrt((magnitude**2).mean(axis=axis)) for axis in (3, 2)]  # (Z, T, N0), (Z, T, N1)
-    floors = [ZERO * line.max(axis=(1, 2), keepdims=True) for line in lines]
-    measured = [line > floor for line, floor in zip(lines, floors, strict=True)]
-    by_lines: Mask = measured[0][..., :, None] & measured[1][..., None, :]
-    samples: Mask = magnitude > np.maximum(*floors)[..., None]
-    return by_lines if float(samples[by_lines].mean()) >= 0.95 else samples
+def _measured_samples(kspace_ZT01: Complex | Planes) -> Mask:
+    """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one.
+
+    One slice after the other; empty slices have none.
+    """
+    samples = np.zeros(kspace_ZT01.shape, np.bool_)
+    lines_Z: dict[int, tuple[Mask, Mask]] = {}
+    seen = claimed = 0
+    for z in range(len(kspace_ZT01)):
+        magnitude = np.abs(kspace_ZT01[z])
+        if not magnitude.any():
+            continue
+        magnitude /= magnitude.max()
+        lines = [np.sqrt((magnitude**2).mean(axis=axis)) for axis in (2, 1)]  # (T, N0), (T, N1)
+        floors = [ZERO * line.max() for line in lines]
+        lines_Z[z] = lines[0] > floors[0], lines[1] > floors[1]
+        samples[z] = magnitude > max(floors)
+        by_lines = _crossing(lines_Z[z])
+        seen, claimed = seen + int(samples[z][by_lines].sum()), claimed + int(by_lines.sum())
+    if claimed and seen / claimed >= 0.95:
+        for z, both in lines_Z.items():
+            samples[z] = _crossing(both)
+    return samples
 
 
-def _acquisition(image: Image, kspace_ZT01: Complex, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
-    kspace, mask = kspace_ZT01 * mask_ZT01, mask_ZT01
-    if phase_axis == 1:
-        kspace, mask = kspace.swapaxes(2, 3), mask.swapaxes(2, 3)
-    if (mask == mask[..., :1]).all():
+def _crossing(lines: tuple[Mask, Mask]) -> Mask:
+    """Return the samples (T, 0, 1) that lie on lines (T, 0) and on lines (T, 1)."""
+    both: Mask = lines[0][..., :, None] & lines[1][..., None, :]
+    return both
+
+
+def _acquisition(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
+    mask = mask_ZT01 if phase_axis == 0 else mask_ZT01.swapaxes(2, 3)
+    if all((one == one[..., :1]).all() for one in mask):
         mask = mask[..., :1]
+    mask = mask.copy()
     geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
-    return Acquisition(np.ascontiguousarray(kspace)[:, None], mask.copy(), phase_axis, geometry, origin)
+    return Acquisition(Kspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:
@@ -235,17 +259,24 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     return whole
 
 
-def _require_agreement(kspace_ZT01: Complex, mask_ZT01: Mask) -> None:
-    power = np.abs(kspace_ZT01) ** 2
-    outside = float(power[~mask_ZT01].sum() / power.sum())
-    if outside > OUTSIDE:
+def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
+    along = 1 + 1 - _undersampled_axis(mask_ZT01)
+    outside = energy = 0.0
+    lines, claimed = [], []
+    for z, mask_T01 in enumerate(mask_ZT01):
+        power = np.abs(kspace_ZT01[z]) ** 2
+        outside += float(power[~mask_T01].sum(dtype=np.float64))
+        energy += float(power.sum(dtype=np.float64))
+        lines.append(np.sqrt(power.mean(axis=along)))
+        claimed.append(mask_T01.any(axis=along))
+    if outside / energy > OUTSIDE:
+        share = f"{100 * outside / energy:.2g} %"
         raise UnsupportedDataError(
-            f"the mask disagrees with the k-space: {100 * outside:.2g} % of the energy lies where the mask says that "
-            "nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this scan?"
+            f"the mask disagrees with the k-space: {share} of the energy lies where the mask says "
+            "that nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this "
+            "scan?"
         )
-    lines = np.sqrt(power.mean(axis=2 + 1 - _undersampled_axis(mask_ZT01)))
-    claimed = mask_ZT01.any(axis=2 + 1 - _undersampled_axis(mask_ZT01))
-    hollow = float((lines[claimed] <= ZERO * lines.max()).mean())
+    hollow = float((np.stack(lines)[np.stack(claimed)] <= ZERO * np.max(lines)).mean())
     if hollow > 0.05:
         raise UnsupportedDataError(
             f"the mask disagrees with the k-space: {100 * hollow:.0f} % of the lines that it calls measured are zero. "
@@ -257,11 +288,3 @@ def _undersampled_axis(mask_ZT01: Mask) -> int:
     """Return the array axis along which, inside the measured region, the mask changes most."""
     cut = measured_box(mask_ZT01)
     return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))
-
-
-def _to_kspace(image: Image) -> Complex:
-    """Return the centred orthonormal k-space (Z, T, 0, 1) of an image (x, y, z, t)."""
-    images_ZT01 = np.asarray(image.array, dtype=np.complex64).transpose(2, 3, 0, 1)
-    axes = (-2, -1)
-    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images_ZT01, axes), axes=axes, norm="ortho"), axes)
-    return kspace.astype(np.complex64, copy=False)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.scratch import parts, release
 
 Array = NDArray[np.generic]
 Affine = NDArray[np.float64]
@@ -96,10 +97,15 @@ class Image:
 
     def require_finite(self, name: str) -> None:
         """Raise UnsupportedDataError, naming the first place, where a voxel is NaN or infinite."""
-        bad = ~np.isfinite(self.array)
-        if bad.any():
-            first = tuple(int(v) for v in np.argwhere(bad)[0])
+        count, first = 0, list[tuple[int, ...]]()
+        for part in parts(self.array.shape, self.array.itemsize):
+            bad = np.argwhere(~np.isfinite(self.array[part]))
+            if len(bad):
+                *places, last = (int(v) for v in bad[0])
+                count, first = count + len(bad), [*first, (*places, last + part[-1].start)]
+            release(self.array)
+        if count:
             raise UnsupportedDataError(
-                f"{name} has {int(bad.sum())} NaN or infinite voxels, the first at {first}: "
+                f"{name} has {count} NaN or infinite voxels, the first at {min(first)}: "
                 "replace them, for instance by zeros, first"
             )

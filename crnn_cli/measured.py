@@ -43,6 +43,11 @@ class Slices(Protocol):
         """Return the number of slices."""
         ...
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the shape (C, T, Y, X) of the k-space of a slice, before coils are compressed."""
+        ...
+
     def measured(self, z: int, device: torch.device) -> Measured:
         """Return what was measured of slice z."""
         ...
@@ -62,6 +67,12 @@ class OneCoil:
     def count(self) -> int:
         """Return the number of slices."""
         return len(self.acquisition.kspace_ZCTYX)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the shape (C, T, Y, X) of the k-space of a slice."""
+        c, t, y, x = self.acquisition.kspace_ZCTYX.shape[1:]
+        return c, t, y, x
 
     def measured(self, z: int, device: torch.device) -> Measured:
         """Return what was measured of slice z.
@@ -97,6 +108,11 @@ class One:
     def count(self) -> int:
         """Return 1."""
         return 1
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the shape (C, T, Y, X) of the k-space of the slice."""
+        return self.slices.shape
 
     def measured(self, z: int, device: torch.device) -> Measured:
         """Return what was measured of the slice."""

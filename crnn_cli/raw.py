@@ -79,7 +79,8 @@ def without_oversampling(measured: RawSlice, share: float) -> RawSlice:
         places = samples // 2 + np.rint(centre / share).astype(int)
         mask = mask & np.roll(mask, 1, -1) & np.roll(mask, -1, -1) | mask.all(-1, keepdims=True)
         mask = mask[..., np.clip(places, 0, samples - 1)]
-    kspace = _cut_field(measured.kspace_CTYX, kept) * mask
+    kspace = _cut_field(measured.kspace_CTYX, kept)
+    kspace *= mask
     calibration = measured.calibration_CYX
     return RawSlice(kspace, mask, None if calibration is None else _cut_field(calibration, kept))
 
@@ -87,7 +88,10 @@ def without_oversampling(measured: RawSlice, share: float) -> RawSlice:
 def _cut_field(kspace: Complex, kept: int) -> Complex:
     """Return k-space of the middle ``kept`` pixels along the last axis."""
     first = kspace.shape[-1] // 2 - kept // 2
-    return np.ascontiguousarray(along_kspace(along_image(kspace, -1)[..., first : first + kept], -1))
+    cut = np.empty((*kspace.shape[:-1], kept), np.complex64)
+    for coil, whole in enumerate(kspace):  # memory for one is enough
+        cut[coil] = along_kspace(along_image(whole, -1)[..., first : first + kept], -1)
+    return cut
 
 
 def along_image(kspace: Complex, axis: int) -> Complex:
@@ -128,8 +132,7 @@ def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
 
 
 def placed(images_ZTYX: Complex, scan: RawScan) -> Image:
-    """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry."""
+    """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry; not a copy."""
     z, y, x = scan.axes_ZYX
     order = {z: 0, 3: 1, y: 2, x: 3}
-    array = images_ZTYX.transpose([order[axis] for axis in range(4)])
-    return replace(scan.geometry, array=np.ascontiguousarray(array))
+    return replace(scan.geometry, array=images_ZTYX.transpose([order[axis] for axis in range(4)]))

@@ -55,6 +55,11 @@ class RawSlices:
         """Return the number of slices."""
         return self.scan.shape_ZCTYX[0]
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the shape (C, T, Y, X) of the k-space of a slice in the file, before coils are compressed."""
+        return self.scan.shape_ZCTYX[1:]
+
     def pattern(self) -> Mask:
         """Return the masks (Z, T, Y, X) of the slices read so far."""
         masks = [self.masks[z] for z in sorted(self.masks)]

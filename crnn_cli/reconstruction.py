@@ -22,6 +22,7 @@ from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.total_variation import tv_start
+from crnn_cli.scratch import release, zeros
 
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
@@ -49,12 +50,18 @@ class Network(Protocol):
 class Frugal(Protocol):
     """A network that can do with less memory."""
 
+    on_disk: int
+
     def fit(self, image_BTYX: Tensor, free: int) -> None:
         """Prepare for an image in so many bytes; MemoryError if that cannot be."""
         ...
 
     def less(self, image_BTYX: Tensor) -> int:
         """Prepare for it in less memory, so many frames at once; 0 if that cannot be."""
+        ...
+
+    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
+        """Return the bytes that an image needs whatever is on disk, and those of each sequence that is not."""
         ...
 
 
@@ -226,7 +233,9 @@ def reconstruct(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:
-    """Reconstruct every slice on its own; only one is in memory at a time, apart from the images.
+    """Reconstruct every slice on its own; only one is in memory at a time.
+
+    The images of all slices are in memory where they are few, else in a file; see `crnn_cli.scratch`.
 
     Parameters
     ----------
@@ -236,8 +245,10 @@ def reconstruct(
     ------
     UnsupportedDataError
         If the images come out not finite.
+    OutputError
+        If images of all slices fit neither in memory nor on the disk.
     """
-    images, zero_filled, filled = [], [], []
+    images, zero_filled, filled = _Images(slices.count), _Images(slices.count), []
     total, done = slices.count * method.steps, 0
     error = energy = 0.0
 
@@ -249,25 +260,46 @@ def reconstruct(
     progress(0, total)
     with torch.no_grad():
         for z in range(slices.count):
-            measured = slices.measured(z, device)
-            encoding = measured.encoding()
-            zero_filled.append(_finished(slices, encoding.zero_filled(measured.kspace_BCTYX)))
-            if bool(measured.kspace_BCTYX.any()):
-                image = method(measured, tick)
-                filled.append(z)
-                slice_error, slice_energy = encoding.misfit(image, measured.kspace_BCTYX)
-                error, energy = error + slice_error, energy + slice_energy
-                images.append(_finished(slices, image))
-            else:
-                images.append(np.zeros_like(zero_filled[-1]))
+            found = _reconstruct_slice(slices, z, method, device, tick)  # all of its data is gone before the next
+            zero_filled.put(z, found[0])
+            images.put(z, np.zeros_like(found[0]) if found[1] is None else found[1])
+            filled += [] if found[1] is None else [z]
+            error, energy = error + found[2], energy + found[3]
             if done < (z + 1) * method.steps:
                 done = (z + 1) * method.steps
                 progress(done, total)
-    result = np.stack(images)
-    if not np.isfinite(result).all():
+    if not images.finite:
         raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
     residual = (error / energy) ** 0.5 if energy else 0.0
-    return Reconstruction(result, np.stack(zero_filled), residual, tuple(filled))
+    return Reconstruction(images.made_ZTYX, zero_filled.made_ZTYX, residual, tuple(filled))
+
+
+def _reconstruct_slice(
+    slices: Slices, z: int, method: Method, device: torch.device, tick: Callable[[], None]
+) -> tuple[Complex, Complex | None, float, float]:
+    """Return zero-filled and reconstructed images (T, Y, X), ||A x - y||^2 and ||y||^2; no images of an empty slice."""
+    measured = slices.measured(z, device)
+    encoding = measured.encoding()
+    before_TYX = _finished(slices, encoding.zero_filled(measured.kspace_BCTYX))
+    if not bool(measured.kspace_BCTYX.any()):
+        return before_TYX, None, 0.0, 0.0
+    image_BTYX = method(measured, tick)
+    return before_TYX, _finished(slices, image_BTYX), *encoding.misfit(image_BTYX, measured.kspace_BCTYX)
+
+
+class _Images:
+    """Images (Z, T, Y, X) that come slice by slice."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.finite = count, True
+
+    def put(self, z: int, images_TYX: Complex) -> None:
+        """Keep the images of slice z; the first says what size all have."""
+        if z == 0:
+            self.made_ZTYX: Complex = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
+        self.made_ZTYX[z] = images_TYX
+        self.finite = self.finite and bool(np.isfinite(images_TYX).all())
+        release(self.made_ZTYX)
 
 
 def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:

@@ -20,9 +20,11 @@ ALLOWED = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "image": {"numpy", "errors"},
+    "scratch": {"numpy", "errors"},
+    "image": {"numpy", "errors", "scratch"},
     "pattern": {"numpy"},
-    "acquisition": {"numpy", "errors", "image", "pattern"},
+    "kspace": {"numpy", "image", "pattern", "scratch"},
+    "acquisition": {"numpy", "errors", "image", "kspace", "pattern"},
     "raw": {"numpy", "image", "acquisition", "pattern"},
     "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
     "measured": {"torch", "errors", "acquisition", "mri"},
@@ -43,11 +45,12 @@ ALLOWED = {
     "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
     "memory": {"torch"},
     "devices": {"torch", "errors"},
-    "reconstruction": {"numpy", "torch", "acquisition", "devices", "measured", "memory", "mri", "errors"},
+    "reconstruction": {"numpy", "torch", "acquisition", "devices", "measured", "memory", "mri", "errors", "scratch"},
+    "planning": {"torch", "memory", "networks", "reconstruction"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
-        "geometry", "comparison", "errors", "io", "labels",
+        "geometry", "comparison", "errors", "io", "labels", "scratch",
     },
     "training": {
         "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
@@ -59,7 +62,7 @@ ALLOWED = {
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "uncertainty", "distributed", "adaptation", "devices",
+    "held_out", "measured", "trust", "uncertainty", "distributed", "adaptation", "devices", "planning", "scratch",
 }  # fmt: skip
 
 

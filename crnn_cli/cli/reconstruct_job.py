@@ -174,8 +174,10 @@ def read(planned: Plan, engine: Engine) -> Input:
 def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progress) -> Made:
     """Return the images and the report."""
     from crnn_cli.cli.methods import NETWORK
+    from crnn_cli.cli.reconstruct_memory import memory_facts, said_of
     from crnn_cli.cli.reconstruct_output import measures
     from crnn_cli.cli.trust import folds_of
+    from crnn_cli.planning import estimate
     from crnn_cli.reconstruction import reconstruct
     from crnn_cli.trust import Watched, summary
 
@@ -186,6 +188,8 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
         chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
+    expected = estimate(chosen.method, data.slices.shape, folds, engine.place)
+    console.say(said_of(expected), level=2)
     watched = Watched(chosen.method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()
@@ -195,6 +199,7 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
     found |= {"weights": list(chosen.weights)} if chosen.weights else {}
     found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
+    found |= {"memory": memory_facts(expected, result)}
     found |= {"trust": summary(watched.slices, result.filled, folds, watched.share)}
     deviation_ZTYX, facts = mapped(watched, result, chosen.scale, data)
     return Made(data, result, watched.slices, found | facts, chosen.method, deviation_ZTYX)

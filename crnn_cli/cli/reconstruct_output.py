@@ -15,7 +15,7 @@ from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_input import Input
-    from crnn_cli.image import Image
+    from crnn_cli.image import Array, Image
     from crnn_cli.io.files import Output
     from crnn_cli.io.preview import Panel
     from crnn_cli.reconstruction import Reconstruction
@@ -58,17 +58,26 @@ def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, An
 
 def _quality(data: Input, result: Reconstruction, truth: Image) -> dict[str, Any]:
     """Return measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
-    import numpy as np
     import torch
 
     from crnn_cli.mri.metrics import quality
 
-    reference = torch.from_numpy(np.abs(truth.array).transpose(2, 3, 1, 0).copy())
-    found = {}
+    def magnitudes(image: Image) -> torch.Tensor:
+        return torch.from_numpy(_magnitude(image.array.transpose(1, 0, 3, 2)).transpose(3, 2, 0, 1))
+
+    reference, found = magnitudes(truth), {}
     for name, images in (("zero_filled", result.zero_filled_ZTYX), ("reconstructed", result.images_ZTYX)):
-        magnitude = np.abs(data.to_image(images).array).transpose(2, 3, 1, 0)
-        found[name] = quality(torch.from_numpy(magnitude.copy()), reference).summary()
+        found[name] = quality(magnitudes(data.to_image(images)), reference).summary()
     return found
+
+
+def _magnitude(array: Array) -> Array:
+    """Return the magnitudes of (x, y, ...), in a file where they are many."""
+    import numpy as np
+
+    from crnn_cli.scratch import by_planes
+
+    return by_planes(np.abs, np.float32, array)
 
 
 def save(
@@ -76,18 +85,15 @@ def save(
     report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
     """Write images, report and what goes beside them together, or none of it; a DICOM folder first."""
-    import hashlib
     import math
     from dataclasses import replace
-
-    import numpy as np
 
     from crnn_cli.io.files import write_together
     from crnn_cli.io.nifti import image_output, write_stream
 
     image = data.to_image(result.images_ZTYX)
     if not complex_output:
-        image = replace(image, array=np.abs(image.array))
+        image = replace(image, array=_magnitude(image.array))
     simulated = "SIMULATED " if data.truth is not None else ""
     description = f"{report['tool']} {_name(report)} {simulated}{report['acceleration']:.2f}x"
     if format_name == "dicom":
@@ -108,7 +114,7 @@ def save(
         write_stream(image, sys.stdout.buffer, description)
     else:
         outputs = [image_output(image, target, description), *beside]
-        report["output"], report["output_sha256"] = str(target), hashlib.sha256(outputs[0].content).hexdigest()
+        report["output"], report["output_sha256"] = str(target), outputs[0].sha256()
         write_together([*outputs, report_output(target, report, outputs)], force)
 
 

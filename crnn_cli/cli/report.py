@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,7 @@ def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]
     from crnn_cli.io.files import Output, digest_tree
 
     if "batch" in report:
-        written = {os.path.relpath(each.target, target.parent): sha256(each.content).hexdigest() for each in others}
+        written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
         written |= {target.name: digest_tree(target)} if target.is_dir() else {}
         report["batch"] |= {"outputs": written}
     return Output(sidecar(target), (json.dumps(report, indent=2) + "\n").encode())

@@ -96,8 +96,6 @@ def image_of(deviation_ZTYX: Map, data: Input) -> Image:
 
 def map_outputs(options: Options, made: Made) -> list[Output]:
     """Return the map to be written beside the images, if it was asked for; the report then names it."""
-    import hashlib
-
     from crnn_cli.io.nifti import image_output
 
     target, report = options.uncertainty, made.report
@@ -106,7 +104,7 @@ def map_outputs(options: Options, made: Made) -> list[Output]:
     simulated = "SIMULATED " if made.data.truth is not None else ""
     text = f"{report['tool']} standard deviation {simulated}{report['acceleration']:.2f}x"
     output = image_output(image_of(made.deviation_ZTYX, made.data), target, text)
-    report["uncertainty"] |= {"file": str(target), "sha256": hashlib.sha256(output.content).hexdigest()}
+    report["uncertainty"] |= {"file": str(target), "sha256": output.sha256()}
     return [output]
 
 

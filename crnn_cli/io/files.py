@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.errors import OutputError, UnreadableError
+from crnn_cli.scratch import Kept
 
 
 def require_writable(target: Path, force: bool) -> None:
@@ -34,8 +35,19 @@ class Output:
     """A file to be: where, what, and how it is looked at again before it counts."""
 
     target: Path
-    content: bytes
+    content: bytes | Kept
     check: Callable[[Path], None] | None = None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content in order."""
+        return iter([self.content]) if isinstance(self.content, bytes) else self.content.chunks()
+
+    def sha256(self) -> str:
+        """Return the sha256 of the content."""
+        summed = hashlib.sha256()
+        for chunk in self.chunks():
+            summed.update(chunk)
+        return summed.hexdigest()
 
 
 def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
@@ -75,7 +87,8 @@ def _write_temporary(output: Output) -> Path:
     temporary = Path(name)
     try:
         with _explained(output.target), os.fdopen(handle, "wb") as stream:
-            stream.write(output.content)
+            for chunk in output.chunks():
+                stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())

@@ -10,41 +10,21 @@ import gzip
 import math
 import sys
 import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
-from crnn_cli.image import Affine, Array, Image
-from crnn_cli.io.axes import ordered_affine, ordered_array
+from crnn_cli.image import Array, Image
 from crnn_cli.io.files import Output, write_together
+from crnn_cli.io.nifti_header import STREAM, Header, floating, header_of, line_of, name_of, parse, placed
+from crnn_cli.io.nifti_large import encode_large, read_large, same_values
+from crnn_cli.scratch import is_large
 
-STREAM = Path("-")
 SUFFIXES = (".nii", ".nii.gz")
 _GZIP_MAGIC = b"\x1f\x8b"
-_TIME_UNITS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a NIfTI header says, before any voxel is read.
-
-    shape : as stored. kind : numpy dtype of the stored voxels. frame_time : seconds or None. The rest as in `Image`.
-    """
-
-    shape: tuple[int, ...]
-    kind: str
-    frame_time: float | None
-    affine: Affine
-    codes: tuple[int, int]
-    qform: Affine | None
-    unnamed_step: float
-    pixdim: tuple[float, float, float] | None
 
 
 def require_readable(source: Path) -> None:
@@ -81,13 +61,13 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
         require_readable(source)
         content = source.read_bytes()
     if not content:
-        raise UnreadableError(f"{_name(source)} is empty (0 bytes)")
+        raise UnreadableError(f"{name_of(source)} is empty (0 bytes)")
     return content
 
 
 def decode_header(content: bytes, source: Path) -> Header:
     """Return what the header of a NIfTI file says."""
-    return _header(_parse(decompressed(content, source), source), source)
+    return header_of(parse(decompressed(content, source), source), source)
 
 
 def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image:
@@ -107,28 +87,20 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
         If the voxels are RGB, there are more than four axes, or ``axes`` does not fit.
     """
     raw = decompressed(content, source)
-    nifti = _parse(raw, source)
-    header = _header(nifti, source)
+    nifti = parse(raw, source)
+    header = header_of(nifti, source)
     needed = int(nifti.dataobj.offset) + math.prod(header.shape) * nifti.get_data_dtype().itemsize
     if needed > len(raw):
         raise UnreadableError(
-            f"{_name(source)} is truncated: its header promises {needed} bytes, the file has {len(raw)}"
+            f"{name_of(source)} is truncated: its header promises {needed} bytes, the file has {len(raw)}"
         )
     if nifti.get_data_dtype().fields is not None:
-        raise UnsupportedDataError(f"{_name(source)} holds RGB colours, not measured values")
+        raise UnsupportedDataError(f"{name_of(source)} holds RGB colours, not measured values")
     try:
         array = np.asanyarray(nifti.dataobj)
     except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError(f"{_name(source)} is truncated or damaged: {_line(error)}") from None
-    array = _floating(array, source)
-    array = ordered_array(array, axes, _name(source))
-    affine, qform, pixdim = header.affine, header.qform, header.pixdim
-    if axes is not None:
-        affine, qform, pixdim = ordered_affine(affine, axes), None, None
-        header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
-    timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
-    frame_time, step = (header.frame_time, header.unnamed_step) if timed else (None, 0.0)
-    return Image(array, affine, frame_time, header.codes, qform, step, pixdim)
+        raise UnreadableError(f"{name_of(source)} is truncated or damaged: {line_of(error)}") from None
+    return placed(floating(array, source), header, axes, source)
 
 
 def read_image(source: Path, axes: str | None = None) -> Image:
@@ -145,7 +117,13 @@ def encode_image(image: Image, target: Path, description: str, intent: str = "no
         If the name ends in neither .nii nor .nii.gz.
     """
     require_nifti_name(target)
-    nifti = nib.Nifti1Image(image.array, image.affine)
+    raw: bytes = as_nifti(image, image.array, description, intent).to_bytes()
+    return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
+
+
+def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
+    """Return an array as NIfTI-1 with the geometry of an image."""
+    nifti = nib.Nifti1Image(array, image.affine)
     _set_codes(nifti, image, image.codes)
     if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
         _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
@@ -156,8 +134,7 @@ def encode_image(image: Image, target: Path, description: str, intent: str = "no
         nifti.header["pixdim"][4] = image.frame_time or image.unnamed_step
     nifti.header["descrip"] = description.encode()[:79]
     nifti.header.set_intent(intent)
-    raw: bytes = nifti.to_bytes()
-    return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
+    return nifti
 
 
 def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
@@ -172,14 +149,21 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     ----------
     intent : a NIfTI intent, such as ``label``.
     """
+    large = is_large(image.shape, image.array.dtype)
 
     def check(temporary: Path) -> None:
-        again = decode_image(temporary.read_bytes(), temporary)
-        same = again.shape == image.shape and np.array_equal(again.array, image.array)
+        found = read_large(temporary) if large else None
+        again = found[0] if found else decode_image(temporary.read_bytes(), temporary)
+        same = same_values(again.array, image.array)
         if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
-    return Output(target, encode_image(image, target, description, intent), check)
+    if not large:
+        return Output(target, encode_image(image, target, description, intent), check)
+    require_nifti_name(target)
+    one = np.zeros((1,) * image.array.ndim, image.array.dtype)
+    head: bytes = as_nifti(image, one, description, intent).to_bytes()
+    return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
 def write_image(image: Image, target: Path, description: str) -> None:
@@ -189,7 +173,8 @@ def write_image(image: Image, target: Path, description: str) -> None:
 
 def write_stream(image: Image, stream: BinaryIO, description: str, intent: str = "none") -> None:
     """Write an uncompressed NIfTI file to a binary stream."""
-    stream.write(encode_image(image, Path("stream.nii"), description, intent))
+    for chunk in image_output(image, Path("stream.nii"), description, intent).chunks():
+        stream.write(chunk)
     stream.flush()
 
 
@@ -206,80 +191,4 @@ def decompressed(content: bytes, source: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise UnreadableError(f"{_name(source)} is a truncated or damaged gzip file: {_line(error)}") from None
-
-
-def _parse(raw: bytes, source: Path) -> Any:
-    kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
-    size = int.from_bytes(raw[:4], "little")
-    kind = kinds.get(size) or kinds.get(int.from_bytes(raw[:4], "big"))
-    magic = raw[344:348] if kind is nib.Nifti1Image else raw[4:8]
-    if kind is None or magic[:1] != b"n":
-        raise UnreadableError(f"{_name(source)} is not a NIfTI file: it starts with {raw[:12]!r}")
-    if magic[:2] == b"ni":
-        raise UnreadableError(f"{_name(source)} is one half of a .hdr/.img pair; convert it to .nii first")
-    try:
-        with LoggingOutputSuppressor():
-            return kind.from_bytes(raw)
-    except Exception as error:
-        raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: {_line(error)}") from None
-
-
-def _header(nifti: Any, source: Path) -> Header:
-    header = nifti.header
-    shape = tuple(int(n) for n in nifti.shape)
-    try:
-        space, time = header.get_xyzt_units()
-    except KeyError:
-        units = int(header["xyzt_units"])
-        raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: no units have the code {units}") from None
-    zooms = [float(z) for z in header.get_zooms()]
-    known = len(zooms) > 3 and time in _TIME_UNITS and 0 < zooms[3] < math.inf
-    frame_time = zooms[3] * _TIME_UNITS[time] if known else None
-    affine = np.array(nifti.affine, dtype=np.float64)
-    affine[:3] *= _SPACE_UNITS[space]
-    codes = (int(header["qform_code"]), int(header["sform_code"]))
-    if not all(n > 0 for n in shape):
-        raise UnsupportedDataError(f"{_name(source)} has an empty axis: its shape is {shape}")
-    qform = None
-    if codes[0] > 0 and codes[1] > 0:
-        try:
-            rotated = np.array(header.get_qform(), dtype=np.float64)
-        except ValueError as error:
-            raise UnreadableError(f"{_name(source)} has a damaged NIfTI header: qform: {_line(error)}") from None
-        rotated[:3] *= _SPACE_UNITS[space]
-        qform = None if np.allclose(rotated, affine, atol=1e-3) else rotated
-    step = zooms[3] if len(zooms) > 3 and not known and 0 < zooms[3] < math.inf else 0.0
-    pixdim = _contradicting_voxel_size(affine, zooms, _SPACE_UNITS[space])
-    return Header(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step, pixdim)
-
-
-def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -> tuple[float, float, float] | None:
-    """Return pixdim in mm where the affine's steps are exactly 1 and pixdim's are other sensible lengths."""
-    steps = np.linalg.norm(affine[:3, :3], axis=0)
-    if len(zooms) < 3 or not np.allclose(steps, 1, atol=1e-6):
-        return None
-    x, y, z = (zoom * unit for zoom in zooms[:3])
-    differs = not np.allclose((x, y, z), 1, atol=1e-4)
-    return (x, y, z) if differs and all(0.01 <= v <= 100 for v in (x, y, z)) else None
-
-
-def _floating(array: Array, source: Path) -> Array:
-    """Return float32 or complex64, refusing values that do not fit into it."""
-    wanted = np.complex64 if np.iscomplexobj(array) else np.float32
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = array.astype(wanted)
-    if (np.isinf(converted) & np.isfinite(array)).any():
-        raise UnsupportedDataError(
-            f"{_name(source)} has values up to {np.abs(array).max():.3g} after its own scaling (scl_slope), "
-            "beyond single precision: the header's slope is wrong, or the data must be rescaled"
-        )
-    return converted
-
-
-def _name(source: Path) -> str:
-    return "standard input" if source == STREAM else str(source)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise UnreadableError(f"{name_of(source)} is a truncated or damaged gzip file: {line_of(error)}") from None

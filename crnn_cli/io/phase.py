@@ -10,6 +10,7 @@ import numpy as np
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Image
+from crnn_cli.scratch import Values, by_planes, parts, release
 
 
 def phase_sibling(source: Path) -> Path | None:
@@ -38,17 +39,32 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
     if phase.is_complex:
         raise UnsupportedDataError(f"{name} is complex: a phase is real, or give the complex series alone")
     phase.require_finite(name)
-    values = phase.array.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
+    low, high = _range(phase)
+    factor, offset = 1.0, 0.0
     if max(-low, high) <= 2 * math.pi + 1e-3:
-        angle = values
+        pass
     elif -4096 <= low < -3500 and 3500 < high <= 4096:
-        angle = values * (math.pi / 4096)
+        factor = math.pi / 4096
     elif low >= 0 and 3500 < high <= 4096:
-        angle = values * (2 * math.pi / 4096) - math.pi
+        factor, offset = 2 * math.pi / 4096, math.pi
     else:
         raise UnsupportedDataError(
             f"{name} ranges from {low:g} to {high:g}: neither radians nor scanner units "
             "(-4096..4095, 0..4095); rescale it to radians"
         )
-    return replace(magnitude, array=(magnitude.array * np.exp(1j * angle)).astype(np.complex64))
+
+    def joined(sizes: Values, values: Values) -> Values:
+        angle = values.astype(np.float64) * factor - offset
+        made: Values = (sizes * np.exp(1j * angle)).astype(np.complex64)
+        return made
+
+    return replace(magnitude, array=by_planes(joined, np.complex64, magnitude.array, phase.array))
+
+
+def _range(image: Image) -> tuple[float, float]:
+    found = []
+    for part in parts(image.shape, image.array.itemsize):
+        values = image.array[part].astype(np.float64)
+        found += [float(values.min()), float(values.max())]
+        release(image.array)
+    return min(found), max(found)

@@ -126,10 +126,13 @@ def measured(kspace_CTYX: Complex) -> Mask:
     A line is unmeasured where its r.m.s. over coils and samples is below `ZERO` of the strongest; where lines do not
     explain the zeros, the same goes for samples, over coils alone.
     """
-    peak = float(np.abs(kspace_CTYX).max())
+    peak = max(float(np.abs(kspace_TYX).max()) for kspace_TYX in kspace_CTYX)
     if not peak:
         return np.zeros((*kspace_CTYX.shape[1:3], 1), np.bool_)
-    power_TYX = (np.abs(kspace_CTYX / np.float32(peak)) ** 2).mean(axis=0)
+    power_TYX = np.zeros(kspace_CTYX.shape[1:], np.float32)
+    for kspace_TYX in kspace_CTYX:  # a coil at a time: memory for one is enough
+        power_TYX += np.abs(kspace_TYX / np.float32(peak)) ** 2
+    power_TYX /= np.float32(len(kspace_CTYX))
     lines_TY, lines_TX = (np.sqrt(power_TYX.mean(axis=axis)) for axis in (2, 1))
     floors = [ZERO * float(lines.max()) for lines in (lines_TY, lines_TX)]
     by_lines: Mask = (lines_TY > floors[0])[:, :, None] & (lines_TX > floors[1])[:, None, :]

@@ -89,7 +89,8 @@ def scan_of(
         require_every_frame(mask, f"{stored.title}, slice {z}")
         if mask_TYX is not None:
             mask = _agreeing(kspace, mask, mask_TYX, f"{stored.title}, slice {z}")
-        return RawSlice(kspace * mask, mask)
+        kspace *= mask  # its own memory
+        return RawSlice(kspace, mask)
 
     shape = (sizes.get("slice", 1), sizes.get("coil", 1), sizes.get("t", 1), sizes[plane[0]], sizes[plane[1]])
     return _scan(stored, names, _Slices(shape, ("slice", *plane), read), extent or Extent(), notes)

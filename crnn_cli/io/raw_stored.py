@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import DeviceError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.scratch import release
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
 MOST_COMPRESSED = 1100
@@ -50,7 +51,7 @@ class Stored:
         return f"{self.place}{f', {self.name}' if self.name else ''} {self.shape}"
 
     def part(self, index: Index) -> Values:
-        """Return a part as complex64, checked.
+        """Return a part as complex64, checked, in memory of its own.
 
         Raises
         ------
@@ -63,23 +64,30 @@ class Stored:
         """
         try:
             with np.errstate(over="ignore"):
-                values = np.asarray(self.fetch(index)).astype(np.complex64)
+                values = np.asarray(self.fetch(index))
+                values = values.astype(np.complex64, copy=not values.flags.owndata)
         except MemoryError as error:
             raise DeviceError(f"{self.title}: one slice of it does not fit into memory") from error
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise UnreadableError(f"{self.title} cannot be read: {error}. Copy the file again") from error
-        bad = ~np.isfinite(values)
-        if bad.any():
+        bad = sum(int((~np.isfinite(each)).sum()) for each in np.atleast_1d(values))
+        if bad:
             raise UnsupportedDataError(
-                f"{self.title} has {int(bad.sum())} values that are NaN, infinite or too large for single precision "
+                f"{self.title} has {bad} values that are NaN, infinite or too large for single precision "
                 f"in {_told(index)}: zero or rescale them first"
             )
         return values
 
 
 def mapped_part(place: Path, kind: Any, start: int, shape: tuple[int, ...], order: Any, index: Index) -> Values:
-    """Return a copy of a part; the file is mapped for it alone, so that pages read before do not add up."""
-    return np.array(np.memmap(place, kind, "r", start, shape, order)[index])
+    """Return a copy of a part; the file is mapped for it alone, and what was copied is let go of on the way."""
+    part = np.memmap(place, kind, "r", start, shape, order)[index]
+    made = np.empty_like(part, subok=False)
+    slowest = int(np.argmax(part.strides)) if part.ndim else 0
+    for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (made, part)), strict=True):
+        target[...] = source
+        release(part)
+    return made
 
 
 def require_complex(kind: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:

@@ -11,7 +11,8 @@ from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.image import Image
 from crnn_cli.io import nifti
 from crnn_cli.io.intent import LABELS, intent_code
-from crnn_cli.io.nifti import STREAM
+from crnn_cli.io.nifti_header import STREAM
+from crnn_cli.io.nifti_large import read_large
 
 if TYPE_CHECKING:
     from crnn_cli.io.dicom_series import Series
@@ -72,6 +73,11 @@ def read(place: Path, axes: str | None = None, series: str | None = None, *, une
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     if uneven is not None:
         raise UsageError(f"--uneven is for slices of a DICOM series; {place} is not DICOM")
+    large = read_large(place, axes)
+    if large is not None:
+        image, header, head, summed = large
+        source = {"file": str(place), "sha256": summed}
+        return Read(image, source, len(header.shape), None, header.kind, intent_code(head))
     content = nifti.read_bytes(place)
     raw = nifti.decompressed(content, place)  # once for both
     image, header = nifti.decode_image(raw, place, axes), nifti.decode_header(raw, place)

@@ -100,7 +100,7 @@ def data_range(reference: Tensor) -> float:
     UnsupportedDataError
         If it is 0.
     """
-    peak = float(reference.abs().max())
+    peak = max(float(part.abs().max()) for part in reference.split(1))
     if peak == 0:
         raise UnsupportedDataError("the reference is zero everywhere, so there is nothing to compare with")
     return peak
@@ -226,7 +226,7 @@ def _require_comparable(image: Tensor, reference: Tensor, smallest: int = 1) -> 
     for name, values in (("image", image), ("reference", reference)):
         if values.is_complex():
             raise UnsupportedDataError(f"the {name} is complex: compare magnitudes")
-        if not bool(values.isfinite().all()):
+        if not all(bool(part.isfinite().all()) for part in values.split(1)):
             raise UnsupportedDataError(f"the {name} has NaN or infinite values: replace them before comparing")
     rows, columns = image.shape[-2:]
     if min(rows, columns) < smallest:

@@ -209,17 +209,14 @@ class CRNNMRI(Layers):
         MemoryError
             If it does not fit with all of them on disk.
         """
-        batch, frames, lines, columns = image_BTYX.shape
-        frame = batch * lines * columns
-        features = self.config.features * self._kind(image_BTYX).itemsize
-        sequence, images = frame * frames * features, frame * _IMAGES * frames
+        work, sequence = self.needs(image_BTYX)
+        _, frames, lines, columns = image_BTYX.shape
         if image_BTYX.device.type != "cpu":
-            left = free - images - Parts.SEQUENCES * sequence
+            left = free - _IMAGES * image_BTYX.numel() - Parts.SEQUENCES * sequence
             self.at_once = self._scarce.get(image_BTYX.shape, frames)
-            while self.at_once > 1 and self.at_once * Parts.WORK * frame * features > left:
+            while self.at_once > 1 and self.at_once * Parts.WORK * sequence // frames > left:
                 self.at_once = (self.at_once + 1) // 2
             return
-        work = frame * _PAIRS * 2 * features + images
         self.on_disk = max(0, -((free - work - Pairs.SEQUENCES * sequence) // sequence))
         if self.on_disk > Pairs.SEQUENCES:
             raise MemoryError(
@@ -236,6 +233,13 @@ class CRNNMRI(Layers):
         self.at_once = (at_once + 1) // 2
         self._scarce = {image_BTYX.shape: self.at_once}
         return self.at_once
+
+    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
+        """Return the bytes that an image needs whatever is on disk, and those of each sequence that is not."""
+        batch, frames, lines, columns = image_BTYX.shape
+        frame = batch * lines * columns
+        features = self.config.features * self._kind(image_BTYX).itemsize
+        return frame * (_PAIRS * 2 * features + _IMAGES * frames), frame * frames * features
 
     def _kind(self, image_BTYX: Tensor) -> torch.dtype:
         """Return the kind of the features: under autocast that of autocast."""
