@@ -34,7 +34,7 @@ from crnn_cli.held_out import Tally, split, tally, without
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.memory import free_bytes, kept_bytes
 from crnn_cli.patches import Patches, gather
-from crnn_cli.reconstruction import STARTS, ByNetwork, consistency_of
+from crnn_cli.reconstruction import STARTS, ByNetwork
 
 SHARE = 0.4
 """Of the lines that are not for validation, in the loss of a step."""
@@ -239,7 +239,7 @@ class _Run:
         patch, held_BTYX = self.patches.cut(z, x, width, self.device)
         seen = without(patch, held_BTYX)
         given, lost_BTYX = split(seen, SHARE, self.generator)
-        target = consistency_of(replace(seen, mask_BTYX=lost_BTYX), self.recipe.noise)
+        target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
         difference_N, data_N = target.at_samples(self._image(z, given))
         tiny = torch.finfo(torch.float32).tiny
         return sum(
@@ -252,7 +252,7 @@ class _Run:
 
     def _image(self, z: int, measured: Measured) -> Tensor:
         """Return what the network makes of the lines given."""
-        operator = consistency_of(measured, self.recipe.noise)
+        operator = measured.consistency(self.recipe.noise)
         scale = self.patches.scale(z).to(self.device)
         start = STARTS[self.recipe.start](operator) * scale
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.tuning.half):

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from crnn_cli.acquisition import Acquisition, Complex
 from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class Measured:
     def encoding(self) -> Encoding:
         """Return the operator from images to these samples."""
         return Encoding(self.mask_BTYX, self.maps_BCYX)
+
+    def consistency(self, noise: float | None = None) -> SingleCoilConsistency | MultiCoilConsistency:
+        """Return what keeps images true to the samples.
+
+        noise : its noise, the same in every iteration; None: the deviation is weighed against what a network expects.
+        """
+        fixed, deviation = (0.0, self.deviation) if noise is None else (noise, 0.0)
+        if self.maps_BCYX is None:
+            return SingleCoilConsistency(self.kspace_BCTYX[:, 0], self.mask_BTYX, fixed, deviation)
+        return MultiCoilConsistency(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation)
 
 
 class Slices(Protocol):

@@ -18,7 +18,7 @@ from crnn_cli.held_out import split
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.reconstruction import STARTS, Recipe, consistency_of
+from crnn_cli.reconstruction import STARTS, Recipe
 
 VALIDATION = 0.05
 """Of the lines outside the centre, for validation; at least one in each frame that has two."""
@@ -138,7 +138,7 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     measured = replace(measured, mask_BTYX=mask_BTYX)
     kept, held_BTYX = split(measured, VALIDATION, generator)
     split(kept, VALIDATION, torch.Generator().manual_seed(0))  # or else there is nothing left to make a loss of
-    brightness = energy_weighted_rms(STARTS[recipe.start](consistency_of(kept, recipe.noise)))
+    brightness = energy_weighted_rms(STARTS[recipe.start](kept.consistency(recipe.noise)))
     if float(brightness) == 0:
         raise UnsupportedDataError("the data are zero but for lines held out")
     data_CTYX, place = measured.kspace_BCTYX[0], mask_BTYX[0, ..., 0] if lines else mask_BTYX[0]

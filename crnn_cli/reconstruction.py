@@ -19,8 +19,7 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.memory import free_bytes
 from crnn_cli.mri.classical import METHODS, run_method
-from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.mri.multicoil import MultiCoilConsistency
+from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.scratch import release, zeros
 
@@ -128,7 +127,7 @@ class ByNetwork:
                 "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
             )
         with without_memory_of(measured.kspace_BCTYX.device):
-            operator = consistency_of(measured, self.recipe.noise)
+            operator = measured.consistency(self.recipe.noise)
             start = STARTS[self.recipe.start](operator)
             brightness = energy_weighted_rms(start)
             if float(brightness) == 0:
@@ -161,16 +160,6 @@ class ByNetwork:
                         raise
                 torch.cuda.empty_cache()  # not while the exception holds on to what was calculated
                 self.warn(f"the memory of {place} ran out: this slice is computed again, {frames} frames at once")
-
-
-def consistency_of(measured: Measured, noise: float | None) -> SingleCoilConsistency | MultiCoilConsistency:
-    """Return what keeps images true to the data; noise : that of a `Recipe`."""
-    fixed, deviation = (0.0, measured.deviation) if noise is None else (noise, 0.0)
-    if measured.maps_BCYX is None:
-        return SingleCoilConsistency(measured.kspace_BCTYX[:, 0], measured.mask_BTYX, fixed, deviation)
-    return MultiCoilConsistency(
-        measured.kspace_BCTYX, measured.mask_BTYX, measured.maps_BCYX, fixed, deviation=deviation
-    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction import STARTS, consistency_of
+from crnn_cli.reconstruction import STARTS
 from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
@@ -105,12 +105,12 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
     kspace, mask, maps, deviation = _sample(truth, dice, how)
-    start = STARTS[source.start](consistency_of(Measured(kspace, mask, maps), None))
+    start = STARTS[source.start](Measured(kspace, mask, maps).consistency())
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
     first = dice.integer(0, size.frames - kept)
     part = slice(first, first + kept)
     kept_data = Measured(kspace[:, :, part] * scale, mask[:, part], maps, deviation * float(scale))
-    consistency = consistency_of(kept_data, None)
+    consistency = kept_data.consistency()
     return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
 
 
