@@ -100,7 +100,9 @@ def test_a_slice_of_raw_kspace_is_in_memory_once(kspace):
 def test_the_mask_is_that_of_all_coils_together(kspace):
     values = kspace[0][0]
     values *= np.logspace(-6, 0, 8, dtype=np.float32)[:, None, None, None]
-    np.testing.assert_array_equal(measured(values)[..., 64], values[-1].any(axis=-1))
+    wanted = values[-1].any(axis=-1)
+    values[-1, :, 30] = 0  # others measured it
+    np.testing.assert_array_equal(measured(values)[..., 64], wanted)
 
 
 def test_oversampling_is_cut_as_of_all_coils_at_once(kspace):
