@@ -40,7 +40,7 @@ def test_readouts_are_sorted_into_cardiac_phases_and_irregular_beats_left_out(tm
     # the length of the last beat is not known: it counts as a mean one, so that its readouts may move by a phase
     sure = slice(0, SMALL.lines - 1)
     np.testing.assert_array_equal(one.mask_TYX[:, sure], mask[:, sure])
-    np.testing.assert_allclose(one.kspace_CTYX[:, :, sure], kspace[:, :, sure], atol=1e-6 * np.abs(kspace).max())
+    np.testing.assert_allclose(one.kspace_CTYX[:, :, sure], kspace[:, :, sure], atol=3e-6 * np.abs(kspace).max())
     assert found.geometry.frame_time == pytest.approx(np.mean(regular) * TICK / phases)
     left_out = [note for note in found.notes if "left out" in note]
     assert bool(left_out) == bool(bad)

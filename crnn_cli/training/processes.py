@@ -60,18 +60,26 @@ class Processes:
         return converted
 
     def average(self, network: nn.Module, loss: float) -> float:
-        """Average gradients and running statistics over the processes, in place; return the average loss."""
+        """Average gradients and running statistics over the processes, in place; return the average loss.
+
+        A weight that the items of some processes did not use, as a set that fewer iterations leave out, counts as
+        having gradients of zero there; one that none used keeps having none.
+        """
         if self.count == 1:
             return loss
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        weights = [p for p in network.parameters() if p.requires_grad]
+        used = torch.tensor([float(p.grad is not None) for p in weights], device=self.device)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
         statistics = [b for b in network.buffers() if b.is_floating_point()]
         mean_loss = torch.tensor([loss], dtype=torch.float32, device=self.device)
-        together = [*gradients, *statistics, mean_loss]
+        together = [*gradients, *statistics, mean_loss, used]
         flat = torch.cat([t.flatten() for t in together])
         dist.all_reduce(flat)
         flat /= self.count
         for tensor, mean in zip(together, flat.split([t.numel() for t in together]), strict=True):
             tensor.copy_(mean.view_as(tensor))
+        for weight, gradient, share in zip(weights, gradients, used.tolist(), strict=True):
+            weight.grad = gradient if share else None
         return float(mean_loss)
 
     def agreed(self, number: int) -> int:
