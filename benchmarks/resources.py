@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -62,11 +63,12 @@ def main() -> None:
             out = ["-o", str(folder / f"{again}.nii.gz"), "--complex", "--device", "cpu"]
             runs.append(run([*CRNN, "-q", "reconstruct", str(scan), *out]))
         sums = {hashlib.sha256((folder / f"{again}.nii.gz").read_bytes()).hexdigest() for again in ("a", "b")}
+        precision = json.loads((folder / "a.json").read_text())["precision"]
         left = residual(folder / "a.nii.gz", scan, folder / "s_mask.nii.gz")
     idle = min(run([*CRNN, "--help"]) for _ in range(7))
     print("| what | figure | bar |\n|---|---|---|")
     shape = f"{arguments.size} x {arguments.size} x {arguments.frames}"
-    print(f"| peak memory, {shape}, float32, CPU | {runs[0][1]:.2f} GiB | 4 GiB |")
+    print(f"| peak memory, {shape}, {precision}, CPU | {runs[0][1]:.2f} GiB | 4 GiB |")
     print(f"| same input twice | {'identical bytes' if len(sums) == 1 else 'DIFFERENT'} | identical |")
     print(f"| relative residual at the measured samples, written file | {left:.1e} | 1e-5 |")
     print(f"| `crnn --help` | {idle[0]:.2f} s | 0.4 s |")
