@@ -34,7 +34,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import true_acceleration
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5)) / 2
-START = "time-wiener"
+START = "total-variation start"
 DECIBELS = (40, 30, 20, 10)
 
 
@@ -95,7 +95,7 @@ def problems(cases: dict[str, np.ndarray]) -> Iterator[tuple[str, str, Problem]]
 def table(results: list[tuple[str, quality.Result]], ours: str) -> str:
     """Return Markdown: means by kind and method, and how ours stands to the others."""
     lines = [
-        "| measured | true R | zero-filled | time-wiener | temporal TV | ours | less best: mean, worst | better on |",
+        "| measured | true R | zero-filled | its start | temporal TV | ours | less best: mean, worst | better on |",
         "|---|--:|---|---|---|---|--:|--:|",
     ]
     for kind in dict.fromkeys(kind for kind, _ in results):

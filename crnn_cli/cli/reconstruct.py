@@ -36,7 +36,7 @@ SaveMaps = Annotated[
 ]
 Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
 Iterations = Annotated[
-    int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: its linear start.")
+    int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: the image it starts from.")
 ]
 Noise = Annotated[
     float | None,
