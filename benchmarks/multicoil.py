@@ -28,6 +28,8 @@ from quality import make_problem, read_cases
 from torch import Tensor
 
 from crnn_cli.bundles import find_bundle, load_reconstruction
+from crnn_cli.devices import bfloat16_is_fast
+from crnn_cli.ensemble import Ensemble
 from crnn_cli.measured import Measured
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.coils import calibration, normalised
@@ -89,13 +91,15 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     return float(10 * torch.log10(truth.abs().max() ** 2 / error))
 
 
-def run(name: str, measured: Measured, truth: Tensor, model: str | None) -> dict:
+def run(name: str, measured: Measured, truth: Tensor, model: str | None, copies: int) -> dict:
     """Return the PSNR of a method, its best weight and its seconds."""
     if name == "crnn":
         bundle = find_bundle(model, "reconstruct")
         network = load_reconstruction(bundle, torch.device("cpu"))
-        method = ByNetwork(network, Recipe(bundle.start, bundle.amplitude, network.config.iterations))
-        found = {"weight": None, "sha256": bundle.sha256[:12]}
+        half = bundle.bfloat16 and bfloat16_is_fast(torch.device("cpu"))
+        recipe = Recipe(bundle.start, bundle.amplitude, network.config.iterations, half=half)
+        method = Ensemble(ByNetwork(network, recipe), copies)
+        found = {"weight": None, "sha256": bundle.sha256[:12], "bf16": half, "ensemble": copies}
     else:
         few, columns = middle(measured), truth.shape[-1]
         known = truth[..., columns // 2 - COLUMNS // 2 : columns // 2 + COLUMNS // 2]
@@ -118,6 +122,7 @@ def main() -> None:
     parser.add_argument("--accelerations", nargs="+", type=float, default=[8, 12])
     parser.add_argument("--methods", nargs="+", default=["sense", "llr", "tv", "crnn"])
     parser.add_argument("--model", help="bundle of crnn")
+    parser.add_argument("--ensemble", type=int, default=1, help="mirrored copies that crnn averages over")
     parser.add_argument("--true-maps", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -129,7 +134,7 @@ def main() -> None:
                     measured = scanned(case, truth, coils, acceleration, options.true_maps)
                     for name in options.methods:
                         row = {"case": case, "coils": coils, "acceleration": acceleration, "method": name}
-                        rows.append(row | run(name, measured, truth, options.model))
+                        rows.append(row | run(name, measured, truth, options.model, options.ensemble))
                         print(rows[-1], flush=True)
                         if options.json:
                             options.json.write_text(json.dumps(rows, indent=1) + "\n")

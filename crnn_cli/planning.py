@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from crnn_cli.ensemble import Ensemble
 from crnn_cli.memory import free_bytes, held_bytes
 from crnn_cli.networks.frames import Pairs
 from crnn_cli.reconstruction import ByNetwork, Frugal, Method
@@ -53,19 +54,23 @@ def estimate(method: Method, shape_CTYX: tuple[int, int, int, int], folds: int, 
     image = _COMPLEX * frames * lines * columns
     data = coils * image
     held = held_bytes()
+    beside = 0
+    if isinstance(method, Ensemble):  # the data of a copy, the sum of the images, the last of them
+        beside, method = (data + 2 * image if method.count > 1 else 0), method.method
     if not isinstance(method, ByNetwork):
         name = getattr(method, "name", "")
         copies = _COPIES.get(name, _USUAL_COPIES) + bool(folds)
         images = _IMAGES if name in _COPIES else _ITERATING
-        return Estimate(held, held + copies * data + images * image)
+        return Estimate(held, held + beside + copies * data + images * image)
     network, copies = method.network, 2 + bool(folds) if coils > 1 else 0  # of one coil: among the network's images
+    beside += copies * data
     free = free_bytes(device, method.recipe.memory)
     if not isinstance(network, Frugal) or device.type != "cpu" or free is None:
-        return Estimate(held, held + copies * data)
+        return Estimate(held, held + beside)
     start = torch.zeros(1, dtype=torch.complex64).expand(1, frames, lines, columns)
     with torch.autocast("cpu", torch.bfloat16, enabled=method.recipe.half):
-        network.fit(start, free - copies * data)
+        network.fit(start, free - beside)
         work, sequence = network.needs(start)
     on_disk = network.on_disk
-    peak = held + copies * data + work + (Pairs.SEQUENCES - on_disk) * sequence
+    peak = held + beside + work + (Pairs.SEQUENCES - on_disk) * sequence
     return Estimate(held, peak, on_disk, on_disk * sequence)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image, mirrored
 from tests.conftest import to_kspace
 from tests.laws import assert_adjoint, assert_unitary
 
@@ -37,3 +37,17 @@ def test_centre_is_at_floor_of_half(n):
     kspace = image_to_kspace(torch.ones(n, n, dtype=torch.complex64))
     assert kspace[n // 2, n // 2].real == pytest.approx(n, rel=1e-5)
     assert kspace.abs().sum() == pytest.approx(n, rel=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, SIZES)
+def test_a_mirrored_image_has_mirrored_kspace_and_mirroring_twice_is_nothing(y, x):
+    image = random_image(2, y, x)
+    for axes in ((-2,), (-1,), (-2, -1)):
+        np.testing.assert_array_equal(mirrored(mirrored(image, axes), axes).numpy(), image.numpy())
+        found = image_to_kspace(mirrored(image, axes)).numpy()
+        np.testing.assert_allclose(found, mirrored(image_to_kspace(image), axes).numpy(), atol=1e-5)
+    index = torch.arange(y)
+    centre = mirrored(index, (0,))[y // 2]
+    assert int(centre) == y // 2
+    assert sorted(mirrored(index, (0,)).tolist()) == index.tolist()

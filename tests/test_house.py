@@ -46,7 +46,8 @@ ALLOWED = {
     "memory": {"torch"},
     "devices": {"torch", "errors"},
     "reconstruction": {"numpy", "torch", "acquisition", "devices", "measured", "memory", "mri", "errors", "scratch"},
-    "planning": {"torch", "memory", "networks", "reconstruction"},
+    "ensemble": {"torch", "measured", "mri", "reconstruction"},
+    "planning": {"torch", "ensemble", "memory", "networks", "reconstruction"},
     "comparison": {"numpy", "image"},
     "io": {
         "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
@@ -63,6 +64,7 @@ LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
     "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
     "held_out", "measured", "trust", "uncertainty", "distributed", "adaptation", "devices", "planning", "scratch",
+    "ensemble",
 }  # fmt: skip
 
 
@@ -160,13 +162,13 @@ OPTIONS = {
     "reconstruct": (
         "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
-        "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
+        "--precision --memory --ensemble --adapt --adapt-steps --save-adapted --device --preview "
         "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
         "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
         "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
-        "--precision --memory --adapt --adapt-steps --save-adapted --device --preview "
+        "--precision --memory --ensemble --adapt --adapt-steps --save-adapted --device --preview "
         "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format"
     ),
     "batch segment": BATCH + (

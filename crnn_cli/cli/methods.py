@@ -41,6 +41,12 @@ def names() -> list[str]:
     return [NETWORK, *METHODS]
 
 
+def copies_said(report: dict[str, Any]) -> str:
+    """Return what people read of the copies that images are the mean of; nothing of one."""
+    count = report.get("ensemble", 1)
+    return f", mean over {count} mirrored copies" if count > 1 else ""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A method and what the options say of it, None where nothing is said; see the help of `crnn reconstruct`."""
@@ -52,6 +58,7 @@ class Wanted:
     noise: float | None = None
     precision: str | None = None
     memory: str | None = None
+    ensemble: int | None = None
 
 
 def choose(wanted: Wanted, device: torch.device) -> Chosen:
@@ -75,7 +82,7 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
 
     if name not in METHODS:
         raise UsageError(f"--method {name} is not known: use {', '.join(names())}")
-    for option in ("model", "precision", "memory"):
+    for option in ("model", "precision", "memory", "ensemble"):
         if getattr(wanted, option) is not None:
             raise UsageError(f"--{option} belongs to --method {NETWORK}, not to {name}")
     if wanted.noise is not None:
@@ -99,7 +106,9 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     from crnn_cli.devices import bfloat16_is_fast
     from crnn_cli.reconstruction import ByNetwork, Recipe
 
-    memory = _bytes(wanted.memory)
+    memory, copies = _bytes(wanted.memory), wanted.ensemble or 1
+    if wanted.iterations == 0 and copies > 1:
+        raise UsageError("--ensemble averages what a network makes, and with --iterations 0 none is used")
     bundle = find_bundle(wanted.model, "reconstruct")
     usual = "bf16" if bundle.bfloat16 and bfloat16_is_fast(device) else "fp32"
     precision = usual if wanted.precision is None else _precision(wanted.precision, device)
@@ -109,7 +118,7 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
         bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory, precision == "tf32"
     )
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
-    facts |= {"noise": wanted.noise, "precision": precision}
+    facts |= {"noise": wanted.noise, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
     method = ByNetwork(network, recipe, console.warn)
     return Chosen(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import adapt, trust, uncertainty
+from crnn_cli.cli.methods import copies_said
 
 if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_job import Made
@@ -78,12 +79,13 @@ def _trust(report: dict[str, Any]) -> Table:
     from crnn_cli.io.page import Table
 
     axis = "both axes" if report["undersampled_axes"] == 2 else report["undersampled_axis"]
+    method = report["method"].get("title") or report["method"]["name"]
     held = report.get("trust", {}).get("residual")
     seen = f"{report['residual']:.2g}" if held is None else trust.with_floor(held, ".2g")
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}", report.get("pattern", "")],
-        ["method", report["method"].get("title") or report["method"]["name"], report.get("model", {}).get("name", "")],
+        ["method", method + copies_said(report), report.get("model", {}).get("name", "")],
         *adapt.row(report),
         ["residual at the samples", seen, "error where the method was shown the data: how far it follows them"],
         *trust.rows(report),

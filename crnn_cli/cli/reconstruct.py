@@ -54,6 +54,9 @@ Precision = Annotated[
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")
 ]
+Ensemble = Annotated[
+    int | None, typer.Option(min=1, max=4, help="Average over so many mirrored copies of the scan; so much slower.")
+]
 Adapt = Annotated[
     str | None, typer.Option(metavar="TIME", help="Tune the network to this scan first: 90s, 5m, or auto for 3m.")
 ]
@@ -107,6 +110,7 @@ def reconstruct(
     noise: Noise = None,
     precision: Precision = None,
     memory: Memory = None,
+    ensemble: Ensemble = None,
     adapt: Adapt = None,
     adapt_steps: AdaptSteps = None,
     save_adapted: SaveAdapted = None,
@@ -125,6 +129,7 @@ def reconstruct(
     """Reconstruct an undersampled dynamic scan.
 
     The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
+    --ensemble 4 gives the network the scan mirrored as well, and averages: a little better everywhere, 4 times as long.
     --adapt tunes the network on the scan's own lines and keeps the result only if lines that it was never tuned on are
     predicted better; Ctrl-C ends the tuning and goes on with the best so far.
     --uncertainty leaves a quarter of the outer lines out, a few times, and maps how far the images move, scaled to a
@@ -136,13 +141,14 @@ def reconstruct(
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
     crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
     crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
-    crnn reconstruct scan.nii --uncertainty sd.nii.gz; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
+    crnn reconstruct scan.nii --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
+    crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = Options(
         out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, undersample=undersample,
         pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
         coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
-        iterations=iterations, noise=noise, precision=precision, memory=memory, adapt=adapt,
+        iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
         adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview, held_out=held_out,
         uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report, max_residual=max_residual,
         complex_output=complex_output, format_name=format_name, force=force,

@@ -14,6 +14,7 @@ from crnn_cli.cli import console
 from crnn_cli.cli.adapt import Budget, plan_adaptation, tuned, write_adapted
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
+from crnn_cli.cli.reconstruct_target import planned_target
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.cli.uncertainty import map_outputs, mapped, plan_uncertainty, runs_of
 from crnn_cli.errors import UsageError
@@ -60,6 +61,7 @@ class Options:
     noise: float | None = None
     precision: str | None = None
     memory: str | None = None
+    ensemble: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
     save_adapted: Path | None = None
@@ -124,7 +126,7 @@ def output_name(stem: str, options: Options) -> str:
 
 def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
     """Return what is to be done, after checking that the scan is there, the options agree, and all can be written."""
-    target = _target(scan, options, as_json)
+    target = planned_target(scan, options, output_name, as_json)
     if options.format_name == "dicom" and options.complex_output:
         raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
     if STREAM in (options.phase, options.mask, options.maps):
@@ -153,7 +155,7 @@ def prepare(options: Options) -> Engine:
     place = choose_device(options.device)
     wanted = Wanted(
         options.method, options.model, options.iterations, options.weight, options.noise, options.precision,
-        options.memory,
+        options.memory, options.ensemble,
     )  # fmt: skip
     return Engine(choose(wanted, place), place)
 
@@ -177,6 +179,7 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     from crnn_cli.cli.reconstruct_memory import memory_facts, said_of
     from crnn_cli.cli.reconstruct_output import measures
     from crnn_cli.cli.trust import folds_of
+    from crnn_cli.ensemble import Ensemble
     from crnn_cli.planning import estimate
     from crnn_cli.reconstruction import reconstruct
     from crnn_cli.trust import Watched, summary
@@ -188,9 +191,10 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
         chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
-    expected = estimate(chosen.method, data.slices.shape, folds, engine.place)
+    method = Ensemble(chosen.method, options.ensemble or 1)
+    expected = estimate(method, data.slices.shape, folds, engine.place)
     console.say(said_of(expected), level=2)
-    watched = Watched(chosen.method, folds, data.slices.finished, unseen, mapped=runs > 0)
+    watched = Watched(method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
@@ -231,56 +235,6 @@ def judge(planned: Plan, report: dict[str, Any]) -> None:
     from crnn_cli.cli.trust import require_residual
 
     require_residual(report, planned.options.max_residual)
-
-
-def _target(scan: Path, options: Options, as_json: bool) -> Path:
-    """Return where the images go, after checking that the scan is there and everything can be written."""
-    from crnn_cli.io.files import require_writable
-    from crnn_cli.io.maps import require_maps_name
-    from crnn_cli.io.nifti import require_nifti_name
-    from crnn_cli.io.page import require_page_name
-    from crnn_cli.io.preview import require_preview_name
-    from crnn_cli.io.read import require_readable, stem
-
-    require_readable(scan)
-    out, preview, save_maps = options.out, options.preview, options.save_maps
-    force, format_name = options.force, options.format_name
-    if out is None:
-        out = STREAM if scan == STREAM else stem(scan).with_name(output_name(stem(scan).name, options))
-    if preview is not None:
-        require_preview_name(preview)
-        require_writable(preview, force)
-    if save_maps is not None:
-        require_maps_name(save_maps)
-        require_writable(save_maps, force)
-    if options.report is not None:
-        require_page_name(options.report)
-        require_writable(options.report, force)
-    if format_name not in ("nifti", "dicom"):
-        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
-    if format_name == "dicom":
-        return _plan_folder(out, force)
-    if out == STREAM:
-        if as_json:
-            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
-        console.protect_terminal()
-        return out
-    require_nifti_name(out)
-    require_writable(out, force)
-    require_writable(sidecar(out), force)
-    return out
-
-
-def _plan_folder(out: Path, force: bool) -> Path:
-    """Return the folder of a DICOM series, after checking that it can be written."""
-    from crnn_cli.io.dicom_folder import require_folder
-    from crnn_cli.io.files import require_writable
-
-    if out == STREAM:
-        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
-    require_folder(out, force)
-    require_writable(sidecar(out), force)
-    return out
 
 
 def _simulation(options: Options) -> Simulation | None:

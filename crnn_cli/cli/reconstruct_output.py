@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cli import adapt, console, trust, uncertainty
 from crnn_cli.cli.console import STREAM
+from crnn_cli.cli.methods import copies_said
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
 
@@ -175,7 +176,7 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
-        ["method", title + _weights(report.get("weights"))],
+        ["method", title + _weights(report.get("weights")) + copies_said(report)],
         *adapt.row(report),
         ["residual at the samples", f"{report['residual']:.1e}"],
         *(row[:2] for row in trust.rows(report)),

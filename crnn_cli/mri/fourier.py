@@ -31,6 +31,17 @@ def kspace_to_image(kspace: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
     return _shifted(image, dim)
 
 
+def mirrored(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return images or k-space mirrored about their centre, n -> 2 c - n modulo N, along each axis named.
+
+    The k-space of a mirrored image is the mirrored k-space. Along an even axis the first index stays where it is.
+    """
+    for axis in axes:
+        flipped = values.flip(axis)
+        values = flipped if values.shape[axis] % 2 else flipped.roll(1, axis)
+    return values
+
+
 def _shifted(values: Tensor, dim: list[int]) -> Tensor:
     shifted: Tensor = torch.fft.fftshift(values, dim)
     return shifted

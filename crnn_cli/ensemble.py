@@ -1,0 +1,60 @@
+"""Images averaged over mirrored copies of a scan, as a network makes its errors a little differently in each.
+
+A convolutional network knows up from down, and the real part from the imaginary: the copies differ in both. All of
+them are true to the same samples, and so is their mean. (Averaging over what should make no difference is test-time
+augmentation; by mirroring, for example, in Isensee et al.: nnU-Net, Nature Methods 18, 2021.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from crnn_cli.measured import Measured
+from crnn_cli.mri.fourier import mirrored
+from crnn_cli.reconstruction import Method
+
+VIEWS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
+"""Axes that each copy is mirrored along; its phase is turned by so many quarters as its place in this row says."""
+COPIES = len(VIEWS)
+"""At most."""
+
+
+class Ensemble:
+    """A method whose images are the mean of those of some copies; see `crnn_cli.reconstruction.Method`.
+
+    Parameters
+    ----------
+    count : of the copies, from 1, the scan as it is, to `COPIES`; it takes so many times as long.
+    """
+
+    def __init__(self, method: Method, count: int) -> None:
+        if not 1 <= count <= COPIES:
+            raise ValueError(f"{count} copies: from 1 to {COPIES}")
+        self.method, self.count = method, count
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of the method, for all copies."""
+        return self.count * self.method.steps
+
+    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+        """Return complex images (B, T, Y, X)."""
+        total_BTYX = self.method(measured, tick)
+        for quarters, axes in enumerate(VIEWS[1 : self.count], 1):
+            image_BTYX = self.method(_seen(measured, axes, 1j**quarters), tick)
+            total_BTYX = total_BTYX + mirrored(image_BTYX, axes) * (-1j) ** quarters
+        return total_BTYX / self.count
+
+
+def _seen(measured: Measured, axes: tuple[int, ...], turn: complex) -> Measured:
+    """Return the data of the images mirrored along axes, times a phase."""
+    maps_BCYX = measured.maps_BCYX
+    return replace(
+        measured,
+        kspace_BCTYX=mirrored(measured.kspace_BCTYX, axes) * turn,
+        mask_BTYX=mirrored(measured.mask_BTYX, axes),
+        maps_BCYX=None if maps_BCYX is None else mirrored(maps_BCYX, axes),
+    )
