@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d
 
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks import fused as module
@@ -69,6 +70,21 @@ def test_layers_are_the_same(frames, kind, shift, first):
 
     whole, pairs = both(frames, kind, run)
     torch.testing.assert_close(pairs, whole)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (5, 3), (1, 7)])
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_convolution_of_few_outputs_is_one(size, outputs, biased):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(outputs, FEATURES, *size), torch.randn(outputs) if biased else None
+    below = features(2)[0].contiguous(memory_format=torch.channels_last)
+    plain = conv2d(below, weight, bias, padding=(size[0] // 2, size[1] // 2))
+    torch.testing.assert_close(module.Convolutions(torch.float32).few((weight, bias), below), plain)
+    halves = weight.bfloat16(), None if bias is None else bias.bfloat16()
+    half = module.Convolutions(torch.bfloat16).few(halves, below.bfloat16())
+    assert half.dtype == torch.float32
+    assert (half - plain).norm() < 0.01 * plain.norm()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])

@@ -212,7 +212,8 @@ class Pairs:
 
     def output(self, convolution: nn.Conv2d, below: Pairlist) -> list[Tensor]:
         """Return convolution * below, frame by frame."""
-        return [self._convolved(convolution, pair) for pair in below]
+        kernel = self._of(convolution)
+        return [self._convolutions.few(kernel, pair) for pair in below]
 
     def _frame(self, sequence: Pairlist, t: int) -> Tensor:
         """Return a frame, (B, F, Y, X)."""

@@ -38,6 +38,27 @@ class Convolutions:
         )
         return made
 
+    def few(self, kernel: Kernel, features: Tensor) -> Tensor:
+        """Return kernel * features, in single precision at least, for a kernel of few outputs.
+
+        oneDNN computes at least 16 outputs. One matrix product gives what every tap of the kernel adds, as features
+        lie innermost in memory, and the shifted planes are summed.
+        """
+        weight, bias = kernel
+        (outputs, inputs, rows, columns), (batch, _, height, width) = weight.shape, features.shape
+        taps = weight.permute(2, 3, 0, 1).reshape(-1, inputs)
+        planes = taps @ features.permute(0, 2, 3, 1).reshape(batch, height * width, inputs).mT
+        planes = planes.view(batch, rows, columns, outputs, height, width)
+        kind = torch.promote_types(planes.dtype, torch.float32)
+        found = torch.zeros(batch, outputs, height + rows - 1, width + columns - 1, dtype=kind)
+        for row in range(rows):
+            for column in range(columns):
+                top, left = rows - 1 - row, columns - 1 - column
+                found[..., top : top + height, left : left + width] += planes[:, row, column]
+        above, beside = _padding(kernel)
+        made = found[..., above : above + height, beside : beside + width]
+        return made if bias is None else made.add_(bias.view(-1, 1, 1))
+
     def plus(self, kernel: Kernel, features: Tensor, terms: Tensor) -> Tensor:
         """Return ReLU(terms + kernel * features) in new memory."""
         if not self.fused:
