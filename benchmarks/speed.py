@@ -30,8 +30,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.allocation import keep_freed_memory
 from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.cli.app import LARGE_PAGES
 from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
@@ -41,7 +41,7 @@ from crnn_cli.reconstruction import ByNetwork, Recipe
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops
 
-os.environ.setdefault(*LARGE_PAGES)
+keep_freed_memory()
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

@@ -69,6 +69,8 @@ class RawSlices:
     def measured(self, z: int, device: torch.device) -> Measured:
         """Return what was measured of slice z, with sensitivities normalised to sum_c |s_c|^2 = 1.
 
+        They are estimated when a slice is read for the first time.
+
         Raises
         ------
         CrnnError
@@ -81,12 +83,15 @@ class RawSlices:
         matrix, facts = self._matrix(kspace)
         if matrix is not None:
             kspace = mixed(kspace, matrix)
-        self.facts[z] = facts
-        maps = None if len(kspace) == 1 else self._maps(z, taken, kspace, mask, matrix)
-        if maps is not None:
+        self.facts.setdefault(z, facts)
+        maps = None
+        if z in self.maps:  # read before
+            maps = torch.from_numpy(self.maps[z]).to(kspace)
+        elif len(kspace) > 1:
+            maps = self._maps(z, taken, kspace, mask, matrix)
             self.maps[z] = maps.cpu().numpy()
         deviation = noise_deviation(kspace[None], mask[None])
-        facts["noise_deviation"] = float(f"{deviation:.4g}")
+        self.facts[z]["noise_deviation"] = float(f"{deviation:.4g}")
         return Measured(kspace[None], mask[None], None if maps is None else maps[None], deviation)
 
     def finished(self, images_TYX: Complex) -> Complex:

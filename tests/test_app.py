@@ -10,8 +10,9 @@ import pytest
 import typer
 
 from crnn_cli import __version__
+from crnn_cli.allocation import LARGE_PAGES
 from crnn_cli.cli import console
-from crnn_cli.cli.app import LARGE_PAGES, guarded
+from crnn_cli.cli.app import guarded
 from crnn_cli.errors import CrnnError, QualityError, UnreadableError
 
 
@@ -94,12 +95,11 @@ def test_odd_streams_and_names_end_in_one_line(tmp_path, line, code, words):
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
 def test_pytorch_is_asked_for_large_pages_before_it_makes_a_tensor(before, after):
-    name, _ = LARGE_PAGES
-    environment = {key: value for key, value in os.environ.items() if key != name}
+    environment = {key: value for key, value in os.environ.items() if key != LARGE_PAGES}
     code = (
         "import os, sys\nfrom crnn_cli.cli import app\n"
-        f"app.app = lambda prog_name: print(os.environ[{name!r}], 'torch' in sys.modules)\napp.main()"
+        f"app.app = lambda prog_name: print(os.environ[{LARGE_PAGES!r}], 'torch' in sys.modules)\napp.main()"
     )
-    given = environment | ({} if before is None else {name: before})
+    given = environment | ({} if before is None else {LARGE_PAGES: before})
     said = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True).stdout
     assert said.split() == [after, "False"]

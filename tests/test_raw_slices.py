@@ -6,6 +6,7 @@ import torch
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Image
+from crnn_cli.mri.espirit import espirit
 from crnn_cli.raw import RawScan, RawSlice
 from crnn_cli.raw_slices import CoilChoice, RawSlices
 
@@ -90,3 +91,22 @@ def test_the_masks_of_the_slices_that_were_read_are_kept():
     assert slices.pattern().shape == (1, 2, 40, 1)
     slices.measured(0, CPU)
     assert slices.pattern().sum(axis=(1, 2, 3)).tolist() == [80, 70]
+
+
+def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
+    slices, calls = RawSlices(scan((MIXING @ MIXING.conj().T).astype(np.complex64)), CoilChoice()), []
+
+    def counted(*given):
+        calls.append(1)
+        return espirit(*given)
+
+    monkeypatch.setattr("crnn_cli.raw_slices.espirit", counted)
+    first = [slices.measured(z, CPU) for z in range(2)]
+    facts = {z: dict(found) for z, found in slices.facts.items()}
+    again = [slices.measured(z, CPU) for z in range(2)]
+    assert len(calls) == 2
+    assert slices.facts == facts
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.maps_BCYX, other.maps_BCYX)
+        assert torch.equal(one.kspace_BCTYX, other.kspace_BCTYX)
+        assert one.deviation == other.deviation

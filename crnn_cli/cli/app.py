@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crnn_cli import __version__
+from crnn_cli.allocation import keep_freed_memory
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
@@ -28,9 +28,6 @@ from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED
-
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
-"""PyTorch then asks Linux for large pages, so that less time goes into getting memory; it looks at its first tensor."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "
@@ -137,7 +134,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    os.environ.setdefault(*LARGE_PAGES)
+    keep_freed_memory()
     try:
         app(prog_name="crnn")
     except KeyboardInterrupt:
