@@ -30,18 +30,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.allocation import keep_freed_memory
 from crnn_cli.bundles import find_bundle, load_reconstruction
 from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.frames import Pairs
+from crnn_cli.networks.listed import Listed
 from crnn_cli.reconstruction import ByNetwork, Recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops
 
-keep_freed_memory()
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -79,7 +77,7 @@ def run(net: CRNNMRI, size: int, frames: int, form: str) -> Tensor:
     image, operator = problem(size, frames)
     if form == "loops":
         return crnn_mri_loops.reconstruct(net.state_dict(), 64, image, operator, net.config.iterations)
-    net.on_disk = Pairs.SEQUENCES if form.endswith("on disk") else 0
+    net.on_disk = Listed.SEQUENCES if form.endswith("on disk") else 0
     with torch.autocast("cpu", torch.bfloat16, enabled=form.startswith("bf16")):
         return net(image, operator)
 

@@ -11,7 +11,7 @@ import torch
 
 from crnn_cli.ensemble import Ensemble
 from crnn_cli.memory import free_bytes, held_bytes
-from crnn_cli.networks.frames import Pairs
+from crnn_cli.networks.listed import Listed
 from crnn_cli.reconstruction import ByNetwork, Frugal, Method
 
 _COMPLEX = 8
@@ -72,5 +72,5 @@ def estimate(method: Method, shape_CTYX: tuple[int, int, int, int], folds: int, 
         network.fit(start, free - beside)
         work, sequence = network.needs(start)
     on_disk = network.on_disk
-    peak = held + beside + work + (Pairs.SEQUENCES - on_disk) * sequence
+    peak = held + beside + work + (Listed.SEQUENCES - on_disk) * sequence
     return Estimate(held, peak, on_disk, on_disk * sequence)

@@ -1,6 +1,5 @@
 """Each kind of failure ends with one line and its exit code."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 import typer
 
 from crnn_cli import __version__
-from crnn_cli.allocation import LARGE_PAGES
 from crnn_cli.cli import console
 from crnn_cli.cli.app import guarded
 from crnn_cli.errors import CrnnError, QualityError, UnreadableError
@@ -91,15 +89,3 @@ def test_odd_streams_and_names_end_in_one_line(tmp_path, line, code, words):
     assert ended.returncode == code, ended.stderr
     assert words in ended.stderr
     assert ended.stderr.count("\n") <= 1
-
-
-@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_pytorch_is_asked_for_large_pages_before_it_makes_a_tensor(before, after):
-    environment = {key: value for key, value in os.environ.items() if key != LARGE_PAGES}
-    code = (
-        "import os, sys\nfrom crnn_cli.cli import app\n"
-        f"app.app = lambda prog_name: print(os.environ[{LARGE_PAGES!r}], 'torch' in sys.modules)\napp.main()"
-    )
-    given = environment | ({} if before is None else {LARGE_PAGES: before})
-    said = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True).stdout
-    assert said.split() == [after, "False"]

@@ -8,7 +8,8 @@ from torch.nn.functional import conv2d
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks import fused as module
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, RecurrentCell
-from crnn_cli.networks.frames import Pairs, Whole
+from crnn_cli.networks.frames import Whole
+from crnn_cli.networks.listed import Listed
 from crnn_cli.networks.on_disk import OnDisk
 
 FEATURES = 6
@@ -32,12 +33,13 @@ def fused(request, monkeypatch):
 
 
 def both(frames, kind, run):
-    """Return what both ways make of the same."""
+    """Return what the plain way and the lists make of the same; pairs and single frames agree."""
     found = []
     with torch.no_grad():
-        for way in (Whole(), Pairs(frames, kind)):
+        for way in (Whole(), Listed(frames, kind), Listed(frames, kind, paired=False)):
             found.append(way.leave(run(way)))
-    return found
+    torch.testing.assert_close(found[1], found[2])
+    return found[:2]
 
 
 @pytest.mark.usefixtures("fused")
@@ -87,9 +89,11 @@ def test_a_convolution_of_few_outputs_is_one(size, outputs, biased):
     assert (half - plain).norm() < 0.01 * plain.norm()
 
 
+@pytest.mark.parametrize("largest", [0, 2**25])
 @pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
 @pytest.mark.parametrize("more", [{}, {"shift": 1, "context": 1, "sets": 2}])
-def test_what_lies_on_disk_makes_no_difference(frames, more):
+def test_what_lies_on_disk_makes_no_difference(monkeypatch, frames, more, largest):
+    monkeypatch.setattr("crnn_cli.networks.listed.LARGEST", largest)
     torch.manual_seed(0)
     net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, **more))
     image = torch.randn(2, frames, 8, 6, dtype=torch.complex64)
@@ -97,7 +101,7 @@ def test_what_lies_on_disk_makes_no_difference(frames, more):
     for half in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             made = []
-            for net.on_disk in range(Pairs.SEQUENCES + 1):
+            for net.on_disk in range(Listed.SEQUENCES + 1):
                 made.append(net(image, operator))
         assert all(torch.equal(made[0], other) for other in made[1:])
 
@@ -124,13 +128,14 @@ def test_files_keep_what_they_are_given():
 
 
 @pytest.mark.usefixtures("fused")
-def test_half_precision_is_near():
+@pytest.mark.parametrize("paired", [True, False])
+def test_half_precision_is_near(paired):
     cell, one, two = RecurrentCell(2, FEATURES, 3), convolution(), convolution()
     x, before = features(5, channels=2), features(5, seed=1)
     made = {}
     with torch.no_grad():
         for kind in (torch.float32, torch.bfloat16):
-            way = Pairs(5, kind)
+            way = Listed(5, kind, paired=paired)
             state = way.recurrent(cell, way.enter(x), way.enter(before))
             sequence = way.layer(one, two, state, way.enter(before), 1)
             assert {pair.dtype for pair in sequence} == {kind}
@@ -139,8 +144,14 @@ def test_half_precision_is_near():
     assert 1e-4 < error < 0.02
 
 
-def test_states_before_are_let_go_and_what_is_below_is_kept():
-    way, cell, one, two = Pairs(4, torch.float32), RecurrentCell(2, FEATURES, 3), convolution(), convolution()
+@pytest.mark.parametrize("paired", [True, False])
+def test_states_before_are_let_go_and_what_is_below_is_kept(paired):
+    way, cell, one, two = (
+        Listed(4, torch.float32, paired=paired),
+        RecurrentCell(2, FEATURES, 3),
+        convolution(),
+        convolution(),
+    )
     x, state = way.enter(features(4, channels=2)), way.enter(features(4, seed=1))
     addresses = {pair.data_ptr() for pair in state}
     with torch.no_grad():
@@ -151,3 +162,11 @@ def test_states_before_are_let_go_and_what_is_below_is_kept():
         made = way.layer(one, two, below, before, 2)
     assert made is before
     assert all(torch.equal(a, b) for a, b in zip(below, kept, strict=True))
+
+
+def test_large_pairs_become_frames_of_their_own():
+    for lines, paired in ((64, True), (255, True), (256, False), (512, False)):
+        way = Listed.of(torch.Size((1, 5, lines, 256)), 64, torch.float32, 0)
+        assert way.paired == paired
+        assert len(way.enter(torch.zeros(5, 1, 2, 4, 4))) == (3 if paired else 5)
+    assert Listed.of(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0).paired

@@ -20,7 +20,6 @@ ALLOWED = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "allocation": set(),
     "scratch": {"numpy", "errors"},
     "image": {"numpy", "errors", "scratch"},
     "pattern": {"numpy"},
@@ -59,7 +58,7 @@ ALLOWED = {
         "acquisition", "geometry", "measured", "memory", "mri",
         "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
     },
-    "cli": {"typer", "rich", "allocation", "errors", "cli"},
+    "cli": {"typer", "rich", "errors", "cli"},
 }  # fmt: skip
 LATER_IN_CLI = {
     "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",

@@ -12,7 +12,7 @@ from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.measured import OneCoil
 from crnn_cli.memory import free_bytes
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.frames import Pairs
+from crnn_cli.networks.listed import Listed
 from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
 from tests.test_reconstruction import acquisition
 
@@ -46,12 +46,12 @@ def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
         net.fit(image, free)
         disk.append(net.on_disk)
     assert disk == sorted(disk, reverse=True)
-    assert set(disk) == set(range(Pairs.SEQUENCES + 1))
+    assert set(disk) == set(range(Listed.SEQUENCES + 1))
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
         net.fit(image, least - 1)
     with torch.autocast("cpu", torch.bfloat16):
         net.fit(image, least - 1)
-    assert net.on_disk < Pairs.SEQUENCES
+    assert net.on_disk < Listed.SEQUENCES
 
 
 def images(half=False, free=None, monkeypatch=None):
@@ -67,7 +67,7 @@ def test_images_are_the_same_with_states_on_disk(monkeypatch):
     assert net.on_disk == 0
     small = 12 * 10 * (4 * 2 * 8 * 4 + 160 * 4)
     scarce, net = images(free=small + 1, monkeypatch=monkeypatch)
-    assert net.on_disk == Pairs.SEQUENCES
+    assert net.on_disk == Listed.SEQUENCES
     np.testing.assert_array_equal(plenty.images_ZTYX, scarce.images_ZTYX)
     with pytest.raises(MemoryError, match="are free"):
         images(free=small - 1, monkeypatch=monkeypatch)

@@ -12,7 +12,7 @@ from crnn_cli.io.raw_checks import measured
 from crnn_cli.io.raw_numpy import read_numpy
 from crnn_cli.measured import OneCoil
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.frames import Pairs
+from crnn_cli.networks.listed import Listed
 from crnn_cli.planning import estimate
 from crnn_cli.raw import RawSlice, along_image, along_kspace, without_oversampling
 from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe
@@ -33,13 +33,13 @@ def test_less_memory_puts_more_states_on_disk_until_nothing_fits(monkeypatch):
         monkeypatch.setattr("crnn_cli.planning.free_bytes", lambda device, most, free=free: free)
         found.append(estimate(network(), shape, 0, CPU))
         assert found[-1].peak - found[-1].held <= free
-    assert [each.sequences for each in found] == [0, 3, Pairs.SEQUENCES]
+    assert [each.sequences for each in found] == [0, 3, Listed.SEQUENCES]
     assert [each.sequence_bytes for each in found] == [0, 3 * sequence, 5 * sequence]
     assert found[0].peak - found[0].held == least + 5 * sequence
     monkeypatch.setattr("crnn_cli.planning.free_bytes", lambda device, most: least - 1)
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
         estimate(network(), shape, 0, CPU)
-    assert estimate(network(half=True), shape, 0, CPU).sequences < Pairs.SEQUENCES
+    assert estimate(network(half=True), shape, 0, CPU).sequences < Listed.SEQUENCES
 
 
 def test_more_coils_and_folds_need_more():

@@ -12,7 +12,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crnn_cli import __version__
-from crnn_cli.allocation import keep_freed_memory
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
@@ -134,7 +133,6 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    keep_freed_memory()
     try:
         app(prog_name="crnn")
     except KeyboardInterrupt:

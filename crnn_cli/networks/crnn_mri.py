@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from crnn_cli.mri.consistency import Consistency
-from crnn_cli.networks.frames import Pairs, Way, Whole
+from crnn_cli.networks.frames import Way, Whole
+from crnn_cli.networks.listed import Listed
 from crnn_cli.networks.parts import Parts
 from crnn_cli.networks.replay import Replay
 
@@ -129,8 +130,7 @@ class CRNNMRI(Layers):
         of I iterations at most about I / n + n sets of four states are held, besides what one iteration keeps.
         Results and gradients are the same.
     on_disk : so many of the five sequences of states lie in files, not in memory; only inference on a CPU sees it.
-    at_once : so many frames are computed at once by inference on a GPU, or in its way on a CPU; 0: all of them on a
-        GPU, and by pairs on a CPU.
+    at_once : so many frames are computed at once by inference on a GPU, or in its way on a CPU; 0: all on a GPU.
     replay : records what inference does on a GPU; progress is told at the end there.
     """
 
@@ -217,8 +217,8 @@ class CRNNMRI(Layers):
             while self.at_once > 1 and self.at_once * Parts.WORK * sequence // frames > left:
                 self.at_once = (self.at_once + 1) // 2
             return
-        self.on_disk = max(0, -((free - work - Pairs.SEQUENCES * sequence) // sequence))
-        if self.on_disk > Pairs.SEQUENCES:
+        self.on_disk = max(0, -((free - work - Listed.SEQUENCES * sequence) // sequence))
+        if self.on_disk > Listed.SEQUENCES:
             raise MemoryError(
                 f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
                 f"{max(0, free) / 2**30:.1f} are free"
@@ -253,7 +253,7 @@ class CRNNMRI(Layers):
             return Whole(self.truncate)
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
         if image_BTYX.device.type == "cpu" and not self.at_once:
-            return Pairs(frames, kind, self.on_disk)
+            return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk)
         return Parts(frames, batch, kind, self.at_once or frames)
 
     def _iterations(
