@@ -96,6 +96,7 @@ def test_what_lies_on_disk_makes_no_difference(monkeypatch, frames, more, larges
     monkeypatch.setattr("crnn_cli.networks.listed.LARGEST", largest)
     torch.manual_seed(0)
     net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, **more))
+    net.roomy = True
     image = torch.randn(2, frames, 8, 6, dtype=torch.complex64)
     operator = SingleCoilConsistency(torch.randn_like(image), torch.eye(8)[:2].sum(0)[None, None, :, None])
     for half in (False, True):
@@ -164,9 +165,14 @@ def test_states_before_are_let_go_and_what_is_below_is_kept(paired):
     assert all(torch.equal(a, b) for a, b in zip(below, kept, strict=True))
 
 
-def test_large_pairs_become_frames_of_their_own():
-    for lines, paired in ((64, True), (255, True), (256, False), (512, False)):
-        way = Listed.of(torch.Size((1, 5, lines, 256)), 64, torch.float32, 0)
+def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
+    for lines, roomy, paired in ((64, True, True), (255, True, True), (256, True, False), (256, False, True)):
+        way = Listed.of(torch.Size((1, 5, lines, 256)), 64, torch.float32, 0, roomy)
         assert way.paired == paired
         assert len(way.enter(torch.zeros(5, 1, 2, 4, 4))) == (3 if paired else 5)
-    assert Listed.of(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0).paired
+    assert Listed.of(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0, True).paired
+    net, image = CRNNMRI(CRNNMRIConfig(features=5)), torch.zeros(1, 4, 8, 6, dtype=torch.complex64)
+    work, sequence = net.needs(image)
+    for factor in (1, 2):
+        net.fit(image, factor * (work + Listed.SEQUENCES * sequence) + 1)
+        assert net.roomy == (factor == 2)

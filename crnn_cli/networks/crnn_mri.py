@@ -22,10 +22,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from crnn_cli.mri.consistency import Consistency
-from crnn_cli.networks.frames import Way, Whole
+from crnn_cli.networks.frames import Way, Whole, recomputed
 from crnn_cli.networks.listed import Listed
 from crnn_cli.networks.parts import Parts
 from crnn_cli.networks.replay import Replay
@@ -131,6 +130,7 @@ class CRNNMRI(Layers):
         Results and gradients are the same.
     on_disk : so many of the five sequences of states lie in files, not in memory; only inference on a CPU sees it.
     at_once : so many frames are computed at once by inference on a GPU, or in its way on a CPU; 0: all on a GPU.
+    roomy : there is memory for twice as much, so that large frames may be computed faster in more; see `Listed.of`.
     replay : records what inference does on a GPU; progress is told at the end there.
     """
 
@@ -138,6 +138,7 @@ class CRNNMRI(Layers):
     checkpoint: int = 0
     on_disk: int = 0
     at_once: int = 0
+    roomy: bool = False
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
@@ -188,7 +189,7 @@ class CRNNMRI(Layers):
         for first in range(0, total, group or 1):
             numbers = range(first, min(first + (group or 1), total))
             if group:
-                carried = _recomputed(self._iterations, way, consistency, numbers, total, *carried)
+                carried = recomputed(self._iterations, way, consistency, numbers, total, *carried)
             else:
                 carried = self._iteration(way, consistency, first, total, *carried)
             if progress is not None:
@@ -217,6 +218,7 @@ class CRNNMRI(Layers):
             while self.at_once > 1 and self.at_once * Parts.WORK * sequence // frames > left:
                 self.at_once = (self.at_once + 1) // 2
             return
+        self.roomy = free > 2 * (work + Listed.SEQUENCES * sequence)
         self.on_disk = max(0, -((free - work - Listed.SEQUENCES * sequence) // sequence))
         if self.on_disk > Listed.SEQUENCES:
             raise MemoryError(
@@ -253,7 +255,7 @@ class CRNNMRI(Layers):
             return Whole(self.truncate)
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
         if image_BTYX.device.type == "cpu" and not self.at_once:
-            return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk)
+            return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
         return Parts(frames, batch, kind, self.at_once or frames)
 
     def _iterations(
@@ -262,7 +264,7 @@ class CRNNMRI(Layers):
         """Return what is carried after some iterations; of several, each is a checkpoint of its own."""
         for number in numbers:
             if len(numbers) > 1:
-                carried = _recomputed(self._iteration, way, consistency, number, total, *carried)
+                carried = recomputed(self._iteration, way, consistency, number, total, *carried)
             else:
                 carried = self._iteration(way, consistency, number, total, *carried)
         return carried
@@ -288,12 +290,6 @@ class CRNNMRI(Layers):
 def _channels(image_BTYX: Tensor) -> Tensor:
     """Return a complex image as real and imaginary channels (T, B, 2, Y, X)."""
     return torch.view_as_real(image_BTYX).permute(1, 0, 4, 2, 3)
-
-
-def _recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
-    """Return function(arguments), of which only the arguments are kept until the backward pass."""
-    result: tuple[Tensor, ...] = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return result
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:

@@ -8,10 +8,12 @@ Legend: B batch, T frame, F feature, Y phase encoding, X readout; frames come fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Cell(Protocol):
@@ -125,3 +127,9 @@ def bias_of(of: nn.Conv2d, like: Tensor) -> Tensor:
     """Return what a convolution of zeros gives: its bias, (1, F, 1, 1)."""
     assert of.bias is not None
     return of.bias.to(like.dtype).view(1, -1, 1, 1)
+
+
+def recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
+    """Return function(arguments), of which only the arguments are kept until the backward pass."""
+    result: tuple[Tensor, ...] = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return result
