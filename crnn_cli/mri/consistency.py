@@ -106,19 +106,21 @@ class SingleCoilConsistency:
         self._mask = self._mask.to(kspace_BTYX.real.dtype)
         data = kspace_BTYX if len(self._axes) == 2 else kspace_to_image(kspace_BTYX, (-1,))
         self._data = data * self._mask
+        self._zero_filled = kspace_to_image(self._data, self._axes)
         self._mask_from_corner = torch.fft.ifftshift(self._mask, self._axes)
         self._noise, self._deviation = noise, Deviation(deviation, kspace_BTYX)
 
     def scaled(self, factor: Tensor) -> SingleCoilConsistency:
         """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         twin = copy.copy(self)
-        twin._data, twin._deviation = self._data * factor, self._deviation.scaled(factor)
+        twin._data, twin._zero_filled = self._data * factor, self._zero_filled * factor
+        twin._deviation = self._deviation.scaled(factor)
         return twin
 
     def to(self, device: torch.device) -> SingleCoilConsistency:
         """Return the operator with its data on a device."""
         twin = copy.copy(self)
-        for name in ("_mask", "_mask_from_corner", "_data", "_deviation"):
+        for name in ("_mask", "_mask_from_corner", "_data", "_zero_filled", "_deviation"):
             setattr(twin, name, getattr(self, name).to(device))
         return twin
 
@@ -141,11 +143,11 @@ class SingleCoilConsistency:
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Return the image with its k-space pulled to the measured samples."""
         weight = 1 / (1 + self._noise + self._deviation.over(error))
-        return image_BTYX + weight * (self.zero_filled() - self.normal(image_BTYX))
+        return image_BTYX + weight * (self._zero_filled - self.normal(image_BTYX))
 
     def zero_filled(self) -> Tensor:
         """Return the images of the measured samples, zeros elsewhere."""
-        return kspace_to_image(self._data, self._axes)
+        return self._zero_filled
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Return F^H m F x: a circular convolution, so that images need not be centred for it."""
