@@ -206,6 +206,14 @@ def test_how_many_frames_are_taken_at_once_does_not_matter(monkeypatch):
     assert quality(image, reference).frames() == together.frames()
 
 
+def test_the_order_of_the_axes_in_memory_does_not_matter():
+    reference = torch.rand(8, 64, 64, generator=torch.Generator().manual_seed(8))
+    image = reference + 0.1 * torch.rand(reference.shape, generator=torch.Generator().manual_seed(9))
+    turned = [values.permute(2, 1, 0).contiguous().permute(2, 1, 0) for values in (image, reference)]
+    assert not turned[0].is_contiguous()
+    assert quality(*turned).summary() == quality(image, reference).summary()
+
+
 def test_json_has_no_infinity():
     image, reference = noise_pair((12, 12))
     same = quality(reference, reference)

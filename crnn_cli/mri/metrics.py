@@ -236,11 +236,11 @@ def _require_comparable(image: Tensor, reference: Tensor, smallest: int = 1) -> 
 
 
 def _by_frame(measure: Callable[[Tensor, Tensor], Tensor], image: Tensor, reference: Tensor) -> Tensor:
-    """Apply a measure of frames (F, Y, X) to a few at a time; return (T, ...) or (Z, T, ...)."""
+    """Apply a measure of frames (F, Y, X) to a few at a time, in one memory layout; return (T, ...) or (Z, T, ...)."""
     x_FYX, r_FYX = image.detach().flatten(0, -3), reference.detach().flatten(0, -3)
     several = max(1, _PIXELS_AT_ONCE // x_FYX[0].numel())
     batches = zip(torch.split(x_FYX, several), torch.split(r_FYX, several), strict=True)
-    found = torch.cat([measure(x.to("cpu", torch.float64), r.to("cpu", torch.float64)) for x, r in batches])
+    found = torch.cat([measure(*(v.to("cpu", torch.float64).contiguous() for v in pair)) for pair in batches])
     return found.reshape(*image.shape[:-2], *found.shape[1:])
 
 
