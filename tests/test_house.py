@@ -181,8 +181,8 @@ OPTIONS = {
     ),
     "info": "--axes --series --uneven --variable --json",
     "compare": (
-        "--methods --reference --slice --held-out --preview --axes --variable --series --undersample --seed --coils "
-        "--maps --phases --model --device --json --force"
+        "--methods --reference --slice --held-out --preview --axes --variable --series --uneven --undersample --seed "
+        "--coils --maps --phases --model --device --json --force"
     ),
     "report": "--out --force",
     "convert": "--series --uneven --axes --like --like-series --modality --force",

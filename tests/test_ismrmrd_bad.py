@@ -1,5 +1,6 @@
 """ISMRMRD files that are damaged, contradict themselves or hold what is not supported are refused in clear words."""
 
+import json
 from contextlib import suppress
 
 import h5py
@@ -125,6 +126,34 @@ def test_uneven_and_tilted_slices_are_refused(tmp_path):
     refused(tmp_path, UnsupportedDataError, "not evenly spaced", uneven, o=three)
     (tmp_path / "b").mkdir()
     refused(tmp_path / "b", UnsupportedDataError, "do not lie above each other", tilted, o=three)
+
+
+def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, tmp_path):
+    """The middle one of three lies 3 mm beside its place; the first and the last keep theirs."""
+    o = Options(frames=2, slices=3, tilt=3)
+    acquisitions, made = scan(o)
+    along = {line.idx.slice: float(np.dot(line.position, line.slice_dir)) for line in acquisitions}
+    middle = sorted(along, key=along.get)[1]
+    for line in acquisitions:
+        if line.idx.slice == middle:
+            line.position[:] = [p + 3 * d for p, d in zip(line.position, line.slice_dir, strict=True)]
+    place = write(tmp_path / "a.h5", acquisitions, header_of(o, o.planes))
+    with pytest.raises(UnsupportedDataError, match=r"--uneven 3 takes them as even"):
+        read_ismrmrd(place, uneven=2.9)
+    found = read_ismrmrd(place, uneven=3.0)
+    np.testing.assert_allclose(found.geometry.affine, made.affine, atol=1e-4)
+    assert [note for note in found.notes if note.startswith("slices lie up to 3.00 mm from even places")]
+    assert crnn("info", place).code == 4
+    ended = crnn("info", place, "--uneven", "3", "--json")
+    assert "--uneven 3.0" in json.loads(ended.out)["next_step"]
+    asked = ("--uneven", "3", "--json")
+    ended = crnn("reconstruct", place, "--method", "zero-filled", "-o", tmp_path / "o.nii", *asked)
+    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
+    assert "are taken as even" in " ".join(ended.err.split())
+    assert crnn("compare", place, "--methods", "zero-filled").code == 4
+    ended = crnn("compare", place, "--methods", "zero-filled", "--held-out", "0", *asked)
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
 
 
 def header_with(old, new):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Variable
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Uneven, Variable
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 
@@ -46,6 +46,7 @@ def compare(
     axes: Axes = None,
     variable: Variable = None,
     series: SeriesChoice = None,
+    uneven: Uneven = None,
     undersample: Undersample = None,
     seed: Seed = 0,
     coils: Coils = None,
@@ -72,7 +73,7 @@ def compare(
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
-    asked = Asked(scan, axes, series, None, None, None, simulation, coils, maps, phases, variable)
+    asked = Asked(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
     data = load(asked)
     if slice_number is not None and data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
         raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")

@@ -39,11 +39,11 @@ def info(
     from crnn_cli.io.raw import is_raw
 
     if is_raw(file):
-        if series is not None or uneven is not None:
-            raise UsageError(f"--series and --uneven are for DICOM, and {file} is raw k-space")
+        if series is not None:
+            raise UsageError(f"--series is for DICOM, and {file} is raw k-space")
         from crnn_cli.io.describe_raw import describe_raw
 
-        raw = describe_raw(file, axes, variable)
+        raw = describe_raw(file, axes, variable, uneven)
         if as_json:
             console.print_json(dataclasses.asdict(raw))
         else:

@@ -124,15 +124,16 @@ def _load_raw(asked: Asked) -> Input:
     from crnn_cli.raw import placed
     from crnn_cli.raw_slices import CoilChoice, RawSlices
 
-    given = {"--mask": asked.mask, "--phase": asked.phase, "--series": asked.series, "--uneven": asked.uneven,
+    given = {"--mask": asked.mask, "--phase": asked.phase, "--series": asked.series,
              "--undersample": asked.simulation}  # fmt: skip
     for option, value in given.items():
         if value is not None:
             raise UsageError(f"{option} does not belong to raw k-space, and {asked.scan} holds it")
-    scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases)
+    scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases, asked.uneven)
     for note in scan.notes:
         console.warn(note)
     source = {"file": str(asked.scan), "format": scan.format, "axes": scan.stored, "sha256": digest(asked.scan)}
+    source |= {} if asked.uneven is None else {"uneven_mm": f"{asked.uneven:g}"}
     maps = None
     if asked.maps is not None:
         maps = read_maps(asked.maps)

@@ -41,7 +41,7 @@ class RawDescription:
 
 
 def describe_raw(
-    place: Path, axes: str | None = None, variable: str | None = None, phases: int | None = None
+    place: Path, axes: str | None = None, variable: str | None = None, uneven: float | None = None
 ) -> RawDescription:
     """Read the headers and the middle slice, and say what the scan is.
 
@@ -50,13 +50,14 @@ def describe_raw(
     CrnnError
         See `crnn_cli.io.raw.read_raw`.
     """
-    scan = read_raw(place, axes, variable, phases)
+    scan = read_raw(place, axes, variable, uneven=uneven)
     slices, coils, frames, lines, samples = scan.shape_ZCTYX
     middle = scan.read(slices // 2)
     mask_ZTYX = middle.mask_TYX[None]
     several = coils > 1 or frames > 1
     method = "" if frames > 1 else " --method sense"
-    asked = "".join(f" --{name} {value}" for name, value in (("axes", axes), ("variable", variable)) if value)
+    options = (("axes", axes), ("variable", variable), ("uneven", uneven))
+    asked = "".join(f" --{name} {value}" for name, value in options if value)
     step = (
         f"crnn reconstruct {place}{asked}{method}" if several else "one frame of one coil: there is nothing to fill in"
     )

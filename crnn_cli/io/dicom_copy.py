@@ -17,8 +17,8 @@ from pydicom.uid import generate_uid
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Affine, Image
 from crnn_cli.io.dicom_headers import Frame, quiet
-from crnn_cli.io.dicom_places import LPS_TO_RAS
 from crnn_cli.io.dicom_series import Series
+from crnn_cli.io.stack import LPS_TO_RAS
 
 Header = Callable[[int, int], Dataset]
 """Of slice and frame: patient, study, place and time of one image."""

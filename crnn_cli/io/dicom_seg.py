@@ -26,9 +26,9 @@ from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.image import Image
 from crnn_cli.io.dicom_copy import copied_headers, decimals
 from crnn_cli.io.dicom_headers import quiet
-from crnn_cli.io.dicom_places import LPS_TO_RAS
 from crnn_cli.io.dicom_series import Series
 from crnn_cli.io.files import Output
+from crnn_cli.io.stack import LPS_TO_RAS
 from crnn_cli.labels.names import Label
 
 _EVEN = 0.05  # mm

@@ -75,7 +75,7 @@ class Listing:
 def listing(frames_of_files: Iterable[Sequence[Frame]], *, uneven: float | None = None) -> Listing:
     """Return the series that frames make up, in the order of their series numbers.
 
-    uneven : how far slices may lie beside even places, in mm; see `crnn_cli.io.dicom_places`.
+    uneven : how far slices may lie beside even places, in mm; see `crnn_cli.io.stack`.
     """
     together: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     damaged: dict[str, str] = {}
@@ -135,7 +135,7 @@ def _series(number: int, frames: list[Frame], split: bool, uneven: float | None)
         return _unreadable(number, frames, part, problems, len(frames), 1)
     sorted_frames = by_place(frames)
     places = Places(sorted_frames, uneven)
-    problems += [*places.problems(), *_duplicates(sorted_frames)]
+    problems += [*places.problems, *_duplicates(sorted_frames)]
     ordered_by, grid, missing = in_time(sorted_frames)
     problems += missing
     times = max(len(row) for row in sorted_frames)

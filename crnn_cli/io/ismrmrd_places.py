@@ -12,9 +12,9 @@ import numpy as np
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.image import Affine, Image
-from crnn_cli.io.dicom_places import LPS_TO_RAS, ROUNDING, SAME_PLACE, TILT, UNEVEN, Vector
 from crnn_cli.io.ismrmrd_file import Heads, name_of
 from crnn_cli.io.ismrmrd_header import Header
+from crnn_cli.io.stack import LPS_TO_RAS, ROUNDING, Stack, Vector
 
 _DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 _PARALLEL = 1e-3
@@ -39,8 +39,8 @@ class SlicePlaces:
         return Image(zeros, self.affine, frame_time, self.codes)
 
 
-def places_of(heads: Heads, header: Header) -> SlicePlaces:
-    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes.
+def places_of(heads: Heads, header: Header, uneven: float | None = None) -> SlicePlaces:
+    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes. uneven : as of a `Stack`.
 
     Raises
     ------
@@ -58,16 +58,16 @@ def places_of(heads: Heads, header: Header) -> SlicePlaces:
         positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(found))], float)
     else:
         _require_still(heads, positions, found)
-    along = positions @ axes[:, 2]
-    order = np.argsort(along, kind="stable")
-    thickness = header.shown.field[2]
+    order = np.argsort(positions @ axes[:, 2], kind="stable")
     if header.encoded.matrix[2] > 1:
         step = axes[:, 2] * header.encoded.field[2] / header.encoded.matrix[2]
         first = positions[0] - step * (planes_shown(header) // 2)
     else:
-        first = positions[order[0]]
-        step, more = _step(positions[order], axes[:, 2], thickness)
-        notes += more
+        stack = Stack(positions[order], axes[:, 2], uneven)
+        if problems := stack.problems():
+            raise UnsupportedDataError("; ".join(problems))
+        first, step = stack.positions[0], stack.step(header.shown.field[2])
+        notes += stack.notes()
     spacing = [header.shown.field[axis] / header.shown.matrix[axis] for axis in range(2)]
     columns = [axes[:, 0] * spacing[0], axes[:, 1] * spacing[1], step]
     corner = first - sum(column * (n // 2) for column, n in zip(columns[:2], header.shown.matrix[:2], strict=True))
@@ -110,29 +110,3 @@ def _require_still(heads: Heads, positions: Vector, found: Vector) -> None:
             f"{name_of(heads, at)} of slice {int(heads['slice'][at])} lies elsewhere than the first of that slice: "
             "slices that follow motion are not supported"
         )
-
-
-def _step(positions: Vector, normal: Vector, thickness: float) -> tuple[Vector, list[str]]:
-    """Return the step from slice to slice, positions in order; raise where they are uneven or tilted."""
-    if len(positions) == 1:
-        return normal * thickness, []
-    along = positions @ normal
-    gaps = np.diff(along)
-    if gaps.min() < SAME_PLACE:
-        after = int(gaps.argmin())
-        raise UnsupportedDataError(f"slices {after + 1} and {after + 2} along the normal lie in the same place")
-    median = float(np.median(gaps))
-    odd = np.flatnonzero(np.abs(gaps - median) > max(UNEVEN * median, 0.05))
-    if len(odd):
-        named = ", ".join(f"{gaps[i]:.2f} mm after slice {i + 1}" for i in odd[:4])
-        raise UnsupportedDataError(
-            f"slices are not evenly spaced: {median:.2f} mm, but {named} (slices missing or doubled?)"
-        )
-    aside = (positions - positions[0]) - np.outer(along - along[0], normal)
-    worst = float(np.linalg.norm(aside, axis=1).max())
-    if worst > TILT * len(gaps):
-        raise UnsupportedDataError(f"slices do not lie above each other: they are offset by up to {worst:.1f} mm")
-    if worst <= ROUNDING:
-        return normal * float(gaps.mean()), []
-    notes = [f"slices lie up to {worst:.2f} mm beside their common normal"]
-    return (positions[-1] - positions[0]) / len(gaps), notes

@@ -25,7 +25,10 @@ def is_raw(place: Path) -> bool:
     return _family(place) is not None
 
 
-def read_raw(place: Path, axes: str | None = None, variable: str | None = None, phases: int | None = None) -> RawScan:
+def read_raw(
+    place: Path, axes: str | None = None, variable: str | None = None, phases: int | None = None,
+    uneven: float | None = None,
+) -> RawScan:  # fmt: skip
     """Return the scan in a file. Little more than headers and one slice are read.
 
     Parameters
@@ -33,6 +36,7 @@ def read_raw(place: Path, axes: str | None = None, variable: str | None = None, 
     axes : names of the stored axes, such as coil,t,ky,kx, of `raw_stored.NAMES`; for formats that do not say them.
     variable : name of the array in a MATLAB or HDF5 file, or of the group in an ISMRMRD file; where there are several.
     phases : of an ISMRMRD file with ECG time stamps: cardiac phases that its lines are sorted into.
+    uneven : of an ISMRMRD file: how far slices may lie beside even places and be taken as even, in mm.
 
     Raises
     ------
@@ -54,6 +58,8 @@ def read_raw(place: Path, axes: str | None = None, variable: str | None = None, 
     ismrmrd = family == "HDF5" and raw_hdf5.kind_of(place) == "ISMRMRD"
     if phases is not None and not ismrmrd:
         raise UsageError(f"--phases sorts the lines of an ISMRMRD file by their ECG time stamps; {place} is none")
+    if uneven is not None and not ismrmrd:
+        raise UsageError(f"--uneven is for slices of an ISMRMRD file or a DICOM series; {place} is neither")
     if family in ("NumPy", "BART"):
         if variable is not None:
             raise UsageError(f"--variable chooses an array of a MATLAB or HDF5 file; {place} holds only one array")
@@ -66,7 +72,7 @@ def read_raw(place: Path, axes: str | None = None, variable: str | None = None, 
         raise UsageError(f"--axes is for files whose axes are in doubt; {place} is ISMRMRD, which says what they are")
     from crnn_cli.io.raw_ismrmrd import read_ismrmrd
 
-    return read_ismrmrd(place, variable, phases)
+    return read_ismrmrd(place, variable, phases, uneven)
 
 
 def _family(place: Path) -> str | None:

@@ -24,7 +24,9 @@ from crnn_cli.io.ismrmrd_times import Frames, counted_frames, heart_frames
 from crnn_cli.raw import RawScan, RawSlice
 
 
-def read_ismrmrd(place: Path, group: str | None = None, phases: int | None = None) -> RawScan:
+def read_ismrmrd(
+    place: Path, group: str | None = None, phases: int | None = None, uneven: float | None = None
+) -> RawScan:  # fmt: skip
     """Return the scan in an ISMRMRD file, described from the heads of its readouts.
 
     Parameters
@@ -32,6 +34,7 @@ def read_ismrmrd(place: Path, group: str | None = None, phases: int | None = Non
     group : of the HDF5 file, usually ``dataset``; None for the only one that holds a scan.
     phases : sort the readouts into so many cardiac phases by their time since the R wave; None to take the frames
         as the file counts them.
+    uneven : how far slices may lie beside even places and be taken as even, in mm; None where they may not.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def read_ismrmrd(place: Path, group: str | None = None, phases: int | None = Non
     imaging, calibration = kinds.imaging, kinds.calibration
     cells, notes = cells_of(imaging, header)
     frames = _frames(imaging, cells, header, phases)
-    where = places_of(imaging, header)
+    where = places_of(imaging, header, uneven)
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
     lines = Lines(place, group, imaging, cells, frames.number, grid).where(frames.kept)

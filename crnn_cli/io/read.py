@@ -72,7 +72,7 @@ def read(place: Path, axes: str | None = None, series: str | None = None, *, une
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     if uneven is not None:
-        raise UsageError(f"--uneven is for slices of a DICOM series; {place} is not DICOM")
+        raise UsageError(f"--uneven is for slices of a DICOM series or an ISMRMRD file; {place} is neither")
     large = read_large(place, axes)
     if large is not None:
         image, header, head, summed = large
