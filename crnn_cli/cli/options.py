@@ -12,9 +12,7 @@ SeriesChoice = Annotated[
 ]
 Uneven = Annotated[
     float | None,
-    typer.Option(
-        "--uneven", min=0, metavar="MM", help="Take DICOM or ISMRMRD slices as even that lie this near to it."
-    ),
+    typer.Option("--uneven", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
 ]
 Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
 Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
