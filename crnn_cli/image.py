@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,13 @@ class Image:
     def is_complex(self) -> bool:
         """Whether the voxels are complex."""
         return bool(np.iscomplexobj(self.array))
+
+    def one_slice(self, z: int) -> Image:
+        """Return slice z (third axis) alone, where it lies; not a copy."""
+        moved = np.eye(4)
+        moved[2, 3] = z
+        qform = None if self.qform is None else self.qform @ moved
+        return replace(self, array=self.array[:, :, z : z + 1], affine=self.affine @ moved, qform=qform)
 
     def doubts(self) -> list[str]:
         """Return what looks wrong in the geometry, in words; nothing here stops anything."""

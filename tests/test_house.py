@@ -160,14 +160,14 @@ def test_exit_codes_are_pinned():
 BATCH = "--out --resume --keep-going --shard --scheduler --json --force "
 OPTIONS = {
     "reconstruct": (
-        "--out --mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
-        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
+        "--out --mask --phase --axes --series --uneven --slice --undersample --pattern --centre-lines --phase-axis "
+        "--seed --method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
         "--precision --memory --ensemble --adapt --adapt-steps --save-adapted --device --preview "
         "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format --json --force"
     ),
     "batch reconstruct": BATCH + (
-        "--mask --phase --axes --series --uneven --undersample --pattern --centre-lines --phase-axis --seed "
-        "--method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
+        "--mask --phase --axes --series --uneven --slice --undersample --pattern --centre-lines --phase-axis "
+        "--seed --method --weight --coils --maps --save-maps --phases --variable --model --iterations --noise "
         "--precision --memory --ensemble --adapt --adapt-steps --save-adapted --device --preview "
         "--held-out --uncertainty --uncertainty-runs --report --max-residual --complex --format"
     ),

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Uneven, Variable
-from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
+from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice, slice_said
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from crnn_cli.acquisition import Complex
     from crnn_cli.cli.methods import Chosen
     from crnn_cli.image import Image
     from crnn_cli.io.preview import Panel
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 ScanFile = Annotated[Path, typer.Argument(help="Raw k-space, NIfTI series or DICOM, as crnn reconstruct takes it.")]
 Methods = Annotated[str, typer.Option(help="Names with commas between them, or all.")]
 Reference = Annotated[Path | None, typer.Option(help="Fully sampled images of the same grid, NIfTI or DICOM.")]
-SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One slice only, counted from 1.")]
 HeldOut = Annotated[float, typer.Option(min=0, max=0.5, help="Share of the outer lines to predict; 0: no such column.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as coil,t,ky,kx.")]
@@ -74,11 +72,12 @@ def compare(
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
     asked = Asked(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
-    data = load(asked)
-    if slice_number is not None and data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
-        raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")
+    whole = load(asked)
     chosen = [_chosen(name, model, place) for name in names]
-    truth = _truth(data, reference)
+    data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)
+    if slice_number is not None:
+        data = one_slice(whole, slice_number)
+        truth = None if truth is None else truth.one_slice(slice_number - 1)
     rows, images = [], {}
     with console.progress_bar("comparing") as progress:
         runs = len(chosen) * (2 if held_out else 1)
@@ -87,16 +86,16 @@ def compare(
             def told(done: int, total: int, before: float = number / len(chosen)) -> None:
                 progress(round(1000 * (before + done / max(1, total) / runs)), 1000)
 
-            row, made = _run(data, method, place, slice_number, (held_out, seed), told)
+            row, made = _run(data, method, place, (held_out, seed), told)
             if made is not None:
                 images[method.name] = made
-                row |= _quality(made, truth, slice_number, fitted=reference is not None)
+                row |= _quality(made, truth, fitted=reference is not None)
             rows.append(row)
     _tell(rows, truth is not None, bool(held_out))
     if not images:
         raise UnsupportedDataError("no method could reconstruct this scan; the table says why")
     if preview is not None:
-        _draw(preview, images, truth, slice_number, force)
+        _draw(preview, images, truth, data.source, force)
     if as_json:
         console.print_json({"scan": str(scan), "input": data.source, **data.facts(), "methods": rows})
 
@@ -129,14 +128,12 @@ def _chosen(name: str, model: str | None, place: torch.device) -> Chosen:
     return choose(Wanted(name, model if name == NETWORK else None), place)
 
 
-def _truth(data: Input, reference: Path | None) -> Image | None:
-    """Return the images to compare with: of the simulation, or of a file on the same grid."""
-    if reference is None:
-        return data.truth
+def _reference(grid: Image, reference: Path) -> Image:
+    """Return the images in a file, brought to the grid of those of the scan."""
     from crnn_cli.comparison import laid_on
     from crnn_cli.io.read import read
 
-    image, grid = read(reference).image, data.geometry
+    image = read(reference).image
     if grid.codes == (0, 0) and image.shape == grid.shape:  # raw k-space that does not say where it lies
         return image
     if sorted(image.shape) != sorted(grid.shape) or grid.codes == (0, 0):
@@ -148,41 +145,28 @@ def _truth(data: Input, reference: Path | None) -> Image | None:
 
 
 def _run(
-    data: Input, chosen: Chosen, place: torch.device, slice_number: int | None, judging: tuple[float, int], told: Any
-) -> tuple[dict[str, Any], Image | None]:  # fmt: skip
+    data: Input, chosen: Chosen, place: torch.device, judging: tuple[float, int], told: Any
+) -> tuple[dict[str, Any], Image | None]:
     """Return the figures of a method and its images; of one that cannot, the reason."""
     from crnn_cli.held_out import Judged
-    from crnn_cli.measured import One
     from crnn_cli.reconstruction import reconstruct
 
-    slices = data.slices if slice_number is None else One(data.slices, slice_number - 1)
     share, seed = judging
     row: dict[str, Any] = {"method": chosen.name, "title": chosen.title}
     began = time.perf_counter()
     try:
-        result = reconstruct(slices, chosen.method, place, told)
+        result = reconstruct(data.slices, chosen.method, place, told)
         row |= {"seconds": round(time.perf_counter() - began, 2), "residual": result.residual}
         if share:
             judged = Judged(chosen.method, share, seed)
-            reconstruct(slices, judged, place)
+            reconstruct(data.slices, judged, place)
             row["residual_held_out"] = judged.residual
     except CrnnError as reason:
         return row | {"failed": str(reason)}, None
-    return row, _whole(data, result.images_ZTYX, slice_number)
+    return row, data.to_image(result.images_ZTYX)
 
 
-def _whole(data: Input, images_ZTYX: Complex, slice_number: int | None) -> Image:
-    """Return the images with the geometry of the scan; slices that were not reconstructed are zero."""
-    import numpy as np
-
-    if slice_number is not None:
-        all_slices = np.zeros((data.slices.count, *images_ZTYX.shape[1:]), images_ZTYX.dtype)
-        all_slices[slice_number - 1] = images_ZTYX[0]
-        images_ZTYX = all_slices
-    return data.to_image(images_ZTYX)
-
-
-def _quality(made: Image, truth: Image | None, slice_number: int | None, fitted: bool) -> dict[str, Any]:
+def _quality(made: Image, truth: Image | None, fitted: bool) -> dict[str, Any]:
     if truth is None:
         return {}
     import numpy as np
@@ -190,9 +174,8 @@ def _quality(made: Image, truth: Image | None, slice_number: int | None, fitted:
 
     from crnn_cli.mri.metrics import quality
 
-    shown = slice(None) if slice_number is None else slice(slice_number - 1, slice_number)
     tensors = [
-        torch.from_numpy(np.abs(one.array.reshape(*one.shape[:3], -1)[:, :, shown]).transpose(2, 3, 1, 0).copy())
+        torch.from_numpy(np.abs(one.array.reshape(*one.shape[:3], -1)).transpose(2, 3, 1, 0).copy())
         for one in (made, truth)
     ]
     try:
@@ -203,7 +186,9 @@ def _quality(made: Image, truth: Image | None, slice_number: int | None, fitted:
     return {"psnr_db": found["psnr_db"], "ssim": found["ssim"]}
 
 
-def _draw(preview: Path, images: dict[str, Image], truth: Image | None, slice_number: int | None, force: bool) -> None:
+def _draw(
+    preview: Path, images: dict[str, Image], truth: Image | None, source: dict[str, Any], force: bool
+) -> None:  # fmt: skip
     """Write the picture: a row for each method, and its difference from the truth or from the last method."""
     import numpy as np
 
@@ -212,7 +197,7 @@ def _draw(preview: Path, images: dict[str, Image], truth: Image | None, slice_nu
     from crnn_cli.io.preview import Panel, preview_output
 
     some = next(iter(images.values()))
-    z = some.shape[2] // 2 if slice_number is None else slice_number - 1
+    z = some.shape[2] // 2
     frames = {name: np.abs(displayed_slice(image, z)) for name, image in images.items()}
     against, base = list(frames)[-1], frames[list(frames)[-1]]
     panels: list[Panel] = []
@@ -225,7 +210,7 @@ def _draw(preview: Path, images: dict[str, Image], truth: Image | None, slice_nu
         panels.append(Panel(name, shown))
         if name != against:
             panels.append(Panel(f"{name} - {against}, x 5", np.abs(shown - base), 5))
-    caption = f"slice {z + 1} of {some.shape[2]}, not for diagnostic use, {displayed_directions(some)}"
+    caption = f"{slice_said(source, z, some.shape[2])}, not for diagnostic use, {displayed_directions(some)}"
     write_together(
         [preview_output(panels, (some.spacing[1], some.spacing[0]), some.frame_time, preview, caption)], force
     )

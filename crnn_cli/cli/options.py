@@ -14,6 +14,7 @@ Uneven = Annotated[
     float | None,
     typer.Option("--uneven", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
 ]
+SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One slice only, counted from 1.")]
 Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
 Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
 Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]

@@ -9,7 +9,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli import reconstruct_job as job
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, Uneven, Variable
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
 from crnn_cli.cli.reconstruct_job import Options
 
 ScanFile = Annotated[
@@ -93,6 +93,7 @@ def reconstruct(
     axes: Axes = None,
     series: SeriesChoice = None,
     uneven: Uneven = None,
+    slice_number: SliceNumber = None,
     undersample: Undersample = None,
     pattern: Pattern = None,
     centre_lines: CentreLines = None,
@@ -141,17 +142,17 @@ def reconstruct(
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
     crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
     crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
-    crnn reconstruct scan.nii --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
+    crnn reconstruct scan.nii --slice 6 --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = Options(
-        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, undersample=undersample,
-        pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed, method=method, weight=weight,
-        coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable, model=model,
-        iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
-        adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview, held_out=held_out,
-        uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report, max_residual=max_residual,
-        complex_output=complex_output, format_name=format_name, force=force,
+        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, slice_number=slice_number,
+        undersample=undersample, pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed,
+        method=method, weight=weight, coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable,
+        model=model, iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble,
+        adapt=adapt, adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview,
+        held_out=held_out, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
+        max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
     )  # fmt: skip
     planned = job.plan(scan, options, as_json)
     engine = job.prepare(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,34 @@ def load(asked: Asked) -> Input:
     image, source, series = _load_image(asked)
     acquisition = _acquire(image, _load_mask(asked, source), asked.simulation)
     return from_acquisition(acquisition, source, image if asked.simulation else None, series)
+
+
+def one_slice(data: Input, number: int) -> Input:
+    """Return one slice of the data, counted from 1, as if the scan held no other.
+
+    Raises
+    ------
+    UsageError
+        If there is no such slice, or all slices were encoded together.
+    """
+    from crnn_cli.measured import One
+
+    if data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
+        raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")
+    z, of, pattern = number - 1, data.slices.count, data.pattern
+    slices, geometry = One(data.slices, z), data.geometry.one_slice(z)
+    return replace(
+        data, slices=slices, geometry=geometry, source=data.source | {"slice": number, "slices": of},
+        to_image=lambda images: replace(geometry, array=data.to_image(images).array),
+        pattern=pattern if data.raw is not None else lambda: pattern()[z : z + 1],
+        truth=None if data.truth is None else data.truth.one_slice(z),
+        series=None if data.series is None else data.series.one_slice(z),
+    )  # fmt: skip
+
+
+def slice_said(source: dict[str, Any], z: int, slices: int) -> str:
+    """Return which slice of a scan slice z of its images is, in words. source : of the `Input`."""
+    return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"
 
 
 def from_acquisition(

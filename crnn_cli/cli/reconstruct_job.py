@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.cli import console
 from crnn_cli.cli.adapt import Budget, plan_adaptation, tuned, write_adapted
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load
+from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice
 from crnn_cli.cli.reconstruct_target import planned_target
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.cli.uncertainty import map_outputs, mapped, plan_uncertainty, runs_of
@@ -44,6 +44,7 @@ class Options:
     axes: str | None = None
     series: str | None = None
     uneven: float | None = None
+    slice_number: int | None = None
     undersample: float | None = None
     pattern: str | None = None
     centre_lines: int | None = None
@@ -166,6 +167,8 @@ def read(planned: Plan, engine: Engine) -> Input:
 
     del engine
     data = load(planned.asked)
+    if planned.options.slice_number is not None:
+        data = one_slice(data, planned.options.slice_number)
     if planned.options.format_name == "dicom":
         require_source(data.geometry, data.series)
     if planned.options.save_maps is not None and data.raw is None:

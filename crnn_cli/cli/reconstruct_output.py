@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.cli import adapt, console, trust, uncertainty
 from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.methods import copies_said
+from crnn_cli.cli.reconstruct_input import slice_said
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
 
@@ -145,9 +146,10 @@ def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown
         rows = [Panel("fully sampled", reference), *rows]
         rows.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
         rows.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
-    slices = made.shape[2]
     simulated = "" if truth is None else "SIMULATED scan, "
-    caption = f"{simulated}slice {z + 1} of {slices}, not for diagnostic use, {displayed_directions(made)}"
+    caption = (
+        f"{simulated}{slice_said(data.source, z, made.shape[2])}, not for diagnostic use, {displayed_directions(made)}"
+    )
     return Shown(rows, *both, z, (made.spacing[1], made.spacing[0]), made.frame_time, caption)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,13 @@ class Series:
         if self.frames > 1:
             return "cine" if self.ordered_by == "trigger time" else "time series"
         return "volume" if self.slices > 1 else "image"
+
+    def one_slice(self, z: int) -> Series:
+        """Return slice z alone, of a series that can be read."""
+        assert self.affine is not None
+        affine = self.affine.copy()
+        affine[:3, 3] += z * affine[:3, 2]
+        return replace(self, slices=1, grid=self.grid[z : z + 1], affine=affine)
 
 
 @dataclass(frozen=True)
