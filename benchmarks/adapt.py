@@ -108,17 +108,27 @@ def problems(cases: dict[str, np.ndarray], accelerations: list[float]) -> Iterat
             yield name, acceleration, quality.make_problem(name, magnitude, acceleration)
 
 
-def table(results: list[Result]) -> str:
-    """Return Markdown: every case, and the mean of each acceleration."""
+def case_lines(results: list[Result]) -> list[str]:
+    """Return the lines of a table in Markdown of every case; no PSNR where there is no truth."""
     lines = ["| R | case | PSNR before | after | difference | SSIM before | after | residual | steps | used |",
              "|--:|---|--:|--:|--:|--:|--:|---|--:|---|"]  # fmt: skip
     for r in results:
         told = "" if r.residual_before is None else f"{r.residual_before:.3f} -> {r.residual_after:.3f}"
-        lines.append(
-            f"| {r.acceleration:g} | {r.case} | {r.psnr_before:.2f} | {r.psnr_after:.2f} | "
-            f"{r.psnr_after - r.psnr_before:+.2f} | {r.ssim_before:.3f} | {r.ssim_after:.3f} | {told} | "
-            f"{r.best_step} of {r.steps} | {'yes' if r.used else 'no'} |"
+        quality = (
+            f"{r.psnr_before:.2f} | {r.psnr_after:.2f} | {r.psnr_after - r.psnr_before:+.2f} | {r.ssim_before:.3f} | "
+            f"{r.ssim_after:.3f}"
         )
+        quality = " | | | | " if math.isnan(r.psnr_before) else quality
+        lines.append(
+            f"| {r.acceleration:g} | {r.case} | {quality} | {told} | {r.best_step} of {r.steps} | "
+            f"{'yes' if r.used else 'no'} |"
+        )
+    return lines
+
+
+def table(results: list[Result]) -> str:
+    """Return Markdown: every case, and the mean of each acceleration."""
+    lines = case_lines(results)
     for acceleration in dict.fromkeys(r.acceleration for r in results):
         mine = [r for r in results if r.acceleration == acceleration]
         gains = [r.psnr_after - r.psnr_before for r in mine]
