@@ -1,7 +1,7 @@
 """Several coils: crnn against total variation, locally low rank and CG-SENSE at their best weights.
 
 Cases     pig cine (CC0; never trained on), slices 2, 5 and 7, 256 x 256 x 20, as in quality.py; and the phantom of
-          `crnn simulate`, 256 x 256 x 25, one slice, seed 1.
+          `crnn simulate`, 256 x 256 x 25, one slice, seed 1; phantom-2 and so on are others, by their seeds.
 Data      coils around the body (`crnn_cli.mri.phantom.coil_sensitivities`), divided by the root of the sum of their
           squares; truth times a smooth phase; noise in every coil of 1/100 of the brightest pixel (standard deviation
           of each of its parts); lines `variable_density`, seeded by case and acceleration.
@@ -47,9 +47,10 @@ COLUMNS = 64
 def truths(data: Path | None, wanted: list[str]) -> dict[str, Tensor]:
     """Return complex sequences (1, T, Y, X) that peak at 1."""
     found = {}
-    if "phantom" in wanted:
-        truth = simulate_slice(Scan(Grid(256, 256, 1.5), 25, seed=1), 0).truth_TYX
-        found["phantom"] = (truth / truth.abs().max())[None]
+    for name in (name for name in wanted if name.startswith("phantom")):
+        seed = int(name.partition("-")[2] or 1)
+        truth = simulate_slice(Scan(Grid(256, 256, 1.5), 25, seed=seed), 0).truth_TYX
+        found[name] = (truth / truth.abs().max())[None]
     pigs = [name for name in wanted if name.startswith("pig")]
     if pigs and data is not None:
         cases = read_cases(data, range(0), with_pig=True)
