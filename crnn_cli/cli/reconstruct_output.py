@@ -47,8 +47,8 @@ def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, An
     found = {**data.facts(), "residual": result.residual}
     if network and found["undersampled_axes"] == 2:
         console.warn(
-            "both spatial axes are undersampled, and the models here were trained with one: look at the start alone, "
-            "--iterations 0, too; on regular patterns it may be better"
+            "both spatial axes are undersampled, and the models here were trained with one: compare with the start "
+            "alone, --iterations 0, or with --method tv"
         )
     if data.truth is not None:
         try:
