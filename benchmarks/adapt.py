@@ -142,28 +142,47 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine and pig_cine_sax")
-    parser.add_argument("--accelerations", type=float, nargs="+", default=[4.0, 8.0, 12.0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every script that tunes takes; see `prepared`, `earlier` and `keep`."""
     parser.add_argument("--seconds", type=float, default=180.0, help="for a slice")
     parser.add_argument("--steps", type=int, help="the same by steps")
-    parser.add_argument("--cases", nargs="+", help="only these, such as acdc-041 pig-5")
-    parser.add_argument("--columns", type=int, help="only so many in the middle of the readout")
     parser.add_argument("--model", help="another bundle than the default one")
     parser.add_argument("--threads", type=int, help="of PyTorch")
     parser.add_argument("--json", type=Path, help="write everything here; cases that are there already are not run")
-    options = parser.parse_args()
+
+
+def prepared(options: argparse.Namespace) -> tuple[ByNetwork, Tuning]:
+    """Return the network and how it is to be tuned."""
     if options.threads:
         torch.set_num_threads(options.threads)
     method = choose(Wanted(NETWORK, options.model), CPU).method
     assert isinstance(method, ByNetwork)
-    seconds = None if options.steps else options.seconds
-    tuning = Tuning(seconds, options.steps, half=bfloat16_is_fast(CPU))
+    return method, Tuning(None if options.steps else options.seconds, options.steps, half=bfloat16_is_fast(CPU))
+
+
+def earlier(file: Path | None) -> list[Result]:
+    """Return the results that a file holds."""
+    return [Result(**r) for r in json.loads(file.read_text())] if file and file.exists() else []
+
+
+def keep(results: list[Result], file: Path | None) -> None:
+    """Write the results, if they are to be kept."""
+    if file:
+        file.write_text(json.dumps([asdict(r) for r in results], indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine and pig_cine_sax")
+    parser.add_argument("--accelerations", type=float, nargs="+", default=[4.0, 8.0, 12.0])
+    add_options(parser)
+    parser.add_argument("--cases", nargs="+", help="only these, such as acdc-041 pig-5")
+    parser.add_argument("--columns", type=int, help="only so many in the middle of the readout")
+    options = parser.parse_args()
+    method, tuning = prepared(options)
     cases = quality.read_cases(options.data, range(41, 51), with_pig=True)
     chosen = {n: middle(m, options.columns) for n, m in cases.items() if not options.cases or n in options.cases}
-    earlier = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    results = [Result(**r) for r in earlier]
+    results = earlier(options.json)
     done = {(r.case, r.acceleration) for r in results}
     for name, acceleration, problem in problems(chosen, options.accelerations):
         if (name, acceleration) in done:
@@ -172,8 +191,7 @@ def main() -> None:
         last = results[-1]
         gain = last.psnr_after - last.psnr_before if math.isfinite(last.psnr_after) else math.nan
         print(f"{acceleration:g}x {name} {last.psnr_before:.2f} {gain:+.2f} dB, {last.why}", file=sys.stderr)
-        if options.json:
-            options.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
+        keep(results, options.json)
     print(table(results))
 
 

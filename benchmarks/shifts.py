@@ -18,11 +18,10 @@ Tuning, residual and columns are those of `adapt.py`.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import adapt as tuning_of
@@ -35,17 +34,17 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from crnn_cli.adaptation import Tuning, adapt
-from crnn_cli.cli.methods import NETWORK, Wanted, choose
 from crnn_cli.cli.reconstruct_input import Asked, load
-from crnn_cli.devices import bfloat16_is_fast
 from crnn_cli.measured import Measured
+from crnn_cli.mri.coils import calibration
+from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.espirit import espirit
-from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction import ByNetwork
 
 ACCELERATION, DECIBELS = 8.0, 15.0
-BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP, BRAIN_BLOCK = 6.0, 12, 0.02, 24
+BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP = 6.0, 12, 0.02
 PROSPECTIVE_ACCELERATION = 4.0  # as published
 OF_CASES = ("inverted", "doubled", "noise")
 NAN = math.nan, math.nan
@@ -75,9 +74,9 @@ def brain(data: Path) -> Coils:
     """Return the static scan, made to move."""
     kspace_CYX = torch.from_numpy(np.load(data / "kspace/cartesian_ksp.npy"))
     _, lines, samples = kspace_CYX.shape
-    block = [slice(n // 2 - BRAIN_BLOCK // 2, n // 2 + BRAIN_BLOCK // 2) for n in (lines, samples)]
-    maps_CYX, _ = espirit(kspace_CYX[:, block[0], block[1]].contiguous(), (lines, samples))
-    still_YX = (kspace_to_image(kspace_CYX) * maps_CYX.conj()).sum(0)
+    everywhere = torch.ones(1, 1, lines, 1)
+    maps_CYX, _ = espirit(calibration(kspace_CYX[:, None], everywhere[0]), (lines, samples))
+    still_YX = Encoding(everywhere, maps_CYX[None]).zero_filled(kspace_CYX[None, :, None])[0, 0]
     truth_TYX = torch.stack([warped(still_YX, 2 * math.pi * t / BRAIN_FRAMES) for t in range(BRAIN_FRAMES)])
     truth_TYX = truth_TYX / truth_TYX.abs().max()
     dice = torch.Generator().manual_seed(1)
@@ -125,26 +124,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine, pig_cine_sax and kspace")
     parser.add_argument("--cases", nargs="+", default=["acdc-045", "pig-5"])
     parser.add_argument("--kinds", nargs="+", default=[*OF_CASES, "brain", "prospective"])
-    parser.add_argument("--seconds", type=float, default=180.0, help="for a slice")
-    parser.add_argument("--steps", type=int, help="the same by steps")
-    parser.add_argument("--model", help="another bundle than the default one")
-    parser.add_argument("--threads", type=int, help="of PyTorch")
-    parser.add_argument("--json", type=Path, help="write everything here; what is there already is not run")
+    tuning_of.add_options(parser)
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    method = choose(Wanted(NETWORK, options.model), CPU).method
-    assert isinstance(method, ByNetwork)
-    tuning = Tuning(None if options.steps else options.seconds, options.steps, half=bfloat16_is_fast(CPU))
-    earlier = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    results = [Result(**r) for r in earlier]
+    method, tuning = tuning_of.prepared(options)
+    results = tuning_of.earlier(options.json)
     for name, job in jobs(options.data, options.cases, options.kinds, method, tuning).items():
         if name in {r.case for r in results}:
             continue
         results.append(job())
         print(f"{name}: {results[-1]}", file=sys.stderr)
-        if options.json:
-            options.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
+        tuning_of.keep(results, options.json)
     print("\n".join(tuning_of.case_lines(results)))
 
 

@@ -14,6 +14,13 @@ Array = NDArray[np.generic]
 Affine = NDArray[np.float64]
 
 
+def affine_of_slice(affine: Affine, z: int) -> Affine:
+    """Return the affine of slice z (third axis) alone, of the affine of all slices."""
+    moved = affine.copy()
+    moved[:3, 3] += z * affine[:3, 2]
+    return moved
+
+
 @dataclass(frozen=True)
 class Image:
     """Voxels with geometry.
@@ -76,10 +83,8 @@ class Image:
 
     def one_slice(self, z: int) -> Image:
         """Return slice z (third axis) alone, where it lies; not a copy."""
-        moved = np.eye(4)
-        moved[2, 3] = z
-        qform = None if self.qform is None else self.qform @ moved
-        return replace(self, array=self.array[:, :, z : z + 1], affine=self.affine @ moved, qform=qform)
+        qform = None if self.qform is None else affine_of_slice(self.qform, z)
+        return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 
     def doubts(self) -> list[str]:
         """Return what looks wrong in the geometry, in words; nothing here stops anything."""

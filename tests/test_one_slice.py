@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.cli.reconstruct_input import Asked, Simulation, load, one_slice
+from crnn_cli.cli.trust import rows
 from crnn_cli.image import Image
 from crnn_cli.io.dicom import read_series
 from tests.conftest import AFFINE, moving_cine, save, to_kspace
@@ -110,6 +111,14 @@ def test_pictures_and_pages_name_the_slice_of_the_scan(crnn, bundle, tmp_path, m
     assert ended.code == 0, ended.err
     assert crnn("report", tmp_path / "o.nii").code == 0
     assert [re.search("slice . of .", caption).group() for caption in said] == ["slice 4 of 4"] * 3
+
+
+@pytest.mark.parametrize(("source", "named"), [({"slice": 4, "slices": 7}, 4), ({}, 1), (None, 1)])
+def test_frames_that_stand_out_are_of_the_slice_of_the_scan(source, named):
+    odd = {"frame": 3, "slice": 1, "times_expected": 2.0, "measure": "residual"}
+    held = {"overall": None, "reason": "not asked for"}
+    trust = {"held_out": held, "undetermined": {"overall": None}, "stand_out": [odd]}
+    assert f"frame 3 of slice {named} (2.0 x" in rows({"input": source, "trust": trust})[-1][1]
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "compare"])

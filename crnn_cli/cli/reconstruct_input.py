@@ -128,6 +128,11 @@ def one_slice(data: Input, number: int) -> Input:
     )  # fmt: skip
 
 
+def source_of(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report says of its input; nothing where that is damaged."""
+    return report["input"] if isinstance(report.get("input"), dict) else {}
+
+
 def slice_said(source: dict[str, Any], z: int, slices: int) -> str:
     """Return which slice of a scan slice z of its images is, in words. source : of the `Input`."""
     return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"

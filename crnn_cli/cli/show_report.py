@@ -10,7 +10,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.reconstruct_input import slice_said
+from crnn_cli.cli.reconstruct_input import slice_said, source_of
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import CrnnError, UnreadableError, UsageError
 
@@ -103,7 +103,7 @@ def _about_input(found: dict[str, Any]) -> list[str]:
     from crnn_cli.io.files import digest
     from crnn_cli.io.read import is_dicom, read
 
-    source = _source(found)
+    source = source_of(found)
     place = Path(str(source.get("file")))
     if place == STREAM:
         return ["The input came from standard input and cannot be looked at again."]
@@ -118,11 +118,6 @@ def _about_input(found: dict[str, Any]) -> list[str]:
     return [] if now == source.get("sha256") else [f"The input, {place}, is not what it was: its sha256 has changed."]
 
 
-def _source(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a report says of its input; nothing where that is damaged."""
-    return found["input"] if isinstance(found["input"], dict) else {}
-
-
 def _picture(image: Image, found: dict[str, Any]) -> Picture:
     import numpy as np
 
@@ -133,6 +128,6 @@ def _picture(image: Image, found: dict[str, Any]) -> Picture:
     z = image.shape[2] // 2
     panel = Panel(f"{found['method']['name']} {found['acceleration']:.1f}x", np.abs(displayed_slice(image, z)))
     simulated = "SIMULATED scan, " if "SIMULATED" in found["origin"] else ""
-    which = slice_said(_source(found), z, image.shape[2])
+    which = slice_said(source_of(found), z, image.shape[2])
     caption = f"{simulated}{which}, not for diagnostic use, {displayed_directions(image)}"
     return Picture(still([panel], (image.spacing[1], image.spacing[0]), caption), "Frames, and one column over time.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.cli.reconstruct_input import source_of
 from crnn_cli.errors import QualityError
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
          "no better than zeros, and it cannot be below the noise"],
         ["not determined by the data", _share(trust["undetermined"]["overall"]), "share of the image's energy that "
          "rests on the method alone"],
-        ["frames that stand out", _standing_out(trust["stand_out"]), "error more than 3 robust deviations above "
-         "those of their slice, each against what is to be expected at its samples; frames from 0, slices from 1"],
+        ["frames that stand out", _standing_out(trust["stand_out"], source_of(found)), "error more than 3 robust "
+         "deviations above those of their slice, each against what is to be expected at its samples; frames from 0, slices "
+         "from 1"],
     ]  # fmt: skip
 
 
@@ -82,11 +84,12 @@ def _share(value: float | None) -> str:
     return "not known" if value is None else f"{100 * value:.3g} % of the energy"
 
 
-def _standing_out(frames: list[dict[str, Any]]) -> str:
+def _standing_out(frames: list[dict[str, Any]], source: dict[str, Any]) -> str:
     if not frames:
         return "none"
     said = [
-        f"frame {one['frame']} of slice {one['slice']} ({one['times_expected']:.1f} x at {MEASURES[one['measure']]})"
+        f"frame {one['frame']} of slice {source.get('slice', one['slice'])} "
+        f"({one['times_expected']:.1f} x at {MEASURES[one['measure']]})"
         for one in frames[:6]
     ]
     return ", ".join(said) + (f" and {len(frames) - 6} more" if len(frames) > 6 else "")

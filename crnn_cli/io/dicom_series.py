@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crnn_cli.geometry import axis_codes
-from crnn_cli.image import Affine
+from crnn_cli.image import Affine, affine_of_slice
 from crnn_cli.io.dicom_headers import Frame
 from crnn_cli.io.dicom_places import Places, by_place, is_perpendicular
 from crnn_cli.io.dicom_times import frame_time_of, in_time
@@ -65,9 +65,7 @@ class Series:
     def one_slice(self, z: int) -> Series:
         """Return slice z alone, of a series that can be read."""
         assert self.affine is not None
-        affine = self.affine.copy()
-        affine[:3, 3] += z * affine[:3, 2]
-        return replace(self, slices=1, grid=self.grid[z : z + 1], affine=affine)
+        return replace(self, slices=1, grid=self.grid[z : z + 1], affine=affine_of_slice(self.affine, z))
 
 
 @dataclass(frozen=True)
