@@ -61,8 +61,8 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
         ["not determined by the data", _share(trust["undetermined"]["overall"]), "share of the image's energy that "
          "rests on the method alone"],
         ["frames that stand out", _standing_out(trust["stand_out"], source_of(found)), "error more than 3 robust "
-         "deviations above those of their slice, each against what is to be expected at its samples; frames from 0, slices "
-         "from 1"],
+         "deviations above those of their slice, each against what is to be expected at its samples; frames from 0, "
+         "slices from 1"],
     ]  # fmt: skip
 
 
