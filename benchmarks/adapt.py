@@ -1,6 +1,6 @@
 """What tuning a network to the scan at hand brings: PSNR and SSIM before and after, of every case.
 
-    python benchmarks/adapt.py --data DATA [--seconds 180] [--accelerations 4 8 12] [--json FILE]
+    python benchmarks/adapt.py --data DATA [--seconds 180] [--accelerations 4 8 12] [--device cuda] [--json FILE]
 
 Cases, phase, sampling and measures are those of `quality.py`. Every case is a scan of one slice, tuned as `crnn
 reconstruct --adapt` does it, from the weights of the model. The truth is used for the measures only. At 12x, 100 lines
@@ -29,11 +29,9 @@ from baselines import Problem
 from crnn_cli.acquisition import Complex
 from crnn_cli.adaptation import Adapted, Tuning, adapt
 from crnn_cli.cli.methods import NETWORK, Wanted, choose
-from crnn_cli.devices import bfloat16_is_fast
+from crnn_cli.devices import bfloat16_is_fast, choose_device
 from crnn_cli.measured import Measured
 from crnn_cli.reconstruction import ByNetwork
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,15 @@ class Result:
 
 
 @dataclass(frozen=True)
+class How:
+    """What is tuned, how long, and where."""
+
+    method: ByNetwork
+    tuning: Tuning
+    device: torch.device
+
+
+@dataclass(frozen=True)
 class Scan:
     """A case as a scan of one slice; see `crnn_cli.measured.Slices`."""
 
@@ -63,24 +70,24 @@ class Scan:
     count: int = 1
 
     def measured(self, z: int, device: torch.device) -> Measured:
-        del z, device
-        return self.data
+        del z
+        return self.data.to(device)
 
     def finished(self, images_TYX: Complex) -> Complex:
         return images_TYX
 
 
-def run(name: str, acceleration: float, problem: Problem, method: ByNetwork, tuning: Tuning) -> Result:
+def run(name: str, acceleration: float, problem: Problem, how: How) -> Result:
     scan = Scan(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
-    before = quality_of(method, scan, problem)
-    tuned, found = adapt(scan, method, tuning, CPU)
-    after = quality_of(tuned, scan, problem)
+    before = quality_of(how.method, scan, problem, how.device)
+    tuned, found = adapt(scan, how.method, how.tuning, how.device)
+    after = quality_of(tuned, scan, problem, how.device)
     return result(name, acceleration, before, after, found)
 
 
-def quality_of(method: ByNetwork, scan: Scan, problem: Problem) -> tuple[float, float]:
+def quality_of(method: ByNetwork, scan: Scan, problem: Problem, device: torch.device) -> tuple[float, float]:
     with torch.inference_mode():
-        image = method(scan.data, lambda: None)
+        image = method(scan.measured(0, device), lambda: None).cpu()
     return quality.psnr(image, problem), quality.ssim(image, problem)
 
 
@@ -148,16 +155,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="the same by steps")
     parser.add_argument("--model", help="another bundle than the default one")
     parser.add_argument("--threads", type=int, help="of PyTorch")
+    parser.add_argument("--device", type=choose_device, default="cpu")
     parser.add_argument("--json", type=Path, help="write everything here; cases that are there already are not run")
 
 
-def prepared(options: argparse.Namespace) -> tuple[ByNetwork, Tuning]:
+def prepared(options: argparse.Namespace) -> How:
     """Return the network and how it is to be tuned."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    method = choose(Wanted(NETWORK, options.model), CPU).method
+    method = choose(Wanted(NETWORK, options.model), options.device).method
     assert isinstance(method, ByNetwork)
-    return method, Tuning(None if options.steps else options.seconds, options.steps, half=bfloat16_is_fast(CPU))
+    half = bfloat16_is_fast(options.device)
+    return How(method, Tuning(None if options.steps else options.seconds, options.steps, half=half), options.device)
 
 
 def earlier(file: Path | None) -> list[Result]:
@@ -179,7 +188,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="only these, such as acdc-041 pig-5")
     parser.add_argument("--columns", type=int, help="only so many in the middle of the readout")
     options = parser.parse_args()
-    method, tuning = prepared(options)
+    how = prepared(options)
     cases = quality.read_cases(options.data, range(41, 51), with_pig=True)
     chosen = {n: middle(m, options.columns) for n, m in cases.items() if not options.cases or n in options.cases}
     results = earlier(options.json)
@@ -187,7 +196,7 @@ def main() -> None:
     for name, acceleration, problem in problems(chosen, options.accelerations):
         if (name, acceleration) in done:
             continue
-        results.append(run(name, acceleration, problem, method, tuning))
+        results.append(run(name, acceleration, problem, how))
         last = results[-1]
         gain = last.psnr_after - last.psnr_before if math.isfinite(last.psnr_after) else math.nan
         print(f"{acceleration:g}x {name} {last.psnr_before:.2f} {gain:+.2f} dB, {last.why}", file=sys.stderr)

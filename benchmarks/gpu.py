@@ -12,6 +12,7 @@ Rate       multiply-adds of the convolutions over the time of everything, data c
 Error      largest difference from the CPU's float32 images over their largest value (with --no-cpu not measured).
 Memory     the most that PyTorch held beyond what it held before, GiB.
 Training   forward and backward pass of a sequence, with and without activation checkpoints.
+Tuning     200 steps of `--adapt`, a phantom 8-fold undersampled, one slice; the bar is 60 s for 256 x 256 x 30.
 Command    a slice through `crnn_cli.reconstruction.reconstruct`, start and transfers too, the first one left out.
 
 The bar: 256 x 256 x 30, published size, 10 iterations, bf16: 60 ms on a card of the kind of an H200.
@@ -37,11 +38,15 @@ import torch
 from torch import Tensor
 
 from crnn_cli.acquisition import from_fully_sampled
+from crnn_cli.adaptation import Tuning, adapt
 from crnn_cli.bundles import find_bundle, load_reconstruction
 from crnn_cli.devices import choose_device, precision
 from crnn_cli.image import Image
 from crnn_cli.measured import OneCoil
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
+from crnn_cli.mri.ellipses import Grid
+from crnn_cli.mri.phantom import Scan, simulate_slice
+from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
 
@@ -262,6 +267,26 @@ def training(size: int, frames: int, options: argparse.Namespace) -> Iterator[di
             yield row | attempt(measure)
 
 
+def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict]:
+    """Yield what tuning to a scan needs."""
+    truth_TYX = simulate_slice(Scan(Grid(size, size, 1.5), frames, seed=1), 0).truth_TYX
+    mask_TY = variable_density(frames, size, 8, torch.Generator().manual_seed(1))
+    image = Image(truth_TYX.permute(1, 2, 0)[:, :, None].numpy(), np.eye(4))
+    data = OneCoil(from_fully_sampled(image, mask_TY[None].numpy() > 0, 1, "random"))
+    bundle = find_bundle("cine-crnn")
+    net = load_reconstruction(bundle, options.device)
+    method = ByNetwork(net, Recipe(bundle.start, 1.0, net.config.iterations))
+    for kind in ("fp32", "bf16"):
+
+        def measure(half: bool = kind == "bf16") -> dict:
+            found = adapt(data, method, Tuning(steps=200, half=half), options.device)[1]
+            residuals = {"before": found.before, "after": found.after}
+            return {"seconds": round(found.seconds, 1)} | {name: round(r or 0, 4) for name, r in residuals.items()}
+
+        row = {"size": size, "frames": frames, "network": "cine-crnn", "precision": kind, "steps": 200}
+        yield row | attempt(measure)
+
+
 def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict]:
     """Yield what a slice needs on the way of `crnn reconstruct`, without files."""
     device, slices = options.device, 6
@@ -324,8 +349,9 @@ def main() -> None:
     print("matrix product, TMAC/s: " + ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in limits.items()))
     found["inference"] = [row for size in options.sizes for row in inference(*size, options, limits)]
     found["training"] = [row for size in options.sizes for row in training(*size, options)]
+    found["tuning"] = [row for size in options.sizes for row in tuning(*size, options)]
     found["command"] = [row for size in options.sizes for row in command(*size, options)]
-    for title in ("inference", "training", "command"):
+    for title in ("inference", "training", "tuning", "command"):
         table(title, found[title])
     found["verdict"] = verdict(found["inference"])
     print(f"\n{found['verdict']}")

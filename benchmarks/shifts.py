@@ -28,12 +28,12 @@ import adapt as tuning_of
 import numpy as np
 import quality
 import torch
-from adapt import CPU, Result, result
+from adapt import How, Result, result
 from robustness import with_noise
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from crnn_cli.adaptation import Tuning, adapt
+from crnn_cli.adaptation import adapt
 from crnn_cli.cli.reconstruct_input import Asked, load
 from crnn_cli.measured import Measured
 from crnn_cli.mri.coils import calibration
@@ -41,7 +41,6 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import variable_density
-from crnn_cli.reconstruction import ByNetwork
 
 ACCELERATION, DECIBELS = 8.0, 15.0
 BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP = 6.0, 12, 0.02
@@ -96,26 +95,26 @@ def warped(image_YX: Tensor, phase: float) -> Tensor:
     return torch.view_as_complex(moved[0].permute(1, 2, 0).contiguous())
 
 
-def prospective(data: Path, method: ByNetwork, tuning: Tuning) -> Result:
+def prospective(data: Path, how: How) -> Result:
     """Return what becomes of the residual of the hyperpolarised scan."""
     file = data / "kspace/hp13c_lactate_prospective.mat"
-    _, found = adapt(load(Asked(file, axes="kx,ky,kz,t")).slices, method, tuning, CPU)
+    _, found = adapt(load(Asked(file, axes="kx,ky,kz,t")).slices, how.method, how.tuning, how.device)
     return result("prospective", PROSPECTIVE_ACCELERATION, NAN, NAN, found)
 
 
-def jobs(data: Path, cases: list[str], kinds: list[str], method: ByNetwork, tuning: Tuning) -> dict[str, Callable]:
+def jobs(data: Path, cases: list[str], kinds: list[str], how: How) -> dict[str, Callable]:
     """Return what is to be run, by name."""
     wanted: dict[str, Callable] = {}
     magnitudes = quality.read_cases(data, range(41, 51), with_pig=True) if set(kinds) & set(OF_CASES) else {}
     for kind in kinds:
         for case in cases if kind in OF_CASES else ():
             wanted[f"{case}, {kind}"] = lambda case=case, kind=kind: tuning_of.run(
-                f"{case}, {kind}", ACCELERATION, of_case(case, magnitudes[case], kind), method, tuning
+                f"{case}, {kind}", ACCELERATION, of_case(case, magnitudes[case], kind), how
             )
     if "brain" in kinds:
-        wanted["brain"] = lambda: tuning_of.run("brain", BRAIN_ACCELERATION, brain(data), method, tuning)
+        wanted["brain"] = lambda: tuning_of.run("brain", BRAIN_ACCELERATION, brain(data), how)
     if "prospective" in kinds:
-        wanted["prospective"] = lambda: prospective(data, method, tuning)
+        wanted["prospective"] = lambda: prospective(data, how)
     return wanted
 
 
@@ -126,9 +125,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=[*OF_CASES, "brain", "prospective"])
     tuning_of.add_options(parser)
     options = parser.parse_args()
-    method, tuning = tuning_of.prepared(options)
+    how = tuning_of.prepared(options)
     results = tuning_of.earlier(options.json)
-    for name, job in jobs(options.data, options.cases, options.kinds, method, tuning).items():
+    for name, job in jobs(options.data, options.cases, options.kinds, how).items():
         if name in {r.case for r in results}:
             continue
         results.append(job())

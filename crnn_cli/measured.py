@@ -32,6 +32,11 @@ class Measured:
     maps_BCYX: Tensor | None = None
     deviation: float = 0.0
 
+    def to(self, device: torch.device) -> Measured:
+        """Return the same on a device."""
+        maps_BCYX = None if self.maps_BCYX is None else self.maps_BCYX.to(device)
+        return Measured(self.kspace_BCTYX.to(device), self.mask_BTYX.to(device), maps_BCYX, self.deviation)
+
     def encoding(self) -> Encoding:
         """Return the operator from images to these samples."""
         return Encoding(self.mask_BTYX, self.maps_BCYX)

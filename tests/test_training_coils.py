@@ -13,7 +13,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.reconstruction import STARTS
-from crnn_cli.training.cine import CineItems, Sampling, draw_item
+from crnn_cli.training.cine import CineItems, Sampling, draw, draw_item
 from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.image_losses import image_loss
 from crnn_cli.training.memory import step_bytes
@@ -214,9 +214,9 @@ def test_the_estimate_of_memory_covers_items_of_most_coils():
 
     job = ReconstructJob(settings, [], [], 0)
     ((small, _),) = job.small(0, 1)[0]
-    assert small.consistency._maps_BCYX.shape[1] == 12
+    assert small.measured.maps_BCYX.shape[1] == 12
     estimated = kept(job, *job.small(0, 1))
-    needed = [kept(job, [(draw_item(items(most.sampling, 6_000), seed), 2)], 1.0) for seed in range(4)]
+    needed = [kept(job, [(draw(items(most.sampling, 6_000), seed), 2)], 1.0) for seed in range(4)]
     assert max(needed) < 1.5 * estimated  # both are 1.5 times what is kept
     one_coil = ReconstructJob(replace(settings, sampling=replace(TINY)), [], [], 0)
     assert estimated > 1.05 * kept(one_coil, *one_coil.small(0, 1))

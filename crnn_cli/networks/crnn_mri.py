@@ -256,7 +256,7 @@ class CRNNMRI(Layers):
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
         if image_BTYX.device.type == "cpu" and not self.at_once:
             return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
-        return Parts(frames, batch, kind, self.at_once or frames)
+        return Parts(frames, batch, kind, self.at_once or frames, image_BTYX.device)
 
     def _iterations(
         self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any

@@ -21,6 +21,8 @@ from crnn_cli.training.coil_maps import disturbed, random_maps
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -82,13 +84,35 @@ class CineItem:
     truth_BTYX: Tensor
     consistency: SingleCoilConsistency | MultiCoilConsistency
 
-    def to(self, device: torch.device) -> CineItem:
-        """Return the item on a device."""
-        return CineItem(self.start_BTYX.to(device), self.truth_BTYX.to(device), self.consistency.to(device))
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of an item on the CPU; its start image, most of the work, is made where the training goes on.
+
+    measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. start : see `CineItems`.
+    brightness : of the bright parts of the start image. part : the frames that the item has.
+    """
+
+    measured: Measured
+    truth_BTYX: Tensor
+    start: str
+    brightness: float
+    part: slice
+
+    def item(self, device: torch.device) -> CineItem:
+        """Return the item on a device, its start calculated there, in full precision. It knows the whole cycle."""
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            whole = self.measured.to(device)
+            start = STARTS[self.start](whole.consistency())
+            scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
+            kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
+            kept = Measured(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))
+            truth = self.truth_BTYX[:, self.part].to(device) * scale
+            return CineItem(start[:, self.part] * scale, truth, kept.consistency())
 
 
-def draw_item(source: CineItems, seed: int) -> CineItem:
-    """Return the item of a seed. The start image knows the whole cycle, the item is a part of it.
+def draw(source: CineItems, seed: int) -> Drawn:
+    """Return what is drawn of the item of a seed. The start image knows the whole cycle, the item is a part of it.
 
     Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
     along Y only. Magnitudes get a random phase; a complex cine keeps its own.
@@ -104,17 +128,18 @@ def draw_item(source: CineItems, seed: int) -> CineItem:
         view = random_scene(size, dice)
     truth = (view if view.is_complex() else with_phase(view, dice))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    kspace, mask, maps, deviation = _sample(truth, dice, how)
-    start = STARTS[source.start](Measured(kspace, mask, maps).consistency())
-    scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start).clamp_min(1e-3)
+    measured = _sample(truth, dice, how)
+    brightness = dice.log_uniform(0.8, 1.25)
     first = dice.integer(0, size.frames - kept)
-    part = slice(first, first + kept)
-    kept_data = Measured(kspace[:, :, part] * scale, mask[:, part], maps, deviation * float(scale))
-    consistency = kept_data.consistency()
-    return CineItem(start[:, part] * scale, truth[:, part] * scale, consistency)
+    return Drawn(measured, truth, source.start, brightness, slice(first, first + kept))
 
 
-def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tensor, Tensor | None, float]:
+def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineItem:
+    """Return the item of a seed on a device; see `draw`."""
+    return draw(source, seed).item(device)
+
+
+def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
     """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
     One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
@@ -136,4 +161,4 @@ def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> tuple[Tensor, Tens
     kspace = image_to_kspace(seen_BCTYX)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
     told = noise and how.told and (maps_BCYX is not None or dice.chance(how.told))
-    return kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0
+    return Measured(kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0)

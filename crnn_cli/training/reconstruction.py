@@ -16,7 +16,7 @@ from crnn_cli.io.files import Output
 from crnn_cli.io.preview import Panel, preview_output
 from crnn_cli.io.read import read
 from crnn_cli.networks.crnn_mri import CRNNMRI
-from crnn_cli.training.cine import CineItem, CineItems, draw_item
+from crnn_cli.training.cine import CineItem, CineItems, Drawn, draw, draw_item
 from crnn_cli.training.image_losses import image_loss
 from crnn_cli.training.reconstruct_settings import ReconstructSettings
 
@@ -57,11 +57,11 @@ class ReconstructJob:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def item(self, stage: int, number: int) -> tuple[CineItem, int]:
-        """Return an item and the iterations it is reconstructed with."""
+    def item(self, stage: int, number: int) -> tuple[Drawn, int]:
+        """Return what is drawn of an item, and the iterations it is reconstructed with."""
         del stage
         iterations = self.settings.iterations(number / self._items, number)
-        return draw_item(self.source, self._seed(number)), iterations
+        return draw(self.source, self._seed(number)), iterations
 
     def describe(self, stage: int, number: int) -> str:
         """Return the seed of an item: with the same settings and cines it can be drawn again."""
@@ -72,7 +72,7 @@ class ReconstructJob:
         """Yield the loss of one item after the other, since their sizes differ."""
         del stage
         for drawn, iterations in items:
-            item = drawn.to(device)
+            item = drawn.item(device)
             image = network(item.start_BTYX, item.consistency, iterations)
             yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
 
@@ -91,8 +91,10 @@ class ReconstructJob:
         if self.several is not None:
             most = self.several.sampling.most_coils
             source = replace(source, sampling=replace(self.several.sampling, coils=most))
-        item = draw_item(source, 0)
-        return [(item, self.settings.network.iterations)], self.settings.pixels / item.truth_BTYX.numel()
+        drawn = draw(source, 0)
+        return [(drawn, self.settings.network.iterations)], self.settings.pixels / drawn.truth_BTYX[
+            :, drawn.part
+        ].numel()
 
     def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
         """Count a pass once, then an iteration computed again with the gradients beside it, then those of its group."""
@@ -130,7 +132,7 @@ class ReconstructJob:
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
         """Return a validation item: truth, reconstruction, start, and the errors of these two."""
-        item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED).to(device)
+        item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED, device)
         with torch.no_grad():
             made = network(item.start_BTYX, item.consistency)
         truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.start_BTYX))
@@ -150,7 +152,7 @@ def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict
     errors: list[tuple[float, float]] = []
     with torch.no_grad():
         for index in range(_VALIDATION_ITEMS):
-            item = draw_item(source, _VALIDATION_SEED + index).to(device)
+            item = draw_item(source, _VALIDATION_SEED + index, device)
             image = network(item.start_BTYX, item.consistency)
             errors.append((relative_error_db(item.start_BTYX, item), relative_error_db(image, item)))
     start, reconstructed = np.mean(errors, axis=0)

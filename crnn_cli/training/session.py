@@ -230,12 +230,16 @@ def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, proc
         job.set_mode(number, network)
         mine = processes.share(stage.batch)
         last = stage.steps * stage.batch - 1  # late items: those of a reconstruction have the most iterations then
+        drawing, going_back = 0.0, 0.0
         for step in range(_TIMED_STEPS):
-            if step == 1:
-                began = time.monotonic()
+            began = time.monotonic()
             items = [job.item(number, last - k) for k in range(mine)]
+            drawn = time.monotonic()
             go_back(job, number, network, items, processes.device, request.precision)
-        found.append((time.monotonic() - began) / (_TIMED_STEPS - 1))
+            if step > 0:
+                drawing, going_back = drawing + drawn - began, going_back + time.monotonic() - drawn
+        beside = max(going_back, drawing / max(1, request.workers))  # workers draw while the network learns
+        found.append((beside if request.workers else drawing + going_back) / (_TIMED_STEPS - 1))
     return found
 
 
