@@ -212,9 +212,9 @@ def attempt(measure: Callable[[], dict]) -> dict:
         return {"failed": f"{type(reason).__name__}: {str(reason).partition(chr(10))[0][:120]}"}
 
 
-def inference(size: int, frames: int, options: argparse.Namespace, limits: dict[str, float]) -> Iterator[dict]:
+def inference(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict]:
     """Yield what every network needs in every form."""
-    device = options.device
+    device, limits = options.device, options.limits
     image, operator = problem(size, frames)
     there, data = image.to(device), operator.to(device)
     for name, net in networks(device):
@@ -325,6 +325,12 @@ def parsed(size: str) -> tuple[int, int]:
     return int(side), int(frames)
 
 
+def told(row: dict) -> dict:
+    """Return a row, once it is on standard error: the whole takes minutes."""
+    print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+    return row
+
+
 def table(title: str, rows: list[dict]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     print(f"\n{title}\n\n| " + " | ".join(names) + " |\n|" + "---|" * len(names))
@@ -344,14 +350,11 @@ def main() -> None:
     cuda = options.device.type == "cuda"
     card = torch.cuda.get_device_name(options.device) if cuda else platform.processor() or platform.machine()
     print(f"PyTorch {torch.__version__}, {card}")
-    limits = peaks(options.device)
+    limits = options.limits = peaks(options.device)
     found = {"card": card, "torch": torch.__version__, "product, TMAC/s": {k: v / 1e12 for k, v in limits.items()}}
     print("matrix product, TMAC/s: " + ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in limits.items()))
-    found["inference"] = [row for size in options.sizes for row in inference(*size, options, limits)]
-    found["training"] = [row for size in options.sizes for row in training(*size, options)]
-    found["tuning"] = [row for size in options.sizes for row in tuning(*size, options)]
-    found["command"] = [row for size in options.sizes for row in command(*size, options)]
-    for title in ("inference", "training", "tuning", "command"):
+    for title, rows in (("inference", inference), ("training", training), ("tuning", tuning), ("command", command)):
+        found[title] = [told(row) for size in options.sizes for row in rows(*size, options)]
         table(title, found[title])
     found["verdict"] = verdict(found["inference"])
     print(f"\n{found['verdict']}")

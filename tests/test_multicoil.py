@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crnn_cli.mri import gram
+from crnn_cli.mri import gram, multicoil
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
@@ -153,6 +153,23 @@ def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
     torch.testing.assert_close(MultiCoilConsistency(kspace, mask, maps)(image), whole)
     torch.testing.assert_close(Encoding(mask, maps).normal(image), normal)
     torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image), same)
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_coils_worked_on_at_once_give_the_same(at_once, two_axes, monkeypatch):
+    """As on a GPU: 2 and 1 of three coils, or all."""
+    kspace, mask, maps, image = problem(two_axes, dtype=torch.complex128)
+
+    def made():
+        operator = MultiCoilConsistency(kspace, mask, maps, 0.1)
+        starts = operator.zero_filled(), operator.view_shared(), operator.time_wiener()
+        return torch.stack([operator(image), operator.normal(image), *starts])
+
+    wanted = made()
+    for place in (gram, multicoil):
+        monkeypatch.setattr(place, "coils_at_once", lambda image: at_once)
+    torch.testing.assert_close(made(), wanted)
 
 
 def test_steps_bring_the_image_nearer_to_the_data_and_the_result_is_linear_in_the_end():

@@ -15,7 +15,7 @@ from torch import Tensor
 from crnn_cli.mri.consistency import Deviation, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import Gram
+from crnn_cli.mri.gram import Gram, coils_at_once
 
 STEPS = 3
 """Steps of conjugate gradients; what more would bring is told by `MultiCoilConsistency`."""
@@ -76,7 +76,7 @@ class MultiCoilConsistency:
         self._factor = torch.ones(1, 1, 1, 1, dtype=kspace_BCTYX.real.dtype, device=kspace_BCTYX.device)
         self._deviation = Deviation(deviation, kspace_BCTYX)
         self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes)
-        self._adjoint_BTYX = self._combined(kspace_to_image)
+        self._adjoint_BTYX = self._combined(lambda kspace, masks: kspace_to_image(kspace))
 
     @property
     def _measured(self) -> Tensor:
@@ -112,22 +112,28 @@ class MultiCoilConsistency:
         return torch.cat([difference for difference, _ in pairs]), torch.cat([data for _, data in pairs])
 
     def _at_coil(self, image_BTYX: Tensor, coil: int) -> tuple[Tensor, Tensor]:
-        measured, data_BTYX = self._measured, self._kspace(coil)
+        measured, data_BTYX = self._measured, self._kspace(slice(coil, coil + 1))[0]
         kspace_BTYX = image_to_kspace(image_BTYX * self._maps_BCYX[:, coil, None])
         data = data_BTYX[measured].flatten()
         return kspace_BTYX[measured].flatten() - data, data
 
-    def _kspace(self, coil: int) -> Tensor:
-        """Return the measured k-space of one coil, zeros elsewhere, (B, T, Y, X)."""
-        kspace_BTYX = self._samples_CMX.new_zeros(self._shape)
-        kspace_BTYX[self._measured] = self._samples_CMX[coil]
-        return kspace_BTYX * self._factor
+    def _kspace(self, coils: slice) -> Tensor:
+        """Return the measured k-space of some coils, zeros elsewhere, (C, B, T, Y, X)."""
+        samples_CMX = self._samples_CMX[coils]
+        kspace_CBTYX = samples_CMX.new_zeros((len(samples_CMX), *self._shape))
+        kspace_CBTYX[:, self._measured] = samples_CMX
+        return kspace_CBTYX * self._factor
 
-    def _combined(self, images: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return S^H of images made from the k-space of each coil, a coil at a time."""
+    def _combined(self, images: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return S^H of images made from k-space and masks, in which coils lie in the batch."""
         total_BTYX = self._samples_CMX.new_zeros(self._shape)
-        for coil in range(len(self._samples_CMX)):
-            total_BTYX += images(self._kspace(coil)) * self._maps_BCYX[:, coil, None].conj()
+        coils = len(self._samples_CMX)
+        step = coils_at_once(total_BTYX)
+        for part in (slice(first, first + step) for first in range(0, coils, step)):
+            maps_CBYX = self._maps_BCYX[:, part].movedim(1, 0).conj()
+            masks = self._mask_BTYX.repeat(len(maps_CBYX), 1, 1, 1)
+            made_CBTYX = images(self._kspace(part).flatten(0, 1), masks).unflatten(0, maps_CBYX.shape[:2])
+            total_BTYX += (made_CBTYX * maps_CBYX[:, :, None]).sum(0)
         return total_BTYX
 
     def zero_filled(self) -> Tensor:
@@ -140,11 +146,11 @@ class MultiCoilConsistency:
 
     def view_shared(self) -> Tensor:
         """Return the combination of what `SingleCoilConsistency.view_shared` makes of each coil."""
-        return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).view_shared())
+        return self._combined(lambda kspace, masks: SingleCoilConsistency(kspace, masks).view_shared())
 
     def time_wiener(self) -> Tensor:
         """Return the combination of what `SingleCoilConsistency.time_wiener` makes of each coil."""
-        return self._combined(lambda kspace_BTYX: SingleCoilConsistency(kspace_BTYX, self._mask_BTYX).time_wiener())
+        return self._combined(lambda kspace, masks: SingleCoilConsistency(kspace, masks).time_wiener())
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Return the image pulled to the measured samples of all coils."""

@@ -22,6 +22,7 @@ from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, w
 from crnn_cli.training.settings import setting
 
 CPU = torch.device("cpu")
+_MOST_COLUMNS = 128
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def draw(source: CineItems, seed: int) -> Drawn:
     """
     dice, how = Dice(seed), source.sampling
     lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
-    columns = max(16, min(64, round(source.pixels / (lines * kept) / 4) * 4))
+    columns = max(16, min(_MOST_COLUMNS, round(source.pixels / (lines * kept) / 4) * 4))
     size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
     if source.cines and dice.chance(source.real_share):
         cine = source.cines[dice.integer(0, len(source.cines) - 1)]
