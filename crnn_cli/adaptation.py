@@ -5,7 +5,8 @@ others is taken away from data consistency and makes the loss: what the network 
 
     loss = ||A x - y||_2 / ||y||_2 + ||A x - y||_1 / ||y||_1.
 
-Weights are used only if they predict the lines for validation better than those that the network came with.
+What is judged, and used in the end, is the running average of the weights; and only if it predicts the lines for
+validation better than the weights that the network came with.
 
 References
 ----------
@@ -33,11 +34,14 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.held_out import Tally, split, tally, without
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.memory import free_bytes, kept_bytes
+from crnn_cli.networks.averaged import follow
 from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import STARTS, ByNetwork
 
 SHARE = 0.4
 """Of the lines that are not for validation, in the loss of a step."""
+NEAR = 2
+"""Lines on either side of the middle that no step takes away."""
 EVERY = 10
 """Steps from one validation to the next."""
 WIDTH = 32
@@ -46,6 +50,7 @@ TILES = 4
 """Patches that the validation looks at."""
 _LEARNING_RATE = 2e-4
 _LARGEST_NORM = 1.0  # of the gradients
+_AVERAGE = 0.95  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
 _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
@@ -145,7 +150,8 @@ class _Run:
     ) -> None:  # fmt: skip
         if not isinstance(method.network, nn.Module):
             raise TypeError("only a network of weights can be tuned")
-        self.network, self.recipe = copy.deepcopy(method.network), method.recipe
+        self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
+        self.recipe = method.recipe
         self.patches, self.tuning, self.device, self.began = patches, tuning, device, began
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0
@@ -215,11 +221,11 @@ class _Run:
         with torch.no_grad():
             for z, x in self.tiles:
                 patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-                found.append(tally(patch, self._image(z, without(patch, held_BTYX)), held_BTYX))
+                found.append(tally(patch, self._image(self.averaged, z, without(patch, held_BTYX)), held_BTYX))
         total: Tally = reduce(add, found)
         if self.step == 0 or total.residual < self.best:
             self.best, self.best_step = total.residual, self.step
-            self._kept = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self._kept = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
         self.samples = int(total.samples_T.sum()) * patch.kspace_BCTYX.shape[1]
 
     def _train(self) -> bool:
@@ -231,6 +237,7 @@ class _Run:
             if not bool(torch.isfinite(norm)):
                 return False
             self.optimiser.step()
+        follow(self.averaged, self.network, self.step, _AVERAGE)
         return True
 
     def _loss(self, width: int) -> Tensor:
@@ -238,9 +245,9 @@ class _Run:
         z, x = self.patches.draw(width, self.generator)
         patch, held_BTYX = self.patches.cut(z, x, width, self.device)
         seen = without(patch, held_BTYX)
-        given, lost_BTYX = split(seen, SHARE, self.generator)
+        given, lost_BTYX = split(seen, SHARE, self.generator, centre=NEAR)
         target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
-        difference_N, data_N = target.at_samples(self._image(z, given))
+        difference_N, data_N = target.at_samples(self._image(self.network, z, given))
         tiny = torch.finfo(torch.float32).tiny
         return sum(
             (
@@ -250,13 +257,13 @@ class _Run:
             torch.zeros((), device=self.device),
         )
 
-    def _image(self, z: int, measured: Measured) -> Tensor:
-        """Return what the network makes of the lines given."""
+    def _image(self, network: nn.Module, z: int, measured: Measured) -> Tensor:
+        """Return what a network makes of the lines given."""
         operator = measured.consistency(self.recipe.noise)
         scale = self.patches.scale(z).to(self.device)
         start = STARTS[self.recipe.start](operator) * scale
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.tuning.half):
-            image: Tensor = self.network(start, operator.scaled(scale), self.recipe.iterations)
+            image: Tensor = network(start, operator.scaled(scale), self.recipe.iterations)
         return image / scale
 
     def _fit_memory(self) -> None:

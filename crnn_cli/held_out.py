@@ -22,16 +22,19 @@ CENTRE = 4
 
 
 def split(
-    measured: Measured, share: float, generator: torch.Generator, spared_BTYX: Tensor | None = None
-) -> tuple[Measured, Tensor]:
+    measured: Measured, share: float, generator: torch.Generator, spared_BTYX: Tensor | None = None,
+    centre: int = CENTRE,
+) -> tuple[Measured, Tensor]:  # fmt: skip
     """Return the data without a random share of the lines outside the centre, and the mask of what was held out.
 
     In each frame of whole lines ``share`` of them, at least one where there are two; where single samples were
-    measured, each with probability ``share``. The centre is 9 lines, 9 samples of each where single samples are.
+    measured, each with probability ``share``.
 
     Parameters
     ----------
     spared_BTYX : what is not to be held out, because it was before; lines are drawn from the others.
+    centre : so many lines on either side of the middle one are never held out; where single samples were measured, so
+        many samples of each of them.
 
     Raises
     ------
@@ -40,9 +43,9 @@ def split(
     """
     mask_BTYX = measured.mask_BTYX.bool()
     lines, samples = mask_BTYX.shape[-2:]
-    far = (torch.arange(lines) - lines // 2).abs()[:, None] > CENTRE
+    far = (torch.arange(lines) - lines // 2).abs()[:, None] > centre
     if samples > 1:
-        far = far | ((torch.arange(samples) - samples // 2).abs() > CENTRE)
+        far = far | ((torch.arange(samples) - samples // 2).abs() > centre)
     free_BTYX = mask_BTYX.cpu() & far
     open_BTYX = free_BTYX if spared_BTYX is None else free_BTYX & ~spared_BTYX.cpu()
     order = torch.where(open_BTYX, torch.rand(free_BTYX.shape, generator=generator), 2.0)

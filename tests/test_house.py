@@ -30,7 +30,7 @@ ALLOWED = {
     "measured": {"torch", "errors", "acquisition", "mri"},
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
-    "adaptation": {"torch", "errors", "held_out", "measured", "memory", "patches", "reconstruction"},
+    "adaptation": {"torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction"},
     "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
     "trust": {
         "numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction", "uncertainty",

@@ -11,10 +11,11 @@ from torch import nn
 
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.files import Output
+from crnn_cli.networks.averaged import follow
 from crnn_cli.training.job import Optimiser, Plan, Stage
 from crnn_cli.training.loop import Loop, go_back, learning_rate_factor
 from crnn_cli.training.processes import Processes
-from crnn_cli.training.run import RunFolder, follow
+from crnn_cli.training.run import RunFolder
 from crnn_cli.training.session import within
 from tests.conftest import run_two_processes
 

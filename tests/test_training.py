@@ -114,7 +114,9 @@ def test_items_of_a_job_follow_from_seed_and_number():
     one, again, other = (ReconstructJob(SMALL, CINES, [], seed) for seed in (1, 1, 2))
     for number in (0, 17):
         again.item(0, 30)
-        (a, n), (b, m), (c, _) = ((drawn.item(CPU), k) for drawn, k in (job.item(0, number) for job in (one, again, other)))
+        (a, n), (b, m), (c, _) = (
+            (drawn.item(CPU), k) for drawn, k in (job.item(0, number) for job in (one, again, other))
+        )
         assert torch.equal(a.start_BTYX, b.start_BTYX)
         assert n == m
         assert a.start_BTYX.shape != c.start_BTYX.shape or not torch.equal(a.start_BTYX, c.start_BTYX)

@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from crnn_cli.errors import CrnnError, UsageError
 from crnn_cli.io.files import write_together
+from crnn_cli.networks.averaged import follow
 from crnn_cli.training.job import Job, Plan, Report, Stage
 from crnn_cli.training.processes import Processes
-from crnn_cli.training.run import RunFolder, follow
+from crnn_cli.training.run import RunFolder
 
 _BAD_STEPS = 20  # in a row with gradients that are not finite, which are left out; then the run stops
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from crnn_cli.errors import OutputError
 
@@ -118,14 +118,3 @@ class RunFolder:
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def follow(averaged: nn.Module, network: nn.Module, step: int, slowest: float) -> None:
-    """Move the running average of parameters and buffers towards the network's; early steps count more."""
-    decay = min(slowest, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for mean, now in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
