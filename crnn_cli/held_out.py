@@ -42,11 +42,7 @@ def split(
         If nothing lies outside the centre, or everything there is spared.
     """
     mask_BTYX = measured.mask_BTYX.bool()
-    lines, samples = mask_BTYX.shape[-2:]
-    far = (torch.arange(lines) - lines // 2).abs()[:, None] > centre
-    if samples > 1:
-        far = far | ((torch.arange(samples) - samples // 2).abs() > centre)
-    free_BTYX = mask_BTYX.cpu() & far
+    free_BTYX, samples = outside(mask_BTYX.cpu(), centre), mask_BTYX.shape[-1]
     open_BTYX = free_BTYX if spared_BTYX is None else free_BTYX & ~spared_BTYX.cpu()
     order = torch.where(open_BTYX, torch.rand(free_BTYX.shape, generator=generator), 2.0)
     count = free_BTYX.sum((-2, -1), keepdim=True)
@@ -56,6 +52,15 @@ def split(
     if not bool(held_BTYX.any()):
         raise UnsupportedDataError("too few lines lie outside the centre of k-space to hold any out")
     return without(replace(measured, mask_BTYX=mask_BTYX), held_BTYX), held_BTYX
+
+
+def outside(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
+    """Return the mask of what was measured outside the centre; see `split`."""
+    lines, samples = mask_BTYX.shape[-2:]
+    far = (torch.arange(lines) - lines // 2).abs()[:, None] > centre
+    if samples > 1:
+        far = far | ((torch.arange(samples) - samples // 2).abs() > centre)
+    return mask_BTYX & far.to(mask_BTYX.device)
 
 
 def without(measured: Measured, held_BTYX: Tensor) -> Measured:

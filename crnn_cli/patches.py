@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.held_out import split
+from crnn_cli.held_out import outside, split, without
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.reconstruction import STARTS, Recipe
 
 VALIDATION = 0.05
-"""Of the lines outside the centre, for validation; at least one in each frame that has two."""
+"""Of the lines outside the centre, for validation; where frames have few of them, one of some frames alone."""
+_FEWEST = 8  # lines for validation, where there is one in so many frames
 _NEXT = 1_000_003  # between the seeds of neighbouring slices
 
 
@@ -126,6 +127,22 @@ def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> P
     return Patches(found, filled)
 
 
+def _validation(measured: Measured, generator: torch.Generator) -> Tensor:
+    """Return the mask of what is for validation.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing lies outside the centre.
+    """
+    _, held_BTYX = split(measured, VALIDATION, generator)
+    wanted = max(VALIDATION * float(outside(measured.mask_BTYX).sum()), _FEWEST)
+    holding = held_BTYX.flatten(2).any(-1)[0].nonzero()[:, 0]
+    chosen = torch.zeros_like(held_BTYX)
+    chosen[:, holding[:: max(1, round(float(held_BTYX.sum()) / wanted))]] = True
+    return held_BTYX & chosen
+
+
 def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _Slice:
     """Return what is kept of a slice, its lines for validation chosen."""
     mask_BTYX = measured.mask_BTYX.bool()
@@ -136,7 +153,8 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     lines = bool((mask_BTYX == mask_BTYX[..., :1]).all())
     mask_BTYX = mask_BTYX[..., :1] if lines else mask_BTYX
     measured = replace(measured, mask_BTYX=mask_BTYX)
-    kept, held_BTYX = split(measured, VALIDATION, generator)
+    held_BTYX = _validation(measured, generator)
+    kept = without(measured, held_BTYX)
     split(kept, VALIDATION, torch.Generator().manual_seed(0))  # or else there is nothing left to make a loss of
     brightness = energy_weighted_rms(STARTS[recipe.start](kept.consistency(recipe.noise)))
     if float(brightness) == 0:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli import adaptation
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.adaptation import Tuning, adapt
-from crnn_cli.held_out import without
+from crnn_cli.held_out import CENTRE, split, without
 from crnn_cli.image import Image
 from crnn_cli.measured import Measured, OneCoil
 from crnn_cli.mri.encoding import Encoding
@@ -127,6 +128,51 @@ def test_lines_for_validation_are_never_tuned_on(source):
     assert same(tuned, again)
     changed = first.kspace_BCTYX + 0.01 * first.kspace_BCTYX * ~found.validation[0][:, None]
     assert not same(tuned, adapt(Given(replace(first, kspace_BCTYX=changed)), untuned, SHORT, CPU)[0])
+
+
+def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
+    slices, untuned = scan(), method()
+    averaged, found = adapt(slices, untuned, SHORT, CPU)
+    assert found.used
+    assert found.best_step == 3
+    monkeypatch.setattr(adaptation, "_AVERAGE", 0.0)
+    wanted = weights(untuned)
+    for step in range(3):
+        last, _ = adapt(slices, untuned, Tuning(steps=step + 1), CPU)
+        kept = (1 + step) / (10 + step)
+        wanted = [kept * mean + (1 - kept) * now for mean, now in zip(wanted, weights(last), strict=True)]
+    for one, other in zip(weights(averaged), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("count, frames, wanted", [(2, 30, 8), (4, 8, 8), (8, 30, 15), (20, 30, 30), (100, 6, 30)])
+def test_few_lines_are_for_validation_where_there_are_few(count, frames, wanted):
+    """A twentieth of those outside the centre, spread over the frames, but eight where so many frames have two."""
+    mask = np.zeros((1, frames, 256), bool)
+    mask[:, :, 124:133] = mask[:, :, 10 : 10 + count] = True
+    patches = gather(scan(np.random.default_rng(0).random((8, 256, 1, frames)), mask), RECIPE, 0, CPU)
+    held = patches.validation[0][0, :, :, 0]
+    assert int(held.sum()) == wanted
+    of_frame = held.sum(1)
+    assert of_frame.max() <= max(1, count // 20)
+    used = of_frame.nonzero()[:, 0]
+    assert (used.diff() == used.diff()[0]).all()
+
+
+def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(monkeypatch):
+    taken = []
+
+    def watched(*arguments, **more):
+        kept, lost = split(*arguments, **more)
+        taken.append(lost)
+        return kept, lost
+
+    monkeypatch.setattr(adaptation, "split", watched)
+    _, found = adapt(scan(), method(), Tuning(steps=8), CPU)
+    distance = {abs(line - 12) for lost in taken for line in lost[0].any(-1).nonzero()[:, 1].tolist()}
+    assert min(distance) == adaptation.NEAR + 1
+    held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
+    assert min(held) > CENTRE
 
 
 def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_it_was():
