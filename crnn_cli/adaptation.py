@@ -38,7 +38,7 @@ from crnn_cli.networks.averaged import follow
 from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import STARTS, ByNetwork
 
-SHARE = 0.4
+SHARE = 0.25
 """Of the lines that are not for validation, in the loss of a step."""
 NEAR = 2
 """Lines on either side of the middle that no step takes away."""

@@ -49,6 +49,29 @@ def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
                     torch.testing.assert_close(way.leave(made), expected)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_channels_of_zeros_change_nothing(first):
+    """As they are added on a GPU, where tensor cores take eight."""
+    cell = RecurrentCell(2, FEATURES, 3).double()
+    way, old = Parts(5, 1, DOUBLE, 3), features(5, 1, kind=DOUBLE)
+    x = way.enter(features(5, 1, channels=2, kind=DOUBLE))
+    before = [None if first else way.enter(old) for _ in range(2)]
+    with torch.no_grad():
+        wanted = way.recurrent(cell, x, before[0])
+        filled = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 6))
+        torch.testing.assert_close(way.recurrent(cell, filled, before[1]), wanted)
+
+
+def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
+    way = Parts(4, 1, torch.float32, 4)
+    below, before = (way.enter(features(4, 1, seed=seed)) for seed in (0, 1))
+    kept = before.clone()
+    with torch.no_grad():
+        made = way.layer(convolution(), convolution(), below, before, 0)
+    assert made.data_ptr() != before.data_ptr()
+    assert torch.equal(before, kept)
+
+
 def test_states_take_the_memory_of_those_before_and_features_lie_innermost():
     way, cell = Parts(5, 1, torch.float32, 2), RecurrentCell(2, FEATURES, 3)
     x = way.enter(features(5, 1, channels=2))
