@@ -145,7 +145,9 @@ def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("count, frames, wanted", [(2, 30, 8), (4, 8, 8), (8, 30, 15), (20, 30, 30), (100, 6, 30)])
+@pytest.mark.parametrize(
+    ("count", "frames", "wanted"), [(2, 30, 8), (4, 8, 8), (8, 30, 15), (20, 30, 30), (100, 6, 30)]
+)
 def test_few_lines_are_for_validation_where_there_are_few(count, frames, wanted):
     """A twentieth of those outside the centre, spread over the frames, but eight where so many frames have two."""
     mask = np.zeros((1, frames, 256), bool)

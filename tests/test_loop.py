@@ -12,6 +12,7 @@ from torch import nn
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.files import Output
 from crnn_cli.networks.averaged import follow
+from crnn_cli.training import session
 from crnn_cli.training.job import Optimiser, Plan, Stage
 from crnn_cli.training.loop import Loop, go_back, learning_rate_factor
 from crnn_cli.training.processes import Processes
@@ -389,6 +390,27 @@ def test_a_time_budget_scales_all_stages_alike():
     stages = (Stage("a", 100, 4, 0.1), Stage("b", 50, 4, 0.1))
     assert [s.steps for s in within(stages, [0.1, 0.4], 60.0, Processes(CPU))] == [200, 100]
     assert [s.steps for s in within(stages, [0.1, 0.4], 0.001, Processes(CPU))] == [1, 1]
+
+
+@pytest.mark.parametrize(("workers", "wanted"), [(0, 4 * 3.0 + 2.0), (4, 3.0), (60, 2.0)])
+def test_the_time_of_a_step_knows_that_workers_draw_beside_it(workers, wanted, monkeypatch, tmp_path):
+    """An item takes 3 s to draw, a step of four 2 s: one after the other, or as long as the slower of both."""
+    now = 0.0
+
+    class Slow(Job):
+        def item(self, stage, number):
+            nonlocal now
+            now += 3.0
+            return super().item(stage, number)
+
+    def back(*arguments):
+        nonlocal now
+        now += 2.0
+
+    monkeypatch.setattr(session.time, "monotonic", lambda: now)
+    monkeypatch.setattr(session, "go_back", back)
+    request = session.Request(tmp_path, CPU, workers=workers)
+    assert session.seconds_of_steps(Slow(), STAGES[:1], request, Processes(CPU)) == [pytest.approx(wanted)]
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
