@@ -69,6 +69,10 @@ class Scan:
     data: Measured
     count: int = 1
 
+    @classmethod
+    def of(cls, problem: Problem) -> Scan:
+        return cls(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
+
     def measured(self, z: int, device: torch.device) -> Measured:
         del z
         return self.data.to(device)
@@ -78,7 +82,7 @@ class Scan:
 
 
 def run(name: str, acceleration: float, problem: Problem, how: How) -> Result:
-    scan = Scan(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
+    scan = Scan.of(problem)
     before = quality_of(how.method, scan, problem, how.device)
     tuned, found = adapt(scan, how.method, how.tuning, how.device)
     after = quality_of(tuned, scan, problem, how.device)

@@ -71,16 +71,17 @@ def from_json(stored: dict) -> Result:
 
 def read_cases(data: Path, patients: Iterable[int], with_pig: bool) -> dict[str, np.ndarray]:
     """Return magnitudes (T, Y, X) by name."""
-    cases = {f"acdc-{n:03d}": _slice(data / f"acdc_cine/patient{n:03d}_4d.nii.gz", None) for n in patients}
+    cases = {f"acdc-{n:03d}": read_slice(data / f"acdc_cine/patient{n:03d}_4d.nii.gz") for n in patients}
     if with_pig:
         with tempfile.TemporaryDirectory() as folder:
             pig_cine.main(data / "pig_cine_sax", Path(folder))
             for index, z in enumerate(pig_cine.TEST_SLICES):
-                cases[f"pig-{z}"] = _slice(Path(folder, "pig_test.nii.gz"), index)
+                cases[f"pig-{z}"] = read_slice(Path(folder, "pig_test.nii.gz"), index)
     return cases
 
 
-def _slice(file: Path, index: int | None) -> np.ndarray:
+def read_slice(file: Path, index: int | None = None) -> np.ndarray:
+    """Return the magnitude (T, Y, X) of a slice, by default number n // 2, scaled to a maximum of 1."""
     volume = np.asanyarray(nib.load(file).dataobj)
     chosen = volume[:, :, volume.shape[2] // 2 if index is None else index].astype(np.float32)
     return np.ascontiguousarray(chosen.transpose(2, 0, 1)) / chosen.max()
