@@ -3,7 +3,8 @@
     python benchmarks/neighbour.py --data DATA [--patients 41 45 46] [--seconds 180 | --steps 80] [--json FILE]
 
 ACDC patients, 8x; phase, sampling and measures as in `quality.py`. The network is tuned to the middle slice as in
-`adapt.py`, and used as it is then for the slice after it, as `--save-adapted` and `--model` allow.
+`adapt.py`, and used as it is then for the slice after it, as `--save-adapted` and `--model` allow. Both slices have the
+same phase, as in a scan, and each lines of its own.
 
 Kept  the gain on the next slice over the gain on the slice tuned to. The bar is a half.
 """
@@ -46,7 +47,7 @@ def run(data: Path, patient: int, how: How) -> Found:
     middle = nib.load(file).shape[2] // 2
     name = f"acdc-{patient:03d}"
     own = quality.make_problem(name, quality.read_slice(file, middle), ACCELERATION)
-    other = quality.make_problem(f"{name}, next", quality.read_slice(file, middle + 1), ACCELERATION)
+    other = quality.make_problem(name, quality.read_slice(file, middle + 1), ACCELERATION, "next")
     scans = [Scan.of(problem) for problem in (own, other)]
     before = [quality_of(how.method, scan, of, how.device)[0] for scan, of in zip(scans, (own, other), strict=True)]
     tuned, found = adapt(scans[0], how.method, how.tuning, how.device)

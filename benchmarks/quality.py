@@ -98,11 +98,12 @@ def smooth_phase(case: str, lines: int, columns: int) -> np.ndarray:
     return phase * math.pi / np.abs(phase).max() + constant
 
 
-def make_problem(case: str, magnitude_TYX: np.ndarray, acceleration: float) -> Problem:
+def make_problem(case: str, magnitude_TYX: np.ndarray, acceleration: float, pattern: str = "") -> Problem:
+    """Return what is measured of a case. pattern : for lines of another pattern, of the same phase."""
     frames, lines, columns = magnitude_TYX.shape
     phase = smooth_phase(case, lines, columns)
     truth = torch.from_numpy((magnitude_TYX * np.exp(1j * phase)).astype(np.complex64))[None]
-    dice = torch.Generator().manual_seed(zlib.crc32(f"{case} {acceleration:g}".encode()))
+    dice = torch.Generator().manual_seed(zlib.crc32(f"{case} {acceleration:g}{pattern}".encode()))
     mask = variable_density(frames, lines, acceleration, dice)[None, :, :, None]
     return Problem(truth, image_to_kspace(truth) * mask, mask)
 
