@@ -5,7 +5,8 @@ Network   of the published size (64 features, 5 iterations, one set of weights),
 Loops     `tests/reference/crnn_mri_loops.py`: the formulas of the paper as they read, frame by frame, float32.
 Times     wall clock, the forms taking turns; median, and the least and largest of the repeats. Ratios are of medians.
 Rate      multiply-adds of the convolutions that the form computes, over the time of all of it, data consistency too;
-          beside it that of a plain 64-to-64 convolution of two frames and of a matrix product in the same precision.
+          beside it that of a plain 64-to-64 convolution of two frames and of a matrix product in the same precision,
+          measured after every round of the forms; medians.
 Error     norm of the difference from the loops over theirs.
 Bundles   --bundles: published models as `crnn reconstruct` uses them, start image and scale too, in both precisions,
           beside the same loops of the network of the paper.
@@ -123,11 +124,14 @@ def compared(size: int, frames: int, repeats: int, bundles: list[str]) -> list[d
     }
     forms |= {f"{name} {kind}": whole(name, kind == "bf16") for name in bundles for kind in PRECISIONS}
     made, times = {}, {form: [] for form in forms}
+    plain: dict[str, list[dict[str, float]]] = {kind: [] for kind in PRECISIONS}
     for _ in range(repeats):
         for form, function in forms.items():
             began = time.perf_counter()
             made[form] = function(size, frames)
             times[form].append(time.perf_counter() - began)
+        for kind, found in plain.items():
+            found.append(plain_rates(size, PRECISIONS[kind]))
     median = {form: statistics.median(found) for form, found in times.items()}
     rows = []
     for form in forms:
@@ -136,9 +140,9 @@ def compared(size: int, frames: int, repeats: int, bundles: list[str]) -> list[d
         row["faster"] = round(median["loops"] / median[form], 2)
         if form in FORMS:
             row["error"] = float(f"{float((made[form] - made['loops']).norm() / made['loops'].norm()):.1e}")
-            rate, plain = multiply_adds(net, size, frames) / median[form], plain_rates(size, PRECISIONS[form[:4]])
+            rate, found = multiply_adds(net, size, frames) / median[form], plain[form[:4]]
             row["GMAC/s"] = round(rate / 1e9)
-            row |= {f"of {name}": round(rate / value, 3) for name, value in plain.items()}
+            row |= {f"of {name}": round(rate / statistics.median(each[name] for each in found), 3) for name in found[0]}
         rows.append(row)
     return rows
 

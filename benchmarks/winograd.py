@@ -4,9 +4,9 @@ F(m x m, 3 x 3) cuts the image into tiles of (m + 2)^2 pixels, overlapping by 2;
 a product for each place, so of 9 m^2 multiplications (m + 2)^2 are left: 2.25 times fewer for m = 2, 4 times for m = 4
 (Lavin & Gray, CVPR 2016). The transforms are matrix products too, and the transformed tiles go through memory.
 
-F(4, 3) along the columns alone halves them: rows are convolved as ever, so a grouped convolution of oneDNN, 3 x 1 with six
-groups, does the work, and the transforms are sums. In a network, sums of convolutions would need one transform back,
-and states could stay transformed.
+F(4, 3) along the columns alone halves them: rows are convolved as ever, so a grouped convolution of oneDNN, 3 x 1 with
+six groups, does the work, and the transforms are sums. In a network, sums of convolutions would need one transform
+back, and states could stay transformed.
 
 python benchmarks/winograd.py [--size 128] [--features 64] [--repeats 7]
 """

@@ -1,12 +1,13 @@
 """A network tunes itself to the scan at hand, on the scan's own samples: no truth is needed.
 
-Lines outside the centre are divided. A few, the same throughout, are for validation. In each step a random share of the
+Lines outside the centre are divided. A few, the same throughout, are for validation. In a step a random share of the
 others is taken away from data consistency and makes the loss: what the network says of them against what was measured,
 
     loss = ||A x - y||_2 / ||y||_2 + ||A x - y||_1 / ||y||_1.
 
-What is judged, and used in the end, is the running average of the weights; and only if it predicts the lines for
-validation better than the weights that the network came with.
+In half of the steps it rehearses: the images that it makes of all lines but those for validation are taken for the
+truth and measured again by the lines of other frames, and what it makes of that is compared with them. What is judged,
+and used in the end, is the running average of the weights; and only if it predicts the lines for validation better.
 
 References
 ----------
@@ -37,6 +38,7 @@ from crnn_cli.memory import free_bytes, kept_bytes
 from crnn_cli.networks.averaged import follow
 from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import STARTS, ByNetwork
+from crnn_cli.rehearsal import REHEARSED, rehearsed
 
 SHARE = 0.25
 """Of the lines that are not for validation, in the loss of a step."""
@@ -53,6 +55,7 @@ _LARGEST_NORM = 1.0  # of the gradients
 _AVERAGE = 0.95  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
+_TINY = torch.finfo(torch.float32).tiny
 _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
 
 
@@ -245,17 +248,14 @@ class _Run:
         z, x = self.patches.draw(width, self.generator)
         patch, held_BTYX = self.patches.cut(z, x, width, self.device)
         seen = without(patch, held_BTYX)
+        if float(torch.rand(1, generator=self.generator)) < REHEARSED:
+            with torch.no_grad():
+                truth_BTYX = self._image(self.averaged, z, seen)
+            again = rehearsed(seen, truth_BTYX, self.generator)
+            return _relative(self._image(self.network, z, again) - truth_BTYX, truth_BTYX)
         given, lost_BTYX = split(seen, SHARE, self.generator, centre=NEAR)
         target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
-        difference_N, data_N = target.at_samples(self._image(self.network, z, given))
-        tiny = torch.finfo(torch.float32).tiny
-        return sum(
-            (
-                torch.linalg.vector_norm(difference_N, power) / torch.linalg.vector_norm(data_N, power).clamp_min(tiny)
-                for power in (1, 2)
-            ),
-            torch.zeros((), device=self.device),
-        )
+        return _relative(*target.at_samples(self._image(self.network, z, given)))
 
     def _image(self, network: nn.Module, z: int, measured: Measured) -> Tensor:
         """Return what a network makes of the lines given."""
@@ -292,3 +292,9 @@ class _Run:
             return False
         self.network.checkpoint = iterations  # type: ignore[assignment]
         return True
+
+
+def _relative(difference: Tensor, data: Tensor) -> Tensor:
+    """Return the norm of a difference over that of the data, l1 and l2 added up."""
+    norm = torch.linalg.vector_norm
+    return torch.stack([norm(difference, p) / norm(data, p).clamp_min(_TINY) for p in (1, 2)]).sum()

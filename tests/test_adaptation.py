@@ -17,6 +17,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.patches import gather
 from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
+from crnn_cli.rehearsal import rehearsed
 from tests.conftest import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -131,6 +132,7 @@ def test_lines_for_validation_are_never_tuned_on(source):
 
 
 def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
+    monkeypatch.setattr(adaptation, "REHEARSED", 0.0)  # there the average makes the truth
     slices, untuned = scan(), method()
     averaged, found = adapt(slices, untuned, SHORT, CPU)
     assert found.used
@@ -175,6 +177,29 @@ def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(monkeypat
     assert min(distance) == adaptation.NEAR + 1
     held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
     assert min(held) > CENTRE
+
+
+def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validation(monkeypatch):
+    given = []
+
+    def watched(seen, image, generator):
+        given.append(seen.mask_BTYX)
+        return rehearsed(seen, image, generator)
+
+    monkeypatch.setattr(adaptation, "rehearsed", watched)
+    _, found = adapt(scan(), method(), Tuning(steps=40), CPU)
+    assert 10 < len(given) < 30
+    assert not any((mask & found.validation[0]).any() for mask in given)
+
+
+def test_a_rehearsal_alone_moves_the_network_too(monkeypatch):
+    monkeypatch.setattr(adaptation, "REHEARSED", 1.0)
+    untuned = method()
+    tuned, found = adapt(scan(), untuned, SHORT, CPU)
+    monkeypatch.setattr(adaptation, "REHEARSED", 0.0)
+    other, _ = adapt(scan(), untuned, SHORT, CPU)
+    assert found.steps == 3
+    assert not same(tuned, other)
 
 
 def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_it_was():

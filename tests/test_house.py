@@ -30,7 +30,10 @@ ALLOWED = {
     "measured": {"torch", "errors", "acquisition", "mri"},
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
-    "adaptation": {"torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction"},
+    "rehearsal": {"torch", "measured", "mri"},
+    "adaptation": {
+        "torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction", "rehearsal",
+    },
     "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
     "trust": {
         "numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction", "uncertainty",

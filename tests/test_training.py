@@ -8,7 +8,7 @@ import torch
 
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
-from crnn_cli.training.cine import CineItems, Sampling, draw_item
+from crnn_cli.training.cine import CineItem, CineItems, Drawn, Sampling, draw_item
 from crnn_cli.training.image_losses import reconstruction_loss
 from crnn_cli.training.job import Plan
 from crnn_cli.training.loop import Loop
@@ -114,13 +114,22 @@ def test_items_of_a_job_follow_from_seed_and_number():
     one, again, other = (ReconstructJob(SMALL, CINES, [], seed) for seed in (1, 1, 2))
     for number in (0, 17):
         again.item(0, 30)
-        (a, n), (b, m), (c, _) = (
-            (drawn.item(CPU), k) for drawn, k in (job.item(0, number) for job in (one, again, other))
-        )
+        (a, n), (b, m), (c, _) = (job.item(0, number) for job in (one, again, other))
         assert torch.equal(a.start_BTYX, b.start_BTYX)
         assert n == m
         assert a.start_BTYX.shape != c.start_BTYX.shape or not torch.equal(a.start_BTYX, c.start_BTYX)
     assert one.describe(0, 3) == again.describe(0, 3) != one.describe(0, 4)
+
+
+def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
+    torch.manual_seed(0)
+    made, drawn = (ReconstructJob(SMALL, [], [], 1, device=torch.device(kind)) for kind in ("cpu", "cuda"))
+    items = [job.item(0, 3) for job in (made, drawn)]
+    assert isinstance(items[0][0], CineItem)
+    assert isinstance(items[1][0], Drawn)
+    network = made.network(0, None)
+    losses = [list(job.losses(0, network, [item], CPU)) for job, item in zip((made, drawn), items, strict=True)]
+    assert torch.equal(losses[0][0], losses[1][0])
 
 
 def test_few_iterations_come_first():

@@ -65,7 +65,7 @@ def train_reconstruction(
         }  # fmt: skip
         if settings.sampling.several:
             said["coils"] = _coils(settings.sampling)
-        job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network)
+        job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network, asked.device)
         config = {
             "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
             "start": settings.start, "amplitude": 1.0,

@@ -16,7 +16,7 @@ from crnn_cli.io.files import Output
 from crnn_cli.io.preview import Panel, preview_output
 from crnn_cli.io.read import read
 from crnn_cli.networks.crnn_mri import CRNNMRI
-from crnn_cli.training.cine import CineItem, CineItems, Drawn, draw, draw_item
+from crnn_cli.training.cine import CPU, CineItem, CineItems, Drawn, draw, draw_item
 from crnn_cli.training.image_losses import image_loss
 from crnn_cli.training.reconstruct_settings import ReconstructSettings
 
@@ -31,13 +31,14 @@ class ReconstructJob:
     ----------
     cines, held_out : real cines (T, Y, X) to train on and to validate with; may be empty.
     start : weights to begin with, of a network of the same sizes; None for random ones.
+    device : what is trained on. For a CPU whoever draws an item makes its start image too, else only `losses` does.
     """
 
     def __init__(
         self, settings: ReconstructSettings, cines: Sequence[Tensor], held_out: Sequence[Tensor], seed: int,
-        start: CRNNMRI | None = None,
+        start: CRNNMRI | None = None, device: torch.device = CPU,
     ) -> None:  # fmt: skip
-        self.settings, self.seed, self.start = settings, seed, start
+        self.settings, self.seed, self.start, self.device = settings, seed, start, device
         self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.start)
         one, several = (replace(settings.sampling, several=share) for share in (0.0, 1.0))
         self.simulated = CineItems((), 0.0, settings.pixels, one, settings.start)
@@ -57,11 +58,12 @@ class ReconstructJob:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def item(self, stage: int, number: int) -> tuple[Drawn, int]:
-        """Return what is drawn of an item, and the iterations it is reconstructed with."""
+    def item(self, stage: int, number: int) -> tuple[CineItem | Drawn, int]:
+        """Return an item, or what is drawn of it, and the iterations it is reconstructed with."""
         del stage
         iterations = self.settings.iterations(number / self._items, number)
-        return draw(self.source, self._seed(number)), iterations
+        drawn = draw(self.source, self._seed(number))
+        return (drawn.item(CPU) if self.device.type == "cpu" else drawn), iterations
 
     def describe(self, stage: int, number: int) -> str:
         """Return the seed of an item: with the same settings and cines it can be drawn again."""
@@ -71,8 +73,8 @@ class ReconstructJob:
     def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
         """Yield the loss of one item after the other, since their sizes differ."""
         del stage
-        for drawn, iterations in items:
-            item = drawn.item(device)
+        for known, iterations in items:
+            item = known.item(device) if isinstance(known, Drawn) else known
             image = network(item.start_BTYX, item.consistency, iterations)
             yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
 

@@ -1,0 +1,35 @@
+"""A scan of images that are known: what would have been measured had they been the truth, sampled as a real one was.
+
+Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from crnn_cli.measured import Measured
+from crnn_cli.mri.fourier import image_to_kspace
+
+REHEARSED = 0.5
+"""The share of the steps of a tuning that go by such a scan."""
+
+
+def rehearsed(measured: Measured, image_BTYX: Tensor, generator: torch.Generator) -> Measured:
+    """Return a scan of complex images, by the same coils, with the same noise, each frame with the lines of another.
+
+    Lines move on by a random number of frames, the last ones' to the first, and run backwards half of the time: the
+    pattern over time stays what it is, whatever it is. With two frames or more, no frame keeps its own but by chance.
+    """
+    frames = image_BTYX.shape[1]
+    on, backwards = torch.randint(1, max(2, frames), (1,), generator=generator), torch.rand(1, generator=generator)
+    mask_BTYX = measured.mask_BTYX.roll(int(on), 1)
+    if float(backwards) < 0.5:
+        mask_BTYX = mask_BTYX.flip(1)
+    kspace_BCTYX = image_to_kspace(measured.encoding().seen(image_BTYX))
+    if measured.deviation:
+        noise = torch.randn(kspace_BCTYX.shape, dtype=kspace_BCTYX.dtype, generator=generator)
+        kspace_BCTYX = kspace_BCTYX + measured.deviation * noise.to(kspace_BCTYX.device)
+    return replace(measured, kspace_BCTYX=kspace_BCTYX * mask_BTYX[:, None], mask_BTYX=mask_BTYX)
