@@ -8,6 +8,7 @@ import torch
 
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.training import reconstruct_run
 from crnn_cli.training.cine import CineItem, CineItems, Drawn, Sampling, draw_item
 from crnn_cli.training.image_losses import reconstruction_loss
 from crnn_cli.training.job import Plan
@@ -17,7 +18,7 @@ from crnn_cli.training.reconstruct_settings import Network, ReconstructSettings
 from crnn_cli.training.reconstruction import ReconstructJob, load_cines, relative_error_db
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
-from crnn_cli.training.session import Run, require_memory
+from crnn_cli.training.session import Request, Run, require_memory
 from tests.conftest import moving_cine, save
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
@@ -130,6 +131,13 @@ def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
     network = made.network(0, None)
     losses = [list(job.losses(0, network, [item], CPU)) for job, item in zip((made, drawn), items, strict=True)]
     assert torch.equal(losses[0][0], losses[1][0])
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_run_tells_its_job_what_it_trains_on(monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(reconstruct_run, "carry_out", lambda run, *rest: run)
+    run = reconstruct_run.train_reconstruction([], SMALL, Request(tmp_path / "out", torch.device(kind)), print)
+    assert run.job.device.type == kind
 
 
 def test_few_iterations_come_first():
