@@ -21,7 +21,11 @@ def undersampled(truth, mask):
 @given(st.integers(8, 33), st.integers(8, 33), st.integers(2, 7), st.integers(0, 1), st.integers(0, 99))
 def test_pattern_is_found_from_its_zeros(x, y, t, axis, seed):
     mask = lines_mask(x, y, t, axis, seed)
-    if mask.mean() > 0.98 or not mask[[0, -1]].any() or not mask[:, [0, -1]].any():
+    if not mask[[0, -1]].any() or not mask[:, [0, -1]].any():
+        return
+    measured = np.argwhere(mask)
+    first, last = measured.min(0), measured.max(0) + 1
+    if mask[first[0] : last[0], first[1] : last[1]].mean() > 0.98:  # partial Fourier: nothing is missing in between
         return
     found = from_zero_filled(undersampled(moving_cine(x, y, 2, t, seed), mask))
     lines = mask[0, :, 0, :].T if axis == 1 else mask[:, 0, 0, :].T
