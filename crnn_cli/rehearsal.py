@@ -21,7 +21,7 @@ def rehearsed(measured: Measured, image_BTYX: Tensor, generator: torch.Generator
     """Return a scan of complex images, by the same coils, with the same noise, each frame with the lines of another.
 
     Lines move on by a random number of frames, the last ones' to the first, and run backwards half of the time: the
-    pattern over time stays what it is, whatever it is. With two frames or more, no frame keeps its own but by chance.
+    pattern over time stays what it is, whatever it is. Forwards no frame keeps its own lines, backwards two at most do.
     """
     frames = image_BTYX.shape[1]
     on, backwards = torch.randint(1, max(2, frames), (1,), generator=generator), torch.rand(1, generator=generator)
