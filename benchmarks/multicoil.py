@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--accelerations", nargs="+", type=float, default=[8, 12])
     parser.add_argument("--methods", nargs="+", default=["sense", "llr", "tv", "crnn"])
     parser.add_argument("--model", help="bundle of crnn")
-    parser.add_argument("--ensemble", type=int, default=1, help="mirrored copies that crnn averages over")
+    parser.add_argument("--ensemble", type=int, default=1, help="flipped copies that crnn averages over")
     parser.add_argument("--true-maps", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -1,7 +1,9 @@
-"""Images averaged over mirrored copies of a scan, as a network makes its errors a little differently in each.
+"""Images averaged over flipped copies of a scan, as a network makes its errors a little differently in each.
 
-A convolutional network knows up from down, and the real part from the imaginary: the copies differ in both. All of
-them are true to the same samples, and so is their mean. (Averaging over what should make no difference is test-time
+A convolutional network knows up from down, and the real part from the imaginary: the copies differ in both. They are
+flipped from edge to edge, so that what lies side by side stays side by side: mirrored about the pixel at the centre,
+an even axis would bring its last row beside its first, an edge that spreads along the undersampled axis. All copies are
+true to the same samples, and so is their mean. (Averaging over what should make no difference is test-time
 augmentation; by mirroring, for example, in Isensee et al.: nnU-Net, Nature Methods 18, 2021.)
 """
 
@@ -13,11 +15,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from crnn_cli.measured import Measured
-from crnn_cli.mri.fourier import mirrored
+from crnn_cli.mri.fourier import kspace_of_flipped, mirrored
 from crnn_cli.reconstruction import Method
 
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
-"""Axes that each copy is mirrored along; its phase is turned by so many quarters as its place in this row says."""
+"""Axes that each copy is flipped along; its phase is turned by so many quarters as its place in this row says."""
 COPIES = len(VIEWS)
 """At most."""
 
@@ -45,16 +47,16 @@ class Ensemble:
         total_BTYX = self.method(measured, tick)
         for quarters, axes in enumerate(VIEWS[1 : self.count], 1):
             image_BTYX = self.method(_seen(measured, axes, 1j**quarters), tick)
-            total_BTYX = total_BTYX + mirrored(image_BTYX, axes) * (-1j) ** quarters
+            total_BTYX = total_BTYX + image_BTYX.flip(axes) * (-1j) ** quarters
         return total_BTYX / self.count
 
 
 def _seen(measured: Measured, axes: tuple[int, ...], turn: complex) -> Measured:
-    """Return the data of the images mirrored along axes, times a phase."""
+    """Return the data of the images flipped along axes, times a phase."""
     maps_BCYX = measured.maps_BCYX
     return replace(
         measured,
-        kspace_BCTYX=mirrored(measured.kspace_BCTYX, axes) * turn,
+        kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * turn,
         mask_BTYX=mirrored(measured.mask_BTYX, axes),
-        maps_BCYX=None if maps_BCYX is None else mirrored(maps_BCYX, axes),
+        maps_BCYX=None if maps_BCYX is None else maps_BCYX.flip(axes),
     )

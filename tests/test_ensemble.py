@@ -1,4 +1,4 @@
-"""The mean over mirrored copies is true to the samples, and free of what a method does otherwise in each of them."""
+"""The mean over flipped copies is true to the samples, and free of what a method does otherwise in each of them."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 from crnn_cli.ensemble import COPIES, VIEWS, Ensemble
 from crnn_cli.measured import Measured
 from crnn_cli.mri.coils import normalised
-from crnn_cli.mri.fourier import image_to_kspace, mirrored
+from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.planning import estimate
 from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe
 from tests.test_held_out import Guess
@@ -43,13 +43,13 @@ def test_a_method_that_is_symmetric_gives_the_same_images(coils, count):
 
 
 @pytest.mark.parametrize("coils", [1, 3])
-def test_copies_are_scans_of_mirrored_images_with_a_phase_of_their_own(coils):
+def test_copies_are_scans_of_images_flipped_from_edge_to_edge_with_a_phase_of_their_own(coils):
     data, truth = measured(coils)
     stub = Guess(untouched)
     Ensemble(stub, COPIES)(data, lambda: None)
     assert len({bytes(seen.kspace_BCTYX.numpy().tobytes()) for seen in stub.seen}) == COPIES
     for quarters, (seen, axes) in enumerate(zip(stub.seen, VIEWS, strict=True)):
-        image = mirrored(truth, axes) * 1j**quarters
+        image = truth.flip(axes) * 1j**quarters
         encoding = seen.encoding()
         torch.testing.assert_close(encoding.forward(image), encoding.prepared(seen.kspace_BCTYX), atol=1e-5, rtol=0)
         assert seen.deviation == data.deviation
@@ -96,7 +96,7 @@ def test_the_command_averages_and_says_so(crnn, scan, bundle, tmp_path):
         images.append(out.read_bytes())
     assert [found["ensemble"] for found in reports] == [1, 4]
     assert images[0] != images[1]
-    assert "mean over 4 mirrored copies" in ended.err
+    assert "mean over 4 flipped copies" in ended.err
     assert reports[1]["residual"] == pytest.approx(reports[0]["residual"], abs=1e-5)
 
 

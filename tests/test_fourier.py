@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image, mirrored
+from crnn_cli.mri.fourier import image_to_kspace, kspace_of_flipped, kspace_to_image, mirrored
 from tests.conftest import to_kspace
 from tests.laws import assert_adjoint, assert_unitary
 
@@ -51,3 +51,12 @@ def test_a_mirrored_image_has_mirrored_kspace_and_mirroring_twice_is_nothing(y, 
     centre = mirrored(index, (0,))[y // 2]
     assert int(centre) == y // 2
     assert sorted(mirrored(index, (0,)).tolist()) == index.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, SIZES)
+def test_the_kspace_of_flipped_images_holds_them_from_edge_to_edge(y, x):
+    image = random_image(2, y, x)
+    for axes in ((-2,), (-1,), (-2, -1)):
+        wanted = image_to_kspace(image.flip(axes)).numpy()
+        np.testing.assert_allclose(kspace_of_flipped(image_to_kspace(image), axes).numpy(), wanted, atol=1e-5)

@@ -44,7 +44,7 @@ def names() -> list[str]:
 def copies_said(report: dict[str, Any]) -> str:
     """Return what people read of the copies that images are the mean of; nothing of one."""
     count = report.get("ensemble", 1)
-    return f", mean over {count} mirrored copies" if count > 1 else ""
+    return f", mean over {count} flipped copies" if count > 1 else ""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")
 ]
 Ensemble = Annotated[
-    int | None, typer.Option(min=1, max=4, help="Average over so many mirrored copies of the scan; so much slower.")
+    int | None, typer.Option(min=1, max=4, help="Average over so many flipped copies of the scan; so much slower.")
 ]
 Adapt = Annotated[
     str | None, typer.Option(metavar="TIME", help="Tune the network to this scan first: 90s, 5m, or auto for 3m.")
@@ -130,7 +130,7 @@ def reconstruct(
     """Reconstruct an undersampled dynamic scan.
 
     The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
-    --ensemble 4 gives the network the scan mirrored as well, and averages: a little better everywhere, 4 times as long.
+    --ensemble 4 gives the network the scan flipped as well, and averages: a little better everywhere, 4 times as long.
     --adapt tunes the network on the scan's own lines and keeps the result only if lines that it was never tuned on are
     predicted better; Ctrl-C ends the tuning and goes on with the best so far.
     --uncertainty leaves a quarter of the outer lines out, a few times, and maps how far the images move, scaled to a

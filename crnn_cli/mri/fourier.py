@@ -5,6 +5,7 @@ k[u] = 1/sqrt(N) sum_n x[n] exp(-2 pi i (u - c)(n - c) / N), c = floor(N / 2), a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,14 +33,30 @@ def kspace_to_image(kspace: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
 
 
 def mirrored(values: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return images or k-space mirrored about their centre, n -> 2 c - n modulo N, along each axis named.
+    """Return samples mirrored about the centre of k-space, u -> 2 c - u modulo N, along each axis named.
 
-    The k-space of a mirrored image is the mirrored k-space. Along an even axis the first index stays where it is.
+    Along an even axis the first index stays where it is.
     """
     for axis in axes:
         flipped = values.flip(axis)
         values = flipped if values.shape[axis] % 2 else flipped.roll(1, axis)
     return values
+
+
+def kspace_of_flipped(kspace: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return the k-space of images that are flipped, n -> N - 1 - n, along each axis named, counted from the last.
+
+    It is mirrored; along an even axis, whose middle lies half a pixel from the pixel at c, with a phase that grows
+    along it by 2 pi / N a sample.
+    """
+    kspace = mirrored(kspace, axes)
+    for axis in axes:
+        count = kspace.shape[axis]
+        if count % 2 == 0:
+            turns = (torch.arange(count, device=kspace.device) - count // 2) / count
+            phase = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(kspace.dtype)
+            kspace = kspace * phase.reshape(-1, *(1,) * (-axis - 1))
+    return kspace
 
 
 def _shifted(values: Tensor, dim: list[int]) -> Tensor:
