@@ -1,13 +1,8 @@
 """A network tunes itself to the scan at hand, on the scan's own samples: no truth is needed.
 
-Lines outside the centre are divided. A few, the same throughout, are for validation. In a step a random share of the
-others is taken away from data consistency and makes the loss: what the network says of them against what was measured,
-
-    loss = ||A x - y||_2 / ||y||_2 + ||A x - y||_1 / ||y||_1.
-
-In half of the steps it rehearses: the images that it makes of all lines but those for validation are taken for the
-truth and measured again by the lines of other frames, and what it makes of that is compared with them. What is judged,
-and used in the end, is the running average of the weights; and only if it predicts the lines for validation better.
+Lines outside the centre are divided. A few, the same throughout, are for validation; of the others the network learns
+to predict some from the rest (`self_supervision`). What is judged, and used in the end, is the running average of the
+weights; and only if it predicts the lines for validation better.
 
 References
 ----------
@@ -32,18 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.held_out import Tally, split, tally, without
-from crnn_cli.measured import Measured, Slices
+from crnn_cli.held_out import Tally, tally, without
+from crnn_cli.measured import Slices
 from crnn_cli.memory import free_bytes, kept_bytes
 from crnn_cli.networks.averaged import follow
 from crnn_cli.patches import Patches, gather
-from crnn_cli.reconstruction import STARTS, ByNetwork
-from crnn_cli.rehearsal import REHEARSED, rehearsed
+from crnn_cli.reconstruction import ByNetwork
+from crnn_cli.self_supervision import Supervision
 
-SHARE = 0.25
-"""Of the lines that are not for validation, in the loss of a step."""
-NEAR = 2
-"""Lines on either side of the middle that no step takes away."""
 EVERY = 10
 """Steps from one validation to the next."""
 WIDTH = 32
@@ -55,7 +46,6 @@ _LARGEST_NORM = 1.0  # of the gradients
 _AVERAGE = 0.95  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
-_TINY = torch.finfo(torch.float32).tiny
 _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
 
 
@@ -154,8 +144,9 @@ class _Run:
         if not isinstance(method.network, nn.Module):
             raise TypeError("only a network of weights can be tuned")
         self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
-        self.recipe = method.recipe
-        self.patches, self.tuning, self.device, self.began = patches, tuning, device, began
+        self.recipe, self.patches = method.recipe, patches
+        self.supervision = Supervision(patches, method.recipe, tuning.half, device)
+        self.tuning, self.device, self.began = tuning, device, began
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0
         self.before: float | None = None
@@ -224,7 +215,8 @@ class _Run:
         with torch.no_grad():
             for z, x in self.tiles:
                 patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-                found.append(tally(patch, self._image(self.averaged, z, without(patch, held_BTYX)), held_BTYX))
+                image_BTYX = self.supervision.image(self.averaged, z, without(patch, held_BTYX))
+                found.append(tally(patch, image_BTYX, held_BTYX))
         total: Tally = reduce(add, found)
         if self.step == 0 or total.residual < self.best:
             self.best, self.best_step = total.residual, self.step
@@ -245,26 +237,7 @@ class _Run:
 
     def _loss(self, width: int) -> Tensor:
         """Return the loss of a random patch with random lines."""
-        z, x = self.patches.draw(width, self.generator)
-        patch, held_BTYX = self.patches.cut(z, x, width, self.device)
-        seen = without(patch, held_BTYX)
-        if float(torch.rand(1, generator=self.generator)) < REHEARSED:
-            with torch.no_grad():
-                truth_BTYX = self._image(self.averaged, z, seen)
-            again = rehearsed(seen, truth_BTYX, self.generator)
-            return _relative(self._image(self.network, z, again) - truth_BTYX, truth_BTYX)
-        given, lost_BTYX = split(seen, SHARE, self.generator, centre=NEAR)
-        target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
-        return _relative(*target.at_samples(self._image(self.network, z, given)))
-
-    def _image(self, network: nn.Module, z: int, measured: Measured) -> Tensor:
-        """Return what a network makes of the lines given."""
-        operator = measured.consistency(self.recipe.noise)
-        scale = self.patches.scale(z).to(self.device)
-        start = STARTS[self.recipe.start](operator) * scale
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.tuning.half):
-            image: Tensor = network(start, operator.scaled(scale), self.recipe.iterations)
-        return image / scale
+        return self.supervision.loss(self.network, self.averaged, width, self.generator)
 
     def _fit_memory(self) -> None:
         """Choose checkpoints and narrower patches where a step would not fit; see `crnn_cli.memory`."""
@@ -292,9 +265,3 @@ class _Run:
             return False
         self.network.checkpoint = iterations  # type: ignore[assignment]
         return True
-
-
-def _relative(difference: Tensor, data: Tensor) -> Tensor:
-    """Return the norm of a difference over that of the data, l1 and l2 added up."""
-    norm = torch.linalg.vector_norm
-    return torch.stack([norm(difference, p) / norm(data, p).clamp_min(_TINY) for p in (1, 2)]).sum()

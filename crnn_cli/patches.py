@@ -17,6 +17,7 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.held_out import outside, split, without
 from crnn_cli.measured import Measured, Slices
 from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.mri.density import rarity
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.reconstruction import STARTS, Recipe
 
@@ -32,6 +33,7 @@ class _Slice:
 
     samples : (C, M, X) of lines, with the readout in image space, or (C, M) of single samples.
     scale : from the data to what the network is trained with. energy_X : of what is not for validation, by column.
+    rarity : see `crnn_cli.mri.density`.
     """
 
     samples: Tensor
@@ -41,6 +43,7 @@ class _Slice:
     deviation: float
     scale: Tensor
     energy_X: Tensor
+    rarity: Tensor
 
 
 class Patches:
@@ -59,6 +62,10 @@ class Patches:
     def scale(self, z: int) -> Tensor:
         """Return the factor from the data of a slice to what the network is trained with, (1, 1, 1, 1)."""
         return self._slices[z].scale
+
+    def rarity(self, z: int) -> Tensor:
+        """Return the weights of the samples of a slice at each place, (1, 1, Y, X), X 1 for whole lines."""
+        return self._slices[z].rarity
 
     def cut(self, z: int, x: int, width: int, device: torch.device) -> tuple[Measured, Tensor]:
         """Return what was measured of columns x to x + width - 1, and the mask of what is for validation."""
@@ -167,5 +174,5 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     maps = None if measured.maps_BCYX is None else measured.maps_BCYX.cpu()
     return _Slice(
         data_CTYX[:, place].cpu(), mask_BTYX.cpu(), held_BTYX.cpu(), maps, measured.deviation,
-        (recipe.amplitude / brightness).cpu(), energy_X,
+        (recipe.amplitude / brightness).cpu(), energy_X, rarity(mask_BTYX.cpu()),
     )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli import adaptation
+from crnn_cli import adaptation, self_supervision
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.adaptation import Tuning, adapt
 from crnn_cli.held_out import CENTRE, split, without
@@ -132,7 +132,7 @@ def test_lines_for_validation_are_never_tuned_on(source):
 
 
 def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
-    monkeypatch.setattr(adaptation, "REHEARSED", 0.0)  # there the average makes the truth
+    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)  # there the average makes the truth
     slices, untuned = scan(), method()
     averaged, found = adapt(slices, untuned, SHORT, CPU)
     assert found.used
@@ -171,10 +171,10 @@ def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(monkeypat
         taken.append(lost)
         return kept, lost
 
-    monkeypatch.setattr(adaptation, "split", watched)
+    monkeypatch.setattr(self_supervision, "split", watched)
     _, found = adapt(scan(), method(), Tuning(steps=8), CPU)
     distance = {abs(line - 12) for lost in taken for line in lost[0].any(-1).nonzero()[:, 1].tolist()}
-    assert min(distance) == adaptation.NEAR + 1
+    assert min(distance) == self_supervision.NEAR + 1
     held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
     assert min(held) > CENTRE
 
@@ -187,9 +187,9 @@ def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validati
         given.append(seen.mask_BTYX)
         return rehearsed(seen, image, generator)
 
-    assert adaptation.REHEARSED == 0.5
-    monkeypatch.setattr(adaptation, "REHEARSED", share)
-    monkeypatch.setattr(adaptation, "rehearsed", watched)
+    assert self_supervision.REHEARSED == 0.5
+    monkeypatch.setattr(self_supervision, "REHEARSED", share)
+    monkeypatch.setattr(self_supervision, "rehearsed", watched)
     untuned = method()
     tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
     assert least <= len(given) <= most

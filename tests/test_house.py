@@ -31,8 +31,10 @@ ALLOWED = {
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
     "rehearsal": {"torch", "measured", "mri"},
+    "self_supervision": {"torch", "held_out", "measured", "patches", "reconstruction", "rehearsal"},
     "adaptation": {
-        "torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction", "rehearsal",
+        "torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction",
+        "self_supervision",
     },
     "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
     "trust": {

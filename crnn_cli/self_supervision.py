@@ -1,0 +1,77 @@
+"""What a network is tuned by when nothing but the lines of a scan is known.
+
+In a step a random share of the lines that are not for validation is taken away from data consistency and makes the
+loss: what the network says of them against what was measured,
+
+    loss = ||w^1/2 (A x - y)||_2 / ||w^1/2 y||_2 + ||w (A x - y)||_1 / ||w y||_1,
+
+with w how rare a sample is at its place in k-space (`mri.density`), as what is missing lies where few were measured. In
+half of the steps it rehearses: the images that it makes of all lines but those for validation are taken for the truth
+and measured again by the lines of other frames, and what it makes of that is compared with them (`rehearsal`).
+
+References
+----------
+Yaman et al., MRM 84, 2020 (self-supervision by data undersampling).
+
+Legend: B batch of one, C coil, T frame, Y phase encoding, X readout, N sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from crnn_cli.held_out import split, without
+from crnn_cli.measured import Measured
+from crnn_cli.patches import Patches
+from crnn_cli.reconstruction import STARTS, Recipe
+from crnn_cli.rehearsal import REHEARSED, rehearsed
+
+SHARE = 0.25
+"""Of the lines that are not for validation, in the loss of a step."""
+NEAR = 2
+"""Lines on either side of the middle that no step takes away."""
+_TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Patches of a scan, and how a network is used on them. half : in bfloat16."""
+
+    patches: Patches
+    recipe: Recipe
+    half: bool
+    device: torch.device
+
+    def loss(self, network: nn.Module, average: nn.Module, width: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of a network for a random patch with random lines; its average makes what it rehearses."""
+        z, x = self.patches.draw(width, generator)
+        patch, held_BTYX = self.patches.cut(z, x, width, self.device)
+        seen = without(patch, held_BTYX)
+        if float(torch.rand(1, generator=generator)) < REHEARSED:
+            with torch.no_grad():
+                truth_BTYX = self.image(average, z, seen)
+            again = rehearsed(seen, truth_BTYX, generator)
+            return _relative(self.image(network, z, again) - truth_BTYX, truth_BTYX)
+        given, lost_BTYX = split(seen, SHARE, generator, centre=NEAR)
+        target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
+        difference_N, data_N = target.at_samples(self.image(network, z, given))
+        weight_BCTYX = self.patches.rarity(z).to(self.device)[:, None].expand_as(seen.kspace_BCTYX)
+        return _relative(difference_N, data_N, weight_BCTYX[lost_BTYX[:, None].expand_as(weight_BCTYX)])
+
+    def image(self, network: nn.Module, z: int, measured: Measured) -> Tensor:
+        """Return what a network makes of the lines given, of a patch of slice z."""
+        operator = measured.consistency(self.recipe.noise)
+        scale = self.patches.scale(z).to(self.device)
+        start = STARTS[self.recipe.start](operator) * scale
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            image: Tensor = network(start, operator.scaled(scale), self.recipe.iterations)
+        return image / scale
+
+
+def _relative(difference: Tensor, data: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Return the norm of a difference over that of the data, both weighed, l1 and l2 added up."""
+    norm, weighed = torch.linalg.vector_norm, ((1, weight), (2, weight**0.5))
+    return torch.stack([norm(w * difference, p) / norm(w * data, p).clamp_min(_TINY) for p, w in weighed]).sum()

@@ -1,0 +1,42 @@
+"""The loss of a step says how wrong the lines taken away were predicted, and counts the rare ones most."""
+
+import pytest
+import torch
+
+from crnn_cli import self_supervision
+from crnn_cli.held_out import split
+from crnn_cli.mri.density import rarity
+from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.patches import gather
+from crnn_cli.self_supervision import Supervision
+from tests.test_adaptation import CPU, RECIPE, scan, several_coils
+
+
+@pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
+def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, monkeypatch):
+    taken = []
+
+    def watched(*arguments, **more):
+        kept, lost = split(*arguments, **more)
+        taken.append(lost)
+        return kept, lost
+
+    monkeypatch.setattr(self_supervision, "split", watched)
+    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
+    slices = source()
+    whole = slices.measured(0, CPU)
+    guess = torch.randn(1, 8, 24, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    patches = gather(slices, RECIPE, 0, CPU)
+    supervision = Supervision(patches, RECIPE, False, CPU)
+    found = supervision.loss(
+        lambda start, operator, iterations: guess * patches.scale(0), None, 12, torch.Generator().manual_seed(0)
+    )
+    coils = whole.kspace_BCTYX.shape[1]
+    maps = torch.ones(1, 1, 24, 12) if coils == 1 else whole.maps_BCYX
+    difference = image_to_kspace(guess[:, None] * maps[:, :, None]) - whole.kspace_BCTYX
+    lost = taken[0][:, None]
+    weight = rarity(whole.mask_BTYX)[:, None] * lost
+    assert weight[lost.expand_as(weight)].unique().numel() > 2
+    squares = [(weight * values.abs().square()).sum() for values in (difference, whole.kspace_BCTYX)]
+    sums = [(weight * values.abs()).sum() for values in (difference, whole.kspace_BCTYX)]
+    torch.testing.assert_close(found, (squares[0] / squares[1]).sqrt() + sums[0] / sums[1])
