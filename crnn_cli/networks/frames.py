@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from crnn_cli.networks.moved import moved
+
 
 class Cell(Protocol):
     """The convolutions of a cell that runs through time: from input, from the neighbour frame, from iteration."""
@@ -107,12 +109,7 @@ class Whole:
         """See `Way`."""
         frames, batch = below.shape[:2]
         flat = below.flatten(0, 1)
-        if shift:
-            ahead, back = flat[:, :shift], flat[:, shift : 2 * shift]
-            ahead = torch.cat([ahead[:batch], ahead[:-batch]])
-            back = torch.cat([back[batch:], back[-batch:]])
-            flat = torch.cat([ahead, back, flat[:, 2 * shift :]], 1)
-        made = from_below(flat)
+        made = from_below(moved(flat, shift, batch) if shift else flat)
         made = made.add_(bias_of(from_before, made) if before is None else from_before(before.flatten(0, 1))).relu_()
         sequence: Tensor = made.unflatten(0, (frames, batch))
         return sequence
