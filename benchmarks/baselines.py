@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.bundles import find_bundle, load_reconstruction
+from crnn_cli.ensemble import Ensemble
 from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import kspace_to_image
@@ -114,12 +115,12 @@ def published_crnn(checkpoint: Path) -> Method:
     return Method("published CRNN-MRI", reconstruct, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
 
 
-def bundle(name: str, iterations: int | None, shown: str, half: bool = False) -> Method:
+def bundle(name: str, iterations: int | None, shown: str, half: bool = False, copies: int = 1) -> Method:
     """A bundle, by name or folder, used as `crnn reconstruct` uses it: its start, scaled by what a user has."""
     found = find_bundle(name, "reconstruct")
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
-    method = ByNetwork(network, Recipe(found.start, found.amplitude, count, half=half))
+    method = Ensemble(ByNetwork(network, Recipe(found.start, found.amplitude, count, half=half)), copies)
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None))
 
 

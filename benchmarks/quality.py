@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["cine-crnn"], help="bundles to measure, by name or folder")
     parser.add_argument("--iterations", type=int, nargs="+", help="of these; the bundle's own where not given")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"], help="of these")
+    parser.add_argument("--ensembles", type=int, nargs="+", default=[1], help="flipped copies that these average over")
     parser.add_argument("--skip", nargs="*", default=[], help="words in names of methods to leave out, as TV")
     parser.add_argument("--cases", action="store_true", help="a table of every case, with the settings chosen")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="take results from such --json")
@@ -280,19 +281,21 @@ def main() -> None:
 
 
 def our_methods(options: argparse.Namespace) -> list[Method]:
-    """Return what is measured: every bundle, with each number of iterations that was asked for."""
+    """Return what is measured: every bundle, in each form that was asked for."""
     return [
-        baselines.bundle(name, iterations, shown(name, iterations, precision), precision == "bf16")
+        baselines.bundle(name, iterations, shown(name, iterations, precision, copies), precision == "bf16", copies)
         for name in options.models
         for iterations in options.iterations or [None]
         for precision in options.precisions
+        for copies in options.ensembles
     ]
 
 
-def shown(name: str, iterations: int | None, precision: str) -> str:
+def shown(name: str, iterations: int | None, precision: str, copies: int) -> str:
     """Return what a bundle is called in tables."""
     of = f" {iterations} it" if iterations else ""
-    return Path(name).name + of + (", bf16" if precision == "bf16" else "")
+    mean = f", ensemble of {copies}" if copies > 1 else ""
+    return Path(name).name + of + (", bf16" if precision == "bf16" else "") + mean
 
 
 if __name__ == "__main__":
