@@ -45,18 +45,24 @@ class Ensemble:
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
         total_BTYX = self.method(measured, tick)
-        for quarters, axes in enumerate(VIEWS[1 : self.count], 1):
-            image_BTYX = self.method(_seen(measured, axes, 1j**quarters), tick)
-            total_BTYX = total_BTYX + image_BTYX.flip(axes) * (-1j) ** quarters
+        for number in range(1, self.count):
+            total_BTYX = total_BTYX + restored(self.method(copied(measured, number), tick), number)
         return total_BTYX / self.count
 
 
-def _seen(measured: Measured, axes: tuple[int, ...], turn: complex) -> Measured:
-    """Return the data of the images flipped along axes, times a phase."""
-    maps_BCYX = measured.maps_BCYX
+def copied(measured: Measured, number: int) -> Measured:
+    """Return the data of a copy: of the images flipped along its axes, times its phase. Number 0 is the scan itself."""
+    axes, maps_BCYX = VIEWS[number], measured.maps_BCYX
+    if number == 0:
+        return measured
     return replace(
         measured,
-        kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * turn,
+        kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * 1j**number,
         mask_BTYX=mirrored(measured.mask_BTYX, axes),
         maps_BCYX=None if maps_BCYX is None else maps_BCYX.flip(axes),
     )
+
+
+def restored(image_BTYX: Tensor, number: int) -> Tensor:
+    """Return what images of a copy are of the scan itself."""
+    return image_BTYX.flip(VIEWS[number]) * (-1j) ** number if number else image_BTYX
