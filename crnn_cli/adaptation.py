@@ -54,12 +54,14 @@ class Tuning:
     """How long, and how. One of ``seconds`` and ``steps`` is None.
 
     seed : of the lines and patches. half : convolutions and states in bfloat16, while tuning.
+    copies : of the ensemble that the network is for; see `crnn_cli.ensemble`.
     """
 
     seconds: float | None = None
     steps: int | None = None
     seed: int = 0
     half: bool = False
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class _Run:
             raise TypeError("only a network of weights can be tuned")
         self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
         self.recipe, self.patches = method.recipe, patches
-        self.supervision = Supervision(patches, method.recipe, tuning.half, device)
+        self.supervision = Supervision(patches, method.recipe, tuning.half, device, tuning.copies)
         self.tuning, self.device, self.began = tuning, device, began
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0
@@ -213,9 +215,10 @@ class _Run:
         """Keep the weights if they are the best so far."""
         found = []
         with torch.no_grad():
-            for z, x in self.tiles:
+            for number, (z, x) in enumerate(self.tiles):
                 patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-                image_BTYX = self.supervision.image(self.averaged, z, without(patch, held_BTYX))
+                seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
+                image_BTYX = self.supervision.image(self.averaged, z, seen, copy_number)
                 found.append(tally(patch, image_BTYX, held_BTYX))
         total: Tally = reduce(add, found)
         if self.step == 0 or total.residual < self.best:

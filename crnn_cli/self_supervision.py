@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.ensemble import copied, restored
 from crnn_cli.held_out import split, without
 from crnn_cli.measured import Measured
 from crnn_cli.patches import Patches
@@ -38,37 +39,42 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class Supervision:
-    """Patches of a scan, and how a network is used on them. half : in bfloat16."""
+    """Patches of a scan, and how a network is used on them.
+
+    half : in bfloat16. copies : of an ensemble that the network is for; each step is for one of them.
+    """
 
     patches: Patches
     recipe: Recipe
     half: bool
     device: torch.device
+    copies: int = 1
 
     def loss(self, network: nn.Module, average: nn.Module, width: int, generator: torch.Generator) -> Tensor:
         """Return the loss of a network for a random patch with random lines; its average makes what it rehearses."""
         z, x = self.patches.draw(width, generator)
         patch, held_BTYX = self.patches.cut(z, x, width, self.device)
         seen = without(patch, held_BTYX)
+        number = int(torch.randint(self.copies, (1,), generator=generator)) if self.copies > 1 else 0
         if float(torch.rand(1, generator=generator)) < REHEARSED:
             with torch.no_grad():
                 truth_BTYX = self.image(average, z, seen)
             again = rehearsed(seen, truth_BTYX, generator)
-            return _relative(self.image(network, z, again) - truth_BTYX, truth_BTYX)
+            return _relative(self.image(network, z, again, number) - truth_BTYX, truth_BTYX)
         given, lost_BTYX = split(seen, SHARE, generator, centre=NEAR)
         target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
-        difference_N, data_N = target.at_samples(self.image(network, z, given))
+        difference_N, data_N = target.at_samples(self.image(network, z, given, number))
         weight_BCTYX = self.patches.rarity(z).to(self.device)[:, None].expand_as(seen.kspace_BCTYX)
         return _relative(difference_N, data_N, weight_BCTYX[lost_BTYX[:, None].expand_as(weight_BCTYX)])
 
-    def image(self, network: nn.Module, z: int, measured: Measured) -> Tensor:
-        """Return what a network makes of the lines given, of a patch of slice z."""
-        operator = measured.consistency(self.recipe.noise)
+    def image(self, network: nn.Module, z: int, measured: Measured, number: int = 0) -> Tensor:
+        """Return what a network makes of the lines given, of a patch of slice z, from one of the copies."""
+        operator = copied(measured, number).consistency(self.recipe.noise)
         scale = self.patches.scale(z).to(self.device)
         start = STARTS[self.recipe.start](operator) * scale
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             image: Tensor = network(start, operator.scaled(scale), self.recipe.iterations)
-        return image / scale
+        return restored(image / scale, number)
 
 
 def _relative(difference: Tensor, data: Tensor, weight: Tensor | float = 1.0) -> Tensor:

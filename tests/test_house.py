@@ -31,7 +31,7 @@ ALLOWED = {
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
     "rehearsal": {"torch", "measured", "mri"},
-    "self_supervision": {"torch", "held_out", "measured", "patches", "reconstruction", "rehearsal"},
+    "self_supervision": {"torch", "ensemble", "held_out", "measured", "patches", "reconstruction", "rehearsal"},
     "adaptation": {
         "torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction",
         "self_supervision",

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from crnn_cli import self_supervision
+from crnn_cli.adaptation import Tuning, adapt
+from crnn_cli.ensemble import copied
 from crnn_cli.held_out import split
 from crnn_cli.mri.density import rarity
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.patches import gather
 from crnn_cli.self_supervision import Supervision
-from tests.test_adaptation import CPU, RECIPE, scan, several_coils
+from tests.test_adaptation import CPU, RECIPE, method, same, scan, several_coils
 
 
 @pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
@@ -40,3 +42,47 @@ def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, monkeyp
     squares = [(weight * values.abs().square()).sum() for values in (difference, whole.kspace_BCTYX)]
     sums = [(weight * values.abs()).sum() for values in (difference, whole.kspace_BCTYX)]
     torch.testing.assert_close(found, (squares[0] / squares[1]).sqrt() + sums[0] / sums[1])
+
+
+def test_each_step_is_for_one_of_the_copies(monkeypatch):
+    asked = []
+
+    def watched(measured, number):
+        asked.append(number)
+        return copied(measured, number)
+
+    monkeypatch.setattr(self_supervision, "copied", watched)
+    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
+    patches, generator = gather(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    seen = scan().measured(0, CPU)
+    for copies in (1, 3):
+        asked.clear()
+        supervision = Supervision(patches, RECIPE, False, CPU, copies)
+        for _ in range(20):
+            supervision.loss(lambda start, operator, iterations: start, None, 12, generator)
+        assert set(asked) == set(range(copies))
+        images = [supervision.image(lambda start, *_: start, 0, seen, number) for number in range(copies)]
+        for image in images:
+            torch.testing.assert_close(image, images[0])
+
+
+def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
+    looked_at = []
+
+    class Watched(Supervision):
+        def image(self, network, z, measured, number=0):
+            if not torch.is_grad_enabled():
+                looked_at.append(number)
+            return super().image(network, z, measured, number)
+
+    monkeypatch.setattr("crnn_cli.adaptation.Supervision", Watched)
+    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
+    monkeypatch.setattr("crnn_cli.adaptation.WIDTH", 3)
+    slices, untuned = scan(), method()
+    alone, _ = adapt(slices, untuned, Tuning(steps=4), CPU)
+    assert set(looked_at) == {0}
+    looked_at.clear()
+    together, found = adapt(slices, untuned, Tuning(steps=4, copies=4), CPU)
+    assert found.used
+    assert set(looked_at) == {0, 1, 2, 3}
+    assert not same(alone, together)

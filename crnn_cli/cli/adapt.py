@@ -82,16 +82,20 @@ def _seconds(said: str) -> float:
 
 
 def tuned(
-    chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, progress: console.Progress
+    chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, copies: int,
+    progress: console.Progress,
 ) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
-    """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`."""
+    """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`.
+
+    copies : of the ensemble that it is for.
+    """
     from crnn_cli.adaptation import Tuning, adapt
     from crnn_cli.devices import bfloat16_is_fast
     from crnn_cli.reconstruction import ByNetwork
 
     assert isinstance(chosen.method, ByNetwork)
     half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
-    tuning = Tuning(budget.seconds, budget.steps, seed, half)
+    tuning = Tuning(budget.seconds, budget.steps, seed, half, copies)
 
     def tell(told: Told) -> None:
         if told.steps:

@@ -190,11 +190,11 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
     options, simulation = planned.options, planned.asked.simulation
     runs = runs_of(options)
     folds = runs or folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
-    chosen, unseen = engine.chosen, list[Any]()
+    chosen, unseen, copies = engine.chosen, list[Any](), options.ensemble or 1
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
-        chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, progress)
-    method = Ensemble(chosen.method, options.ensemble or 1)
+        chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, copies, progress)
+    method = Ensemble(chosen.method, copies)
     expected = estimate(method, data.slices.shape, folds, engine.place)
     console.say(said_of(expected), level=2)
     watched = Watched(method, folds, data.slices.finished, unseen, mapped=runs > 0)
