@@ -35,15 +35,15 @@ from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import ByNetwork
 from crnn_cli.self_supervision import Supervision
 
-EVERY = 10
+EVERY = 20
 """Steps from one validation to the next."""
-WIDTH = 32
+WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
-TILES = 4
+TILES = 8
 """Patches that the validation looks at."""
 _LEARNING_RATE = 2e-4
 _LARGEST_NORM = 1.0  # of the gradients
-_AVERAGE = 0.95  # of the running average of the weights, a step
+_AVERAGE = 0.975  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
 _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
