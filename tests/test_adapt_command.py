@@ -118,18 +118,19 @@ def test_a_fully_sampled_scan_is_said_to_be_and_reconstructed_as_ever(run, tmp_p
 
 
 def test_the_first_interruption_ends_the_tuning_and_the_second_all(run, monkeypatch):
+    from crnn_cli.adaptation import EVERY
     from crnn_cli.cli import adapt
 
     def interrupt(told):
-        if told.step == 10:
+        if told.step == EVERY:
             raise KeyboardInterrupt
         return ""
 
     monkeypatch.setattr(adapt, "said_of", interrupt)
     ended, out, report = run("--adapt", "3m")
     assert "best so far" in ended.err
-    assert (report["adapted"]["steps"], report["adapted"]["used"]) == (10, True)
-    _, again, _ = run("--adapt-steps", 10, name="again")
+    assert (report["adapted"]["steps"], report["adapted"]["used"]) == (EVERY, True)
+    _, again, _ = run("--adapt-steps", EVERY, name="again")
     assert again.read_bytes() == out.read_bytes()
     monkeypatch.setattr(adapt, "facts_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     run("--adapt", "3m", name="second", code=130)

@@ -8,7 +8,7 @@ import torch
 
 from crnn_cli import adaptation, self_supervision
 from crnn_cli.acquisition import from_fully_sampled
-from crnn_cli.adaptation import Tuning, adapt
+from crnn_cli.adaptation import EVERY, Tuning, adapt
 from crnn_cli.held_out import CENTRE, split, without
 from crnn_cli.image import Image
 from crnn_cli.measured import Measured, OneCoil
@@ -297,7 +297,7 @@ class Breaking(CRNNMRI):
         image = super().forward(*arguments)
         if torch.is_grad_enabled():
             self.passes = getattr(self, "passes", 0) + 1
-            if self.passes == 13:  # one is for the memory
+            if self.passes == EVERY + 3:  # one is for the memory
                 if self.images:
                     return image * torch.nan
                 image.register_hook(lambda gradient: gradient * torch.nan)
@@ -308,11 +308,11 @@ class Breaking(CRNNMRI):
 def test_what_is_not_finite_ends_it_with_the_last_good_weights(images):
     torch.manual_seed(0)
     untuned = ByNetwork(Breaking(CRNNMRIConfig(features=4, iterations=2), images), RECIPE)
-    tuned, found = adapt(scan(), untuned, Tuning(steps=30), CPU)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=3 * EVERY), CPU)
     assert found.used
-    assert (found.steps, found.best_step) == (11, 10)
-    assert "not finite at step 12" in found.why
-    assert same(tuned, adapt(scan(), method(), Tuning(steps=10), CPU)[0])
+    assert (found.steps, found.best_step) == (EVERY + 1, EVERY)
+    assert f"not finite at step {EVERY + 2}" in found.why
+    assert same(tuned, adapt(scan(), method(), Tuning(steps=EVERY), CPU)[0])
 
 
 class Turning(CRNNMRI):
@@ -331,30 +331,30 @@ class Turning(CRNNMRI):
         return image
 
 
-@pytest.mark.parametrize("good", [0, 10])
+@pytest.mark.parametrize("good", [0, EVERY])
 def test_weights_that_predict_worse_are_not_used(good):
     torch.manual_seed(0)
     untuned = ByNetwork(Turning(CRNNMRIConfig(features=4, iterations=2), good), RECIPE)
-    tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=4 * EVERY), CPU)
     assert found.used == (good > 0) == (tuned is not untuned)
-    assert found.steps == 40
-    assert found.best_step in ((10, 20) if good else (0,))
+    assert found.steps == 4 * EVERY
+    assert found.best_step in ((EVERY, 2 * EVERY) if good else (0,))
 
 
-@pytest.mark.parametrize("at", [0, 1, 12])
+@pytest.mark.parametrize("at", [0, 1, EVERY + 2])
 def test_an_interruption_ends_it_with_the_best_so_far(at):
     def interrupt(told):
         if told.step == at:
             raise KeyboardInterrupt
 
-    tuned, found = adapt(scan(), method(), Tuning(steps=30), CPU, interrupt)
+    tuned, found = adapt(scan(), method(), Tuning(steps=3 * EVERY), CPU, interrupt)
     assert "interrupted" in found.why
-    assert (found.used, found.steps, found.best_step) == (at == 12, at, 10 if at == 12 else 0)
-    assert same(tuned, adapt(scan(), method(), Tuning(steps=10), CPU)[0] if at == 12 else method())
+    assert (found.used, found.steps, found.best_step) == (at > EVERY, at, EVERY if at > EVERY else 0)
+    assert same(tuned, adapt(scan(), method(), Tuning(steps=EVERY), CPU)[0] if at > EVERY else method())
 
 
 def test_no_validation_is_better_than_the_weights_that_are_used():
     told = []
-    _, found = adapt(scan(), method(), Tuning(steps=20), CPU, told.append)
-    assert [each.step for each in told if each.validated] == [0, 10, 20]
+    _, found = adapt(scan(), method(), Tuning(steps=2 * EVERY), CPU, told.append)
+    assert [each.step for each in told if each.validated] == [0, EVERY, 2 * EVERY]
     assert found.after == min(each.best for each in told) <= found.before == told[0].before
