@@ -71,16 +71,16 @@ class Listed:
         return torch.stack([self._frame(sequence, t) for t in range(self.frames)])
 
     def recurrent(self, cell: Cell, x: list[Tensor], before: Sequence | None) -> Sequence:
-        """See `Way`; input and states before are gone afterwards."""
-        shared, gone = self._sequence(3), torch.empty(0)
-        for t in range(len(x)):
-            made, x[t] = self._convolved(cell.i2h, x[t]), gone
+        """See `Way`; the states before are gone afterwards."""
+        shared = self._sequence(3)
+        for t, inputs in enumerate(x):
+            made = self._convolved(cell.i2h, inputs)
             if before is None:
                 made.add_(bias_of(cell.ih2ih, made))
             else:
                 made = self._added(cell.ih2ih, before[t], made)
                 if isinstance(before, list):
-                    before[t] = gone
+                    before[t] = inputs  # its last use: the memory is free
             shared.append(made)
         return (self._by_pairs if self.paired else self._one_by_one)(cell.h2h, shared, self._sequence(4))
 
