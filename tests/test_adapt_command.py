@@ -107,6 +107,13 @@ def test_raw_kspace_of_several_coils_is_tuned_on(run, tmp_path):
     assert len(report["coils"]) == 2
 
 
+def test_with_an_ensemble_the_network_is_tuned_for_its_copies(run, tmp_path):
+    for name, more in (("one", ()), ("again", ("--ensemble", 1)), ("two", ("--ensemble", 2))):
+        run("--adapt-steps", 3, "--save-adapted", tmp_path / f"tuned-{name}", *more, name=name)
+    one, again, two = ((tmp_path / f"tuned-{n}" / "weights.safetensors").read_bytes() for n in ("one", "again", "two"))
+    assert one == again != two
+
+
 def test_a_fully_sampled_scan_is_said_to_be_and_reconstructed_as_ever(run, tmp_path):
     full = save(tmp_path / "full.nii.gz", moving_cine(12, 24, 1, 8))
     ended, out, report = run("--undersample", 1, "--adapt", "3m", scan=full)

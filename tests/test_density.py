@@ -34,6 +34,11 @@ def test_single_samples_are_weighed_along_both_axes():
         assert float(weights[y, x]) == pytest.approx(float(odds[y, x] / odds.min()), rel=0.1)
 
 
+def test_few_samples_at_a_place_say_little_so_that_neighbours_along_both_axes_count():
+    weights = rarity(torch.rand(1, 4, 60, 60, generator=torch.Generator().manual_seed(0)) < 0.3)
+    assert 1.2 < weights.max() / weights[weights > 0].min() < 5
+
+
 @pytest.mark.parametrize("lines", [5, 64])
 def test_nothing_is_rare_where_all_frames_measured_the_same(lines):
     mask = (torch.arange(lines) % 3 == 0).expand(1, 4, lines)[..., None]

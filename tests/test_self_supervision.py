@@ -44,7 +44,8 @@ def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, monkeyp
     torch.testing.assert_close(found, (squares[0] / squares[1]).sqrt() + sums[0] / sums[1])
 
 
-def test_each_step_is_for_one_of_the_copies(monkeypatch):
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_each_step_is_for_one_of_the_copies(monkeypatch, share):
     asked = []
 
     def watched(measured, number):
@@ -52,16 +53,20 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch):
         return copied(measured, number)
 
     monkeypatch.setattr(self_supervision, "copied", watched)
-    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
+    monkeypatch.setattr(self_supervision, "REHEARSED", share)
+
+    def begun(start, operator, iterations):
+        return start
+
     patches, generator = gather(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
     seen = scan().measured(0, CPU)
     for copies in (1, 3):
         asked.clear()
         supervision = Supervision(patches, RECIPE, False, CPU, copies)
         for _ in range(20):
-            supervision.loss(lambda start, operator, iterations: start, None, 12, generator)
+            supervision.loss(begun, begun, 12, generator)
         assert set(asked) == set(range(copies))
-        images = [supervision.image(lambda start, *_: start, 0, seen, number) for number in range(copies)]
+        images = [supervision.image(begun, 0, seen, number) for number in range(copies)]
         for image in images:
             torch.testing.assert_close(image, images[0])
 
