@@ -7,6 +7,7 @@ Legend: N = T * B frames, those of one time together; F feature, Y phase encodin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ def moved(features_NFYX: Tensor, shift: int, batch: int) -> Tensor:
 
     At the ends a frame is its own neighbour. batch : B.
     """
-    made: Tensor = _Moved.apply(features_NFYX, shift, batch)
-    return made
+    apply: Callable[..., Tensor] = _Moved.apply
+    return apply(features_NFYX, shift, batch)
 
 
 class _Moved(torch.autograd.Function):
