@@ -215,7 +215,8 @@ class _Run:
         """Keep the weights if they are the best so far."""
         found = []
         with torch.no_grad():
-            for number, (z, x) in enumerate(self.tiles):
+            for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
+                z, x = self.tiles[number % len(self.tiles)]
                 patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
                 seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
                 image_BTYX = self.supervision.image(self.averaged, z, seen, copy_number)

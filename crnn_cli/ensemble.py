@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
 from torch import Tensor
 
@@ -44,17 +46,15 @@ class Ensemble:
 
     def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
-        total_BTYX = self.method(measured, tick)
-        for number in range(1, self.count):
-            total_BTYX = total_BTYX + restored(self.method(copied(measured, number), tick), number)
-        return total_BTYX / self.count
+        images = (restored(self.method(copied(measured, number), tick), number) for number in range(self.count))
+        return reduce(add, images) / self.count
 
 
 def copied(measured: Measured, number: int) -> Measured:
     """Return the data of a copy: of the images flipped along its axes, times its phase. Number 0 is the scan itself."""
-    axes, maps_BCYX = VIEWS[number], measured.maps_BCYX
     if number == 0:
         return measured
+    axes, maps_BCYX = VIEWS[number], measured.maps_BCYX
     return replace(
         measured,
         kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * 1j**number,

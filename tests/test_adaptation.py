@@ -9,7 +9,7 @@ import torch
 from crnn_cli import adaptation, self_supervision
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.adaptation import EVERY, Tuning, adapt
-from crnn_cli.held_out import CENTRE, split, without
+from crnn_cli.held_out import without
 from crnn_cli.image import Image
 from crnn_cli.measured import Measured, OneCoil
 from crnn_cli.mri.encoding import Encoding
@@ -161,22 +161,6 @@ def test_few_lines_are_for_validation_where_there_are_few(count, frames, wanted)
     assert of_frame.max() <= max(1, count // 20)
     used = of_frame.nonzero()[:, 0]
     assert (used.diff() == used.diff()[0]).all()
-
-
-def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(monkeypatch):
-    taken = []
-
-    def watched(*arguments, **more):
-        kept, lost = split(*arguments, **more)
-        taken.append(lost)
-        return kept, lost
-
-    monkeypatch.setattr(self_supervision, "split", watched)
-    _, found = adapt(scan(), method(), Tuning(steps=8), CPU)
-    distance = {abs(line - 12) for lost in taken for line in lost[0].any(-1).nonzero()[:, 1].tolist()}
-    assert min(distance) == self_supervision.NEAR + 1
-    held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
-    assert min(held) > CENTRE
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 10, 30), (1.0, 40, 41)])

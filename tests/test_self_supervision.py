@@ -6,7 +6,7 @@ import torch
 from crnn_cli import self_supervision
 from crnn_cli.adaptation import Tuning, adapt
 from crnn_cli.ensemble import copied
-from crnn_cli.held_out import split
+from crnn_cli.held_out import CENTRE, split
 from crnn_cli.mri.density import rarity
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.patches import gather
@@ -14,16 +14,30 @@ from crnn_cli.self_supervision import Supervision
 from tests.test_adaptation import CPU, RECIPE, method, same, scan, several_coils
 
 
-@pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
-def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, monkeypatch):
-    taken = []
+@pytest.fixture
+def taken(monkeypatch):
+    """Return a list that gets the mask of what each step takes away."""
+    masks = []
 
     def watched(*arguments, **more):
         kept, lost = split(*arguments, **more)
-        taken.append(lost)
+        masks.append(lost)
         return kept, lost
 
     monkeypatch.setattr(self_supervision, "split", watched)
+    return masks
+
+
+def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(taken):
+    _, found = adapt(scan(), method(), Tuning(steps=8), CPU)
+    distance = {abs(line - 12) for lost in taken for line in lost[0].any(-1).nonzero()[:, 1].tolist()}
+    assert min(distance) == self_supervision.NEAR + 1
+    held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
+    assert min(held) > CENTRE
+
+
+@pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
+def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken, monkeypatch):
     monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
     slices = source()
     whole = slices.measured(0, CPU)
@@ -82,7 +96,6 @@ def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
 
     monkeypatch.setattr("crnn_cli.adaptation.Supervision", Watched)
     monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
-    monkeypatch.setattr("crnn_cli.adaptation.WIDTH", 3)
     slices, untuned = scan(), method()
     alone, _ = adapt(slices, untuned, Tuning(steps=4), CPU)
     assert set(looked_at) == {0}
