@@ -7,7 +7,7 @@ weights; and only if it predicts the lines for validation better.
 References
 ----------
 Yaman et al., MRM 84, 2020 (self-supervision by data undersampling); Yaman, Hosseini, Akcakaya, ICLR 2022 (of a single
-scan, with lines for validation).
+scan, with lines for validation). Steps are those of `networks.muon`.
 
 Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
@@ -31,6 +31,7 @@ from crnn_cli.held_out import Tally, tally, without
 from crnn_cli.measured import Slices
 from crnn_cli.memory import free_bytes, kept_bytes
 from crnn_cli.networks.averaged import follow
+from crnn_cli.networks.muon import Muon
 from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import ByNetwork
 from crnn_cli.self_supervision import Supervision
@@ -41,11 +42,13 @@ WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
 TILES = 8
 """Patches that the validation looks at."""
-_LEARNING_RATE = 2e-4
+_RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
+_OTHER_RATE = 2e-4  # of Adam, for biases and output layers
 _LARGEST_NORM = 1.0  # of the gradients
 _AVERAGE = 0.975  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
+_NEARLY = 0.1  # of what the best weights gain: so little worse, later ones are better, as few lines judge them
 _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
 
 
@@ -68,7 +71,7 @@ class Tuning:
 class Told:
     """Where the tuning stands. steps : in all, estimated where there is a time budget; 0 where that is not known yet.
 
-    before, best : residual ||A x - y|| / ||y|| at the lines for validation, at first and of the best weights so far.
+    before, best : residual ||A x - y|| / ||y|| at the lines for validation, at first and of the weights used so far.
     validated : it was looked at after this step.
     """
 
@@ -152,12 +155,13 @@ class _Run:
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0
         self.before: float | None = None
-        self.best, self.samples = math.nan, 0
+        self.best, self.least, self.samples = math.nan, math.nan, 0
+        self.averaged.requires_grad_(False)
         for weight in self.network.parameters():
             weight.requires_grad_(True)
             if weight.dim() == 4:  # features innermost: faster on a CPU
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=_LEARNING_RATE)
+        self.optimiser = Muon(self.network.parameters(), _RATE, _MOMENTUM, _OTHER_RATE)
         self.width = WIDTH
         self._kept: dict[str, Tensor] = {}
 
@@ -169,7 +173,6 @@ class _Run:
         began = time.monotonic()
         self._validate()
         looking, stepping = time.monotonic() - began, 0.0
-        self.before = self.best
         tell(self._told(0, True))
         for step in count(1):
             if self.tuning.steps is not None and step > self.tuning.steps:
@@ -212,17 +215,19 @@ class _Run:
         return Told(self.step, steps, time.monotonic() - self.began, self.before, self.best, validated)
 
     def _validate(self) -> None:
-        """Keep the weights if they are the best so far."""
+        """Keep the weights if they are the best so far or, with nearly all that those gain, later: see `_NEARLY`."""
         found = []
-        with torch.no_grad():
-            for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
-                z, x = self.tiles[number % len(self.tiles)]
-                patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-                seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
-                image_BTYX = self.supervision.image(self.averaged, z, seen, copy_number)
-                found.append(tally(patch, image_BTYX, held_BTYX))
+        for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
+            z, x = self.tiles[number % len(self.tiles)]
+            patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
+            seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
+            image_BTYX = self.supervision.shown(self.averaged, z, seen, copy_number)
+            found.append(tally(patch, image_BTYX, held_BTYX))
         total: Tally = reduce(add, found)
-        if self.step == 0 or total.residual < self.best:
+        if self.before is None:
+            self.before = self.least = total.residual
+        self.least = min(self.least, total.residual)
+        if self.step == 0 or total.residual < self.least + _NEARLY * (self.before - self.least):
             self.best, self.best_step = total.residual, self.step
             self._kept = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
         self.samples = int(total.samples_T.sum()) * patch.kspace_BCTYX.shape[1]
@@ -230,7 +235,7 @@ class _Run:
     def _train(self) -> bool:
         """Take a step; return whether it was finite, as else the weights stay as they are."""
         with torch.enable_grad():
-            self.optimiser.zero_grad()
+            self.network.zero_grad()
             self._loss(self.width).backward()
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_NORM)
             if not bool(torch.isfinite(norm)):

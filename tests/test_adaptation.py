@@ -9,7 +9,7 @@ import torch
 from crnn_cli import adaptation, self_supervision
 from crnn_cli.acquisition import from_fully_sampled
 from crnn_cli.adaptation import EVERY, Tuning, adapt
-from crnn_cli.held_out import without
+from crnn_cli.held_out import Tally, without
 from crnn_cli.image import Image
 from crnn_cli.measured import Measured, OneCoil
 from crnn_cli.mri.encoding import Encoding
@@ -279,7 +279,7 @@ class Breaking(CRNNMRI):
 
     def forward(self, *arguments):
         image = super().forward(*arguments)
-        if torch.is_grad_enabled():
+        if image.requires_grad:
             self.passes = getattr(self, "passes", 0) + 1
             if self.passes == EVERY + 3:  # one is for the memory
                 if self.images:
@@ -308,7 +308,7 @@ class Turning(CRNNMRI):
 
     def forward(self, *arguments):
         image = super().forward(*arguments)
-        if torch.is_grad_enabled():
+        if image.requires_grad:
             self.left -= 1
             if self.left < 0:
                 image.register_hook(lambda gradient: -gradient)
@@ -337,8 +337,33 @@ def test_an_interruption_ends_it_with_the_best_so_far(at):
     assert same(tuned, adapt(scan(), method(), Tuning(steps=EVERY), CPU)[0] if at > EVERY else method())
 
 
-def test_no_validation_is_better_than_the_weights_that_are_used():
+def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
     told = []
     _, found = adapt(scan(), method(), Tuning(steps=2 * EVERY), CPU, told.append)
     assert [each.step for each in told if each.validated] == [0, EVERY, 2 * EVERY]
-    assert found.after == min(each.best for each in told) <= found.before == told[0].before
+    assert found.after == told[-1].best <= found.before == told[0].before == told[0].best
+
+
+@pytest.mark.parametrize(
+    ("residuals", "kept"),
+    [
+        ([1.0, 0.8, 0.81, 0.83], 2),  # hardly worse than the best: the later ones
+        ([1.0, 0.8, 0.81, 0.85, 0.7, 0.75], 4),
+        ([1.0, 0.99, 0.9905, 1.0], 2),
+        ([0.9, 0.9, 0.91, 0.8999], 3),
+        ([1.0, 1.0, 1.2], 0),
+    ],
+)
+def test_weights_that_predict_hardly_worse_than_the_best_are_used_if_they_are_later(monkeypatch, residuals, kept):
+    tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
+
+    def told(*arguments):
+        return Tally(count * next(tallies) ** 2, count, count)
+
+    monkeypatch.setattr(adaptation, "tally", told)
+    monkeypatch.setattr(adaptation, "TILES", 1)
+    monkeypatch.setattr(adaptation, "EVERY", 1)
+    _, found = adapt(scan(), method(), Tuning(steps=len(residuals) - 1), CPU)
+    assert found.best_step == kept
+    assert found.used == (kept > 0)
+    assert found.after == pytest.approx(residuals[kept])

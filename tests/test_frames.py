@@ -33,10 +33,10 @@ def fused(request, monkeypatch):
 
 
 def both(frames, kind, run):
-    """Return what the plain way and the lists make of the same; pairs and single frames agree."""
+    """Return what all frames at once and the lists make of the same; pairs and single frames agree."""
     found = []
     with torch.no_grad():
-        for way in (Whole(), Listed(frames, kind), Listed(frames, kind, paired=False)):
+        for way in (Whole(2, kind), Listed(frames, kind), Listed(frames, kind, paired=False)):
             found.append(way.leave(run(way)))
     torch.testing.assert_close(found[1], found[2])
     return found[:2]

@@ -251,9 +251,9 @@ class CRNNMRI(Layers):
 
     def _way(self, image_BTYX: Tensor) -> Way:
         """Return how to go over the frames here."""
-        if torch.is_grad_enabled():
-            return Whole(self.truncate)
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
+        if torch.is_grad_enabled():
+            return Whole(batch, kind, self.truncate)
         if image_BTYX.device.type == "cpu" and not self.at_once:
             return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
         return Parts(frames, batch, kind, self.at_once or frames, image_BTYX.device)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from crnn_cli.networks.moved import moved
+from crnn_cli.networks.written_out import added_up, both_directions
 
 
 class Cell(Protocol):
@@ -61,62 +61,40 @@ class Way(Protocol):
 
 
 class Whole:
-    """Sequences (T, B, F, Y, X) whose frames are one batch, except where they recur; autograd keeps what it needs.
+    """Sequences (T * B, F, Y, X) as one batch, frames first, but where they recur; see `written_out` for gradients.
 
-    truncate : frames after which gradients through time are cut, in each direction from its own first frame; 0: never.
+    batch : B. kind : of the features. truncate : frames after which gradients through time are cut, in each direction
+    from its own first frame; 0: never.
     """
 
-    def __init__(self, truncate: int = 0) -> None:
-        self.truncate = truncate
+    def __init__(self, batch: int, kind: torch.dtype, truncate: int = 0) -> None:
+        self.batch, self.kind, self.truncate = batch, kind, truncate
 
     def enter(self, x_TBCYX: Tensor) -> Tensor:
         """Return a sequence as this way keeps it."""
-        if x_TBCYX.device.type == "cpu":
-            return x_TBCYX
-        flat = x_TBCYX.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # as tensor cores want it
-        made: Tensor = flat.unflatten(0, x_TBCYX.shape[:2])
-        return made
+        return x_TBCYX.flatten(0, 1).to(self.kind, memory_format=torch.channels_last)
 
     def leave(self, sequence: Tensor) -> Tensor:
         """Return (T, B, C, Y, X) of a sequence."""
-        return sequence
+        made: Tensor = sequence.unflatten(0, (-1, self.batch))
+        return made
 
     def recurrent(self, cell: Cell, x: Tensor, before: Tensor | None) -> Tensor:
-        """See `Way`. What both directions share is computed once; both run as one batch of 2 B."""
-        frames, batch = x.shape[:2]
-        inputs = cell.i2h(x.flatten(0, 1))
-        if before is None:
-            shared = inputs.add_(bias_of(cell.ih2ih, inputs))
-        else:
-            shared = inputs.add_(cell.ih2ih(before.flatten(0, 1)))
-        each = shared.unflatten(0, (frames, batch)).unbind()  # one node of the graph: indexing makes whole gradients
-        hidden = torch.cat([each[0], each[-1]]).add_(bias_of(cell.h2h, shared)).relu_()
-        forward, backward = [hidden[:batch]], [hidden[batch:]]
-        for t in range(1, frames):
-            if self.truncate > 0 and t % self.truncate == 0:
-                hidden = hidden.detach()
-            hidden = cell.h2h(hidden).add_(torch.cat([each[t], each[-1 - t]])).relu_()
-            ahead, back = hidden.chunk(2)
-            forward.append(ahead)
-            backward.append(back)
-        both: Tensor = (torch.cat(forward) + torch.cat(backward[::-1])).unflatten(0, (frames, batch))
-        return both
+        """See `Way`. What both directions share is computed once."""
+        shared = added_up(cell.i2h, x, cell.ih2ih, before, relu=False)
+        return both_directions(cell.h2h, shared, self.batch, self.truncate)
 
     def layer(
         self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int,
         number: int = 0,
     ) -> Tensor:  # fmt: skip
         """See `Way`."""
-        frames, batch = below.shape[:2]
-        flat = below.flatten(0, 1)
-        made = from_below(moved(flat, shift, batch) if shift else flat)
-        made = made.add_(bias_of(from_before, made) if before is None else from_before(before.flatten(0, 1))).relu_()
-        sequence: Tensor = made.unflatten(0, (frames, batch))
-        return sequence
+        del number
+        return added_up(from_below, below, from_before, before, shift=shift, batch=self.batch)
 
     def output(self, convolution: nn.Conv2d, below: Tensor) -> Tensor:
         """Return convolution * below, frame by frame."""
-        made: Tensor = convolution(below.flatten(0, 1)).unflatten(0, below.shape[:2])
+        made: Tensor = convolution(below)
         return made
 
 

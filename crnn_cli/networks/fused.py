@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+CPU = torch.device("cpu")
 Kernel = tuple[Tensor, Tensor | None]
 """Weight (out, in, Y, X) with odd Y and X, and bias (out)."""
 
@@ -18,13 +19,12 @@ Kernel = tuple[Tensor, Tensor | None]
 class Convolutions:
     """Convolutions with zero padding that keep the size, in the kind of the features.
 
-    kind : of features and kernels.
+    kind, device : of features and kernels.
     """
 
-    def __init__(self, kind: torch.dtype) -> None:
-        self.fused = _FUSED and (
-            kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        )
+    def __init__(self, kind: torch.dtype, device: torch.device = CPU) -> None:
+        has = kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.fused = _FUSED and device.type == "cpu" and has
 
     def made(self, kernel: Kernel, features: Tensor, relu: bool = False, rows: range | None = None) -> Tensor:
         """Return kernel * features, perhaps without what is negative, perhaps a range of rows of it only."""
