@@ -36,10 +36,11 @@ def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
     old = [features(frames, batch, kind=DOUBLE, seed=seed) for seed in (1, 2)]
     with torch.no_grad():
         for shift in (0, 2):
-            whole = Whole()
-            state = whole.recurrent(cell, whole.enter(x), None if first else old[0])
-            above = whole.layer(one, two, state, None if first else old[1], shift)
-            wanted = state, above, whole.output(out, above)
+            whole = Whole(batch, DOUBLE)
+            before = [None if first else whole.enter(sequence) for sequence in old]
+            state = whole.recurrent(cell, whole.enter(x), before[0])
+            above = whole.layer(one, two, state, before[1], shift)
+            wanted = [whole.leave(made) for made in (state, above, whole.output(out, above))]
             for at_once in range(1, frames + 1):
                 way = Parts(frames, batch, DOUBLE, at_once)
                 before = [None if first else way.enter(sequence) for sequence in old]
