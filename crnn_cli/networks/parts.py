@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from crnn_cli.networks.converted import Converted
 from crnn_cli.networks.frames import Cell, bias_of
+from crnn_cli.networks.fused import CPU
 
-CPU = torch.device("cpu")
 _CHANNELS = 8  # tensor cores take multiples of it in bfloat16
 
 
