@@ -344,6 +344,14 @@ def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
     assert found.after == told[-1].best <= found.before == told[0].before == told[0].best
 
 
+def judge(monkeypatch, residuals):
+    """Let validation, after every step, find these residuals."""
+    tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
+    monkeypatch.setattr(adaptation, "tally", lambda *arguments: Tally(count * next(tallies) ** 2, count, count))
+    monkeypatch.setattr(adaptation, "TILES", 1)
+    monkeypatch.setattr(adaptation, "EVERY", 1)
+
+
 @pytest.mark.parametrize(
     ("residuals", "kept"),
     [
@@ -355,15 +363,19 @@ def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
     ],
 )
 def test_weights_that_predict_hardly_worse_than_the_best_are_used_if_they_are_later(monkeypatch, residuals, kept):
-    tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
-
-    def told(*arguments):
-        return Tally(count * next(tallies) ** 2, count, count)
-
-    monkeypatch.setattr(adaptation, "tally", told)
-    monkeypatch.setattr(adaptation, "TILES", 1)
-    monkeypatch.setattr(adaptation, "EVERY", 1)
+    judge(monkeypatch, residuals)
     _, found = adapt(scan(), method(), Tuning(steps=len(residuals) - 1), CPU)
     assert found.best_step == kept
     assert found.used == (kept > 0)
     assert found.after == pytest.approx(residuals[kept])
+
+
+def test_all_directions_of_a_layer_are_stepped_in_alike(monkeypatch):
+    judge(monkeypatch, [0.9, 0.8])
+    monkeypatch.setattr(adaptation, "_AVERAGE", 0.0)
+    untuned = method(features=8)
+    tuned, found = adapt(scan(), untuned, Tuning(steps=1), CPU)
+    assert found.used
+    step = (tuned.network.conv1_x.weight - untuned.network.conv1_x.weight).detach().flatten(1)
+    values = torch.linalg.svdvals(step)
+    assert 1e-3 < float(values.min()) <= float(values.max()) < 3e-3

@@ -50,12 +50,14 @@ def test_weak_directions_come_as_far_as_strong_ones():
         assert (weight - wanted).abs().mean().item() < 0.3 * before
 
 
-def test_a_step_is_as_long_as_asked_for():
-    net = nn.Conv2d(3, 8, 3)
+@pytest.mark.parametrize(("inputs", "size", "longer"), [(3, 3, 1), (2, 1, 2)])
+def test_a_step_is_as_long_as_asked_for(inputs, size, longer):
+    torch.manual_seed(0)
+    net = nn.Conv2d(inputs, 8, size)
     before = net.weight.detach().clone()
     net.weight.grad = torch.randn_like(net.weight)
     Muon(net.parameters(), 0.02, 0.9, 0.0).step()
-    values = torch.linalg.svdvals((net.weight.detach() - before).flatten(1))
+    values = torch.linalg.svdvals((net.weight.detach() - before).flatten(1)) / longer
     assert 0.02 * 0.6 < float(values.min()) <= float(values.max()) < 0.02 * 1.3
     assert net.bias.grad is None
 
@@ -84,3 +86,13 @@ def test_the_mean_of_gradients_lasts():
         made[momentum] = (before - net.weight).detach()
     assert made[0.0][0, 0] == 0
     assert made[0.9][0, 0] > 0.5
+
+
+def test_biases_and_convolutions_of_few_outputs_go_by_adam():
+    net = nn.Conv2d(3, 7, 3)
+    before = [weight.detach().clone() for weight in net.parameters()]
+    for weight in net.parameters():
+        weight.grad = torch.randn_like(weight)
+    Muon(net.parameters(), 1.0, 0.9, 0.01).step()
+    for weight, was in zip(net.parameters(), before, strict=True):
+        torch.testing.assert_close((weight - was).abs(), torch.full_like(weight, 0.01), rtol=1e-3, atol=1e-6)
