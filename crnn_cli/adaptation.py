@@ -156,7 +156,8 @@ class _Run:
         self.step, self.best_step = 0, 0
         self.before: float | None = None
         self.best, self.least, self.samples = math.nan, math.nan, 0
-        self.averaged.requires_grad_(False)
+        if hasattr(self.averaged, "together"):
+            self.averaged.together = not patches.whole  # type: ignore[assignment]
         for weight in self.network.parameters():
             weight.requires_grad_(True)
             if weight.dim() == 4:  # features innermost: faster on a CPU
@@ -217,12 +218,13 @@ class _Run:
     def _validate(self) -> None:
         """Keep the weights if they are the best so far or, with nearly all that those gain, later: see `_NEARLY`."""
         found = []
-        for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
-            z, x = self.tiles[number % len(self.tiles)]
-            patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-            seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
-            image_BTYX = self.supervision.shown(self.averaged, z, seen, copy_number)
-            found.append(tally(patch, image_BTYX, held_BTYX))
+        with torch.no_grad():
+            for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
+                z, x = self.tiles[number % len(self.tiles)]
+                patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
+                seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
+                image_BTYX = self.supervision.image(self.averaged, z, seen, copy_number)
+                found.append(tally(patch, image_BTYX, held_BTYX))
         total: Tally = reduce(add, found)
         if self.before is None:
             self.before = self.least = total.residual

@@ -379,3 +379,21 @@ def test_all_directions_of_a_layer_are_stepped_in_alike(monkeypatch):
     step = (tuned.network.conv1_x.weight - untuned.network.conv1_x.weight).detach().flatten(1)
     values = torch.linalg.svdvals(step)
     assert 1e-3 < float(values.min()) <= float(values.max()) < 3e-3
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_not(whole):
+    seen = set()
+
+    class Watched(CRNNMRI):
+        def forward(self, *arguments):
+            seen.add((torch.is_grad_enabled(), self.together))
+            return super().forward(*arguments)
+
+    torch.manual_seed(0)
+    untuned = ByNetwork(Watched(CRNNMRIConfig(features=4, iterations=2)), RECIPE)
+    tuned, found = adapt(several_coils(12 if whole else 1), untuned, SHORT, CPU)
+    assert found.used
+    assert seen == {(True, False), (False, not whole)}
+    assert not tuned.network.together
+    assert not untuned.network.together

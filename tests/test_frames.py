@@ -176,3 +176,19 @@ def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
     for factor in (1, 2):
         net.fit(image, factor * (work + Listed.SEQUENCES * sequence) + 1)
         assert net.roomy == (factor == 2)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_all_frames_together_are_the_same_as_lists_of_them(monkeypatch, half):
+    torch.manual_seed(0)
+    net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, shift=1, context=1, sets=2))
+    image = torch.randn(2, 5, 8, 6, dtype=torch.complex64)
+    operator = SingleCoilConsistency(torch.randn_like(image), torch.eye(8)[:2].sum(0)[None, None, :, None])
+    made = {}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        made[False] = net(image, operator)
+        net.together = True
+        monkeypatch.setattr(Listed, "of", None)  # it is not asked
+        made[True] = net(image, operator)
+    assert not made[True].requires_grad
+    torch.testing.assert_close(made[True], made[False], rtol=0, atol=0.02 if half else 1e-5)

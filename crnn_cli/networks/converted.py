@@ -23,6 +23,10 @@ class Converted:
         """Return weight and bias of a convolution, which must have one."""
         if convolution not in self._known:
             assert convolution.bias is not None
-            weight = convolution.weight.to(self.kind, memory_format=torch.channels_last)
-            self._known[convolution] = weight, convolution.bias.to(self.kind)
+            self._known[convolution] = converted(convolution.weight, convolution.bias, self.kind)
         return self._known[convolution]
+
+
+def converted(weight: Tensor, bias: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return weight and bias in a kind of number, features innermost in memory."""
+    return weight.to(kind, memory_format=torch.channels_last), bias.to(kind)

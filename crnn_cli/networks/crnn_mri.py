@@ -131,6 +131,8 @@ class CRNNMRI(Layers):
     on_disk : so many of the five sequences of states lie in files, not in memory; only inference on a CPU sees it.
     at_once : so many frames are computed at once by inference on a GPU, or in its way on a CPU; 0: all on a GPU.
     roomy : there is memory for twice as much, so that large frames may be computed faster in more; see `Listed.of`.
+    together : all frames at once, in the way of training, which is faster for narrow images (100 x 16 x 30, six
+        iterations in bfloat16 on two cores: 163 for 260 ms); only inference on a CPU sees it.
     replay : records what inference does on a GPU; progress is told at the end there.
     """
 
@@ -139,6 +141,7 @@ class CRNNMRI(Layers):
     on_disk: int = 0
     at_once: int = 0
     roomy: bool = False
+    together: bool = False
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
@@ -252,9 +255,10 @@ class CRNNMRI(Layers):
     def _way(self, image_BTYX: Tensor) -> Way:
         """Return how to go over the frames here."""
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
-        if torch.is_grad_enabled():
+        on_cpu = image_BTYX.device.type == "cpu"
+        if torch.is_grad_enabled() or (self.together and on_cpu):
             return Whole(batch, kind, self.truncate)
-        if image_BTYX.device.type == "cpu" and not self.at_once:
+        if on_cpu and not self.at_once:
             return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
         return Parts(frames, batch, kind, self.at_once or frames, image_BTYX.device)
 

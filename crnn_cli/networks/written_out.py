@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.networks.converted import converted
 from crnn_cli.networks.fused import Convolutions, Kernel
 
 
@@ -49,10 +50,10 @@ class _Sum(torch.autograd.Function):
         (relu, shift, batch), (one, one_bias, other, other_bias) = how, weights
         convolutions, seen = _convolutions(features_NFYX), _moved(features_NFYX, shift, batch)
         if before_NFYX is None:
-            made = convolutions.made(_kernel(one, one_bias + other_bias, seen), seen, relu)
+            made = convolutions.made(converted(one, one_bias + other_bias, seen.dtype), seen, relu)
         else:
-            made = convolutions.made(_kernel(other, other_bias, seen), before_NFYX)
-            made = convolutions.added(_kernel(one, one_bias, seen), seen, made, relu)
+            made = convolutions.made(converted(other, other_bias, seen.dtype), before_NFYX)
+            made = convolutions.added(converted(one, one_bias, seen.dtype), seen, made, relu)
         context.save_for_backward(features_NFYX, before_NFYX, one, other, made if relu else None)
         context.shift, context.batch = shift, batch
         return made
@@ -82,8 +83,8 @@ class _Recurrence(torch.autograd.Function):
         context: Any, terms_NFYX: Tensor, weight: Tensor, bias: Tensor, batch: int, truncate: int
     ) -> Tensor:  # fmt: skip
         convolutions, hidden_TPFYX = _convolutions(terms_NFYX), _paired(terms_NFYX, batch)
-        kernel = _kernel(weight, bias, terms_NFYX)
-        hidden_TPFYX[0].add_(kernel[1].view(-1, 1, 1)).relu_()  # type: ignore[union-attr]
+        kernel = converted(weight, bias, terms_NFYX.dtype)
+        hidden_TPFYX[0].add_(kernel[1].view(-1, 1, 1)).relu_()
         for t in range(1, len(hidden_TPFYX)):
             convolutions.added(kernel, hidden_TPFYX[t - 1], hidden_TPFYX[t], relu=True)
         context.save_for_backward(hidden_TPFYX, weight)
@@ -108,11 +109,6 @@ class _Recurrence(torch.autograd.Function):
 
 def _convolutions(like: Tensor) -> Convolutions:
     return Convolutions(like.dtype, like.device)
-
-
-def _kernel(weight: Tensor, bias: Tensor, like: Tensor) -> Kernel:
-    """Return weight and bias in the kind of the features, features innermost."""
-    return weight.to(like.dtype, memory_format=torch.channels_last), bias.to(like.dtype)
 
 
 def _reversed(weight: Tensor, like: Tensor) -> Kernel:
