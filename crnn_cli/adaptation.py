@@ -19,29 +19,26 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import count
-from operator import add
 
 import torch
 from torch import Tensor, nn
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.held_out import Tally, tally, without
 from crnn_cli.measured import Slices
 from crnn_cli.memory import free_bytes, kept_bytes
 from crnn_cli.networks.averaged import follow
 from crnn_cli.networks.muon import Muon
 from crnn_cli.patches import Patches, gather
 from crnn_cli.reconstruction import ByNetwork
+from crnn_cli.rehearsal import REHEARSED
 from crnn_cli.self_supervision import Supervision
+from crnn_cli.validation import Validation
 
 EVERY = 20
 """Steps from one validation to the next."""
 WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
-TILES = 8
-"""Patches that the validation looks at."""
 _RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
 _OTHER_RATE = 2e-4  # of Adam, for biases and output layers
 _LARGEST_NORM = 1.0  # of the gradients
@@ -170,7 +167,7 @@ class _Run:
         """Tune until the budget is spent; return why it ended."""
         with torch.enable_grad():
             self._fit_memory()
-        self.tiles = self.patches.tiles(self.width, TILES, self.generator)
+        self.validation = Validation(self.supervision, self.width, self.generator)
         began = time.monotonic()
         self._validate()
         looking, stepping = time.monotonic() - began, 0.0
@@ -217,28 +214,20 @@ class _Run:
 
     def _validate(self) -> None:
         """Keep the weights if they are the best so far or, with nearly all that those gain, later: see `_NEARLY`."""
-        found = []
-        with torch.no_grad():
-            for number in range(max(len(self.tiles), self.tuning.copies)):  # each copy is judged, however few tiles
-                z, x = self.tiles[number % len(self.tiles)]
-                patch, held_BTYX = self.patches.cut(z, x, self.width, self.device)
-                seen, copy_number = without(patch, held_BTYX), number % self.tuning.copies
-                image_BTYX = self.supervision.image(self.averaged, z, seen, copy_number)
-                found.append(tally(patch, image_BTYX, held_BTYX))
-        total: Tally = reduce(add, found)
+        total = self.validation.look(self.averaged)
         if self.before is None:
             self.before = self.least = total.residual
         self.least = min(self.least, total.residual)
         if self.step == 0 or total.residual < self.least + _NEARLY * (self.before - self.least):
             self.best, self.best_step = total.residual, self.step
             self._kept = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
-        self.samples = int(total.samples_T.sum()) * patch.kspace_BCTYX.shape[1]
+        self.samples = int(total.samples_T.sum()) * self.patches.coils
 
     def _train(self) -> bool:
         """Take a step; return whether it was finite, as else the weights stay as they are."""
         with torch.enable_grad():
             self.network.zero_grad()
-            self._loss(self.width).backward()
+            self._loss().backward()
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_NORM)
             if not bool(torch.isfinite(norm)):
                 return False
@@ -246,9 +235,11 @@ class _Run:
         follow(self.averaged, self.network, self.step, _AVERAGE)
         return True
 
-    def _loss(self, width: int) -> Tensor:
-        """Return the loss of a random patch with random lines."""
-        return self.supervision.loss(self.network, self.averaged, width, self.generator)
+    def _loss(self) -> Tensor:
+        """Return the loss of a step, by lines that were taken away or by a rehearsal."""
+        if float(torch.rand(1, generator=self.generator)) < REHEARSED:
+            return self.supervision.rehearsed(self.network, *self.validation.draw(self.generator), self.generator)
+        return self.supervision.predicted(self.network, self.width, self.generator)
 
     def _fit_memory(self) -> None:
         """Choose checkpoints and narrower patches where a step would not fit; see `crnn_cli.memory`."""
@@ -259,7 +250,8 @@ class _Run:
             self._set_checkpoint(1)
             return
         state = self.generator.get_state()
-        needed = _BEYOND * kept_bytes(lambda: self._loss(_COUNTED_WIDTH)) / _COUNTED_WIDTH
+        kept = kept_bytes(lambda: self.supervision.predicted(self.network, _COUNTED_WIDTH, self.generator))
+        needed = _BEYOND * kept / _COUNTED_WIDTH
         self.generator.set_state(state)
         if needed * self.width > free / 2 and self._set_checkpoint(1):
             needed *= min(1.0, 2 / max(1, self.recipe.iterations))

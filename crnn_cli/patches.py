@@ -8,6 +8,7 @@ Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout, M
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,8 @@ from crnn_cli.reconstruction import STARTS, Recipe
 
 VALIDATION = 0.05
 """Of the lines outside the centre, for validation; where frames have few of them, one of some frames alone."""
+Firsts = Callable[[int, int], Iterable[int]]
+"""From the number of columns and the width of a patch to the first columns of patches."""
 _FEWEST = 8  # lines for validation, where there is one in so many frames
 _NEXT = 1_000_003  # between the seeds of neighbouring slices
 
@@ -51,13 +54,18 @@ class Patches:
 
     def __init__(self, slices: dict[int, _Slice], filled: list[int]) -> None:
         self._slices, self._filled = slices, filled
-        self._known: dict[tuple[int, int], tuple[list[tuple[int, int]], Tensor]] = {}
+        self._known: dict[tuple[int, Firsts], tuple[list[tuple[int, int]], Tensor]] = {}
         self.whole = any(each.samples.dim() == 2 for each in slices.values())
 
     @property
     def validation(self) -> dict[int, Tensor | None]:
         """Return the masks of the lines for validation of the slices that are not empty; None: it is not tuned on."""
         return {z: self._slices[z].validation_BTYX if z in self._slices else None for z in self._filled}
+
+    @property
+    def coils(self) -> int:
+        """Return the number of coils."""
+        return len(next(iter(self._slices.values())).samples)
 
     def scale(self, z: int) -> Tensor:
         """Return the factor from the data of a slice to what the network is trained with, (1, 1, 1, 1)."""
@@ -86,29 +94,42 @@ class Patches:
 
     def draw(self, width: int, generator: torch.Generator) -> tuple[int, int]:
         """Return a random slice and first column, more often where there is more energy."""
-        places, weights = self._places(width, 1)
+        places, weights = self._places(width, _everywhere)
         return places[int(torch.multinomial(weights, 1, generator=generator))]
 
-    def tiles(self, width: int, most: int, generator: torch.Generator) -> list[tuple[int, int]]:
-        """Return slices and first columns of patches that do not overlap, more likely where there is more energy."""
-        places, weights = self._places(width, width)
-        known = min(most, int((weights > 0).sum()))
-        return [places[i] for i in torch.multinomial(weights, known, generator=generator).tolist()]
+    def tiles(self, width: int, most: int, generator: torch.Generator) -> tuple[list[tuple[int, int]], Tensor]:
+        """Return slices and first columns of patches that cover slices side by side, and the energy of each.
 
-    def _places(self, width: int, stride: int) -> tuple[list[tuple[int, int]], Tensor]:
+        More likely where there is more energy.
+        """
+        places, weights = self._places(width, _side_by_side)
+        chosen = torch.multinomial(weights, min(most, int((weights > 0).sum())), generator=generator)
+        return [places[i] for i in chosen.tolist()], weights[chosen]
+
+    def _places(self, width: int, firsts: Firsts) -> tuple[list[tuple[int, int]], Tensor]:
         """Return the places of patches, and the energy of each."""
-        known = self._known.get((width, stride))
+        known = self._known.get((width, firsts))
         if known is not None:
             return known
         places, weights = [], []
         for z, one in self._slices.items():
             columns = 1 if one.samples.dim() == 2 else len(one.energy_X)
             total = torch.cat([torch.zeros(1), one.energy_X.cumsum(0)])
-            for x in range(0, max(1, columns - width + 1), stride):
+            for x in firsts(columns, min(width, columns)):
                 places.append((z, x))
                 weights.append(total[-1] if columns == 1 else total[min(x + width, columns)] - total[x])
-        self._known[width, stride] = places, torch.stack(weights)
-        return self._known[width, stride]
+        self._known[width, firsts] = places, torch.stack(weights)
+        return self._known[width, firsts]
+
+
+def _everywhere(columns: int, width: int) -> Iterable[int]:
+    return range(columns - width + 1)
+
+
+def _side_by_side(columns: int, width: int) -> Iterable[int]:
+    """Return the first columns of the fewest patches that cover all columns, spread evenly."""
+    count = -(-columns // width)
+    return [number * (columns - width) // max(1, count - 1) for number in range(count)]
 
 
 def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> Patches:

@@ -6,8 +6,9 @@ loss: what the network says of them against what was measured,
     loss = ||w^1/2 (A x - y)||_2 / ||w^1/2 y||_2 + ||w (A x - y)||_1 / ||w y||_1,
 
 with w how rare a sample is at its place in k-space (`mri.density`), as what is missing lies where few were measured. In
-half of the steps it rehearses: the images that it makes of all lines but those for validation are taken for the truth
-and measured again by the lines of other frames, and what it makes of that is compared with them (`rehearsal`).
+half of the steps it rehearses: images that its average made when it was last looked at (`validation`), of all lines
+but those for validation, are taken for the truth and measured again by the lines of other frames, and what it makes of
+that is compared with them (`rehearsal`).
 
 References
 ----------
@@ -28,7 +29,7 @@ from crnn_cli.held_out import split, without
 from crnn_cli.measured import Measured
 from crnn_cli.patches import Patches
 from crnn_cli.reconstruction import STARTS, Recipe
-from crnn_cli.rehearsal import REHEARSED, rehearsed
+from crnn_cli.rehearsal import rehearsed
 
 SHARE = 0.25
 """Of the lines that are not for validation, in the loss of a step."""
@@ -50,31 +51,42 @@ class Supervision:
     device: torch.device
     copies: int = 1
 
-    def loss(self, network: nn.Module, average: nn.Module, width: int, generator: torch.Generator) -> Tensor:
-        """Return the loss of a network for a random patch with random lines; its average makes what it rehearses."""
+    def predicted(self, network: nn.Module, width: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of a network for random lines of a random patch, that it does not see."""
         z, x = self.patches.draw(width, generator)
-        patch, held_BTYX = self.patches.cut(z, x, width, self.device)
-        seen = without(patch, held_BTYX)
-        number = int(torch.randint(self.copies, (1,), generator=generator)) if self.copies > 1 else 0
-        if float(torch.rand(1, generator=generator)) < REHEARSED:
-            with torch.no_grad():
-                truth_BTYX = self.image(average, z, seen)
-            again = rehearsed(seen, truth_BTYX, generator)
-            return _relative(self.image(network, z, again, number) - truth_BTYX, truth_BTYX)
+        seen = without(*self.patches.cut(z, x, width, self.device))
         given, lost_BTYX = split(seen, SHARE, generator, centre=NEAR)
         target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
-        difference_N, data_N = target.at_samples(self.image(network, z, given, number))
+        image_BTYX = self.image(network, z, given, self._number(generator))
+        difference_N, data_N = target.at_samples(image_BTYX)
         weight_BCTYX = self.patches.rarity(z).to(self.device)[:, None].expand_as(seen.kspace_BCTYX)
         return _relative(difference_N, data_N, weight_BCTYX[lost_BTYX[:, None].expand_as(weight_BCTYX)])
 
-    def image(self, network: nn.Module, z: int, measured: Measured, number: int = 0) -> Tensor:
-        """Return what a network makes of the lines given, of a patch of slice z, from one of the copies."""
+    def rehearsed(
+        self, network: nn.Module, z: int, seen: Measured, truth_BTYX: Tensor, generator: torch.Generator
+    ) -> Tensor:  # fmt: skip
+        """Return the loss of a network for images of a patch of slice z that are taken for the truth."""
+        again = rehearsed(seen, truth_BTYX, generator)
+        made_BTYX = self.image(network, z, again, self._number(generator))
+        return _relative(made_BTYX - truth_BTYX, truth_BTYX)
+
+    def start(self, z: int, measured: Measured, number: int = 0) -> Tensor:
+        """Return the images that a network starts from, given lines of a patch of slice z, in one of the copies."""
         operator = copied(measured, number).consistency(self.recipe.noise)
-        scale = self.patches.scale(z).to(self.device)
-        start = STARTS[self.recipe.start](operator) * scale
+        return STARTS[self.recipe.start](operator) * self.patches.scale(z).to(self.device)
+
+    def image(
+        self, network: nn.Module, z: int, measured: Measured, number: int = 0, start_BTYX: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """Return what a network makes of the lines given, (B, T, Y, X). start : see `start`, if it is known."""
+        start_BTYX = self.start(z, measured, number) if start_BTYX is None else start_BTYX
+        operator, scale = copied(measured, number).consistency(self.recipe.noise), self.patches.scale(z).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            image: Tensor = network(start, operator.scaled(scale), self.recipe.iterations)
+            image: Tensor = network(start_BTYX, operator.scaled(scale), self.recipe.iterations)
         return restored(image / scale, number)
+
+    def _number(self, generator: torch.Generator) -> int:
+        return int(torch.randint(self.copies, (1,), generator=generator)) if self.copies > 1 else 0
 
 
 def _relative(difference: Tensor, data: Tensor, weight: Tensor | float = 1.0) -> Tensor:

@@ -100,7 +100,7 @@ def test_energy_of_columns_that_are_drawn_lies_where_the_object_is():
     drawn = {patches.draw(3, torch.Generator().manual_seed(seed)) for seed in range(20)}
     assert {z for z, _ in drawn} == {1}
     assert {x for _, x in drawn} <= {7, 8, 9}
-    assert patches.tiles(3, 4, torch.Generator().manual_seed(0))[0] == (1, 9)
+    assert patches.tiles(3, 4, torch.Generator().manual_seed(0))[0][0] == (1, 9)
 
 
 def test_scale_and_places_do_not_know_the_lines_for_validation():
@@ -132,7 +132,7 @@ def test_lines_for_validation_are_never_tuned_on(source):
 
 
 def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
-    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)  # there the average makes the truth
+    monkeypatch.setattr(adaptation, "REHEARSED", 0.0)  # there the average makes the truth
     slices, untuned = scan(), method()
     averaged, found = adapt(slices, untuned, SHORT, CPU)
     assert found.used
@@ -171,8 +171,8 @@ def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validati
         given.append(seen.mask_BTYX)
         return rehearsed(seen, image, generator)
 
-    assert self_supervision.REHEARSED == 0.5
-    monkeypatch.setattr(self_supervision, "REHEARSED", share)
+    assert adaptation.REHEARSED == 0.5
+    monkeypatch.setattr(adaptation, "REHEARSED", share)
     monkeypatch.setattr(self_supervision, "rehearsed", watched)
     untuned = method()
     tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
@@ -347,8 +347,8 @@ def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
 def judge(monkeypatch, residuals):
     """Let validation, after every step, find these residuals."""
     tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
-    monkeypatch.setattr(adaptation, "tally", lambda *arguments: Tally(count * next(tallies) ** 2, count, count))
-    monkeypatch.setattr(adaptation, "TILES", 1)
+    monkeypatch.setattr("crnn_cli.validation.tally", lambda *arguments: Tally(count * next(tallies) ** 2, count, count))
+    monkeypatch.setattr("crnn_cli.validation.TILES", 1)
     monkeypatch.setattr(adaptation, "EVERY", 1)
 
 

@@ -32,9 +32,10 @@ ALLOWED = {
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
     "rehearsal": {"torch", "measured", "mri"},
     "self_supervision": {"torch", "ensemble", "held_out", "measured", "patches", "reconstruction", "rehearsal"},
+    "validation": {"torch", "held_out", "measured", "self_supervision"},
     "adaptation": {
-        "torch", "errors", "held_out", "measured", "memory", "networks", "patches", "reconstruction",
-        "self_supervision",
+        "torch", "errors", "measured", "memory", "networks", "patches", "reconstruction", "rehearsal",
+        "self_supervision", "validation",
     },
     "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
     "trust": {

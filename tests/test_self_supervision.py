@@ -37,15 +37,14 @@ def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(taken):
 
 
 @pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
-def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken, monkeypatch):
-    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
+def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken):
     slices = source()
     whole = slices.measured(0, CPU)
     guess = torch.randn(1, 8, 24, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     patches = gather(slices, RECIPE, 0, CPU)
     supervision = Supervision(patches, RECIPE, False, CPU)
-    found = supervision.loss(
-        lambda start, operator, iterations: guess * patches.scale(0), None, 12, torch.Generator().manual_seed(0)
+    found = supervision.predicted(
+        lambda start, operator, iterations: guess * patches.scale(0), 12, torch.Generator().manual_seed(0)
     )
     coils = whole.kspace_BCTYX.shape[1]
     maps = torch.ones(1, 1, 24, 12) if coils == 1 else whole.maps_BCYX
@@ -58,8 +57,8 @@ def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken, 
     torch.testing.assert_close(found, (squares[0] / squares[1]).sqrt() + sums[0] / sums[1])
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_each_step_is_for_one_of_the_copies(monkeypatch, share):
+@pytest.mark.parametrize("rehearsing", [False, True])
+def test_each_step_is_for_one_of_the_copies(monkeypatch, rehearsing):
     asked = []
 
     def watched(measured, number):
@@ -67,7 +66,6 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, share):
         return copied(measured, number)
 
     monkeypatch.setattr(self_supervision, "copied", watched)
-    monkeypatch.setattr(self_supervision, "REHEARSED", share)
 
     def begun(start, operator, iterations):
         return start
@@ -78,7 +76,10 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, share):
         asked.clear()
         supervision = Supervision(patches, RECIPE, False, CPU, copies)
         for _ in range(20):
-            supervision.loss(begun, begun, 12, generator)
+            if rehearsing:
+                supervision.rehearsed(begun, 0, seen, torch.ones(1, 8, 24, 12, dtype=torch.complex64), generator)
+            else:
+                supervision.predicted(begun, 12, generator)
         assert set(asked) == set(range(copies))
         images = [supervision.image(begun, 0, seen, number) for number in range(copies)]
         for image in images:
@@ -89,13 +90,12 @@ def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
     looked_at = []
 
     class Watched(Supervision):
-        def image(self, network, z, measured, number=0):
+        def image(self, network, z, measured, number=0, start_BTYX=None):
             if not torch.is_grad_enabled():
                 looked_at.append(number)
-            return super().image(network, z, measured, number)
+            return super().image(network, z, measured, number, start_BTYX)
 
     monkeypatch.setattr("crnn_cli.adaptation.Supervision", Watched)
-    monkeypatch.setattr(self_supervision, "REHEARSED", 0.0)
     slices, untuned = scan(), method()
     alone, _ = adapt(slices, untuned, Tuning(steps=4), CPU)
     assert set(looked_at) == {0}

@@ -152,8 +152,8 @@ class SingleCoilConsistency:
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Return F^H m F x: a circular convolution, so that images need not be centred for it."""
         kspace = torch.fft.fftn(image_BTYX, dim=self._axes).mul_(self._mask_from_corner)
-        image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)
-        return image
+        image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)  # in memory with the axes transformed innermost
+        return image.contiguous()
 
     def view_shared(self) -> Tensor:
         """Return the images with missing samples averaged from other frames, near ones counting most.

@@ -105,15 +105,19 @@ def _alternated(
         right = adjoint + penalty * _differences_adjoint(split - dual, factors)
         before, image = image, conjugate_gradient(operator, right, image, INNER)
         progress(done + 1, iterations)
-        if float((image - before).norm()) <= CHANGE * float(image.norm()):
+        if _norm(image - before) <= CHANGE * _norm(image):
             break
     progress(iterations, iterations)
     return image
 
 
+def _norm(image: Tensor) -> float:
+    return float(torch.view_as_real(image).norm())  # ten times as fast as of complex numbers
+
+
 def _shrunk(values_KBTYX: Tensor, most: float) -> Tensor:
     """Return the prox of the norms: the time part and the (Y, X) vectors of space, shortened by a length."""
-    power = torch.view_as_real(values_KBTYX).square().sum(-1)
+    power = values_KBTYX.real.square().addcmul_(values_KBTYX.imag, values_KBTYX.imag)
     length = torch.cat((power[:1], power[1:].sum(0, keepdim=True))).sqrt()
     kept = 1 - most / length.clamp_min(max(most, 1e-30))
     return torch.cat((values_KBTYX[:1] * kept[:1], values_KBTYX[1:] * kept[1:]))
