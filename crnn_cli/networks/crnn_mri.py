@@ -101,10 +101,10 @@ class Layers(nn.Module):
         first = 0.05 * 8 ** (1 - (number + 1) / config.sets)  # it falls from set to set
         self.error = nn.Parameter(torch.tensor(first)) if config.trust else None
 
-    def iterate(self, way: Way, x_TBCYX: Tensor, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
-        """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of the old ones."""
+    def iterate(self, way: Way, x: Any, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
+        """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of x and the old ones."""
         before: list[Any] = states or [None] * 4
-        made = [way.recurrent(self.bcrnn, way.enter(x_TBCYX), before[0])]
+        made = [way.recurrent(self.bcrnn, x, before[0])]
         layers = ((self.conv1_x, self.conv1_h), (self.conv2_x, self.conv2_h), (self.conv3_x, self.conv3_h))
         for number, (from_below, from_before) in enumerate(layers):
             made.append(way.layer(from_below, from_before, made[-1], before[number + 1], self.shift, number))
@@ -280,20 +280,19 @@ class CRNNMRI(Layers):
         """Return image, what data consistency changed in it, and states; the first iteration is given no states."""
         chosen = number * self.config.sets // total
         layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
-        x_TBCYX = _channels(image_BTYX)
-        if self.config.context:
-            mean_BTYX = image_BTYX.mean(1, keepdim=True).expand_as(image_BTYX)
-            x_TBCYX = torch.cat([x_TBCYX, _channels(mean_BTYX), _channels(change_BTYX)], 2)
-        residual_TBCYX, next_states = layers.iterate(way, x_TBCYX, list(states) or None)
-        residual_BTYXC = residual_TBCYX.to(x_TBCYX.dtype).permute(1, 0, 3, 4, 2).contiguous()
+        entered = way.enter(self._seen(image_BTYX, change_BTYX))
+        residual_TBCYX, next_states = layers.iterate(way, entered, list(states) or None)
+        residual_BTYXC = residual_TBCYX.to(image_BTYX.real.dtype).permute(1, 0, 3, 4, 2).contiguous()
         guess_BTYX = image_BTYX + torch.view_as_complex(residual_BTYXC)
         made_BTYX = consistency(guess_BTYX, layers.error)
         return made_BTYX, made_BTYX - guess_BTYX if self.config.context else made_BTYX, *next_states
 
-
-def _channels(image_BTYX: Tensor) -> Tensor:
-    """Return a complex image as real and imaginary channels (T, B, 2, Y, X)."""
-    return torch.view_as_real(image_BTYX).permute(1, 0, 4, 2, 3)
+    def _seen(self, image_BTYX: Tensor, change_BTYX: Tensor) -> Tensor:
+        """Return what the recurrent cell sees, real and imaginary channels, (T, B, C, Y, X)."""
+        images = [image_BTYX]
+        if self.config.context:
+            images += [image_BTYX.mean(1, keepdim=True).expand_as(image_BTYX), change_BTYX]
+        return torch.cat([torch.view_as_real(each).permute(1, 0, 4, 2, 3) for each in images], 2)
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:

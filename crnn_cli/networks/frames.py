@@ -41,6 +41,7 @@ class Way(Protocol):
         """Return the sum of the hidden states of both directions of time, each from zero at its first frame.
 
         h_t = ReLU(i2h * x_t + h2h * h_(t -+ 1) + ih2ih * before_t); ``before`` may be None, for zeros.
+        Both x and before may be gone afterwards.
         """
         ...
 

@@ -21,6 +21,9 @@ LARGEST = 2**25
 the next tensor are made anew: that takes a third of the time of a convolution."""
 
 
+_GONE = torch.empty(0)  # in the place of what was used for the last time: the memory is free
+
+
 class Listed:
     """Sequences as lists of pairs of frames, or of frames; see `frames.Way`.
 
@@ -71,7 +74,7 @@ class Listed:
         return torch.stack([self._frame(sequence, t) for t in range(self.frames)])
 
     def recurrent(self, cell: Cell, x: list[Tensor], before: Sequence | None) -> Sequence:
-        """See `Way`; the states before are gone afterwards."""
+        """See `Way`; x and the states before are gone afterwards."""
         shared = self._sequence(3)
         for t, inputs in enumerate(x):
             made = self._convolved(cell.i2h, inputs)
@@ -80,7 +83,8 @@ class Listed:
             else:
                 made = self._added(cell.ih2ih, before[t], made)
                 if isinstance(before, list):
-                    before[t] = inputs  # its last use: the memory is free
+                    before[t] = _GONE
+            x[t] = _GONE
             shared.append(made)
         return (self._by_pairs if self.paired else self._one_by_one)(cell.h2h, shared, self._sequence(4))
 
@@ -116,9 +120,14 @@ class Listed:
             shared.pop()
             both.pop()
             both.append(ahead + back)
-        hidden = torch.cat([back, ahead])  # each direction goes on where the other has been
         for t in reversed(range(self.frames // 2)):
-            hidden = self._added(h2h, hidden, shared.pop(), relu=True)
+            terms = shared.pop()
+            if t == self.frames // 2 - 1:  # each direction goes on where the other has been
+                for before, there in zip((back, ahead), terms.chunk(2), strict=True):
+                    self._added(h2h, before, there, relu=True)
+                hidden = terms
+            else:
+                hidden = self._added(h2h, hidden, terms, relu=True)
             both[t] = both[t].add_(hidden)
         return both
 
