@@ -370,6 +370,14 @@ def test_weights_that_predict_hardly_worse_than_the_best_are_used_if_they_are_la
     assert found.after == pytest.approx(residuals[kept])
 
 
+@pytest.mark.parametrize(("source", "used"), [(scan, False), (several_coils, True)])
+def test_what_looks_like_noise_depends_on_how_many_samples_of_all_coils_there_are(monkeypatch, source, used):
+    judge(monkeypatch, [1.0, 0.995])  # 1000 of each coil: fewer than 1 - 10 / 1000 of the energy is left, or not
+    _, found = adapt(source(), method(), Tuning(steps=1), CPU)
+    assert found.used == used
+    assert ("noise" in found.why) != used
+
+
 def test_all_directions_of_a_layer_are_stepped_in_alike(monkeypatch):
     judge(monkeypatch, [0.9, 0.8])
     monkeypatch.setattr(adaptation, "_AVERAGE", 0.0)

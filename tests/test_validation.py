@@ -1,5 +1,6 @@
 """Validation judges the images of patches that cover a slice, and hands out those that were made last."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,6 +108,17 @@ def test_of_many_slices_a_few_patches_are_judged_those_with_energy_first():
     assert 3 not in drawn
 
 
+def test_what_is_rehearsed_lies_where_the_energy_is():
+    half = moving_cine(6, 24, 1, 8)
+    of = supervision(scan(np.concatenate([half, 3 * half])))
+    looked = Validation(of, 3, torch.Generator().manual_seed(0))
+    looked.look(begun())
+    first = of.image(begun(), 0, without(*of.patches.cut(0, 0, 6, CPU)))
+    drawn = [looked.draw(torch.Generator().manual_seed(seed))[2] for seed in range(200)]
+    in_first = sum(any(torch.equal(image, first[..., x : x + 3]) for x in range(4)) for image in drawn)
+    assert 5 < in_first < 40  # a tenth; of all places alike, half
+
+
 @pytest.mark.parametrize(
     ("columns", "width", "firsts"),
     [(12, 12, [0]), (12, 16, [0]), (12, 6, [0, 6]), (13, 6, [0, 3, 7]), (95, 32, [0, 31, 63]), (5, 1, [0, 1, 2, 3, 4])],
@@ -115,7 +127,9 @@ def test_patches_side_by_side_cover_every_column(columns, width, firsts):
     kspace = torch.randn(1, 1, 8, 24, columns, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     measured = scan().measured(0, CPU)
     one = type(measured)(kspace * measured.mask_BTYX[:, None, ..., :1], measured.mask_BTYX[..., :1])
-    places, energies = gather(Given(one), RECIPE, 0, CPU).tiles(width, 99, torch.Generator().manual_seed(0))
+    patches, generator = gather(Given(one), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    patches.draw(width, generator)  # from everywhere, which is another thing
+    places, energies = patches.tiles(width, 99, generator)
     assert sorted(x for _, x in places) == firsts
     assert len(energies) == len(firsts)
     covered = {x for _, first in places for x in range(first, min(first + width, columns))}
