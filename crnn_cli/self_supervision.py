@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from crnn_cli.ensemble import copied, restored
 from crnn_cli.held_out import split, without
 from crnn_cli.measured import Measured
+from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
+from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.patches import Patches
 from crnn_cli.reconstruction import STARTS, Recipe
 from crnn_cli.rehearsal import rehearsed
@@ -72,18 +74,26 @@ class Supervision:
 
     def start(self, z: int, measured: Measured, number: int = 0) -> Tensor:
         """Return the images that a network starts from, given lines of a patch of slice z, in one of the copies."""
-        operator = copied(measured, number).consistency(self.recipe.noise)
-        return STARTS[self.recipe.start](operator) * self.patches.scale(z).to(self.device)
+        return self._start(self._operator(measured, number), self._scale(z))
 
     def image(
         self, network: nn.Module, z: int, measured: Measured, number: int = 0, start_BTYX: Tensor | None = None
     ) -> Tensor:  # fmt: skip
         """Return what a network makes of the lines given, (B, T, Y, X). start : see `start`, if it is known."""
-        start_BTYX = self.start(z, measured, number) if start_BTYX is None else start_BTYX
-        operator, scale = copied(measured, number).consistency(self.recipe.noise), self.patches.scale(z).to(self.device)
+        operator, scale = self._operator(measured, number), self._scale(z)
+        start_BTYX = self._start(operator, scale) if start_BTYX is None else start_BTYX
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             image: Tensor = network(start_BTYX, operator.scaled(scale), self.recipe.iterations)
         return restored(image / scale, number)
+
+    def _operator(self, measured: Measured, number: int) -> SingleCoilConsistency | MultiCoilConsistency:
+        return copied(measured, number).consistency(self.recipe.noise)
+
+    def _scale(self, z: int) -> Tensor:
+        return self.patches.scale(z).to(self.device)
+
+    def _start(self, operator: Consistency, scale: Tensor) -> Tensor:
+        return STARTS[self.recipe.start](operator) * scale
 
     def _number(self, generator: torch.Generator) -> int:
         return int(torch.randint(self.copies, (1,), generator=generator)) if self.copies > 1 else 0

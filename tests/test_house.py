@@ -31,7 +31,9 @@ ALLOWED = {
     "held_out": {"torch", "errors", "measured", "reconstruction"},
     "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
     "rehearsal": {"torch", "measured", "mri"},
-    "self_supervision": {"torch", "ensemble", "held_out", "measured", "patches", "reconstruction", "rehearsal"},
+    "self_supervision": {
+        "torch", "ensemble", "held_out", "measured", "mri", "patches", "reconstruction", "rehearsal",
+    },
     "validation": {"torch", "held_out", "measured", "self_supervision"},
     "adaptation": {
         "torch", "errors", "measured", "memory", "networks", "patches", "reconstruction", "rehearsal",

@@ -7,6 +7,7 @@ from crnn_cli import self_supervision
 from crnn_cli.adaptation import Tuning, adapt
 from crnn_cli.ensemble import copied
 from crnn_cli.held_out import CENTRE, split
+from crnn_cli.measured import Measured
 from crnn_cli.mri.density import rarity
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.patches import gather
@@ -84,6 +85,20 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, rehearsing):
         images = [supervision.image(begun, 0, seen, number) for number in range(copies)]
         for image in images:
             torch.testing.assert_close(image, images[0])
+
+
+@pytest.mark.parametrize("source", [scan, several_coils], ids=["one", "coils"])
+def test_data_consistency_is_made_once_a_step_beside_that_of_the_loss(source, monkeypatch):
+    made, consistency = [], Measured.consistency
+
+    def watched(measured, noise=None):
+        made.append(measured)
+        return consistency(measured, noise)
+
+    supervision = Supervision(gather(source(), RECIPE, 0, CPU), RECIPE, False, CPU)
+    monkeypatch.setattr(Measured, "consistency", watched)
+    supervision.predicted(lambda start, operator, iterations: start, 12, torch.Generator().manual_seed(0))
+    assert len(made) == 2
 
 
 def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
