@@ -58,7 +58,7 @@ class Listed:
     ) -> Listed:  # fmt: skip
         """Return the faster one for images of a shape: pairs, or frames where pairs are large and memory is plenty.
 
-        256 x 256 x 12 in float32, two cores: 6.4 s and 5.2 s; 256 x 256 x 30: 2.5 GiB and 2.8 GiB.
+        256 x 256 x 12 in float32, two cores: 6.4 s and 5.2 s; 256 x 256 x 30: 2.5 GiB and 2.6 GiB.
         """
         batch, frames, lines, columns = shape_BTYX
         large = 2 * batch * lines * columns * features * kind.itemsize >= LARGEST
