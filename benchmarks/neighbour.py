@@ -1,19 +1,21 @@
 """What a network tuned to one slice brings to the next slice of the same scan, which it was not tuned on.
 
-    python benchmarks/neighbour.py --data DATA [--patients 41 45 46] [--seconds 180 | --steps 80] [--json FILE]
+    python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 1 0.7] [--seconds 180 | --steps 80]
 
-ACDC patients, 8x; phase, sampling and measures as in `quality.py`. The network is tuned to the middle slice as in
-`adapt.py`, and used as it is then for the slice after it, as `--save-adapted` and `--model` allow. Both slices have the
-same phase, as in a scan, and each lines of its own.
+ACDC patients, those of `quality.py` where none are named, 8x; phase, sampling and measures as there. The network is
+tuned to the middle slice as in `adapt.py`, and used as it is then for the slice after it, as `--save-adapted` and
+`--model` allow. Both slices have the same phase, as in a scan, and each lines of its own.
 
-Kept  the gain on the next slice over the gain on the slice tuned to. The bar is a half.
+Way   how far the weights go from those of the model, 0, to the tuned ones, 1.
+Kept  the gain on the next slice over the gain of the tuned weights on the slice tuned to. The bar is a half.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import adapt as tuning_of
@@ -22,57 +24,96 @@ import quality
 from adapt import How, Scan, quality_of
 
 from crnn_cli.adaptation import adapt
+from crnn_cli.reconstruction import ByNetwork
 
 ACCELERATION = 8.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """PSNR in dB of both slices, before and after."""
+    """What weights some way to the tuned ones gain, in dB of PSNR, on the slice tuned to and on the next.
+
+    tuned : what the tuned ones themselves gain there. before : PSNR of the model, of both slices.
+    """
 
     case: str
-    own_before: float
-    own_after: float
-    next_before: float
-    next_after: float
+    way: float
+    before: tuple[float, float]
+    own: float
+    next: float
+    tuned: float
     steps: int
 
     @property
     def kept(self) -> float:
-        return (self.next_after - self.next_before) / (self.own_after - self.own_before)
+        return self.next / self.tuned
+
+    @property
+    def row(self) -> str:
+        """Markdown."""
+        own, other = (f"{was:.2f} | {gain:+.2f}" for was, gain in zip(self.before, (self.own, self.next), strict=True))
+        return f"| {self.case} | {self.way:g} | {own} | {other} | {self.kept:.0%} | {self.steps} |"
 
 
-def run(data: Path, patient: int, how: How) -> Found:
+def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
+    """Tune to one slice, and return what that brings on both, by way."""
     file = data / f"acdc_cine/patient{patient:03d}_4d.nii.gz"
     middle = nib.load(file).shape[2] // 2
     name = f"acdc-{patient:03d}"
     own = quality.make_problem(name, quality.read_slice(file, middle), ACCELERATION)
     other = quality.make_problem(name, quality.read_slice(file, middle + 1), ACCELERATION, "next")
-    scans = [Scan.of(problem) for problem in (own, other)]
-    before = [quality_of(how.method, scan, of, how.device)[0] for scan, of in zip(scans, (own, other), strict=True)]
-    tuned, found = adapt(scans[0], how.method, how.tuning, how.device)
-    after = [quality_of(tuned, scan, of, how.device)[0] for scan, of in zip(scans, (own, other), strict=True)]
-    return Found(name, before[0], after[0], before[1], after[1], found.steps)
+    both = [(Scan.of(problem), problem) for problem in (own, other)]
+    tuned, found = adapt(both[0][0], how.method, how.tuning, how.device)
+
+    def measured(method: ByNetwork) -> list[float]:
+        return [quality_of(method, scan, problem, how.device)[0] for scan, problem in both]
+
+    before, whole = measured(how.method), measured(tuned)
+    gain = whole[0] - before[0]
+    rows = []
+    for way in ways:
+        after = whole if way == 1 else measured(between(how.method, tuned, way))
+        gains = [now - was for now, was in zip(after, before, strict=True)]
+        rows.append(Found(name, way, (before[0], before[1]), *gains, gain, found.steps))
+    return rows
+
+
+def between(model: ByNetwork, tuned: ByNetwork, way: float) -> ByNetwork:
+    """Return the method with weights some way from those of the model to the tuned ones."""
+    network = copy.deepcopy(tuned.network)
+    weights = zip(network.state_dict().values(), model.network.state_dict().values(), strict=True)
+    for weight, first in weights:
+        weight.lerp_(first, 1 - way)
+    return replace(tuned, network=network)
+
+
+def means(found: list[Found]) -> str:
+    """Return Markdown: gains by way, means over the cases, and what is kept of the mean and case by case."""
+    lines = ["| way | cases | slice tuned to | next slice | of the means kept | keep half |", "|--:" * 6 + "|"]
+    for way in sorted({r.way for r in found}):
+        some = [r for r in found if r.way == way]
+        own, other, tuned = (sum(getattr(r, what) for r in some) / len(some) for what in ("own", "next", "tuned"))
+        half = sum(r.kept >= 0.5 for r in some)
+        lines.append(f"| {way:g} | {len(some)} | {own:+.2f} | {other:+.2f} | {other / tuned:.0%} | {half} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine")
-    parser.add_argument("--patients", type=int, nargs="+", default=[41, 45, 46])
+    parser.add_argument("--patients", type=int, nargs="+", default=list(range(41, 51)))
+    parser.add_argument("--ways", type=float, nargs="+", default=[1.0])
     tuning_of.add_options(parser)
     options = parser.parse_args()
     how, found = tuning_of.prepared(options), []
-    print("| case | slice tuned to: before | after | next slice: before | after | kept | steps |\n" + "|---" * 7 + "|")
+    print("| case | way | slice tuned to | gain | next slice | gain | kept | steps |\n" + "|---" * 8 + "|")
     for patient in options.patients:
-        found.append(run(options.data, patient, how))
-        r = found[-1]
-        print(
-            f"| {r.case} | {r.own_before:.2f} | {r.own_after:.2f} | {r.next_before:.2f} | {r.next_after:.2f} | "
-            f"{r.kept:.0%} | {r.steps} |",
-            flush=True,
-        )
+        rows = run(options.data, patient, options.ways, how)
+        print("\n".join(r.row for r in rows), flush=True)
+        found += rows
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in found], indent=1))
+    print("\n" + means(found))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from crnn_cli.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.held_out import Judged, Tally, tally
+from crnn_cli.held_out import Judged, Tally, outside, tally
 from crnn_cli.measured import Measured
 from crnn_cli.mri.encoding import energy_by_frame
 from crnn_cli.mri.undetermined import noise_energy, undetermined
@@ -69,8 +69,8 @@ class Watched:
     """A method whose images are judged on the way, slice by slice; see `crnn_cli.reconstruction.Method`.
 
     In each fold a tenth of the lines outside the centre is left out, and predicted by another run of the method; no
-    line is judged twice. For a map of the uncertainty it is a quarter, drawn anew each time, and the same runs serve
-    for both. Sensitivities are those of the whole data: they come from the centre.
+    line is judged twice. For a map of the uncertainty it is a quarter, of a frame none again before all were, and the
+    same runs serve for both. Sensitivities are those of the whole data: they come from the centre.
 
     Parameters
     ----------
@@ -129,18 +129,21 @@ class Watched:
         unseen_BTYX = self.unseen[len(self.slices)] if self.unseen else None
         if unseen_BTYX is not None:
             unseen_BTYX = unseen_BTYX.to(spared_BTYX.device)
-            spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX
+            if spread is None:
+                spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX
         for _ in range(self.folds):
             try:
-                kept, held_BTYX = self._judged.hold_out(measured, None if spread else spared_BTYX)
+                kept, held_BTYX = self._judged.hold_out(measured, spared_BTYX)
             except UnsupportedDataError as none_left:
                 return total, "" if total else str(none_left)
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
             image_BTYX = self._judged.predict(measured, kept, counted_BTYX, tick)
-            if spread is not None:
-                spread.add(image_BTYX, held_BTYX)
             last = self._judged.tallies[-1]
             total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
+            if spread is not None:
+                spread.add(image_BTYX, held_BTYX)
+                left_BTYX = outside(measured.mask_BTYX.bool()) & ~spared_BTYX
+                spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
         return total, ""
 
 

@@ -22,20 +22,19 @@ from crnn_cli.held_out import split
 from crnn_cli.measured import Measured
 
 LEFT_OUT = 0.25
-"""Of the lines outside the centre of each frame, left out in each run."""
+"""Of the lines outside the centre of each frame, left out in each run; others in each, until all were."""
 RUNS = 4
 """Where nothing is said."""
 WINDOW = (3, 5, 5)
 """Frames, lines and columns that the mean square of the change is taken over."""
-TRUSTED = 0.7
-"""Of a pixel's own change, on a log scale; the rest is that of the bright parts of the slice: few runs are noisy."""
 _NEAR, _WIDTH = 3.0, 0.25  # distances d are compared by log(d + 3), lines, with a Gaussian of this width
 Map = NDArray[np.float32]
 
 DEFINITION = (
     "standard deviation of the magnitude. Place: mean square change, over the runs and 5 x 5 pixels x 3 frames, when a "
-    "random quarter of the lines outside the centre is left out. Level: the errors at these lines, carried over to all "
-    "lines that were not measured by their distance from the centre of k-space; times the scale. At least the noise"
+    "random quarter of the lines outside the centre is left out, others in each. Level: the errors at these lines, "
+    "carried over to all that were not measured by their distance from the centre of k-space; times the scale. At "
+    "least the noise"
 )
 UNSEEN = "it cannot show what no measured line shows: a structure missing in all runs alike, or a blur that they share"
 
@@ -91,10 +90,7 @@ class Spread:
         mean_TYX = torch.from_numpy(self._moved_TYX / self.runs)
         sizes = [size // 2 for size in WINDOW]
         near_TYX = F.avg_pool3d(mean_TYX[None, None], WINDOW, 1, sizes, count_include_pad=False)[0, 0].clamp_min(0)
-        bright_TYX = torch.from_numpy(self._magnitude_TYX)
-        typical = (near_TYX * bright_TYX).sum() / bright_TYX.sum().clamp_min(1e-300)
-        square_TYX = self.level() * near_TYX**TRUSTED * typical ** (1 - TRUSTED)
-        found: Map = square_TYX.sqrt().numpy().astype(np.float32)
+        found: Map = (self.level() * near_TYX).sqrt().numpy().astype(np.float32)
         return found
 
     def _shown(self, image_BTYX: Tensor) -> NDArray[np.float64]:
