@@ -121,8 +121,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine and pig_cine_sax")
-    parser.add_argument("--calibrate", type=int, nargs="*", default=[21, 24, 27, 30], help="ACDC patients")
-    parser.add_argument("--judge", type=int, nargs="*", default=[41, 44, 47, 49], help="ACDC patients")
+    parser.add_argument("--calibrate", type=int, nargs="*", default=list(range(21, 41)), help="ACDC patients")
+    parser.add_argument("--judge", type=int, nargs="*", default=list(range(41, 51)), help="ACDC patients")
     parser.add_argument("--pig", action="store_true", help="judge on the pig, too")
     parser.add_argument("--accelerations", type=float, nargs="+", default=[4.0, 8.0, 12.0])
     parser.add_argument("--model", help="the bundle; the default of crnn reconstruct where not given")
