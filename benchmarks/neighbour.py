@@ -1,13 +1,15 @@
 """What a network tuned to one slice brings to the next slice of the same scan, which it was not tuned on.
 
-    python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 1 0.7] [--seconds 180 | --steps 80]
+    python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 0.6 1] [--seconds 180 | --steps 80]
 
 ACDC patients, those of `quality.py` where none are named, 8x; phase, sampling and measures as there. The network is
-tuned to the middle slice as in `adapt.py`, and used as it is then for the slice after it, as `--save-adapted` and
-`--model` allow. Both slices have the same phase, as in a scan, and each lines of its own.
+tuned to the middle slice as in `adapt.py`, and used for the slice after it, as `--save-adapted` and `--model` allow:
+with weights some way towards the tuned ones. Both slices have the same phase, as in a scan, and each its own lines.
 
-Way   how far the weights go from those of the model, 0, to the tuned ones, 1.
-Kept  the gain on the next slice over the gain of the tuned weights on the slice tuned to. The bar is a half.
+Way   how far the weights go from those of the model, 0, to the tuned ones, 1; `--save-adapted` writes the first of the
+      default ones.
+Kept  the gain on the next slice over that on the slice tuned to, of the same weights. The bar is a half. Beside it the
+      same over the gain of the tuned weights.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import nibabel as nib
 import quality
 from adapt import How, Scan, quality_of
 
-from crnn_cli.adaptation import adapt
+from crnn_cli.adaptation import ELSEWHERE, adapt, elsewhere
 from crnn_cli.reconstruction import ByNetwork
 
 ACCELERATION = 8.0
@@ -46,13 +48,14 @@ class Found:
 
     @property
     def kept(self) -> float:
-        return self.next / self.tuned
+        return self.next / self.own
 
     @property
     def row(self) -> str:
         """Markdown."""
         own, other = (f"{was:.2f} | {gain:+.2f}" for was, gain in zip(self.before, (self.own, self.next), strict=True))
-        return f"| {self.case} | {self.way:g} | {own} | {other} | {self.kept:.0%} | {self.steps} |"
+        kept = f"{self.kept:.0%} | {self.next / self.tuned:.0%}"
+        return f"| {self.case} | {self.way:g} | {own} | {other} | {kept} | {self.steps} |"
 
 
 def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
@@ -72,29 +75,28 @@ def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
     gain = whole[0] - before[0]
     rows = []
     for way in ways:
-        after = whole if way == 1 else measured(between(how.method, tuned, way))
+        after = whole if way == 1 else measured(halted(how.method, tuned, way))
         gains = [now - was for now, was in zip(after, before, strict=True)]
         rows.append(Found(name, way, (before[0], before[1]), *gains, gain, found.steps))
     return rows
 
 
-def between(model: ByNetwork, tuned: ByNetwork, way: float) -> ByNetwork:
+def halted(model: ByNetwork, tuned: ByNetwork, way: float) -> ByNetwork:
     """Return the method with weights some way from those of the model to the tuned ones."""
     network = copy.deepcopy(tuned.network)
-    weights = zip(network.state_dict().values(), model.network.state_dict().values(), strict=True)
-    for weight, first in weights:
-        weight.lerp_(first, 1 - way)
+    network.load_state_dict(elsewhere(model.network, tuned.network, way))
     return replace(tuned, network=network)
 
 
 def means(found: list[Found]) -> str:
-    """Return Markdown: gains by way, means over the cases, and what is kept of the mean and case by case."""
-    lines = ["| way | cases | slice tuned to | next slice | of the means kept | keep half |", "|--:" * 6 + "|"]
+    """Return Markdown: gains by way, means over the cases, what is kept of them, and how many cases keep a half."""
+    lines = ["| way | cases | slice tuned to | next slice | kept | of the tuned | keep half |", "|--:" * 7 + "|"]
     for way in sorted({r.way for r in found}):
         some = [r for r in found if r.way == way]
         own, other, tuned = (sum(getattr(r, what) for r in some) / len(some) for what in ("own", "next", "tuned"))
         half = sum(r.kept >= 0.5 for r in some)
-        lines.append(f"| {way:g} | {len(some)} | {own:+.2f} | {other:+.2f} | {other / tuned:.0%} | {half} |")
+        kept = f"{other / own:.0%} | {other / tuned:.0%}"
+        lines.append(f"| {way:g} | {len(some)} | {own:+.2f} | {other:+.2f} | {kept} | {half} |")
     return "\n".join(lines)
 
 
@@ -102,11 +104,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine")
     parser.add_argument("--patients", type=int, nargs="+", default=list(range(41, 51)))
-    parser.add_argument("--ways", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--ways", type=float, nargs="+", default=[ELSEWHERE, 1.0])
     tuning_of.add_options(parser)
     options = parser.parse_args()
     how, found = tuning_of.prepared(options), []
-    print("| case | way | slice tuned to | gain | next slice | gain | kept | steps |\n" + "|---" * 8 + "|")
+    print("| case | way | tuned to | gain | next slice | gain | kept | of the tuned | steps |\n" + "|---" * 9 + "|")
     for patient in options.patients:
         rows = run(options.data, patient, options.ways, how)
         print("\n".join(r.row for r in rows), flush=True)

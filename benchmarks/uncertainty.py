@@ -1,6 +1,6 @@
 """How often does the truth lie within the uncertainty that is stated? Finds the scale for a bundle, and judges it.
 
-    python benchmarks/uncertainty.py --data DATA [--model NAME] [--write] [--json FILE]
+    python benchmarks/uncertainty.py --data DATA [--model NAME] [--write] [--adapt-steps 80] [--json FILE]
 
 Cases, phase, sampling and accelerations are those of `quality.py`: one coil, no noise; the middle columns and the first
 frames of each, which costs little, as lines are left out along the others. Maps are made as `crnn reconstruct
@@ -10,6 +10,7 @@ Scale      such that on the cases of --calibrate, each counted alike, the true m
            deviations in 90 % of the pixels in the body. --write puts it into config.json of the bundle.
 Coverage   on the cases of --judge, which must be others: shares within 1, 1.64 and 2 standard deviations; of normally
            distributed errors they would be 68.3, 89.9 and 95.4 %. The bar is 85 to 95 % within 1.64.
+Tuned      with --adapt-steps the network is tuned to each case first, as `crnn reconstruct --adapt-steps` does it.
 Rank       Spearman's correlation of error and deviation over the pixels: does the map say where? 0 is by chance.
 """
 
@@ -25,14 +26,17 @@ from pathlib import Path
 import numpy as np
 import quality
 import torch
+from adapt import Scan
 from baselines import Problem
 from scipy.stats import spearmanr
+from torch import Tensor
 
+from crnn_cli.adaptation import Tuning, adapt
 from crnn_cli.bundle_config import CONFIG, read_bundle
 from crnn_cli.bundles import find_bundle
 from crnn_cli.cli.methods import NETWORK, Chosen, Wanted, choose
-from crnn_cli.measured import Measured
 from crnn_cli.mri.coverage import WIDTHS, body
+from crnn_cli.reconstruction import ByNetwork, Method
 from crnn_cli.trust import Watched
 
 AIM, WIDTH, BAR = 0.9, 1.64, (0.85, 0.95)
@@ -55,10 +59,15 @@ class Result:
         return float(np.mean(np.array(self.ratios) <= width * scale))
 
 
-def measure(case: str, acceleration: float, name: str, chosen: Chosen, problem: Problem, runs: int) -> Result:
+def measure(
+    case: str, acceleration: float, name: str, chosen: Chosen, problem: Problem, options: argparse.Namespace
+) -> Result:  # fmt: skip
     """Reconstruct with a map, as the command does."""
-    watched = Watched(chosen.method, runs, lambda images: images, mapped=True)
-    image = watched(Measured(problem.kspace_BTYX[:, None], problem.mask_BTYX), lambda: None)
+    scan = Scan.of(problem)
+    method, unseen = _tuned(chosen.method, scan, options) if options.adapt_steps else (chosen.method, [])
+    watched = Watched(method, options.runs, scan.finished, unseen, mapped=True)
+    with torch.inference_mode():
+        image = watched(scan.data, lambda: None)
     truth_BTYX = problem.truth_BTYX.abs()
     inside = body(truth_BTYX)[0].expand(truth_BTYX.shape[1:])
     error = (image.abs() - truth_BTYX)[0].abs()[inside].double().numpy()
@@ -76,12 +85,19 @@ def run(cases: dict[str, np.ndarray], methods: dict[str, Chosen], options: argpa
             cut = np.ascontiguousarray(magnitude[: options.frames, :, first : first + options.columns])
             problem = quality.make_problem(case, cut, acceleration)
             for name, chosen in methods.items():
-                with torch.inference_mode():
-                    result = measure(case, acceleration, name, chosen, problem, options.runs)
+                result = measure(case, acceleration, name, chosen, problem, options)
                 print(
                     f"{acceleration:g}x {case} {name}: alone it would need {best_scale([result]):.3f}", file=sys.stderr
                 )
                 yield result
+
+
+def _tuned(method: Method, scan: Scan, options: argparse.Namespace) -> tuple[Method, list[Tensor | None]]:
+    """Return the method tuned to a scan, and what it never saw of it."""
+    assert isinstance(method, ByNetwork)
+    tuning = Tuning(steps=options.adapt_steps, half=options.precision == "bf16")
+    tuned, found = adapt(scan, method, tuning, torch.device("cpu"))
+    return tuned, list(found.validation.values()) if found.used else []
 
 
 def best_scale(results: list[Result]) -> float:
@@ -131,6 +147,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=48)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--precision", default="bf16", help="of the network")
+    parser.add_argument("--adapt-steps", type=int, help="tune the network to each case first")
     parser.add_argument("--scale", type=float, help="judge this one, whatever --calibrate finds")
     parser.add_argument("--write", action="store_true", help="put the scale into config.json of the bundle")
     parser.add_argument("--json", type=Path, help="write everything here")

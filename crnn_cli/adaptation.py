@@ -39,6 +39,9 @@ EVERY = 20
 """Steps from one validation to the next."""
 WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
+ELSEWHERE = 0.6
+"""How far to go from the weights at first to the tuned ones for other slices than those tuned to, which gain less all
+the way (`benchmarks/neighbour.py`)."""
 _RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
 _OTHER_RATE = 2e-4  # of Adam, for biases and output layers
 _LARGEST_NORM = 1.0  # of the gradients
@@ -135,6 +138,14 @@ def adapt(
         run.step, run.best_step if used else 0, seconds, run.before, after, used, why, run.width, patches.validation
     )
     return (replace(method, network=run.tuned()) if used else method), found
+
+
+def elsewhere(first: nn.Module, tuned: nn.Module, way: float = ELSEWHERE) -> dict[str, Tensor]:
+    """Return weights some way from those at first to the tuned ones, on the CPU."""
+    pairs = zip(first.state_dict().items(), tuned.state_dict().values(), strict=True)
+    return {
+        name: was.cpu().lerp(now.cpu(), way) if was.is_floating_point() else now.cpu() for (name, was), now in pairs
+    }
 
 
 class _Run:

@@ -158,19 +158,23 @@ def row(report: dict[str, Any]) -> list[list[str]]:
 def write_adapted(folder: Path, model: str | None, method: Method, report: dict[str, Any], force: bool) -> None:
     """Write the network as a bundle, with a card that says what it came from; the report then names it.
 
+    Its weights are not the tuned ones, but some way towards them: see `crnn_cli.adaptation.ELSEWHERE`.
+
     force : replace a bundle.
     """
     import shutil
 
+    import torch
     from torch import nn
 
-    from crnn_cli.bundles import CARD, find_bundle, is_bundle_alone, write_bundle
+    from crnn_cli.adaptation import ELSEWHERE, elsewhere
+    from crnn_cli.bundles import CARD, find_bundle, is_bundle_alone, load_reconstruction, write_bundle
     from crnn_cli.reconstruction import ByNetwork
 
     source = find_bundle(model, "reconstruct")
     assert isinstance(method, ByNetwork)
     assert isinstance(method.network, nn.Module)
-    weights = {name: value.detach().cpu() for name, value in method.network.state_dict().items()}
+    weights = elsewhere(load_reconstruction(source, torch.device("cpu")), method.network)
     summary = source.summary if source.summary.startswith(_SAID) else f"{_SAID}: {source.summary}"
     config = {
         "task": source.task, "network": source.network, "settings": source.settings, "licence": source.licence,
@@ -178,6 +182,7 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
     }  # fmt: skip
     config |= {} if source.scale is None else {"uncertainty": {"scale": source.scale}}
     earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
+    report["adapted"] |= {"bundle": str(folder), "bundle_way": ELSEWHERE}
     card = _card(folder.name, source, report, earlier)
     replaced = force and is_bundle_alone(folder)
     fresh = folder.with_name(f".{folder.name}.new") if replaced else folder
@@ -185,7 +190,7 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
     if replaced:
         shutil.rmtree(folder)
         fresh.rename(folder)
-    report["adapted"] |= {"bundle": str(folder), "bundle_sha256": written.sha256}
+    report["adapted"] |= {"bundle_sha256": written.sha256}
 
 
 def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> str:
@@ -199,7 +204,9 @@ def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> st
         f"* Source: {source.name}, sha256 {source.sha256}",
         f"* Scan: {Path(str(scan['file'])).name}, sha256 {scan['sha256']}",
         f"* {said}: {found['steps']} steps in {found['seconds']:.0f} s, seed {found['seed']}, {found['precision']}; "
-        f"the weights are those after step {found['best_step']} ({found['why']})",
+        f"step {found['best_step']} made the images ({found['why']})",
+        f"* Weights: {found['bundle_way']:g} of the way from those of the source to those, as they are for other "
+        "slices and scans than the one tuned to, which gain less all the way",
         f"* Residual at lines never tuned on: {json.dumps(residual['before'])} before, "
         f"{json.dumps(residual['after'])} after",
         f"* Made with: {report['tool']}, {', '.join(f'{k} {v}' for k, v in report['versions'].items())}",
