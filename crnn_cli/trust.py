@@ -141,7 +141,7 @@ class Watched:
             last = self._judged.tallies[-1]
             total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
             if spread is not None:
-                spread.add(image_BTYX, held_BTYX)
+                spread.add(image_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
                 left_BTYX = outside(measured.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
         return total, ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,10 +34,21 @@ Map = NDArray[np.float32]
 DEFINITION = (
     "standard deviation of the magnitude. Place: mean square change, over the runs and 5 x 5 pixels x 3 frames, when a "
     "random quarter of the lines outside the centre is left out, others in each. Level: the errors at these lines, "
-    "carried over to all that were not measured by their distance from the centre of k-space; times the scale. At "
-    "least the noise"
+    "carried over to all that were not measured by their distance from the centre of k-space, and raised where the "
+    "network was tuned on some of them and predicts the others worse; times the scale. At least the noise"
 )
 UNSEEN = "it cannot show what no measured line shows: a structure missing in all runs alike, or a blur that they share"
+
+
+@dataclass(frozen=True)
+class _Missed:
+    """Energy of the errors at samples, and how many these are, by their distance from the middle."""
+
+    error_D: Tensor
+    count_D: Tensor
+
+    def __add__(self, other: _Missed) -> _Missed:
+        return _Missed(self.error_D + other.error_D, self.count_D + other.count_D)
 
 
 class Spread:
@@ -53,18 +65,20 @@ class Spread:
         self._moved_TYX = np.zeros(self._magnitude_TYX.shape, np.float64)
         self._mask_TYX = measured.encoding().mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
         self._distance_YX = _distances(self._mask_TYX)
-        self._error_D, self._count_D = (torch.zeros(int(self._distance_YX.max()) + 1).double() for _ in range(2))
+        nothing_D = torch.zeros(int(self._distance_YX.max()) + 1).double()
+        self._left_out, self._unseen = _Missed(nothing_D, nothing_D), _Missed(nothing_D, nothing_D)
         self._change, self.runs = 0.0, 0
 
-    def add(self, image_BTYX: Tensor, held_BTYX: Tensor) -> None:
-        """Count the image of a run, and what it misses of what it was not shown."""
+    def add(self, image_BTYX: Tensor, held_BTYX: Tensor, unseen_BTYX: Tensor | None = None) -> None:
+        """Count the image of a run, and what it misses of what it was not shown.
+
+        unseen_BTYX : what of that the method was not tuned on either; None where it was not tuned on any of it.
+        """
         self._moved_TYX += np.square(self._shown(image_BTYX) - self._magnitude_TYX)
         self._change += float((image_BTYX - self._image_BTYX).abs().double().square().sum())
-        kspace_BCTYX = self._measured.kspace_BCTYX
-        encoding = Measured(kspace_BCTYX, held_BTYX, self._measured.maps_BCYX).encoding()
-        missed_BCTYX = encoding.forward(image_BTYX) - encoding.prepared(kspace_BCTYX)
-        self._error_D += self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu())
-        self._count_D += self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu())
+        self._left_out += self._missed(image_BTYX, held_BTYX)
+        if unseen_BTYX is not None:
+            self._unseen += self._missed(image_BTYX, unseen_BTYX)
         self.runs += 1
 
     def level(self) -> float:
@@ -72,6 +86,7 @@ class Spread:
 
         The energy of a line that was not measured is that of lines left out at about the same distance from the
         centre, less the noise. Lines left out at most distances make it good; where there are none, the nearest count.
+        Lines that the method was tuned on are predicted too well: by as much as the others are worse, it is raised.
         """
         whole_lines = self._mask_TYX.shape[-1] == 1
         noise = self._measured.deviation**2 * self._measured.kspace_BCTYX.shape[1]
@@ -79,10 +94,13 @@ class Spread:
         missing_D = self._by_distance((1 - self._mask_TYX.double()).sum(0))
         place_D = (torch.arange(len(missing_D)).double() + _NEAR).log()
         weight_DD = -0.5 * ((place_D[:, None] - place_D) / _WIDTH).square()
-        weight_DD = torch.where(self._count_D > 0, weight_DD, -torch.inf)
+        left_out, unseen = self._left_out, self._unseen
+        weight_DD = torch.where(left_out.count_D > 0, weight_DD, -torch.inf)
         weight_DD = (weight_DD - weight_DD.amax(1, keepdim=True)).exp()
-        expected_D = (weight_DD @ self._error_D) / (weight_DD @ self._count_D) - noise
-        energy = float((missing_D * expected_D.clamp_min(0)).sum())
+        expected_D = ((weight_DD @ left_out.error_D) / (weight_DD @ left_out.count_D) - noise).clamp_min(0)
+        energy, told = float((missing_D * expected_D).sum()), float((unseen.count_D * expected_D).sum())
+        if told:
+            energy *= max(1.0, float((unseen.error_D - noise * unseen.count_D).sum()) / told)
         return energy * self.runs / self._change if self._change else 0.0
 
     def root_mean_square(self) -> Map:
@@ -95,6 +113,15 @@ class Spread:
 
     def _shown(self, image_BTYX: Tensor) -> NDArray[np.float64]:
         return np.abs(self._finished(image_BTYX[0].cpu().numpy())).astype(np.float64)
+
+    def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
+        kspace_BCTYX = self._measured.kspace_BCTYX
+        encoding = Measured(kspace_BCTYX, mask_BTYX, self._measured.maps_BCYX).encoding()
+        missed_BCTYX = encoding.forward(image_BTYX) - encoding.prepared(kspace_BCTYX)
+        return _Missed(
+            self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),
+            self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu()),
+        )
 
     def _by_distance(self, values_YX: Tensor) -> Tensor:
         """Return sums over all that lies at the same distance; along X first where whole lines were measured."""

@@ -188,6 +188,25 @@ def test_of_a_tuned_network_only_what_it_never_saw_is_judged_but_more_is_left_ou
     assert all((one & ~unseen).any() for one in held)
 
 
+def test_lines_that_a_method_was_tuned_on_do_not_make_the_map_small():
+    """It predicts them three times too well when they are left out; those it never saw say how wrong it is."""
+    mask = lines(FRAMES, LINES)
+    unseen = mask & (torch.arange(LINES) % 4 == 1)[:, None]
+    number = iter(range(99))
+
+    def remembering(data):
+        error = image_to_kspace(0.1 * noise(1, FRAMES, LINES, SAMPLES, seed=next(number)))
+        return TRUTH + kspace_to_image(error * ~data.mask_BTYX * torch.where(mask & ~unseen, 0.3, 1.0))
+
+    within = []
+    for told in ([unseen], []):
+        watched = Watched(Guess(remembering), 4, lambda images: images, told, mapped=True)
+        image = watched(scan(mask), lambda: None)
+        within.append(coverage(image.abs(), TRUTH.abs(), torch.from_numpy(watched.slices[0].spread_TYX)[None]).within)
+    assert within[0] == pytest.approx([2 * norm.cdf(width) - 1 for width in WIDTHS], abs=0.05)
+    assert within[1][1] < 0.7
+
+
 def test_the_map_lies_on_the_grid_of_the_images_that_are_written():
     watched = Watched(Guess(wrong_where_unmeasured(0.1)), 2, lambda images: images[:, 8:-8, 4:], mapped=True)
     watched(scan(lines(FRAMES, LINES)), lambda: None)
