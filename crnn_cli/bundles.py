@@ -188,10 +188,7 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     require_new(folder)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     whole = {"format": FORMAT, **config, "sha256": hashlib.sha256(content).hexdigest()}
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=".crnn-", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
+    temporary = _folder_beside(folder)
     try:
         (temporary / WEIGHTS).write_bytes(content)
         (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
@@ -207,11 +204,19 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
 
 
 def require_new(folder: Path) -> None:
-    """Raise OutputError where there is something already, or no folder to put it in."""
+    """Raise OutputError where there is something already, or no folder to put it in, or that one is read-only."""
     if folder.exists():
         raise OutputError(f"{folder} exists already; give another name, or remove it")
     if not folder.parent.is_dir():
         raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
+    _folder_beside(folder).rmdir()
+
+
+def _folder_beside(folder: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=".crnn-", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def is_bundle_alone(folder: Path) -> bool:

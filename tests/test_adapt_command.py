@@ -1,13 +1,17 @@
 """`crnn reconstruct --adapt`: what is asked for, said, reported and written."""
 
 import copy
+import errno
 import json
+import os
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from crnn_cli import bundles
 from crnn_cli.bundles import load_reconstruction, read_bundle
 from crnn_cli.cli.adapt import Budget, budget_of, write_adapted
 from crnn_cli.errors import UsageError
@@ -103,6 +107,24 @@ def test_the_tuned_network_becomes_a_bundle_that_can_be_used_and_tuned_on(run, b
     run("--adapt-steps", 3, "--save-adapted", tuned, name="third", code=1)
     run("--adapt-steps", 2, "--save-adapted", tuned, "--force", name="third")
     assert "2 steps" in (tuned / "README.md").read_text()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_cannot_be_written_is_found_before_the_tuning(run, bundle, tmp_path, monkeypatch, there):
+    def read_only(*arguments, **named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    tuned = tmp_path / "tuned"
+    if there:
+        shutil.copytree(bundle, tuned)
+    before = {file.name: file.read_bytes() for file in tuned.iterdir()} if there else None
+    monkeypatch.setattr(bundles.tempfile, "mkdtemp", read_only)
+    ended, out, _ = run("--adapt-steps", 3, "--save-adapted", tuned, "--force", code=1)
+    assert "Read-only file system" in ended.err
+    assert "adapting" not in ended.err
+    assert not out.exists()
+    assert tuned.exists() == there
+    assert before is None or before == {file.name: file.read_bytes() for file in tuned.iterdir()}
 
 
 def test_what_is_saved_lies_some_way_from_the_source_to_the_tuned_weights(bundle, tmp_path):

@@ -64,8 +64,8 @@ def plan_adaptation(options: Options) -> Budget | None:
         raise UsageError(f"--adapt tunes a network: it belongs to --method {NETWORK}, not to {options.method}")
     if budget is not None and options.iterations == 0:
         raise UsageError("--adapt tunes a network, and with --iterations 0 none is used")
-    if folder is not None and not (options.force and is_bundle_alone(folder)):
-        require_new(folder)
+    if folder is not None:
+        require_new(_fresh(folder) if options.force and is_bundle_alone(folder) else folder)
     return budget
 
 
@@ -185,12 +185,17 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
     report["adapted"] |= {"bundle": str(folder), "bundle_way": ELSEWHERE}
     card = _card(folder.name, source, report, earlier)
     replaced = force and is_bundle_alone(folder)
-    fresh = folder.with_name(f".{folder.name}.new") if replaced else folder
+    fresh = _fresh(folder) if replaced else folder
     written = write_bundle(fresh, config, weights, card)
     if replaced:
         shutil.rmtree(folder)
         fresh.rename(folder)
     report["adapted"] |= {"bundle_sha256": written.sha256}
+
+
+def _fresh(folder: Path) -> Path:
+    """Return where the bundle is written that replaces one."""
+    return folder.with_name(f".{folder.name}.new")
 
 
 def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> str:
