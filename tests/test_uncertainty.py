@@ -207,6 +207,18 @@ def test_lines_that_a_method_was_tuned_on_do_not_make_the_map_small():
     assert within[1][1] < 0.7
 
 
+def test_lines_never_tuned_on_that_are_predicted_well_do_not_make_the_map_smaller():
+    mask = lines(FRAMES, LINES)
+    lucky = mask & (torch.arange(LINES) % 4 == 1)[:, None]
+    levels = []
+    for unseen in (lucky, None):
+        spread = Spread(scan(mask), TRUTH, lambda images: images)
+        error = image_to_kspace(0.1 * noise(*TRUTH.shape, seed=3))
+        spread.add(TRUTH + kspace_to_image(error * torch.where(lucky, 0.1, 1.0)), mask, unseen)
+        levels.append(spread.level())
+    assert levels[0] == pytest.approx(levels[1])
+
+
 def test_the_map_lies_on_the_grid_of_the_images_that_are_written():
     watched = Watched(Guess(wrong_where_unmeasured(0.1)), 2, lambda images: images[:, 8:-8, 4:], mapped=True)
     watched(scan(lines(FRAMES, LINES)), lambda: None)
