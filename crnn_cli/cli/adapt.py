@@ -213,7 +213,7 @@ def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> st
         f"* Weights: {found['bundle_way']:g} of the way from those of the source to those, as they are for other "
         "slices and scans than the one tuned to, which gain less all the way",
         f"* Residual at lines never tuned on: {json.dumps(residual['before'])} before, "
-        f"{json.dumps(residual['after'])} after",
+        f"{json.dumps(residual['after'])} of the weights that made the images",
         f"* Made with: {report['tool']}, {', '.join(f'{k} {v}' for k, v in report['versions'].items())}",
         "", "## Settings of the command", "", f"`{' '.join(report['command'])}`", "",
     ]  # fmt: skip
