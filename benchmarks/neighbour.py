@@ -1,10 +1,11 @@
 """What a network tuned to one slice brings to the next slice of the same scan, which it was not tuned on.
 
-    python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 0.6 1] [--seconds 180 | --steps 80]
+    python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 0.8 1] [--seconds 180 | --steps 80] [--plain]
 
 ACDC patients, those of `quality.py` where none are named, 8x; phase, sampling and measures as there. The network is
-tuned to the middle slice as in `adapt.py`, and used for the slice after it, as `--save-adapted` and `--model` allow:
-with weights some way towards the tuned ones. Both slices have the same phase, as in a scan, and each its own lines.
+tuned to the middle slice as `--save-adapted` has it, and used for the slice after it, as `--model` allows: with weights
+some way towards the tuned ones. --plain tunes as `--adapt` does alone: nothing that is rehearsed is flipped. Both
+slices have the same phase, as in a scan, and each its own lines.
 
 Way   how far the weights go from those of the model, 0, to the tuned ones, 1; `--save-adapted` writes the first of the
       default ones.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -48,14 +50,19 @@ class Found:
 
     @property
     def kept(self) -> float:
-        return self.next / self.own
+        return _share(self.next, self.own)
 
     @property
     def row(self) -> str:
         """Markdown."""
         own, other = (f"{was:.2f} | {gain:+.2f}" for was, gain in zip(self.before, (self.own, self.next), strict=True))
-        kept = f"{self.kept:.0%} | {self.next / self.tuned:.0%}"
+        kept = f"{self.kept:.0%} | {_share(self.next, self.tuned):.0%}"
         return f"| {self.case} | {self.way:g} | {own} | {other} | {kept} | {self.steps} |"
+
+
+def _share(part: float, whole: float) -> float:
+    """Return the quotient, NaN where nothing was gained at all."""
+    return part / whole if whole else math.nan
 
 
 def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
@@ -95,7 +102,7 @@ def means(found: list[Found]) -> str:
         some = [r for r in found if r.way == way]
         own, other, tuned = (sum(getattr(r, what) for r in some) / len(some) for what in ("own", "next", "tuned"))
         half = sum(r.kept >= 0.5 for r in some)
-        kept = f"{other / own:.0%} | {other / tuned:.0%}"
+        kept = f"{_share(other, own):.0%} | {_share(other, tuned):.0%}"
         lines.append(f"| {way:g} | {len(some)} | {own:+.2f} | {other:+.2f} | {kept} | {half} |")
     return "\n".join(lines)
 
@@ -105,9 +112,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine")
     parser.add_argument("--patients", type=int, nargs="+", default=list(range(41, 51)))
     parser.add_argument("--ways", type=float, nargs="+", default=[ELSEWHERE, 1.0])
+    parser.add_argument("--plain", action="store_true", help="tune as --adapt alone does")
     tuning_of.add_options(parser)
     options = parser.parse_args()
     how, found = tuning_of.prepared(options), []
+    how = replace(how, tuning=replace(how.tuning, elsewhere=not options.plain))
     print("| case | way | tuned to | gain | next slice | gain | kept | of the tuned | steps |\n" + "|---" * 9 + "|")
     for patient in options.patients:
         rows = run(options.data, patient, options.ways, how)

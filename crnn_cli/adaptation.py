@@ -39,7 +39,7 @@ EVERY = 20
 """Steps from one validation to the next."""
 WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
-ELSEWHERE = 0.6
+ELSEWHERE = 0.8
 """How far to go from the weights at first to the tuned ones for other slices than those tuned to, which gain less all
 the way (`benchmarks/neighbour.py`)."""
 _RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
@@ -57,7 +57,8 @@ class Tuning:
     """How long, and how. One of ``seconds`` and ``steps`` is None.
 
     seed : of the lines and patches. half : convolutions and states in bfloat16, while tuning.
-    copies : of the ensemble that the network is for; see `crnn_cli.ensemble`.
+    copies : of the ensemble that the network is for; see `crnn_cli.ensemble`. elsewhere : it is for other slices too,
+    which gain more by it, and those tuned to a little less; see `crnn_cli.self_supervision`.
     """
 
     seconds: float | None = None
@@ -65,6 +66,7 @@ class Tuning:
     seed: int = 0
     half: bool = False
     copies: int = 1
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class _Run:
             raise TypeError("only a network of weights can be tuned")
         self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
         self.recipe, self.patches = method.recipe, patches
-        self.supervision = Supervision(patches, method.recipe, tuning.half, device, tuning.copies)
+        self.supervision = Supervision(patches, method.recipe, tuning.half, device, tuning.copies, tuning.elsewhere)
         self.tuning, self.device, self.began = tuning, device, began
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0

@@ -24,14 +24,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.ensemble import copied, restored
+from crnn_cli.ensemble import COPIES, VIEWS, copied, restored
 from crnn_cli.held_out import split, without
 from crnn_cli.measured import Measured
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.patches import Patches
 from crnn_cli.reconstruction import STARTS, Recipe
-from crnn_cli.rehearsal import rehearsed
+from crnn_cli.rehearsal import flipped_under_phase, rehearsed
 
 SHARE = 0.25
 """Of the lines that are not for validation, in the loss of a step."""
@@ -45,6 +45,8 @@ class Supervision:
     """Patches of a scan, and how a network is used on them.
 
     half : in bfloat16. copies : of an ensemble that the network is for; each step is for one of them.
+    elsewhere : it is for other slices too: of images that are rehearsed the content is flipped at random, so that less
+    of this slice is learned by heart, under the phase that all slices have.
     """
 
     patches: Patches
@@ -52,6 +54,7 @@ class Supervision:
     half: bool
     device: torch.device
     copies: int = 1
+    elsewhere: bool = False
 
     def predicted(self, network: nn.Module, width: int, generator: torch.Generator) -> Tensor:
         """Return the loss of a network for random lines of a random patch, that it does not see."""
@@ -68,6 +71,8 @@ class Supervision:
         self, network: nn.Module, z: int, seen: Measured, truth_BTYX: Tensor, generator: torch.Generator
     ) -> Tensor:  # fmt: skip
         """Return the loss of a network for images of a patch of slice z that are taken for the truth."""
+        if self.elsewhere:
+            truth_BTYX = flipped_under_phase(truth_BTYX, VIEWS[int(torch.randint(COPIES, (1,), generator=generator))])
         again = rehearsed(seen, truth_BTYX, generator)
         made_BTYX = self.image(network, z, again, self._number(generator))
         return _relative(made_BTYX - truth_BTYX, truth_BTYX)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -43,6 +44,7 @@ def run(crnn, bundle, moving, tmp_path):
 @pytest.mark.parametrize(("said", "seconds"), [("90s", 90), ("3m", 180), ("0.5h", 1800), ("auto", 180), ("2 M", 120)])
 def test_times_have_units(said, seconds):
     assert budget_of(said, None, None) == Budget(seconds, None)
+    assert budget_of(said, None, Path("tuned")) == Budget(seconds, None, elsewhere=True)
 
 
 @pytest.mark.parametrize("said", ["0s", "60", "0", "-3m", "3 weeks", "0.1s", "2d", "25h", "nan", "m"])
@@ -75,6 +77,7 @@ def test_the_report_says_what_was_done_and_its_steps_repeat_it(run):
     found = report["adapted"]
     assert found["used"]
     assert found["why"] == "the time is spent"
+    assert found["for_other_slices"] is False
     residual = found["validation_residual"]
     assert residual["after"] < residual["before"]
     assert f"{residual['before']:.4f} -> " in ended.err
@@ -92,6 +95,7 @@ def test_the_tuned_network_becomes_a_bundle_that_can_be_used_and_tuned_on(run, b
     _, plain, _ = run(name="plain")
     _, out, report = run("--adapt-steps", 3, "--save-adapted", tuned)
     assert report["adapted"]["bundle"] == str(tuned)
+    assert report["adapted"]["for_other_slices"] is True
     _, again, _ = run(name="again", model=tuned)
     before, whole, way = (nib.load(file).get_fdata() for file in (plain, out, again))
     assert 0 < np.linalg.norm(way - whole) < np.linalg.norm(before - whole), "it goes most of the way"
@@ -141,9 +145,9 @@ def test_what_is_saved_lies_some_way_from_the_source_to_the_tuned_weights(bundle
     write_adapted(tmp_path / "tuned", str(bundle), ByNetwork(moved, Recipe("view-shared", 1.0, 2)), report, force=False)
     saved = load_reconstruction(read_bundle(tmp_path / "tuned"), torch.device("cpu"))
     for was, now in zip(source.parameters(), saved.parameters(), strict=True):
-        torch.testing.assert_close(now - was, torch.full_like(was, 0.6))
-    assert report["adapted"]["bundle_way"] == 0.6
-    assert "0.6 of the way" in (tmp_path / "tuned" / "README.md").read_text()
+        torch.testing.assert_close(now - was, torch.full_like(was, 0.8))
+    assert report["adapted"]["bundle_way"] == 0.8
+    assert "0.8 of the way" in (tmp_path / "tuned" / "README.md").read_text()
 
 
 def test_raw_kspace_of_several_coils_is_tuned_on(run, tmp_path):
@@ -200,6 +204,6 @@ def test_each_input_of_a_batch_starts_again_from_the_model(crnn, run, bundle, mo
     )  # fmt: skip
     assert ended.code == 0, ended.err
     first, second = ((tmp_path / "many" / f"{name}_crnn.nii.gz").read_bytes() for name in ("moving", "twin"))
-    assert first == second == run("--adapt-steps", 3)[1].read_bytes()
+    assert first == second == run("--adapt-steps", 3, "--save-adapted", tmp_path / "alone")[1].read_bytes()
     assert (tmp_path / "many" / "twin-tuned" / "config.json").is_file()
     assert "moving.nii.gz: adapting" in ended.err

@@ -195,6 +195,15 @@ def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_
     assert set(found.validation) == {0, 1}
 
 
+def test_for_other_slices_it_is_tuned_otherwise_and_repeated_too():
+    slices, untuned = scan(), method()
+    alone, there, again = (
+        adapt(slices, untuned, Tuning(steps=8, elsewhere=elsewhere), CPU)[0] for elsewhere in (False, True, True)
+    )
+    assert same(there, again)
+    assert not same(there, alone)
+
+
 def test_a_time_is_spent_and_its_steps_repeat_it():
     told, slices, untuned = [], scan(), method()
     tuned, found = adapt(slices, untuned, Tuning(seconds=1.0), CPU, told.append)

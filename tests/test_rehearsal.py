@@ -6,7 +6,7 @@ import torch
 from crnn_cli.measured import Measured
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.rehearsal import rehearsed
+from crnn_cli.rehearsal import flipped_under_phase, rehearsed
 
 FRAMES, LINES, COLUMNS = 6, 16, 8
 IMAGE = torch.randn(1, FRAMES, LINES, COLUMNS, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
@@ -55,3 +55,24 @@ def test_it_is_as_noisy_as_the_scan_and_the_same_again():
     assert abs(float(noise.abs().square().mean().sqrt()) - 0.3) < 0.02
     assert not first.kspace_BCTYX[~there].any()
     assert first.deviation == 0.3
+
+
+@pytest.mark.parametrize("axes", [(), (-2,), (-1,), (-2, -1)])
+def test_content_is_flipped_and_the_slow_phase_stays(axes):
+    """Edges too: there is no content beyond them, and the phase goes on."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 16), indexing="ij")
+    phase = torch.polar(torch.ones_like(y), 1.2 * y - 0.2 * x + 0.3 * y * x)
+    content = torch.rand(1, FRAMES, 48, 16, generator=torch.Generator().manual_seed(3)) + 0.5
+    made = flipped_under_phase(content * phase, axes)
+    assert made.is_contiguous()
+    torch.testing.assert_close(made.abs(), content.flip(axes))
+    off = (made * phase.conj()).angle().abs()
+    assert float(off.max()) < 0.4, "of up to two radians: means over pixels lag behind at the edges"
+    assert float(off.mean()) < 0.1
+
+
+def test_phase_that_is_not_slow_belongs_to_the_content_and_nothing_stays_nothing():
+    wild = torch.polar(torch.ones(1, 1, 16, 8), torch.arange(8.0).mul(torch.pi).expand(1, 1, 16, 8))
+    made = flipped_under_phase(IMAGE[:, :1] * 0 + 5 + wild, (-1,))
+    torch.testing.assert_close(made, (5 + wild).flip(-1))
+    assert not flipped_under_phase(torch.zeros_like(IMAGE), (-2,)).any()

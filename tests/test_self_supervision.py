@@ -5,12 +5,13 @@ import torch
 
 from crnn_cli import self_supervision
 from crnn_cli.adaptation import Tuning, adapt
-from crnn_cli.ensemble import copied
+from crnn_cli.ensemble import VIEWS, copied
 from crnn_cli.held_out import CENTRE, split
 from crnn_cli.measured import Measured
 from crnn_cli.mri.density import rarity
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.patches import gather
+from crnn_cli.rehearsal import rehearsed
 from crnn_cli.self_supervision import Supervision
 from tests.test_adaptation import CPU, RECIPE, method, same, scan, several_coils
 
@@ -85,6 +86,33 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, rehearsing):
         images = [supervision.image(begun, 0, seen, number) for number in range(copies)]
         for image in images:
             torch.testing.assert_close(image, images[0])
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_for_other_slices_what_is_rehearsed_is_flipped(elsewhere, monkeypatch):
+    """What is made is compared with what was measured again, flipped or not; the lines taken away are not touched."""
+    truth = torch.rand(1, 8, 24, 12, generator=torch.Generator().manual_seed(2)).to(torch.complex64)
+    given = []
+
+    def watched(seen, image, generator):
+        given.append(image)
+        return rehearsed(seen, image, generator)
+
+    monkeypatch.setattr(self_supervision, "rehearsed", watched)
+    patches, generator = gather(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    supervision = Supervision(patches, RECIPE, False, CPU, elsewhere=elsewhere)
+    for _ in range(30):
+        loss = supervision.rehearsed(
+            lambda start, operator, iterations: given[-1] * patches.scale(0),
+            0,
+            scan().measured(0, CPU),
+            truth,
+            generator,
+        )
+        assert float(loss) < 1e-5
+    ways = {axes for image in given for axes in VIEWS if torch.allclose(image, truth.flip(axes), rtol=1e-4, atol=1e-4)}
+    assert len(given) == 30
+    assert ways == (set(VIEWS) if elsewhere else {()})
 
 
 @pytest.mark.parametrize("source", [scan, several_coils], ids=["one", "coils"])

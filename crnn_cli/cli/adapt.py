@@ -31,10 +31,11 @@ _SAID = "Tuned to one scan"
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a network is to be tuned; one of both is None."""
+    """How long a network is to be tuned; one of both is None. elsewhere : for other slices too, to be saved."""
 
     seconds: float | None
     steps: int | None
+    elsewhere: bool = False
 
 
 def budget_of(adapt: str | None, steps: int | None, save: Path | None) -> Budget | None:
@@ -51,7 +52,7 @@ def budget_of(adapt: str | None, steps: int | None, save: Path | None) -> Budget
         return None
     if adapt is not None and steps is not None:
         raise UsageError("--adapt is a time and --adapt-steps a number of steps: use one of them")
-    return Budget(None, steps) if adapt is None else Budget(_seconds(adapt), None)
+    return Budget(None if adapt is None else _seconds(adapt), steps, save is not None)
 
 
 def plan_adaptation(options: Options) -> Budget | None:
@@ -95,7 +96,7 @@ def tuned(
 
     assert isinstance(chosen.method, ByNetwork)
     half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
-    tuning = Tuning(budget.seconds, budget.steps, seed, half, copies)
+    tuning = Tuning(budget.seconds, budget.steps, seed, half, copies, budget.elsewhere)
 
     def tell(told: Told) -> None:
         if told.steps:
@@ -139,7 +140,7 @@ def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
         "steps": found.steps, "best_step": found.best_step, "seconds": round(found.seconds, 2),
         "validation_residual": {"before": digits(found.before), "after": digits(found.after)},
         "used": found.used, "why": found.why, "seed": tuning.seed, "columns": found.columns,
-        "precision": "bf16" if tuning.half else "fp32",
+        "precision": "bf16" if tuning.half else "fp32", "for_other_slices": tuning.elsewhere,
     }  # fmt: skip
 
 
@@ -211,7 +212,8 @@ def _card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> st
         f"* {said}: {found['steps']} steps in {found['seconds']:.0f} s, seed {found['seed']}, {found['precision']}; "
         f"step {found['best_step']} made the images ({found['why']})",
         f"* Weights: {found['bundle_way']:g} of the way from those of the source to those, as they are for other "
-        "slices and scans than the one tuned to, which gain less all the way",
+        "slices and scans than the one tuned to, which gain less all the way; for their sake the images that were "
+        "rehearsed were flipped, too",
         f"* Residual at lines never tuned on: {json.dumps(residual['before'])} before, "
         f"{json.dumps(residual['after'])} of the weights that made the images",
         f"* Made with: {report['tool']}, {', '.join(f'{k} {v}' for k, v in report['versions'].items())}",

@@ -63,7 +63,9 @@ Adapt = Annotated[
 AdaptSteps = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="The same by steps: repeats what a report says exactly.")
 ]
-SaveAdapted = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a bundle for other slices (--model).")]
+SaveAdapted = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Tune for other slices too, and write a bundle for them (--model).")
+]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
 HeldOut = Annotated[

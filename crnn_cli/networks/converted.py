@@ -17,14 +17,20 @@ class Converted:
 
     def __init__(self, kind: torch.dtype) -> None:
         self.kind = kind
-        self._known: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
+        self._known: dict[tuple[nn.Conv2d, ...], tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a convolution, which must have one."""
-        if convolution not in self._known:
-            assert convolution.bias is not None
-            self._known[convolution] = converted(convolution.weight, convolution.bias, self.kind)
-        return self._known[convolution]
+    def __call__(self, convolution: nn.Conv2d, *of_zeros: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of a convolution, plus what others make of zeros: their biases. Each must have one."""
+        all_of = convolution, *of_zeros
+        if all_of not in self._known:
+            biases = [each.bias for each in all_of if each.bias is not None]
+            assert len(biases) == len(all_of)
+            bias = torch.stack(biases).sum(0)
+            if of_zeros:
+                self._known[all_of] = self(convolution)[0], bias.to(self.kind)
+            else:
+                self._known[all_of] = converted(convolution.weight, bias, self.kind)
+        return self._known[all_of]
 
 
 def converted(weight: Tensor, bias: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -77,11 +77,10 @@ class Listed:
         """See `Way`; x and the states before are gone afterwards."""
         shared = self._sequence(3)
         for t, inputs in enumerate(x):
-            made = self._convolved(cell.i2h, inputs)
             if before is None:
-                made.add_(bias_of(cell.ih2ih, made))
+                made = self._convolutions.made(self._of(cell.i2h, cell.ih2ih), inputs)
             else:
-                made = self._added(cell.ih2ih, before[t], made)
+                made = self._added(cell.ih2ih, before[t], self._convolved(cell.i2h, inputs))
                 if isinstance(before, list):
                     before[t] = _GONE
             x[t] = _GONE
@@ -97,8 +96,7 @@ class Listed:
         for t in range(len(below)):
             inputs = self._shifted(below, t, shift) if shift else below[t]
             if before is None:
-                made = self._convolved(from_below, inputs)
-                found.append(made.add_(bias_of(from_before, made)).relu_())
+                found.append(self._convolutions.made(self._of(from_below, from_before), inputs, relu=True))
             else:
                 found[t] = self._added(from_below, inputs, self._convolved(from_before, before[t]), relu=True)
         return found
