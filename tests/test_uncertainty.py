@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -245,6 +245,7 @@ def test_no_change_is_no_uncertainty():
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 9), st.floats(0.1, 3), st.floats(1e-3, 1e3))
 def test_coverage_counts_what_lies_within(frames, size, unit):
+    assume(all(abs(size - width) > 1e-6 for width in WIDTHS))  # rounding decides about what lies on the edge
     truth = torch.full((2, frames, 6, 5), unit).double()
     truth[..., 0] = 0
     error = torch.full_like(truth, size)
