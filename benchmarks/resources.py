@@ -31,7 +31,7 @@ CRNN = [sys.executable, "-m", "crnn_cli"]
 def run(command: list[str]) -> tuple[float, float]:
     """Run a command; return seconds and peak memory in GiB."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
@@ -93,7 +93,7 @@ def main() -> None:
         sums = {hashlib.sha256((folder / f"{again}.nii.gz").read_bytes()).hexdigest() for again in ("a", "b")}
         precision = json.loads((folder / "a.json").read_text())["precision"]
         left = residual(folder / "a.nii.gz", scan, Path(str(scan).replace("zerofilled", "mask")))
-        idle = [min(run([*CRNN, *asked]) for _ in range(7))[0] for asked in (["--help"], ["info", str(SAMPLE)])]
+        idle = [min(run([*CRNN, *asked]) for _ in range(7))[0] for asked in (["--help"], ["-q", "info", str(SAMPLE)])]
         small = divided(folder)
     print("| what | figure | bar |\n|---|---|---|")
     shape = f"{arguments.size} x {arguments.size} x {arguments.frames}"

@@ -25,11 +25,7 @@ class Converted:
         if all_of not in self._known:
             biases = [each.bias for each in all_of if each.bias is not None]
             assert len(biases) == len(all_of)
-            bias = torch.stack(biases).sum(0)
-            if of_zeros:
-                self._known[all_of] = self(convolution)[0], bias.to(self.kind)
-            else:
-                self._known[all_of] = converted(convolution.weight, bias, self.kind)
+            self._known[all_of] = converted(convolution.weight, torch.stack(biases).sum(0), self.kind)
         return self._known[all_of]
 
 
