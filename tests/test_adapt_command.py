@@ -185,7 +185,7 @@ def test_the_first_interruption_ends_the_tuning_and_the_second_all(run, monkeypa
             raise KeyboardInterrupt
         return ""
 
-    monkeypatch.setattr(adapt, "said_of", interrupt)
+    monkeypatch.setattr(adapt, "format_progress", interrupt)
     ended, out, report = run("--adapt", "3m")
     assert "best so far" in ended.err
     assert (report["adapted"]["steps"], report["adapted"]["used"]) == (EVERY, True)

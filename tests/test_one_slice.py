@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from crnn_cli.cli.reconstruct_input import Asked, Simulation, load, one_slice
-from crnn_cli.cli.trust import rows
 from crnn_cli.image import Image
 from crnn_cli.io.dicom import read_series
+from crnn_cli.report.rows import reliability_rows
 from tests.conftest import AFFINE, moving_cine, save, to_kspace
 from tests.dicom_files import values, write_series
 from tests.ismrmrd_files import Options, write_scan
@@ -118,7 +118,7 @@ def test_frames_that_stand_out_are_of_the_slice_of_the_scan(source, named):
     odd = {"frame": 3, "slice": 1, "times_expected": 2.0, "measure": "residual"}
     held = {"overall": None, "reason": "not asked for"}
     trust = {"held_out": held, "undetermined": {"overall": None}, "stand_out": [odd]}
-    assert f"frame 3 of slice {named} (2.0 x" in rows({"input": source, "trust": trust})[-1][1]
+    assert f"frame 3 of slice {named} (2.0 x" in reliability_rows({"input": source, "trust": trust})[-1][1]
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "compare"])

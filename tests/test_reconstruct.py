@@ -17,6 +17,7 @@ import PIL.Image
 import pytest
 import torch
 
+from crnn_cli import notices
 from crnn_cli.acquisition import from_fully_sampled, from_zero_filled
 from crnn_cli.bundles import load_network, read_bundle
 from crnn_cli.cli import console
@@ -304,7 +305,7 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
 
 
 def test_a_perfect_result_is_told(capsys, monkeypatch):
-    monkeypatch.setattr(console.Verbosity, "level", 1)
+    monkeypatch.setattr(notices.Verbosity, "level", 1)
     report = {
         "origin": "test", "acceleration": 1.0, "undersampled_axis": "x", "model": {"name": "m", "licence": "l"},
         "residual": 0.0, "seconds": 1.0, "device": "cpu",

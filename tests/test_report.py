@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from crnn_cli.cli import page
-from crnn_cli.cli.trust import folds_of
 from crnn_cli.geometry import displayed_slice
 from crnn_cli.image import Image
 from crnn_cli.io import preview
 from crnn_cli.trust import SMALL
+from crnn_cli.workflows.reconstruct.result import folds_of
 from tests.conftest import AFFINE, lines_mask, moving_cine, save, table_rows, to_images, to_kspace
 from tests.dicom_files import write_series
 from tests.test_page import parsed

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
+from crnn_cli import notices
 from crnn_cli.errors import UsageError
+from crnn_cli.report.rows import format_progress
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from crnn_cli.adaptation import Adapted, Told
     from crnn_cli.bundles import Bundle
     from crnn_cli.cli.methods import Chosen
-    from crnn_cli.cli.reconstruct_job import Options
     from crnn_cli.measured import Slices
     from crnn_cli.reconstruction import Method
+    from crnn_cli.workflows.reconstruct.options import Options
 
 DEFAULT, DEFAULT_SECONDS = "auto", 180.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -84,7 +85,7 @@ def _seconds(said: str) -> float:
 
 def tuned(
     chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, copies: int,
-    progress: console.Progress,
+    progress: notices.Progress,
 ) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
     """Return the method with its network tuned to a scan, and what it never saw; see `crnn_cli.trust.Watched`.
 
@@ -102,31 +103,16 @@ def tuned(
         if told.steps:
             progress(told.step, told.steps)
         if told.validated:
-            console.note(said_of(told))
+            notices.note(format_progress(told))
 
     method, found = adapt(slices, chosen.method, tuning, place, tell)
     facts = {"adapted": facts_of(found, tuning)}
     if not found.used:
-        console.warn(f"the network was not tuned to this scan, and is used as it is: {found.why}")
+        notices.warn(f"the network was not tuned to this scan, and is used as it is: {found.why}")
     elif found.why == "interrupted":
-        console.warn(f"interrupted: going on with the best so far, of step {found.best_step}; once more ends it all")
+        notices.warn(f"interrupted: going on with the best so far, of step {found.best_step}; once more ends it all")
     unseen = list(found.validation.values()) if found.used else []
     return replace(chosen, method=method, facts=chosen.facts | facts), unseen
-
-
-def said_of(told: Told) -> str:
-    """Return a line on the way."""
-    of = f" of {'' if told.step == told.steps else 'about '}{told.steps}" if told.steps else ""
-    if told.step == 0:
-        return f"adapting: residual at the lines held out {told.before:.4f} at first, after {told.seconds:.0f} s"
-    return (
-        f"adapting: step {told.step}{of}, residual at the lines held out {told.before:.4f} -> {told.best:.4f} "
-        f"({_change(told.before, told.best)}), {told.seconds:.0f} s"
-    )
-
-
-def _change(before: float, after: float) -> str:
-    return f"{100 * (after / before - 1):+.1f} %" if before else "0 %"
 
 
 def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
@@ -142,18 +128,6 @@ def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
         "used": found.used, "why": found.why, "seed": tuning.seed, "columns": found.columns,
         "precision": "bf16" if tuning.half else "fp32", "for_other_slices": tuning.elsewhere,
     }  # fmt: skip
-
-
-def row(report: dict[str, Any]) -> list[list[str]]:
-    """Return what a table says, no row where nothing was asked for."""
-    found = report.get("adapted")
-    if found is None:
-        return []
-    if not found["used"]:
-        return [["tuned to this scan", f"no: {found['why']}"]]
-    before, after = found["validation_residual"]["before"], found["validation_residual"]["after"]
-    gain = f"residual at lines never tuned on {before:.3f} -> {after:.3f} ({_change(before, after)})"
-    return [["tuned to this scan", f"{found['best_step']} steps of {found['steps']}, {gain}"]]
 
 
 def write_adapted(folder: Path, model: str | None, method: Method, report: dict[str, Any], force: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from crnn_cli import __version__
+from crnn_cli import __version__, notices
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
@@ -100,7 +100,7 @@ def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
     del version
-    console.Verbosity.level = 0 if quiet else 2 if verbose else 1
+    notices.Verbosity.level = 0 if quiet else 2 if verbose else 1
 
 
 app.command()(guarded(reconstruct))

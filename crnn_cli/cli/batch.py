@@ -25,9 +25,9 @@ from crnn_cli.cli.batch_plan import Item, command_of, gathered, parse_shard, pla
 from crnn_cli.cli.batch_report import Teller
 from crnn_cli.cli.batch_run import Outcome, Work, run
 from crnn_cli.cli.reconstruct import reconstruct
-from crnn_cli.cli.report import command_line
 from crnn_cli.cli.segment import segment
 from crnn_cli.errors import BatchError, OutputError, UsageError
+from crnn_cli.report.provenance import command_line
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files, DICOM folders, or folders of them.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the outputs; made if it is not there.")]
@@ -106,9 +106,10 @@ def _silence(items: Sequence[Item]) -> AbstractContextManager[None]:
 
 
 def _options(name: str, given: dict[str, Any]) -> Any:
-    from crnn_cli.cli import reconstruct_job, segment_job
+    from crnn_cli.cli import segment_job
+    from crnn_cli.workflows.reconstruct.options import Options
 
-    kind = {"reconstruct": reconstruct_job.Options, "segment": segment_job.Options}[name]
+    kind = {"reconstruct": Options, "segment": segment_job.Options}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from crnn_cli.cli.console import STREAM, Progress
 from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UsageError
+from crnn_cli.notices import STREAM, Progress
 
 NAME = "{name}"
 

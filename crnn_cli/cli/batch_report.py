@@ -8,9 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.batch_run import STEPS, Outcome
-from crnn_cli.cli.report import command_line
+from crnn_cli.report.provenance import command_line
+from crnn_cli.report.table import table
 
 
 class Teller:
@@ -39,7 +41,7 @@ class Teller:
         self.outcomes.append(outcome)
         words = outcome.error if outcome.status == "failed" else f"{sum(outcome.seconds.values()):.1f} s"
         name = Path(outcome.input).name
-        console.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
+        notices.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
         self._note(outcome.line())
         if self.as_json:
             console.print_json(outcome.line(), indent=None)
@@ -63,10 +65,10 @@ class Teller:
             ["share of time", f"{share:.0%}, after the start {later:.0%}"],
             ["reading and writing, meanwhile", f"{spent['reading']:.1f} s and {spent['writing']:.1f} s"],
         ]
-        console.table("crnn batch", ["", ""], rows)
+        table("crnn batch", ["", ""], rows)
         for outcome in self.outcomes:
             if outcome.status == "failed":
-                console.say(f"failed: {outcome.input} ({outcome.exit_code}): {outcome.error}")
+                notices.say(f"failed: {outcome.input} ({outcome.exit_code}): {outcome.error}")
         figures = {"seconds": whole, "seconds_to_start": start, "share_computing": share, "later_share": later}
         ended_at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._note({"ended": ended_at, **{name: round(value, 3) for name, value in figures.items()}})

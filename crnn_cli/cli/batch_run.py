@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.cli import console
+from crnn_cli import notices
 from crnn_cli.cli.batch_done import earlier, same_input
 from crnn_cli.cli.batch_plan import Command, Item
 from crnn_cli.cli.failures import explained
@@ -120,7 +120,7 @@ class Passage:
             return
         began = time.perf_counter()
         try:
-            with console.about(self.item.place.name):
+            with notices.about(self.item.place.name):
                 do()
         except Exception as error:
             self._fail(error)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
-from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice, slice_said
+from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
+from crnn_cli.report.provenance import slice_said
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +184,7 @@ def _quality(made: Image, truth: Image | None, fitted: bool) -> dict[str, Any]:
     try:
         found = quality(tensors[0], tensors[1], "least-squares" if fitted else "none").summary()
     except UnsupportedDataError as reason:
-        console.warn(f"the quality was not measured: {reason}")
+        notices.warn(f"the quality was not measured: {reason}")
         return {}
     return {"psnr_db": found["psnr_db"], "ssim": found["ssim"]}
 
@@ -221,7 +224,7 @@ def _tell(rows: list[dict[str, Any]], truth: bool, held_out: bool) -> None:
     cells = []
     for row in rows:
         if "failed" in row:
-            console.warn(f"{row['method']}: {row['failed']}")
+            notices.warn(f"{row['method']}: {row['failed']}")
             cells.append([row["method"], "-", *["-"] * (len(headings) - 2)])
             continue
         line = [row["method"], f"{row['seconds']:.1f} s", f"{row['residual']:.1e}"]
@@ -230,4 +233,4 @@ def _tell(rows: list[dict[str, Any]], truth: bool, held_out: bool) -> None:
             decibel = row.get("psnr_db")
             line += ["-" if decibel is None else f"{decibel:.2f} dB", f"{row['ssim']:.4f}" if "ssim" in row else "-"]
         cells.append(line)
-    console.table("crnn compare", headings, cells)
+    table("crnn compare", headings, cells)

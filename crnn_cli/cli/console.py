@@ -5,70 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from crnn_cli.errors import UsageError
-
-Progress = Callable[[int, int], None]
-STREAM = Path("-")
-
-
-class Verbosity:
-    """How much is said on standard error: 0 errors only, 1 usual, 2 details."""
-
-    level = 1
-
-
-def say(text: str, level: int = 1) -> None:
-    """Print a line of plain text to standard error; brackets in it are just brackets."""
-    if Verbosity.level >= level and sys.stderr is not None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-
-_ABOUT: ContextVar[str] = ContextVar("about", default="")
-
-
-@contextmanager
-def about(name: str) -> Iterator[None]:
-    """Let warnings of this thread say what they are about, where several inputs are at work."""
-    before = _ABOUT.set(f"{name}: ")
-    try:
-        yield
-    finally:
-        _ABOUT.reset(before)
-
-
-def note(text: str) -> None:
-    """Print a line to standard error, with what it is about where several inputs are at work."""
-    say(f"{_ABOUT.get()}{text}")
-
-
-def warn(text: str) -> None:
-    """Print a warning to standard error."""
-    say(f"warning: {_ABOUT.get()}{text}")
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard error."""
-    if Verbosity.level < 1 or sys.stderr is None:
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=Text(title), title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        drawn.add_column(Text(column), justify="left" if index == 0 else "right")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(stderr=True, highlight=False).print(drawn)
+from crnn_cli.notices import Progress, Verbosity
 
 
 def require_stdout() -> None:
@@ -104,14 +48,6 @@ def progress_bar(label: str) -> Iterator[Progress]:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def protect_terminal() -> None:
-    """Refuse to pour binary data over a terminal."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed: give -o FILE.nii.gz")
-    if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal: pipe it on, or give -o FILE.nii.gz")
 
 
 def close_stdout() -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
+from crnn_cli import notices
 from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.cli.report import require_apart
 from crnn_cli.errors import UsageError
+from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
     from crnn_cli.image import Image
@@ -64,7 +64,7 @@ def convert(
     _plan(source, target, like, folder, force)
     found = read(source, axes, series, uneven=uneven)
     for doubt in found.doubts():
-        console.warn(doubt)
+        notices.warn(doubt)
     if folder:
         _to_dicom(found, target, like, like_series, modality, force)
     else:
@@ -79,7 +79,7 @@ def _plan(source: Path, target: Path, like: Path | None, folder: bool, force: bo
     if like is not None:
         require_readable(like)
     if target == STREAM:
-        console.protect_terminal()
+        notices.protect_terminal()
         return
     require_apart([source, like], [target])
     (require_folder if folder else require_writable)(target, force)
@@ -96,7 +96,7 @@ def _to_nifti(image: Image, target: Path) -> None:
         write_stream(image, sys.stdout.buffer, "crnn convert")
         return
     write_image(image, target, "crnn convert")
-    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}")
+    notices.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}")
 
 
 def _to_dicom(
@@ -114,14 +114,14 @@ def _to_dicom(
     kind = _modality(model, modality)
     if model is None:
         header = placed_headers(image, None)
-        console.say("there is no --like: the patient is left empty, and the study is new")
+        notices.say("there is no --like: the patient is left empty, and the study is new")
     else:
         shape = (model.size[1], model.size[0], model.slices, model.frames)
         assert model.affine is not None
         fitting = laid_on(image, model.affine, shape)
         header = placed_headers(image, first_header(model)) if fitting is None else copied_headers(model)
         if fitting is None:
-            console.warn(
+            notices.warn(
                 f"the image is not on the grid of {place}: only the patient and the study are taken from there"
             )
         image = fitting or image
@@ -135,7 +135,7 @@ def _to_dicom(
     )
     made = write_series(image, header, about, target, force)
     how = "to the last bit" if made.exact else f"in steps of {made.slope:.4g}"
-    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
+    notices.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
 
 
 def _model(found: Read, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.evaluate_labels import are_label_maps, evaluate_labels, require_fitting
 from crnn_cli.cli.evaluate_uncertainty import covered, read_map, show
 from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import CrnnError, QualityError, UnsupportedDataError, UsageError
+from crnn_cli.notices import STREAM
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,7 +165,7 @@ def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> 
         as_labels(image.array, names[0])  # while an index in a message is still that of the file
     else:
         image.require_finite(names[0])
-    console.say(f"the axes of {names[0]} are turned to those of {names[1]}: both lie in the same place")
+    notices.say(f"the axes of {names[0]} are turned to those of {names[1]}: both lie in the same place")
     return turned
 
 
@@ -213,10 +215,10 @@ def _require_same_grid(pair: tuple[Image, Image], names: tuple[str, ...], ignore
                 f"{difference}. Resample one of them onto the other's grid, or compare voxel by voxel as stored with "
                 "--ignore-geometry"
             )
-        console.warn(f"{difference}; ignored as asked")
+        notices.warn(f"{difference}; ignored as asked")
     times = [one.frame_time for one in pair]
     if None not in times and abs((times[0] or 0) - (times[1] or 0)) > 1e-6:
-        console.warn(f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one")
+        notices.warn(f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one")
 
 
 def _millimetres_apart(first: Image, second: Image) -> float:
@@ -245,16 +247,16 @@ def _frames(image: Image, name: str) -> Tensor:
     image.require_finite(name)
     array = image.array
     if image.is_complex:
-        console.say(f"{name} is complex: its magnitude is compared")
+        notices.say(f"{name} is complex: its magnitude is compared")
         array = np.abs(array)
     else:
         array = array.astype(np.float32, copy=False)
     if bool(np.less(array, 0).any()):
-        console.warn(f"{name} has negative values; they are compared as they are, not as magnitudes")
+        notices.warn(f"{name} has negative values; they are compared as they are, not as magnitudes")
     if array.ndim == 3:
         array = array[..., None]
         if array.shape[2] > 1:
-            console.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
+            notices.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 3, 1, 0)))
 
 
@@ -283,10 +285,10 @@ def _show(names: tuple[str, ...], summary: dict[str, Any], frames: list[dict[str
     ]
     if summary["scale"] is not None:
         rows.append(["scale", f"{summary['scale']:.6g}", "the image was multiplied by this first"])
-    console.table(f"{names[0]} against {names[1]}", ["measure", "value", ""], rows)
+    table(f"{names[0]} against {names[1]}", ["measure", "value", ""], rows)
     if frames:
         cells = [[str(f["slice"]), str(f["frame"]), *_cells(f)] for f in frames]
-        console.table("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells)
+        table("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells)
 
 
 def _cells(entry: dict[str, Any]) -> Iterable[str]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.report import sidecar
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
+from crnn_cli.notices import STREAM
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.image import Image
@@ -44,7 +46,7 @@ def are_label_maps(files: tuple[Read, Read], names: tuple[str, ...]) -> bool:
     able = [says or holds_few_labels(one.image.array) for one, says in zip(files, meant, strict=True)]
     sure = [says or (can and whole) for says, can, whole in zip(meant, able, integers, strict=True)]
     if all(able) and not any(sure):
-        console.say("both files hold few whole numbers in floating point: --labels compares them as label maps")
+        notices.say("both files hold few whole numbers in floating point: --labels compares them as label maps")
     if not any(sure) or all(able):
         return any(sure)
     label, other = (0, 1) if able[0] else (1, 0)
@@ -141,11 +143,11 @@ def _spacing(reference: Image, name: str) -> tuple[Spacing | None, str | None]:
 
     if reference.pixdim is not None:
         size = " x ".join(f"{v:.4g}" for v in reference.pixdim)
-        console.warn(f"the affine of {name} has lost its voxel size; sizes go by the {size} mm stated beside it")
+        notices.warn(f"the affine of {name} has lost its voxel size; sizes go by the {size} mm stated beside it")
     try:
         return orthogonal_spacing(reference), None
     except UnsupportedDataError as reason:
-        console.warn(f"no surface distances: {reason}")
+        notices.warn(f"no surface distances: {reason}")
         return None, str(reason)
 
 
@@ -211,11 +213,11 @@ def _show(names: tuple[str, ...], report: dict[str, Any], per_frame: bool) -> No
     if report["labels"]:
         rows.append(["mean", *_averaged(report["mean"]), "", "", ""])
     else:
-        console.warn("neither map has a label")
-    console.table(f"labels of {names[0]} against {names[1]}{together}", COLUMNS, rows)
+        notices.warn("neither map has a label")
+    table(f"labels of {names[0]} against {names[1]}{together}", COLUMNS, rows)
     if per_frame:
         frames = [[str(f["frame"]), *_cells(one, 1)] for f in report["frames"] for one in f["labels"]]
-        console.table("per frame", ["frame", *COLUMNS], frames)
+        table("per frame", ["frame", *COLUMNS], frames)
 
 
 def _cells(entry: dict[str, Any], frames: int) -> list[str]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, Uneven, Variable
 from crnn_cli.errors import UsageError
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import Description
@@ -86,7 +88,7 @@ def _tell(description: Description) -> None:
         rows.append(["sampling", f"{s.acceleration:.2f}x along {s.undersampled_axis}, {lines} lines a frame"])
     rows += [["doubt", doubt] for doubt in description.doubts]
     rows.append(["next", description.next_step])
-    console.table(description.file, ["", ""], rows)
+    table(description.file, ["", ""], rows)
 
 
 def _tell_raw(found: RawDescription) -> None:
@@ -110,7 +112,7 @@ def _tell_raw(found: RawDescription) -> None:
         *(["note", note] for note in found.notes),
         ["next", found.next_step],
     ]
-    console.table(found.file, ["", ""], rows)
+    table(found.file, ["", ""], rows)
 
 
 def listing_as_json(place: Path, found: Listing) -> dict[str, Any]:
@@ -134,22 +136,22 @@ def _series_as_json(one: Series) -> dict[str, Any]:
 
 def _tell_listing(place: Path, found: Listing) -> None:
     rows = [_row(one) for one in found.series]
-    console.table(str(place), ["series", "description", "what", "slices x frames", "mm", "frame time"], rows)
+    table(str(place), ["series", "description", "what", "slices x frames", "mm", "frame time"], rows)
     for one in found.series:
         for problem in one.problems:
-            console.warn(f"series {one.number} cannot be read: {problem}")
+            notices.warn(f"series {one.number} cannot be read: {problem}")
         for note in one.notes:
-            console.warn(f"series {one.number}: {note}")
+            notices.warn(f"series {one.number}: {note}")
     for name, why in list(found.damaged.items())[:10]:
-        console.warn(f"{name} is damaged: {why}")
+        notices.warn(f"{name} is damaged: {why}")
     if len(found.damaged) > 10:
-        console.warn(f"and {len(found.damaged) - 10} more damaged files")
+        notices.warn(f"and {len(found.damaged) - 10} more damaged files")
     readable = [one for one in found.series if one.grid]
     if readable:
         choice = f" --series {readable[0].number}" if len(readable) > 1 else ""
         step = "reconstruct" if readable[0].frames > 1 else "segment"
         more = " --undersample 8" if step == "reconstruct" else " --slices"
-        console.say(f"next: crnn {step} {place}{choice}{more}")
+        notices.say(f"next: crnn {step} {place}{choice}{more}")
 
 
 def _row(one: Series) -> list[str]:

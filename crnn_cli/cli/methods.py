@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
+from crnn_cli import notices
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,12 +41,6 @@ def names() -> list[str]:
     return [NETWORK, *METHODS]
 
 
-def copies_said(report: dict[str, Any]) -> str:
-    """Return what people read of the copies that images are the mean of; nothing of one."""
-    count = report.get("ensemble", 1)
-    return f", mean over {count} flipped copies" if count > 1 else ""
-
-
 @dataclass(frozen=True)
 class Wanted:
     """A method and what the options say of it, None where nothing is said; see the help of `crnn reconstruct`."""
@@ -76,9 +70,9 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
         if weight is not None:
             raise UsageError(f"--weight belongs to the classical methods; for {NETWORK} there is --noise")
         return _network(wanted, device)
-    from crnn_cli.cli.report import made_by
     from crnn_cli.mri.classical import METHODS
     from crnn_cli.reconstruction import ByFormula
+    from crnn_cli.report.provenance import made_by
 
     if name not in METHODS:
         raise UsageError(f"--method {name} is not known: use {', '.join(names())}")
@@ -102,9 +96,9 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
 
 def _network(wanted: Wanted, device: torch.device) -> Chosen:
     from crnn_cli.bundles import find_bundle, load_reconstruction
-    from crnn_cli.cli.report import provenance
     from crnn_cli.devices import bfloat16_is_fast
     from crnn_cli.reconstruction import ByNetwork, Recipe
+    from crnn_cli.report.provenance import provenance
 
     memory, copies = _bytes(wanted.memory), wanted.ensemble or 1
     if wanted.iterations == 0 and copies > 1:
@@ -120,7 +114,7 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
-    method = ByNetwork(network, recipe, console.warn)
+    method = ByNetwork(network, recipe, notices.warn)
     return Chosen(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
 
 

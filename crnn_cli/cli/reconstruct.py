@@ -10,7 +10,7 @@ import typer
 from crnn_cli.cli import console
 from crnn_cli.cli import reconstruct_job as job
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
-from crnn_cli.cli.reconstruct_job import Options
+from crnn_cli.workflows.reconstruct.options import Options
 
 ScanFile = Annotated[
     Path,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
+from crnn_cli import notices
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,16 +128,6 @@ def one_slice(data: Input, number: int) -> Input:
     )  # fmt: skip
 
 
-def source_of(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what a report says of its input; nothing where that is damaged."""
-    return report["input"] if isinstance(report.get("input"), dict) else {}
-
-
-def slice_said(source: dict[str, Any], z: int, slices: int) -> str:
-    """Return which slice of a scan slice z of its images is, in words. source : of the `Input`."""
-    return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"
-
-
 def from_acquisition(
     acquisition: Acquisition, source: dict[str, Any], truth: Image | None, series: Series | None
 ) -> Input:  # fmt: skip
@@ -164,7 +154,7 @@ def _load_raw(asked: Asked) -> Input:
             raise UsageError(f"{option} does not belong to raw k-space, and {asked.scan} holds it")
     scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases, asked.uneven)
     for note in scan.notes:
-        console.warn(note)
+        notices.warn(note)
     source = {"file": str(asked.scan), "format": scan.format, "axes": scan.stored, "sha256": digest(asked.scan)}
     source |= {} if asked.uneven is None else {"uneven_mm": f"{asked.uneven:g}"}
     maps = None
@@ -194,8 +184,8 @@ def _load_image(asked: Asked) -> tuple[Image, dict[str, Any], Series | None]:
         image = join_phase(image, second.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
     for doubt in found.doubts():
-        console.warn(doubt)
-    console.say(f"read {asked.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
+        notices.warn(doubt)
+    notices.say(f"read {asked.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
     return image, source, found.series
 
 

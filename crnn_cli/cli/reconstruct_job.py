@@ -10,72 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
+from crnn_cli import notices
 from crnn_cli.cli.adapt import Budget, plan_adaptation, tuned, write_adapted
-from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice
 from crnn_cli.cli.reconstruct_target import planned_target
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.cli.uncertainty import map_outputs, mapped, plan_uncertainty, runs_of
 from crnn_cli.errors import UsageError
+from crnn_cli.notices import STREAM
+from crnn_cli.workflows.reconstruct.options import Options
+from crnn_cli.workflows.reconstruct.result import Made
 
 if TYPE_CHECKING:
     import torch
 
     from crnn_cli.cli.methods import Chosen
-    from crnn_cli.reconstruction import Method, Reconstruction
-    from crnn_cli.trust import SliceTrust
-    from crnn_cli.uncertainty import Map
 
 READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name what is written, beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 """Options that name what is read, beside the scan."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the options of the command say, but for --json; see the help of each."""
-
-    out: Path | None = None
-    mask: Path | None = None
-    phase: Path | None = None
-    axes: str | None = None
-    series: str | None = None
-    uneven: float | None = None
-    slice_number: int | None = None
-    undersample: float | None = None
-    pattern: str | None = None
-    centre_lines: int | None = None
-    phase_axis: str | None = None
-    seed: int | None = None
-    method: str = "crnn"
-    weight: float | None = None
-    coils: int | None = None
-    maps: Path | None = None
-    save_maps: Path | None = None
-    phases: int | None = None
-    variable: str | None = None
-    model: str | None = None
-    iterations: int | None = None
-    noise: float | None = None
-    precision: str | None = None
-    memory: str | None = None
-    ensemble: int | None = None
-    adapt: str | None = None
-    adapt_steps: int | None = None
-    save_adapted: Path | None = None
-    device: str = "auto"
-    preview: Path | None = None
-    held_out: int | None = None
-    uncertainty: Path | None = None
-    uncertainty_runs: int | None = None
-    report: Path | None = None
-    max_residual: float | None = None
-    complex_output: bool = False
-    format_name: str = "nifti"
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,18 +61,6 @@ class Engine:
         """Return the sha256 of the weights; None of a classical method."""
         model = self.chosen.facts.get("model")
         return None if model is None else str(model["sha256"])
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished reconstruction: data, images, what was found of each slice, what the report says, what made it."""
-
-    data: Input
-    result: Reconstruction
-    slices: list[SliceTrust]
-    report: dict[str, Any]
-    method: Method
-    deviation_ZTYX: Map | None = None
 
 
 def output_name(stem: str, options: Options) -> str:
@@ -176,16 +119,16 @@ def read(planned: Plan, engine: Engine) -> Input:
     return data
 
 
-def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progress) -> Made:
+def compute(planned: Plan, engine: Engine, data: Input, progress: notices.Progress) -> Made:
     """Return the images and the report."""
     from crnn_cli.cli.methods import NETWORK
     from crnn_cli.cli.reconstruct_memory import memory_facts, said_of
     from crnn_cli.cli.reconstruct_output import measures
-    from crnn_cli.cli.trust import folds_of
     from crnn_cli.ensemble import Ensemble
     from crnn_cli.planning import estimate
     from crnn_cli.reconstruction import reconstruct
     from crnn_cli.trust import Watched, summary
+    from crnn_cli.workflows.reconstruct.result import folds_of
 
     options, simulation = planned.options, planned.asked.simulation
     runs = runs_of(options)
@@ -196,7 +139,7 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
         chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, copies, progress)
     method = Ensemble(chosen.method, copies)
     expected = estimate(method, data.slices.shape, folds, engine.place)
-    console.say(said_of(expected), level=2)
+    notices.say(said_of(expected), level=2)
     watched = Watched(method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()
@@ -214,9 +157,10 @@ def compute(planned: Plan, engine: Engine, data: Input, progress: console.Progre
 
 def save(planned: Plan, made: Made) -> None:
     """Write the images, the report, and what was asked for beside them."""
-    from crnn_cli.cli.page import page_of, pictures_of
-    from crnn_cli.cli.reconstruct_output import maps_of, panels, picture
+    from crnn_cli.cli.page import page_of
+    from crnn_cli.cli.reconstruct_output import maps_of
     from crnn_cli.cli.reconstruct_output import save as write
+    from crnn_cli.workflows.reconstruct.pictures import panels, picture, pictures_of
 
     options, data, result = planned.options, made.data, made.result
     if options.save_adapted is not None:
@@ -235,7 +179,7 @@ def save(planned: Plan, made: Made) -> None:
 
 def judge(planned: Plan, report: dict[str, Any]) -> None:
     """Raise QualityError if the residual is above what was asked for."""
-    from crnn_cli.cli.trust import require_residual
+    from crnn_cli.workflows.reconstruct.result import require_residual
 
     require_residual(report, planned.options.max_residual)
 

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import adapt, console, trust, uncertainty
-from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.methods import copies_said
-from crnn_cli.cli.reconstruct_input import slice_said
+from crnn_cli import notices
 from crnn_cli.cli.report import report_output
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import copies_said
+from crnn_cli.report.rows import adaptation_rows, reliability_rows, uncertainty_rows
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_input import Input
     from crnn_cli.image import Array, Image
     from crnn_cli.io.files import Output
-    from crnn_cli.io.preview import Panel
     from crnn_cli.reconstruction import Reconstruction
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a picture shows of the middle slice, z. spacing : of rows and columns, mm. frame_time : s.
-
-    panels : all of it, `after` and `before` the reconstruction among them.
-    """
-
-    panels: Sequence[Panel]
-    after: Panel
-    before: Panel
-    z: int
-    spacing: tuple[float, float]
-    frame_time: float | None
-    caption: str
 
 
 def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, Any]:
@@ -46,7 +29,7 @@ def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, An
     """
     found = {**data.facts(), "residual": result.residual}
     if network and found["undersampled_axes"] == 2:
-        console.warn(
+        notices.warn(
             "both spatial axes are undersampled, and the models here were trained with one: compare with the start "
             "alone, --iterations 0, or with --method tv"
         )
@@ -54,7 +37,7 @@ def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, An
         try:
             found["quality_against_truth"] = _quality(data, result, data.truth)
         except UnsupportedDataError as reason:
-            console.warn(f"the quality against the truth was not measured: {reason}")
+            notices.warn(f"the quality against the truth was not measured: {reason}")
     return found
 
 
@@ -126,45 +109,11 @@ def _name(report: dict[str, Any]) -> str:
     return f"{named['name']}{' tuned' if report.get('adapted', {}).get('used') else ''}"
 
 
-def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown:
-    """Return the middle slice by every method there is, and how far each is from the truth of a simulation."""
-    import numpy as np
-
-    from crnn_cli.geometry import displayed_directions, displayed_slice
-    from crnn_cli.io.preview import Panel
-
-    made = data.to_image(result.images_ZTYX)
-    z = made.shape[2] // 2
-    before = data.to_image(result.zero_filled_ZTYX)
-    reconstructed, zero_filled = (np.abs(displayed_slice(i, z)) for i in (made, before))
-    acceleration = f"{report['acceleration']:.1f}x"
-    name, truth = report["method"]["name"], data.truth
-    both = Panel(f"{name} {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)
-    rows = list(both)
-    if truth is not None:
-        reference = np.abs(displayed_slice(truth, z))
-        rows = [Panel("fully sampled", reference), *rows]
-        rows.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
-        rows.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
-    simulated = "" if truth is None else "SIMULATED scan, "
-    caption = (
-        f"{simulated}{slice_said(data.source, z, made.shape[2])}, not for diagnostic use, {displayed_directions(made)}"
-    )
-    return Shown(rows, *both, z, (made.spacing[1], made.spacing[0]), made.frame_time, caption)
-
-
-def picture(preview: Path, shown: Shown) -> Output:
-    """Return the preview of the middle slice."""
-    from crnn_cli.io.preview import preview_output
-
-    return preview_output(shown.panels, shown.spacing, shown.frame_time, preview, shown.caption)
-
-
 def maps_of(target: Path, data: Input) -> Output:
     """Return the sensitivities that were used, on the grid of the k-space without readout oversampling."""
     import numpy as np
 
-    from crnn_cli.io.maps import maps_output
+    from crnn_cli.report.coil_montage import maps_output
 
     if data.raw is None or not data.raw.maps:
         raise UnsupportedDataError("there are no sensitivities to save: one coil was used")
@@ -179,10 +128,10 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
         ["method", title + _weights(report.get("weights")) + copies_said(report)],
-        *adapt.row(report),
+        *adaptation_rows(report),
         ["residual at the samples", f"{report['residual']:.1e}"],
-        *(row[:2] for row in trust.rows(report)),
-        *(row[:2] for row in uncertainty.rows(report)),
+        *(row[:2] for row in reliability_rows(report)),
+        *(row[:2] for row in uncertainty_rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
     ]
     if report.get("coils"):
@@ -191,7 +140,7 @@ def tell(target: Path, title: str, report: dict[str, Any]) -> None:
         decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
         rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
     rows.append(["written", "standard output" if target == STREAM else str(target)])
-    console.table("crnn reconstruct", ["", ""], rows)
+    table("crnn reconstruct", ["", ""], rows)
 
 
 def _weights(used: Sequence[float] | None) -> str:

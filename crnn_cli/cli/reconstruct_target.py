@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
+from crnn_cli import notices
 from crnn_cli.cli.report import sidecar
 from crnn_cli.errors import UsageError
+from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
-    from crnn_cli.cli.reconstruct_job import Options
+    from crnn_cli.workflows.reconstruct.options import Options
 
 
 def planned_target(scan: Path, options: Options, name: Callable[[str, Options], str], as_json: bool) -> Path:
@@ -48,7 +48,7 @@ def planned_target(scan: Path, options: Options, name: Callable[[str, Options], 
     if out == STREAM:
         if as_json:
             raise UsageError("--json and images cannot both go to standard output: give -o FILE")
-        console.protect_terminal()
+        notices.protect_terminal()
         return out
     require_nifti_name(out)
     require_writable(out, force)

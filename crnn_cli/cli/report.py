@@ -4,47 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli.console import STREAM
 from crnn_cli.errors import UsageError
+from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
-    from crnn_cli.bundles import Bundle
     from crnn_cli.io.files import Output
 
 
 def sidecar(target: Path) -> Path:
     """Return the name of the report beside an output."""
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
-
-
-def command_line() -> list[str]:
-    """Return the command as it was typed."""
-    return ["crnn", *sys.argv[1:]]
-
-
-def made_by() -> dict[str, Any]:
-    """Return what every report says: the tool, the command, the versions."""
-    import numpy as np
-    import torch
-
-    from crnn_cli import __version__
-
-    return {
-        "tool": f"crnn {__version__}",
-        "not_for": "diagnostic use",
-        "command": command_line(),
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-    }
-
-
-def provenance(bundle: Bundle) -> dict[str, Any]:
-    """Return the same, and the model."""
-    return made_by() | {"model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence}}
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

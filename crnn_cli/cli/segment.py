@@ -12,9 +12,9 @@ from typer.core import TyperCommand
 
 from crnn_cli.cli import console
 from crnn_cli.cli import segment_job as job
-from crnn_cli.cli.console import STREAM
 from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.cli.segment_job import Options
+from crnn_cli.notices import STREAM
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
+from crnn_cli import notices
 from crnn_cli.cli.segment_targets import Targets, require_writable_all
 from crnn_cli.cli.segment_targets import plan as plan_targets
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
+from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
     import torch
@@ -154,11 +154,11 @@ def read(planned: Plan, engine: Engine) -> Loaded:
     order, doubts = choose_order(image, planned.plane, engine.bundle.slices.plane)
     part = _part(planned.span, image.shape[order.axes[0]])
     for doubt in [*doubts, *_implausible(order, engine.bundle)]:
-        console.warn(doubt)
+        notices.warn(doubt)
     return Loaded(image, source, series, targets, order, part)
 
 
-def compute(planned: Plan, engine: Engine, data: Loaded, progress: console.Progress) -> Made:
+def compute(planned: Plan, engine: Engine, data: Loaded, progress: notices.Progress) -> Made:
     """Return the labels and the report."""
     from crnn_cli.cli.segment_output import Run, report
     from crnn_cli.segmentation import SliceRecipe, segment
@@ -194,7 +194,7 @@ def judge(planned: Plan, report: dict[str, Any]) -> None:
     """
     if any(any(label["voxels"]) for label in report["labels"]):
         return
-    console.warn("nothing was labelled: everything is background")
+    notices.warn("nothing was labelled: everything is background")
     if planned.options.require_labels:
         raise QualityError("nothing was labelled, and --require-labels was given")
 
@@ -253,17 +253,17 @@ def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image
     image.require_finite(name)
     require_perpendicular(image.affine, name)
     if image.is_complex:
-        console.say(f"{name} is complex: its magnitude is labelled")
+        notices.say(f"{name} is complex: its magnitude is labelled")
         image = replace(image, array=np.abs(image.array))
     for doubt in found.doubts():
-        console.warn(doubt)
+        notices.warn(doubt)
     return image, dict(found.source), found.series
 
 
 def _part(span: tuple[int, int] | None, count: int) -> slice:
     """Return the slices of a range along their axis in the array."""
     if count == 1:
-        console.say("the volume has one slice: the recurrent part of the network has nothing to walk through")
+        notices.say("the volume has one slice: the recurrent part of the network has nothing to walk through")
     if span is None:
         return slice(0, count)
     if span[1] > count:

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.report import provenance, report_output
+from crnn_cli import notices
+from crnn_cli.cli.report import report_output
+from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import provenance
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
@@ -121,7 +123,7 @@ def _segs(target: Path, run: Run, series: Series) -> list[Output]:
 
     for label in run.kept:
         if label.code is None:
-            console.warn(f"{label.name} has no code in the model's config.json: it is called an anatomical structure")
+            notices.warn(f"{label.name} has no code in the model's config.json: it is called an anatomical structure")
     algorithm = Algorithm(f"crnn {run.bundle.name}", {"weights sha256": run.bundle.sha256})
     return seg_outputs(run.label_image(), series, run.kept, algorithm, target)
 
@@ -159,4 +161,4 @@ def tell(target: Path, report: dict[str, Any]) -> None:
     several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
     place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
     rows.append(["written", "standard output" if target == STREAM else place])
-    console.table("crnn segment", ["", ""], rows)
+    table("crnn segment", ["", ""], rows)

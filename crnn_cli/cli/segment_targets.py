@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
+from crnn_cli import notices
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
     from crnn_cli.image import Image
@@ -97,7 +97,7 @@ def plan(
     if targets.labels == STREAM and as_json:
         raise UsageError("--json and labels cannot both go to standard output: give -o FILE")
     if targets.labels == STREAM:
-        console.protect_terminal()
+        notices.protect_terminal()
     for path, require_name in (
         (None if dicom else targets.labels, require_nifti_name),
         (targets.probabilities, require_nifti_name),

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crnn_cli.cli import console
-from crnn_cli.cli.console import STREAM
-from crnn_cli.cli.reconstruct_input import slice_said, source_of
+from crnn_cli import notices
 from crnn_cli.cli.report import require_apart, sidecar
 from crnn_cli.errors import CrnnError, UnreadableError, UsageError
+from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import slice_said, source_of
 
 if TYPE_CHECKING:
     from crnn_cli.image import Image
@@ -57,8 +57,8 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
         ) from None
     write_together([page], force)
     for note in notes[:-1]:
-        console.warn(note)
-    console.say(f"written: {target}")
+        notices.warn(note)
+    notices.say(f"written: {target}")
 
 
 def _read_report(images: Path) -> dict[str, Any]:

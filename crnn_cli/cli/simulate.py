@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import UsageError
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,12 +158,12 @@ def _warn(width: float, height: float, coils: int) -> None:
     from crnn_cli.mri.anatomy import BODY
 
     if width < BODY[0] or height < BODY[1]:
-        console.warn(
+        notices.warn(
             f"the field of view of {width:.0f} x {height:.0f} mm is smaller than the body can be "
             f"({BODY[0]:.0f} x {BODY[1]:.0f} mm): what lies outside folds back, as on a scanner"
         )
     if coils > 1:
-        console.warn(
+        notices.warn(
             "the zero-filled images of several coils are a combination to look at, not to reconstruct from: "
             "only the _kspace.npy holds what was measured"
         )
@@ -247,4 +249,4 @@ def _tell(report: dict[str, Any]) -> None:
         ["coils, SNR", f"{report['coils']}, {'no noise' if report['snr'] is None else format(report['snr'], 'g')}"],
         *(["written", name] for name in report["files"].values()),
     ]
-    console.table("crnn simulate", ["", ""], rows)
+    table("crnn simulate", ["", ""], rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.train_report import Watch, finish, good_ones, silence_later_processes, speaks, training
 from crnn_cli.errors import UsageError
@@ -95,7 +96,7 @@ def train_segment(
 
     found = find_labelled(data)
     for note in found.notes:
-        console.say(f"{note.name}: {note.text}", 2)
+        notices.say(f"{note.name}: {note.text}", 2)
     with console.progress_bar("checking") as progress:
         checked = check_labelled(found, progress=progress)
     good = good_ones(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)

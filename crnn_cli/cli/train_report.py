@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.bundles import Bundle
@@ -28,24 +30,24 @@ def speaks() -> bool:
 def silence_later_processes() -> None:
     """Let only the first of several processes speak."""
     if not speaks():
-        console.Verbosity.level = 0
+        notices.Verbosity.level = 0
 
 
 @contextmanager
-def training(out: Path) -> Iterator[console.Progress]:
+def training(out: Path) -> Iterator[notices.Progress]:
     """Yield the bar; an interruption says how to go on."""
     try:
         with console.progress_bar("training") as bar:
             yield bar
     except (KeyboardInterrupt, SystemExit):
-        console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
+        notices.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
         raise
 
 
 class Watch:
     """Moves the bar, and says where a run stands: at every validation, and once a minute between them."""
 
-    def __init__(self, bar: console.Progress) -> None:
+    def __init__(self, bar: notices.Progress) -> None:
         self._bar, self._last = bar, 0.0
 
     def __call__(self, report: Report) -> None:
@@ -59,9 +61,9 @@ class Watch:
         share = f"{report.stage}, step {report.step} of {report.steps}"
         left = f"about {_minutes(report.seconds_left)} left"
         if report.validation is None:
-            console.say(f"{share}: loss {report.loss:.4f}, {report.items_per_second:.1f} items/s, {left}")
+            notices.say(f"{share}: loss {report.loss:.4f}, {report.items_per_second:.1f} items/s, {left}")
         else:
-            console.say(f"{share}: validation {_words(report.validation)}, {left}")
+            notices.say(f"{share}: validation {_words(report.validation)}, {left}")
 
 
 def good_ones(checked: Sequence[Checked], others: Sequence[tuple[str, str]], skip_bad: bool) -> list[Checked]:
@@ -76,13 +78,13 @@ def good_ones(checked: Sequence[Checked], others: Sequence[tuple[str, str]], ski
     problems = [*others, *((each.name, text) for each in checked for text in each.problems)]
     for each in checked:
         for note in each.notes:
-            console.warn(f"{each.name}: {note}")
+            notices.warn(f"{each.name}: {note}")
     if problems:
         listed = problems[:_LISTED]
-        console.table("Problems", ("data", "what is wrong"), listed)
+        table("Problems", ("data", "what is wrong"), listed)
         if len(problems) > len(listed):
-            console.say(f"... and {len(problems) - len(listed)} more")
-    console.say(f"{len(good)} of {len(checked)} are good")
+            notices.say(f"... and {len(problems) - len(listed)} more")
+    notices.say(f"{len(good)} of {len(checked)} are good")
     if problems and not skip_bad:
         first = f"{problems[0][0]}: {problems[0][1]}"
         raise UnsupportedDataError(
@@ -101,7 +103,7 @@ def finish(request: Request, bundle: Bundle | None, as_json: bool) -> None:
     if bundle is None:  # one of the later processes
         return
     figures = RunFolder(request.folder).figures()
-    console.say(f"{request.out}: {_words(figures) or 'nothing was held out'}; the run is in {request.folder}")
+    notices.say(f"{request.out}: {_words(figures) or 'nothing was held out'}; the run is in {request.folder}")
     if as_json:
         console.print_json({"bundle": str(request.out), "sha256": bundle.sha256, "figures": figures})
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import UsageError
+from crnn_cli.workflows.reconstruct.pictures import image_of
 
 if TYPE_CHECKING:
     from crnn_cli.cli.reconstruct_input import Input
-    from crnn_cli.cli.reconstruct_job import Made, Options
     from crnn_cli.image import Image
     from crnn_cli.io.files import Output
     from crnn_cli.reconstruction import Reconstruction
     from crnn_cli.trust import Watched
     from crnn_cli.uncertainty import Map
+    from crnn_cli.workflows.reconstruct.options import Options
+    from crnn_cli.workflows.reconstruct.result import Made
 
 
 def plan_uncertainty(options: Options) -> None:
@@ -84,16 +86,6 @@ def _zt(image: Image) -> Any:
     return torch.from_numpy(np.abs(image.array).transpose(2, 3, 1, 0).copy())
 
 
-def image_of(deviation_ZTYX: Map, data: Input) -> Image:
-    """Return a map with the geometry of the images."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    placed = data.to_image(deviation_ZTYX.astype(np.complex64))
-    return replace(placed, array=np.ascontiguousarray(placed.array.real))
-
-
 def map_outputs(options: Options, made: Made) -> list[Output]:
     """Return the map to be written beside the images, if it was asked for; the report then names it."""
     from crnn_cli.io.nifti import image_output
@@ -106,27 +98,3 @@ def map_outputs(options: Options, made: Made) -> list[Output]:
     output = image_output(image_of(made.deviation_ZTYX, made.data), target, text)
     report["uncertainty"] |= {"file": str(target), "sha256": output.sha256()}
     return [output]
-
-
-def rows(report: dict[str, Any]) -> list[list[str]]:
-    """Return rows of (what, value, what it means) for a report; none where there is no map."""
-    found = report.get("uncertainty")
-    if found is None:
-        return []
-    share = "" if found["relative"] is None else f", {100 * found['relative']:.3g} % of their brightness"
-    scale = f"scale {found['scale']:.3g}" if found["calibrated"] else "scale 1, not calibrated for this method"
-    mean = f"{found['mean_in_bright_parts']:.3g} in the bright parts{share}"
-    said = [
-        ["uncertainty", f"{mean}; {found['runs']} runs, {scale}",
-         f"mean of the standard deviation per pixel, from runs without some of the lines; {found['cannot_see']}"],
-    ]  # fmt: skip
-    if "against_truth" in found:
-        said.append(["truth within the uncertainty", covered(found["against_truth"]), "in the body; known, as the scan "
-                     "was simulated"])  # fmt: skip
-    return said
-
-
-def covered(found: dict[str, Any]) -> str:
-    """Return the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations, in words."""
-    parts = [f"{100 * found[f'within_{width}']:.1f} % within {width}" for width in ("1", "1.64", "2")]
-    return ", ".join(parts) + " sd"

@@ -1,0 +1,50 @@
+"""Options of a reconstruction, apart from where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the options of the command say, but for --json; see the help of each."""
+
+    out: Path | None = None
+    mask: Path | None = None
+    phase: Path | None = None
+    axes: str | None = None
+    series: str | None = None
+    uneven: float | None = None
+    slice_number: int | None = None
+    undersample: float | None = None
+    pattern: str | None = None
+    centre_lines: int | None = None
+    phase_axis: str | None = None
+    seed: int | None = None
+    method: str = "crnn"
+    weight: float | None = None
+    coils: int | None = None
+    maps: Path | None = None
+    save_maps: Path | None = None
+    phases: int | None = None
+    variable: str | None = None
+    model: str | None = None
+    iterations: int | None = None
+    noise: float | None = None
+    precision: str | None = None
+    memory: str | None = None
+    ensemble: int | None = None
+    adapt: str | None = None
+    adapt_steps: int | None = None
+    save_adapted: Path | None = None
+    device: str = "auto"
+    preview: Path | None = None
+    held_out: int | None = None
+    uncertainty: Path | None = None
+    uncertainty_runs: int | None = None
+    report: Path | None = None
+    max_residual: float | None = None
+    complex_output: bool = False
+    format_name: str = "nifti"
+    force: bool = False
