@@ -26,12 +26,12 @@ import quality
 import torch
 from baselines import Problem
 
-from crnn_cli.acquisition import Complex
-from crnn_cli.adaptation import Adapted, Tuning, adapt
-from crnn_cli.cli.methods import NETWORK, Wanted, choose
-from crnn_cli.devices import bfloat16_is_fast, choose_device
-from crnn_cli.measured import Measured
-from crnn_cli.reconstruction import ByNetwork
+from crnn_cli.adaptation.adapt import Adapted, Tuning, adapt
+from crnn_cli.compute.device import bfloat16_is_fast, choose_device
+from crnn_cli.data.acquisition import Complex
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.reconstruct import ByNetwork
+from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class How:
 
 @dataclass(frozen=True)
 class Scan:
-    """A case as a scan of one slice; see `crnn_cli.measured.Slices`."""
+    """A case as a scan of one slice; see `crnn_cli.reconstruction.measurement.Slices`."""
 
     data: Measured
     count: int = 1

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.ensemble import Ensemble
-from crnn_cli.measured import Measured
+from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import kspace_to_image
 from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.reconstruction import ByNetwork, Recipe
+from crnn_cli.reconstruction.ensemble import Ensemble
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,16 @@ import torch
 
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation import SliceRecipe, choose_order, labels_of, segment
-from crnn_cli.training.datasets import find_pairs, load_pair, split_pairs
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, labels_of, segment
+from crnn_cli.training.datasets.sets import find_pairs, load_pair, split_pairs
 from crnn_cli.training.job import Plan, Stage
 from crnn_cli.training.loop import Loop
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.segment_settings import Loss, Network, SegmentSettings, Task
-from crnn_cli.training.segmentation import SegmentJob
+from crnn_cli.training.segment.items import Case, ItemSize, load_case
+from crnn_cli.training.segment.job import SegmentJob
+from crnn_cli.training.segment.settings import Loss, Network, SegmentSettings, Task
 from crnn_cli.training.settings import read_toml
-from crnn_cli.training.slices import Case, ItemSize, load_case
 
 CPU = torch.device("cpu")
 NAMES = ("anterior hippocampus", "posterior hippocampus")

@@ -26,14 +26,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crnn_cli.comparison import compared
+from crnn_cli.data.alignment import compared
+from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError
-from crnn_cli.image import Image
-from crnn_cli.io.dicom import list_series, read_dicom
-from crnn_cli.io.dicom_series import Series
-from crnn_cli.io.nifti import read_image
-from crnn_cli.io.read import has_dicom_mark
-from tests.dicom_files import oblique, values, write_enhanced, write_series
+from crnn_cli.io.dicom.read import list_series, read_dicom
+from crnn_cli.io.dicom.series import Series
+from crnn_cli.io.images import has_dicom_mark
+from crnn_cli.io.nifti.image import read_image
+from tests.support.dicom import oblique, values, write_enhanced, write_series
 
 
 def peak_mib() -> float:

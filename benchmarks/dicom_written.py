@@ -22,14 +22,14 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crnn_cli.comparison import compared
-from crnn_cli.image import Image
-from crnn_cli.io.dicom import read_dicom, read_series
-from crnn_cli.io.dicom_seg import Algorithm, seg_names, seg_outputs
-from crnn_cli.io.files import write_together
-from crnn_cli.io.nifti import read_image
+from crnn_cli.data.alignment import compared
+from crnn_cli.data.image import Image
+from crnn_cli.io.atomic_write import write_together
+from crnn_cli.io.dicom.read import read_dicom, read_series
+from crnn_cli.io.dicom.seg import Algorithm, seg_names, seg_outputs
+from crnn_cli.io.nifti.image import read_image
 from crnn_cli.labels.names import Label
-from tests.dicom_files import oblique, values, write_series
+from tests.support.dicom import oblique, values, write_series
 
 KEPT = [Label(1, "cavity", (255, 0, 0)), Label(2, "wall", (0, 255, 0)), Label(3, "other", (0, 0, 255))]
 

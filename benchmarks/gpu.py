@@ -3,8 +3,8 @@
 Networks   of the published size (64 features, one set of weights; random weights, which the time does not see), and
            the bundle `cine-crnn`. One sequence, one coil, hard data consistency, 4-fold, random data, all on the card.
 Forms      precision: fp32, tf32 (convolutions may round what they multiply), bf16. How: launched one kernel after the
-           other, replayed (CUDA graph, `crnn_cli.networks.replay`), compiled (torch.compile, with --compile). Frames at
-           once: all of them, or fewer (`crnn_cli.networks.parts`).
+           other, replayed (CUDA graph, `networks.engines.cuda_graph`), compiled (torch.compile, with --compile). Frames
+           at once: all of them, or fewer (`crnn_cli.networks.engines.gpu`).
 Times      of CUDA events, after warm-up: median, least and largest of the repeats. First: the first run, with the
            choice of algorithms and, replayed, the recording.
 Rate       multiply-adds of the convolutions over the time of everything, data consistency too. Beside it its share of
@@ -13,7 +13,7 @@ Error      largest difference from the CPU's float32 images over their largest v
 Memory     the most that PyTorch held beyond what it held before, GiB.
 Training   forward and backward pass of a sequence, with and without activation checkpoints.
 Tuning     200 steps of `--adapt`, a phantom 8-fold undersampled, one slice; the bar is 60 s for 256 x 256 x 30.
-Command    a slice through `crnn_cli.reconstruction.reconstruct`, start and transfers too, the first one left out.
+Command    a slice through `reconstruction.reconstruct.reconstruct`, start and transfers too, the first one left out.
 
 The bar: 256 x 256 x 30, published size, 10 iterations, bf16: 60 ms on a card of the kind of an H200.
 
@@ -37,18 +37,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.acquisition import from_fully_sampled
-from crnn_cli.adaptation import Tuning, adapt
-from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.devices import choose_device, precision
-from crnn_cli.image import Image
-from crnn_cli.measured import OneCoil
+from crnn_cli.adaptation.adapt import Tuning, adapt
+from crnn_cli.bundles.store import find_bundle, load_reconstruction
+from crnn_cli.compute.device import choose_device, precision
+from crnn_cli.data.acquisition import from_fully_sampled
+from crnn_cli.data.image import Image
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
-from crnn_cli.mri.ellipses import Grid
-from crnn_cli.mri.phantom import Scan, simulate_slice
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import Scan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.reconstruction import ByNetwork, Recipe, reconstruct
+from crnn_cli.reconstruction.measurement import OneCoil
+from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
 
 BAR = {"size": 256, "frames": 30, "network": "published size", "iterations": 10, "precision": "bf16"}, 60.0
 KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}

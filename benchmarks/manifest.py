@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from crnn_cli.cli.train import parse_fold
-from crnn_cli.training.datasets import find_pairs, split_pairs
+from crnn_cli.training.datasets.sets import find_pairs, split_pairs
 
 
 def main() -> None:

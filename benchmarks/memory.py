@@ -23,8 +23,9 @@ import nibabel as nib
 import numpy as np
 
 START = "import sys; from crnn_cli.cli.app import main; sys.argv[0] = 'crnn'; "
-UNLIMITED = "import crnn_cli.scratch as s; s.LARGE = 2**60; "
-IMPORTS = "import torch, nibabel, PIL.Image, crnn_cli.io.nifti, crnn_cli.published, crnn_cli.trust"
+UNLIMITED = "import crnn_cli.data.mapped_arrays as s; s.LARGE = 2**60; "
+IMPORTS = """import torch, nibabel, PIL.Image
+import crnn_cli.io.nifti.image, crnn_cli.bundles.import_checkpoint, crnn_cli.assessment.reliability"""
 
 
 def written(folder: Path, size: int, frames: int, slices: int) -> Path:

@@ -2,7 +2,7 @@
 
 Cases     pig cine (CC0; never trained on), slices 2, 5 and 7, 256 x 256 x 20, as in quality.py; and the phantom of
           `crnn simulate`, 256 x 256 x 25, one slice, seed 1; phantom-2 and so on are others, by their seeds.
-Data      coils around the body (`crnn_cli.mri.phantom.coil_sensitivities`), divided by the root of the sum of their
+Data      coils around the body (`mri.phantom.scan.coil_sensitivities`), divided by the root of the sum of their
           squares; truth times a smooth phase; noise in every coil of 1/100 of the brightest pixel (standard deviation
           of each of its parts); lines `variable_density`, seeded by case and acceleration.
 Maps      estimated by ESPIRiT from the time average, as `crnn reconstruct` does; --true-maps: those of the data.
@@ -27,19 +27,19 @@ from classical import LADDERS, ladder
 from quality import make_problem, read_cases
 from torch import Tensor
 
-from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.devices import bfloat16_is_fast
-from crnn_cli.ensemble import Ensemble
-from crnn_cli.measured import Measured
+from crnn_cli.bundles.store import find_bundle, load_reconstruction
+from crnn_cli.compute.device import bfloat16_is_fast
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.coils import calibration, normalised
-from crnn_cli.mri.ellipses import Grid
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.noise import noise_deviation
-from crnn_cli.mri.phantom import Scan, coil_sensitivities, simulate_slice
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import Scan, coil_sensitivities, simulate_slice
 from crnn_cli.mri.sampling import variable_density
-from crnn_cli.reconstruction import ByFormula, ByNetwork, Recipe
+from crnn_cli.reconstruction.ensemble import Ensemble
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.reconstruct import ByFormula, ByNetwork, Recipe
 
 COLUMNS = 64
 

@@ -27,8 +27,8 @@ import nibabel as nib
 import quality
 from adapt import How, Scan, quality_of
 
-from crnn_cli.adaptation import ELSEWHERE, adapt, elsewhere
-from crnn_cli.reconstruction import ByNetwork
+from crnn_cli.adaptation.adapt import ELSEWHERE, adapt, elsewhere
+from crnn_cli.reconstruction.reconstruct import ByNetwork
 
 ACCELERATION = 8.0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from crnn_cli.bundles import write_bundle
-from crnn_cli.networks.packed import packed
+from crnn_cli.bundles.int8 import packed
+from crnn_cli.bundles.store import write_bundle
 
 
 def main() -> None:

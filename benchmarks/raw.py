@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crnn_cli.mri.ellipses import Grid
-from crnn_cli.mri.phantom import Scan, simulate_slice
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import Scan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 
 

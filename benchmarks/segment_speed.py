@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.bundles import find_bundle, load_segmentation
-from crnn_cli.io.read import read
+from crnn_cli.bundles.store import find_bundle, load_segmentation
+from crnn_cli.io.images import read
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation import SliceRecipe, choose_order, class_probabilities, labels_of
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, class_probabilities, labels_of
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

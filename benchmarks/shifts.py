@@ -33,14 +33,14 @@ from robustness import with_noise
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from crnn_cli.adaptation import adapt
-from crnn_cli.cli.reconstruct_input import Asked, load
-from crnn_cli.measured import Measured
+from crnn_cli.adaptation.adapt import adapt
 from crnn_cli.mri.coils import calibration
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import variable_density
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.workflows.reconstruct.scan import Asked, load
 
 ACCELERATION, DECIBELS = 8.0, 15.0
 BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP = 6.0, 12, 0.02

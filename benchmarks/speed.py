@@ -31,12 +31,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.bundles import find_bundle, load_reconstruction
-from crnn_cli.measured import Measured
+from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.listed import Listed
-from crnn_cli.reconstruction import ByNetwork, Recipe
+from crnn_cli.networks.engines.cpu import Listed
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops

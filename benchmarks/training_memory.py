@@ -20,7 +20,7 @@ import torch
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.training.image_losses import reconstruction_loss
+from crnn_cli.training.reconstruct.losses import reconstruction_loss
 
 BAR_GIB = 16
 

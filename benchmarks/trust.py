@@ -31,9 +31,9 @@ import torch
 from baselines import Problem
 from scipy.stats import spearmanr
 
-from crnn_cli.cli.methods import NETWORK, Wanted, choose
-from crnn_cli.reconstruction import Method
-from crnn_cli.trust import Watched, summary
+from crnn_cli.assessment.reliability import Watched, summary
+from crnn_cli.reconstruction.reconstruct import Method
+from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
 
 
 @dataclass(frozen=True)

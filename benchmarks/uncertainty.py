@@ -31,13 +31,13 @@ from baselines import Problem
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from crnn_cli.adaptation import Tuning, adapt
-from crnn_cli.bundle_config import CONFIG, read_bundle
-from crnn_cli.bundles import find_bundle
-from crnn_cli.cli.methods import NETWORK, Chosen, Wanted, choose
+from crnn_cli.adaptation.adapt import Tuning, adapt
+from crnn_cli.assessment.reliability import Watched
+from crnn_cli.bundles.config import CONFIG, read_bundle
+from crnn_cli.bundles.store import find_bundle
 from crnn_cli.mri.coverage import WIDTHS, body
-from crnn_cli.reconstruction import ByNetwork, Method
-from crnn_cli.trust import Watched
+from crnn_cli.reconstruction.reconstruct import ByNetwork, Method
+from crnn_cli.workflows.reconstruct.methods import NETWORK, Chosen, Wanted, choose
 
 AIM, WIDTH, BAR = 0.9, 1.64, (0.85, 0.95)
 STEPS = 1001

@@ -21,13 +21,13 @@ from multicoil import psnr, scanned
 from quality import make_problem, read_cases
 from torch import Tensor
 
-from crnn_cli.measured import Measured
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
-from crnn_cli.mri.ellipses import Grid
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.phantom import Scan, simulate_slice
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import Scan, simulate_slice
 from crnn_cli.mri.view_sharing import view_shared
+from crnn_cli.reconstruction.measurement import Measured
 
 COLUMNS = 48
 

@@ -6,124 +6,27 @@ import re
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from crnn_cli import errors
+from tests.support.data import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "crnn_cli"
 
-# room -> what it may import: rooms of the house (without prefix) and packages; the standard library is free to all
-ALLOWED = {
-    "__init__": set(),
-    "__main__": {"cli"},
-    "errors": set(),
-    "scratch": {"numpy", "errors"},
-    "image": {"numpy", "errors", "scratch"},
-    "pattern": {"numpy"},
-    "kspace": {"numpy", "image", "pattern", "scratch"},
-    "acquisition": {"numpy", "errors", "image", "kspace", "pattern"},
-    "raw": {"numpy", "image", "acquisition", "pattern"},
-    "raw_slices": {"numpy", "torch", "errors", "acquisition", "pattern", "raw", "mri", "measured"},
-    "measured": {"torch", "errors", "acquisition", "mri"},
-    "held_out": {"torch", "errors", "measured", "reconstruction"},
-    "patches": {"torch", "errors", "held_out", "measured", "mri", "reconstruction"},
-    "rehearsal": {"torch", "measured", "mri"},
-    "self_supervision": {
-        "torch", "ensemble", "held_out", "measured", "mri", "patches", "reconstruction", "rehearsal",
-    },
-    "validation": {"torch", "held_out", "measured", "self_supervision"},
-    "adaptation": {
-        "torch", "errors", "measured", "memory", "networks", "patches", "reconstruction", "rehearsal",
-        "self_supervision", "validation",
-    },
-    "uncertainty": {"numpy", "torch", "errors", "acquisition", "held_out", "measured"},
-    "trust": {
-        "numpy", "torch", "errors", "acquisition", "held_out", "measured", "mri", "reconstruction", "uncertainty",
-    },
-    "geometry": {"numpy", "errors", "image"},
-    "labels": {"numpy", "SimpleITK", "image", "errors", "labels"},
-    "mri": {"torch", "errors", "mri"},
-    "networks": {"torch", "mri", "networks"},
-    "bundle_config": {"errors", "labels"},
-    "bundles": {"torch", "safetensors", "networks", "errors", "bundle_config"},
-    "published": {"torch", "bundles", "errors"},
-    "segmentation": {"numpy", "torch", "image", "geometry", "errors"},
-    "memory": {"torch"},
-    "devices": {"torch", "errors"},
-    "reconstruction": {"numpy", "torch", "acquisition", "devices", "measured", "memory", "mri", "errors", "scratch"},
-    "ensemble": {"torch", "measured", "mri", "reconstruction"},
-    "planning": {"torch", "ensemble", "memory", "networks", "reconstruction"},
-    "comparison": {"numpy", "image"},
-    "io": {
-        "numpy", "nibabel", "pydicom", "highdicom", "PIL", "h5py", "scipy", "image", "acquisition", "raw", "pattern",
-        "geometry", "comparison", "errors", "io", "labels", "scratch",
-    },
-    "training": {
-        "numpy", "torch", "nibabel", "safetensors", "monai", "matplotlib", "errors", "bundle_config", "image",
-        "acquisition", "geometry", "measured", "memory", "mri",
-        "comparison", "networks", "bundles", "reconstruction", "segmentation", "io", "labels", "training",
-    },
-    "cli": {"typer", "rich", "errors", "cli"},
-}  # fmt: skip
-LATER_IN_CLI = {
-    "numpy", "torch", "image", "acquisition", "geometry", "mri", "bundles", "published", "reconstruction", "io",
-    "segmentation", "labels", "training", "comparison", "raw", "raw_slices", "pattern",
-    "held_out", "measured", "trust", "uncertainty", "distributed", "adaptation", "devices", "planning", "scratch",
-    "ensemble",
-}  # fmt: skip
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
 
 
-def rooms():
-    return list(walk_rooms())
-
-
-def walk_rooms():
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE).parts
-        yield (parts[0] if len(parts) > 1 else file.stem), file
-
-
-def imports(tree, top_only):
-    """Yield what a module imports: at its top (outside functions and TYPE_CHECKING), or anywhere."""
-
-    def walk(node):
-        for child in ast.iter_child_nodes(node):
-            if top_only and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-                continue
-            if isinstance(child, ast.Import):
-                yield from (alias.name for alias in child.names)
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, "imports are absolute"
-                if child.module == "crnn_cli":
-                    yield from (f"crnn_cli.{alias.name}" for alias in child.names)
-                else:
-                    yield child.module
-            yield from walk(child)
-
-    for name in walk(tree):
-        head, _, rest = name.partition(".")
-        if head == "crnn_cli":
-            yield rest.split(".")[0] or "__init__"
-        elif head not in sys.stdlib_module_names:
-            yield head
-
-
-@pytest.mark.parametrize(("room", "file"), rooms(), ids=lambda v: v.name if isinstance(v, Path) else v)
-def test_rooms_import_only_what_they_may(room, file):
-    tree = ast.parse(file.read_text())
-    allowed = ALLOWED[room] | {"__init__", "__version__"}
-    assert set(imports(tree, top_only=room == "cli")) <= allowed
-    if room == "cli":
-        assert set(imports(tree, top_only=False)) <= allowed | LATER_IN_CLI | {"rich"}
+def test_layers_are_kept():
+    """The contracts of pyproject.toml hold, for imports of types too."""
+    ended = subprocess.run(["lint-imports"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_io_knows_no_torch_even_indirectly():
-    code = "import sys, crnn_cli.io.describe, crnn_cli.io.preview, crnn_cli.cli.app; print('torch' in sys.modules)"
+    code = "import sys, crnn_cli.io.describe, crnn_cli.report.montage, crnn_cli.cli.app; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "False"
 
@@ -258,7 +161,7 @@ def test_wheel_holds_the_package_and_the_bundles_only(tmp_path):
 
 
 def test_files_and_functions_keep_their_size():
-    for _, file in rooms():
+    for file in modules():
         text = file.read_text()
         assert text.count("\n") <= 300, f"{file.name} is too long"
         for node in ast.walk(ast.parse(text)):

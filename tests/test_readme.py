@@ -4,11 +4,11 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.data import ROOT
+
 README = (ROOT / "README.md").read_text()
 
 

@@ -4,16 +4,16 @@ import io
 import shutil
 import subprocess
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from crnn_cli.io.dicom import list_series
-from crnn_cli.io.read import read
+from crnn_cli.io.dicom.read import list_series
+from crnn_cli.io.images import read
+from tests.support.data import ROOT
 
-SAMPLES = Path(__file__).parents[1] / "sample_data"
+SAMPLES = ROOT / "sample_data"
 DICOM = SAMPLES / "pig_cine_dicom.zip"
 
 

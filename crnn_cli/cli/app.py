@@ -17,16 +17,16 @@ from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.evaluate import evaluate
-from crnn_cli.cli.failures import explained
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
-from crnn_cli.cli.show_report import report
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED
+from crnn_cli.workflows.failures import explained
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "

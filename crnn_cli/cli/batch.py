@@ -19,15 +19,15 @@ from uuid import uuid4
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.batch_cluster import Job, absolute, connected, run_on
-from crnn_cli.cli.batch_done import stamp
-from crnn_cli.cli.batch_plan import Item, command_of, gathered, parse_shard, planned, targeted
 from crnn_cli.cli.batch_report import Teller
-from crnn_cli.cli.batch_run import Outcome, Work, run
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import segment
 from crnn_cli.errors import BatchError, OutputError, UsageError
 from crnn_cli.report.provenance import command_line
+from crnn_cli.workflows.batch.cluster import Job, absolute, connected, run_on
+from crnn_cli.workflows.batch.items import Item, command_of, gathered, parse_shard, planned, targeted
+from crnn_cli.workflows.batch.resume import stamp
+from crnn_cli.workflows.batch.run import Outcome, Work, run
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files, DICOM folders, or folders of them.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the outputs; made if it is not there.")]
@@ -96,18 +96,18 @@ def _on(
 
 def _silence(items: Sequence[Item]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
-    from crnn_cli.io.read import is_dicom
+    from crnn_cli.io.images import is_dicom
 
     if not any(is_dicom(item.place) for item in items):
         return nullcontext()
-    from crnn_cli.io.dicom_headers import quiet
+    from crnn_cli.io.dicom.headers import quiet
 
     return quiet()
 
 
 def _options(name: str, given: dict[str, Any]) -> Any:
-    from crnn_cli.cli import segment_job
     from crnn_cli.workflows.reconstruct.options import Options
+    from crnn_cli.workflows.segment import steps as segment_job
 
     kind = {"reconstruct": Options, "segment": segment_job.Options}[name]
     known = {field.name for field in fields(kind)}

@@ -10,9 +10,9 @@ from typing import TextIO
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.batch_run import STEPS, Outcome
 from crnn_cli.report.provenance import command_line
 from crnn_cli.report.table import table
+from crnn_cli.workflows.batch.run import STEPS, Outcome
 
 
 class Teller:
@@ -25,7 +25,7 @@ class Teller:
     """
 
     def __init__(self, out: Path, shard: tuple[int, int], total: int, as_json: bool, began: float) -> None:
-        from crnn_cli.io.studies import JOURNAL
+        from crnn_cli.io.discover import JOURNAL
 
         share = "" if shard[1] == 1 else f"_{shard[0]}of{shard[1]}"
         self.total, self.as_json = total, as_json

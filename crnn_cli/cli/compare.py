@@ -11,17 +11,17 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
-from crnn_cli.cli.reconstruct_input import Asked, Input, Simulation, load, one_slice
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 from crnn_cli.report.provenance import slice_said
 from crnn_cli.report.table import table
+from crnn_cli.workflows.reconstruct.scan import Asked, Input, Simulation, load, one_slice
 
 if TYPE_CHECKING:
     import torch
 
-    from crnn_cli.cli.methods import Chosen
-    from crnn_cli.image import Image
-    from crnn_cli.io.preview import Panel
+    from crnn_cli.data.image import Image
+    from crnn_cli.report.montage import Panel
+    from crnn_cli.workflows.reconstruct.methods import Chosen
 
 ScanFile = Annotated[Path, typer.Argument(help="Raw k-space, NIfTI series or DICOM, as crnn reconstruct takes it.")]
 Methods = Annotated[str, typer.Option(help="Names with commas between them, or all.")]
@@ -70,7 +70,7 @@ def compare(
     _plan(preview, force)
     if reference is not None and undersample is not None:
         raise UsageError("--undersample simulates, and knows the truth: it needs no --reference")
-    from crnn_cli.devices import choose_device
+    from crnn_cli.compute.device import choose_device
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
@@ -104,7 +104,7 @@ def compare(
 
 
 def _names(methods: str) -> list[str]:
-    from crnn_cli.cli.methods import names
+    from crnn_cli.workflows.reconstruct.methods import names
 
     known = names()
     asked = known if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
@@ -117,8 +117,8 @@ def _names(methods: str) -> list[str]:
 
 
 def _plan(preview: Path | None, force: bool) -> None:
-    from crnn_cli.io.files import require_writable
-    from crnn_cli.io.preview import require_preview_name
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.report.montage import require_preview_name
 
     if preview is not None:
         require_preview_name(preview)
@@ -126,15 +126,15 @@ def _plan(preview: Path | None, force: bool) -> None:
 
 
 def _chosen(name: str, model: str | None, place: torch.device) -> Chosen:
-    from crnn_cli.cli.methods import NETWORK, Wanted, choose
+    from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
 
     return choose(Wanted(name, model if name == NETWORK else None), place)
 
 
 def _reference(grid: Image, reference: Path) -> Image:
     """Return the images in a file, brought to the grid of those of the scan."""
-    from crnn_cli.comparison import laid_on
-    from crnn_cli.io.read import read
+    from crnn_cli.data.alignment import laid_on
+    from crnn_cli.io.images import read
 
     image = read(reference).image
     if grid.codes == (0, 0) and image.shape == grid.shape:  # raw k-space that does not say where it lies
@@ -151,8 +151,8 @@ def _run(
     data: Input, chosen: Chosen, place: torch.device, judging: tuple[float, int], told: Any
 ) -> tuple[dict[str, Any], Image | None]:
     """Return the figures of a method and its images; of one that cannot, the reason."""
-    from crnn_cli.held_out import Judged
-    from crnn_cli.reconstruction import reconstruct
+    from crnn_cli.assessment.held_out import Judged
+    from crnn_cli.reconstruction.reconstruct import reconstruct
 
     share, seed = judging
     row: dict[str, Any] = {"method": chosen.name, "title": chosen.title}
@@ -195,9 +195,9 @@ def _draw(
     """Write the picture: a row for each method, and its difference from the truth or from the last method."""
     import numpy as np
 
-    from crnn_cli.geometry import displayed_directions, displayed_slice
-    from crnn_cli.io.files import write_together
-    from crnn_cli.io.preview import Panel, preview_output
+    from crnn_cli.data.geometry import displayed_directions, displayed_slice
+    from crnn_cli.io.atomic_write import write_together
+    from crnn_cli.report.montage import Panel, preview_output
 
     some = next(iter(images.values()))
     z = some.shape[2] // 2

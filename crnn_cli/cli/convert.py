@@ -9,14 +9,14 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli.options import SeriesChoice, Uneven
-from crnn_cli.cli.report import require_apart
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
+from crnn_cli.report.sidecar import require_apart
 
 if TYPE_CHECKING:
-    from crnn_cli.image import Image
-    from crnn_cli.io.dicom_series import Series
-    from crnn_cli.io.read import Read
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.series import Series
+    from crnn_cli.io.images import Read
 
 Source = Annotated[Path, typer.Argument(help="A DICOM folder, zip or file; or NIfTI, - for standard input.")]
 Target = Annotated[Path, typer.Argument(help="NAME.nii or .nii.gz, - for standard output; a name without: a folder.")]
@@ -48,8 +48,8 @@ def convert(
     Examples: crnn convert DICOM_FOLDER cine.nii.gz; crnn convert DICOM_FOLDER t1.nii.gz --series 3;
     crnn convert filtered.nii.gz out_folder --like DICOM_FOLDER
     """
-    from crnn_cli.io.nifti import require_nifti_name
-    from crnn_cli.io.read import read, require_readable
+    from crnn_cli.io.images import read, require_readable
+    from crnn_cli.io.nifti.image import require_nifti_name
 
     require_readable(source)
     folder = target != STREAM and "." not in target.name
@@ -72,9 +72,9 @@ def convert(
 
 
 def _plan(source: Path, target: Path, like: Path | None, folder: bool, force: bool) -> None:
-    from crnn_cli.io.dicom_folder import require_folder
-    from crnn_cli.io.files import require_writable
-    from crnn_cli.io.read import require_readable
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.dicom.folder import require_folder
+    from crnn_cli.io.images import require_readable
 
     if like is not None:
         require_readable(like)
@@ -86,7 +86,7 @@ def _plan(source: Path, target: Path, like: Path | None, folder: bool, force: bo
 
 
 def _to_nifti(image: Image, target: Path) -> None:
-    from crnn_cli.io.nifti import write_image, write_stream
+    from crnn_cli.io.nifti.image import write_image, write_stream
 
     if target == STREAM:
         import sys
@@ -103,10 +103,10 @@ def _to_dicom(
     found: Read, target: Path, like: Path | None, like_series: str | None, modality: str | None, force: bool
 ) -> None:
     """Write a DICOM series, on the grid of its model where the image lies on that, else by its own affine."""
-    from crnn_cli.comparison import laid_on
-    from crnn_cli.geometry import require_perpendicular
-    from crnn_cli.io.dicom_copy import copied_headers, first_header, placed_headers
-    from crnn_cli.io.dicom_write import About, rescales_of, write_series
+    from crnn_cli.data.alignment import laid_on
+    from crnn_cli.data.geometry import require_perpendicular
+    from crnn_cli.io.dicom.header_copy import copied_headers, first_header, placed_headers
+    from crnn_cli.io.dicom.write import About, rescales_of, write_series
 
     image, name = found.image, found.source["file"]
     require_perpendicular(image.affine, name)
@@ -140,8 +140,8 @@ def _to_dicom(
 
 def _model(found: Read, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:
     """Return the series that patient and study are taken from, if any, and the name of its place."""
-    from crnn_cli.io.dicom import choose_series, list_series
-    from crnn_cli.io.read import is_dicom
+    from crnn_cli.io.dicom.read import choose_series, list_series
+    from crnn_cli.io.images import is_dicom
 
     if like is None:
         if like_series is not None:
@@ -154,7 +154,7 @@ def _model(found: Read, like: Path | None, like_series: str | None) -> tuple[Ser
 
 def _modality(model: Series | None, asked: str | None) -> str:
     from crnn_cli.errors import UnsupportedDataError
-    from crnn_cli.io.dicom_copy import MODALITIES
+    from crnn_cli.io.dicom.header_copy import MODALITIES
 
     if model is not None and model.modality not in MODALITIES:
         raise UnsupportedDataError(

@@ -22,8 +22,8 @@ from crnn_cli.report.table import table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crnn_cli.image import Image
-    from crnn_cli.io.read import Read
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.images import Read
     from crnn_cli.mri.metrics import Quality
 
 ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
@@ -139,7 +139,7 @@ def _read_both(
     places: tuple[Path, Path], axes: tuple[str | None, str | None], series: tuple[str | None, str | None]
 ) -> tuple[Read, Read]:
     """Return image and reference; the axes of the image are also those of the reference, unless it has its own."""
-    from crnn_cli.io.read import is_dicom, read
+    from crnn_cli.io.images import is_dicom, read
 
     image = read(places[0], axes[0], series[0])
     inherited = None if is_dicom(places[1]) else axes[0]
@@ -151,7 +151,7 @@ def _read_both(
 
 def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> Image | None:
     """Return the first image on the axes of the second, None if they are so already or the two lie apart."""
-    from crnn_cli.comparison import SAME_PLACE_MM, laid_on
+    from crnn_cli.data.alignment import SAME_PLACE_MM, laid_on
     from crnn_cli.labels.overlap import as_labels
 
     image, reference = pair
@@ -197,7 +197,7 @@ def _evaluate_images(
 
 
 def _require_same_grid(pair: tuple[Image, Image], names: tuple[str, ...], ignore_geometry: bool) -> None:
-    from crnn_cli.comparison import SAME_PLACE_MM
+    from crnn_cli.data.alignment import SAME_PLACE_MM
 
     shapes = [(*one.shape[:3], one.frames) for one in pair]
     if shapes[0] != shapes[1]:
@@ -232,7 +232,7 @@ def _millimetres_apart(first: Image, second: Image) -> float:
 
 
 def _geometry(image: Image) -> str:
-    from crnn_cli.geometry import axis_codes
+    from crnn_cli.data.geometry import axis_codes
 
     origin = ", ".join(f"{v:.4g}" for v in image.affine[:3, 3])
     size = " x ".join(f"{v:.4g}" for v in image.spacing)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.report import sidecar
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
+from crnn_cli.report.sidecar import sidecar
 from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
-    from crnn_cli.image import Image
-    from crnn_cli.io.read import Read
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.images import Read
     from crnn_cli.labels.overlap import Overlap
     from crnn_cli.labels.surface import Spacing, SurfaceDistances
 
@@ -37,7 +37,7 @@ def are_label_maps(files: tuple[Read, Read], names: tuple[str, ...]) -> bool:
     """
     import numpy as np
 
-    from crnn_cli.io.intent import LABELS
+    from crnn_cli.io.nifti.intent import LABELS
     from crnn_cli.labels.overlap import holds_few_labels
 
     kinds = [one.kind for one in files]

@@ -12,7 +12,7 @@ from crnn_cli.report.table import table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crnn_cli.image import Image
+    from crnn_cli.data.image import Image
 
 
 def read_map(place: Path, found: Image, axes: str | None) -> Image:
@@ -27,8 +27,8 @@ def read_map(place: Path, found: Image, axes: str | None) -> Image:
     """
     import numpy as np
 
-    from crnn_cli.comparison import laid_on
-    from crnn_cli.io.read import is_dicom, read
+    from crnn_cli.data.alignment import laid_on
+    from crnn_cli.io.images import is_dicom, read
 
     made = read(place, None if is_dicom(place) else axes).image
     name = "standard input" if place == STREAM else str(place)

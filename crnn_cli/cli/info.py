@@ -15,8 +15,8 @@ from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import Description
-    from crnn_cli.io.describe_raw import RawDescription
-    from crnn_cli.io.dicom_series import Listing, Series
+    from crnn_cli.io.dicom.series import Listing, Series
+    from crnn_cli.io.kspace.describe import RawDescription
 
 
 def info(
@@ -38,12 +38,12 @@ def info(
     """
     import dataclasses
 
-    from crnn_cli.io.raw import is_raw
+    from crnn_cli.io.kspace.read import is_raw
 
     if is_raw(file):
         if series is not None:
             raise UsageError(f"--series is for DICOM, and {file} is raw k-space")
-        from crnn_cli.io.describe_raw import describe_raw
+        from crnn_cli.io.kspace.describe import describe_raw
 
         raw = describe_raw(file, axes, variable, uneven)
         if as_json:
@@ -54,10 +54,10 @@ def info(
     if variable is not None:
         raise UsageError(f"--variable is for HDF5 and MATLAB files of raw k-space, and {file} is none")
     from crnn_cli.io.describe import describe_file
-    from crnn_cli.io.read import is_dicom, require_readable
+    from crnn_cli.io.images import is_dicom, require_readable
 
     if is_dicom(file) and series is None and axes is None:
-        from crnn_cli.io.dicom import list_series
+        from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
         found = list_series(file, uneven=uneven)

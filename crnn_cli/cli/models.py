@@ -19,7 +19,7 @@ def models_list(as_json: AsJson = False) -> None:
 
     Example: crnn models list
     """
-    from crnn_cli.bundles import list_bundles
+    from crnn_cli.bundles.store import list_bundles
 
     bundles = list_bundles()
     if as_json:
@@ -43,7 +43,7 @@ def models_show(
 
     import torch
 
-    from crnn_cli.bundles import CARD, find_bundle, load_network
+    from crnn_cli.bundles.store import CARD, find_bundle, load_network
 
     bundle = find_bundle(name)
     network = load_network(bundle, torch.device("cpu"))
@@ -69,7 +69,7 @@ def models_import(
 
     Example: crnn models import crnn_mri_d5_c5.pth -o my-crnn-mri --licence Apache-2.0
     """
-    from crnn_cli.published import import_checkpoint
+    from crnn_cli.bundles.import_checkpoint import import_checkpoint
 
     bundle = import_checkpoint(checkpoint, out, iterations, amplitude, licence)
     notices.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")

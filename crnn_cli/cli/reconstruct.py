@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli import reconstruct_job as job
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
+from crnn_cli.workflows.reconstruct import steps as job
 from crnn_cli.workflows.reconstruct.options import Options
 
 ScanFile = Annotated[
@@ -162,7 +162,7 @@ def reconstruct(
     with console.progress_bar("reconstructing") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.cli.reconstruct_output import tell
+    from crnn_cli.workflows.reconstruct.write import tell
 
     tell(planned.target, engine.chosen.title, made.report)
     if as_json:

@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperCommand
 
 from crnn_cli.cli import console
-from crnn_cli.cli import segment_job as job
 from crnn_cli.cli.options import SeriesChoice, Uneven
-from crnn_cli.cli.segment_job import Options
 from crnn_cli.notices import STREAM
+from crnn_cli.workflows.segment import steps as job
+from crnn_cli.workflows.segment.steps import Options
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
 
@@ -101,7 +101,7 @@ def segment(
     with console.progress_bar("segmenting") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.cli.segment_output import tell
+    from crnn_cli.workflows.segment.write import tell
 
     tell(planned.targets.labels, made.report)
     if as_json:

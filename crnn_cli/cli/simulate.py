@@ -16,8 +16,8 @@ from crnn_cli.report.table import table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crnn_cli.image import Affine
-    from crnn_cli.mri.phantom import Scan
+    from crnn_cli.data.image import Affine
+    from crnn_cli.mri.phantom.scan import Scan
 
 MOST_VALUES = 2**28
 _SIZES = (16, 1024)
@@ -62,8 +62,8 @@ def simulate(
 
     import torch
 
-    from crnn_cli.mri.ellipses import Grid
-    from crnn_cli.mri.phantom import Scan
+    from crnn_cli.mri.phantom.ellipses import Grid
+    from crnn_cli.mri.phantom.scan import Scan
     from crnn_cli.mri.sampling import draw_pattern
 
     scan = Scan(Grid(samples, lines, spacing), frames, slices, coils, snr, breathing, seed)
@@ -140,7 +140,7 @@ def _require_moderate(pixels: int, frames: int, slices: int, coils: int) -> None
 
 def _plan(out: Path, coils: int, force: bool) -> dict[str, Path]:
     """Return the output names, after checking that each can be written."""
-    from crnn_cli.io.files import require_writable
+    from crnn_cli.io.atomic_write import require_writable
 
     if out.name.endswith((".nii", ".gz", ".npy")):
         raise UsageError(f"-o {out} names one file, but several are written: give the beginning of their names")
@@ -155,7 +155,7 @@ def _plan(out: Path, coils: int, force: bool) -> dict[str, Path]:
 
 
 def _warn(width: float, height: float, coils: int) -> None:
-    from crnn_cli.mri.anatomy import BODY
+    from crnn_cli.mri.phantom.anatomy import BODY
 
     if width < BODY[0] or height < BODY[1]:
         notices.warn(
@@ -174,7 +174,7 @@ def _scan_slices(scan: Scan, mask_TY: Tensor) -> dict[str, Tensor]:
     import torch
 
     from crnn_cli.mri.fourier import kspace_to_image
-    from crnn_cli.mri.phantom import combine_coils, simulate_slice
+    from crnn_cli.mri.phantom.scan import combine_coils, simulate_slice
 
     truths, zerofilled, measured = [], [], []
     with console.progress_bar("scanning") as progress:
@@ -200,10 +200,10 @@ def _write(
     import numpy as np
 
     from crnn_cli import __version__
-    from crnn_cli.image import Image
-    from crnn_cli.io.arrays import array_output
-    from crnn_cli.io.files import write_together
-    from crnn_cli.io.nifti import image_output
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.atomic_write import write_together
+    from crnn_cli.io.kspace.npy_output import array_output
+    from crnn_cli.io.nifti.image import image_output
 
     samples = arrays["truth"].shape[-1]
     mask_XYZT = np.repeat(arrays["mask"].numpy().T[None, :, None].astype(np.uint8), samples, axis=0)

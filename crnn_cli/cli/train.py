@@ -78,7 +78,7 @@ def train_segment(
     """
     silence_later_processes()
     require_monai()
-    from crnn_cli.training.segment_settings import SegmentSettings
+    from crnn_cli.training.segment.settings import SegmentSettings
 
     settings = _settings(SegmentSettings, config, epochs)
     if print_config:
@@ -90,9 +90,9 @@ def train_segment(
     )  # fmt: skip
     if data is None:
         raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
-    from crnn_cli.training.dataset_checks import check_labelled
-    from crnn_cli.training.datasets import find_labelled
-    from crnn_cli.training.segment_run import LabelledData, train_segmentation
+    from crnn_cli.training.datasets.checks import check_labelled
+    from crnn_cli.training.datasets.sets import find_labelled
+    from crnn_cli.training.segment.run import LabelledData, train_segmentation
 
     found = find_labelled(data)
     for note in found.notes:
@@ -137,7 +137,7 @@ def train_reconstruct(
     then crnn reconstruct scan.nii --model my-model
     """
     silence_later_processes()
-    from crnn_cli.training.reconstruct_settings import ReconstructSettings
+    from crnn_cli.training.reconstruct.settings import ReconstructSettings
 
     settings = _settings(ReconstructSettings, config, epochs)
     if print_config:
@@ -149,9 +149,9 @@ def train_reconstruct(
     )  # fmt: skip
     if (data is None) != simulated:
         raise UsageError("give DATA, a folder of cines, or --simulated, and not both")
-    from crnn_cli.training.dataset_checks import check_cines
-    from crnn_cli.training.datasets import find_cines
-    from crnn_cli.training.reconstruct_run import train_reconstruction
+    from crnn_cli.training.datasets.checks import check_cines
+    from crnn_cli.training.datasets.sets import find_cines
+    from crnn_cli.training.reconstruct.run import train_reconstruction
 
     files = [] if data is None else find_cines(data)
     with console.progress_bar("checking") as progress:
@@ -204,8 +204,8 @@ def _request(
     resume: bool, init_from: str | None, task: str, workers: int | None, cache: float, licence: str,
 ) -> Request:  # fmt: skip
     """Return what was asked for, checked."""
-    from crnn_cli.bundles import find_bundle
-    from crnn_cli.devices import choose_device
+    from crnn_cli.bundles.store import find_bundle
+    from crnn_cli.compute.device import choose_device
     from crnn_cli.training.session import Request, require_startable
 
     if out is None:

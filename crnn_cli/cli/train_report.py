@@ -14,8 +14,8 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
-    from crnn_cli.bundles import Bundle
-    from crnn_cli.training.dataset_checks import Checked
+    from crnn_cli.bundles.store import Bundle
+    from crnn_cli.training.datasets.checks import Checked
     from crnn_cli.training.job import Report
     from crnn_cli.training.session import Request
 

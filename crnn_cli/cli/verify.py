@@ -39,8 +39,8 @@ def verify(
     """
     from dataclasses import asdict
 
-    from crnn_cli.comparison import compared
-    from crnn_cli.io.read import read
+    from crnn_cli.data.alignment import compared
+    from crnn_cli.io.images import read
 
     found = compared(read(first, None, series).image, read(second, None, other_series).image)
     differs = found.differs(tolerance, value_tolerance)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from crnn_cli.data.image import Affine, Array
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.image import Affine, Array
 
 
 def ordered_array(array: Array, axes: str | None, name: str) -> Array:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crnn_cli.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
+from crnn_cli.data.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
+from crnn_cli.data.geometry import axis_codes
+from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.geometry import axis_codes
-from crnn_cli.image import Image
-from crnn_cli.io.nifti import decode_header, decode_image, read_bytes
-from crnn_cli.io.read import is_dicom, read
+from crnn_cli.io.images import is_dicom, read
+from crnn_cli.io.nifti.image import decode_header, decode_image, read_bytes
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from crnn_cli.data.image import Image
+from crnn_cli.data.mapped_arrays import Values, by_planes, parts, release
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.image import Image
-from crnn_cli.scratch import Values, by_planes, parts, release
 
 
 def phase_sibling(source: Path) -> Path | None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.image import Array, Image
 
 LabelMap = NDArray[np.unsignedinteger[Any]]
 

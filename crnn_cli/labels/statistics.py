@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.image import Image
 from crnn_cli.labels.names import Label
 
 Triple = tuple[float, float, float]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from SimpleITK import GetArrayFromImage, GetImageFromArray, SignedMaurerDistanceMap
 
+from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.image import Image
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]

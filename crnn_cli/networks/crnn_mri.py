@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.mri.consistency import Consistency
-from crnn_cli.networks.frames import Way, Whole, recomputed
-from crnn_cli.networks.listed import Listed
-from crnn_cli.networks.parts import Parts
-from crnn_cli.networks.replay import Replay
+from crnn_cli.networks.engines.cpu import Listed
+from crnn_cli.networks.engines.cuda_graph import Replay
+from crnn_cli.networks.engines.gpu import Parts
+from crnn_cli.networks.engines.schedule import Way, Whole, recomputed
 
 
 @dataclass(frozen=True)

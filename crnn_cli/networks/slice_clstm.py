@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crnn_cli.networks.convlstm import ConvLSTMCell
-from crnn_cli.networks.slices import Folded, Plain, Way
+from crnn_cli.networks.engines.slice_layers import Folded, Plain, Way
 
 _PIXELS_AT_ONCE = 2**16  # at inference: of the slices that the CNN works on at a time, one at least
 _KEPT_BYTES = 2**28  # at inference: features of the stack are kept for the second direction up to this size

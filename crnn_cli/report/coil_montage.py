@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from crnn_cli.acquisition import Complex
-from crnn_cli.io.arrays import array_output
-from crnn_cli.io.files import Output
-from crnn_cli.io.preview import captioned, encoded, grey, resized, tile_size
+from crnn_cli.data.acquisition import Complex
+from crnn_cli.io.atomic_write import Output
+from crnn_cli.io.kspace.npy_output import array_output
+from crnn_cli.report.montage import captioned, encoded, grey, resized, tile_size
 
 _SHOWN = 128  # pixels of a coil's tile, at least
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crnn_cli.bundles import Bundle
+    from crnn_cli.bundles.store import Bundle
 
 
 def source_of(report: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.report.provenance import source_of
 
 if TYPE_CHECKING:
-    from crnn_cli.adaptation import Told
+    from crnn_cli.adaptation.adapt import Told
 
 
 MEASURES = {"held_out": "lines held out", "residual": "the samples"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.io.files import Output, write_together
+from crnn_cli.io.atomic_write import Output, write_together
 from crnn_cli.training.events import flat
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.io.files import Output
+from crnn_cli.io.atomic_write import Output
 from crnn_cli.training.settings import setting
 
 

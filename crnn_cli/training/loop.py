@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from crnn_cli.errors import CrnnError, UsageError
-from crnn_cli.io.files import write_together
+from crnn_cli.io.atomic_write import write_together
 from crnn_cli.networks.averaged import follow
 from crnn_cli.training.job import Job, Plan, Report, Stage
 from crnn_cli.training.processes import Processes

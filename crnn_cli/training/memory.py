@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from crnn_cli.memory import kept_bytes
+from crnn_cli.compute.memory import kept_bytes
 
 _BEYOND = 1.5  # of what is kept for the gradients: work space, gradients of features, fragmentation
 

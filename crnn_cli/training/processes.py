@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from crnn_cli.errors import UsageError
-from crnn_cli.training.batch_norm import shared
+from crnn_cli.training.segment.batch_norm import shared
 
 
 class Processes:

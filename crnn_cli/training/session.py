@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from crnn_cli import __version__
-from crnn_cli.bundles import Bundle, write_bundle
+from crnn_cli.bundles.store import Bundle, write_bundle
+from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError, OutputError, UsageError
-from crnn_cli.memory import free_bytes
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events

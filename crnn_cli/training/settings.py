@@ -13,7 +13,7 @@ from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crnn_cli.bundle_config import check_keys
+from crnn_cli.bundles.config import check_keys
 from crnn_cli.errors import UnreadableError
 
 Settings = TypeVar("Settings")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from crnn_cli.mri.anatomy import beating_heart
-from crnn_cli.mri.ellipses import Ellipse
+from crnn_cli.mri.phantom.anatomy import beating_heart
+from crnn_cli.mri.phantom.ellipses import Ellipse
 
 
 def ellipse(amplitude, *rows):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.report.provenance import slice_said
 
 if TYPE_CHECKING:
-    from crnn_cli.cli.reconstruct_input import Input
-    from crnn_cli.image import Image
-    from crnn_cli.io.files import Output
-    from crnn_cli.io.page import Picture
-    from crnn_cli.io.preview import Panel
-    from crnn_cli.reconstruction import Reconstruction
-    from crnn_cli.uncertainty import Map
+    from crnn_cli.assessment.uncertainty import Map
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.atomic_write import Output
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
+    from crnn_cli.report.html import Picture
+    from crnn_cli.report.montage import Panel
     from crnn_cli.workflows.reconstruct.result import Made
+    from crnn_cli.workflows.reconstruct.scan import Input
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown
     """Return the middle slice by every method there is, and how far each is from the truth of a simulation."""
     import numpy as np
 
-    from crnn_cli.geometry import displayed_directions, displayed_slice
-    from crnn_cli.io.preview import Panel
+    from crnn_cli.data.geometry import displayed_directions, displayed_slice
+    from crnn_cli.report.montage import Panel
 
     made = data.to_image(result.images_ZTYX)
     z = made.shape[2] // 2
@@ -65,7 +65,7 @@ def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown
 
 def picture(preview: Path, shown: Shown) -> Output:
     """Return the preview of the middle slice."""
-    from crnn_cli.io.preview import preview_output
+    from crnn_cli.report.montage import preview_output
 
     return preview_output(shown.panels, shown.spacing, shown.frame_time, preview, shown.caption)
 
@@ -77,8 +77,8 @@ def pictures_of(made: Made, shown: Shown) -> list[Picture]:
     """Return the middle slice before and after, and maps: what its data do not determine, how uncertain it is."""
     import numpy as np
 
-    from crnn_cli.io.page import Picture
-    from crnn_cli.io.preview import Panel, still
+    from crnn_cli.report.html import Picture
+    from crnn_cli.report.montage import Panel, still
 
     after, before, slices = shown.after, shown.before, made.slices
     panels = [*shown.panels, Panel("difference of both", np.abs(after.frames_TYX - before.frames_TYX))]
@@ -100,9 +100,9 @@ def _beside(made: Made, shown: Shown, map_ZYX: Map, label: str, said: str) -> Pi
     """Return the mean over time of the slice shown, and a map beside it, brightened."""
     import numpy as np
 
-    from crnn_cli.geometry import displayed_slice
-    from crnn_cli.io.page import Picture
-    from crnn_cli.io.preview import Panel, still, white_of
+    from crnn_cli.data.geometry import displayed_slice
+    from crnn_cli.report.html import Picture
+    from crnn_cli.report.montage import Panel, still, white_of
 
     drawn = displayed_slice(image_of(map_ZYX[:, None], made.data), shown.z).astype(np.float32)
     mean = Panel("mean over time", shown.after.frames_TYX.mean(0, keepdims=True))

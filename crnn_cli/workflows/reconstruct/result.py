@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.cli.reconstruct_input import Input
 from crnn_cli.errors import QualityError
 from crnn_cli.report.rows import MEASURES, judged
+from crnn_cli.workflows.reconstruct.scan import Input
 
 if TYPE_CHECKING:
-    from crnn_cli.reconstruction import Method, Reconstruction
-    from crnn_cli.trust import SliceTrust
-    from crnn_cli.uncertainty import Map
+    from crnn_cli.assessment.reliability import SliceTrust
+    from crnn_cli.assessment.uncertainty import Map
+    from crnn_cli.reconstruction.reconstruct import Method, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def folds_of(asked: int | None, data: Input, wanted: bool) -> int:
     ----------
     wanted : a page or a threshold was asked for.
     """
-    from crnn_cli.trust import SMALL
+    from crnn_cli.assessment.reliability import SMALL
 
     if asked is not None:
         return asked

@@ -1,0 +1,72 @@
+"""Weights published elsewhere, made into bundles: PyTorch checkpoints of the original CRNN-MRI code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from crnn_cli.bundles.store import Bundle, build_network, check_weights, write_bundle
+from crnn_cli.errors import UnreadableError
+
+_PUBLISHED_PREFIX = "bcrnn.CRNN_model."
+
+
+def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a PyTorch checkpoint of the original CRNN-MRI code under our names.
+
+    Only tensors are unpickled (``weights_only``): no code in the file is executed.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing, is no such checkpoint, or holds anything but tensors.
+    """
+    if not file.is_file():
+        raise UnreadableError(f"{file} does not exist or is a folder; name a PyTorch checkpoint (.pth)")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = type(error).__name__
+        raise UnreadableError(f"{file} is not a checkpoint of plain tensors, and was not executed ({reason})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UnreadableError(f"{file} is not a table of weights (a state dict)")
+    return {name.replace(_PUBLISHED_PREFIX, "bcrnn."): value.float() for name, value in state.items()}
+
+
+def import_checkpoint(file: Path, folder: Path, iterations: int, amplitude: float, licence: str) -> Bundle:
+    """Write the bundle of a published checkpoint; it starts from the zero-filled image, as published.
+
+    Raises
+    ------
+    UnreadableError
+        If the checkpoint is not of CRNN-MRI, or weights are missing, unknown or misshapen.
+    """
+    weights = read_published_checkpoint(file)
+    settings = _settings_of(weights, iterations)
+    check_weights(str(file), build_network(str(file), "crnn-mri", dict(settings)), weights)
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    config = {
+        "task": "reconstruct", "network": "crnn-mri", "settings": settings, "start": "zero-filled",
+        "amplitude": amplitude, "licence": licence, "summary": f"imported from {file.name}",
+    }  # fmt: skip
+    card = (
+        f"# {folder.name}\n\nImported from the PyTorch checkpoint `{file.name}` (sha256 {checksum}).\n\n"
+        f"Licence of the weights: {licence}. Not trained by this project; not for diagnostic use.\n"
+    )
+    return write_bundle(folder, config, weights, card)
+
+
+def _settings_of(weights: dict[str, torch.Tensor], iterations: int) -> dict[str, int]:
+    """Return the CRNN-MRI settings that weights were made with.
+
+    Raises
+    ------
+    UnreadableError
+        If they are not those of a CRNN-MRI network.
+    """
+    first = weights.get("bcrnn.i2h.weight")
+    if first is None or first.ndim != 4:
+        raise UnreadableError("these weights are not of CRNN-MRI: there is no bcrnn.i2h.weight among them")
+    return {"features": int(first.shape[0]), "kernel": int(first.shape[-1]), "iterations": iterations}

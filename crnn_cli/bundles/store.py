@@ -1,0 +1,237 @@
+"""Bundles: published models as data. Find one, check it, build its network, load it; or make one.
+
+A bundle is a folder of three files: README.md (the card), config.json (see `crnn_cli.bundles.config`),
+weights.safetensors. Weights may be stored in half precision, or packed to 8 bits (`crnn_cli.bundles.int8`);
+networks run in single precision.
+
+Nothing in a bundle is ever executed. torch is imported only where a network is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from crnn_cli.networks.crnn_mri import CRNNMRI
+    from crnn_cli.networks.slice_clstm import SliceCLSTM
+
+__all__ = [
+    "CARD",
+    "DEFAULT_MODELS",
+    "Bundle",
+    "build_network",
+    "check_weights",
+    "find_bundle",
+    "folder_of_bundles",
+    "is_bundle_alone",
+    "list_bundles",
+    "load_network",
+    "load_reconstruction",
+    "load_segmentation",
+    "read_bundle",
+    "require_new",
+    "write_bundle",
+]
+DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
+
+
+def folder_of_bundles() -> Path:
+    """Return where the published bundles lie: inside the installed package, or in the checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def list_bundles() -> list[Bundle]:
+    """Return the published bundles by name."""
+    return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
+
+
+def find_bundle(name: str | None, task: str | None = None) -> Bundle:
+    """Return the bundle of a published name, or in a folder.
+
+    Parameters
+    ----------
+    name : None for the default model of the task. task : what it must be for; None for anything.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none; the message names the published ones.
+    UnsupportedDataError
+        If it is for another task.
+    """
+    name = DEFAULT_MODELS[task] if name is None and task is not None else str(name)
+    bundle = read_bundle(_folder_of(name))
+    if task is not None and bundle.task != task:
+        fitting = ", ".join(other.name for other in list_bundles() if other.task == task)
+        raise UnsupportedDataError(f"the model {name} is to {bundle.task}, not to {task}; for that there is: {fitting}")
+    return bundle
+
+
+def _folder_of(name: str) -> Path:
+    published = folder_of_bundles() / name
+    if Path(name).name == name and (published / CONFIG).is_file():
+        return published
+    if (Path(name) / CONFIG).is_file():
+        return Path(name)
+    names = [config.parent.name for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
+    raise UnreadableError(f"no model {name}: it is neither a bundle folder nor one of {', '.join(names) or 'none'}")
+
+
+def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
+    """Build the bundle's network, load its weights, and return it on the device, in evaluation mode.
+
+    Raises
+    ------
+    UnreadableError
+        If the weights are missing, altered (sha256), not finite, or do not fit the network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from crnn_cli.bundles.int8 import unpacked
+
+    file = bundle.folder / WEIGHTS
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"{file} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != bundle.sha256:
+        raise UnreadableError(
+            f"{file} is damaged or was replaced: its sha256 is {found[:12]}..., {CONFIG} says {bundle.sha256[:12]}..."
+        )
+    try:
+        weights = unpacked(load(content))
+    except SafetensorError as error:
+        raise UnreadableError(f"{file} is not a safetensors file: {error}") from None
+    network = build_network(str(bundle.folder / CONFIG), bundle.network, bundle.settings)
+    check_weights(str(file), network, weights)
+    network.load_state_dict(weights)
+    return network.to(device).eval()
+
+
+def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
+    """Return the network of a reconstruction bundle; see `load_network`."""
+    from crnn_cli.networks.crnn_mri import CRNNMRI
+
+    network = load_network(bundle, device)
+    if not isinstance(network, CRNNMRI):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that reconstructs")
+    return network
+
+
+def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
+    """Return the network of a segmentation bundle, whose classes must be the bundle's labels; see `load_network`."""
+    from crnn_cli.networks.slice_clstm import SliceCLSTM
+
+    network = load_network(bundle, device)
+    if not isinstance(network, SliceCLSTM):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that segments")
+    if bundle.slices is None or network.config.classes != len(bundle.slices.labels) + 1:
+        raise UnreadableError(f"{bundle.folder / CONFIG}: the network's classes are not the labels and a background")
+    return network
+
+
+def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM:
+    """Return an untrained network of the table, with the settings given.
+
+    Raises
+    ------
+    UnreadableError
+        If the network or a setting is unknown, or a setting is no integer or out of its range.
+    """
+    from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+    from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
+
+    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig]]
+    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig}
+    if name not in configs:
+        raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
+    check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
+    for key, value in settings.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UnreadableError(f"{source}: {key} is {value!r}; it must be an integer")
+    try:
+        config = configs[name](**settings)
+    except ValueError as error:
+        raise UnreadableError(f"{source}: {error}") from None
+    return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
+
+
+def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
+    """Write a bundle folder, whole or not at all, and return it as read back.
+
+    Parameters
+    ----------
+    folder : must not exist. config : all keys but ``format`` and ``sha256``.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists or cannot be written.
+    """
+    from safetensors.torch import save
+
+    require_new(folder)
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    whole = {"format": FORMAT, **config, "sha256": hashlib.sha256(content).hexdigest()}
+    temporary = _folder_beside(folder)
+    try:
+        (temporary / WEIGHTS).write_bytes(content)
+        (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        read_bundle(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def require_new(folder: Path) -> None:
+    """Raise OutputError where there is something already, or no folder to put it in, or that one is read-only."""
+    if folder.exists():
+        raise OutputError(f"{folder} exists already; give another name, or remove it")
+    if not folder.parent.is_dir():
+        raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
+    _folder_beside(folder).rmdir()
+
+
+def _folder_beside(folder: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=".crnn-", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
+
+
+def is_bundle_alone(folder: Path) -> bool:
+    """Return whether a folder holds a bundle and nothing else, so that it can be replaced."""
+    return folder.is_dir() and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
+
+
+def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Raise UnreadableError unless the weights are finite and have the names and shapes of the network's."""
+    expected = network.state_dict()
+    check_keys(source, weights, expected, noun="weight")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise UnreadableError(f"{source}: {name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise UnreadableError(f"{source}: {name} is {tensor.dtype}, not {expected[name].dtype}")
+        if not tensor.isfinite().all():
+            raise UnreadableError(f"{source}: {name} has values that are not finite")

@@ -1,0 +1,290 @@
+"""Acquisition: dynamic Cartesian k-space, what of it was measured, and where it lies in space.
+
+Legend: Z slice, C coil, T frame, Y phase encoding (the undersampled axis), X readout. K-space is centred and
+orthonormal, complex64. This room knows numpy only, so that a file can be described without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.image import Image
+from crnn_cli.data.lazy_kspace import Kspace, Planes, kspace_of, slices_of
+from crnn_cli.data.sampling_mask import (
+    Mask,
+    acceleration,
+    acceleration_inside,
+    filled_slices,
+    measured_box,
+    share_measured,
+    undersampled_axes,
+)
+from crnn_cli.errors import UnsupportedDataError
+
+Complex = NDArray[np.complex64]
+
+ZERO = 1e-6
+"""A line is unmeasured where its r.m.s. is below this share of the strongest line's: single-precision rounding of
+the images leaves about 3e-8, the noise of a scanner is above 1e-4."""
+OUTSIDE = 1e-3
+"""Share of the energy that may lie outside a mask given by hand."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a scanner measured, or what a simulation says it would have.
+
+    Attributes
+    ----------
+    kspace_ZCTYX : complex64, zero where not measured; in memory, or made slice by slice when it is asked for.
+    mask_ZTYX : boolean; X is 1 where whole lines were measured.
+    phase_axis : which array axis of the image (0 or 1) is Y.
+    geometry : an image of zeros that says where and when the images are, as in `Image`.
+    origin : in words, where the data come from; goes into every report.
+    """
+
+    kspace_ZCTYX: Complex | Kspace
+    mask_ZTYX: Mask
+    phase_axis: int
+    geometry: Image
+    origin: str
+
+    @property
+    def acceleration(self) -> float:
+        """Samples of the grid over samples measured, in slices that are not empty."""
+        return acceleration(self.mask_ZTYX)
+
+    @property
+    def acceleration_inside(self) -> float:
+        """The same inside the measured region: without what no frame measured at the edge.
+
+        Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
+        """
+        return acceleration_inside(self.mask_ZTYX)
+
+    @property
+    def undersampled_axes(self) -> int:
+        """2 if, inside the measured region, the pattern also changes along the readout, else 1."""
+        return undersampled_axes(self.mask_ZTYX)
+
+    def to_image(self, images_ZTYX: Complex) -> Image:
+        """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; not a copy."""
+        order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
+        return replace(self.geometry, array=images_ZTYX.transpose(order))
+
+
+def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
+    """Return the acquisition behind complex zero-filled images.
+
+    Parameters
+    ----------
+    image : complex (x, y, z, t), the centred inverse FFT of k-space with zeros where nothing was measured.
+    mask : 0/1 over k-space, its axes broadcastable to the image's; None to find it from the zeros.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the image is no complex dynamic series, is constant, or is fully sampled; if the mask does not fit.
+    """
+    require_dynamic(image)
+    if not image.is_complex:
+        raise UnsupportedDataError(
+            "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
+            "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
+        )
+    kspace_ZT01 = Planes(image)
+    if mask is None:
+        require_encoded_by_slice(image)
+        mask_ZT01 = find_mask(kspace_ZT01)
+        if mask_ZT01 is None:
+            raise UnsupportedDataError(
+                "this complex series is fully sampled: its k-space has no zeros inside the measured region, so there "
+                "is nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
+                "undersampled but stored as integers or filtered, give the pattern with --mask"
+            )
+        origin = "zero-filled images as given, pattern found from the zeros of their k-space"
+    else:
+        mask_ZT01 = _given_mask(mask, image)
+        _require_agreement(kspace_ZT01, mask_ZT01)
+        origin = "zero-filled images as given, pattern from the mask given"
+    return _acquisition(image, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
+
+
+def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
+    """Return the acquisition that measures only the lines of ``mask_ZTY`` of a fully sampled series.
+
+    Parameters
+    ----------
+    image : magnitude or complex (x, y, z, t); a magnitude counts as an image of phase zero.
+    mask_ZTY : boolean lines per slice and frame; Z may be 1.
+    phase_axis : array axis (0 or 1) that Y is.
+    origin : says that this is a simulation, and how.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the series is undersampled already.
+    """
+    require_dynamic(image)
+    lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
+    if image.is_complex and find_mask(Planes(image)) is not None:
+        raise UnsupportedDataError(
+            "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
+            "no truth to simulate from. Reconstruct it without --undersample"
+        )
+    x, y, z, t = image.shape
+    return _acquisition(image, np.broadcast_to(lines, (z, t, x, y)), phase_axis, origin)
+
+
+def require_dynamic(image: Image) -> None:
+    """Raise UnsupportedDataError unless the image is a finite series of at least two frames with something in it."""
+    if image.array.ndim == 3:
+        raise UnsupportedDataError(
+            f"this file is 3-D {image.shape}: it has no time axis. If its third axis is time, say so with --axes x,y,t"
+        )
+    if image.frames < 2:
+        raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
+    image.require_finite("this series")
+    peak = max(float(np.abs(part).max()) for part in slices_of(image))
+    if peak and not 1e-30 < peak < 1e30:
+        raise UnsupportedDataError(f"the brightest voxel is {peak:.3g}: rescale the series into 1e-30 to 1e30")
+    first = image.array[0, 0, 0, 0]
+    if not peak or all((part == first).all() for part in slices_of(image)):
+        raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
+
+
+def require_encoded_by_slice(image: Image) -> None:
+    """Raise UnsupportedDataError if the slice axis is phase-encoded and undersampled too (a 3-D scan).
+
+    Looks at the first frame that is not empty: samples are missing along kz there that no slice alone lacks, and not
+    whole planes at a time (as in stacks that were interpolated or repeated).
+    """
+    filled = np.logical_or.reduce([part.any(axis=(0, 1)) for part in slices_of(image)])
+    frame = int(np.argmax(filled))
+    kspace_Z01 = kspace_of(image.array[..., frame : frame + 1])[:, 0]
+    kspace_Z01 = kspace_Z01 / np.abs(kspace_Z01).max()
+    volume = np.abs(np.fft.fft(kspace_Z01, axis=0, norm="ortho"))
+    floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
+    planes = (volume > floor)[:, np.abs(kspace_Z01).max(axis=0) > floor]
+    share = float(planes[planes.any(axis=1)].mean())
+    if share < 0.9:
+        raise UnsupportedDataError(
+            f"this is a 3-D scan undersampled along the slice axis too: only {100 * share:.0f} % of the samples that "
+            "the slices show were measured along kz. Slices cannot be reconstructed on their own; this version does "
+            "not read such scans"
+        )
+
+
+def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
+    """Find which samples were measured from the zeros of k-space; None if none is missing in the measured region.
+
+    The region is what lies between measured samples along either axis, over all frames and slices: zeros outside it are
+    zero-filled interpolation, partial Fourier or an elliptical shutter, and do not make a series undersampled.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If a frame has no measured sample at all.
+    """
+    mask = _measured_samples(kspace_ZT01)
+    seen: Mask = np.logical_or.reduce(mask, axis=(2, 3))
+    empty = np.argwhere(seen.any(axis=1, keepdims=True) & ~seen)
+    if len(empty):
+        slice_, frame = (int(v) for v in empty[0])
+        raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
+    return None if share_measured(filled_slices(mask)) > 0.995 else mask
+
+
+def _measured_samples(kspace_ZT01: Complex | Planes) -> Mask:
+    """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one.
+
+    One slice after the other; empty slices have none.
+    """
+    samples = np.zeros(kspace_ZT01.shape, np.bool_)
+    lines_Z: dict[int, tuple[Mask, Mask]] = {}
+    seen = claimed = 0
+    for z in range(len(kspace_ZT01)):
+        magnitude = np.abs(kspace_ZT01[z])
+        if not magnitude.any():
+            continue
+        magnitude /= magnitude.max()
+        lines = [np.sqrt((magnitude**2).mean(axis=axis)) for axis in (2, 1)]  # (T, N0), (T, N1)
+        floors = [ZERO * line.max() for line in lines]
+        lines_Z[z] = lines[0] > floors[0], lines[1] > floors[1]
+        samples[z] = magnitude > max(floors)
+        by_lines = _crossing(lines_Z[z])
+        seen, claimed = seen + int(samples[z][by_lines].sum()), claimed + int(by_lines.sum())
+    if claimed and seen / claimed >= 0.95:
+        for z, both in lines_Z.items():
+            samples[z] = _crossing(both)
+    return samples
+
+
+def _crossing(lines: tuple[Mask, Mask]) -> Mask:
+    """Return the samples (T, 0, 1) that lie on lines (T, 0) and on lines (T, 1)."""
+    both: Mask = lines[0][..., :, None] & lines[1][..., None, :]
+    return both
+
+
+def _acquisition(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
+    mask = mask_ZT01 if phase_axis == 0 else mask_ZT01.swapaxes(2, 3)
+    if all((one == one[..., :1]).all() for one in mask):
+        mask = mask[..., :1]
+    mask = mask.copy()
+    geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
+    return Acquisition(Kspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
+
+
+def _given_mask(mask: Image, image: Image) -> Mask:
+    """Return a mask file's values as (Z, T, 0, 1), checked."""
+    values = mask.array if mask.array.ndim == 4 else mask.array[..., None]
+    if mask.is_complex or not np.isin(values, (0, 1)).all():
+        raise UnsupportedDataError("the mask has values other than 0 and 1: it must say which samples were measured")
+    if not values.any():
+        raise UnsupportedDataError("the mask is zero everywhere: nothing was measured")
+    x, y, z, t = image.shape
+    fits = all(m in (1, n) for m, n in zip(values.shape, (x, y, z, t), strict=True))
+    if not fits or values.shape[:2] == (1, 1):
+        raise UnsupportedDataError(f"the mask is {mask.shape}, the series {image.shape}: each axis must agree or be 1")
+    whole: Mask = np.broadcast_to(values.astype(bool), image.shape).transpose(2, 3, 0, 1)
+    empty = ~whole.any(axis=(2, 3))
+    if empty.any():
+        slice_, frame = (int(v) for v in np.argwhere(empty)[0])
+        raise UnsupportedDataError(f"the mask measures nothing in frame {frame} of slice {slice_}")
+    if whole.all():
+        raise UnsupportedDataError("the mask is one everywhere: everything was measured, nothing is to be filled in")
+    return whole
+
+
+def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
+    along = 1 + 1 - _undersampled_axis(mask_ZT01)
+    outside = energy = 0.0
+    lines, claimed = [], []
+    for z, mask_T01 in enumerate(mask_ZT01):
+        power = np.abs(kspace_ZT01[z]) ** 2
+        outside += float(power[~mask_T01].sum(dtype=np.float64))
+        energy += float(power.sum(dtype=np.float64))
+        lines.append(np.sqrt(power.mean(axis=along)))
+        claimed.append(mask_T01.any(axis=along))
+    if outside / energy > OUTSIDE:
+        share = f"{100 * outside / energy:.2g} %"
+        raise UnsupportedDataError(
+            f"the mask disagrees with the k-space: {share} of the energy lies where the mask says "
+            "that nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this "
+            "scan?"
+        )
+    hollow = float((np.stack(lines)[np.stack(claimed)] <= ZERO * np.max(lines)).mean())
+    if hollow > 0.05:
+        raise UnsupportedDataError(
+            f"the mask disagrees with the k-space: {100 * hollow:.0f} % of the lines that it calls measured are zero. "
+            "Is it the mask of this scan, its frames in the same order?"
+        )
+
+
+def _undersampled_axis(mask_ZT01: Mask) -> int:
+    """Return the array axis along which, inside the measured region, the mask changes most."""
+    cut = measured_box(mask_ZT01)
+    return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))

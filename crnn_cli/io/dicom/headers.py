@@ -1,0 +1,256 @@
+"""What the headers of DICOM files say of every frame, before any pixel is read.
+
+Classic images are one frame each; enhanced multi-frame images carry the same facts in functional groups. Nothing is
+judged here: what cannot be read is noted and left to `crnn_cli.io.dicom.series`.
+
+Lengths in mm, times in ms as DICOM has them, positions in the patient's LPS system.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.uid import SegmentationStorage
+
+from crnn_cli.io.dicom.pixels import DESCRIPTION, Layout
+from crnn_cli.io.dicom.sources import Source
+
+_LOG = logging.getLogger("pydicom")
+_MAGIC = b"DICM"
+_MOST_FRAMES = 100_000
+_TOP = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
+    "SeriesNumber", "SeriesDescription", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "TemporalResolution", "TriggerTime", "AcquisitionTime", "ContentTime", "EchoTime",
+    "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
+    "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *DESCRIPTION,
+)  # fmt: skip
+_DEEPER = (
+    "FrameType", "EffectiveEchoTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "RealWorldValueSlope", "RealWorldValueIntercept",
+)  # fmt: skip
+_TAGS = [Tag(keyword) for keyword in _TOP]
+_KEYWORDS = {Tag(keyword): keyword for keyword in (*_TOP, *_DEEPER)}
+
+Facts = dict[str, Any]
+"""What a dataset says of what is asked for here, by keyword."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of one file; None where the header does not say.
+
+    position, orientation : LPS, mm and cosines. spacing : between rows, between columns. times : by name, in the order
+    in which they are trusted; numbers that only order frames are among them. part : what tells images of one place
+    apart that are not different times: image type, echo time. rescale: slope, intercept. layout: of the file's pixels.
+    """
+
+    source: Source
+    index: int
+    series_uid: str
+    series_number: int | None
+    description: str
+    modality: str
+    instance: str
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    size: tuple[int, int]
+    thickness: float | None
+    gap: float | None
+    times: dict[str, float]
+    resolution: float | None
+    part: tuple[str, ...]
+    rescale: tuple[float, float]
+    layout: Layout
+    problem: str = ""
+
+
+def frames_of(source: Source) -> list[Frame]:
+    """Return the frames of a file; none if it is no DICOM image; one with a ``problem`` if it is damaged."""
+    try:
+        with quiet(), source.open() as opened:
+            if opened.read(132)[128:] != _MAGIC:
+                return []
+            opened.seek(0)
+            data = dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS)
+            facts = _facts(data)
+            return _frames(
+                source, facts, Layout.of(facts, str(data.file_meta.get("TransferSyntaxUID", "")), opened.tell())
+            )
+    except (InvalidDicomError, OSError) as error:
+        return [_damaged(source, error)]
+    except RecursionError:
+        return [_damaged(source, "its sequences are nested too deeply")]
+    except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
+        return [_damaged(source, error)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from printing: its warnings quote what elements hold, which may be a person's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        disabled, _LOG.disabled = _LOG.disabled, True
+        try:
+            yield
+        finally:
+            _LOG.disabled = disabled
+
+
+def _facts(data: Dataset) -> Facts:
+    return {_KEYWORDS[tag]: data[tag].value for tag in data.keys() if tag in _KEYWORDS}  # noqa: SIM118
+
+
+def _frames(source: Source, data: Facts, layout: Layout) -> list[Frame]:
+    rows, columns = _integer(data, "Rows"), _integer(data, "Columns")
+    if not rows or not columns:
+        return []  # a report, a segmentation's reference, a presentation state: no image
+    count = _integer(data, "NumberOfFrames") or 1
+    per_frame: Sequence[Dataset] = data.get("PerFrameFunctionalGroupsSequence") or []
+    if not 1 <= count <= _MOST_FRAMES or (per_frame and len(per_frame) != count):
+        return [_damaged(source, f"it promises {count} frames and describes {len(per_frame)}")]
+    if not per_frame:
+        made = _frame(source, 0, [data], (rows, columns), layout)
+        if count == 1:
+            return [made]
+        return [_damaged(source, "it has several frames that say neither where nor when they are")]
+    shared = [g for s in list(data.get("SharedFunctionalGroupsSequence") or [])[:1] for g in _groups(s)]
+    return [
+        _frame(source, i, [*_groups(group), *shared, data], (rows, columns), layout)
+        for i, group in enumerate(per_frame)
+    ]
+
+
+def _groups(functional: Dataset) -> list[Facts]:
+    """Return what the items of all functional groups of a frame say."""
+    items = [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
+    return [facts for facts in map(_facts, items) if facts]
+
+
+def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: Layout) -> Frame:
+    problem, data = "", where[-1]
+    if data.get("SOPClassUID") == SegmentationStorage:
+        problem = "a segmentation: name its file, not the folder"
+    elif "MOSAIC" in _words(data, "ImageType"):
+        problem = "a mosaic: many slices tiled into one picture"
+    elif (_integer(data, "SamplesPerPixel") or 1) != 1:
+        problem = "a colour picture, no measured values"
+    echo = _number(where, "EchoTime", "EffectiveEchoTime")
+    kinds = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
+    part = (*sorted(kinds.intersection(_KINDS)), "" if echo is None else f"echo {echo:g} ms")
+    position, orientation = _numbers(where, "ImagePositionPatient", 3), _numbers(where, "ImageOrientationPatient", 6)
+    spacing = _numbers(where, "PixelSpacing", 2)
+    return Frame(
+        source, index, str(data.get("SeriesInstanceUID", "")), _integer(data, "SeriesNumber"),
+        str(data.get("SeriesDescription", "") or ""), str(data.get("Modality", "") or ""),
+        str(data.get("SOPInstanceUID", "")),
+        None if position is None else (position[0], position[1], position[2]), orientation,
+        None if spacing is None else (spacing[0], spacing[1]), size,
+        _number(where, "SliceThickness"), _number(where, "SpacingBetweenSlices"), _times(where, index),
+        _number(where, "TemporalResolution"), part,
+        _rescale(where), layout, problem,
+    )  # fmt: skip
+
+
+def _rescale(where: list[Facts]) -> tuple[float, float]:
+    """Return slope and intercept: the rescale, or else the one linear mapping to real-world values (Philips)."""
+    slope = _number(where, "RescaleSlope")
+    if slope is not None:
+        return slope or 1.0, _number(where, "RescaleIntercept") or 0.0
+    mappings = [_facts(mapping) for data in where for mapping in data.get("RealWorldValueMappingSequence") or []]
+    if len(mappings) > 1:
+        return 1.0, 0.0
+    slope = _number([*mappings, *where], "RealWorldValueSlope")
+    return (slope, _number([*mappings, *where], "RealWorldValueIntercept") or 0.0) if slope else (1.0, 0.0)
+
+
+_KINDS = ("M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "LOCALIZER")
+_TIMES = {
+    "temporal position": ("TemporalPositionIdentifier", "TemporalPositionIndex"),
+    "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime"),
+    "acquisition number": ("AcquisitionNumber", "FrameAcquisitionNumber"),
+    "acquisition time": ("AcquisitionTime", "FrameAcquisitionDateTime"),
+    "content time": ("ContentTime",),
+    "instance number": ("InstanceNumber",),
+}
+
+
+def _times(where: list[Facts], index: int) -> dict[str, float]:
+    """Return what can order frames in time; clock times in ms since midnight."""
+    found = {}
+    for name, keywords in _TIMES.items():
+        clock = name in ("acquisition time", "content time")
+        value = _clock(where, *keywords) if clock else _number(where, *keywords)
+        if value is not None:
+            found[name] = value
+    found["instance number"] = found.get("instance number", 0.0) * _MOST_FRAMES + index
+    return found
+
+
+def _clock(where: list[Facts], *keywords: str) -> float | None:
+    for data in where:
+        for keyword in keywords:
+            text = str(data.get(keyword) or "")
+            digits = text[8:] if "DateTime" in keyword else text
+            try:
+                hours, minutes, seconds = int(digits[:2]), int(digits[2:4]), float(digits[4:].split("+")[0] or 0)
+            except ValueError:
+                continue
+            return 1000 * (3600 * hours + 60 * minutes + seconds)
+    return None
+
+
+def _number(where: list[Facts], *keywords: str) -> float | None:
+    for data in where:
+        for keyword in keywords:
+            found = _finite(data.get(keyword), 1)
+            if found is not None:
+                return found[0]
+    return None
+
+
+def _numbers(where: list[Facts], keyword: str, count: int) -> tuple[float, ...] | None:
+    found = (_finite(data.get(keyword), count) for data in where)
+    return next((value for value in found if value is not None), None)
+
+
+def _finite(value: Any, count: int) -> tuple[float, ...] | None:
+    """Return ``count`` finite numbers, or None if that is not what the value is."""
+    if value is None or value == "":
+        return None
+    try:
+        numbers = tuple(float(v) for v in (value if count > 1 else [value]))
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(math.isfinite(v) for v in numbers) else None
+
+
+def _integer(data: Facts, keyword: str) -> int | None:
+    found = _finite(data.get(keyword), 1)
+    return None if found is None else int(found[0])
+
+
+def _words(data: Facts, *keywords: str) -> list[str]:
+    values = (data.get(keyword) for keyword in keywords)
+    return [str(word) for value in values if value for word in ([value] if isinstance(value, str) else value)]
+
+
+def _damaged(source: Source, error: object) -> Frame:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return Frame(
+        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0), Layout(),
+        f"damaged: {text[:200]}",
+    )  # fmt: skip

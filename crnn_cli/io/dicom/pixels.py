@@ -1,0 +1,149 @@
+"""The stored pixels of a DICOM file: plain ones straight from where they lie, all others through pydicom's decoders."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
+
+from crnn_cli.data.image import Array
+from crnn_cli.errors import UnsupportedDataError
+
+DESCRIPTION = (
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored",
+    "PixelRepresentation",
+)  # fmt: skip
+"""Keywords of the elements that say how pixels are stored."""
+_TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
+"""Names of decoders, best first. pyjpegls is not among them: of some damaged files it never returns."""
+_DECODER = "python-gdcm"
+_BY_DECODER = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
+_CONVERT = "convert it to an uncompressed transfer syntax first"
+_START_OF_SCAN, _FILL = 0xDA, 0xFF
+_START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG, and that of JPEG-LS; of the range, three mean something else."""
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_EXPLICIT = _PIXEL_DATA + b"OW\x00\x00"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file says that its pixels are stored.
+
+    syntax : UID of the transfer syntax. at : byte at which the element of the pixels begins, where it is not deflated.
+    described : what the elements of `DESCRIPTION` say, in their order; None for those that are absent.
+    """
+
+    syntax: str = ""
+    at: int = 0
+    described: tuple[Any, ...] = (None,) * len(DESCRIPTION)
+
+    @classmethod
+    def of(cls, facts: dict[str, Any], syntax: str, at: int) -> Self:
+        """Return the layout that elements by keyword describe."""
+        return cls(syntax, at, tuple(facts.get(keyword) for keyword in DESCRIPTION))
+
+
+def decoded(content: bytes, layout: Layout, name: str) -> Array:
+    """Return the stored pixels of a file, (rows, columns) or (frames, rows, columns).
+
+    What pydicom raises where they are damaged is not caught.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the transfer syntax is none that can be decoded, or its decoder is not installed.
+    """
+    plain = _plain(content, layout)
+    if plain is not None:
+        return plain
+    syntax = UID(layout.syntax)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise UnsupportedDataError(f"{name} is stored as {syntax.name}: {_CONVERT}") from None
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return pixel_array(dcmread(io.BytesIO(content)))
+    if decoder.is_native:
+        return pixel_array(io.BytesIO(content))
+    plugin = next((one for one in _TRUSTED if one in decoder.available_plugins), None)
+    if plugin is None:
+        advice = f"pip install {_DECODER}" if syntax in _BY_DECODER else _CONVERT
+        raise UnsupportedDataError(
+            f"{name} is compressed ({syntax.name}), and no decoder for it is installed: {advice}"
+        )
+    if plugin == "gdcm" and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        return _jpeg_by_gdcm(dcmread(io.BytesIO(content)))
+    return pixel_array(io.BytesIO(content), decoding_plugin=plugin)
+
+
+def _jpeg_by_gdcm(data: Dataset) -> Array:
+    """Return JPEG pixels; 12-bit Extended ones too, which pydicom keeps from GDCM, though that goes by the stream."""
+    for frame in generate_frames(data.PixelData, number_of_frames=data.get("NumberOfFrames") or 1):
+        _require_segments(frame, (data.Rows, data.Columns))
+    if data.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        data.file_meta.TransferSyntaxUID = JPEGLossless
+    return pixel_array(data, decoding_plugin="gdcm")
+
+
+def _require_segments(frame: bytes, size: tuple[int, int]) -> None:
+    """Raise ValueError unless the segments of a JPEG or JPEG-LS stream follow each other and tell the size.
+
+    GDCM ends the program if they do not.
+    """
+    at = 2
+    while frame[at : at + 1] == b"\xff":
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
+        if marker == _START_OF_SCAN:
+            return
+        if marker in _START_OF_FRAME:
+            told = int.from_bytes(frame[at + 5 : at + 7]), int.from_bytes(frame[at + 7 : at + 9])
+            if told != size:
+                raise ValueError(f"the JPEG stream is {told[0]} x {told[1]}, and the header says {size[0]} x {size[1]}")
+        at += 1 if marker == _FILL else 2 + length
+    raise ValueError(f"the JPEG stream has no marker at byte {at}")
+
+
+def _plain(content: bytes, layout: Layout) -> Array | None:
+    """Return uncompressed little endian 16-bit pixels, a view of the content; None if that is not what is there.
+
+    The element must have exactly the length that the header promises: all that is odd is left to pydicom.
+    """
+    samples, colours, rows, columns, frames, allocated, kept, signed = layout.described
+    if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2") or allocated != 16 or signed not in (0, 1):
+        return None
+    shape = (rows, columns) if frames in (None, 1) else (frames, rows, columns)
+    if not all(isinstance(n, int) and n > 0 for n in (*shape, kept)) or kept > 16:
+        return None
+    head = content[layout.at : layout.at + 12]
+    if layout.syntax == ExplicitVRLittleEndian and head[:8] == _EXPLICIT:
+        start, length = layout.at + 12, head[8:12]
+    elif layout.syntax == ImplicitVRLittleEndian and head[:4] == _PIXEL_DATA:
+        start, length = layout.at + 8, head[4:8]
+    else:
+        return None
+    count = math.prod(shape)
+    if int.from_bytes(length, "little") != 2 * count or start + 2 * count > len(content):
+        return None
+    stored: Array = np.frombuffer(content, "<i2" if signed else "<u2", count, start).reshape(shape)
+    return stored if kept == 16 else (stored << (16 - kept)) >> (16 - kept)

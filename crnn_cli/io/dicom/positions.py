@@ -1,0 +1,79 @@
+"""Where the slices of a DICOM series lie: sorted by place, what is wrong with them, and the affine that follows.
+
+Positions are LPS here, mm; the affine is RAS+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from crnn_cli.data.image import Affine
+from crnn_cli.data.slice_stack import LPS_TO_RAS, SAME_PLACE, Stack, Vector
+from crnn_cli.io.dicom.headers import Frame
+
+_PARALLEL = 1e-3
+
+
+def is_perpendicular(orientation: tuple[float, ...]) -> bool:
+    """Return whether the directions of rows and columns are perpendicular unit vectors."""
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = abs(np.linalg.norm(row) - 1) + abs(np.linalg.norm(column) - 1)
+    return bool(lengths < _PARALLEL * 2 and abs(row @ column) < _PARALLEL)
+
+
+def by_place(frames: list[Frame]) -> list[list[Frame]]:
+    """Return the frames of each position, positions ascending along the normal of the first frame."""
+    normal = _normal(frames[0])
+    ordered = sorted(frames, key=lambda frame: float(np.array(frame.position) @ normal))
+    places: list[list[Frame]] = [[ordered[0]]]
+    for before, frame in pairwise(ordered):
+        if float((np.array(frame.position) - np.array(before.position)) @ normal) < SAME_PLACE:
+            places[-1].append(frame)
+        else:
+            places.append([frame])
+    return places
+
+
+def _normal(frame: Frame) -> Vector:
+    assert frame.orientation is not None
+    return _unit(np.cross(frame.orientation[:3], frame.orientation[3:]))
+
+
+def _unit(vector: Sequence[float] | Vector) -> Vector:
+    return np.asarray(vector, np.float64) / np.linalg.norm(vector)
+
+
+class Places:
+    """The positions of the slices of a series, by place; uneven : see `crnn_cli.data.slice_stack`."""
+
+    def __init__(self, frames: list[list[Frame]], uneven: float | None = None) -> None:
+        self.first = frames[0][0]
+        positions = np.array([place[0].position for place in frames])
+        self.stack = Stack(positions, _normal(self.first), uneven)
+        self.problems = self.stack.problems()
+
+    def notes(self) -> list[str]:
+        """Return what was tolerated, and what had to be taken for the step of one slice."""
+        if not len(self.stack.gaps) and self._length() is None:
+            return ["one slice of unknown thickness: 1 mm is written"]
+        return self.stack.notes()
+
+    def affine(self) -> Affine:
+        """Return voxel (column, row, slice) to RAS+ mm; the first and the last slice lie where the header has them."""
+        first = self.first
+        assert first.orientation is not None
+        assert first.spacing is not None
+        between_rows, between_columns = first.spacing
+        columns, rows = (_unit(v) for v in (first.orientation[:3], first.orientation[3:]))
+        step, corner = self.stack.step(self._length() or 1.0), self.stack.positions[0]
+        affine = np.eye(4)
+        affine[:3] = LPS_TO_RAS @ np.column_stack([columns * between_columns, rows * between_rows, step, corner])
+        return affine
+
+    def _length(self) -> float | None:
+        """Return the thickness to take for the step of a single slice, if the header has one."""
+        length = self.first.gap or self.first.thickness
+        return length if length and length > 0 else None

@@ -1,0 +1,73 @@
+"""What orders the frames of a DICOM series in time, which are missing, and how fast they follow each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from crnn_cli.io.dicom.headers import Frame
+
+
+def in_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
+    """Return what orders the times, the grid, and what is missing in it.
+
+    Of `Frame.times` the first that every frame has and that differs between all frames of each position orders them.
+    A temporal position must be the same set of numbers everywhere; a trigger time may differ from slice to slice.
+    """
+    count = max(len(place) for place in by_place)
+    if count == 1:
+        return "", tuple(tuple(place) for place in by_place), []
+    names = [name for name in by_place[0][0].times if all(name in f.times for place in by_place for f in place)]
+    for name in names:
+        values = [[frame.times[name] for frame in place] for place in by_place]
+        if all(len(set(v)) == len(v) for v in values):
+            rows = tuple(tuple(sorted(place, key=lambda frame: frame.times[name])) for place in by_place)
+            return name, rows, _missing(name, [sorted(v) for v in values], count)
+    return "", (), [f"up to {count} images lie at one place, and nothing in the headers tells their times apart"]
+
+
+def _missing(name: str, values: list[list[float]], count: int) -> list[str]:
+    """Return the holes of a grid, named as far as the times allow."""
+    named = name in ("temporal position", "trigger time", "acquisition number")
+    everywhere = sorted({v for row in values for v in row}) if named else []
+    if len(everywhere) == count:
+        holes = [f"slice {z + 1} lacks {name} {v:g}" for z, row in enumerate(values) for v in everywhere
+                 if v not in set(row)]  # fmt: skip
+    elif name == "temporal position":
+        common = Counter(v for row in values for v in row)
+        holes = [f"{name} {v:g} has {n} of {len(values)} slices" for v, n in sorted(common.items()) if n < len(values)]
+    else:
+        full = next(row for row in values if len(row) == count)
+        holes = [f"slice {z + 1} has {len(row)} of {count} frames{_near(name, row, full)}"
+                 for z, row in enumerate(values) if len(row) < count]  # fmt: skip
+    if not holes:
+        return []
+    more = f" and {len(holes) - 6} more" if len(holes) > 6 else ""
+    return [f"the grid of slices and times has holes: {', '.join(holes[:6])}{more}"]
+
+
+def _near(name: str, row: list[float], full: list[float]) -> str:
+    """Return which times of a full slice have no near one in this."""
+    if name != "trigger time" or not row:
+        return ""
+    half = float(np.median(np.diff(full))) / 2
+    lacking = [f"{v:g}" for v in full if min(abs(v - w) for w in row) > half]
+    return f" (none near {', '.join(lacking[:4])} ms)" if lacking else ""
+
+
+def frame_time_of(grid: tuple[tuple[Frame, ...], ...]) -> tuple[float | None, float | None]:
+    """Return the time from frame to frame and its spread over all slices, s, from what times there are.
+
+    Clock times count only where they rise with the order found; a repetition time is never taken for a frame time.
+    """
+    if len(grid[0]) < 2:
+        return None, None
+    for name in ("trigger time", "acquisition time", "content time"):
+        if not all(name in frame.times for row in grid for frame in row):
+            continue
+        steps = np.diff([[frame.times[name] for frame in row] for row in grid], axis=1) / 1000
+        if (steps > 0).all():
+            return float(np.median(steps)), float(steps.max() - steps.min())
+    resolution = grid[0][0].resolution
+    return (resolution / 1000, None) if resolution and resolution > 0 else (None, None)

@@ -1,0 +1,218 @@
+"""Images as a new DICOM series of MR or CT images, one file for each slice and frame (PS3.3 A.3 and A.4).
+
+Where the source is DICOM, each image keeps the place, the time and the patient of the frame that it was made from. All
+images share one rescale and one window. What was written is read back before it gets its name.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from crnn_cli import __version__
+from crnn_cli.data.alignment import compared
+from crnn_cli.data.image import Array, Image
+from crnn_cli.errors import OutputError, UnsupportedDataError
+from crnn_cli.io.dicom.folder import write_folder
+from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copied_headers, decimals
+from crnn_cli.io.dicom.read import read_series
+from crnn_cli.io.dicom.series import Series
+
+_LEVELS = 65_535
+_EXACT_PLACE = 1e-3  # mm
+_EMPTY_MR = ("RepetitionTime", "EchoTime", "EchoTrainLength", "ScanOptions")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the headers of a new series say of it.
+
+    description : at most 64 characters. derivation : how the images were made. image_type : of DICOM, three values.
+    rescales : (slope, intercept) to try first, so that values which were stored with one of them stay exact.
+    """
+
+    description: str
+    derivation: str
+    modality: str = "MR"
+    number: int = 1000
+    image_type: tuple[str, str, str] = ("DERIVED", "PRIMARY", "OTHER")
+    rescales: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Values as integers of 16 bits: value = stored * slope + intercept. exact : to the last bit of the values."""
+
+    array: Array
+    slope: float
+    intercept: float
+    exact: bool
+
+
+def stored(array: Array, rescales: Sequence[tuple[float, float]] = ()) -> Stored:
+    """Return real values as 16-bit integers: exact where one of the rescales (or none) allows it, else in 65,536 steps.
+
+    The steps are then at most one part in 65,535 of the range from the smallest value (or 0) to the largest.
+    """
+    if array.dtype.kind in "iu":
+        fitting = next((k for k in (np.uint16, np.int16) if _fits(array, k)), None)
+        if fitting is not None:
+            return Stored(array.astype(fitting), 1.0, 0.0, exact=True)
+    for slope, intercept in ((1.0, 0.0), *rescales):
+        whole = np.rint((array.astype(np.float64) - intercept) / slope)
+        kind = next((k for k in (np.uint16, np.int16) if _fits(whole, k)), None)
+        if kind is not None and np.array_equal((whole * slope + intercept).astype(array.dtype), array):
+            return Stored(whole.astype(kind), slope, intercept, exact=True)
+    low, high = min(float(array.min()), 0.0), float(array.max())
+    slope = float(f"{(high - low) / _LEVELS:.9g}")
+    intercept = float(f"{low:.9g}")
+    whole = np.rint((array.astype(np.float64) - intercept) / slope).clip(0, _LEVELS)
+    return Stored(whole.astype(np.uint16), slope, intercept, exact=False)
+
+
+def _fits(whole: Array, kind: type[np.integer[Any]]) -> bool:
+    return bool(np.iinfo(kind).min <= whole.min() and whole.max() <= np.iinfo(kind).max)
+
+
+def require_source(image: Image, series: Series | None) -> Series:
+    """Return the series that an image lies on.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the source is no DICOM, not of a kind that is written here, or of another grid: a derived series then has no
+        study to belong to.
+    """
+    if series is None or not series.grid:
+        raise UnsupportedDataError("--format dicom needs a DICOM source: the patient and the study are copied from it")
+    if series.modality not in MODALITIES:
+        raise UnsupportedDataError(
+            f"--format dicom writes {' and '.join(MODALITIES)} images; the source is of modality {series.modality}"
+        )
+    shape = (series.size[1], series.size[0], series.slices, series.frames)
+    if (*image.shape, 1)[:4] != shape:
+        raise UnsupportedDataError(f"the images are {image.shape}, the series is {shape}: they do not fit")
+    return series
+
+
+def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
+    """Return the different (slope, intercept) of the images of a series, at most eight."""
+    return tuple(sorted({frame.rescale for row in series.grid for frame in row}))[:8]
+
+
+def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
+    """Write images made from a series, on its grid, as a derived series of the same study; see `write_series`."""
+    write_series(image, copied_headers(series), about, target, force)
+
+
+def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> Stored:
+    """Write a new folder with one file for each slice and frame, whole and read back, or nothing.
+
+    Parameters
+    ----------
+    image : real (x, y, z) or (x, y, z, t). header : of slice z and frame t; see `crnn_cli.io.dicom.header_copy`.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the values are complex, or not finite.
+    OutputError
+        If what is read back is not what was to be written, or see `write_folder`.
+    """
+    if image.is_complex:
+        raise UnsupportedDataError("complex values have no place in a DICOM image: take the magnitude first")
+    image.require_finite("the image")
+    array = image.array if image.array.ndim == 4 else image.array[..., None]
+    pixels = stored(array, about.rescales)
+    shared = _shared(about, pixels, image)
+
+    def fill(folder: Path) -> None:
+        number = 0
+        for z in range(array.shape[2]):
+            for t in range(array.shape[3]):
+                number += 1
+                data = _image(header(z, t), shared, number)
+                data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
+                data.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
+        _check(image, pixels, folder)
+
+    write_folder(target, fill, force)
+    return pixels
+
+
+def _check(image: Image, pixels: Stored, folder: Path) -> None:
+    again = read_series(folder, uneven=math.inf)[0]
+    allowed = 0.0 if pixels.exact else pixels.slope * (0.51 + 1e-6 * _LEVELS)
+    differs = compared(image, again).differs(_EXACT_PLACE, allowed, times=False)
+    if differs:
+        raise OutputError(f"the DICOM series was not written: read back from {folder}, {'; '.join(differs)}")
+
+
+def _shared(about: About, pixels: Stored, image: Image) -> Dataset:
+    """Return what all images of the new series have in common."""
+    now = datetime.datetime.now()
+    low, high = (float(v) for v in np.quantile(np.real(image.array), (0.01, 0.995)))
+    data = Dataset()
+    data.SOPClassUID = CTImageStorage if about.modality == "CT" else MRImageStorage
+    data.SeriesInstanceUID = generate_uid()
+    data.SeriesNumber = about.number
+    data.SeriesDescription = about.description[:64]
+    data.SeriesDate = data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
+    data.SeriesTime = data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
+    data.Modality = about.modality
+    data.Manufacturer = "crnn"
+    data.ManufacturerModelName = "crnn"
+    data.SoftwareVersions = __version__
+    data.ImageType = [*about.image_type[:2], "AXIAL" if about.modality == "CT" else about.image_type[2]]
+    data.DerivationDescription = about.derivation[:1024]
+    data.ImageComments = "NOT FOR DIAGNOSTIC USE"
+    data.BurnedInAnnotation = "NO"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.PixelRepresentation = int(pixels.array.dtype == np.int16)
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.Rows, data.Columns = image.shape[1], image.shape[0]
+    data.RescaleSlope, data.RescaleIntercept = decimals([pixels.slope, pixels.intercept])
+    data.RescaleType = "HU" if about.modality == "CT" else "US"
+    data.WindowCenter, data.WindowWidth = f"{(low + high) / 2:.6g}", f"{max(high - low, pixels.slope):.6g}"
+    return data
+
+
+def _image(header: Dataset, shared: Dataset, number: int) -> Dataset:
+    """Return the header of one image: its patient and place as given, the rest of the new series."""
+    data = header
+    data.update(shared)
+    if data.Modality == "MR":
+        _complete_mr(data)
+    elif "KVP" not in data:
+        data.KVP = None
+    data.SOPInstanceUID = generate_uid()
+    data.InstanceNumber = number
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    return data
+
+
+def _complete_mr(data: Dataset) -> None:
+    for keyword in _EMPTY_MR:
+        if keyword not in data:
+            setattr(data, keyword, None)
+    if data.get("TriggerTime") is not None and not data.ScanOptions:
+        data.ScanOptions = "CG"  # a trigger time is one after the R wave: cardiac gating, which it requires to be said
+    if not data.get("ScanningSequence"):
+        data.ScanningSequence, data.SequenceVariant = "RM", "NONE"  # research mode: what it was is not known
+    if not data.get("SequenceVariant"):
+        data.SequenceVariant = "NONE"
+    if "IR" not in str(data.ScanningSequence):
+        data.pop("InversionTime", None)  # allowed with inversion recovery alone
+    if data.get("MRAcquisitionType") not in ("2D", "3D"):
+        data.MRAcquisitionType = None

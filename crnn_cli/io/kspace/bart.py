@@ -1,0 +1,99 @@
+"""k-space in BART's .cfl and .hdr files: complex64, column-major, centred; mapped, never loaded whole."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from crnn_cli.data.raw_scan import RawScan
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.grid import scan_of
+from crnn_cli.io.kspace.stored_array import Stored, mapped_part, parse_axes
+
+_DIMENSIONS = (
+    "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
+    "time", "time 2", "level", "slice", "average", "batch",
+)  # fmt: skip
+_NAMES = {3: "coil", 10: "t", 13: "slice", 14: "average"}
+
+
+def is_bart_header(start: bytes) -> bool:
+    """Return whether a file begins as BART's .hdr do; those of Analyze and NIfTI are binary."""
+    return start.lstrip().startswith(b"# Dimensions")
+
+
+def bart_files(place: Path) -> tuple[Path, Path]:
+    """Return the .hdr and the .cfl that a name stands for: either of them, or what both begin with."""
+    start = place.with_suffix("") if place.suffix in (".cfl", ".hdr") else place
+    return start.with_name(start.name + ".hdr"), start.with_name(start.name + ".cfl")
+
+
+def read_bart(place: Path, axes: str | None = None) -> RawScan:
+    """Return the scan in a pair of .cfl and .hdr.
+
+    The axes are BART's: 0 read, 1 phase 1, 2 phase 2, 3 coil, 10 time, 13 slice, 14 average. Where read has length 1,
+    both phase encodings make a slice (one position of a 3-D scan).
+
+    Raises
+    ------
+    UnreadableError
+        If one of the two is missing, the header is damaged, or the sizes disagree.
+    UnsupportedDataError
+        If another dimension is longer than 1.
+    """
+    stored = stored_bart(place)
+    if axes is not None:
+        return scan_of(stored, parse_axes(axes, stored))
+    shape = stored.shape
+    names = ["-"] * len(shape)
+    for axis, name in _NAMES.items():
+        names[axis] = name if shape[axis] > 1 else "-"
+    wide = [axis for axis in range(3) if shape[axis] > 1]
+    if len(wide) < 2:
+        raise UnsupportedDataError(f"{stored.title}: two of its first three dimensions must be longer than 1")
+    for axis, name in zip(wide, ("kx", "ky", "kz"), strict=False):
+        names[axis] = name
+    odd = [f"{_DIMENSIONS[a]} (dimension {a}) {n}" for a, n in enumerate(shape) if n > 1 and names[a] == "-"]
+    if odd:
+        raise UnsupportedDataError(
+            f"{stored.title}: {', '.join(odd)} must be 1: this version reads read, phase 1, phase 2, coil, time, slice "
+            "and average. Take one of them out with bart slice, or name all dimensions with --axes"
+        )
+    return scan_of(stored, tuple(names))
+
+
+def stored_bart(place: Path) -> Stored:
+    """Return the array of a pair of .cfl and .hdr, still on disk; 16 dimensions."""
+    header, data = bart_files(place)
+    for file in (header, data):
+        if not file.is_file():
+            raise UnreadableError(f"{place} is one half of a BART file: {file} is missing; it must lie beside it")
+    try:
+        shape = _dimensions(header.read_bytes()[:100_000].decode("ascii", "replace"))
+        size = data.stat().st_size
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{header} is no header of a BART file: {error}") from error
+    claimed = 8 * math.prod(shape)
+    if claimed != size:
+        raise UnreadableError(
+            f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
+            f"{claimed} bytes, the data are {size} bytes. Copy both again"
+        )
+    return Stored("BART", data, "", shape, lambda index: mapped_part(data, "<c8", 0, shape, "F", index))
+
+
+def _dimensions(text: str) -> tuple[int, ...]:
+    lines = [line.strip() for line in text.splitlines()]
+    if "# Dimensions" not in lines[:-1]:
+        raise ValueError("it has no line '# Dimensions' with numbers below")
+    words = lines[lines.index("# Dimensions") + 1].split()
+    if not words or not all(word.lstrip("-").isascii() and word.lstrip("-").isdigit() for word in words):
+        raise ValueError("the line below '# Dimensions' is no list of whole numbers")
+    shape = [int(word) for word in words if len(word) < 20]
+    if len(shape) < len(words) or min(shape) < 1:
+        raise ValueError(f"its dimensions are {' '.join(words)[:200]}: each must be 1 or more")
+    while len(shape) > len(_DIMENSIONS) and shape[-1] == 1:
+        shape.pop()
+    if len(shape) > len(_DIMENSIONS):
+        raise ValueError(f"it has {len(shape)} dimensions, BART has {len(_DIMENSIONS)}")
+    return tuple(shape) + (1,) * (len(_DIMENSIONS) - len(shape))

@@ -1,0 +1,154 @@
+"""Whether an array looks like the centred k-space that it is called, and which of it was measured.
+
+Legend: C coil, T frame, Y phase encoding, X readout.
+
+The energy of k-space has its peak in the middle along kx, ky and kz; along coils, frames and slices it has none. The
+share of the energy in the middle quarter of an axis, less what a flat axis would have there, says which is which:
+0 for a flat axis, 1 where all is in the middle; 0.5 and more for k-space, undersampled and noisy scans included.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.acquisition import ZERO, Complex
+from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.errors import UnsupportedDataError
+
+Profile = NDArray[np.float64]
+_SHORTEST = 8
+"""Along shorter axes there is no telling a peak from chance."""
+_FLAT = 0.05
+_LOW = 0.15
+_PEAKED = 0.5
+_FAR = 0.4
+
+
+def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: str) -> None:
+    """Refuse an array whose energy says that an axis is not what it is called, or that it is not centred.
+
+    Parameters
+    ----------
+    names : of the axes of the array; those that begin with k are looked at against the others.
+    title, taken : what was read and what its axes were taken for, for the message.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the peak along a k-space axis is not in the middle, or there is none.
+    """
+    short = [
+        f"{name} {n}" for name, n in zip(names, kspace.shape, strict=True) if name in ("ky", "kx") and n < _SHORTEST
+    ]
+    if short:
+        raise UnsupportedDataError(f"{title}: the axes were taken as {taken}: {short[0]} is too short for an image")
+    power = np.abs(kspace / np.abs(kspace).max()) ** 2
+    profiles = {name: _profile(power, axis) for axis, name in enumerate(names)}
+    profiles = {name: profile for name, profile in profiles.items() if (profile > 0).sum() >= 3}
+    chance = 2 / math.sqrt(np.count_nonzero(power))
+    others = [name for name, profile in profiles.items() if name[0] != "k" and _peaked(name, profile)]
+    for name in (name for name in profiles if name[0] == "k"):
+        profile = profiles[name]
+        middle = peakedness(profile)
+        below = max((peakedness(profiles[other]) for other in others), default=0.0) - middle
+        if others and (middle < _LOW or below > _FAR or not _peaks_in_the_middle(profile)):
+            raise UnsupportedDataError(
+                f"{title}: the axes were taken as {taken}, but along {name} the energy has no peak in the middle, as "
+                f"k-space must, and along {others[0]} it has one: are the two mixed up? Say what the axes are with "
+                "--axes"
+            )
+        if len(profile) < _SHORTEST:
+            continue
+        _require_centred(profile, name, f"{title}: the axes were taken as {taken}, but ")
+        if middle < _FLAT - chance:
+            raise UnsupportedDataError(
+                f"{title}: the axes were taken as {taken}, but along {name} the energy is the same everywhere: that is "
+                "time, coils, slices, an image, or noise, not k-space. Say what the axes are with --axes"
+            )
+
+
+def _profile(power: NDArray[np.floating], axis: int) -> Profile:
+    """Return the mean energy of the measured samples along an axis; where none was measured, that of the neighbours."""
+    others = tuple(a for a in range(power.ndim) if a != axis)
+    count = np.count_nonzero(power, axis=others)
+    profile = power.sum(axis=others, dtype=np.float64) / np.maximum(1, count)
+    seen = np.flatnonzero(count)
+    filled: Profile = np.interp(np.arange(len(profile)), seen, profile[seen], left=0.0, right=0.0)
+    return filled
+
+
+def peakedness(profile: Profile, place: int | None = None) -> float:
+    """Return how much of the energy lies in the quarter around a place (the middle by default), 0 for a flat axis."""
+    n = len(profile)
+    half = max(1, n // 8)
+    rolled = np.roll(profile, n // 2 - (n // 2 if place is None else place))
+    flat = 2 * half / n
+    share = float(rolled[n // 2 - half : n // 2 + half].sum() / profile.sum())
+    return (share - flat) / (1 - flat) if flat < 1 else 0.0
+
+
+def _require_centred(profile: Profile, name: str, start: str) -> None:
+    n = len(profile)
+    where = [peakedness(profile, place) for place in range(n)]
+    best = int(np.argmax(where))
+    if where[best] < 0.3 or peakedness(profile) > where[best] / 2 or abs(best - n // 2) <= n // 8:
+        return
+    if min(best, n - best) <= n // 8:
+        advice = (
+            f"along {name} the energy lies at the ends of the axis, not in the middle: the array is in the order of a "
+            "plain FFT. Centre it first, with fftshift along the k-space axes; its images must be centred as well"
+        )
+    else:
+        advice = (
+            f"along {name} the energy has its peak at index {best} of {n}, not in the middle: pad it with zeros until "
+            "the middle of k-space is in the middle of the axis"
+        )
+    raise UnsupportedDataError(start + advice)
+
+
+def _peaked(name: str, profile: Profile) -> bool:
+    n = len(profile)
+    needed = _PEAKED if n >= 2 * _SHORTEST and name != "coil" else 0.8
+    return n >= _SHORTEST and peakedness(profile) > needed and _peaks_in_the_middle(profile)
+
+
+def _peaks_in_the_middle(profile: Profile) -> bool:
+    n = len(profile)
+    return abs(int(np.argmax(profile)) - n // 2) <= max(1, n // 8)
+
+
+def measured(kspace_CTYX: Complex) -> Mask:
+    """Return which samples were measured, (T, Y, X), X of 1 where whole lines were; all False for zeros.
+
+    A line is unmeasured where its r.m.s. over coils and samples is below `ZERO` of the strongest; where lines do not
+    explain the zeros, the same goes for samples, over coils alone.
+    """
+    peak = max(float(np.abs(kspace_TYX).max()) for kspace_TYX in kspace_CTYX)
+    if not peak:
+        return np.zeros((*kspace_CTYX.shape[1:3], 1), np.bool_)
+    power_TYX = np.zeros(kspace_CTYX.shape[1:], np.float32)
+    for kspace_TYX in kspace_CTYX:  # a coil at a time: memory for one is enough
+        power_TYX += np.abs(kspace_TYX / np.float32(peak)) ** 2
+    power_TYX /= np.float32(len(kspace_CTYX))
+    lines_TY, lines_TX = (np.sqrt(power_TYX.mean(axis=axis)) for axis in (2, 1))
+    floors = [ZERO * float(lines.max()) for lines in (lines_TY, lines_TX)]
+    by_lines: Mask = (lines_TY > floors[0])[:, :, None] & (lines_TX > floors[1])[:, None, :]
+    samples: Mask = np.sqrt(power_TYX) > max(floors)
+    mask = by_lines if float(samples[by_lines].mean()) >= 0.95 else samples
+    return np.ascontiguousarray(mask[..., :1] if (mask == mask[..., :1]).all() else mask)
+
+
+def require_every_frame(mask_TYX: Mask, title: str) -> None:
+    """Raise UnsupportedDataError where a frame of a slice that is not empty has no sample."""
+    empty = np.flatnonzero(~mask_TYX.any(axis=(1, 2)))
+    if 0 < len(empty) < len(mask_TYX):
+        raise UnsupportedDataError(f"{title}: frame {int(empty[0])} has no measured sample: remove that frame first")
+
+
+def has_gaps(mask: Mask) -> bool:
+    """Return whether, between the first and the last True of a 1-D pattern, one is missing."""
+    where = np.flatnonzero(mask)
+    return bool(len(where) and where[-1] - where[0] + 1 > len(where))

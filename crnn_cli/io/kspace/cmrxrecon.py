@@ -1,0 +1,59 @@
+"""What the names and axes of the CMRxRecon challenge mean, in MATLAB's order: (kx, ky, coil, slice, t)."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.stored_array import Stored, Values, in_doubt
+
+
+def is_cmrxrecon(name: str) -> bool:
+    """Return whether a variable is named as k-space is there: kspace_full, kspace_single_sub04, kus and so on."""
+    return re.fullmatch(r"kspace_(single_)?(full|sub\d\d)|kus", name) is not None
+
+
+def cmrxrecon_axes(stored: Stored) -> tuple[str, ...]:
+    """Return the axes of an array of the CMRxRecon challenge, in MATLAB's order.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If it is 4-D and its name does not say whether one coil or one frame is missing.
+    """
+    if len(stored.shape) == 5:
+        return ("kx", "ky", "coil", "slice", "t")
+    if len(stored.shape) == 4 and "single" in stored.name:
+        return ("kx", "ky", "slice", "t")
+    if len(stored.shape) == 4:
+        raise UnsupportedDataError(
+            f"{stored.title}: arrays of CMRxRecon have 5 axes (kx, ky, coil, slice, t); with 4, either the coils were "
+            "combined, --axes kx,ky,slice,t, or there is one frame, --axes kx,ky,coil,slice"
+        )
+    raise in_doubt(stored)
+
+
+def cmrxrecon_mask(mask: Values, stored: Stored, names: tuple[str, ...]) -> Mask:
+    """Return a mask (kx, ky) or (kx, ky, t), in MATLAB's order, as (T, Y, X).
+
+    Raises
+    ------
+    UnsupportedDataError
+        If it does not fit the array.
+    """
+    sizes = dict(zip(names, stored.shape, strict=True))
+    whole = mask if mask.ndim == 3 else mask[..., None]
+    wanted = (sizes["kx"], sizes["ky"], sizes.get("t", 1))
+    if whole.ndim != 3 or not all(m in (1, n) for m, n in zip(whole.shape, wanted, strict=True)):
+        raise UnsupportedDataError(f"{stored.title}: the mask in the file is {mask.shape}; expected (kx, ky) or with t")
+    return boolean(whole.transpose(2, 1, 0), stored.title)
+
+
+def boolean(mask: Values, title: str) -> Mask:
+    """Return a mask of numbers as booleans; raise UnsupportedDataError unless it has zeros and ones, some of them 1."""
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all() or not mask.any():
+        raise UnsupportedDataError(f"{title}: the mask in the file must be of zeros and ones, not of zeros alone")
+    return mask.astype(np.bool_)

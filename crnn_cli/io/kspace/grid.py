@@ -1,0 +1,236 @@
+"""A stored array with named axes as a `RawScan`: which part of it is a slice, and what its images look like.
+
+Legend: A average, Z slice, C coil, T frame, Y phase encoding, X readout.
+
+k-space is taken as centred and orthonormal; what clearly is not centred is refused. Images are (x, y, z): x along kx,
+y along ky, z along slices or kz. A 3-D scan is fully sampled along its readout kx: after an inverse transform along
+it, each position x is a slice of its own with the phase encodings ky and kz.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from crnn_cli.data.acquisition import OUTSIDE, Complex
+from crnn_cli.data.image import Image
+from crnn_cli.data.raw_scan import RawScan, RawSlice, along_image
+from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
+from crnn_cli.io.kspace.stored_array import Stored, described
+
+_INSPECTED = 2**28
+"""Bytes of one slice that are looked at when a file is opened; of larger ones, every n-th frame."""
+_IMAGE_AXIS = {"kx": 0, "ky": 1, "slice": 2, "kz": 2}
+NO_GEOMETRY = "the file says nothing of size and place: voxels of 1 mm and an identity affine are assumed"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Size of the images asked for, by the name of the axis; what is not named is as encoded, in voxels of 1 mm.
+
+    Attributes
+    ----------
+    matrix : pixels. shown : share of the encoded field of view. spacing : mm.
+    """
+
+    matrix: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, float] = field(default_factory=dict)
+    spacing: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Shape of the grid (Z, C, T, Y, X), the names of Z, Y and X, and how to read one."""
+
+    shape: tuple[int, int, int, int, int]
+    axes: tuple[str, str, str]
+    read: Callable[[int], RawSlice]
+
+
+def scan_of(
+    stored: Stored, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None
+) -> RawScan:
+    """Return the scan in a stored array.
+
+    Parameters
+    ----------
+    names : one per stored axis, of `raw_stored.NAMES` or "-".
+    extent : of the images; None where the file does not say.
+    mask_TYX : boolean, each axis 1 or as long as the array's, from the file; None to find it from zeros.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the array is all zeros, the energy contradicts the names, or a 3-D scan is in several slices or
+        undersampled along its readout.
+    """
+    names = tuple(
+        "-" if n == 1 and name in ("kz", "average") else name for name, n in zip(names, stored.shape, strict=True)
+    )
+    sizes = dict(zip(names, stored.shape, strict=True))
+    if sizes.get("kz", 1) > 1:
+        return _volume(stored, names, sizes, extent or Extent())
+    some, notes = _inspected(stored, names, sizes)
+    require_kspace(some, ("coil", "t", "ky", "kx"), stored.title, described(names, stored.shape))
+    plane = ("ky", "kx")
+    if _along_readout(measured(some)):
+        plane = ("kx", "ky")
+        notes.append("lines are missing along kx, none along ky: kx was taken as the phase encoding, ky as the readout")
+        mask_TYX = None if mask_TYX is None else mask_TYX.swapaxes(1, 2)
+
+    def read(z: int) -> RawSlice:
+        kspace = _slice(stored, names, z, plane)
+        mask = measured(kspace)
+        require_every_frame(mask, f"{stored.title}, slice {z}")
+        if mask_TYX is not None:
+            mask = _agreeing(kspace, mask, mask_TYX, f"{stored.title}, slice {z}")
+        kspace *= mask  # its own memory
+        return RawSlice(kspace, mask)
+
+    shape = (sizes.get("slice", 1), sizes.get("coil", 1), sizes.get("t", 1), sizes[plane[0]], sizes[plane[1]])
+    return _scan(stored, names, _Slices(shape, ("slice", *plane), read), extent or Extent(), notes)
+
+
+def _along_readout(mask_TYX: Mask) -> bool:
+    """Return whether lines are missing along X and none along Y."""
+    return has_gaps(np.logical_or.reduce(mask_TYX, (0, 1))) and not has_gaps(np.logical_or.reduce(mask_TYX, (0, 2)))
+
+
+def _inspected(stored: Stored, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[str]]:
+    """Return the middle slice, or that nearest to it that is not empty, (C, T, Y, X), and notes on it."""
+    slices = sizes.get("slice", 1)
+    size = 8 * math.prod(stored.shape) // slices
+    step = min(sizes.get("t", 1), -(-size // _INSPECTED))
+    for z in sorted(range(slices), key=lambda z: abs(z - slices // 2)):
+        kspace = _slice(stored, names, z, ("ky", "kx"), step)
+        if kspace.any():
+            return kspace, [*stored.notes, *_dead_coils(kspace, f"slice {z}" if slices > 1 else "the scan")]
+    raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
+
+
+def _dead_coils(kspace_CTYX: Complex, where: str) -> list[str]:
+    dead = np.flatnonzero(~kspace_CTYX.any(axis=(1, 2, 3)))
+    told = f"of {len(kspace_CTYX)} coils, number {', '.join(map(str, dead))} (from 0) holds only zeros in {where}"
+    return [told] if len(dead) else []
+
+
+def _slice(stored: Stored, names: tuple[str, ...], z: int, plane: tuple[str, ...], step: int = 1) -> Complex:
+    """Return slice z, (C, T) and the axes of the plane, the mean of averages; of frames, every ``step``-th."""
+    pick: dict[str, int | slice] = {"slice": z, "-": 0, "t": slice(None, None, step)}
+    values = stored.part(tuple(pick.get(name, slice(None)) for name in names))
+    kept = [name for name in names if name not in ("slice", "-")]
+    order = [name for name in ("average", "coil", "t", *plane) if name in kept]
+    values = values.transpose([kept.index(name) for name in order])
+    for axis, name in enumerate(("average", "coil", "t")):
+        if name not in kept:
+            values = np.expand_dims(values, axis)
+    return np.ascontiguousarray(_mean(values))
+
+
+def _mean(kspace_ACTYX: Complex) -> Complex:
+    """Return the mean of the averages that measured a sample."""
+    if len(kspace_ACTYX) == 1:
+        only: Complex = kspace_ACTYX[0]
+        return only
+    seen = kspace_ACTYX.any(axis=1).sum(axis=0)
+    mean: Complex = (kspace_ACTYX.sum(axis=0) / np.maximum(1, seen)).astype(np.complex64)
+    return mean
+
+
+def _agreeing(kspace_CTYX: Complex, found_TYX: Mask, given_TYX: Mask, title: str) -> Mask:
+    """Return the given mask without what is zero in the file all the same.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If energy lies where the mask says that nothing was measured.
+    """
+    power = np.abs(kspace_CTYX).astype(np.float64) ** 2
+    outside = float((power * ~given_TYX).sum()) / (float(power.sum()) or 1.0)
+    if outside > OUTSIDE:
+        raise UnsupportedDataError(
+            f"{title}: the mask in the file disagrees with its k-space: {100 * outside:.2g} % of the energy lies where "
+            "it says that nothing was measured"
+        )
+    mask: Mask = found_TYX & given_TYX
+    return mask
+
+
+def _volume(stored: Stored, names: tuple[str, ...], sizes: dict[str, int], extent: Extent) -> RawScan:
+    """Return a 3-D scan: slices are positions along the readout kx. All of it is read at once."""
+    if sizes.get("slice", 1) > 1:
+        raise UnsupportedDataError(
+            f"{stored.title}: a 3-D scan (kz) of several slabs (slice {sizes['slice']}): store and reconstruct a slab "
+            "at a time"
+        )
+    order = ("kx", "ky", "kz")
+    kspace_CTXYZ = _slice(stored, names, 0, order)
+    if not kspace_CTXYZ.any():
+        raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
+    require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, described(names, stored.shape))
+    mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
+    images = along_image(kspace_CTXYZ, 2)
+
+    def read(z: int) -> RawSlice:
+        return RawSlice(np.ascontiguousarray(images[:, :, z]) * mask_TYX, mask_TYX)
+
+    notes = [
+        *stored.notes,
+        *_dead_coils(kspace_CTXYZ.reshape(*kspace_CTXYZ.shape[:2], -1, 1), "the scan"),
+        "a 3-D scan: transformed along its fully sampled readout kx, its positions x are the slices; it was read whole",
+    ]
+    coils, frames, x, y, z = kspace_CTXYZ.shape
+    return _scan(stored, names, _Slices((x, coils, frames, y, z), order, read), extent, notes)
+
+
+def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
+    """Return which readouts (T, ky, kz) were measured.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If readouts have gaps that the others do not share, or a frame has none.
+    """
+    coils, frames, samples, lines, partitions = kspace_CTXYZ.shape
+    readouts = kspace_CTXYZ.transpose(0, 1, 3, 4, 2).reshape(coils, frames, lines * partitions, samples)
+    mask = measured(readouts)
+    ever = np.logical_or.reduce(mask, (0, 1))
+    if has_gaps(ever) or not (mask == (mask.any(axis=2, keepdims=True) & ever)).all():
+        raise UnsupportedDataError(
+            f"{title}: this 3-D scan is undersampled along kx too; kx must be the fully sampled readout. Which axis is "
+            "it? Name it kx in --axes"
+        )
+    require_every_frame(mask, title)
+    whole: Mask = mask.any(axis=2).reshape(frames, lines, partitions)
+    return np.ascontiguousarray(whole[..., :1] if (whole == whole[..., :1]).all() else whole)
+
+
+def _scan(stored: Stored, names: tuple[str, ...], slices: _Slices, extent: Extent, notes: list[str]) -> RawScan:
+    """Return the scan with its geometry."""
+    matrix, spacing = [1, 1, 1], [1.0, 1.0, 1.0]
+    places = [_IMAGE_AXIS[name] for name in slices.axes]
+    encoded = (slices.shape[0], *slices.shape[3:])
+    for name, axis, n in zip(slices.axes, places, encoded, strict=True):
+        matrix[axis] = extent.matrix.get(name, n)
+        spacing[axis] = extent.spacing.get(name, 1.0)
+    zeros = np.broadcast_to(np.float32(0), (*matrix, slices.shape[2]))
+    _, y, x = slices.axes
+    return RawScan(
+        format=stored.format,
+        stored=f"{stored.name + ': ' if stored.name else ''}{described(names, stored.shape)}",
+        shape_ZCTYX=slices.shape,
+        geometry=Image(zeros, np.diag([*spacing, 1.0]), codes=(0, 0)),
+        axes_ZYX=(places[0], places[1], places[2]),
+        read=slices.read,
+        shown_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
+        notes=(
+            *notes,
+            *(["averages were taken as their mean, sample by sample"] if "average" in names else []),
+            *([] if extent.spacing else [NO_GEOMETRY]),
+        ),
+    )

@@ -1,0 +1,201 @@
+"""The HDF5 side of ISMRMRD: which group holds a scan, the heads of its readouts, and their samples when asked for.
+
+A readout is a row of a compound table: head, trajectory, samples. The samples of all rows never are in memory at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.acquisition import Complex
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+
+BLOCK = 256
+"""Readouts whose samples are in memory at once."""
+_HEADS = 4096
+_COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "average", "slice", "contrast", "phase", "repetition",
+             "set")  # fmt: skip
+_NUMBERS = ("flags", "scan_counter", "acquisition_time_stamp", "number_of_samples", "active_channels", "discard_pre",
+            "discard_post", "center_sample", "encoding_space_ref", "sample_time_us")  # fmt: skip
+_VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
+_BROKEN = "the file is damaged or was cut off; copy or convert it again"
+
+Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads of readouts, by field; ``row`` is where each stands in the file.
+
+    Whole numbers are int64 (flags: uint64), directions and positions (N, 3) float64 in mm, LPS.
+    """
+
+    row: Numbers
+    fields: dict[str, Numbers]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, name: str) -> Numbers:
+        return self.fields[name]
+
+    def where(self, chosen: Numbers) -> Heads:
+        """Return the heads that a mask or indices choose."""
+        return Heads(self.row[chosen], {name: values[chosen] for name, values in self.fields.items()})
+
+    def flagged(self, *flags: int) -> NDArray[np.bool_]:
+        """Return which readouts have one of the flags, numbered from 1 as in ISMRMRD."""
+        mask = sum(1 << (flag - 1) for flag in flags)
+        found: NDArray[np.bool_] = (self["flags"] & np.uint64(mask)) != 0
+        return found
+
+
+def find_group(place: Path, group: str | None) -> str:
+    """Return the group of the scan: the one given, or the only one.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing, no HDF5, or holds no ISMRMRD scan.
+    UnsupportedDataError
+        If it holds several and none was chosen.
+    """
+    with _opened(place) as file:
+        found: list[str] = [name for name, part in [("/", file), *file.items()] if _is_scan(part)]
+        if group is not None:
+            if group in file and _is_scan(file[group]):
+                return group
+            raise UnreadableError(f"{place} has no ISMRMRD scan in {group!r}; {_choice(found)}")
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnsupportedDataError(f"{place} holds {len(found)} scans: name the one to read; {_choice(found)}")
+        if "kspace" in file:
+            raise UnreadableError(
+                f"{place} is no ISMRMRD file: it has a dataset 'kspace' as fastMRI files have, and no readouts with "
+                "heads (data, xml); read it as fastMRI"
+            )
+        raise UnreadableError(
+            f"{place} is HDF5 but no ISMRMRD file: no group of it has readouts (data) and a header (xml); it has "
+            f"{', '.join(sorted(file)[:8]) or 'nothing'}"
+        )
+
+
+def read_header(place: Path, group: str) -> bytes:
+    """Return the XML header."""
+    with _opened(place) as file:
+        stored = file[group]["xml"]
+        value = stored[()] if stored.shape == () else stored[0] if stored.size else b""
+        return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def read_heads(place: Path, group: str) -> Heads:
+    """Return the heads of all readouts, without their samples.
+
+    Raises
+    ------
+    UnreadableError
+        If there are none, or they lack a field.
+    """
+    parts: list[dict[str, Numbers]] = []
+    with _opened(place) as file:
+        table = file[group]["data"]
+        heads = table.fields("head")
+        for first in range(0, len(table), _HEADS):
+            parts.append(_fields(heads[first : first + _HEADS]))
+    if not parts:
+        raise UnreadableError(f"{place} has a header but no readouts: nothing was measured, or {_BROKEN}")
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Heads(np.arange(len(fields["flags"])), fields)
+
+
+def read_samples(place: Path, group: str, heads: Heads) -> Iterator[tuple[int, Complex]]:
+    """Yield the index among ``heads`` and the samples (C, X) of every readout, in the order of the file.
+
+    Raises
+    ------
+    UnreadableError
+        If samples are missing, or are NaN or infinite; the readout is named.
+    """
+    order = np.argsort(heads.row, kind="stable")
+    with _opened(place) as file:
+        table = file[group]["data"].fields("data")
+        for first in range(0, len(order), BLOCK):
+            some = order[first : first + BLOCK]
+            rows = heads.row[some]
+            together = len(rows) == rows[-1] - rows[0] + 1
+            block = table[rows[0] : rows[-1] + 1] if together else table[rows.tolist()]
+            for index, stored in zip(some.tolist(), block, strict=True):
+                yield index, _samples(stored, heads, index)
+
+
+def name_of(heads: Heads, index: int) -> str:
+    """Return which readout it is, for people: its place in the file and its counter."""
+    return f"readout {int(heads.row[index]) + 1} (scan counter {int(heads['scan_counter'][index])})"
+
+
+def _samples(stored: Numbers, heads: Heads, index: int) -> Complex:
+    coils, count = int(heads["active_channels"][index]), int(heads["number_of_samples"][index])
+    values = np.ascontiguousarray(stored, np.float32)
+    if values.size != 2 * coils * count:
+        raise UnreadableError(
+            f"{name_of(heads, index)} has {values.size} numbers, where {coils} coils of {count} complex samples need "
+            f"{2 * coils * count}: {_BROKEN}"
+        )
+    if not np.isfinite(values).all():
+        raise UnreadableError(f"{name_of(heads, index)} has NaN or infinite samples: {_BROKEN}")
+    samples: Complex = values.view(np.complex64).reshape(coils, count)
+    return samples
+
+
+def _fields(heads: Numbers) -> dict[str, Numbers]:
+    try:
+        fields = {name: heads[name].astype(np.int64) for name in _NUMBERS if name not in {"flags", "sample_time_us"}}
+        fields |= {name: heads["idx"][name].astype(np.int64) for name in _COUNTERS}
+        fields |= {name: heads[name].astype(np.float64) for name in (*_VECTORS, "sample_time_us")}
+        fields["since_r_wave"] = heads["physiology_time_stamp"][:, 0].astype(np.int64)
+        fields["flags"] = heads["flags"].astype(np.uint64)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise UnreadableError(f"the heads of the readouts are not those of ISMRMRD ({error}); {_BROKEN}") from None
+    return fields
+
+
+def _is_scan(part: Any) -> bool:
+    """Return whether a group has a header and a table of readouts."""
+    if not isinstance(part, h5py.Group) or not {"data", "xml"} <= set(part):
+        return False
+    data, xml = part["data"], part["xml"]
+    if not isinstance(data, h5py.Dataset) or not isinstance(xml, h5py.Dataset):
+        return False
+    return {"head", "data"} <= set(data.dtype.names or ()) and data.ndim == 1
+
+
+def _choice(found: list[str]) -> str:
+    return f"it has scans in {', '.join(map(repr, found))}" if found else "it holds none at all"
+
+
+@contextmanager
+def _opened(place: Path) -> Iterator[h5py.File]:
+    """Yield the open file; what h5py raises meanwhile is told as a damaged file."""
+    if not place.is_file():
+        raise UnreadableError(f"{place} is no file: give the path of an ISMRMRD file (.h5)")
+    try:
+        file = h5py.File(place, "r")
+    except OSError as error:
+        raise UnreadableError(
+            f"{place} cannot be read as HDF5, which ISMRMRD files are ({error}): it is another format, damaged or cut "
+            "off"
+        ) from None
+    with file:
+        try:
+            yield file
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UnreadableError(f"{place} cannot be read ({error}): {_BROKEN}") from error

@@ -1,0 +1,49 @@
+"""The covariance of the coils' noise, from the readouts of an ISMRMRD file that hold nothing else.
+
+Legend: C coil.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.io.kspace.ismrmrd.file import Heads, read_samples
+from crnn_cli.io.kspace.ismrmrd.grid import Lines
+from crnn_cli.io.kspace.ismrmrd.header import Header
+
+
+def noise_covariance(noise: Heads, lines: Lines, header: Header) -> tuple[NDArray[np.complex64] | None, list[str]]:
+    """Return the covariance of the noise of a complex sample of k-space, E[n n^H], and how it came about.
+
+    The power of noise grows with the bandwidth, 1 / dwell time. The receiver's filter takes a part of it at the edges
+    of its band: where the readout is oversampled, only the middle is kept, which has 1 / relative noise bandwidth of
+    the mean. Averaging n readouts divides it by n; where n differs, the mean over the lines is taken.
+
+    Returns
+    -------
+    None where there are no such readouts, or too few, or of another number of coils.
+    """
+    coils = lines.grid.coils
+    if not len(noise):
+        return None, []
+    if (noise["active_channels"] != coils).any():
+        return None, ["the noise readouts have another number of coils than the images: they were left out"]
+    total, count = np.zeros((coils, coils), np.complex128), 0
+    for index, samples in read_samples(lines.place, lines.group, noise):
+        end = samples.shape[1] - int(noise["discard_post"][index])
+        used = samples[:, int(noise["discard_pre"][index]) : end].astype(np.complex128)
+        total += used @ used.conj().T
+        count += used.shape[1]
+    if count < 2 * coils:
+        return None, [f"{count} samples of noise are too few for {coils} coils: they were left out"]
+    note = f"noise of {count} samples ({len(noise)} readouts)"
+    scale = float((1 / lines.averages()).mean())
+    dwells = [float(np.median(heads["sample_time_us"])) for heads in (noise, lines.heads)]
+    if min(dwells) > 0 and dwells[0] != dwells[1]:
+        scale *= dwells[0] / dwells[1]
+        note += f", scaled from a dwell time of {dwells[0]:.4g} to {dwells[1]:.4g} us"
+    if header.noise_bandwidth != 1 and header.shown.field[0] < header.encoded.field[0]:
+        scale /= header.noise_bandwidth
+        note += f", scaled for a relative noise bandwidth of {header.noise_bandwidth:.4g}"
+    return (total * (scale / count)).astype(np.complex64), [note]

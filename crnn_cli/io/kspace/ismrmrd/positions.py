@@ -1,0 +1,112 @@
+"""Where the images of an ISMRMRD scan lie: positions and directions in the heads of the readouts.
+
+The position of a readout is the centre of its slice, LPS, mm; pixel floor(N / 2) of an image lies there, which is the
+centre of the centred transform. Image axes are x along the readout, y along the phase encoding, z along the slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crnn_cli.data.image import Affine, Image
+from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, Stack, Vector
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.ismrmrd.file import Heads, name_of
+from crnn_cli.io.kspace.ismrmrd.header import Header
+
+_DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
+_PARALLEL = 1e-3
+_SCANNER, _UNKNOWN = (1, 1), (0, 0)
+
+
+@dataclass(frozen=True)
+class SlicePlaces:
+    """Slices in the order of z, by their counter in the file, and where they lie.
+
+    affine : voxel (x, y, z) of the images shown to RAS+ mm. codes: (0, 0) where the file says no position.
+    """
+
+    order: tuple[int, ...]
+    affine: Affine
+    codes: tuple[int, int]
+    notes: tuple[str, ...]
+
+    def geometry(self, matrix: tuple[int, int, int], frames: int, frame_time: float | None) -> Image:
+        """Return the image of zeros (x, y, z, t) of a `RawScan`; it takes no memory."""
+        zeros = np.broadcast_to(np.zeros((), np.complex64), (*matrix, frames))
+        return Image(zeros, self.affine, frame_time, self.codes)
+
+
+def places_of(heads: Heads, header: Header, uneven: float | None = None) -> SlicePlaces:
+    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes. uneven : as of a `Stack`.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If directions differ or are not perpendicular, a slice moves, or slices are unevenly spaced or tilted.
+    """
+    found, firsts = np.unique(heads["slice"], return_index=True)
+    directions = np.stack([heads[name] for name in _DIRECTIONS], -1)
+    nowhere = not directions.any() or not np.isfinite(directions).all()
+    axes = np.eye(3) if nowhere else _axes(heads, directions)
+    positions = heads["position"][firsts]
+    notes: list[str] = []
+    if nowhere:
+        notes.append("the file says no directions: where the images lie in the patient is unknown")
+        positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(found))], float)
+    else:
+        _require_still(heads, positions, found)
+    order = np.argsort(positions @ axes[:, 2], kind="stable")
+    if header.encoded.matrix[2] > 1:
+        step = axes[:, 2] * header.encoded.field[2] / header.encoded.matrix[2]
+        first = positions[0] - step * (planes_shown(header) // 2)
+    else:
+        stack = Stack(positions[order], axes[:, 2], uneven)
+        if problems := stack.problems():
+            raise UnsupportedDataError("; ".join(problems))
+        first, step = stack.positions[0], stack.step(header.shown.field[2])
+        notes += stack.notes()
+    spacing = [header.shown.field[axis] / header.shown.matrix[axis] for axis in range(2)]
+    columns = [axes[:, 0] * spacing[0], axes[:, 1] * spacing[1], step]
+    corner = first - sum(column * (n // 2) for column, n in zip(columns[:2], header.shown.matrix[:2], strict=True))
+    affine = np.eye(4)
+    affine[:3] = LPS_TO_RAS @ np.column_stack([*columns, corner])
+    ordered = tuple(int(found[i]) for i in order)
+    return SlicePlaces(ordered, affine, _UNKNOWN if nowhere else _SCANNER, tuple(notes))
+
+
+def planes_shown(header: Header) -> int:
+    """Return how many planes of a 3-D scan the images show: those in the middle, in its field of view."""
+    planes = header.encoded.matrix[2]
+    return min(planes, max(1, round(planes * header.shown.field[2] / header.encoded.field[2])))
+
+
+def _axes(heads: Heads, directions_N33: Vector) -> Vector:
+    """Return the directions of x, y and z as columns."""
+    axes: Vector = directions_N33[0]
+    other = np.abs(directions_N33 - axes).max((1, 2)) > _PARALLEL
+    if other.any():
+        raise UnsupportedDataError(
+            f"{name_of(heads, int(other.argmax()))} has other directions than the first: slices that are turned "
+            "against each other do not make a volume; write each stack to a file of its own"
+        )
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * _PARALLEL:
+        raise UnsupportedDataError(
+            "the directions of readout, phase and slice are not perpendicular unit vectors: the images have no place"
+        )
+    unit: Vector = axes / np.linalg.norm(axes, axis=0)
+    return unit
+
+
+def _require_still(heads: Heads, positions: Vector, found: Vector) -> None:
+    if not np.isfinite(heads["position"]).all():
+        raise UnsupportedDataError("a position is NaN or infinite: the images have no place")
+    moved = np.abs(heads["position"] - positions[np.searchsorted(found, heads["slice"])]).max(1) > ROUNDING
+    if moved.any():
+        at = int(moved.argmax())
+        raise UnsupportedDataError(
+            f"{name_of(heads, at)} of slice {int(heads['slice'][at])} lies elsewhere than the first of that slice: "
+            "slices that follow motion are not supported"
+        )

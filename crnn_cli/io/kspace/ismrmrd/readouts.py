@@ -1,0 +1,165 @@
+"""Readouts of ISMRMRD sorted by what they are for, and where they belong in the encoded matrix.
+
+Legend: K second phase encoding (3-D scans), Y phase encoding, X readout.
+
+Line step_1 lies in row step_1 - centre + Y // 2, sample i of a readout in column i - center_sample + X // 2: the
+centre of k-space is where the centred transform has it, and what was not measured stays zero, never shifted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.ismrmrd.file import Heads, name_of
+from crnn_cli.io.kspace.ismrmrd.header import Header, Limits
+
+NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
+_OTHER = {
+    "navigator": 23, "phase correction": 24, "HP feedback": 26, "dummy": 27, "RT feedback": 28,
+    "surface coil correction": 29, "phase stabilisation": 30, "phase stabilisation data": 31,
+}  # fmt: skip
+
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Readouts by what they are for; calibration holds those that are for imaging too."""
+
+    imaging: Heads
+    calibration: Heads
+    noise: Heads
+    notes: tuple[str, ...]
+
+
+def by_kind(heads: Heads) -> Kinds:
+    """Return the readouts of the first encoding by what they are for, and what was left out.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If none is for imaging, or sets, contrasts or numbers of coils differ.
+    UnreadableError
+        If readouts have no coils or no samples.
+    """
+    noise = heads.flagged(NOISE)
+    other = heads.flagged(*_OTHER.values()) & ~noise
+    elsewhere = (heads["encoding_space_ref"] != 0) & ~noise & ~other
+    used = ~noise & ~other & ~elsewhere
+    notes = []
+    for name, flag in _OTHER.items():
+        count = int((heads.flagged(flag) & other).sum())
+        if count:
+            notes.append(f"{count} {name} readouts left out")
+    if elsewhere.any():
+        notes.append(f"{int(elsewhere.sum())} readouts of other encodings than the first left out")
+    calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
+    images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
+    kinds = Kinds(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
+    _require_images(kinds, len(heads))
+    return kinds
+
+
+def _require_images(kinds: Kinds, total: int) -> None:
+    imaging = kinds.imaging
+    if not len(imaging):
+        what = f"{len(kinds.noise)} of noise and {len(kinds.calibration)} for calibration"
+        raise UnsupportedDataError(
+            f"none of the {total} readouts is for images ({what}): give the file of the scan itself"
+        )
+    for heads in (imaging, kinds.calibration):
+        empty = (heads["active_channels"] < 1) | (heads["number_of_samples"] < 1)
+        if empty.any():
+            raise UnreadableError(f"{name_of(heads, int(empty.argmax()))} has no coils or no samples: convert it again")
+        other = heads["active_channels"] != imaging["active_channels"][0]
+        if other.any():
+            at = int(other.argmax())
+            raise UnsupportedDataError(
+                f"{name_of(heads, at)} has {int(heads['active_channels'][at])} coils, the first for images has "
+                f"{int(imaging['active_channels'][0])}: coils that change during a scan are not supported"
+            )
+    for counter in ("set", "contrast"):
+        found = np.unique(imaging[counter])
+        if len(found) > 1:
+            named = ", ".join(map(str, found[:8]))
+            raise UnsupportedDataError(
+                f"this scan has {len(found)} values of {counter} ({named}): several images of each frame (flow "
+                "encoding, echoes, inversion times); write the one to reconstruct to a file of its own"
+            )
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where readouts belong: row Y, plane K, and samples ``skip`` to ``skip + count`` from ``column`` on.
+
+    Samples are counted after the turning round of reversed readouts.
+    """
+
+    row: Whole
+    plane: Whole
+    column: Whole
+    skip: Whole
+    count: Whole
+    reverse: Mask
+
+    def where(self, chosen: Mask) -> Cells:
+        """Return the places of the readouts that a mask chooses."""
+        return Cells(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+def cells_of(heads: Heads, header: Header) -> tuple[Cells, list[str]]:
+    """Return where readouts belong in the encoded matrix, and what had to be assumed.
+
+    Raises
+    ------
+    UnreadableError
+        If a line or a sample lies outside the matrix; the readout is named.
+    """
+    x, y, z = header.encoded.matrix
+    row, notes = _counted(heads, "kspace_encode_step_1", header.step_1, y)
+    plane, more = _counted(heads, "kspace_encode_step_2", header.step_2, z)
+    n, reverse = heads["number_of_samples"], heads.flagged(REVERSE)
+    pre, post = (np.where(reverse, heads[b], heads[a]) for a, b in (("discard_pre", "discard_post"),
+                                                                    ("discard_post", "discard_pre")))  # fmt: skip
+    centre = np.where(reverse, n - 1 - heads["center_sample"], heads["center_sample"])
+    count = n - pre - post
+    column = x // 2 - centre + pre
+    full = count == x
+    # a readout that fills the matrix can lie in one place only: a centre of 0 was not filled in, one beside it rounded
+    known = (np.abs(column) <= 1) | (heads["center_sample"] == 0)
+    assumed = full & (column != 0) & known
+    column = np.where(assumed, 0, column)
+    if (assumed & ~reverse).any():
+        notes.append(f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample "
+                     f"{x // 2}: taken as centred")  # fmt: skip
+    uncentred = (heads["center_sample"] >= n) & ~full
+    outside = (column < 0) | (column + count > x) | (count < 1) | uncentred
+    if outside.any():
+        at = int(outside.argmax())
+        raise UnreadableError(
+            f"{name_of(heads, at)} has {int(n[at])} samples, its centre at {int(heads['center_sample'][at])} and "
+            f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
+            "the readout is wrong, convert the scan again"
+        )
+    return Cells(row, plane, column, pre, count, reverse), notes + more
+
+
+def _counted(heads: Heads, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[str]]:
+    """Return the place along an axis of phase encoding, the centre of k-space at size // 2."""
+    steps = heads[counter]
+    centre = size // 2 if limits is None else limits.centre
+    place = steps - centre + size // 2 if size > 1 else steps
+    outside = (place < 0) | (place >= size)
+    if outside.any():
+        at = int(outside.argmax())
+        raise UnreadableError(
+            f"{name_of(heads, at)} is {counter} {int(steps[at])}, outside the encoded matrix of {size} with its centre "
+            f"at {centre}: the header does not belong to these readouts; convert the scan again"
+        )
+    unsaid = limits is None and size > 1
+    return place, [f"the header has no limits for {counter}: its centre is taken to be {centre}"] if unsaid else []

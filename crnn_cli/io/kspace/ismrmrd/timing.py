@@ -1,0 +1,208 @@
+"""Which frame each readout of ISMRMRD belongs to, and how far apart frames are: counters, clocks, heart beats.
+
+Time stamps count ticks of 2.5 ms, as Siemens scanners and the converters of ISMRMRD write them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.ismrmrd.file import Heads
+from crnn_cli.io.kspace.ismrmrd.readouts import Whole
+
+TICK = 2.5e-3
+"""Seconds of a time stamp."""
+ARRHYTHMIC = 0.2
+"""A beat that is longer or shorter than the median by more than this share is left out."""
+_AGREE = 0.1
+_JUMP = 40  # ticks by which two readouts of a beat may disagree about when its R wave was
+_PAUSE = 0.5  # of a beat without readouts: how long the beat was is unknown
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of readouts.
+
+    Attributes
+    ----------
+    number : frame of each readout; those of ``kept`` only mean something.
+    kept : which readouts belong to a frame.
+    count : of frames.
+    time : seconds between frames, None if unknown.
+    name : of the counter that was taken for time.
+    """
+
+    number: Whole
+    kept: NDArray[np.bool_]
+    count: int
+    time: float | None
+    name: str
+    notes: tuple[str, ...]
+
+
+def counted_frames(heads: Heads, lines: Whole, tr: float | None) -> Frames:
+    """Return frames by the counter that runs: phase (retrospective cine) or repetition (real time).
+
+    Parameters
+    ----------
+    lines : a number for each place of k-space and slice, to compare readouts of the same place.
+    tr : repetition time in ms of the header, None if it has none.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If both counters run.
+    """
+    running = [name for name in ("phase", "repetition") if np.ptp(heads[name])]
+    if len(running) > 1:
+        sizes = " and ".join(f"{int(np.ptp(heads[name])) + 1} of {name}" for name in running)
+        raise UnsupportedDataError(
+            f"this scan has several values of both phase and repetition ({sizes}): which of them is time is ambiguous; "
+            "write one of them to a file of its own"
+        )
+    kept = np.ones(len(heads), bool)
+    if not running:
+        return Frames(np.zeros(len(heads), np.int64), kept, 1, None, "", ())
+    name = running[0]
+    number = heads[name] - heads[name].min()
+    count = int(number.max()) + 1
+    if count > len(heads):
+        raise UnreadableError(f"{name} runs to {count} frames, but there are {len(heads)} readouts: damaged counters")
+    time, note = _phase_time(heads, number, lines) if name == "phase" else _repetition_time(heads, number, tr)
+    notes = [note] if note else []
+    empty = np.setdiff1d(np.arange(count), number)
+    if len(empty):
+        notes.append(f"{len(empty)} of {count} frames have no readouts, the first is frame {int(empty[0]) + 1}")
+    return Frames(number, kept, count, time, name, tuple(notes))
+
+
+def _phase_time(heads: Heads, number: Whole, lines: Whole) -> tuple[float | None, str]:
+    """Return the time between cardiac phases: RR / phases where that agrees with the slope of the stamps, or the slope.
+
+    Prospective triggering covers a part of the beat only, so that RR / phases alone would be too long.
+    """
+    slope = _slope(number, heads["since_r_wave"])
+    if slope is not None:
+        beats = _beats(heads)
+        whole = float(beats.mean) / (int(number.max()) + 1) if beats is not None else None
+        if whole is not None and abs(whole - slope) <= _AGREE * slope:
+            rate = 60 / (beats.mean * TICK) if beats is not None else 0
+            return whole * TICK, f"frame time from the heart beat ({rate:.0f}/min, stamps of 2.5 ms) over the phases"
+        return slope * TICK, "frame time from the stamps since the R wave, in ticks of 2.5 ms"
+    slope = _slope_of_lines(heads, number, lines)
+    if slope is None:
+        slope = _slope(number, heads["acquisition_time_stamp"])
+    return (None, "") if slope is None else (slope * TICK, "frame time from the time stamps, in ticks of 2.5 ms")
+
+
+def _slope_of_lines(heads: Heads, number: Whole, lines: Whole) -> float | None:
+    """Return ticks from a line of one frame to the same line of the next: frames of one beat follow each other."""
+    order = np.lexsort((number, heads["average"], lines))
+    steps = np.diff(heads["acquisition_time_stamp"][order])
+    steps = steps[(np.diff(number[order]) == 1) & (np.diff(lines[order]) == 0) & (steps > 0)]
+    return float(steps[steps <= 2 * np.median(steps)].mean()) if len(steps) else None
+
+
+def _repetition_time(heads: Heads, number: Whole, tr: float | None) -> tuple[float | None, str]:
+    slices = heads["slice"]
+    slopes = [_slope(number[slices == z], heads["acquisition_time_stamp"][slices == z]) for z in np.unique(slices)]
+    found = [slope for slope in slopes if slope is not None]
+    if found:
+        return float(np.median(found)) * TICK, "frame time from the time stamps, in ticks of 2.5 ms"
+    if tr is None:
+        return None, ""
+    per_frame = len(heads) / len(np.unique(slices)) / len(np.unique(number))
+    return per_frame * tr / 1000, f"frame time is an estimate: TR of {tr:g} ms x {per_frame:g} lines of a frame"
+
+
+def _slope(number: Whole, stamps: Whole) -> float | None:
+    """Return ticks a frame, the median over pairs of frames of the slope between their median stamps; None if <= 0."""
+    frames = np.unique(number)
+    if len(frames) < 2 or not np.ptp(stamps):
+        return None
+    middle = np.array([np.median(stamps[number == frame]) for frame in frames])
+    first, second = np.triu_indices(len(frames), max(1, len(frames) // 2))
+    slope = float(np.median((middle[second] - middle[first]) / (frames[second] - frames[first])))
+    return slope if slope > 0 else None
+
+
+@dataclass(frozen=True)
+class _Beats:
+    """Heart beats: of each readout, and their lengths in ticks (mean of those kept)."""
+
+    of: Whole
+    length: NDArray[np.float64]
+    regular: NDArray[np.bool_]
+    mean: float
+
+
+def _beats(heads: Heads) -> _Beats | None:
+    """Return the beats: a new one begins where the stamp since the R wave drops; None if it never does."""
+    clock, since = heads["acquisition_time_stamp"], heads["since_r_wave"]
+    order = np.lexsort((heads["scan_counter"], clock))
+    r_wave = (clock - since)[order]
+    timed = np.ptp(clock) > 0
+    starts = (np.diff(since[order]) < 0) | (timed & (np.diff(r_wave) > _JUMP))
+    if not starts.any():
+        return None
+    in_order = np.concatenate([[0], np.cumsum(starts)])
+    first = np.flatnonzero(np.concatenate([[True], starts]))
+    last_stamp = np.maximum.reduceat(since[order], first).astype(float)
+    if timed:
+        at = np.array([np.median(part) for part in np.split(r_wave, first[1:])])
+        length = np.append(np.diff(at), np.nan)
+    else:
+        steps = np.diff(since[order])
+        length = last_stamp + float(np.median(steps[steps >= 0]) if (steps >= 0).any() else 0)
+        length[-1] = np.nan
+    median = float(np.nanmedian(length))
+    paused = length - last_stamp > _PAUSE * median
+    length[paused | np.isnan(length)] = np.nan
+    median = float(np.nanmedian(length)) if np.isfinite(length).any() else median
+    unknown = np.isnan(length)
+    good = ~unknown & (np.abs(length - median) <= ARRHYTHMIC * median)
+    mean = float(length[good].mean()) if good.any() else median
+    regular = good | (unknown & (last_stamp <= (1 + ARRHYTHMIC) * median))
+    of = np.empty(len(heads), np.int64)
+    of[order] = in_order
+    return _Beats(of, np.where(unknown, np.maximum(mean, last_stamp + 1), length), regular, mean)
+
+
+def heart_frames(heads: Heads, phases: int) -> Frames:
+    """Return frames by the time since the last R wave, each beat stretched linearly to the mean one.
+
+    A beat that differs from the median by more than 20 % is left out. A beat that was cut off by a pause counts as of
+    mean length.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If there are no stamps, or no R wave in them.
+    """
+    if phases < 1:
+        raise UnsupportedDataError(f"{phases} cardiac phases cannot be: give 1 or more")
+    beats = _beats(heads) if np.ptp(heads["since_r_wave"]) else None
+    if beats is None:
+        raise UnsupportedDataError(
+            "the readouts have no times since an R wave (physiology_time_stamp 0 never starts again), so they cannot "
+            "be sorted into cardiac phases: was the ECG connected? Without phases the frames are those of the file"
+        )
+    share = heads["since_r_wave"] / beats.length[beats.of]
+    number = np.minimum((share * phases).astype(np.int64), phases - 1)
+    kept = beats.regular[beats.of]
+    if not kept.any():
+        raise UnsupportedDataError("no readout is left: every heart beat differs too much from the median one")
+    notes = [
+        f"readouts sorted into {phases} cardiac phases by {int(beats.regular.sum())} beats of "
+        f"{1000 * beats.mean * TICK:.0f} ms (stamps of 2.5 ms)"
+    ]
+    if not kept.all():
+        notes.append(
+            f"{int((~beats.regular).sum())} of {len(beats.regular)} beats left out with {int((~kept).sum())} readouts: "
+            f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %"
+        )
+    return Frames(number, kept, phases, beats.mean * TICK / phases, "cardiac phase", tuple(notes))

@@ -1,0 +1,182 @@
+"""A page to read offline: HTML in one file, pictures in it, no scripts, well-formed as XML too to be checked.
+
+Light or dark as the reader's system is; black on white in print.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+from crnn_cli.errors import OutputError, UsageError
+from crnn_cli.io.atomic_write import Output
+
+SUFFIXES = (".html", ".htm")
+_STYLE = """
+:root { color-scheme: light dark;
+  --text: #1b1f24; --back: #ffffff; --faint: #6a737d; --line: #d8dee4; --mark: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e9ec; --back: #14171a; --faint: #9aa4ae; --line: #343a40; --mark: #ff8a80; } }
+@media print {
+  :root { --text: #000; --back: #fff; --faint: #444; --line: #999; --mark: #900; } section { break-inside: avoid; } }
+body { margin: 2rem auto; padding: 0 1rem; max-width: 72rem; font: 1rem/1.45 system-ui, sans-serif;
+  color: var(--text); background: var(--back); }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+th { font-weight: 600; width: 16rem; } td.why, figcaption, .plot text { color: var(--faint); font-size: .85rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; background: #000; }
+.note { border-left: 3px solid var(--mark); padding-left: .8rem; }
+.plot { width: 100%; max-width: 48rem; height: auto; } .plot text { fill: var(--faint); font-size: 11px; }
+.plot .axis { stroke: var(--line); } .plot .value { stroke: var(--text); fill: none; stroke-width: 1.5; }
+.plot .dot { fill: var(--text); } .plot .mark { fill: var(--mark); }
+.plot .below { stroke: var(--faint); stroke-dasharray: 5 4; }
+"""
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 170, 56, 12, 14, 24
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of (what, value) or (what, value, what it means)."""
+
+    heading: str
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what it shows."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A value for each frame, None where it is not known.
+
+    below : other values to compare with, drawn dashed. marked : frames that stand out.
+    """
+
+    caption: str
+    values: Sequence[float | None]
+    below: Sequence[float | None] = ()
+    marked: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences that are not to be overlooked."""
+
+    lines: Sequence[str]
+
+
+Part = Table | Picture | Plot | Notes
+
+
+def require_page_name(target: Path) -> None:
+    """Raise UsageError unless the name ends in .html or .htm."""
+    if target.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot write {target}: a report is a page, give a name that ends in .html")
+
+
+def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
+    """Return a page to be written, which is read back and parsed before it counts."""
+    content = page(title, parts).encode("utf-8", "replace")
+
+    def check(written: Path) -> None:
+        """Raise OutputError unless the file is what was to be written, and well-formed."""
+        again = written.read_bytes()
+        try:
+            ElementTree.fromstring(again)
+        except ElementTree.ParseError as error:
+            raise OutputError(f"{target} was not written: the page is not well-formed, {error}") from None
+        if again != content:
+            raise OutputError(f"{target} was not written: read back, it differs")
+
+    return Output(target, content, check)
+
+
+def page(title: str, parts: Sequence[Part]) -> str:
+    """Return the page; whatever text is in it is shown as it is, never taken as markup."""
+    body = "\n".join(_drawn(part) for part in parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{_text(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _drawn(part: Part) -> str:
+    if isinstance(part, Table):
+        return _table(part)
+    if isinstance(part, Picture):
+        data = base64.b64encode(part.png).decode()
+        text = _text(part.caption)
+        image = f'<img alt="{text}" src="data:image/png;base64,{data}"/>'
+        return f"<section><figure>{image}<figcaption>{text}</figcaption></figure></section>"
+    if isinstance(part, Notes):
+        return "\n".join(f'<p class="note">{_text(line)}</p>' for line in part.lines)
+    return f"<section><figure>{_plot(part)}<figcaption>{_text(part.caption)}</figcaption></figure></section>"
+
+
+def _table(part: Table) -> str:
+    rows = []
+    for what, value, *why in part.rows:
+        more = "".join(f'<td class="why">{_text(text)}</td>' for text in why)
+        rows.append(f'<tr><th scope="row">{_text(what)}</th><td>{_text(value)}</td>{more}</tr>')
+    lines = "\n".join(rows)
+    return f"<section><h2>{_text(part.heading)}</h2>\n<table><tbody>\n{lines}\n</tbody></table></section>"
+
+
+def _plot(part: Plot) -> str:
+    """Return the plot as SVG: from 0 upwards, a dot a frame, gaps where nothing is known."""
+    known = [value for value in (*part.values, *part.below) if value is not None]
+    top = 1.1 * max([*known, 1e-12])
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    step = (right - _LEFT) / max(1, len(part.values) - 1)
+
+    def place(frame: int, value: float) -> tuple[float, float]:
+        """Return where a value lies on the paper."""
+        return _LEFT + step * frame, bottom - (bottom - _TOP) * value / top
+
+    drawn = [f'<line class="axis" x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>']
+    for value in (0.0, top / 2.2, top / 1.1):
+        _, y = place(0, value)
+        drawn.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+    for frame in sorted({0, len(part.values) // 2, len(part.values) - 1} if part.values else set()):
+        x, _ = place(frame, 0)
+        drawn.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">frame {frame}</text>')
+    for kind, values in (("below", part.below), ("value", part.values)):
+        drawn += _line(kind, [None if value is None else place(frame, value) for frame, value in enumerate(values)])
+    for frame, known_value in enumerate(part.values):
+        if known_value is not None:
+            x, y = place(frame, known_value)
+            kind, radius = ("mark", 5) if frame in part.marked else ("dot", 2.5)
+            drawn.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
+    shown = "".join(drawn)
+    return (
+        f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_text(part.caption)}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{shown}</svg>'
+    )
+
+
+def _line(kind: str, places: Sequence[tuple[float, float] | None]) -> list[str]:
+    """Return lines between neighbours that are both known."""
+    return [
+        f'<line class="{kind}" x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>'
+        for a, b in pairwise(places)
+        if a is not None and b is not None
+    ]
+
+
+def _text(text: str) -> str:
+    """Return text that means itself in HTML; what cannot be shown becomes a question mark."""
+    return html.escape("".join(sign if sign.isprintable() else "?" for sign in text))

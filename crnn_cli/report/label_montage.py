@@ -1,0 +1,258 @@
+"""Pictures of a label map: slices with the outline of each label in its colour, a legend, and what is shown.
+
+Legend: T frame, S slice, Y row and X column of a slice as displayed. A layer of paint has, pixel by pixel, the value of
+the label whose colour covers the grey picture there, 0 where none does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from numpy.typing import NDArray
+
+from crnn_cli.data.geometry import SliceOrder
+from crnn_cli.data.image import Image
+from crnn_cli.io.atomic_write import Output
+from crnn_cli.labels.names import Label
+from crnn_cli.labels.statistics import LabelStatistics
+from crnn_cli.report.montage import (
+    STRIP_HEIGHT,
+    Grey,
+    captioned,
+    encoded,
+    fitting,
+    grey,
+    is_still,
+    require_preview_name,
+    resized,
+    text_width,
+    tile_size,
+    titled_row,
+)
+
+_MOST_SLICES, _FEW = 12, 2  # a few slices are shown twice as large
+_WINDOW = (1, 99.5)  # percentiles of what is shown that become black and white
+_SMALL = 0.6  # a labelled region is enlarged where it is, with its margin, at most this part of the slice
+_MARGIN = 0.35  # around the labelled region, in parts of its longer side
+_LANDSCAPE = 4 / 3
+_LEAST_WIDTH = 300
+_SWATCH = 9
+Paint = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LabelledSlices:
+    """Slices and their labels, turned as they are displayed.
+
+    image_TSYX : real, finite; T is 1 for a volume. labels_TSYX : uint8. numbers : what each slice is called.
+    spacing : row and column spacing in mm. frame_time : s. directions : of the display, such as ``left R, top A``.
+    """
+
+    image_TSYX: NDArray[np.floating]
+    labels_TSYX: NDArray[np.uint8]
+    numbers: Sequence[int]
+    spacing: tuple[float, float]
+    frame_time: float | None = None
+    directions: str = ""
+
+
+def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) -> LabelledSlices:
+    """Return a volume or series (x, y, z[, t]) and its labels as the slices of an order, turned for display."""
+
+    def displayed(array: Any) -> Any:
+        frames = array[..., None] if array.ndim == 3 else array
+        return np.stack([order.to_display(order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
+
+    numbers = order.numbers(image.shape[order.axes[0]])
+    spacing, directions = order.display_spacing(), order.display_directions()
+    return LabelledSlices(displayed(image.array), displayed(labels), numbers, spacing, image.frame_time, directions)
+
+
+def outlines_output(
+    slices: LabelledSlices,
+    labels: Sequence[Label],
+    statistics: Sequence[LabelStatistics],
+    target: Path,
+    caption: str = "",
+) -> Output:
+    """Return a PNG of the middle frame or a GIF of all frames, by the suffix of the name, to be written.
+
+    Up to 12 slices are shown: all if there are no more; else those with labels, evenly spread; else all, evenly spread.
+    They are cropped to the labelled region where that is a small part of the slice, and the caption says so. Outlines
+    are one pixel wide and lie within their label. A label of a few voxels can fall between the pixels of a slice that
+    is wider than its tile.
+
+    Parameters
+    ----------
+    labels : their outlines are drawn and they are listed in the legend; other values are not shown.
+    statistics : of each label in each frame of ``slices``, for the volumes in the legend.
+    caption : on top of every picture, before what is always said: directions, cropping, not for diagnostic use.
+    """
+    require_preview_name(target)
+    count = slices.image_TSYX.shape[0]
+    frames = [count // 2] if is_still(target) else list(range(count))
+    known = np.zeros(256, np.uint8)
+    known[[label.value for label in labels]] = [label.value for label in labels]
+    labels_TSYX = known[slices.labels_TSYX[frames]]
+    chosen, region = _chosen(labels_TSYX), _region(labels_TSYX, slices.spacing)
+    rows, columns = region or (slice(None), slice(None))
+    montages = _montages(
+        slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],
+        labels_TSYX[:, chosen, rows, columns],
+        [slices.numbers[index] for index in chosen],
+        slices.spacing,
+    )
+    width = montages[0][0].shape[1]
+    always = [slices.directions, "cropped to the labels" if region else "", "not for diagnostic use"]
+    lines = [*_wrapped(caption, width - 4), *_wrapped("; ".join(part for part in always if part), width - 4)]
+    volumes = {(row.value, row.frame): _millilitres(row.volume) for row in statistics}
+    pitch = _pitch(labels, list(volumes.values()))
+    pictures = []
+    for frame, montage in zip(frames, montages, strict=True):
+        legend = _legend(labels, [volumes[label.value, frame] for label in labels], pitch, width)
+        said = lines if count == 1 else [*lines, _frame_line(frame, count, slices.frame_time, is_still(target))]
+        picture, paint = (np.vstack(layers) for layers in zip(legend, montage, strict=True))
+        pictures.append(_captioned(said, picture, paint))
+    coloured = _true_colour if is_still(target) else _palette
+    colours = {label.value: label.colour for label in labels}
+    return Output(target, encoded([coloured(*picture, colours) for picture in pictures], target, slices.frame_time))
+
+
+def _chosen(labels_TSYX: NDArray[np.uint8]) -> list[int]:
+    """Return the slices to show, in their order."""
+    count = labels_TSYX.shape[1]
+    labelled = np.flatnonzero(labels_TSYX.any(axis=(0, 2, 3)))
+    candidates = np.arange(count) if count <= _MOST_SLICES or not labelled.size else labelled
+    places = np.linspace(0, len(candidates) - 1, min(_MOST_SLICES, len(candidates))).round().astype(int)
+    return [int(index) for index in candidates[places]]
+
+
+def _region(labels_TSYX: NDArray[np.uint8], spacing: tuple[float, float]) -> tuple[slice, slice] | None:
+    """Return the rows and columns around the labels, of any slice and frame, with a margin; None to show all."""
+    used = np.asarray(labels_TSYX.any(axis=(0, 1)))
+    if not used.any():
+        return None
+    places = [np.flatnonzero(used.any(axis=axis)) for axis in (1, 0)]
+    margin = _MARGIN * max((along[-1] - along[0] + 1) * step for along, step in zip(places, spacing, strict=True))
+    rows, columns = (
+        slice(max(0, along[0] - math.ceil(margin / step)), along[-1] + 1 + math.ceil(margin / step))
+        for along, step in zip(places, spacing, strict=True)
+    )
+    return (rows, columns) if used[rows, columns].size <= _SMALL * used.size else None
+
+
+def _montages(
+    image_TSYX: NDArray[np.floating],
+    labels_TSYX: NDArray[np.uint8],
+    numbers: Sequence[int],
+    spacing: tuple[float, float],
+) -> list[tuple[Grey, Paint]]:
+    """Return a grey picture and its outlines for each frame, in one grey scale."""
+    black, white = np.percentile(image_TSYX, _WINDOW)
+    grey_TSYX = grey(image_TSYX - black, float(white - black) or 1.0)
+    size = tile_size(grey_TSYX.shape[2:], spacing, 1 if len(numbers) > _FEW else 2)
+    across = min(len(numbers), max(1, round(math.sqrt(_LANDSCAPE * len(numbers) * size[0] / size[1]))))
+    titles = [f"slice {number}" for number in numbers]
+    return [
+        (
+            _tiled([resized(tile, size) for tile in grey_SYX], titles, across),
+            _tiled([_outline(tile, size) for tile in labels_SYX], [""] * len(titles), across),
+        )
+        for grey_SYX, labels_SYX in zip(grey_TSYX, labels_TSYX, strict=True)
+    ]
+
+
+def _outline(tile: NDArray[np.uint8], size: tuple[int, int]) -> Paint:
+    """Return the pixels of each label that have another value above, below, left or right; outside is another."""
+    shown = resized(tile, size, PIL.Image.Resampling.NEAREST)
+    around = np.pad(shown, 1)
+    inside = np.ones(shown.shape, bool)
+    for neighbours in (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]):
+        inside &= neighbours == shown
+    return np.where(inside, 0, shown).astype(np.uint8)
+
+
+def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
+    """Return tiles in rows of ``across``, black where there is none, at least as wide as a legend needs."""
+    missing = -len(tiles) % across
+    tiles, titles = [*tiles, *[np.zeros_like(tiles[0])] * missing], [*titles, *[""] * missing]
+    rows = [titled_row(tiles[n : n + across], titles[n : n + across]) for n in range(0, len(tiles), across)]
+    picture = np.vstack(rows)
+    return np.pad(picture, ((0, 0), (0, max(0, _LEAST_WIDTH - picture.shape[1]))))
+
+
+def _millilitres(volume: float) -> str:
+    return f"{volume:.1f} ml" if volume >= 1 else f"{volume:.2g} ml"
+
+
+def _pitch(labels: Sequence[Label], volumes: Sequence[str]) -> int:
+    """Return the width of an entry of the legend, the same in every frame."""
+    name = max((text_width(label.name) for label in labels), default=0)
+    volume = max((text_width(volume) for volume in volumes), default=0)
+    return math.ceil(name + volume) + _SWATCH + 24
+
+
+def _legend(labels: Sequence[Label], volumes: Sequence[str], pitch: int, width: int) -> tuple[Grey, Paint]:
+    """Return the legend: swatch, name and volume of each label, in as many columns as fit; long names are cut."""
+    across = max(1, width // pitch)
+    shape = (-(-len(labels) // across) * STRIP_HEIGHT, width)
+    picture, paint = PIL.Image.new("L", shape[::-1]), np.zeros(shape, np.uint8)
+    draw = PIL.ImageDraw.Draw(picture)
+    for index, (label, volume) in enumerate(zip(labels, volumes, strict=True)):
+        top, left = index // across * STRIP_HEIGHT + 3, index % across * pitch + 3
+        paint[top : top + _SWATCH, left : left + _SWATCH] = label.value
+        room = min(pitch, width) - _SWATCH - 16 - text_width(volume)
+        draw.text((left + _SWATCH + 5, top - 2), f"{fitting(label.name, room)}  {volume}", fill=255)
+    return np.asarray(picture), paint
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return a text as lines that fit; a word that is too long is broken."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        rest = word
+        while rest:
+            lines.append(fitting(rest, width))
+            rest = rest[len(lines[-1]) :]
+    return lines
+
+
+def _frame_line(frame: int, count: int, frame_time: float | None, still: bool) -> str:
+    time = "" if frame_time is None else f", {1000 * frame * frame_time:.0f} ms"
+    return f"frame {frame} of 0 to {count - 1}{time}{', the middle one' if still else ''}"
+
+
+def _captioned(lines: Sequence[str], picture: Grey, paint: Paint) -> tuple[Grey, Paint]:
+    for line in reversed(lines):
+        picture = captioned(picture, line)
+    return picture, np.pad(paint, ((picture.shape[0] - paint.shape[0], 0), (0, 0)))
+
+
+def _true_colour(picture: Grey, paint: Paint, colours: dict[int, tuple[int, int, int]]) -> PIL.Image.Image:
+    table = np.zeros((256, 3), np.uint8)
+    for value, colour in colours.items():
+        table[value] = colour
+    return PIL.Image.fromarray(np.where(paint[..., None] > 0, table[paint], picture[..., None]))
+
+
+def _palette(picture: Grey, paint: Paint, colours: dict[int, tuple[int, int, int]]) -> PIL.Image.Image:
+    """Return a picture with a palette: the labels' colours exactly, and as many greys as they leave of 256."""
+    greys = 256 - len(colours)
+    entry = np.zeros(256, np.uint8)
+    for place, value in enumerate(colours):
+        entry[value] = greys + place
+    levels = np.linspace(0, 255, greys).round().astype(np.uint8)
+    index = np.where(paint > 0, entry[paint], (picture * ((greys - 1) / 255)).round()).astype(np.uint8)
+    shown = PIL.Image.fromarray(index)
+    shown.putpalette([*np.repeat(levels, 3).tolist(), *(part for colour in colours.values() for part in colour)])
+    return shown

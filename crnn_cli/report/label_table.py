@@ -1,0 +1,65 @@
+"""Figures of labels as a file: one row a label and frame, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from crnn_cli.errors import UsageError
+from crnn_cli.io.atomic_write import Output
+from crnn_cli.labels.statistics import LabelStatistics
+
+SUFFIXES = (".csv", ".json")
+_ABSENT = (None, None, None)
+
+
+def require_statistics_name(target: Path) -> None:
+    """Raise UsageError unless the name ends in .csv or .json."""
+    if target.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot write {target}: statistics are a .csv (table) or a .json (list of the same rows)")
+
+
+def statistics_record(row: LabelStatistics) -> dict[str, int | float | str | None]:
+    """Return the figures of one label in one frame by column name, the unit in the name.
+
+    The centroid's x, y, z are the patient's (RAS+); the extent's are the array's axes.
+    """
+    centroid, extent = row.centroid or _ABSENT, row.extent or _ABSENT
+    return {
+        "label": row.value,
+        "name": row.name,
+        "frame": row.frame,
+        "time_s": row.time,
+        "voxels": row.voxels,
+        "volume_ml": row.volume,
+        "mean_intensity": row.mean,
+        "sd_intensity": row.deviation,
+        **{f"centroid_{axis}_mm": value for axis, value in zip("xyz", centroid, strict=True)},
+        **{f"extent_{axis}_mm": value for axis, value in zip("xyz", extent, strict=True)},
+    }
+
+
+def statistics_output(rows: Sequence[LabelStatistics], target: Path) -> Output:
+    """Return the table, by the suffix of the name, to be written in UTF-8.
+
+    What is not known is an empty cell in CSV and null in JSON. Numbers keep all their digits.
+    """
+    require_statistics_name(target)
+    records = [statistics_record(row) for row in rows]
+    text = _csv(records) if target.suffix.lower() == ".csv" else _json(records)
+    return Output(target, text.encode())
+
+
+def _csv(records: Sequence[dict[str, int | float | str | None]]) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def _json(records: Sequence[dict[str, int | float | str | None]]) -> str:
+    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

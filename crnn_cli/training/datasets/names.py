@@ -1,0 +1,117 @@
+"""Which image file and which label file belong together, by their names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.images import has_dicom_mark
+from crnn_cli.io.nifti.image import SUFFIXES
+
+GT = "_gt"
+_FIRST, _SECOND = "_0000", "_0001"  # channels of nnU-Net
+
+
+@dataclass(frozen=True)
+class Match:
+    """An image and its labels, None where there are none. problem : what the names have wrong, a sentence or ""."""
+
+    name: str
+    image: Path | None
+    labels: Path | None
+    problem: str = ""
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder holds but what starts with a dot, sorted; nothing if there is no such folder.
+
+    Raises
+    ------
+    UnreadableError
+        If it is not permitted.
+    """
+    try:
+        return sorted(f for f in folder.iterdir() if not f.name.startswith(".")) if folder.is_dir() else []
+    except OSError as error:
+        raise UnreadableError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def nifti_files(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Return the visible files of a folder whose names end as they should, sorted."""
+    return [f for f in visible(folder) if ending_of(f) in endings and f.is_file()]
+
+
+def image_places(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Return the images of a folder, sorted: NIfTI files, and folders with DICOM files in or below them."""
+    return sorted(nifti_files(folder, endings) + [f for f in visible(folder) if f.is_dir() and _holds_dicom(f)])
+
+
+def _holds_dicom(folder: Path) -> bool:
+    return any(file.is_file() and has_dicom_mark(file) for file in folder.rglob("*"))
+
+
+def ending_of(file: Path) -> str:
+    """Return .nii.gz, .nii or nothing."""
+    return next((ending for ending in (".nii.gz", ".nii") if file.name.endswith(ending)), "")
+
+
+def stem(file: Path) -> str:
+    """Return the name of a NIfTI file without its ending."""
+    return file.name.removesuffix(ending_of(file))
+
+
+def match_folders(images: Path, labels: Path, endings: Sequence[str]) -> list[Match]:
+    """Match NAME or NAME_0000 in one folder with NAME in the other: what has labels first, then images without.
+
+    An image may be a folder of DICOM files.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If a labelled image has a second channel, NAME_0001.
+    """
+    image_of, doubled_images = _by_stem(image_places(images, endings))
+    labels_of, doubled_labels = _by_stem(nifti_files(labels, endings))
+    matches, used = [], set()
+    for name, file in labels_of.items():
+        first, second = (name + channel for channel in (_FIRST, _SECOND))
+        own = first if name not in image_of and first not in labels_of else name
+        if own == first in image_of and second in image_of and second not in labels_of:
+            raise UnsupportedDataError(
+                f"{images} holds several channels of {name}, {first} and {second}; single-channel images are trained "
+                "on: take one of them"
+            )
+        problem = "" if own in image_of else f"{labels.name}/{file.name} has no image in {images.name}/"
+        matches.append(Match(name, image_of.get(own), file, problem))
+        used.add(own)
+    alone = [(name, file) for name, file in image_of.items() if name not in used]
+    matches += [Match(n, f, None, f"{images.name}/{f.name} has no labels in {labels.name}/") for n, f in alone]
+    return matches + doubled_images + doubled_labels
+
+
+def match_gt(folder: Path, endings: Sequence[str]) -> list[Match]:
+    """Match NAME with NAME_gt in a folder: what has labels first, then images without."""
+    file_of, doubled = _by_stem(nifti_files(folder, endings))
+    labelled = [name for name in file_of if name.endswith(GT)]
+    matches = []
+    for name, labels in ((name.removesuffix(GT), file_of[name]) for name in labelled):
+        problem = "" if name in file_of else f"{labels.name} has no image {name}{ending_of(labels)} beside it"
+        matches.append(Match(name, file_of.get(name), labels, problem))
+    alone = [(name, file) for name, file in file_of.items() if not name.endswith(GT) and name + GT not in file_of]
+    matches += [Match(n, f, None, f"{f.name} has no labels {n}{GT}{ending_of(f)} beside it") for n, f in alone]
+    return matches + doubled
+
+
+def _by_stem(files: Sequence[Path]) -> tuple[dict[str, Path], list[Match]]:
+    """Return files by their names without ending (.nii.gz before .nii), and the names that are there twice."""
+    found: dict[str, Path] = {}
+    doubled = []
+    for file in files:
+        name = stem(file)
+        if name in found:
+            text = f"{file.parent.name}/ holds both {found[name].name} and {file.name}; keep one of them"
+            doubled.append(Match(name, None, None, text))
+        found[name] = file
+    return found, doubled

@@ -1,0 +1,293 @@
+"""Labelled volumes and cines on disk: finding them, dividing them, and reading a labelled volume.
+
+Layouts of labelled volumes (.nii or .nii.gz; hidden files are passed over):
+
+imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz    Medical Segmentation Decathlon; images of nnU-Net are NAME_0000.nii.gz
+images/NAME.nii.gz, labels/NAME.nii.gz        the same; each volume is a subject of its own
+imagesTr/NAME/, labelsTr/NAME.nii.gz          the image a folder of DICOM files, one series; also in images/
+SUBJECT/NAME.nii.gz, SUBJECT/NAME_gt.nii.gz   ACDC
+NAME.nii.gz, NAME_gt.nii.gz                   each volume is a subject of its own
+MANIFEST.csv                                  see `dataset_files`; the only one that can say what is for training;
+                                              an image may be a folder, zip or file of one DICOM series
+
+Labels are NIfTI; those of an image that is stored with other axes are turned onto it, never resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.image import Array, Image
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.images import has_dicom_mark, is_dicom
+from crnn_cli.io.nifti.image import SUFFIXES, read_image
+from crnn_cli.training.datasets.files import Description, Row, read_description, read_rows
+from crnn_cli.training.datasets.names import (
+    GT,
+    Match,
+    image_places,
+    match_folders,
+    match_gt,
+    nifti_files,
+    stem,
+    visible,
+)
+from crnn_cli.training.datasets.volumes import on_axes_of, read_only_series
+
+_TWO_FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
+_FLAT, _OF_SUBJECTS = "NAME.nii.gz with NAME_gt.nii.gz", "SUBJECT/NAME.nii.gz with SUBJECT/NAME_gt.nii.gz"
+_TOLD = 5  # problems in a message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A labelled volume on disk.
+
+    name : of the image file without its ending, and with its folder where two are called the same; unique in a set.
+    subject : whose it is; subjects are never divided between training and test.
+    split : "train", "val" or "test" where a manifest says so, else "".
+    """
+
+    name: str
+    subject: str
+    image: Path
+    labels: Path
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong. name : of the volume, or "line 3" of a manifest. text : a sentence."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled volumes, and what their file names alone tell.
+
+    pairs : at least one, in a fixed order. names : of label values, as far as known. layout : in a phrase.
+    problems : labels without image, images without labels, broken lines of a manifest.
+    notes : images beside labelled ones of the same subject, such as a whole cine; nothing is wrong with that.
+    """
+
+    pairs: tuple[Pair, ...]
+    names: dict[int, str]
+    layout: str
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+
+
+def find_labelled(source: Path) -> LabelledSet:
+    """Return the labelled volumes of a folder or a CSV manifest; layouts: see the top of this file.
+
+    Raises
+    ------
+    UnreadableError
+        If the source does not exist, no layout fits, no image has labels, or dataset.json or the manifest is broken.
+    UnsupportedDataError
+        If two layouts fit, images have several channels, or dataset.json describes what cannot be learned.
+    """
+    if source.is_dir():
+        found = _in_folder(source)
+    elif not source.exists():
+        raise UnreadableError(f"{source} does not exist")
+    elif source.suffix.lower() == ".csv":
+        found = _of_manifest(source)
+    else:
+        raise UnreadableError(f"{source} is neither a folder nor a CSV manifest; name the folder of the labelled data")
+    if not found.pairs:
+        told = "; ".join(f"{p.name}: {p.text}" for p in found.problems[:_TOLD]) or "it lists none"
+        more = f" (and {len(found.problems) - _TOLD} more)" if len(found.problems) > _TOLD else ""
+        raise UnreadableError(f"{source} ({found.layout}) holds no image with labels: {told}{more}")
+    return found
+
+
+def find_pairs(source: Path) -> list[Pair]:
+    """Return the labelled volumes of a folder or manifest, as `find_labelled`."""
+    return list(find_labelled(source).pairs)
+
+
+def find_cines(source: Path) -> list[Path]:
+    """Return the cines in and below a folder, by path, or the one given: NIfTI files, and folders that hold DICOM.
+
+    Hidden files and labels (_gt) are left out. A folder is one DICOM series.
+
+    Raises
+    ------
+    UnreadableError
+        If there are none, or the source does not exist.
+    """
+    if source.is_file() and (source.name.endswith(SUFFIXES) or is_dicom(source)):
+        return [source]
+    if not source.is_dir():
+        what = "is neither NIfTI nor DICOM" if source.exists() else "does not exist"
+        raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
+    below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
+    files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
+    folders = {f for f in [source, *below] if f.is_dir() and any(has_dicom_mark(g) for g in f.iterdir() if g.is_file())}
+    if not files | folders:
+        raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")
+    return sorted(files | folders)
+
+
+def split_pairs(pairs: Sequence[Pair], fold: int, folds: int) -> tuple[list[Pair], list[Pair]]:
+    """Return (training, test) pairs: every ``folds``-th subject by name, from number ``fold``, is for the test."""
+    subjects = sorted({pair.subject for pair in pairs})
+    test = set(subjects[fold::folds])
+    return [p for p in pairs if p.subject not in test], [p for p in pairs if p.subject in test]
+
+
+def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
+    """Return image and label values on the image's grid and axes; real values are float32.
+
+    Raises
+    ------
+    UnreadableError
+        If a file is missing or broken.
+    UnsupportedDataError
+        If the two lie on different grids, the labels are not whole numbers from 0 to 255, or the image is complex, a
+        series, or not finite.
+    """
+    image = read_only_series(pair.image)
+    labels = on_axes_of(image, read_image(pair.labels))
+    differences = grid_differences(image, labels)
+    if differences:
+        raise UnsupportedDataError(f"{pair.labels} lies on another grid than {pair.image}: {'; '.join(differences)}")
+    values = label_values(labels.array)
+    if values is None:
+        raise UnsupportedDataError(f"{pair.labels} holds values that are no labels: whole numbers from 0 to 255")
+    if image.array.ndim != 3:
+        raise UnsupportedDataError(f"{pair.image} is a series {image.shape}; pairs are volumes, x, y, z")
+    if image.is_complex:
+        raise UnsupportedDataError(f"{pair.image} is complex; labels are learned from magnitude images")
+    image.require_finite(str(pair.image))
+    return replace(image, array=image.array.astype(np.float32, copy=False)), values
+
+
+def label_values(array: Array) -> NDArray[np.uint8] | None:
+    """Return the array as uint8, or None if that would change a value."""
+    if np.iscomplexobj(array):
+        return None
+    with np.errstate(invalid="ignore"):
+        values = array.astype(np.uint8)
+    return values if np.array_equal(values, array) else None
+
+
+def grid_differences(image: Image, labels: Image) -> list[str]:
+    """Return how the grid of labels differs from that of the image, in sentences; none if it does not (to 0.001 mm)."""
+    found = []
+    if image.shape != labels.shape:
+        found.append(f"the labels have {_times(labels.shape)} voxels, the image {_times(image.shape)}")
+    ours, theirs = image.affine, labels.affine
+    if not np.allclose(ours[:3, :3], theirs[:3, :3], atol=1e-3):
+        their_voxels, our_voxels = (np.linalg.norm(affine[:3, :3], axis=0) for affine in (theirs, ours))
+        if np.allclose(our_voxels, their_voxels, atol=1e-3):
+            found.append("the axes of the labels point elsewhere than those of the image")
+        else:
+            found.append(f"the labels' voxels measure {_times(their_voxels)} mm, the image's {_times(our_voxels)} mm")
+    if not np.allclose(ours[:3, 3], theirs[:3, 3], atol=1e-3):
+        distance = np.linalg.norm(ours[:3, 3] - theirs[:3, 3])
+        found.append(f"the labels' first voxel lies {distance:.4g} mm from the image's")
+    return found
+
+
+def _times(numbers: Sequence[float] | NDArray[np.float64]) -> str:
+    return " x ".join(f"{number:.4g}" for number in numbers)
+
+
+def _in_folder(folder: Path) -> LabelledSet:
+    """Return what the one layout that fits a folder gives."""
+    about = read_description(folder)
+    two = [(images, labels) for images, labels in _TWO_FOLDERS
+           if nifti_files(folder / labels, about.endings) and image_places(folder / images, about.endings)]  # fmt: skip
+    subjects = [sub for sub in visible(folder) if sub.is_dir() and not two]
+    fitting = [f"{images}/ with {labels}/" for images, labels in two]
+    fitting += [_FLAT] * _has_gt(folder, about)
+    fitting += [_OF_SUBJECTS] * any(_has_gt(sub, about) for sub in subjects)
+    if len(fitting) > 1:
+        raise UnsupportedDataError(f"{folder} can be read in two ways, {fitting[0]} or {fitting[1]}; keep one of them")
+    if not fitting:
+        raise UnreadableError(_nothing(folder))
+    if two:
+        images, labels = (folder / name for name in two[0])
+        return _gathered(folder, about, fitting[0], [("", match_folders(images, labels, about.endings))])
+    if fitting == [_FLAT]:
+        return _gathered(folder, about, _FLAT, [("", match_gt(folder, about.endings))])
+    return _gathered(folder, about, _OF_SUBJECTS, [(sub.name, match_gt(sub, about.endings)) for sub in subjects])
+
+
+def _has_gt(folder: Path, about: Description) -> bool:
+    return any(stem(file).endswith(GT) for file in nifti_files(folder, about.endings))
+
+
+def _nothing(folder: Path) -> str:
+    if not visible(folder):
+        return f"{folder} is empty"
+    two = ", ".join(f"{images}/ with {labels}/" for images, labels in _TWO_FOLDERS)
+    return (
+        f"{folder} holds none of the layouts of labelled volumes: {two}, {_OF_SUBJECTS}, or {_FLAT} (.nii will do as "
+        "well, in images/ also folders of DICOM); for any other, write a CSV manifest with the columns image,label"
+    )
+
+
+def _gathered(folder: Path, about: Description, layout: str, matches: list[tuple[str, list[Match]]]) -> LabelledSet:
+    """Return pairs and problems of the matches of each subject; "" where each volume is a subject of its own."""
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
+    notes: list[Problem] = []
+    for subject, own in matches:
+        labelled = any(match.image and match.labels for match in own)
+        for match in own:
+            if match.image and match.labels:
+                pairs.append(Pair(match.name, subject or match.name, match.image, match.labels))
+            if match.problem:
+                beside = subject and labelled and match.image and not match.labels
+                name = f"{subject}/{match.name}" if subject else match.name
+                (notes if beside else problems).append(Problem(name, match.problem))
+    phrase = layout if layout == _OF_SUBJECTS else f"{layout}, each volume a subject of its own"
+    return LabelledSet(tuple(_told_apart(pairs, folder)), about.names, phrase, tuple(problems), tuple(notes))
+
+
+def _told_apart(pairs: list[Pair], folder: Path) -> list[Pair]:
+    """Return the pairs, named with their folders if two are called the same."""
+    if len({pair.name for pair in pairs}) == len(pairs):
+        return pairs
+    return [replace(pair, name=_within(folder, pair.image.with_name(stem(pair.image)))) for pair in pairs]
+
+
+def _within(folder: Path, path: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def _of_manifest(file: Path) -> LabelledSet:
+    """Return the pairs of a manifest's good lines, and what is wrong with the others."""
+    pairs, problems = [], []
+    lines: dict[Path, int] = {}
+    for row in read_rows(file):
+        wrong = list(row.problems) + _seen_before(row, file.parent, lines)
+        problems += [Problem(f"line {row.line}", text) for text in wrong]
+        if not wrong:
+            image, labels = file.parent / row.cells["image"], file.parent / row.cells["label"]
+            pairs.append(Pair(stem(image), row.cells.get("subject", ""), image, labels, row.cells.get("split", "")))
+    pairs = [replace(p, subject=p.subject or p.name) for p in _told_apart(pairs, file.parent)]
+    for subject in sorted({pair.subject for pair in pairs}):
+        splits = sorted({pair.split for pair in pairs if pair.subject == subject})
+        if len(splits) > 1:
+            problems.append(Problem(subject, f"the subject is in {' and in '.join(splits)}; keep it in one of them"))
+    return LabelledSet(tuple(pairs), {}, "CSV manifest", tuple(problems))
+
+
+def _seen_before(row: Row, folder: Path, lines: dict[Path, int]) -> list[str]:
+    """Return a sentence if an earlier line has the same image; ``lines`` is kept up."""
+    if not row.cells.get("image"):
+        return []
+    image = (folder / row.cells["image"]).resolve()
+    first = lines.setdefault(image.with_name(stem(image)), row.line)
+    return [f"{row.cells['image']} is in line {first} already"] if first != row.line else []

@@ -1,0 +1,165 @@
+"""Training items for cine reconstruction: a random sequence, how it was sampled, and where to start from.
+
+Legend: B batch (1), C coil, T frame, Y phase encoding, X readout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
+from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.mri.multicoil import MultiCoilConsistency
+from crnn_cli.mri.sampling import PATTERNS
+from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.training.reconstruct.coil_maps import disturbed, random_maps
+from crnn_cli.training.reconstruct.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.settings import setting
+
+CPU = torch.device("cpu")
+_MOST_COLUMNS = 128
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sizes of items and how they are undersampled; each is random between its bounds, both included."""
+
+    lines: int = setting(72, "fewest lines along the undersampled axis, which items keep whole")
+    most_lines: int = setting(176, "most of them")
+    frames: int = setting(6, "fewest frames of an item, a part of a cycle")
+    most_frames: int = setting(12, "most of them")
+    cycle: int = setting(10, "fewest frames of a cycle")
+    most_cycle: int = setting(30, "most of them")
+    acceleration: float = setting(3.0, "lowest")
+    most_acceleration: float = setting(14.0, "highest")
+    variable_density: float = setting(0.75, "share of variable-density patterns; the others are sheared grids")
+    noisy: float = setting(0.67, "share of items with noise in k-space")
+    noise: float = setting(0.003, "lowest noise, relative to the bright parts of the image")
+    most_noise: float = setting(0.06, "highest noise")
+    told: float = setting(0.0, "share of noisy items whose data consistency knows the noise; with several coils all do")
+    several: float = setting(0.0, "share of items with several coils, of simulated sensitivities")
+    coils: int = setting(2, "fewest coils of those items")
+    most_coils: int = setting(12, "most of them")
+    maps_error: float = setting(0.05, "largest error of the sensitivities that the network is given, down to a tenth")
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.lines <= self.most_lines or not 2 <= self.frames <= self.most_frames:
+            raise ValueError("lines must be from 16 to most_lines, frames from 2 to most_frames")
+        if not 2 <= self.cycle <= self.most_cycle or not 1 < self.acceleration <= self.most_acceleration:
+            raise ValueError("cycle must be from 2 to most_cycle, acceleration above 1, up to most_acceleration")
+        if not 0 < self.noise <= self.most_noise:
+            raise ValueError("noise must be above 0, up to most_noise")
+        if not all(0 <= share <= 1 for share in (self.variable_density, self.noisy, self.told)):
+            raise ValueError("variable_density, noisy and told are shares: from 0 to 1")
+        if not 0 <= self.several <= 1 or not 2 <= self.coils <= self.most_coils or not 0 <= self.maps_error < 1:
+            raise ValueError("several is a share, from 0 to 1; coils from 2 to most_coils; maps_error from 0, below 1")
+
+
+@dataclass(frozen=True)
+class CineItems:
+    """What random items are made of.
+
+    cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
+    real_share : the share of items made from them.
+    pixels : frames * lines * columns of one item, about: what a step costs.
+    start : of the reconstruction, a key of `crnn_cli.reconstruction.reconstruct.STARTS`.
+    """
+
+    cines: Sequence[Tensor]
+    real_share: float = 0.4
+    pixels: int = 25_600
+    sampling: Sampling = Sampling()
+    start: str = "time-wiener"
+
+
+@dataclass(frozen=True)
+class CineItem:
+    """One training item, scaled so that the bright parts of the start image are about 1."""
+
+    start_BTYX: Tensor
+    truth_BTYX: Tensor
+    consistency: SingleCoilConsistency | MultiCoilConsistency
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of an item on the CPU; its start image, most of the work, is made where the training goes on.
+
+    measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. start : see `CineItems`.
+    brightness : of the bright parts of the start image. part : the frames that the item has.
+    """
+
+    measured: Measured
+    truth_BTYX: Tensor
+    start: str
+    brightness: float
+    part: slice
+
+    def item(self, device: torch.device) -> CineItem:
+        """Return the item on a device, its start calculated there, in full precision. It knows the whole cycle."""
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            whole = self.measured.to(device)
+            start = STARTS[self.start](whole.consistency())
+            scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
+            kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
+            kept = Measured(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))
+            truth = self.truth_BTYX[:, self.part].to(device) * scale
+            return CineItem(start[:, self.part] * scale, truth, kept.consistency())
+
+
+def draw(source: CineItems, seed: int) -> Drawn:
+    """Return what is drawn of the item of a seed. The start image knows the whole cycle, the item is a part of it.
+
+    Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
+    along Y only. Magnitudes get a random phase; a complex cine keeps its own.
+    """
+    dice, how = Dice(seed), source.sampling
+    lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
+    columns = max(16, min(_MOST_COLUMNS, round(source.pixels / (lines * kept) / 4) * 4))
+    size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
+    if source.cines and dice.chance(source.real_share):
+        cine = source.cines[dice.integer(0, len(source.cines) - 1)]
+        view = from_cine(cine, size, dice)
+    else:
+        view = random_scene(size, dice)
+    truth = (view if view.is_complex() else with_phase(view, dice))[None]
+    truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
+    measured = _sample(truth, dice, how)
+    brightness = dice.log_uniform(0.8, 1.25)
+    first = dice.integer(0, size.frames - kept)
+    return Drawn(measured, truth, source.start, brightness, slice(first, first + kept))
+
+
+def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineItem:
+    """Return the item of a seed on a device; see `draw`."""
+    return draw(source, seed).item(device)
+
+
+def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
+    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
+
+    One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
+    of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image. What is returned of it is the
+    deviation that data consistency is told: a little off too, or 0, nothing.
+    """
+    frames, lines, columns = truth_BTYX.shape[1:]
+    pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"
+    acceleration = dice.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
+    centre = None if dice.chance(0.7) else dice.integer(1, max(1, int(lines / acceleration * 0.8)))
+    mask = PATTERNS[pattern](frames, lines, acceleration, dice.generator, centre)[None, :, :, None]
+    noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
+    seen_BCTYX, maps_BCYX = truth_BTYX[:, None], None
+    if how.several and dice.chance(how.several):
+        maps_CYX = random_maps(dice.integer(how.coils, how.most_coils), lines, columns, dice)
+        seen_BCTYX = seen_BCTYX * maps_CYX[:, None]
+        error = dice.log_uniform(how.maps_error / 10, how.maps_error) if how.maps_error else 0.0
+        maps_BCYX = disturbed(maps_CYX, error, dice)[None]
+    kspace = image_to_kspace(seen_BCTYX)
+    kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
+    told = noise and how.told and (maps_BCYX is not None or dice.chance(how.told))
+    return Measured(kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0)

@@ -1,0 +1,88 @@
+"""Random coil sensitivities, and the same as an estimate would have them: training data for parallel imaging.
+
+Legend: C coil, N virtual coil, Y phase encoding, X readout, W wave. Lengths are in units of the field of view along Y.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from crnn_cli.mri.coils import compression, mixed, normalised
+from crnn_cli.training.reconstruct.scenes import Dice
+
+_VIRTUAL = 0.4  # share of maps that are of virtual coils
+_ALIKE = 0.15  # share of maps that are nearly the same in all coils: little is gained by them
+_WAVES = 8
+
+
+def random_maps(coils: int, lines: int, columns: int, dice: Dice) -> Tensor:
+    """Return smooth random sensitivities (C, Y, X), complex64, with sum_c |s_c|^2 = 1.
+
+    A coil is a loop of radius a; at a distance r from its centre it sees (1 + r^2 / a^2)^(-3/2), as on the axis of a
+    loop, times a smooth random modulation and phase. The coils lie on an arc around the field of view or above it. The
+    patch is a cut of the readout, anywhere in a field about as wide as it is long. Some maps are of virtual coils:
+    the strongest combinations of up to three times as many.
+    """
+    virtual = dice.chance(_VIRTUAL)
+    maps_CYX = normalised(_loops(coils * dice.integer(1, 3) if virtual else coils, lines, columns, dice))
+    if virtual:
+        matrix_NC, _ = compression(maps_CYX[:, None], coils)
+        maps_CYX = normalised(mixed(maps_CYX[:, None], matrix_NC)[:, 0])
+    return maps_CYX
+
+
+def disturbed(maps_CYX: Tensor, error: float, dice: Dice) -> Tensor:
+    """Return sensitivities off by a smooth random error, again with sum_c |s_c|^2 = 1.
+
+    s' = (s + e) / |s + e| with sum_c conj(s_c) e_c = 0: a factor that all coils share is the image's, no error. The
+    root mean square of |e| over the pixels is ``error``.
+    """
+    coils, lines, columns = maps_CYX.shape
+    parts = _smooth(2 * coils, _places(lines, columns), dice.log_uniform(0.03, 0.3), dice)
+    error_CYX = torch.complex(parts[:coils], parts[coils:])
+    error_CYX = error_CYX - maps_CYX * (maps_CYX.conj() * error_CYX).sum(0)
+    size = error_CYX.abs().square().sum(0).mean().sqrt().clamp_min(1e-9)
+    return normalised(maps_CYX + error / size * error_CYX)
+
+
+def _loops(coils: int, lines: int, columns: int, dice: Dice) -> Tensor:
+    """Return what loops around or above the field see, (C, Y, X) complex."""
+    wide = max(columns / lines, dice.uniform(0.6, 1.4))
+    y, x = _places(lines, columns)
+    x = x + dice.uniform(-0.5, 0.5) * (wide - columns / lines)
+    alike = dice.chance(_ALIKE)
+    radius = dice.uniform(1.5, 3.0) if alike else dice.log_uniform(0.12, 1.5)
+    strength = 0.1 if alike else 1.0
+    fields = _smooth(2 * coils, (y, x), dice.uniform(0.2, 0.8), dice)
+    change = torch.exp(strength * dice.uniform(0, 0.4) * fields[:coils])
+    phase = strength * dice.uniform(0, 1.5) * fields[coils:]
+    first, arc, out = dice.uniform(0, 2 * math.pi), 2 * math.pi * dice.uniform(0.3, 1.0), dice.uniform(0.3, 0.9)
+    maps = []
+    for coil in range(coils):
+        angle = first + arc * (coil + dice.uniform(-0.3, 0.3)) / coils
+        away = out * dice.uniform(0.7, 1.3)
+        above, size = dice.uniform(0, 0.5), radius * dice.log_uniform(0.7, 1.4)
+        square = (y[:, None] - away * math.sin(angle)) ** 2 + (x - away * wide * math.cos(angle)) ** 2 + above**2
+        seen = dice.log_uniform(0.6, 1.6) * change[coil] * (1 + square / size**2) ** -1.5
+        maps.append(torch.polar(seen, phase[coil] + dice.uniform(-math.pi, math.pi)))
+    return torch.stack(maps)
+
+
+def _places(lines: int, columns: int) -> tuple[Tensor, Tensor]:
+    return (torch.arange(lines) - lines // 2) / lines, (torch.arange(columns) - columns // 2) / lines
+
+
+def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, dice: Dice) -> Tensor:
+    """Return random fields (count, Y, X) of about unit variance, each the sum of a few plane waves.
+
+    Their correlation is a Gaussian of standard deviation ``length``.
+    """
+    turns_WC2 = dice.normal(_WAVES, count, 2) / length
+    phase_WC = torch.rand(_WAVES, count, generator=dice.generator) * 2 * math.pi
+    along = torch.polar(torch.ones(()), turns_WC2[..., :1] * places[0] + phase_WC[..., None])
+    across = torch.polar(torch.ones(()), turns_WC2[..., 1:] * places[1])
+    fields: Tensor = (2 / _WAVES) ** 0.5 * torch.einsum("wcy,wcx->cyx", along, across).real
+    return fields

@@ -1,0 +1,181 @@
+"""Train a reconstruction network on random cine items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crnn_cli.io.atomic_write import Output
+from crnn_cli.io.images import read
+from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.report.montage import Panel, preview_output
+from crnn_cli.training.reconstruct.cine import CPU, CineItem, CineItems, Drawn, draw, draw_item
+from crnn_cli.training.reconstruct.losses import image_loss
+from crnn_cli.training.reconstruct.settings import ReconstructSettings
+
+_VALIDATION_SEED = 1_000_000_000
+_VALIDATION_ITEMS = 8
+
+
+class ReconstructJob:
+    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
+
+    Parameters
+    ----------
+    cines, held_out : real cines (T, Y, X) to train on and to validate with; may be empty.
+    start : weights to begin with, of a network of the same sizes; None for random ones.
+    device : what is trained on. For a CPU whoever draws an item makes its start image too, else only `losses` does.
+    """
+
+    def __init__(
+        self, settings: ReconstructSettings, cines: Sequence[Tensor], held_out: Sequence[Tensor], seed: int,
+        start: CRNNMRI | None = None, device: torch.device = CPU,
+    ) -> None:  # fmt: skip
+        self.settings, self.seed, self.start, self.device = settings, seed, start, device
+        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.start)
+        one, several = (replace(settings.sampling, several=share) for share in (0.0, 1.0))
+        self.simulated = CineItems((), 0.0, settings.pixels, one, settings.start)
+        self.real = CineItems(held_out, 1.0, settings.pixels, one, settings.start) if held_out else None
+        self.several = replace(self.real or self.simulated, sampling=several) if settings.sampling.several else None
+        self._items = settings.stages()[0].steps * settings.batch
+
+    def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
+        """Return the network."""
+        del stage, before
+        network = CRNNMRI(self.settings.network.config())
+        network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
+        if self.start is not None:
+            network.load_state_dict(self.start.state_dict())
+        for weight in network.parameters():
+            if weight.dim() == 4:  # features innermost, as everywhere in the network: faster on a CPU
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return network
+
+    def item(self, stage: int, number: int) -> tuple[CineItem | Drawn, int]:
+        """Return an item, or what is drawn of it, and the iterations it is reconstructed with."""
+        del stage
+        iterations = self.settings.iterations(number / self._items, number)
+        drawn = draw(self.source, self._seed(number))
+        return (drawn.item(CPU) if self.device.type == "cpu" else drawn), iterations
+
+    def describe(self, stage: int, number: int) -> str:
+        """Return the seed of an item: with the same settings and cines it can be drawn again."""
+        del stage
+        return f"seed {self._seed(number)}"
+
+    def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
+        """Yield the loss of one item after the other, since their sizes differ."""
+        del stage
+        for known, iterations in items:
+            item = known.item(device) if isinstance(known, Drawn) else known
+            image = network(item.start_BTYX, item.consistency, iterations)
+            yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
+
+    def set_mode(self, stage: int, network: nn.Module) -> None:
+        """Train."""
+        del stage
+        network.train()
+
+    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Return one item of few pixels, with all iterations, and how many times more the real one holds.
+
+        Items of a batch go through one after the other, so their number does not matter. It has as many coils as any.
+        """
+        del stage, count
+        source = replace(self.simulated, pixels=2_000)
+        if self.several is not None:
+            most = self.several.sampling.most_coils
+            source = replace(source, sampling=replace(self.several.sampling, coils=most))
+        drawn = draw(source, 0)
+        return [(drawn, self.settings.network.iterations)], self.settings.pixels / drawn.truth_BTYX[
+            :, drawn.part
+        ].numel()
+
+    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Count a pass once, then an iteration computed again with the gradients beside it, then those of its group."""
+        del stage
+        yield 1.0
+        group, iterations = self.settings.network.checkpoint, self.settings.network.iterations
+        if group:
+            network.checkpoint = 0  # type: ignore[assignment]
+            yield 2.0 / iterations
+        if group > 1:
+            network.checkpoint = 1  # type: ignore[assignment]
+            yield min(group, iterations) / iterations
+
+    def smaller(self, stage: int, share: float) -> str:
+        """Return how to save memory: checkpoints first, then fewer pixels."""
+        del stage
+        if not self.settings.network.checkpoint:
+            return "set checkpoint = 1 in [network]"
+        return f"set pixels = {max(2_000, int(self.settings.pixels * share))}"
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Return the mean relative error in dB of start and reconstruction, over items never trained on.
+
+        The score is the mean fall of the error, in dB, of simulated items, items of the cines held out and items of
+        several coils, as far as there are any. Those of several coils show the scenes of one coil again: of the cines
+        held out where there are some.
+        """
+        figures, falls = {}, []
+        kinds = (("simulated", self.simulated), ("held_out", self.real), ("several_coils", self.several))
+        for kind, source in kinds:
+            if source is not None:
+                figures[kind] = _errors(network, source, device)
+                falls.append(figures[kind]["start_db"] - figures[kind]["reconstructed_db"])
+        return {"score": round(float(np.mean(falls)), 4), **figures}
+
+    def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
+        """Return a validation item: truth, reconstruction, start, and the errors of these two."""
+        item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED, device)
+        with torch.no_grad():
+            made = network(item.start_BTYX, item.consistency)
+        truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.start_BTYX))
+        panels = [
+            Panel("truth", truth), Panel("crnn", image), Panel("start", start),
+            Panel("error of crnn x 5", np.abs(image - truth), 5), Panel("error of start x 5", np.abs(start - truth), 5),
+        ]  # fmt: skip
+        kind = "a cine held out" if self.real else "simulated"
+        said = f"{kind}, SIMULATED sampling{' by several coils' if self.several else ''}"
+        return [preview_output(panels, (1, 1), None, folder / "validation.png", said)]
+
+    def _seed(self, number: int) -> int:
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict[str, float]:
+    errors: list[tuple[float, float]] = []
+    with torch.no_grad():
+        for index in range(_VALIDATION_ITEMS):
+            item = draw_item(source, _VALIDATION_SEED + index, device)
+            image = network(item.start_BTYX, item.consistency)
+            errors.append((relative_error_db(item.start_BTYX, item), relative_error_db(image, item)))
+    start, reconstructed = np.mean(errors, axis=0)
+    return {"start_db": round(float(start), 3), "reconstructed_db": round(float(reconstructed), 3)}
+
+
+def relative_error_db(image_BTYX: Tensor, item: CineItem) -> float:
+    """Return 20 log10(||x - truth|| / ||truth||)."""
+    error = torch.linalg.vector_norm(image_BTYX - item.truth_BTYX) / torch.linalg.vector_norm(item.truth_BTYX)
+    return 20 * math.log10(max(float(error), 1e-9))
+
+
+def load_cines(files: Sequence[Path]) -> list[Tensor]:
+    """Return the slices of NIfTI files and DICOM series (x, y, z, t) as cines (T, Y, X), magnitude or complex.
+
+    Empty slices are left out. x is taken as the readout.
+    """
+    cines: list[Tensor] = []
+    for file in files:
+        array = read(file).image.array
+        values = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
+        slices = (values[:, :, z].T for z in range(values.shape[2]))
+        cines += [torch.from_numpy(np.ascontiguousarray(cine)) for cine in slices if cine.any()]
+    return cines

@@ -1,0 +1,102 @@
+"""From cines, or from nothing but simulation, to a reconstruction bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from crnn_cli.bundles.store import Bundle, load_reconstruction
+from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.training.grow_network import grown
+from crnn_cli.training.job import Report
+from crnn_cli.training.reconstruct.cine import Sampling
+from crnn_cli.training.reconstruct.job import ReconstructJob, load_cines
+from crnn_cli.training.reconstruct.settings import ReconstructSettings
+from crnn_cli.training.session import Request, Run, begun_from, carry_out, digest_of_files, earlier_settings, session
+
+
+def divided(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
+    """Return (training, held out) files: every ``folds``-th, from number ``fold``, is held out; None holds out nothing.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing is left to train on, or to hold out.
+    """
+    if fold is None or not files:
+        return list(files), []
+    held_out = list(files[fold[0] :: fold[1]])
+    training = [file for file in files if file not in held_out]
+    if not held_out or not training:
+        raise UnsupportedDataError(
+            f"{len(files)} cine(s) cannot be divided into {fold[1]} folds; add data, or say --fold none: validation is "
+            f"on simulated items then"
+        )
+    return training, held_out
+
+
+def train_reconstruction(
+    files: Sequence[Path], settings: ReconstructSettings | None, request: Request, tell: Callable[[Report], None]
+) -> Bundle | None:  # fmt: skip
+    """Train and publish; return the bundle, None in all processes but the first.
+
+    Parameters
+    ----------
+    files : cines that passed the check; none for simulated scenes alone.
+    settings : None for the defaults, or for those of the run that is resumed.
+
+    Raises
+    ------
+    CrnnError
+        See `crnn_cli.training.session`.
+    """
+    with session(request) as (folder, processes, asked):
+        settings = settings or earlier_settings(ReconstructSettings, folder, asked) or ReconstructSettings()
+        training, held_out = divided(files, asked.fold)
+        network = None if asked.start is None else _begun_with(asked.start, settings)
+        said = {
+            "simulated_scenes": f"{1 - settings.real_share if training else 1:.0%} of the items",
+            "training_cines": [file.name for file in training], "held_out": [file.name for file in held_out],
+            "sha256": digest_of_files([*training, *held_out]),
+            "begun_from": begun_from(asked),
+        }  # fmt: skip
+        if settings.sampling.several:
+            said["coils"] = _coils(settings.sampling)
+        job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network, asked.device)
+        config = {
+            "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
+            "start": settings.start, "amplitude": 1.0,
+            "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
+            f"trained by its user on {len(training)} cines and simulation",
+        }  # fmt: skip
+        run = Run(job, settings.stages(), settings, settings.optimiser, config, said)
+        return carry_out(run, asked, folder, processes, tell)
+
+
+def _coils(how: Sampling) -> str:
+    """Return how coils were simulated, in words."""
+    return (
+        f"{how.several:.0%} of the items with {how.coils} to {how.most_coils} coils of simulated sensitivities, "
+        f"which the network was given with errors of up to {how.maps_error:.0%}"
+    )
+
+
+def _begun_with(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
+    """Return the network of a bundle to begin from, grown to the sizes of the settings.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be grown to them.
+    """
+    network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
+    try:
+        return grown(network, wanted)
+    except ValueError as error:
+        raise UsageError(
+            f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}; "
+            f"{error}"
+        ) from None

@@ -1,0 +1,98 @@
+"""What can be set in training a reconstruction model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from crnn_cli.networks.crnn_mri import CRNNMRIConfig
+from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.training.job import Optimiser, Stage
+from crnn_cli.training.reconstruct.cine import Sampling
+from crnn_cli.training.settings import counting, setting
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes of the network, and how training goes back through it."""
+
+    features: int = setting(64, "channels of every hidden state")
+    kernel: int = setting(3, "of the convolutions, odd")
+    iterations: int = setting(5, "of the published model")
+    sets: int = setting(1, "of weights; iterations beside each other share one")
+    shift: int = setting(0, "channels that later layers take from the frame before, and as many from the one after")
+    context: int = setting(0, "1: the network sees the mean over time, and what data consistency changed last, too")
+    trust: int = setting(0, "1: known noise is weighed against the error that the network expects of its images")
+    truncate: int = setting(0, "frames after which gradients through time are cut; 0: never")
+    checkpoint: int = setting(0, "iterations per activation checkpoint: less memory, more time; 0: none")
+
+    def __post_init__(self) -> None:
+        self.config()
+        if self.truncate < 0 or self.checkpoint < 0:
+            raise ValueError("truncate and checkpoint must be 0 or more")
+
+    def config(self) -> CRNNMRIConfig:
+        """Return the network's own configuration."""
+        return CRNNMRIConfig(
+            self.features, self.kernel, self.iterations, self.sets, self.shift, self.context, self.trust
+        )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the losses that are added up; see `crnn_cli.training.reconstruct.losses`."""
+
+    log: float = setting(1.0, "logarithm of mean and r.m.s. error: all items count alike")
+    l1: float = setting(0.0, "mean error")
+    l2: float = setting(0.0, "mean squared error")
+    ssim: float = setting(0.0, "1 - structural similarity of magnitudes")
+    perpendicular: float = setting(0.0, "error across the direction of the truth in the complex plane, and along it")
+    kspace: float = setting(0.0, "error at the measured samples; matters where data consistency is soft")
+
+    def __post_init__(self) -> None:
+        self.weights()
+
+    def weights(self) -> dict[str, float]:
+        """Return the losses that count."""
+        return counting(asdict(self))
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Everything that can be set. Few iterations come first: a step costs in proportion, and weights are shared."""
+
+    epochs: int = setting(20, "each of as many items as `items` says")
+    items: int = setting(500, "of an epoch")
+    batch: int = setting(1, "items in a step; each has a size of its own, and their gradients are added up")
+    real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
+    pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
+    start: str = setting("time-wiener", "what the network starts from; or total-variation, view-shared, zero-filled")
+    start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
+    network: Network = field(default_factory=Network)
+    sampling: Sampling = field(default_factory=Sampling)
+    loss: Loss = field(default_factory=Loss)
+    optimiser: Optimiser = field(
+        default_factory=lambda: Optimiser(learning_rate=1e-3, weight_decay=1e-4, clip=1.0, average=0.999)
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.items, self.batch, self.start_iterations) < 1:
+            raise ValueError("epochs, items, batch and start_iterations must be 1 or more")
+        if self.start not in STARTS:
+            raise ValueError(f"start is {self.start!r}, which is none of {', '.join(sorted(STARTS))}")
+        if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
+            raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the one stage there is."""
+        steps = max(1, round(self.epochs * self.items / self.batch))
+        return (Stage("reconstruction", steps, self.batch, self.optimiser.learning_rate),)
+
+    def iterations(self, share: float, number: int) -> int:
+        """Return the iterations of item ``number`` once a share of the steps is done.
+
+        The last 45 % take turns between the network's iterations and one less.
+        """
+        last = self.network.iterations
+        if share < 0.55:
+            return min(last, self.start_iterations + (share >= 0.25))
+        return max(min(last, self.start_iterations), last - number % 2)

@@ -1,0 +1,208 @@
+"""Training items for slice-sequence segmentation: labelled volumes, and random augmented sequences from them.
+
+Augmentation is MONAI's, the same for all slices of a sequence where it moves anything. Legend: B sequence, S slice,
+Y row, X column, K class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import monai.transforms as mt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, network_size, normalised, to_network_grid
+from crnn_cli.training.datasets.sets import Pair, load_pair
+from crnn_cli.training.settings import setting
+
+_MARGIN = 1.5  # side of what is cut out over the side of the item, so that turning it leaves no empty corners
+
+
+@dataclass(frozen=True)
+class Case:
+    """A labelled volume on the network's grid: raw intensities and label values (S, Y, X)."""
+
+    name: str
+    image_SYX: NDArray[np.float32]
+    labels_SYX: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ItemSize:
+    """Sequences of a batch, slices of a sequence, rows and columns of a slice."""
+
+    sequences: int
+    slices: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How items vary. Shares are probabilities."""
+
+    turn: float = setting(20.0, "largest rotation in degrees")
+    any_turn: float = setting(0.0, "share of items rotated by any angle at all")
+    scale: float = setting(0.2, "largest relative change of size, of rows and columns each")
+    shear: float = setting(0.1, "largest tangent")
+    bent: float = setting(0.5, "share that is bent by moving the lines of a grid of 5 x 5 cells")
+    bend: float = setting(0.15, "largest change of a cell's width, relative")
+    mirror: float = setting(0.0, "share mirrored along the columns")
+    reverse: float = setting(0.0, "share turned over, slices and columns together, which is a rotation of the body")
+    foreground: float = setting(0.8, "share centred in the labels")
+    cut: float = setting(0.1, "share that loses the edges of the field of view")
+
+    def __post_init__(self) -> None:
+        shares = (self.any_turn, self.bent, self.mirror, self.reverse, self.foreground, self.cut)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("shares must be from 0 to 1")
+        if not 0 <= self.turn <= 180 or not all(0 <= v < 1 for v in (self.scale, self.shear, self.bend)):
+            raise ValueError("turn must be from 0 to 180 degrees, scale, shear and bend from 0 to below 1")
+
+
+def load_case(pair: Pair, plane: str | None, recipe: SliceRecipe) -> Case:
+    """Return a labelled volume on the network's grid; labels by nearest neighbour."""
+    image, labels = load_pair(pair)
+    order, _ = choose_order(image, None, plane)
+    values = torch.from_numpy(np.ascontiguousarray(order.to_slices(image.array)))
+    on_grid = to_network_grid(values, order, recipe.spacing)
+    slices = torch.from_numpy(np.ascontiguousarray(order.to_slices(labels)))
+    size = network_size(slices.shape, order, recipe.spacing)
+    nearest = F.interpolate(slices[:, None].float(), size, mode="nearest-exact")[:, 0]
+    return Case(pair.name, on_grid.numpy().astype(np.float32), nearest.numpy().astype(np.uint8))
+
+
+class Items:
+    """Random batches from cases; the batch of a seed is always the same.
+
+    Parameters
+    ----------
+    classes : with the background.
+    """
+
+    def __init__(self, cases: Sequence[Case], recipe: SliceRecipe, augmentation: Augmentation, classes: int) -> None:
+        self.cases, self.recipe, self.augmentation, self.classes = cases, recipe, augmentation, classes
+        self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
+
+    def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> tuple[Tensor, Tensor]:
+        """Return item ``number`` of an endless row in which every case comes once an epoch, in random order."""
+        return self.item(self.case_of(seed, number), size, np.random.default_rng([*seed, number]))
+
+    def case_of(self, seed: Sequence[int], number: int) -> int:
+        """Return which case item ``number`` is made from."""
+        epoch, place = divmod(number, len(self.cases))
+        return int(np.random.default_rng([*seed, epoch]).permutation(len(self.cases))[place])
+
+    def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return an image_SYX from a case, and its one-hot labels_SKYX."""
+        image, label = self._sequence(index, size, rng)
+        moved, shades = _moving(self.augmentation, size), _shading()
+        moved.set_random_state(seed=int(rng.integers(2**31)))
+        shades.set_random_state(seed=int(rng.integers(2**31)))
+        out = moved({"image": image, "labels": label})
+        image_SYX, label_SYX = out["image"].as_tensor(), out["labels"].as_tensor()
+        image_SYX, label_SYX = _turned_over(image_SYX, label_SYX, self.augmentation, rng)
+        shaded = _without_edges(shades(image_SYX), self.augmentation.cut, rng)
+        one_hot = F.one_hot(torch.as_tensor(label_SYX).round().long(), self.classes)
+        return torch.as_tensor(shaded).float(), one_hot.permute(0, 3, 1, 2).float()
+
+    def _sequence(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Any, Any]:
+        """Return a stretch of slices around a random place, larger than the item, and its labels."""
+        case, places = self.cases[index], self._places[index]
+        slices, rows, columns = case.image_SYX.shape
+        first = int(rng.integers(0, max(1, slices - size.slices + 1)))
+        taken = [min(max(first + k, 0), slices - 1) for k in range(size.slices)]
+        wanted = (size.rows, size.columns)
+        centre = rng.integers(0, (rows, columns))
+        if len(places) and rng.random() < self.augmentation.foreground:
+            centre = places[rng.integers(len(places))]
+        inside = [_inside(int(c), n, side) for c, n, side in zip(centre, (rows, columns), wanted, strict=True)]
+        centre = np.array(inside) + rng.integers(-4, 5, 2)
+        window = [_around(int(c), math.ceil(n * _MARGIN)) for c, n in zip(centre, wanted, strict=True)]
+        image = _cut_out(case.image_SYX[taken], window)
+        labels = _cut_out(case.labels_SYX[taken], window, fill=0)
+        like = image if rng.random() < 0.5 else case.image_SYX
+        return normalised(image, self.recipe, like), labels.astype(np.float32)
+
+
+def together(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return items as a batch: image_BSYX and labels_BSKYX."""
+    return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
+
+
+def _inside(centre: int, length: int, side: int) -> int:
+    """Return the place nearest to ``centre`` at which a window of ``side`` lies within ``length``, else the middle."""
+    low, high = side // 2, length - side + side // 2
+    return min(max(centre, low), high) if low <= high else length // 2
+
+
+def _around(centre: int, length: int) -> tuple[int, int]:
+    return centre - length // 2, centre - length // 2 + length
+
+
+def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | None = None) -> NDArray[Any]:
+    """Return (S, y0:y1, x0:x1); what lies outside repeats the edge, or is ``fill``."""
+    pads, parts = [(0, 0)], [slice(None)]
+    for (start, stop), n in zip(window, array.shape[1:], strict=True):
+        low, high = min(max(start, 0), n - 1), max(min(stop, n), 1)
+        pads.append((low - start if start < low else 0, stop - high if stop > high else 0))
+        parts.append(slice(low, high))
+    if fill is None:
+        return np.pad(array[tuple(parts)], pads, mode="edge")
+    return np.pad(array[tuple(parts)], pads, constant_values=fill)
+
+
+def _moving(how: Augmentation, size: ItemSize) -> Any:
+    """Return the transform that turns, scales, shears, bends and mirrors image and labels."""
+
+    def turned(turn: float) -> Any:
+        return mt.RandAffined(
+            ("image", "labels"), prob=1, rotate_range=turn, scale_range=(how.scale, how.scale),
+            shear_range=(how.shear, how.shear), spatial_size=(size.rows, size.columns), mode=("bilinear", "nearest"),
+            padding_mode="border",
+        )  # fmt: skip
+
+    bent = mt.RandGridDistortiond(
+        ("image", "labels"), num_cells=5, prob=how.bent, distort_limit=(-how.bend, how.bend),
+        mode=("bilinear", "nearest"), padding_mode="border",
+    )  # fmt: skip
+    turns = mt.OneOf([turned(math.radians(how.turn)), turned(math.pi)], weights=[1 - how.any_turn, how.any_turn])
+    return mt.Compose([turns, bent, mt.RandFlipd(("image", "labels"), prob=how.mirror, spatial_axis=1)])
+
+
+def _shading() -> Any:
+    """Return the transform of intensities: contrast, shading, blur, noise, brightness."""
+    return mt.Compose([
+        mt.RandHistogramShift(num_control_points=(4, 8), prob=0.2),
+        mt.RandAdjustContrast(prob=0.4, gamma=(0.6, 1.7)),
+        mt.RandBiasField(prob=0.25, coeff_range=(-0.15, 0.15)),
+        mt.RandGaussianSmooth(prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
+        mt.RandGaussianNoise(prob=0.4, std=0.06),
+        mt.RandScaleIntensity(prob=0.5, factors=0.25),
+        mt.RandShiftIntensity(prob=0.5, offsets=0.1),
+    ])  # fmt: skip
+
+
+def _turned_over(image: Tensor, labels: Tensor, how: Augmentation, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    if rng.random() >= how.reverse:
+        return image, labels
+    return image.flip(0, 2), labels.flip(0, 2)
+
+
+def _without_edges(image_SYX: Any, share: float, rng: np.random.Generator) -> Tensor:
+    """Return the item with strips of a random width on its sides set to the darkest value, now and then."""
+    image: Tensor = torch.as_tensor(image_SYX.as_tensor() if hasattr(image_SYX, "as_tensor") else image_SYX).clone()
+    if rng.random() < share:
+        rows, columns = image.shape[1:]
+        top, bottom, left, right = (int(v) for v in rng.integers(0, (rows // 5, rows // 5, columns // 5, columns // 5)))
+        inside = torch.zeros(rows, columns, dtype=torch.bool)
+        inside[top : rows - bottom, left : columns - right] = True
+        image[:, ~inside] = image.min()
+    return image

@@ -1,0 +1,164 @@
+"""Train a slice-sequence segmentation network: first the CNN, then the ConvLSTM attached to it, end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crnn_cli.io.atomic_write import Output
+from crnn_cli.labels.overlap import overlaps
+from crnn_cli.labels.statistics import label_statistics
+from crnn_cli.networks.slice_clstm import SliceCLSTM
+from crnn_cli.report.label_montage import labelled_slices, outlines_output
+from crnn_cli.segmentation.segment import choose_order, segment
+from crnn_cli.training.datasets.sets import Pair, load_pair
+from crnn_cli.training.segment.items import Case, Items, load_case, together
+from crnn_cli.training.segment.losses import supervised_loss
+from crnn_cli.training.segment.settings import Task
+
+
+class SegmentJob:
+    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
+
+    Parameters
+    ----------
+    cases : to train on. held_out : to validate with; may be empty.
+    start : weights to begin with, of a network of the same sizes; None for random ones.
+    """
+
+    def __init__(
+        self, task: Task, cases: Sequence[Case], held_out: Sequence[Pair], seed: int, start: SliceCLSTM | None = None
+    ) -> None:
+        self.task, self.held_out, self.seed, self.start = task, held_out, seed, start
+        self.items = Items(cases, task.recipe, task.settings.augmentation, task.classes)
+
+    def network(self, stage: int, before: nn.Module | None) -> SliceCLSTM:
+        """Return the network of a stage; what the network before had is kept, what is new starts afresh."""
+        network = SliceCLSTM(self.task.config(stage))
+        network.truncate = self.task.settings.network.truncate
+        earlier = self.start if before is None else before
+        if earlier is not None:
+            network.load_state_dict(earlier.state_dict(), strict=False)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def item(self, stage: int, number: int) -> tuple[Tensor, Tensor]:
+        """Return image_SYX and one-hot labels_SKYX."""
+        return self.items.numbered(self.task.sizes[stage], (self.seed, stage), number)
+
+    def describe(self, stage: int, number: int) -> str:
+        """Return the name of the volume that an item was made from."""
+        return self.items.cases[self.items.case_of((self.seed, stage), number)].name
+
+    def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
+        """Yield the loss of all items as one batch: they share its statistics."""
+        del stage
+        image_BSYX, labels_BSKYX = (part.to(device, non_blocking=True) for part in together(items))
+        outputs = [output.float() for output in network(image_BSYX)]
+        yield supervised_loss(self.task.settings.loss.weights(), outputs, labels_BSKYX)
+
+    def set_mode(self, stage: int, network: nn.Module) -> None:
+        """Train, with frozen normalisation where the stage says so."""
+        network.train()
+        if self.task.stage_settings()[stage].frozen_norm:
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Return items of two slices of 32 x 32 pixels, and how many times more the real ones hold."""
+        size, classes = self.task.sizes[stage], self.task.classes
+        labels = torch.zeros(2, classes, 32, 32)
+        labels[:, 0] = 1
+        return [(torch.rand(2, 32, 32), labels)] * count, size.slices * size.rows * size.columns / (2 * 32 * 32)
+
+    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Count a pass once: there are no activation checkpoints."""
+        del stage, network
+        yield 1.0
+
+    def smaller(self, stage: int, share: float) -> str:
+        """Return the sequences that would fit, or the rows and columns."""
+        size, table = self.task.sizes[stage], ("cnn", "recurrent")[stage]
+        if size.sequences * share >= 1:
+            return f"set sequences = {int(size.sequences * share)} in [{table}]"
+        side = (size.sequences * share) ** 0.5
+        rows, columns = (max(16, int(n * side) // 8 * 8) for n in (size.rows, size.columns))
+        return f"set sequences = 1, rows = {rows}, columns = {columns} in [{table}]"
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Return the mean Dice of each structure over the volumes held out, and the mean of these as the score."""
+        if not self.held_out:
+            return {}
+        assert isinstance(network, SliceCLSTM)
+        table = np.array(list(dice_table(network, self.task, self.held_out, device).values()), float)
+        seen = ~np.isnan(table).all(axis=0)
+        means = {name: round(float(np.nanmean(column)), 4) if any_ else None
+                 for name, column, any_ in zip(self.task.names, table.T, seen, strict=True)}  # fmt: skip
+        score = float(np.mean([value for value in means.values() if value is not None])) if seen.any() else 0.0
+        return {"score": round(score, 4), "dice": means}
+
+    def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
+        """Return the first volume held out with the outlines of the labels made, and of those given."""
+        assert isinstance(network, SliceCLSTM)
+        if not self.held_out:
+            return []
+        image, given = load_pair(self.held_out[0])
+        order, _ = choose_order(image, None, self.task.plane)
+        made = segment(image, order, network.eval(), self.task.recipe, device).labels
+        labels, name = self.task.labels(), self.held_out[0].name
+        found = []
+        for what, values in (("made", made), ("given", given)):
+            statistics = label_statistics(replace(image, array=values), image, labels)
+            slices = labelled_slices(image, values, order)
+            caption = f"{name}, held out: labels {what}"
+            found.append(outlines_output(slices, labels, statistics, folder / f"held-out-{what}.png", caption))
+        return found
+
+
+def dice_table(
+    network: SliceCLSTM, task: Task, pairs: Sequence[Pair], device: torch.device
+) -> dict[str, list[float | None]]:
+    """Return the Dice of every structure (1, 2, ...) by volume on its own grid, None where it is in neither."""
+    network.eval()
+    found = {}
+    for pair in pairs:
+        image, labels = load_pair(pair)
+        order, _ = choose_order(image, None, task.plane)
+        made = segment(image, order, network, task.recipe, device).labels
+        found[pair.name] = [overlap.dice for overlap in overlaps(made, labels, range(1, task.classes)).values()]
+    return found
+
+
+def load_cases(
+    pairs: Sequence[Pair], task: Task, cache: Path, limit: float, progress: Callable[[int, int], None]
+) -> list[Case]:
+    """Return the volumes on the network's grid, each decoded once.
+
+    Parameters
+    ----------
+    limit : GiB of memory they may take; what is beyond lies in files in ``cache``, mapped into memory, so that the
+        operating system keeps of it what fits.
+    """
+    cases: list[Case] = []
+    held = 0
+    for done, pair in enumerate(pairs):
+        case = load_case(pair, task.plane, task.recipe)
+        held += case.image_SYX.nbytes + case.labels_SYX.nbytes
+        cases.append(case if held <= limit * 2**30 else _on_disk(case, cache, done))
+        progress(done + 1, len(pairs))
+    return cases
+
+
+def _on_disk(case: Case, cache: Path, number: int) -> Case:
+    cache.mkdir(exist_ok=True)
+    places = []
+    for kind, array in (("image", case.image_SYX), ("labels", case.labels_SYX)):
+        places.append(cache / f"{number}-{kind}.npy")
+        np.save(places[-1], array)
+    return replace(case, image_SYX=np.load(places[0], mmap_mode="r"), labels_SYX=np.load(places[1], mmap_mode="r"))

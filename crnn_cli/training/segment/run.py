@@ -1,0 +1,117 @@
+"""From labelled volumes to a segmentation bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from crnn_cli.bundles.store import Bundle, load_segmentation
+from crnn_cli.data.image import Image
+from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.networks.slice_clstm import SliceCLSTM
+from crnn_cli.training.datasets.checks import Checked
+from crnn_cli.training.datasets.sets import LabelledSet, Pair, split_pairs
+from crnn_cli.training.job import Report
+from crnn_cli.training.segment.job import SegmentJob, load_cases
+from crnn_cli.training.segment.settings import SegmentSettings, Task, resolved
+from crnn_cli.training.session import Request, Run, begun_from, carry_out, digest_of_files, earlier_settings, session
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Labelled volumes that passed the check.
+
+    grids : where each image lies; the arrays are not looked at. values : label values that occur. names : as known.
+    """
+
+    pairs: Sequence[Pair]
+    grids: Sequence[Image]
+    values: set[int]
+    names: dict[int, str]
+
+    @classmethod
+    def of(cls, found: LabelledSet, good: Sequence[Checked]) -> LabelledData:
+        """Return what of a set passed the check."""
+        grids = {each.name: each.grid for each in good if each.grid is not None}
+        pairs = [pair for pair in found.pairs if pair.name in grids]
+        return cls(pairs, [grids[pair.name] for pair in pairs], {v for each in good for v in each.values}, found.names)
+
+    def divided(self, fold: tuple[int, int] | None) -> tuple[list[Pair], list[Pair]]:
+        """Return (training, held out): by the manifest if it says so, else by the fold, else nothing is held out.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If nothing is left to train on, or to hold out.
+        """
+        if any(pair.split for pair in self.pairs):
+            training = [pair for pair in self.pairs if pair.split in ("", "train")]
+            held_out = [pair for pair in self.pairs if pair.split == "val"]
+        elif fold is None:
+            training, held_out = list(self.pairs), []
+        else:
+            training, held_out = split_pairs(self.pairs, *fold)
+            if not held_out or not training:
+                raise UnsupportedDataError(
+                    f"{len({p.subject for p in self.pairs})} subject(s) cannot be divided into {fold[1]} folds; add "
+                    f"data, or say --fold none to train on everything and validate on nothing"
+                )
+        if not training:
+            raise UnsupportedDataError("the manifest leaves nothing to train on: no row is for train")
+        return training, held_out
+
+
+def train_segmentation(
+    data: LabelledData, settings: SegmentSettings | None, request: Request, tell: Callable[[Report], None],
+    loading: Progress,
+) -> Bundle | None:  # fmt: skip
+    """Train and publish; return the bundle, None in all processes but the first.
+
+    Parameters
+    ----------
+    settings : None for the defaults, or for those of the run that is resumed.
+
+    Raises
+    ------
+    CrnnError
+        See `crnn_cli.training.session`; UnsupportedDataError as `resolved` and `LabelledData.divided`.
+    """
+    with session(request) as (folder, processes, asked):
+        settings = settings or earlier_settings(SegmentSettings, folder, asked) or SegmentSettings()
+        training, held_out = data.divided(asked.fold)
+        task = resolved(settings, data.grids, data.values, data.names)
+        network = None if asked.start is None else _same_network(asked.start, task)
+        files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
+        said = {
+            "training_volumes": [pair.name for pair in training], "held_out": [pair.name for pair in held_out],
+            "labels": list(task.names), "sha256": digest_of_files(files),
+            "begun_from": begun_from(asked),
+        }  # fmt: skip
+        cases = load_cases(training, task, folder.folder / "cache", asked.cache, loading)
+        job = SegmentJob(task, cases, held_out, asked.seed, network)
+        config = task.bundle_config() | {
+            "summary": f"{', '.join(task.names)}: trained by its user on {len(training)} volumes"
+        }
+        run = Run(job, task.stages(len(cases)), settings, settings.optimiser, config, said)
+        return carry_out(run, asked, folder, processes, tell)
+
+
+def _same_network(start: Bundle, task: Task) -> SliceCLSTM:
+    """Return the network of a bundle to begin from.
+
+    Raises
+    ------
+    UsageError
+        If it has other sizes or another number of labels than what is to be trained.
+    """
+    network = load_segmentation(start, torch.device("cpu"))
+    wanted = task.config(len(task.sizes) - 1)
+    if network.config != wanted:
+        raise UsageError(
+            f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}"
+        )
+    return network

@@ -1,0 +1,140 @@
+"""The inputs of a batch on a Dask cluster: each worker reads, computes and writes whole inputs.
+
+The workers see the same files under the same names. When one dies, Dask gives its inputs to others; a file appears by a
+rename, and an input whose outputs this very run has finished is not done again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli import __version__
+from crnn_cli.errors import CrnnError, DeviceError, UsageError
+from crnn_cli.workflows.batch.items import Item, command_of
+from crnn_cli.workflows.batch.run import Outcome, Passage, Work
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_COMPUTING = threading.Lock()
+"""Of a worker with several threads one computes, while others read and write."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told of a batch. name : of the command. stamp, line, resume : as in `Work`."""
+
+    name: str
+    options: Any
+    stamp: dict[str, Any]
+    line: tuple[str, ...]
+    resume: bool
+
+
+def absolute(options: Any) -> Any:
+    """Return options whose paths do not depend on where a process runs."""
+    paths = {field.name: getattr(options, field.name) for field in fields(options)}
+    return replace(options, **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)})
+
+
+def connected(address: str, out: Path) -> Client:
+    """Return the cluster at an address.
+
+    Raises
+    ------
+    UsageError
+        If Dask is not installed, or a worker has another version of this program or does not see the outputs' folder.
+    DeviceError
+        If nobody answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError("--scheduler needs Dask: install the extra, pip install 'crnn[cluster]'") from None
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(f"no Dask scheduler answers at {address}: {reason}") from None
+    try:
+        seen = client.run(_sight, str(out.absolute()))
+    except Exception as error:
+        client.close()
+        raise UsageError(f"the workers at {address} cannot run this program: {type(error).__name__}: {error}") from None
+    for worker, (version, sees) in seen.items():
+        if version != __version__ or not sees:
+            client.close()
+            reason = f"runs crnn {version}, not {__version__}" if sees else f"does not see the folder {out.absolute()}"
+            raise UsageError(f"the worker {worker} {reason}: all must have the same program and the same files")
+    return client
+
+
+def _sight(out: str) -> tuple[str, bool]:
+    return __version__, Path(out).is_dir()
+
+
+def run_on(
+    client: Client, items: Sequence[Item], job: Job, tell: Callable[[Outcome], None], keep_going: bool
+) -> None:  # fmt: skip
+    """Let the cluster do every input; ``tell`` is called as they are finished, in any order.
+
+    After a failure, unless ``keep_going``, and after an interruption, what no worker has begun is not begun.
+    """
+    from distributed import as_completed
+
+    run = job.stamp["run"]
+    told = {
+        client.submit(do, job, _replacing(item), key=f"crnn-{run}-{number}", pure=False): item
+        for number, item in enumerate(items)
+    }
+    try:
+        for future in as_completed(list(told), loop=client.loop):
+            item = told[future]
+            error = future.exception()
+            outcome = future.result() if error is None else _lost(item, error)
+            tell(outcome)
+            if outcome.status == "failed" and not keep_going:
+                break
+    finally:
+        client.cancel(list(told))
+
+
+def _replacing(item: Item) -> Item:
+    """Return an input whose outputs are replaced: what was there was refused before, what is there now is our own."""
+    if item.refused is not None:
+        return item
+    options = replace(item.planned.options, force=True)
+    return replace(item, planned=replace(item.planned, options=options))
+
+
+def _lost(item: Item, error: BaseException) -> Outcome:
+    reason = f"no worker finished it: {type(error).__name__}: {error}"
+    return Outcome(str(item.place), str(item.target), "failed", " ".join(reason.split()), CrnnError.exit_code)
+
+
+def do(job: Job, item: Item) -> Outcome:
+    """Take an input through all steps; this runs in a worker."""
+    work = Work(command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume)
+    passage = Passage(item, work).read()
+    with _COMPUTING:
+        passage.compute()
+    return passage.write()
+
+
+@functools.lru_cache(maxsize=1)
+def _engine(name: str, options: Any) -> Any:
+    """Return what computes, loaded once in a worker.
+
+    Warnings of pydicom, which may quote a person's name, are silenced for good: its threads would end each other's
+    silence.
+    """
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|crnn_cli)")
+    return command_of(name).prepare(options)

@@ -1,0 +1,68 @@
+"""Where `crnn reconstruct` writes its images, found and checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crnn_cli import notices
+from crnn_cli.errors import UsageError
+from crnn_cli.notices import STREAM
+from crnn_cli.report.sidecar import sidecar
+
+if TYPE_CHECKING:
+    from crnn_cli.workflows.reconstruct.options import Options
+
+
+def planned_target(scan: Path, options: Options, name: Callable[[str, Options], str], as_json: bool) -> Path:
+    """Return where the images go, after checking that the scan is there and everything can be written.
+
+    name : what they are called where the options do not say.
+    """
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.kspace.coil_maps import require_maps_name
+    from crnn_cli.io.nifti.image import require_nifti_name
+    from crnn_cli.report.html import require_page_name
+    from crnn_cli.report.montage import require_preview_name
+
+    require_readable(scan)
+    out, preview, save_maps = options.out, options.preview, options.save_maps
+    force, format_name = options.force, options.format_name
+    if out is None:
+        out = STREAM if scan == STREAM else stem(scan).with_name(name(stem(scan).name, options))
+    if preview is not None:
+        require_preview_name(preview)
+        require_writable(preview, force)
+    if save_maps is not None:
+        require_maps_name(save_maps)
+        require_writable(save_maps, force)
+    if options.report is not None:
+        require_page_name(options.report)
+        require_writable(options.report, force)
+    if format_name not in ("nifti", "dicom"):
+        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
+    if format_name == "dicom":
+        return _plan_folder(out, force)
+    if out == STREAM:
+        if as_json:
+            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
+        notices.protect_terminal()
+        return out
+    require_nifti_name(out)
+    require_writable(out, force)
+    require_writable(sidecar(out), force)
+    return out
+
+
+def _plan_folder(out: Path, force: bool) -> Path:
+    """Return the folder of a DICOM series, after checking that it can be written."""
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.dicom.folder import require_folder
+
+    if out == STREAM:
+        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
+    require_folder(out, force)
+    require_writable(sidecar(out), force)
+    return out

@@ -1,0 +1,236 @@
+"""``crnn reconstruct`` on raw k-space: images in the right place, coils used rightly, clear refusals."""
+
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.support.cfl import write_cfl
+from tests.support.cines import moving_cine, to_kspace
+from tests.support.data import data_file
+from tests.support.ismrmrd import Options, write_beats, write_scan
+
+COILS = 3
+AXES = "slice,coil,t,ky,kx"
+
+
+def sensitivities(y=20, x=24):
+    """Return smooth maps (coil, y, x) with sum |s|^2 = 1, which go round at the edges of the field of view."""
+    v, u = np.meshgrid(2 * np.pi * np.arange(y) / y, 2 * np.pi * np.arange(x) / x, indexing="ij")
+    maps = [np.exp(1j * k) * (1.2 + np.cos(u + 2 * k) + 0.8 * np.cos(v - k) + 0.3j * np.sin(u)) for k in range(COILS)]
+    return np.stack(maps) / np.sqrt(sum(abs(m) ** 2 for m in maps))
+
+
+def measured(slices=2, acceleration=2, centre=8, noise=1e-4):
+    """Return truth (x, y, z, t) and undersampled k-space (slice, coil, t, ky, kx)."""
+    truth = moving_cine(z=slices, noise=0)
+    seen = truth[:, :, None] * sensitivities().transpose(2, 1, 0)[..., None, None]
+    kspace = to_kspace(seen).transpose(3, 2, 4, 1, 0)
+    rng = np.random.default_rng(1)
+    kspace = kspace + noise * (rng.normal(size=kspace.shape) + 1j * rng.normal(size=kspace.shape))
+    mask = np.zeros((6, 20), bool)
+    for t in range(6):
+        mask[t, t % acceleration :: acceleration] = True
+    mask[:, 10 - centre // 2 : 10 + (centre + 1) // 2] = True
+    return truth, (kspace * mask[:, :, None]).astype(np.complex64)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    np.save(tmp_path / "k.npy", measured()[1])
+    return tmp_path / "k.npy"
+
+
+def error(file, truth):
+    made = np.abs(np.asanyarray(nib.load(file).dataobj))
+    return np.linalg.norm(made - np.abs(truth)) / np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("method", ["sense", "tv", "llr"])
+def test_classical_methods_find_the_truth_from_several_coils(crnn, raw, method):
+    truth, _ = measured()
+    weight = [] if method == "sense" else ["--weight", 1e-4]
+    out = raw.with_name("o.nii")
+    ended = crnn("reconstruct", raw, "--axes", AXES, "--method", method, *weight, "-o", out, "--json")
+    assert ended.code == 0, ended.err
+    assert error(out, truth) < 0.06
+    report = json.loads(ended.out)
+    assert report["method"]["name"] == method
+    assert report["acceleration"] == pytest.approx(120 / 84, abs=0.01)
+    assert report["coils"][0]["maps"] == "ESPIRiT"
+    assert report["coils"][1]["calibration"][0] >= 8
+    assert report["input"]["format"] == "NumPy"
+    assert min(report["weights"]) == max(report["weights"]) == (0.001 if method == "sense" else 1e-4)
+    assert f"weight {report['weights'][0]:.2g}" in " ".join(re.findall(r"[\w.]+", ended.err))
+
+
+def test_noise_is_found_slice_by_slice_and_default_weights_follow(crnn, tmp_path):
+    found = {}
+    for noise in (1e-3, 0.3):
+        np.save(tmp_path / "k.npy", measured(noise=noise)[1])
+        ended = crnn("reconstruct", tmp_path / "k.npy", "--axes", AXES, "--method", "tv", "--json", "--force")
+        assert ended.code == 0, ended.err
+        report = json.loads(ended.out)
+        found[noise] = report["weights"]
+        for facts in report["coils"]:
+            assert 0.8 * noise < facts["noise_deviation"] / 2**0.5 < 1.5 * noise + 0.05
+    assert all(more > 2 * less for less, more in zip(*found.values(), strict=True))
+
+
+def test_the_network_takes_several_coils(crnn, raw, bundle):
+    ended = crnn("reconstruct", raw, "--axes", AXES, "--model", bundle, "-o", raw.with_name("o.nii"), "--json")
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report["method"] == {"name": "crnn"}
+    assert report["residual"] < 0.1
+    assert error(raw.with_name("o.nii"), measured()[0]) < 0.3
+
+
+def test_maps_that_were_saved_give_the_same_images(crnn, raw, tmp_path):
+    asked = ("reconstruct", raw, "--axes", AXES, "--method", "sense")
+    assert crnn(*asked, "-o", tmp_path / "a.nii", "--save-maps", tmp_path / "m.npy").code == 0
+    assert np.load(tmp_path / "m.npy").shape == (2, COILS, 20, 24)
+    ended = crnn(*asked, "-o", tmp_path / "b.nii", "--maps", tmp_path / "m.npy")
+    assert ended.code == 0, ended.err
+    first, second = (nib.load(tmp_path / f"{name}.nii").get_fdata() for name in "ab")
+    np.testing.assert_allclose(first, second, atol=1e-5 * first.max())
+    assert crnn(*asked, "-o", tmp_path / "c.nii", "--save-maps", tmp_path / "m.png").code == 0
+    assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_true_maps_of_one_slice_stand_for_all(crnn, raw, tmp_path):
+    np.save(tmp_path / "m.npy", sensitivities().astype(np.complex64))
+    ended = crnn(
+        "reconstruct", raw, "--axes", AXES, "--method", "sense", "--maps", tmp_path / "m.npy", "-o", tmp_path / "o.nii"
+    )
+    assert ended.code == 0, ended.err
+    assert error(tmp_path / "o.nii", measured()[0]) < 0.02
+    assert "given" in ended.err
+
+
+def test_maps_of_bart_are_taken(crnn, raw, tmp_path):
+    maps = np.zeros((24, 20, 1, COILS), np.complex64)
+    maps[:, :, 0] = sensitivities().transpose(2, 1, 0)
+    write_cfl(tmp_path / "m", maps)
+    asked = ("reconstruct", raw, "--axes", AXES, "--method", "sense", "-o", tmp_path / "o.nii", "--force")
+    ended = crnn(*asked, "--maps", tmp_path / "m.cfl")
+    assert ended.code == 0, ended.err
+    assert error(tmp_path / "o.nii", measured()[0]) < 0.02
+    write_cfl(tmp_path / "two", np.stack([maps, maps], 4))
+    ended = crnn(*asked, "--maps", tmp_path / "two.cfl")
+    assert (ended.code, "dimension 4" in ended.err) == (4, True), ended.err
+
+
+def test_compression_loses_little_and_says_how_much(crnn, raw, tmp_path):
+    asked = ("reconstruct", raw, "--axes", AXES, "--method", "sense", "--json")
+    ended = crnn(*asked, "--coils", 2, "-o", tmp_path / "o.nii")
+    facts = json.loads(ended.out)["coils"][0]
+    assert (facts["coils"], facts["used"]) == (3, 2)
+    assert 0.8 < facts["energy_kept"] < 1
+    one = json.loads(crnn(*asked, "--coils", 1, "-o", tmp_path / "p.nii").out)["coils"][0]
+    assert one["energy_kept"] < facts["energy_kept"]
+    assert "maps" not in one
+    ended = crnn(*asked, "--coils", 1, "-o", tmp_path / "q.nii", "--save-maps", tmp_path / "m.npy")
+    assert (ended.code, "one coil" in ended.err, (tmp_path / "q.nii").exists()) == (4, True, False)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--axes", AXES, "--coils", 4], 2, "there are 3"),
+        (["--axes", AXES, "--mask", "m.nii"], 2, "--mask does not belong to raw"),
+        (["--axes", AXES, "--undersample", 2], 2, "--undersample does not belong to raw"),
+        (["--axes", AXES, "--phases", 8], 2, "--phases sorts"),
+        (["--axes", AXES, "--variable", "x"], 2, "only one array"),
+        (["--axes", "coil,t,ky,kx"], 2, "4"),
+        (["--axes", "slice,t,coil,ky,kx", "--method", "median"], 2, "median is not known"),
+        (["--axes", "slice,coil,ky,t,kx", "--method", "sense"], 4, "ky"),
+        ([], 4, "--axes"),
+        (["--axes", AXES, "--weight", 1], 2, "--noise"),
+        (["--axes", AXES, "--method", "zero-filled", "--weight", 1], 2, "has none"),
+        (["--axes", AXES, "--method", "zero-filled", "--iterations", 3], 2, "does not iterate"),
+        (["--axes", AXES, "--method", "tv", "--iterations", 0], 2, "at least 1"),
+        (["--axes", AXES, "--method", "tv", "--noise", 1], 2, "--weight"),
+        (["--axes", AXES, "--method", "tv", "--model", "cine-crnn"], 2, "--model belongs"),
+        (["--axes", AXES, "--save-maps", "maps.nii"], 2, ".npy"),
+        (["--axes", AXES, "--format", "dicom"], 4, "DICOM source"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(crnn, raw, monkeypatch, more, code, said):
+    monkeypatch.chdir(raw.parent)
+    (raw.parent / "m.nii").write_bytes(b"")
+    before = sorted(raw.parent.iterdir())
+    ended = crnn("reconstruct", raw, *more)
+    assert (ended.code, said in ended.err) == (code, True), ended.err
+    assert sorted(raw.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("maps", "code", "said"),
+    [
+        (np.ones((COILS, 20, 20), np.complex64), 4, r"(1, 3, 20, 20)"),
+        (np.ones((COILS, 20, 24), np.float32), 4, "complex"),
+        (np.full((COILS, 20, 24), np.nan, np.complex64), 4, "not finite"),
+        (np.zeros((COILS, 20, 24), np.complex64), 4, "zero everywhere"),
+        (None, 3, "not a NumPy array"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(crnn, raw, tmp_path, maps, code, said):
+    place = tmp_path / "m.npy"
+    place.write_text("x") if maps is None else np.save(place, maps)
+    ended = crnn("reconstruct", raw, "--axes", AXES, "--maps", place, "--method", "sense")
+    assert (ended.code, said in ended.err) == (code, True), ended.err
+
+
+def test_options_of_raw_data_do_not_fit_images(crnn, scan):
+    for option in (("--coils", 2), ("--maps", "m.npy"), ("--phases", 8), ("--variable", "x"), ("--save-maps", "m.npy")):
+        ended = crnn("reconstruct", scan[2], *option)
+        assert (ended.code, "raw k-space" in ended.err) == (2, True), ended.err
+
+
+def test_no_calibration_lines_and_one_frame_say_what_helps(crnn, tmp_path):
+    np.save(tmp_path / "k.npy", measured(acceleration=5, centre=0)[1][..., :1, :, :])
+    ended = crnn("reconstruct", tmp_path / "k.npy", "--axes", AXES, "--method", "sense")
+    assert (ended.code, "--maps FILE" in ended.err) == (4, True), ended.err
+    np.save(tmp_path / "one.npy", measured()[1][:, :, :1])
+    ended = crnn("reconstruct", tmp_path / "one.npy", "--axes", AXES)
+    assert (ended.code, "--method sense" in ended.err) == (4, True), ended.err
+
+
+def test_images_of_ismrmrd_lie_where_the_header_says(crnn, tmp_path, bundle):
+    made = write_scan(tmp_path / "raw.h5", Options(samples=16, lines=16, frames=3, coils=2, noise=np.eye(2) * 1e-4))
+    ended = crnn(
+        "reconstruct", tmp_path / "raw.h5", "--model", bundle, "-o", tmp_path / "o.nii", "--preview", tmp_path / "p.png"
+    )
+    assert ended.code == 0, ended.err
+    image = nib.load(tmp_path / "o.nii")
+    np.testing.assert_allclose(image.affine, made.affine, atol=1e-3)
+    assert image.shape == (16, 16, 2, 3)
+    assert image.header.get_zooms()[3] == pytest.approx(made.frame_time, rel=0.01)
+    assert "noise made white" in " ".join(ended.err.split())
+
+
+def test_lines_are_sorted_by_ecg(crnn, tmp_path):
+    write_beats(tmp_path / "raw.h5", Options(samples=16, lines=16, coils=2, slices=1), 4, [200] * 32)
+    ended = crnn("reconstruct", tmp_path / "raw.h5", "--phases", 4, "--method", "sliding-window")
+    assert ended.code == 0, ended.err
+    assert nib.load(tmp_path / "raw_crnn.nii.gz").shape[3] == 4
+
+
+@pytest.mark.parametrize(
+    ("parts", "axes", "shape"),
+    [
+        ("ksp.cfl", None, (180, 230, 1)), ("cartesian_ksp.npy", "coil,ky,kx", (180, 230, 1)),
+        ("meas_MID00349_FID09273_SNR_R3.h5", None, (192, 144, 1)),
+        ("hp13c_lactate_prospective.mat", "kx,ky,kz,t", (80, 40, 12, 13)),
+    ],
+)  # fmt: skip
+def test_every_real_file_is_reconstructed(crnn, tmp_path, parts, axes, shape):
+    file = data_file("kspace", parts)
+    asked = ["--axes", axes] if axes else []
+    ended = crnn("reconstruct", file, *asked, "--method", "sense", "-o", tmp_path / "o.nii.gz", "--json")
+    assert ended.code == 0, ended.err
+    assert nib.load(tmp_path / "o.nii.gz").shape[: len(shape)] == shape
+    assert json.loads(ended.out)["residual"] < 0.1

@@ -1,0 +1,38 @@
+"""Where parallel slices lie, of any format: what is told, and the step from one to the next."""
+
+import numpy as np
+import pytest
+
+from crnn_cli.data.slice_stack import Stack
+
+NORMAL = np.array([0.0, 0.6, 0.8])
+
+
+def stack(along, aside=0.0, uneven=None):
+    """Slices at distances along the normal, each so much farther along x than the one before."""
+    positions = np.outer(along, NORMAL) + np.outer(np.arange(len(along)), [aside, 0, 0]) + [3, -4, 5]
+    return Stack(positions, NORMAL, uneven)
+
+
+def test_even_slices_have_no_problem_and_no_note():
+    even = stack([0, 8, 16, 24])
+    assert (even.problems(), even.notes()) == ([], [])
+    np.testing.assert_allclose(even.step(5), 8 * NORMAL)
+    np.testing.assert_allclose(stack([0]).step(5), 5 * NORMAL)
+    assert (stack([0]).problems(), stack([0]).notes()) == ([], [])
+
+
+@pytest.mark.parametrize(("aside", "told"), [(0.02, False), (0.05, True)])
+def test_slices_a_little_beside_the_normal_are_told_of_and_kept_where_they_are(aside, told):
+    shifted = stack([0, 8, 16], aside)
+    assert not shifted.problems()
+    assert shifted.notes() == (["slices lie up to 0.10 mm beside their common normal"] if told else [])
+    np.testing.assert_allclose(shifted.step(5), 8 * NORMAL + (np.array([aside, 0, 0]) if told else 0))
+
+
+def test_all_problems_are_named():
+    assert stack([0, 8, 8.001, 16]).problems() == ["slices 2 and 3 along the normal lie in the same place"]
+    first, second = stack([0, 8, 17], 2).problems()
+    assert "8.50 mm, but 8.00 mm after slice 1, 9.00 mm after slice 2 (--uneven 0.5 takes them as even)" in first
+    assert "offset by up to 4.0 mm, a tilt of 13.2 degrees" in second
+    assert len(stack([0, 8, 17], 2, uneven=0.5).problems()) == 1

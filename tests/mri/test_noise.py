@@ -1,0 +1,59 @@
+"""The noise of measured k-space is found where there is little else."""
+
+import pytest
+import torch
+
+from crnn_cli.mri.fourier import image_to_kspace
+from crnn_cli.mri.noise import noise_deviation
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.sampling import variable_density
+
+
+def noisy(deviation, shape=(1, 3, 24, 64, 64), image=0.0, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    mask = variable_density(shape[2], shape[3], 4, g)[None, :, :, None]
+    noise = torch.randn(*shape, dtype=torch.complex64, generator=g) * deviation
+    return (image_to_kspace(torch.as_tensor(image).expand(shape).to(torch.complex64)) + noise) * mask[:, None], mask
+
+
+@pytest.mark.parametrize("deviation", [1e-6, 0.02, 300.0])
+@pytest.mark.parametrize("whole", [False, True])
+def test_white_noise_is_found(deviation, whole):
+    kspace, mask = noisy(deviation)
+    mask = mask.expand(1, 24, 64, 64) if whole else mask
+    assert noise_deviation(kspace, mask) == pytest.approx(deviation, rel=0.05)
+
+
+def test_a_smooth_object_hides_nothing_and_sharp_edges_little():
+    y, x = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+    kspace, mask = noisy(0.01, image=torch.exp(-(x**2) - y**2))
+    assert noise_deviation(kspace, mask) == pytest.approx(0.01, rel=0.05)
+    truth = simulate_slice(Scan(Grid(96, 96, 3.0), 24, seed=3), 0).truth_TYX
+    kspace, mask = noisy(0.02, (1, 1, 24, 96, 96), truth / truth.abs().max())
+    assert 0.019 < noise_deviation(kspace, mask) < 0.04
+
+
+def test_sharp_edges_that_keep_their_place_hide_nothing():
+    still = torch.zeros(64, 64)
+    still[20:45, 10:50] = 1
+    kspace, mask = noisy(0.003, image=still)
+    assert noise_deviation(kspace, mask) == pytest.approx(0.003, rel=0.1)
+    alone = image_to_kspace(still.to(torch.complex64))[None, None, None]  # one frame has nothing before it
+    assert noise_deviation(alone, torch.ones(1, 1, 64, 1)) > 0.006
+
+
+def test_samples_filled_in_with_zeros_do_not_count():
+    kspace, mask = noisy(0.02)
+    kspace[..., :6] = 0  # an asymmetric echo
+    kspace[:, 0] = 0  # a coil that was not connected
+    assert noise_deviation(kspace, mask) == pytest.approx(0.02, rel=0.05)
+
+
+def test_nothing_to_tell_it_by_is_no_noise():
+    kspace, mask = noisy(0.02)
+    assert noise_deviation(0 * kspace, mask) == 0
+    centre = torch.zeros(64)
+    centre[30:35] = 1  # no outer line was measured
+    assert noise_deviation(kspace * centre[:, None], mask * centre[:, None]) == 0
+    assert noise_deviation(kspace[..., :1, :1, :2, :2], mask[:, :1, :2]) == 0

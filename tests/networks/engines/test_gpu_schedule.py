@@ -1,0 +1,90 @@
+"""The way over the frames for a GPU computes what the others do, in however many parts; here on the CPU."""
+
+import pytest
+import torch
+
+from crnn_cli.networks.crnn_mri import RecurrentCell
+from crnn_cli.networks.engines import gpu as module
+from crnn_cli.networks.engines.gpu import Parts
+from crnn_cli.networks.engines.schedule import Whole
+from tests.networks.engines.test_schedule import FEATURES, convolution, features
+
+DOUBLE = torch.float64
+
+
+@pytest.fixture(params=["fused", "one after the other"])
+def fused(request, monkeypatch):
+    """Let a stand-in be cuDNN's convolution into a sum, by its documented formula."""
+
+    def stand_in(x, weight, z, alpha, bias, stride, padding, dilation, groups):
+        assert z.is_contiguous(memory_format=torch.channels_last)
+        return (torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups) + alpha * z).relu()
+
+    monkeypatch.setattr(module, "_has_fused", lambda device, kind: request.param == "fused")
+    monkeypatch.setattr(torch, "cudnn_convolution_add_relu", stand_in)
+    torch.manual_seed(0)
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("first", [False, True])
+def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
+    cell, one, two = RecurrentCell(2, FEATURES, 3).double(), convolution(kind=DOUBLE), convolution(kind=DOUBLE)
+    out = convolution(outputs=2, kind=DOUBLE)
+    x = features(frames, batch, channels=2, kind=DOUBLE)
+    old = [features(frames, batch, kind=DOUBLE, seed=seed) for seed in (1, 2)]
+    with torch.no_grad():
+        for shift in (0, 2):
+            whole = Whole(batch, DOUBLE)
+            before = [None if first else whole.enter(sequence) for sequence in old]
+            state = whole.recurrent(cell, whole.enter(x), before[0])
+            above = whole.layer(one, two, state, before[1], shift)
+            wanted = [whole.leave(made) for made in (state, above, whole.output(out, above))]
+            for at_once in range(1, frames + 1):
+                way = Parts(frames, batch, DOUBLE, at_once)
+                before = [None if first else way.enter(sequence) for sequence in old]
+                state = way.recurrent(cell, way.enter(x), before[0])
+                above = way.layer(one, two, state, before[1], shift)
+                for made, expected in zip((state, above, way.output(out, above)), wanted, strict=True):
+                    torch.testing.assert_close(way.leave(made), expected)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_channels_of_zeros_change_nothing(first):
+    """As they are added on a GPU, where tensor cores take eight."""
+    cell = RecurrentCell(2, FEATURES, 3).double()
+    way, old = Parts(5, 1, DOUBLE, 3), features(5, 1, kind=DOUBLE)
+    x = way.enter(features(5, 1, channels=2, kind=DOUBLE))
+    before = [None if first else way.enter(old) for _ in range(2)]
+    with torch.no_grad():
+        wanted = way.recurrent(cell, x, before[0])
+        filled = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 6))
+        torch.testing.assert_close(way.recurrent(cell, filled, before[1]), wanted)
+
+
+def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
+    way = Parts(4, 1, torch.float32, 4)
+    below, before = (way.enter(features(4, 1, seed=seed)) for seed in (0, 1))
+    kept = before.clone()
+    with torch.no_grad():
+        made = way.layer(convolution(), convolution(), below, before, 0)
+    assert made.data_ptr() != before.data_ptr()
+    assert torch.equal(before, kept)
+
+
+def test_states_take_the_memory_of_those_before_and_features_lie_innermost():
+    way, cell = Parts(5, 1, torch.float32, 2), RecurrentCell(2, FEATURES, 3)
+    x = way.enter(features(5, 1, channels=2))
+    with torch.no_grad():
+        state = way.recurrent(cell, x, None)
+        again = way.recurrent(cell, x, state)
+        above = way.layer(convolution(), convolution(), again, None, 1)
+        over = way.layer(convolution(), convolution(), again, above, 1)
+    assert again.data_ptr() == state.data_ptr()
+    assert over.data_ptr() == above.data_ptr() != again.data_ptr()
+    assert all(made.is_contiguous(memory_format=torch.channels_last) for made in (state, over))
+
+
+def test_a_cpu_has_no_convolution_of_cudnn():
+    assert not module._has_fused(torch.device("cpu"), torch.float32)

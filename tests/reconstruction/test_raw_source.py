@@ -1,0 +1,112 @@
+"""Slices of raw scans: noise made white, dead coils left out, masks and facts kept."""
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli.data.image import Image
+from crnn_cli.data.raw_scan import RawScan, RawSlice
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.mri.espirit import espirit
+from crnn_cli.reconstruction.raw_source import CoilChoice, RawSlices
+
+CPU = torch.device("cpu")
+MIXING = np.array([[1, 0.4j, 0.1], [0, 2, 0.3 - 0.2j], [0, 0, 0.5]])
+
+
+def scan(noise_CC=None, coils=3, slices=2, frames=2, seed=0):
+    """Return a scan of noise alone, its covariance that of MIXING."""
+    rng = np.random.default_rng(seed)
+    shape = (slices, coils, frames, 40, 40)
+    white = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    kspace = np.einsum("cd,zdtyx->zctyx", MIXING[:coils, :coils], white).astype(np.complex64)
+    masks = np.ones((slices, frames, 40, 1), bool)
+    masks[1:, :, :5] = False
+    kspace = kspace * masks[:, None]
+    if noise_CC is not None:
+        kspace[:, np.diag(noise_CC) == 0] = 0
+    geometry = Image(np.zeros((40, 40, slices, frames), np.float32), np.eye(4))
+    return RawScan(
+        "test", "", kspace.shape, geometry, (2, 1, 0), lambda z: RawSlice(kspace[z], masks[z]), noise_CC=noise_CC
+    )
+
+
+def covariance(kspace_CTYX):
+    flat = kspace_CTYX.flatten(1).numpy()
+    return flat @ flat.conj().T / flat.shape[1]
+
+
+@pytest.mark.parametrize("coils", [None, 2])
+def test_noise_is_white_after_the_noise_scan_was_used(coils):
+    noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
+    slices = RawSlices(scan(noise), CoilChoice(coils))
+    found = covariance(slices.measured(0, CPU).kspace_BCTYX[0])
+    scale = found[0, 0].real
+    np.testing.assert_allclose(found / scale, np.eye(coils or 3), atol=0.08)
+    assert slices.facts[0]["whitened"]
+    assert slices.facts[0]["used"] == (coils or 3)
+
+
+def test_without_a_noise_scan_the_samples_are_as_they_were():
+    data = scan()
+    slices = RawSlices(data, CoilChoice())
+    measured = slices.measured(0, CPU)
+    np.testing.assert_array_equal(measured.kspace_BCTYX[0].numpy(), data.read(0).kspace_CTYX)
+    assert not slices.facts[0]["whitened"]
+    maps = measured.maps_BCYX
+    torch.testing.assert_close(maps.abs().square().sum(1), torch.ones(1, 40, 40))
+
+
+def test_a_coil_that_was_not_connected_is_left_out():
+    noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
+    noise[1], noise[:, 1] = 0, 0
+    slices = RawSlices(scan(noise), CoilChoice())
+    assert slices.measured(0, CPU).kspace_BCTYX.shape[1] == 2
+    assert (slices.facts[0]["coils"], slices.facts[0]["used"]) == (3, 2)
+    with pytest.raises(UnsupportedDataError, match="no coil was connected"):
+        RawSlices(scan(np.zeros((3, 3), np.complex64)), CoilChoice()).measured(0, CPU)
+
+
+def test_maps_go_through_the_same_matrix_as_the_samples():
+    noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
+    maps = np.random.default_rng(1).standard_normal((1, 3, 40, 40)).astype(np.complex64) + 2
+    image = np.random.default_rng(2).standard_normal((2, 40, 40)) + 0j
+    seen = maps[0][:, None] * image
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(seen, (-2, -1)), norm="ortho"), (-2, -1))
+    data = scan(noise, slices=1)
+    data = RawScan(
+        "", "", (1, *kspace.shape), data.geometry, (2, 1, 0),
+        lambda z: RawSlice(kspace.astype(np.complex64), np.ones((2, 40, 1), bool)), noise_CC=noise,
+    )  # fmt: skip
+    measured = RawSlices(data, CoilChoice(maps=maps)).measured(0, CPU)
+    made = measured.encoding().zero_filled(measured.kspace_BCTYX)[0]
+    again = measured.encoding().misfit(made[None], measured.kspace_BCTYX)
+    assert again[0] < 1e-8 * again[1]
+    assert np.corrcoef(made.abs().numpy().ravel(), np.abs(image).ravel())[0, 1] > 0.8
+
+
+def test_the_masks_of_the_slices_that_were_read_are_kept():
+    slices = RawSlices(scan(), CoilChoice())
+    slices.measured(1, CPU)
+    assert slices.pattern().shape == (1, 2, 40, 1)
+    slices.measured(0, CPU)
+    assert slices.pattern().sum(axis=(1, 2, 3)).tolist() == [80, 70]
+
+
+def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
+    slices, calls = RawSlices(scan((MIXING @ MIXING.conj().T).astype(np.complex64)), CoilChoice()), []
+
+    def counted(*given):
+        calls.append(1)
+        return espirit(*given)
+
+    monkeypatch.setattr("crnn_cli.reconstruction.raw_source.espirit", counted)
+    first = [slices.measured(z, CPU) for z in range(2)]
+    facts = {z: dict(found) for z, found in slices.facts.items()}
+    again = [slices.measured(z, CPU) for z in range(2)]
+    assert len(calls) == 2
+    assert slices.facts == facts
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.maps_BCYX, other.maps_BCYX)
+        assert torch.equal(one.kspace_BCTYX, other.kspace_BCTYX)
+        assert one.deviation == other.deviation
