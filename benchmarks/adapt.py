@@ -26,12 +26,12 @@ import quality
 import torch
 from baselines import Problem
 
-from crnn_cli.adaptation.adapt import Adapted, Tuning, adapt
+from crnn_cli.adaptation.adapt import AdaptResult, AdaptSettings, adapt
 from crnn_cli.compute.device import bfloat16_is_fast, choose_device
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import ByNetwork
-from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, prepare_method
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,23 @@ class Result:
 class How:
     """What is tuned, how long, and where."""
 
-    method: ByNetwork
-    tuning: Tuning
+    method: NetworkReconstructor
+    tuning: AdaptSettings
     device: torch.device
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A case as a scan of one slice; see `crnn_cli.reconstruction.measurement.Slices`."""
+    """A case as a scan of one slice; see `crnn_cli.reconstruction.measurement.SliceSource`."""
 
-    data: Measured
+    data: SliceMeasurement
     count: int = 1
 
     @classmethod
     def of(cls, problem: Problem) -> Scan:
         return cls(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
 
-    def measured(self, z: int, device: torch.device) -> Measured:
+    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
         del z
         return self.data.to(device)
 
@@ -89,14 +89,14 @@ def run(name: str, acceleration: float, problem: Problem, how: How) -> Result:
     return result(name, acceleration, before, after, found)
 
 
-def quality_of(method: ByNetwork, scan: Scan, problem: Problem, device: torch.device) -> tuple[float, float]:
+def quality_of(method: NetworkReconstructor, scan: Scan, problem: Problem, device: torch.device) -> tuple[float, float]:
     with torch.inference_mode():
         image = method(scan.measured(0, device), lambda: None).cpu()
     return quality.psnr(image, problem), quality.ssim(image, problem)
 
 
 def result(
-    name: str, acceleration: float, before: tuple[float, float], after: tuple[float, float], found: Adapted
+    name: str, acceleration: float, before: tuple[float, float], after: tuple[float, float], found: AdaptResult
 ) -> Result:  # fmt: skip
     return Result(
         name, acceleration, before[0], after[0], before[1], after[1], found.before, found.after, found.steps,
@@ -167,10 +167,12 @@ def prepared(options: argparse.Namespace) -> How:
     """Return the network and how it is to be tuned."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    method = choose(Wanted(NETWORK, options.model), options.device).method
-    assert isinstance(method, ByNetwork)
+    method = prepare_method(MethodRequest(NETWORK, options.model), options.device).method
+    assert isinstance(method, NetworkReconstructor)
     half = bfloat16_is_fast(options.device)
-    return How(method, Tuning(None if options.steps else options.seconds, options.steps, half=half), options.device)
+    return How(
+        method, AdaptSettings(None if options.steps else options.seconds, options.steps, half=half), options.device
+    )
 
 
 def earlier(file: Path | None) -> list[Result]:

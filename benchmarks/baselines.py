@@ -29,8 +29,8 @@ from crnn_cli.mri.fourier import kspace_to_image
 from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction.ensemble import Ensemble
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Problem:
     def consistency(self, scale: float = 1.0) -> SingleCoilConsistency:
         return SingleCoilConsistency(self.kspace_BTYX * scale, self.mask_BTYX)
 
-    def measured(self) -> Measured:
-        return Measured(self.kspace_BTYX[:, None], self.mask_BTYX)
+    def measured(self) -> SliceMeasurement:
+        return SliceMeasurement(self.kspace_BTYX[:, None], self.mask_BTYX)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ def bundle(name: str, iterations: int | None, shown: str, half: bool = False, co
     found = find_bundle(name, "reconstruct")
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
-    method = Ensemble(ByNetwork(network, Recipe(found.start, found.amplitude, count, half=half)), copies)
+    method = Ensemble(
+        NetworkReconstructor(network, InferenceSettings(found.start, found.amplitude, count, half=half)), copies
+    )
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None))
 
 

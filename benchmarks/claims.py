@@ -25,15 +25,15 @@ import torch
 
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, labels_of, segment
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, labels_from_probabilities, segment
 from crnn_cli.training.datasets.sets import find_pairs, load_pair, split_pairs
-from crnn_cli.training.job import Plan, Stage
-from crnn_cli.training.loop import Loop
+from crnn_cli.training.job import Stage, TrainingPlan
+from crnn_cli.training.loop import TrainingLoop
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.segment.items import Case, ItemSize, load_case
 from crnn_cli.training.segment.job import SegmentJob
-from crnn_cli.training.segment.settings import Loss, Network, SegmentSettings, Task
+from crnn_cli.training.segment.settings import SegmentationLoss, SegmentationNetworkSettings, SegmentSettings, Task
 from crnn_cli.training.settings import read_toml
 
 CPU = torch.device("cpu")
@@ -60,7 +60,11 @@ def task_of(directions: int, loss: dict[str, float]) -> Task:
     """Return the task of a row: the published recipe with half the width."""
     settings = read_toml(SegmentSettings, Path(__file__).parent / "recipes" / "hippocampus.toml")
     weights = {"jaccard": 0.0, "dice": 0.0, "ce": 0.0, "balanced": 0.0} | loss
-    settings = replace(settings, network=Network(width=12, hidden=8, directions=directions), loss=Loss(**weights))
+    settings = replace(
+        settings,
+        network=SegmentationNetworkSettings(width=12, hidden=8, directions=directions),
+        loss=SegmentationLoss(**weights),
+    )
     recipe = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
     return Task(NAMES, "axial", recipe, settings, (ItemSize(2, 16, 56, 40),), (0.6, 1.6), (0.6, 1.6))
 
@@ -68,8 +72,8 @@ def task_of(directions: int, loss: dict[str, float]) -> Task:
 def train(task: Task, cases: Sequence[Case], stage: Stage, folder: Path, seed: int, start: SliceCLSTM | None):
     """Return the averaged network after one stage; a run that was stopped goes on."""
     job = WholeNetwork(task, cases, (), seed, start)
-    plan = Plan((stage,), task.settings.optimiser, seed, validations=0)
-    loop = Loop(job, plan, RunFolder(folder), Processes(CPU), lambda report: None)
+    plan = TrainingPlan((stage,), task.settings.optimiser, seed, validations=0)
+    loop = TrainingLoop(job, plan, RunFolder(folder), Processes(CPU), lambda report: None)
     loop.run()
     return loop.averaged
 
@@ -99,7 +103,7 @@ def sweep(network: SliceCLSTM, task: Task, pairs: list) -> list[list[float]]:
         order, _ = choose_order(image, None, task.plane)
         found = segment(image, order, network, task.recipe, CPU, keep_probabilities=True)
         for t, threshold in enumerate(THRESHOLDS):
-            made = labels_of(found.probabilities, threshold)
+            made = labels_from_probabilities(found.probabilities, threshold)
             counted = overlaps(made, manual, range(1, task.classes))
             dice[p, t] = np.array([overlap.dice for overlap in counted.values()], float)
     return dice.mean(axis=0).tolist()

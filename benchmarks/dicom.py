@@ -26,12 +26,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError
 from crnn_cli.io.dicom.read import list_series, read_dicom
 from crnn_cli.io.dicom.series import Series
-from crnn_cli.io.images import has_dicom_mark
+from crnn_cli.io.images import has_dicom_preamble
 from crnn_cli.io.nifti.image import read_image
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 
@@ -95,7 +95,7 @@ def against_dcm2niix(place: Path, folders: int) -> None:
             ["dcm2niix", "-p", "n", "-z", "n", "-o", out, "-f", "a", folder], capture_output=True, check=True
         )
         (file,) = out.glob("*.nii")
-        found = compared(ours, read_image(file))
+        found = compare_images(ours, read_image(file))
         same = not holes and found.voxels == 0 and found.distance_mm is not None and found.distance_mm < 1e-3
         counted["alike" if same else "DIFFERENT"] += 1
         farthest = max(farthest, found.distance_mm or 0.0)
@@ -107,7 +107,7 @@ def real(data: Path) -> None:
     """Print every DICOM series below a folder beside what dcm2niix makes of it."""
     print("| series | grid | mm from dcm2niix | from the header's positions: ours | dcm2niix's | values differ by |")
     print("|---|---|---|---|---|---|")
-    for folder in sorted({file.parent for file in data.rglob("*") if file.is_file() and has_dicom_mark(file)}):
+    for folder in sorted({file.parent for file in data.rglob("*") if file.is_file() and has_dicom_preamble(file)}):
         with tempfile.TemporaryDirectory() as out:
             command = ["dcm2niix", "-p", "n", "-z", "n", "-o", out, "-f", "%s_%p", folder]
             subprocess.run(command, capture_output=True, check=False)
@@ -124,7 +124,7 @@ def _against(folder: Path, series: Series, theirs: list[Image]) -> str:
     except CrnnError as error:
         return f"refused: {' '.join(str(error).split('cannot be read: ')[-1].split())} | | | |"
     grid = " x ".join(map(str, image.shape))
-    pairs = [(compared(image, other), other) for other in theirs]
+    pairs = [(compare_images(image, other), other) for other in theirs]
     fitting = [pair for pair in pairs if pair[0].distance_mm is not None]
     if not fitting:
         return f"{grid} | dcm2niix makes no such grid | {_from_header(image, series):.1e} | | "

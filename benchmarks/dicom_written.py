@@ -22,7 +22,7 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.io.atomic_write import write_together
 from crnn_cli.io.dicom.read import read_dicom, read_series
@@ -68,16 +68,16 @@ def there_and_back(place: Path, found: Found) -> None:
     crnn("convert", place / "a.nii.gz", place / "back", "--like", place / "d")
     crnn("convert", place / "a.nii.gz", place / "alone")
     ours = read_dicom(place / "d")[0]
-    found.nifti_mm = max(found.nifti_mm, compared(ours, read_image(place / "a.nii.gz")).distance_mm or 0)
+    found.nifti_mm = max(found.nifti_mm, compare_images(ours, read_image(place / "a.nii.gz")).distance_mm or 0)
     for made in ("back", "alone"):
-        back = compared(ours, read_dicom(place / made)[0])
+        back = compare_images(ours, read_dicom(place / made)[0])
         found.back_mm = max(found.back_mm, np.inf if back.distance_mm is None else back.distance_mm)
         found.back_voxels += back.voxels or 0
     found.times += times(place / "d") != times(place / "back")
     if shutil.which("dcm2niix"):
         subprocess.run(["dcm2niix", "-p", "n", "-z", "n", "-o", place, "-f", "niix", place / "back"],
                        capture_output=True, check=True)  # fmt: skip
-        theirs = compared(ours, read_image(place / "niix.nii"))
+        theirs = compare_images(ours, read_image(place / "niix.nii"))
         found.niix_mm = max(found.niix_mm, np.inf if theirs.distance_mm is None else theirs.distance_mm)
         found.niix_voxels += theirs.voxels or 0
     found.objects += 1
@@ -101,7 +101,7 @@ def segmented(place: Path, seed: int, found: Found) -> None:
         for label in KEPT:
             read = nib.load(out / f"{label.value}.nii.gz")
             theirs = Image((np.asarray(read.dataobj) > 0).astype(np.uint8), read.affine)
-            one = compared(Image((labels.array[..., t] == label.value).astype(np.uint8), labels.affine), theirs)
+            one = compare_images(Image((labels.array[..., t] == label.value).astype(np.uint8), labels.affine), theirs)
             found.seg_mm = max(found.seg_mm, np.inf if one.distance_mm is None else one.distance_mm)
             found.seg_voxels += one.voxels or 0
 

@@ -37,18 +37,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.adaptation.adapt import Tuning, adapt
+from crnn_cli.adaptation.adapt import AdaptSettings, adapt
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.compute.device import choose_device, precision
 from crnn_cli.data.acquisition import from_fully_sampled
 from crnn_cli.data.image import Image
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 
 BAR = {"size": 256, "frames": 30, "network": "published size", "iterations": 10, "precision": "bf16"}, 60.0
 KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -269,17 +269,17 @@ def training(size: int, frames: int, options: argparse.Namespace) -> Iterator[di
 
 def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict]:
     """Yield what tuning to a scan needs."""
-    truth_TYX = simulate_slice(Scan(Grid(size, size, 1.5), frames, seed=1), 0).truth_TYX
+    truth_TYX = simulate_slice(PhantomScan(Grid(size, size, 1.5), frames, seed=1), 0).truth_TYX
     mask_TY = variable_density(frames, size, 8, torch.Generator().manual_seed(1))
     image = Image(truth_TYX.permute(1, 2, 0)[:, :, None].numpy(), np.eye(4))
-    data = OneCoil(from_fully_sampled(image, mask_TY[None].numpy() > 0, 1, "random"))
+    data = SingleCoilSource(from_fully_sampled(image, mask_TY[None].numpy() > 0, 1, "random"))
     bundle = find_bundle("cine-crnn")
     net = load_reconstruction(bundle, options.device)
-    method = ByNetwork(net, Recipe(bundle.start, 1.0, net.config.iterations))
+    method = NetworkReconstructor(net, InferenceSettings(bundle.start, 1.0, net.config.iterations))
     for kind in ("fp32", "bf16"):
 
         def measure(half: bool = kind == "bf16") -> dict:
-            found = adapt(data, method, Tuning(steps=200, half=half), options.device)[1]
+            found = adapt(data, method, AdaptSettings(steps=200, half=half), options.device)[1]
             residuals = {"before": found.before, "after": found.after}
             return {"seconds": round(found.seconds, 1)} | {name: round(r or 0, 4) for name, r in residuals.items()}
 
@@ -293,19 +293,23 @@ def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dic
     random = np.random.default_rng(0)
     truth = random.standard_normal((size, size, slices, frames)).astype(np.float32)
     mask = random.random((slices, frames, size)) < 0.25
-    data = OneCoil(from_fully_sampled(Image(truth, np.eye(4)), mask, 1, "random"))
+    data = SingleCoilSource(from_fully_sampled(Image(truth, np.eye(4)), mask, 1, "random"))
     bundle = find_bundle("cine-crnn")
     for kind in KINDS if device.type == "cuda" else ("fp32", "bf16"):
         net = load_reconstruction(bundle, device)
-        recipe = Recipe(bundle.start, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32")
+        recipe = InferenceSettings(
+            bundle.start, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
+        )
         ends, warned = [], []
 
         def told(done: int, total: int, net: CRNNMRI = net, ends: list[float] = ends) -> None:
             if done % net.config.iterations == 0:
                 ends.append(time.perf_counter())
 
-        def measure(net: CRNNMRI = net, recipe: Recipe = recipe, ends: list[float] = ends, warn: list = warned) -> dict:
-            reconstruct(data, ByNetwork(net, recipe, warn.append), device, told)
+        def measure(
+            net: CRNNMRI = net, recipe: InferenceSettings = recipe, ends: list[float] = ends, warn: list = warned
+        ) -> dict:
+            reconstruct(data, NetworkReconstructor(net, recipe, warn.append), device, told)
             return {"ms": round(1000 * statistics.median(np.diff(ends)[1:]), 1), "warnings": len(warn)}
 
         yield {"size": size, "frames": frames, "network": "cine-crnn", "precision": kind} | attempt(measure)

@@ -30,16 +30,16 @@ from torch import Tensor
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.compute.device import bfloat16_is_fast
 from crnn_cli.mri.classical import METHODS
-from crnn_cli.mri.coils import calibration, normalised
+from crnn_cli.mri.coils import calibration_block, normalise_maps
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, coil_sensitivities, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, coil_sensitivities, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction.ensemble import Ensemble
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import ByFormula, ByNetwork, Recipe
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
 
 COLUMNS = 64
 
@@ -49,7 +49,7 @@ def truths(data: Path | None, wanted: list[str]) -> dict[str, Tensor]:
     found = {}
     for name in (name for name in wanted if name.startswith("phantom")):
         seed = int(name.partition("-")[2] or 1)
-        truth = simulate_slice(Scan(Grid(256, 256, 1.5), 25, seed=seed), 0).truth_TYX
+        truth = simulate_slice(PhantomScan(Grid(256, 256, 1.5), 25, seed=seed), 0).truth_TYX
         found[name] = (truth / truth.abs().max())[None]
     pigs = [name for name in wanted if name.startswith("pig")]
     if pigs and data is not None:
@@ -60,31 +60,31 @@ def truths(data: Path | None, wanted: list[str]) -> dict[str, Tensor]:
 
 def scanned(
     name: str, truth: Tensor, coils: int, acceleration: float, true_maps: bool, deviation: float = 0.01
-) -> Measured:
+) -> SliceMeasurement:
     """Return what the coils measure, with a deviation of the noise in each of its parts."""
     frames, lines, columns = truth.shape[1:]
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {acceleration:g}".encode()))
     mask = variable_density(frames, lines, acceleration, generator)[None, :, :, None]
     modulations = coil_sensitivities(coils)
-    maps = normalised(torch.stack([m.sampled(Grid(columns, lines, 1.0)) for m in modulations]).to(torch.complex64))
+    maps = normalise_maps(torch.stack([m.sampled(Grid(columns, lines, 1.0)) for m in modulations]).to(torch.complex64))
     kspace = image_to_kspace(truth[:, None] * maps[None, :, None])
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     kspace = (kspace + noise * 2**0.5 * deviation) * mask[:, None]
     found = noise_deviation(kspace, mask)
     if coils == 1:
-        return Measured(kspace, mask, deviation=found)
+        return SliceMeasurement(kspace, mask, deviation=found)
     if not true_maps:
-        maps, _ = espirit(calibration(kspace[0], mask[0]), (lines, columns))
-    return Measured(kspace, mask, maps[None], found)
+        maps, _ = espirit(calibration_block(kspace[0], mask[0]), (lines, columns))
+    return SliceMeasurement(kspace, mask, maps[None], found)
 
 
-def middle(measured: Measured) -> Measured:
+def middle(measured: SliceMeasurement) -> SliceMeasurement:
     """Return the data of the middle columns."""
     part = slice(measured.kspace_BCTYX.shape[-1] // 2 - COLUMNS // 2, None)
     part = slice(part.start, part.start + COLUMNS)
     kspace = image_to_kspace(kspace_to_image(measured.kspace_BCTYX, (-1,))[..., part].contiguous(), (-1,))
     maps = None if measured.maps_BCYX is None else measured.maps_BCYX[..., part].contiguous()
-    return Measured(kspace, measured.mask_BTYX, maps, measured.deviation)
+    return SliceMeasurement(kspace, measured.mask_BTYX, maps, measured.deviation)
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:
@@ -92,24 +92,27 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     return float(10 * torch.log10(truth.abs().max() ** 2 / error))
 
 
-def run(name: str, measured: Measured, truth: Tensor, model: str | None, copies: int) -> dict:
+def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None, copies: int) -> dict:
     """Return the PSNR of a method, its best weight and its seconds."""
     if name == "crnn":
         bundle = find_bundle(model, "reconstruct")
         network = load_reconstruction(bundle, torch.device("cpu"))
         half = bundle.bfloat16 and bfloat16_is_fast(torch.device("cpu"))
-        recipe = Recipe(bundle.start, bundle.amplitude, network.config.iterations, half=half)
-        method = Ensemble(ByNetwork(network, recipe), copies)
+        recipe = InferenceSettings(bundle.start, bundle.amplitude, network.config.iterations, half=half)
+        method = Ensemble(NetworkReconstructor(network, recipe), copies)
         found = {"weight": None, "sha256": bundle.sha256[:12], "bf16": half, "ensemble": copies}
     else:
         few, columns = middle(measured), truth.shape[-1]
         known = truth[..., columns // 2 - COLUMNS // 2 : columns // 2 + COLUMNS // 2]
 
         def tried(weight: float) -> Tensor:
-            return ByFormula(name, weight, METHODS[name].iterations)(few, lambda: None)
+            return ClassicalReconstructor(name, weight, METHODS[name].iterations)(few, lambda: None)
 
         best = ladder(tried, lambda image: psnr(image, known), LADDERS[name])
-        method, found = ByFormula(name, best["weight"], METHODS[name].iterations), {"weight": best["weight"]}
+        method, found = (
+            ClassicalReconstructor(name, best["weight"], METHODS[name].iterations),
+            {"weight": best["weight"]},
+        )
     began = time.monotonic()
     image = method(measured, lambda: None)
     return found | {"psnr": round(psnr(image, truth), 3), "seconds": round(time.monotonic() - began, 1)}

@@ -27,8 +27,8 @@ import nibabel as nib
 import quality
 from adapt import How, Scan, quality_of
 
-from crnn_cli.adaptation.adapt import ELSEWHERE, adapt, elsewhere
-from crnn_cli.reconstruction.reconstruct import ByNetwork
+from crnn_cli.adaptation.adapt import GENERALISE_ALPHA, adapt, interpolate_weights
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
 ACCELERATION = 8.0
 
@@ -75,7 +75,7 @@ def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
     both = [(Scan.of(problem), problem) for problem in (own, other)]
     tuned, found = adapt(both[0][0], how.method, how.tuning, how.device)
 
-    def measured(method: ByNetwork) -> list[float]:
+    def measured(method: NetworkReconstructor) -> list[float]:
         return [quality_of(method, scan, problem, how.device)[0] for scan, problem in both]
 
     before, whole = measured(how.method), measured(tuned)
@@ -88,10 +88,10 @@ def run(data: Path, patient: int, ways: list[float], how: How) -> list[Found]:
     return rows
 
 
-def halted(model: ByNetwork, tuned: ByNetwork, way: float) -> ByNetwork:
+def halted(model: NetworkReconstructor, tuned: NetworkReconstructor, way: float) -> NetworkReconstructor:
     """Return the method with weights some way from those of the model to the tuned ones."""
     network = copy.deepcopy(tuned.network)
-    network.load_state_dict(elsewhere(model.network, tuned.network, way))
+    network.load_state_dict(interpolate_weights(model.network, tuned.network, way))
     return replace(tuned, network=network)
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of acdc_cine")
     parser.add_argument("--patients", type=int, nargs="+", default=list(range(41, 51)))
-    parser.add_argument("--ways", type=float, nargs="+", default=[ELSEWHERE, 1.0])
+    parser.add_argument("--ways", type=float, nargs="+", default=[GENERALISE_ALPHA, 1.0])
     parser.add_argument("--plain", action="store_true", help="tune as --adapt alone does")
     tuning_of.add_options(parser)
     options = parser.parse_args()

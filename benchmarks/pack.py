@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from crnn_cli.bundles.int8 import packed
+from crnn_cli.bundles.int8 import quantize
 from crnn_cli.bundles.store import write_bundle
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     config["summary"] = options.summary or config["summary"]
     weights = load_file(options.bundle / "weights.safetensors")
     card = (options.bundle / "README.md").read_text(encoding="utf-8")
-    made = write_bundle(options.out, config, packed(weights), card)
+    made = write_bundle(options.out, config, quantize(weights), card)
     size = (options.out / "weights.safetensors").stat().st_size
     print(
         f"{made.name}: {sum(w.numel() for w in weights.values())} parameters, {size / 1e6:.2f} MB, sha256 {made.sha256}"

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 
 
@@ -32,7 +32,9 @@ def written(folder: Path, options: argparse.Namespace) -> tuple[Path, Path]:
     """Return the file of all slices, and one of the first alone."""
     shape = (options.slices, options.coils, options.frames, options.size, options.size)
     whole = np.lib.format.open_memmap(folder / "whole.npy", "w+", np.complex64, shape)
-    scan = Scan(Grid(options.size, options.size, 1.5), options.frames, options.slices, options.coils, snr=100, seed=1)
+    scan = PhantomScan(
+        Grid(options.size, options.size, 1.5), options.frames, options.slices, options.coils, snr=100, seed=1
+    )
     for z in range(options.slices):
         if options.alike and z > 0:
             whole[z] = whole[0]

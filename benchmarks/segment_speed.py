@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 
 from crnn_cli.bundles.store import find_bundle, load_segmentation
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, class_probabilities, labels_of
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, class_probabilities, labels_from_probabilities
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -97,14 +97,14 @@ def on_volumes(name: str, files: list[Path]) -> list[str]:
     recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
     apart, others, lower, voxels, dice = 0.0, 0, 0, 0, []
     for file in files:
-        image = read(file, None, None).image
+        image = load_image(file, None, None).image
         order, _ = choose_order(image, None, use.plane)
         truth = class_probabilities(image.array, order, Straightforward(network), recipe, CPU)
         found = class_probabilities(image.array, order, network, recipe, CPU)
         with torch.autocast("cpu", torch.bfloat16):
             half = class_probabilities(image.array, order, network, recipe, CPU)
         apart = max(apart, float(np.abs(found - truth).max()))
-        wanted, labels, rough = (labels_of(p, 0.5) for p in (truth, found, half))
+        wanted, labels, rough = (labels_from_probabilities(p, 0.5) for p in (truth, found, half))
         others, lower, voxels = others + (labels != wanted).sum(), lower + (rough != labels).sum(), voxels + labels.size
         for value in range(1, len(truth)):
             one, two = labels == value, rough == value

@@ -34,13 +34,13 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from crnn_cli.adaptation.adapt import adapt
-from crnn_cli.mri.coils import calibration
+from crnn_cli.mri.coils import calibration_block
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import variable_density
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.workflows.reconstruct.scan import Asked, load
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.workflows.reconstruct.scan import ScanRequest, load
 
 ACCELERATION, DECIBELS = 8.0, 15.0
 BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP = 6.0, 12, 0.02
@@ -58,8 +58,8 @@ class Coils:
     mask_BTYX: Tensor
     maps_BCYX: Tensor
 
-    def measured(self) -> Measured:
-        return Measured(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX)
+    def measured(self) -> SliceMeasurement:
+        return SliceMeasurement(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX)
 
 
 def of_case(name: str, magnitude: np.ndarray, kind: str) -> quality.Problem:
@@ -74,7 +74,7 @@ def brain(data: Path) -> Coils:
     kspace_CYX = torch.from_numpy(np.load(data / "kspace/cartesian_ksp.npy"))
     _, lines, samples = kspace_CYX.shape
     everywhere = torch.ones(1, 1, lines, 1)
-    maps_CYX, _ = espirit(calibration(kspace_CYX[:, None], everywhere[0]), (lines, samples))
+    maps_CYX, _ = espirit(calibration_block(kspace_CYX[:, None], everywhere[0]), (lines, samples))
     still_YX = Encoding(everywhere, maps_CYX[None]).zero_filled(kspace_CYX[None, :, None])[0, 0]
     truth_TYX = torch.stack([warped(still_YX, 2 * math.pi * t / BRAIN_FRAMES) for t in range(BRAIN_FRAMES)])
     truth_TYX = truth_TYX / truth_TYX.abs().max()
@@ -98,7 +98,7 @@ def warped(image_YX: Tensor, phase: float) -> Tensor:
 def prospective(data: Path, how: How) -> Result:
     """Return what becomes of the residual of the hyperpolarised scan."""
     file = data / "kspace/hp13c_lactate_prospective.mat"
-    _, found = adapt(load(Asked(file, axes="kx,ky,kz,t")).slices, how.method, how.tuning, how.device)
+    _, found = adapt(load(ScanRequest(file, axes="kx,ky,kz,t")).slices, how.method, how.tuning, how.device)
     return result("prospective", PROSPECTIVE_ACCELERATION, NAN, NAN, found)
 
 

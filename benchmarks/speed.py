@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.engines.cpu import Listed
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
+from crnn_cli.networks.engines.cpu import CpuSchedule
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops
@@ -45,12 +45,12 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FORMS = ("fp32", "fp32 sparing", "bf16")
 
 
-def data(size: int, frames: int) -> Measured:
+def data(size: int, frames: int) -> SliceMeasurement:
     """Return random data, 4-fold."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(1, frames, size, 1, generator=generator) < 0.25
     kspace = torch.randn(1, frames, size, size, dtype=torch.complex64, generator=generator) * mask
-    return Measured(kspace[:, None], mask)
+    return SliceMeasurement(kspace[:, None], mask)
 
 
 def problem(size: int, frames: int) -> tuple[Tensor, SingleCoilConsistency]:
@@ -64,7 +64,9 @@ def whole(name: str, half: bool) -> Callable[[int, int], Tensor]:
     """Return what reconstructs random data of a size with a published model."""
     bundle = find_bundle(name, "reconstruct")
     net = load_reconstruction(bundle, torch.device("cpu"))
-    method = ByNetwork(net, Recipe(bundle.start, bundle.amplitude, net.config.iterations, half=half))
+    method = NetworkReconstructor(
+        net, InferenceSettings(bundle.start, bundle.amplitude, net.config.iterations, half=half)
+    )
     return lambda size, frames: method(data(size, frames), lambda: None)
 
 
@@ -82,7 +84,7 @@ def run(net: CRNNMRI, size: int, frames: int, form: str) -> Tensor:
     image, operator = problem(size, frames)
     if form == "loops":
         return crnn_mri_loops.reconstruct(net.state_dict(), 64, image, operator, net.config.iterations)
-    net.on_disk = Listed.SEQUENCES if form.endswith("on disk") else 0
+    net.on_disk = CpuSchedule.SEQUENCES if form.endswith("on disk") else 0
     net.roomy = form in PRECISIONS
     with torch.autocast("cpu", torch.bfloat16, enabled=form.startswith("bf16")):
         return net(image, operator)

@@ -31,9 +31,9 @@ import torch
 from baselines import Problem
 from scipy.stats import spearmanr
 
-from crnn_cli.assessment.reliability import Watched, summary
-from crnn_cli.reconstruction.reconstruct import Method
-from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
+from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
+from crnn_cli.reconstruction.reconstruct import Reconstructor
+from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, prepare_method
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ GROUPS: dict[str, Callable[[Result], tuple]] = {
 }
 
 
-def judge(case: str, acceleration: float, name: str, method: Method, problem: Problem) -> Result:
+def judge(case: str, acceleration: float, name: str, method: Reconstructor, problem: Problem) -> Result:
     """Reconstruct and judge, as the command does."""
     found, truth = {}, problem.truth_BTYX
     data = problem.measured()
     for folds in (1, 2):
-        watched = Watched(method, folds, lambda images: images)
+        watched = AssessedReconstructor(method, folds, lambda images: images)
         image = watched(data, lambda: None)
-        found[folds] = summary(watched.slices, [0], folds)
+        found[folds] = reliability_summary(watched.slices, [0], folds)
     error = float((image - truth).norm() / truth.norm())
     held = found[2]["held_out"]
     above = math.sqrt(max(0.0, held["overall"] ** 2 - (held["noise_floor"] or 0.0) ** 2))
@@ -74,7 +74,9 @@ def judge(case: str, acceleration: float, name: str, method: Method, problem: Pr
     return Result(case, acceleration, name, error, *told)
 
 
-def run(cases: dict[str, np.ndarray], accelerations: list[float], methods: dict[str, Method]) -> Iterator[Result]:
+def run(
+    cases: dict[str, np.ndarray], accelerations: list[float], methods: dict[str, Reconstructor]
+) -> Iterator[Result]:
     """Yield results, acceleration by acceleration."""
     for acceleration in accelerations:
         for case, magnitude in cases.items():
@@ -123,7 +125,7 @@ def main() -> None:
     cases = quality.read_cases(options.data, range(first, last + 1), with_pig=options.patients is None)
     cases = {name: _cut(magnitude, options.frames, options.columns) for name, magnitude in cases.items()}
     place = torch.device("cpu")
-    methods = {name: choose(_asked(name, options.model), place).method for name in options.methods}
+    methods = {name: prepare_method(_asked(name, options.model), place).method for name in options.methods}
     results = []
     for result in run(cases, options.accelerations, methods):
         print(
@@ -139,9 +141,9 @@ def main() -> None:
         options.json.write_text(json.dumps({"protocol": quality.VERSION, "results": [asdict(r) for r in results]}))
 
 
-def _asked(name: str, model: str | None) -> Wanted:
+def _asked(name: str, model: str | None) -> MethodRequest:
     """Return what is wanted: the data is without noise and to be kept as it is."""
-    return Wanted(name, model, noise=0.0) if name == NETWORK else Wanted(name)
+    return MethodRequest(name, model, noise=0.0) if name == NETWORK else MethodRequest(name)
 
 
 def _cut(magnitude_TYX: np.ndarray, frames: int | None, columns: int | None) -> np.ndarray:

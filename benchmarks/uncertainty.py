@@ -31,13 +31,13 @@ from baselines import Problem
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from crnn_cli.adaptation.adapt import Tuning, adapt
-from crnn_cli.assessment.reliability import Watched
+from crnn_cli.adaptation.adapt import AdaptSettings, adapt
+from crnn_cli.assessment.reliability import AssessedReconstructor
 from crnn_cli.bundles.config import CONFIG, read_bundle
 from crnn_cli.bundles.store import find_bundle
 from crnn_cli.mri.coverage import WIDTHS, body
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Method
-from crnn_cli.workflows.reconstruct.methods import NETWORK, Chosen, Wanted, choose
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, Reconstructor
+from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, prepare_method
 
 AIM, WIDTH, BAR = 0.9, 1.64, (0.85, 0.95)
 STEPS = 1001
@@ -60,12 +60,12 @@ class Result:
 
 
 def measure(
-    case: str, acceleration: float, name: str, chosen: Chosen, problem: Problem, options: argparse.Namespace
+    case: str, acceleration: float, name: str, chosen: PreparedMethod, problem: Problem, options: argparse.Namespace
 ) -> Result:  # fmt: skip
     """Reconstruct with a map, as the command does."""
     scan = Scan.of(problem)
     method, unseen = _tuned(chosen.method, scan, options) if options.adapt_steps else (chosen.method, [])
-    watched = Watched(method, options.runs, scan.finished, unseen, mapped=True)
+    watched = AssessedReconstructor(method, options.runs, scan.finished, unseen, mapped=True)
     with torch.inference_mode():
         image = watched(scan.data, lambda: None)
     truth_BTYX = problem.truth_BTYX.abs()
@@ -78,7 +78,9 @@ def measure(
     return Result(case, acceleration, name, *levels, rank, [float(f"{ratio:.5g}") for ratio in ratios])
 
 
-def run(cases: dict[str, np.ndarray], methods: dict[str, Chosen], options: argparse.Namespace) -> Iterator[Result]:
+def run(
+    cases: dict[str, np.ndarray], methods: dict[str, PreparedMethod], options: argparse.Namespace
+) -> Iterator[Result]:
     for acceleration in options.accelerations:
         for case, magnitude in cases.items():
             first = max(0, (magnitude.shape[2] - options.columns) // 2)
@@ -92,10 +94,10 @@ def run(cases: dict[str, np.ndarray], methods: dict[str, Chosen], options: argpa
                 yield result
 
 
-def _tuned(method: Method, scan: Scan, options: argparse.Namespace) -> tuple[Method, list[Tensor | None]]:
+def _tuned(method: Reconstructor, scan: Scan, options: argparse.Namespace) -> tuple[Reconstructor, list[Tensor | None]]:
     """Return the method tuned to a scan, and what it never saw of it."""
-    assert isinstance(method, ByNetwork)
-    tuning = Tuning(steps=options.adapt_steps, half=options.precision == "bf16")
+    assert isinstance(method, NetworkReconstructor)
+    tuning = AdaptSettings(steps=options.adapt_steps, half=options.precision == "bf16")
     tuned, found = adapt(scan, method, tuning, torch.device("cpu"))
     return tuned, list(found.validation.values()) if found.used else []
 
@@ -155,7 +157,7 @@ def main() -> None:
     if set(options.calibrate) & set(options.judge):
         parser.error("cases to calibrate on must not be among those to judge on")
     place = torch.device("cpu")
-    methods = {name: choose(_wanted(name, options), place) for name in options.methods}
+    methods = {name: prepare_method(_wanted(name, options), place) for name in options.methods}
     cases = quality.read_cases(options.data, options.calibrate, with_pig=False)
     fitted = list(run(cases, methods, options))
     others = quality.read_cases(options.data, options.judge, with_pig=options.pig)
@@ -176,9 +178,13 @@ def main() -> None:
         write_scale(options.model, scales[NETWORK])
 
 
-def _wanted(name: str, options: argparse.Namespace) -> Wanted:
+def _wanted(name: str, options: argparse.Namespace) -> MethodRequest:
     """Return a method; the data is without noise and to be kept as it is."""
-    return Wanted(name, options.model, noise=0.0, precision=options.precision) if name == NETWORK else Wanted(name)
+    return (
+        MethodRequest(name, options.model, noise=0.0, precision=options.precision)
+        if name == NETWORK
+        else MethodRequest(name)
+    )
 
 
 if __name__ == "__main__":

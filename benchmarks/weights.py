@@ -25,16 +25,16 @@ from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
-from crnn_cli.mri.view_sharing import view_shared
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
+from crnn_cli.mri.view_sharing import share_views
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 COLUMNS = 48
 
 
 def truths(data: Path) -> dict[str, Tensor]:
     """Return complex sequences (1, T, Y, X) that peak at 1."""
-    phantom = simulate_slice(Scan(Grid(160, 160, 2.2), 16, seed=11), 0).truth_TYX
+    phantom = simulate_slice(PhantomScan(Grid(160, 160, 2.2), 16, seed=11), 0).truth_TYX
     found = {"phantom-11": (phantom / phantom.abs().max())[None]}
     cases = read_cases(data, (21, 26), with_pig=False)
     return found | {name: make_problem(name, case, 8).truth_BTYX[:, :20] for name, case in cases.items()}
@@ -46,18 +46,18 @@ def cut(values: Tensor) -> Tensor:
     return values[..., first : first + COLUMNS].contiguous()
 
 
-def cut_scan(measured: Measured) -> Measured:
+def cut_scan(measured: SliceMeasurement) -> SliceMeasurement:
     """Return the data of the columns in the middle."""
     kspace = image_to_kspace(cut(kspace_to_image(measured.kspace_BCTYX, (-1,))), (-1,))
     maps = None if measured.maps_BCYX is None else cut(measured.maps_BCYX)
-    return Measured(kspace, measured.mask_BTYX, maps, measured.deviation)
+    return SliceMeasurement(kspace, measured.mask_BTYX, maps, measured.deviation)
 
 
-def relative_noise(measured: Measured) -> float:
+def relative_noise(measured: SliceMeasurement) -> float:
     """Return the deviation found over the bright parts, as weights are relative to them."""
     encoding = measured.encoding()
     return measured.deviation / float(
-        energy_weighted_rms(view_shared(encoding, encoding.prepared(measured.kspace_BCTYX)))
+        energy_weighted_rms(share_views(encoding, encoding.prepared(measured.kspace_BCTYX)))
     )
 
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from crnn_cli.io.dicom.read import list_series
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from tests.support.data import ROOT
 
 SAMPLES = ROOT / "sample_data"
@@ -34,7 +34,7 @@ def test_it_is_one_small_cine():
 
 def test_it_lies_where_the_stack_of_the_same_heart_lies():
     """Both are cuts of one series: [84:180, 80:176] of slices 4 to 6, and [72:200, 64:192] of all ten."""
-    part, whole = read(DICOM).image, read(SAMPLES / "pig_stack.nii.gz").image
+    part, whole = load_image(DICOM).image, load_image(SAMPLES / "pig_stack.nii.gz").image
     within = (slice(12, 108), slice(16, 112), slice(4, 7))
     np.testing.assert_array_equal(part.array[..., [0, 7]], whole.array[within][..., [0, 2]])
     first = whole.affine @ [12, 16, 4, 1]

@@ -24,22 +24,22 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.adaptation.losses import Supervision
-from crnn_cli.adaptation.patches import Patches, gather
+from crnn_cli.adaptation.losses import SelfSupervisedLosses
+from crnn_cli.adaptation.patches import Patches, gather_patches
 from crnn_cli.adaptation.pseudo_measurement import REHEARSED
 from crnn_cli.adaptation.validation import Validation
 from crnn_cli.compute.memory import free_bytes, kept_bytes
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.networks.averaged import follow
+from crnn_cli.networks.averaged import update_ema
 from crnn_cli.networks.optim import Muon
-from crnn_cli.reconstruction.measurement import Slices
-from crnn_cli.reconstruction.reconstruct import ByNetwork
+from crnn_cli.reconstruction.measurement import SliceSource
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
 EVERY = 20
 """Steps from one validation to the next."""
 WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
-ELSEWHERE = 0.8
+GENERALISE_ALPHA = 0.8
 """How far to go from the weights at first to the tuned ones for other slices than those tuned to, which gain less all
 the way (`benchmarks/neighbour.py`)."""
 _RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
@@ -53,7 +53,7 @@ _CHANCE = 10  # of N samples of noise, the best of some predictions may fit such
 
 
 @dataclass(frozen=True)
-class Tuning:
+class AdaptSettings:
     """How long, and how. One of ``seconds`` and ``steps`` is None.
 
     seed : of the lines and patches. half : convolutions and states in bfloat16, while tuning.
@@ -70,7 +70,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Told:
+class AdaptProgress:
     """Where the tuning stands. steps : in all, estimated where there is a time budget; 0 where that is not known yet.
 
     before, best : residual ||A x - y|| / ||y|| at the lines for validation, at first and of the weights used so far.
@@ -86,7 +86,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptResult:
     """What became of it.
 
     steps : done. best_step : after which the best weights were found; as many steps again lead to the same ones.
@@ -108,9 +108,9 @@ class Adapted:
 
 
 def adapt(
-    slices: Slices, method: ByNetwork, tuning: Tuning, device: torch.device,
-    tell: Callable[[Told], None] = lambda told: None,
-) -> tuple[ByNetwork, Adapted]:  # fmt: skip
+    slices: SliceSource, method: NetworkReconstructor, tuning: AdaptSettings, device: torch.device,
+    tell: Callable[[AdaptProgress], None] = lambda told: None,
+) -> tuple[NetworkReconstructor, AdaptResult]:  # fmt: skip
     """Return the method with the network tuned to a scan, or as it is, and what became of it.
 
     The network that is handed in is not changed. All slices are tuned on together. A KeyboardInterrupt ends the tuning,
@@ -124,7 +124,7 @@ def adapt(
     began = time.monotonic()
     run = None
     try:
-        patches = gather(slices, method.recipe, tuning.seed, device)
+        patches = gather_patches(slices, method.recipe, tuning.seed, device)
         run = _Run(method, patches, tuning, device, began)
         why = run.go(tell)
     except UnsupportedDataError as reason:
@@ -133,16 +133,16 @@ def adapt(
         why = "interrupted"
     seconds = time.monotonic() - began
     if run is None or run.before is None:
-        return method, Adapted(0, 0, seconds, None, None, False, why, 0, {})
+        return method, AdaptResult(0, 0, seconds, None, None, False, why, 0, {})
     used, why = run.verdict(why)
     after = run.best if used else run.before
-    found = Adapted(
+    found = AdaptResult(
         run.step, run.best_step if used else 0, seconds, run.before, after, used, why, run.width, patches.validation
     )
     return (replace(method, network=run.tuned()) if used else method), found
 
 
-def elsewhere(first: nn.Module, tuned: nn.Module, way: float = ELSEWHERE) -> dict[str, Tensor]:
+def interpolate_weights(first: nn.Module, tuned: nn.Module, way: float = GENERALISE_ALPHA) -> dict[str, Tensor]:
     """Return weights some way from those at first to the tuned ones, on the CPU."""
     pairs = zip(first.state_dict().items(), tuned.state_dict().values(), strict=True)
     return {
@@ -154,13 +154,15 @@ class _Run:
     """Network, optimiser, the best weights so far, and where they stand."""
 
     def __init__(
-        self, method: ByNetwork, patches: Patches, tuning: Tuning, device: torch.device, began: float
+        self, method: NetworkReconstructor, patches: Patches, tuning: AdaptSettings, device: torch.device, began: float
     ) -> None:  # fmt: skip
         if not isinstance(method.network, nn.Module):
             raise TypeError("only a network of weights can be tuned")
         self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
         self.recipe, self.patches = method.recipe, patches
-        self.supervision = Supervision(patches, method.recipe, tuning.half, device, tuning.copies, tuning.elsewhere)
+        self.supervision = SelfSupervisedLosses(
+            patches, method.recipe, tuning.half, device, tuning.copies, tuning.elsewhere
+        )
         self.tuning, self.device, self.began = tuning, device, began
         self.generator = torch.Generator().manual_seed(tuning.seed)
         self.step, self.best_step = 0, 0
@@ -176,7 +178,7 @@ class _Run:
         self.width = WIDTH
         self._kept: dict[str, Tensor] = {}
 
-    def go(self, tell: Callable[[Told], None]) -> str:
+    def go(self, tell: Callable[[AdaptProgress], None]) -> str:
         """Tune until the budget is spent; return why it ended."""
         with torch.enable_grad():
             self._fit_memory()
@@ -221,9 +223,9 @@ class _Run:
         self._set_checkpoint(0)
         return self.network.eval()
 
-    def _told(self, steps: int, validated: bool) -> Told:
+    def _told(self, steps: int, validated: bool) -> AdaptProgress:
         assert self.before is not None
-        return Told(self.step, steps, time.monotonic() - self.began, self.before, self.best, validated)
+        return AdaptProgress(self.step, steps, time.monotonic() - self.began, self.before, self.best, validated)
 
     def _validate(self) -> None:
         """Keep the weights if they are the best so far or, with nearly all that those gain, later: see `_NEARLY`."""
@@ -245,7 +247,7 @@ class _Run:
             if not bool(torch.isfinite(norm)):
                 return False
             self.optimiser.step()
-        follow(self.averaged, self.network, self.step, _AVERAGE)
+        update_ema(self.averaged, self.network, self.step, _AVERAGE)
         return True
 
     def _loss(self) -> Tensor:

@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.adaptation.patches import Patches
-from crnn_cli.adaptation.pseudo_measurement import flipped_under_phase, rehearsed
-from crnn_cli.assessment.held_out import split, without
+from crnn_cli.adaptation.pseudo_measurement import flip_keep_phase, resimulate
+from crnn_cli.assessment.held_out import drop_samples, hold_out_lines
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
 from crnn_cli.mri.multicoil import MultiCoilConsistency
-from crnn_cli.reconstruction.ensemble import COPIES, VIEWS, copied, restored
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import STARTS, Recipe
+from crnn_cli.reconstruction.ensemble import COPIES, VIEWS, make_copy, undo_copy
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import STARTS, InferenceSettings
 
 SHARE = 0.25
 """Of the lines that are not for validation, in the loss of a step."""
@@ -41,7 +41,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class Supervision:
+class SelfSupervisedLosses:
     """Patches of a scan, and how a network is used on them.
 
     half : in bfloat16. copies : of an ensemble that the network is for; each step is for one of them.
@@ -50,7 +50,7 @@ class Supervision:
     """
 
     patches: Patches
-    recipe: Recipe
+    recipe: InferenceSettings
     half: bool
     device: torch.device
     copies: int = 1
@@ -59,8 +59,8 @@ class Supervision:
     def predicted(self, network: nn.Module, width: int, generator: torch.Generator) -> Tensor:
         """Return the loss of a network for random lines of a random patch, that it does not see."""
         z, x = self.patches.draw(width, generator)
-        seen = without(*self.patches.cut(z, x, width, self.device))
-        given, lost_BTYX = split(seen, SHARE, generator, centre=NEAR)
+        seen = drop_samples(*self.patches.cut(z, x, width, self.device))
+        given, lost_BTYX = hold_out_lines(seen, SHARE, generator, centre=NEAR)
         target = replace(seen, mask_BTYX=lost_BTYX).consistency(self.recipe.noise)
         image_BTYX = self.image(network, z, given, self._number(generator))
         difference_N, data_N = target.at_samples(image_BTYX)
@@ -68,31 +68,31 @@ class Supervision:
         return _relative(difference_N, data_N, weight_BCTYX[lost_BTYX[:, None].expand_as(weight_BCTYX)])
 
     def rehearsed(
-        self, network: nn.Module, z: int, seen: Measured, truth_BTYX: Tensor, generator: torch.Generator
+        self, network: nn.Module, z: int, seen: SliceMeasurement, truth_BTYX: Tensor, generator: torch.Generator
     ) -> Tensor:  # fmt: skip
         """Return the loss of a network for images of a patch of slice z that are taken for the truth."""
         if self.elsewhere:
-            truth_BTYX = flipped_under_phase(truth_BTYX, VIEWS[int(torch.randint(COPIES, (1,), generator=generator))])
-        again = rehearsed(seen, truth_BTYX, generator)
+            truth_BTYX = flip_keep_phase(truth_BTYX, VIEWS[int(torch.randint(COPIES, (1,), generator=generator))])
+        again = resimulate(seen, truth_BTYX, generator)
         made_BTYX = self.image(network, z, again, self._number(generator))
         return _relative(made_BTYX - truth_BTYX, truth_BTYX)
 
-    def start(self, z: int, measured: Measured, number: int = 0) -> Tensor:
+    def start(self, z: int, measured: SliceMeasurement, number: int = 0) -> Tensor:
         """Return the images that a network starts from, given lines of a patch of slice z, in one of the copies."""
         return self._start(self._operator(measured, number), self._scale(z))
 
     def image(
-        self, network: nn.Module, z: int, measured: Measured, number: int = 0, start_BTYX: Tensor | None = None
+        self, network: nn.Module, z: int, measured: SliceMeasurement, number: int = 0, start_BTYX: Tensor | None = None
     ) -> Tensor:  # fmt: skip
         """Return what a network makes of the lines given, (B, T, Y, X). start : see `start`, if it is known."""
         operator, scale = self._operator(measured, number), self._scale(z)
         start_BTYX = self._start(operator, scale) if start_BTYX is None else start_BTYX
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             image: Tensor = network(start_BTYX, operator.scaled(scale), self.recipe.iterations)
-        return restored(image / scale, number)
+        return undo_copy(image / scale, number)
 
-    def _operator(self, measured: Measured, number: int) -> SingleCoilConsistency | MultiCoilConsistency:
-        return copied(measured, number).consistency(self.recipe.noise)
+    def _operator(self, measured: SliceMeasurement, number: int) -> SingleCoilConsistency | MultiCoilConsistency:
+        return make_copy(measured, number).consistency(self.recipe.noise)
 
     def _scale(self, z: int) -> Tensor:
         return self.patches.scale(z).to(self.device)

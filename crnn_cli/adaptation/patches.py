@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from crnn_cli.assessment.held_out import outside, split, without
+from crnn_cli.assessment.held_out import drop_samples, hold_out_lines, outside_acs
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.sampling_density import rarity
-from crnn_cli.reconstruction.measurement import Measured, Slices
-from crnn_cli.reconstruction.reconstruct import STARTS, Recipe
+from crnn_cli.mri.sampling_density import inverse_density_weights
+from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource
+from crnn_cli.reconstruction.reconstruct import STARTS, InferenceSettings
 
 VALIDATION = 0.05
 """Of the lines outside the centre, for validation; where frames have few of them, one of some frames alone."""
@@ -32,7 +32,7 @@ _NEXT = 1_000_003  # between the seeds of neighbouring slices
 
 @dataclass(frozen=True)
 class _Slice:
-    """What was measured of a slice, on the CPU; see `Measured`.
+    """What was measured of a slice, on the CPU; see `SliceMeasurement`.
 
     samples : (C, M, X) of lines, with the readout in image space, or (C, M) of single samples.
     scale : from the data to what the network is trained with. energy_X : of what is not for validation, by column.
@@ -50,7 +50,7 @@ class _Slice:
 
 
 class Patches:
-    """The slices of a scan that can be tuned on; see `gather`. filled : the numbers of all that are not empty."""
+    """The slices of a scan that can be tuned on; see `gather_patches`. filled : the numbers of all that are not empty."""
 
     def __init__(self, slices: dict[int, _Slice], filled: list[int]) -> None:
         self._slices, self._filled = slices, filled
@@ -75,7 +75,7 @@ class Patches:
         """Return the weights of the samples of a slice at each place, (1, 1, Y, X), X 1 for whole lines."""
         return self._slices[z].rarity
 
-    def cut(self, z: int, x: int, width: int, device: torch.device) -> tuple[Measured, Tensor]:
+    def cut(self, z: int, x: int, width: int, device: torch.device) -> tuple[SliceMeasurement, Tensor]:
         """Return what was measured of columns x to x + width - 1, and the mask of what is for validation."""
         one = self._slices[z]
         frames, lines, columns = one.mask_BTYX.shape[1:]
@@ -89,7 +89,7 @@ class Patches:
             kspace_CTYX = part_CMX.new_zeros(len(part_CMX), frames, lines, part_CMX.shape[-1])
             kspace_CTYX[:, one.mask_BTYX[0, ..., 0]] = image_to_kspace(part_CMX, (-1,))
         maps_BCYX = None if one.maps_BCYX is None else one.maps_BCYX[..., here].to(device)
-        measured = Measured(kspace_CTYX[None].to(device), one.mask_BTYX.to(device), maps_BCYX, one.deviation)
+        measured = SliceMeasurement(kspace_CTYX[None].to(device), one.mask_BTYX.to(device), maps_BCYX, one.deviation)
         return measured, one.validation_BTYX.to(device)
 
     def draw(self, width: int, generator: torch.Generator) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def _side_by_side(columns: int, width: int) -> Iterable[int]:
     return [number * (columns - width) // max(1, count - 1) for number in range(count)]
 
 
-def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> Patches:
+def gather_patches(slices: SliceSource, recipe: InferenceSettings, seed: int, device: torch.device) -> Patches:
     """Return what can be tuned on; only the measured lines are kept, and slices are read one at a time.
 
     Raises
@@ -155,7 +155,7 @@ def gather(slices: Slices, recipe: Recipe, seed: int, device: torch.device) -> P
     return Patches(found, filled)
 
 
-def _validation(measured: Measured, generator: torch.Generator) -> Tensor:
+def _validation(measured: SliceMeasurement, generator: torch.Generator) -> Tensor:
     """Return the mask of what is for validation.
 
     Raises
@@ -163,15 +163,15 @@ def _validation(measured: Measured, generator: torch.Generator) -> Tensor:
     UnsupportedDataError
         If nothing lies outside the centre.
     """
-    _, held_BTYX = split(measured, VALIDATION, generator)
-    wanted = max(VALIDATION * float(outside(measured.mask_BTYX).sum()), _FEWEST)
+    _, held_BTYX = hold_out_lines(measured, VALIDATION, generator)
+    wanted = max(VALIDATION * float(outside_acs(measured.mask_BTYX).sum()), _FEWEST)
     holding = held_BTYX.flatten(2).any(-1)[0].nonzero()[:, 0]
     chosen = torch.zeros_like(held_BTYX)
     chosen[:, holding[:: max(1, round(float(held_BTYX.sum()) / wanted))]] = True
     return held_BTYX & chosen
 
 
-def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _Slice:
+def _taken(measured: SliceMeasurement, recipe: InferenceSettings, generator: torch.Generator) -> _Slice:
     """Return what is kept of a slice, its lines for validation chosen."""
     mask_BTYX = measured.mask_BTYX.bool()
     if mask_BTYX.shape[1] < 2:
@@ -182,8 +182,10 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     mask_BTYX = mask_BTYX[..., :1] if lines else mask_BTYX
     measured = replace(measured, mask_BTYX=mask_BTYX)
     held_BTYX = _validation(measured, generator)
-    kept = without(measured, held_BTYX)
-    split(kept, VALIDATION, torch.Generator().manual_seed(0))  # or else there is nothing left to make a loss of
+    kept = drop_samples(measured, held_BTYX)
+    hold_out_lines(
+        kept, VALIDATION, torch.Generator().manual_seed(0)
+    )  # or else there is nothing left to make a loss of
     brightness = energy_weighted_rms(STARTS[recipe.start](kept.consistency(recipe.noise)))
     if float(brightness) == 0:
         raise UnsupportedDataError("the data are zero but for lines held out")
@@ -195,5 +197,5 @@ def _taken(measured: Measured, recipe: Recipe, generator: torch.Generator) -> _S
     maps = None if measured.maps_BCYX is None else measured.maps_BCYX.cpu()
     return _Slice(
         data_CTYX[:, place].cpu(), mask_BTYX.cpu(), held_BTYX.cpu(), maps, measured.deviation,
-        (recipe.amplitude / brightness).cpu(), energy_X, rarity(mask_BTYX.cpu()),
+        (recipe.amplitude / brightness).cpu(), energy_X, inverse_density_weights(mask_BTYX.cpu()),
     )  # fmt: skip

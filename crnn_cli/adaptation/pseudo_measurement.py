@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 REHEARSED = 0.5
 """The share of the steps of a tuning that go by such a scan."""
 _WIDTH, _TIMES = 7, 3  # pixels of a mean, and how often it is taken: what then is left of the phase is slow
 
 
-def rehearsed(measured: Measured, image_BTYX: Tensor, generator: torch.Generator) -> Measured:
+def resimulate(measured: SliceMeasurement, image_BTYX: Tensor, generator: torch.Generator) -> SliceMeasurement:
     """Return a scan of complex images, by the same coils, with the same noise, each frame with the lines of another.
 
     Lines move on by a random number of frames, the last ones' to the first, and run backwards half of the time: the
@@ -37,7 +37,7 @@ def rehearsed(measured: Measured, image_BTYX: Tensor, generator: torch.Generator
     return replace(measured, kspace_BCTYX=kspace_BCTYX * mask_BTYX[:, None], mask_BTYX=mask_BTYX)
 
 
-def flipped_under_phase(image_BTYX: Tensor, axes: tuple[int, ...]) -> Tensor:
+def flip_keep_phase(image_BTYX: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return images whose content is flipped along some axes, while the slow phase stays where it is.
 
     That phase is of field and coils, which other slices of a scan have too, and the content is not.

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import Method
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 CENTRE = 4
 """Lines on either side of the middle that are never held out: coil sensitivities and every method lean on them."""
 
 
-def split(
-    measured: Measured, share: float, generator: torch.Generator, spared_BTYX: Tensor | None = None,
+def hold_out_lines(
+    measured: SliceMeasurement, share: float, generator: torch.Generator, spared_BTYX: Tensor | None = None,
     centre: int = CENTRE,
-) -> tuple[Measured, Tensor]:  # fmt: skip
+) -> tuple[SliceMeasurement, Tensor]:  # fmt: skip
     """Return the data without a random share of the lines outside the centre, and the mask of what was held out.
 
     In each frame of whole lines ``share`` of them, at least one where there are two; where single samples were
@@ -42,7 +42,7 @@ def split(
         If nothing lies outside the centre, or everything there is spared.
     """
     mask_BTYX = measured.mask_BTYX.bool()
-    free_BTYX, samples = outside(mask_BTYX.cpu(), centre), mask_BTYX.shape[-1]
+    free_BTYX, samples = outside_acs(mask_BTYX.cpu(), centre), mask_BTYX.shape[-1]
     open_BTYX = free_BTYX if spared_BTYX is None else free_BTYX & ~spared_BTYX.cpu()
     order = torch.where(open_BTYX, torch.rand(free_BTYX.shape, generator=generator), 2.0)
     count = free_BTYX.sum((-2, -1), keepdim=True)
@@ -51,11 +51,11 @@ def split(
     held_BTYX = (open_BTYX & (ranks < taken)).to(mask_BTYX.device)
     if not bool(held_BTYX.any()):
         raise UnsupportedDataError("too few lines lie outside the centre of k-space to hold any out")
-    return without(replace(measured, mask_BTYX=mask_BTYX), held_BTYX), held_BTYX
+    return drop_samples(replace(measured, mask_BTYX=mask_BTYX), held_BTYX), held_BTYX
 
 
-def outside(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
-    """Return the mask of what was measured outside the centre; see `split`."""
+def outside_acs(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
+    """Return the mask of what was measured outside the centre; see `hold_out_lines`."""
     lines, samples = mask_BTYX.shape[-2:]
     far = (torch.arange(lines) - lines // 2).abs()[:, None] > centre
     if samples > 1:
@@ -63,14 +63,14 @@ def outside(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
     return mask_BTYX & far.to(mask_BTYX.device)
 
 
-def without(measured: Measured, held_BTYX: Tensor) -> Measured:
+def drop_samples(measured: SliceMeasurement, held_BTYX: Tensor) -> SliceMeasurement:
     """Return the data without some of the samples; both masks are boolean."""
     left_BTYX = measured.mask_BTYX & ~held_BTYX
     return replace(measured, kspace_BCTYX=measured.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
 
 
 @dataclass(frozen=True)
-class Tally:
+class ResidualSums:
     """What images miss of samples, frame by frame, in double precision on the CPU.
 
     error_T : ||A x - y||^2. energy_T : ||y||^2. samples_T : how many of each coil.
@@ -80,10 +80,10 @@ class Tally:
     energy_T: Tensor
     samples_T: Tensor
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: ResidualSums) -> ResidualSums:
         """Return both together, frame by frame."""
         both = (self.error_T + other.error_T, self.energy_T + other.energy_T, self.samples_T + other.samples_T)
-        return Tally(*both)
+        return ResidualSums(*both)
 
     @property
     def residual(self) -> float:
@@ -100,24 +100,24 @@ def _root_of_ratio(above: Tensor, below: Tensor) -> Tensor:
     return torch.where(below > 0, above / below, torch.nan).sqrt()
 
 
-def tally(measured: Measured, image_BTYX: Tensor, mask_BTYX: Tensor | None = None) -> Tally:
+def residual_sums(measured: SliceMeasurement, image_BTYX: Tensor, mask_BTYX: Tensor | None = None) -> ResidualSums:
     """Return what images miss of the data. mask_BTYX : of these samples only; all that were measured by default."""
     mask_BTYX = measured.mask_BTYX if mask_BTYX is None else mask_BTYX
-    encoding = Measured(measured.kspace_BCTYX, mask_BTYX, measured.maps_BCYX).encoding()
+    encoding = SliceMeasurement(measured.kspace_BCTYX, mask_BTYX, measured.maps_BCYX).encoding()
     error_T, energy_T = encoding.misfit_by_frame(image_BTYX, measured.kspace_BCTYX)
     repeated = measured.kspace_BCTYX.shape[-1] // mask_BTYX.shape[-1]
-    return Tally(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)
+    return ResidualSums(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)
 
 
-class Judged:
-    """A method that is shown only a part of the data and measured on the rest; see `reconstruction.reconstruct.Method`.
+class HoldOutReconstructor:
+    """A method that is shown only a part of the data and measured on the rest; see `reconstruction.reconstruct.Reconstructor`.
 
     Lines are drawn anew for every slice, the same for every method of the same seed.
     """
 
-    def __init__(self, method: Method, share: float, seed: int = 0) -> None:
+    def __init__(self, method: Reconstructor, share: float, seed: int = 0) -> None:
         self.method, self.share = method, share
-        self.tallies: list[Tally] = []
+        self.tallies: list[ResidualSums] = []
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -130,16 +130,20 @@ class Judged:
         """Return ||A x - y|| / ||y|| at the samples held out of all slices so far; NaN where they are zero."""
         return reduce(add, self.tallies).residual if self.tallies else float("nan")
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X) from the data that were not held out."""
         return self.predict(measured, *self.hold_out(measured), tick)
 
-    def hold_out(self, measured: Measured, spared_BTYX: Tensor | None = None) -> tuple[Measured, Tensor]:
-        """Return what the method is to see, and the mask of what it is to predict; see `split`."""
-        return split(measured, self.share, self._generator, spared_BTYX)
+    def hold_out(
+        self, measured: SliceMeasurement, spared_BTYX: Tensor | None = None
+    ) -> tuple[SliceMeasurement, Tensor]:
+        """Return what the method is to see, and the mask of what it is to predict; see `hold_out_lines`."""
+        return hold_out_lines(measured, self.share, self._generator, spared_BTYX)
 
-    def predict(self, measured: Measured, kept: Measured, held_BTYX: Tensor, tick: Callable[[], None]) -> Tensor:
+    def predict(
+        self, measured: SliceMeasurement, kept: SliceMeasurement, held_BTYX: Tensor, tick: Callable[[], None]
+    ) -> Tensor:
         """Return complex images of what was kept, after measuring them at what was held out."""
         image_BTYX = self.method(kept, tick)
-        self.tallies.append(tally(measured, image_BTYX, held_BTYX))
+        self.tallies.append(residual_sums(measured, image_BTYX, held_BTYX))
         return image_BTYX

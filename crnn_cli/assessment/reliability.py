@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.assessment.held_out import Judged, Tally, outside, tally
-from crnn_cli.assessment.uncertainty import LEFT_OUT, Map, Spread, noise_floor, require_lines
+from crnn_cli.assessment.held_out import HoldOutReconstructor, ResidualSums, outside_acs, residual_sums
+from crnn_cli.assessment.uncertainty import LEFT_OUT, JackknifeSpread, Map, noise_floor, require_lines
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.encoding import energy_by_frame
-from crnn_cli.mri.null_space import noise_energy, undetermined
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import Method
+from crnn_cli.mri.null_space import noise_energy, null_space_component
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 SHARE = 0.1
 """Of the lines outside the centre, held out in each fold."""
@@ -44,7 +44,7 @@ DEFINITION = (
 
 
 @dataclass(frozen=True)
-class SliceTrust:
+class SliceReliability:
     """What was found of a slice.
 
     seen : at all samples. held : at those held out, None where none were, which `reason` explains.
@@ -54,8 +54,8 @@ class SliceTrust:
     it was asked for; floor : what the noise alone would give. See `crnn_cli.assessment.uncertainty`.
     """
 
-    seen: Tally
-    held: Tally | None
+    seen: ResidualSums
+    held: ResidualSums | None
     reason: str
     noise: float | None
     free_T: Tensor
@@ -65,8 +65,8 @@ class SliceTrust:
     floor: float = 0.0
 
 
-class Watched:
-    """A method whose images are judged on the way, slice by slice; see `crnn_cli.reconstruction.reconstruct.Method`.
+class AssessedReconstructor:
+    """A method whose images are judged on the way, slice by slice; see `crnn_cli.reconstruction.reconstruct.Reconstructor`.
 
     In each fold a tenth of the lines outside the centre is left out, and predicted by another run of the method; no
     line is judged twice. For a map of the uncertainty it is a quarter, of a frame none again before all were, and the
@@ -74,27 +74,27 @@ class Watched:
 
     Parameters
     ----------
-    folds : 0 to `FOLDS`; for a map, the runs, 1 or more. finished : see `crnn_cli.reconstruction.measurement.Slices`.
+    folds : 0 to `FOLDS`; for a map, the runs, 1 or more. finished : see `crnn_cli.reconstruction.measurement.SliceSource`.
     unseen : of each slice that is not empty, what alone may be held out, (B, T, Y, X), as the method was tuned on the
         rest; None for anything. () for anything in all slices.
     mapped : a map of the uncertainty is asked for. Then lines that are not unseen are left out as well, but not judged.
     """
 
     def __init__(
-        self, method: Method, folds: int, finished: Callable[[Complex], Complex],
+        self, method: Reconstructor, folds: int, finished: Callable[[Complex], Complex],
         unseen: Sequence[Tensor | None] = (), mapped: bool = False,
     ) -> None:  # fmt: skip
         self.method, self.folds, self.finished, self.unseen, self.mapped = method, folds, finished, unseen, mapped
         self.share = LEFT_OUT if mapped else SHARE
-        self.slices: list[SliceTrust] = []
-        self._judged = Judged(method, self.share)
+        self.slices: list[SliceReliability] = []
+        self._judged = HoldOutReconstructor(method, self.share)
 
     @property
     def steps(self) -> int:
         """Return the steps of the method, once and in each fold."""
         return self.method.steps * (1 + self.folds)
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X), from all data.
 
         Raises
@@ -105,13 +105,13 @@ class Watched:
         if self.mapped:
             require_lines(measured)
         image_BTYX = self.method(measured, tick)
-        free_BTYX = undetermined(measured.encoding(), image_BTYX)
+        free_BTYX = null_space_component(measured.encoding(), image_BTYX)
         shown_TYX = self.finished(free_BTYX[0].cpu().numpy())
-        spread = Spread(measured, image_BTYX, self.finished) if self.mapped else None
+        spread = JackknifeSpread(measured, image_BTYX, self.finished) if self.mapped else None
         held, reason = self._held(measured, tick, spread)
         self.slices.append(
-            SliceTrust(
-                tally(measured, image_BTYX), held, reason, noise_energy(measured.kspace_BCTYX, measured.mask_BTYX),
+            SliceReliability(
+                residual_sums(measured, image_BTYX), held, reason, noise_energy(measured.kspace_BCTYX, measured.mask_BTYX),
                 energy_by_frame(free_BTYX), energy_by_frame(image_BTYX),
                 np.sqrt((np.abs(shown_TYX) ** 2).mean(0)).astype(np.float32),
                 None if spread is None else spread.root_mean_square(), noise_floor(measured),
@@ -119,7 +119,9 @@ class Watched:
         )  # fmt: skip
         return image_BTYX
 
-    def _held(self, measured: Measured, tick: Callable[[], None], spread: Spread | None) -> tuple[Tally | None, str]:
+    def _held(
+        self, measured: SliceMeasurement, tick: Callable[[], None], spread: JackknifeSpread | None
+    ) -> tuple[ResidualSums | None, str]:
         """Return what the folds found, and why there is nothing where there is not."""
         if not self.folds:
             return None, "not asked for"
@@ -142,13 +144,13 @@ class Watched:
             total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
             if spread is not None:
                 spread.add(image_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
-                left_BTYX = outside(measured.mask_BTYX.bool()) & ~spared_BTYX
+                left_BTYX = outside_acs(measured.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
         return total, ""
 
 
-def summary(
-    slices: Sequence[SliceTrust], places: Sequence[int], folds: int, share: float = SHARE
+def reliability_summary(
+    slices: Sequence[SliceReliability], places: Sequence[int], folds: int, share: float = SHARE
 ) -> dict[str, Any]:  # fmt: skip
     """Return what a report says: residuals, the share that is undetermined, frames that stand out.
 
@@ -172,13 +174,13 @@ def summary(
     return found
 
 
-def _residual(tallies: Sequence[tuple[Tally, float | None]]) -> dict[str, Any]:
+def _residual(tallies: Sequence[tuple[ResidualSums, float | None]]) -> dict[str, Any]:
     """Return residuals, and those that noise alone would give, overall and per frame."""
     if not tallies:
         return {"overall": None, "per_frame": [], "samples": 0, "noise_floor": None, "noise_floor_per_frame": []}
     total = reduce(add, (one for one, _ in tallies))
     noise_T = torch.stack([_noise(one, noise) for one, noise in tallies]).sum(0)
-    alone = Tally(noise_T, total.energy_T, total.samples_T)
+    alone = ResidualSums(noise_T, total.energy_T, total.samples_T)
     return {
         "overall": _digits(total.residual),
         "per_frame": [_digits(value) for value in total.residual_by_frame.tolist()],
@@ -188,12 +190,12 @@ def _residual(tallies: Sequence[tuple[Tally, float | None]]) -> dict[str, Any]:
     }
 
 
-def _noise(counted: Tally, noise: float | None) -> Tensor:
+def _noise(counted: ResidualSums, noise: float | None) -> Tensor:
     """Return the noise energy at the samples counted, frame by frame; NaN where it is not known."""
     return counted.samples_T * (math.nan if noise is None else noise)
 
 
-def _undetermined(slices: Sequence[SliceTrust]) -> dict[str, Any]:
+def _undetermined(slices: Sequence[SliceReliability]) -> dict[str, Any]:
     if not slices:
         return {"overall": None, "per_frame": [], "definition": DEFINITION}
     free_T, whole_T = reduce(add, (one.free_T for one in slices)), reduce(add, (one.whole_T for one in slices))
@@ -201,7 +203,7 @@ def _undetermined(slices: Sequence[SliceTrust]) -> dict[str, Any]:
     return {"overall": _digits(float(free_T.sum() / whole_T.sum())), "per_frame": shares, "definition": DEFINITION}
 
 
-def _standing_out(one: SliceTrust, z: int) -> list[dict[str, Any]]:
+def _standing_out(one: SliceReliability, z: int) -> list[dict[str, Any]]:
     """Return the frames of a slice whose error is far above what the others make one expect, of either kind.
 
     A frame whose samples were disturbed is found where its error is large against its own energy. Noise in one frame
@@ -211,7 +213,7 @@ def _standing_out(one: SliceTrust, z: int) -> list[dict[str, Any]]:
     for kind, counted in (("held_out", one.held), ("residual", one.seen)):
         if counted is None or (kind == "residual" and counted.residual < _ROUNDING):
             continue
-        ratios_T = against_expected(counted, one.noise)
+        ratios_T = ratio_to_expected(counted, one.noise)
         for frame, deviation in enumerate(robust_deviations(ratios_T.log())):
             if deviation > DEVIATIONS:
                 value, ratio = float(counted.residual_by_frame[frame]), float(ratios_T[frame])
@@ -220,7 +222,7 @@ def _standing_out(one: SliceTrust, z: int) -> list[dict[str, Any]]:
     return found
 
 
-def against_expected(counted: Tally, noise: float | None) -> Tensor:
+def ratio_to_expected(counted: ResidualSums, noise: float | None) -> Tensor:
     """Return the error of each frame over what is to be expected at its samples.
 
     Far from the centre lines hold little but noise, and no method predicts noise: there residuals are large in the

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.assessment.held_out import split
+from crnn_cli.assessment.held_out import hold_out_lines
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 LEFT_OUT = 0.25
 """Of the lines outside the centre of each frame, left out in each run; others in each, until all were."""
@@ -51,15 +51,15 @@ class _Missed:
         return _Missed(self.error_D + other.error_D, self.count_D + other.count_D)
 
 
-class Spread:
+class JackknifeSpread:
     """How the images of runs with fewer lines differ from those of all lines, and what they miss of what was left out.
 
     Parameters
     ----------
-    image_BTYX : of all data. finished : see `crnn_cli.reconstruction.measurement.Slices`.
+    image_BTYX : of all data. finished : see `crnn_cli.reconstruction.measurement.SliceSource`.
     """
 
-    def __init__(self, measured: Measured, image_BTYX: Tensor, finished: Callable[[Complex], Complex]) -> None:
+    def __init__(self, measured: SliceMeasurement, image_BTYX: Tensor, finished: Callable[[Complex], Complex]) -> None:
         self._measured, self._image_BTYX, self._finished = measured, image_BTYX, finished
         self._magnitude_TYX = self._shown(image_BTYX)
         self._moved_TYX = np.zeros(self._magnitude_TYX.shape, np.float64)
@@ -116,7 +116,7 @@ class Spread:
 
     def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
         kspace_BCTYX = self._measured.kspace_BCTYX
-        encoding = Measured(kspace_BCTYX, mask_BTYX, self._measured.maps_BCYX).encoding()
+        encoding = SliceMeasurement(kspace_BCTYX, mask_BTYX, self._measured.maps_BCYX).encoding()
         missed_BCTYX = encoding.forward(image_BTYX) - encoding.prepared(kspace_BCTYX)
         return _Missed(
             self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),
@@ -138,7 +138,7 @@ def _distances(mask_TYX: Tensor) -> Tensor:
     return (y[:, None].square() + x.square()).double().sqrt().round().long()
 
 
-def noise_floor(measured: Measured) -> float:
+def noise_floor(measured: SliceMeasurement) -> float:
     """Return the standard deviation that the measured noise alone gives the magnitude; 0 where it is not known.
 
     sigma sqrt(m / 2): the transform is orthonormal and sensitivities have a sum of squares of 1, so a share m of
@@ -147,13 +147,13 @@ def noise_floor(measured: Measured) -> float:
     return measured.deviation * math.sqrt(float(measured.mask_BTYX.float().mean()) / 2)
 
 
-def deviation(spread_TYX: Map, scale: float, floor: float = 0.0) -> Map:
+def standard_deviation(spread_TYX: Map, scale: float, floor: float = 0.0) -> Map:
     """Return the standard deviation of the magnitude: scale times what is to be expected, the noise at least."""
     found: Map = np.maximum(np.float32(scale) * spread_TYX, np.float32(floor))
     return found
 
 
-def require_lines(measured: Measured) -> None:
+def require_lines(measured: SliceMeasurement) -> None:
     """Raise UnsupportedDataError where no lines can be left out.
 
     Raises
@@ -167,6 +167,6 @@ def require_lines(measured: Measured) -> None:
             "reconstruct without --uncertainty"
         )
     try:
-        split(measured, LEFT_OUT, torch.Generator())
+        hold_out_lines(measured, LEFT_OUT, torch.Generator())
     except UnsupportedDataError as reason:
         raise UnsupportedDataError(f"{reason}, as --uncertainty needs to; reconstruct without it") from None

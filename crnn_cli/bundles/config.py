@@ -55,7 +55,7 @@ _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 
 @dataclass(frozen=True)
-class SliceUse:
+class SliceInput:
     """How a segmentation model is to be fed, and what its classes are; see the top of this file.
 
     plane : None for "thickest". in_slice, between_slices : (least, most) plausible spacing in mm.
@@ -92,7 +92,7 @@ class Bundle:
     amplitude: float = 0.0
     scale: float | None = None
     bfloat16: bool = False
-    slices: SliceUse | None = None
+    slices: SliceInput | None = None
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -158,7 +158,7 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
     return float(given["scale"])
 
 
-def _slice_use(file: str, config: dict[str, Any]) -> SliceUse:
+def _slice_use(file: str, config: dict[str, Any]) -> SliceInput:
     intensity, plausible = config["intensity"], config["plausible"]
     number: tuple[type, ...] = (int, float)
     _check(f"{file} (intensity)", intensity, {"rule": str, "low": number, "high": number})
@@ -174,7 +174,7 @@ def _slice_use(file: str, config: dict[str, Any]) -> SliceUse:
         raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
     ranges = [_range(f"{file}: {name}", plausible[name]) for name in ("in_slice", "between_slices")]
     plane = None if config["plane"] == "thickest" else config["plane"]
-    return SliceUse(plane, float(config["spacing"]), rule, low, high, _labels(file, config["labels"]), *ranges)
+    return SliceInput(plane, float(config["spacing"]), rule, low, high, _labels(file, config["labels"]), *ranges)
 
 
 def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:

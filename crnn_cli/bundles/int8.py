@@ -13,7 +13,7 @@ STEPS = ".steps"
 _LEAST = 4096  # weights of a tensor; smaller ones are kept as they are
 
 
-def packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights with every large convolution (out, in, Y, X) as int8 and its steps (out, in)."""
     made: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -26,7 +26,7 @@ def packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def unpacked(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+def dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights that were packed; what is not packed is returned as it is."""
     made: dict[str, Tensor] = {}
     for name, value in stored.items():

@@ -101,7 +101,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from crnn_cli.bundles.int8 import unpacked
+    from crnn_cli.bundles.int8 import dequantize
 
     file = bundle.folder / WEIGHTS
     try:
@@ -114,7 +114,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
             f"{file} is damaged or was replaced: its sha256 is {found[:12]}..., {CONFIG} says {bundle.sha256[:12]}..."
         )
     try:
-        weights = unpacked(load(content))
+        weights = dequantize(load(content))
     except SafetensorError as error:
         raise UnreadableError(f"{file} is not a safetensors file: {error}") from None
     network = build_network(str(bundle.folder / CONFIG), bundle.network, bundle.settings)

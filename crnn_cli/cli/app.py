@@ -26,7 +26,7 @@ from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED
-from crnn_cli.workflows.failures import explained
+from crnn_cli.workflows.failures import describe_error
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "
@@ -62,7 +62,7 @@ batch = typer.Typer(help="Reconstruct or segment many inputs, in one go or in sh
 models = typer.Typer(help="List, show and import model bundles.", no_args_is_help=True)
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
+def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn failures into one clear line and the exit code of their kind."""
 
     @functools.wraps(command)
@@ -75,7 +75,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             console.close_stdout()
             raise console.stop("the program that read the output closed the pipe", 1) from None
         except Exception as error:
-            found = explained(error)
+            found = describe_error(error)
             if found is None:
                 raise
             if isinstance(error, OSError):
@@ -103,22 +103,22 @@ def _options(
     notices.Verbosity.level = 0 if quiet else 2 if verbose else 1
 
 
-app.command()(guarded(reconstruct))
-app.command(cls=SegmentCommand)(guarded(segment))
-app.command()(guarded(simulate))
-app.command()(guarded(evaluate))
-app.command()(guarded(info))
-app.command()(guarded(convert))
-app.command()(guarded(verify))
-app.command()(guarded(compare))
-batch.command("reconstruct")(guarded(batch_reconstruct))
-batch.command("segment", cls=SegmentCommand)(guarded(batch_segment))
-app.command()(guarded(report))
-models.command("list")(guarded(models_list))
-models.command("show")(guarded(models_show))
-models.command("import")(guarded(models_import))
-train.command("reconstruct")(guarded(train_reconstruct))
-train.command("segment")(guarded(train_segment))
+app.command()(handle_errors(reconstruct))
+app.command(cls=SegmentCommand)(handle_errors(segment))
+app.command()(handle_errors(simulate))
+app.command()(handle_errors(evaluate))
+app.command()(handle_errors(info))
+app.command()(handle_errors(convert))
+app.command()(handle_errors(verify))
+app.command()(handle_errors(compare))
+batch.command("reconstruct")(handle_errors(batch_reconstruct))
+batch.command("segment", cls=SegmentCommand)(handle_errors(batch_segment))
+app.command()(handle_errors(report))
+models.command("list")(handle_errors(models_list))
+models.command("show")(handle_errors(models_show))
+models.command("import")(handle_errors(models_import))
+train.command("reconstruct")(handle_errors(train_reconstruct))
+train.command("segment")(handle_errors(train_segment))
 app.add_typer(batch, name="batch")
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")

@@ -19,15 +19,15 @@ from uuid import uuid4
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.batch_report import Teller
+from crnn_cli.cli.batch_report import BatchReporter
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.segment import segment
 from crnn_cli.errors import BatchError, OutputError, UsageError
 from crnn_cli.report.provenance import command_line
-from crnn_cli.workflows.batch.cluster import Job, absolute, connected, run_on
-from crnn_cli.workflows.batch.items import Item, command_of, gathered, parse_shard, planned, targeted
-from crnn_cli.workflows.batch.resume import stamp
-from crnn_cli.workflows.batch.run import Outcome, Work, run
+from crnn_cli.workflows.batch.cluster import ClusterJob, absolute_paths, connect, run_on
+from crnn_cli.workflows.batch.items import BatchItem, assign_outputs, collect_inputs, command_of, parse_shard, plan_item
+from crnn_cli.workflows.batch.resume import batch_stamp
+from crnn_cli.workflows.batch.run import BatchContext, Outcome, run
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files, DICOM folders, or folders of them.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the outputs; made if it is not there.")]
@@ -56,21 +56,23 @@ def _run(
     part = parse_shard(shard)
     command = command_of(name)
     options = _options(name, given)
-    known = stamp(options)
+    known = batch_stamp(options)
     if scheduler is not None:
-        inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute(options)
-    items = targeted(gathered(inputs, out, command.READS_RAW), out, command, options)[part[0] - 1 :: part[1]]
+        inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute_paths(options)
+    items = assign_outputs(collect_inputs(inputs, out, command.READS_RAW), out, command, options)[
+        part[0] - 1 :: part[1]
+    ]
     _make_folder(out)
-    items = [planned(item, command, options, force or resume) for item in items]
+    items = [plan_item(item, command, options, force or resume) for item in items]
     refused = [item for item in items if item.refused is not None]
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
-        work = Work(command, command.prepare(options), {"options": known}, tuple(command_line()), resume)
+        work = BatchContext(command, command.prepare(options), {"options": known}, tuple(command_line()), resume)
         do = partial(_here, todo, work)
     else:
-        job = Job(name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume)
+        job = ClusterJob(name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume)
         do = partial(_on, scheduler, out, todo, job)
-    teller = Teller(out, part, len(items), as_json, began)
+    teller = BatchReporter(out, part, len(items), as_json, began)
     try:
         do(teller.tell, keep_going)
     finally:
@@ -80,36 +82,36 @@ def _run(
         raise BatchError(f"{teller.count('failed')} of {len(items)} failed; {left}")
 
 
-def _here(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep_going: bool) -> None:
+def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:
     """Do the inputs in this process."""
     with _silence(items):
         run(items, work, tell, keep_going)
 
 
 def _on(
-    address: str, out: Path, items: Sequence[Item], job: Job, tell: Callable[[Outcome], None], keep_going: bool
+    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
 ) -> None:  # fmt: skip
     """Do the inputs on a cluster."""
-    with connected(address, out) as client:
+    with connect(address, out) as client:
         run_on(client, items, job, tell, keep_going)
 
 
-def _silence(items: Sequence[Item]) -> AbstractContextManager[None]:
+def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
     from crnn_cli.io.images import is_dicom
 
     if not any(is_dicom(item.place) for item in items):
         return nullcontext()
-    from crnn_cli.io.dicom.headers import quiet
+    from crnn_cli.io.dicom.headers import silence_pydicom
 
-    return quiet()
+    return silence_pydicom()
 
 
 def _options(name: str, given: dict[str, Any]) -> Any:
-    from crnn_cli.workflows.reconstruct.options import Options
+    from crnn_cli.workflows.reconstruct.options import ReconstructOptions
     from crnn_cli.workflows.segment import steps as segment_job
 
-    kind = {"reconstruct": Options, "segment": segment_job.Options}[name]
+    kind = {"reconstruct": ReconstructOptions, "segment": segment_job.SegmentOptions}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 

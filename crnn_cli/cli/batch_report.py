@@ -15,7 +15,7 @@ from crnn_cli.report.table import table
 from crnn_cli.workflows.batch.run import STEPS, Outcome
 
 
-class Teller:
+class BatchReporter:
     """Tells what became of each input, and keeps it for the summary.
 
     The journal, crnn_batch.jsonl in the folder of the outputs (crnn_batch_2of8.jsonl of a share), has a line for each

@@ -12,16 +12,16 @@ from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
-from crnn_cli.report.provenance import slice_said
+from crnn_cli.report.provenance import slice_label
 from crnn_cli.report.table import table
-from crnn_cli.workflows.reconstruct.scan import Asked, Input, Simulation, load, one_slice
+from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load, one_slice
 
 if TYPE_CHECKING:
     import torch
 
     from crnn_cli.data.image import Image
     from crnn_cli.report.montage import Panel
-    from crnn_cli.workflows.reconstruct.methods import Chosen
+    from crnn_cli.workflows.reconstruct.methods import PreparedMethod
 
 ScanFile = Annotated[Path, typer.Argument(help="Raw k-space, NIfTI series or DICOM, as crnn reconstruct takes it.")]
 Methods = Annotated[str, typer.Option(help="Names with commas between them, or all.")]
@@ -66,7 +66,7 @@ def compare(
     Examples: crnn compare raw.h5 --slice 4 --preview methods.png;
     crnn compare cine.nii.gz --undersample 8 --methods tv,crnn --json
     """
-    names = _names(methods)
+    method_names = _names(methods)
     _plan(preview, force)
     if reference is not None and undersample is not None:
         raise UsageError("--undersample simulates, and knows the truth: it needs no --reference")
@@ -74,9 +74,9 @@ def compare(
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
-    asked = Asked(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
+    asked = ScanRequest(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
     whole = load(asked)
-    chosen = [_chosen(name, model, place) for name in names]
+    chosen = [_chosen(name, model, place) for name in method_names]
     data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)
     if slice_number is not None:
         data = one_slice(whole, slice_number)
@@ -104,9 +104,9 @@ def compare(
 
 
 def _names(methods: str) -> list[str]:
-    from crnn_cli.workflows.reconstruct.methods import names
+    from crnn_cli.workflows.reconstruct.methods import method_names
 
-    known = names()
+    known = method_names()
     asked = known if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     for name in asked:
         if name not in known:
@@ -125,33 +125,33 @@ def _plan(preview: Path | None, force: bool) -> None:
         require_writable(preview, force)
 
 
-def _chosen(name: str, model: str | None, place: torch.device) -> Chosen:
-    from crnn_cli.workflows.reconstruct.methods import NETWORK, Wanted, choose
+def _chosen(name: str, model: str | None, place: torch.device) -> PreparedMethod:
+    from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, prepare_method
 
-    return choose(Wanted(name, model if name == NETWORK else None), place)
+    return prepare_method(MethodRequest(name, model if name == NETWORK else None), place)
 
 
 def _reference(grid: Image, reference: Path) -> Image:
     """Return the images in a file, brought to the grid of those of the scan."""
-    from crnn_cli.data.alignment import laid_on
-    from crnn_cli.io.images import read
+    from crnn_cli.data.alignment import reorient_to
+    from crnn_cli.io.images import load_image
 
-    image = read(reference).image
+    image = load_image(reference).image
     if grid.codes == (0, 0) and image.shape == grid.shape:  # raw k-space that does not say where it lies
         return image
     if sorted(image.shape) != sorted(grid.shape) or grid.codes == (0, 0):
         raise UnsupportedDataError(f"{reference} is {image.shape}, the images of the scan are {grid.shape}")
-    laid = laid_on(image, grid.affine, grid.shape)
+    laid = reorient_to(image, grid.affine, grid.shape)
     if laid is None:
         raise UnsupportedDataError(f"{reference} does not lie where the images of the scan do")
     return laid
 
 
 def _run(
-    data: Input, chosen: Chosen, place: torch.device, judging: tuple[float, int], told: Any
+    data: Scan, chosen: PreparedMethod, place: torch.device, judging: tuple[float, int], told: Any
 ) -> tuple[dict[str, Any], Image | None]:
     """Return the figures of a method and its images; of one that cannot, the reason."""
-    from crnn_cli.assessment.held_out import Judged
+    from crnn_cli.assessment.held_out import HoldOutReconstructor
     from crnn_cli.reconstruction.reconstruct import reconstruct
 
     share, seed = judging
@@ -161,7 +161,7 @@ def _run(
         result = reconstruct(data.slices, chosen.method, place, told)
         row |= {"seconds": round(time.perf_counter() - began, 2), "residual": result.residual}
         if share:
-            judged = Judged(chosen.method, share, seed)
+            judged = HoldOutReconstructor(chosen.method, share, seed)
             reconstruct(data.slices, judged, place)
             row["residual_held_out"] = judged.residual
     except CrnnError as reason:
@@ -213,7 +213,7 @@ def _draw(
         panels.append(Panel(name, shown))
         if name != against:
             panels.append(Panel(f"{name} - {against}, x 5", np.abs(shown - base), 5))
-    caption = f"{slice_said(source, z, some.shape[2])}, not for diagnostic use, {displayed_directions(some)}"
+    caption = f"{slice_label(source, z, some.shape[2])}, not for diagnostic use, {displayed_directions(some)}"
     write_together(
         [preview_output(panels, (some.spacing[1], some.spacing[0]), some.frame_time, preview, caption)], force
     )

@@ -16,7 +16,7 @@ from crnn_cli.report.sidecar import require_apart
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.series import Series
-    from crnn_cli.io.images import Read
+    from crnn_cli.io.images import LoadedImage
 
 Source = Annotated[Path, typer.Argument(help="A DICOM folder, zip or file; or NIfTI, - for standard input.")]
 Target = Annotated[Path, typer.Argument(help="NAME.nii or .nii.gz, - for standard output; a name without: a folder.")]
@@ -48,7 +48,7 @@ def convert(
     Examples: crnn convert DICOM_FOLDER cine.nii.gz; crnn convert DICOM_FOLDER t1.nii.gz --series 3;
     crnn convert filtered.nii.gz out_folder --like DICOM_FOLDER
     """
-    from crnn_cli.io.images import read, require_readable
+    from crnn_cli.io.images import load_image, require_readable
     from crnn_cli.io.nifti.image import require_nifti_name
 
     require_readable(source)
@@ -62,7 +62,7 @@ def convert(
                     f"{option} is for DICOM, and {target} is NIfTI: a name without suffix is a DICOM folder"
                 )
     _plan(source, target, like, folder, force)
-    found = read(source, axes, series, uneven=uneven)
+    found = load_image(source, axes, series, uneven=uneven)
     for doubt in found.doubts():
         notices.warn(doubt)
     if folder:
@@ -100,12 +100,12 @@ def _to_nifti(image: Image, target: Path) -> None:
 
 
 def _to_dicom(
-    found: Read, target: Path, like: Path | None, like_series: str | None, modality: str | None, force: bool
+    found: LoadedImage, target: Path, like: Path | None, like_series: str | None, modality: str | None, force: bool
 ) -> None:
     """Write a DICOM series, on the grid of its model where the image lies on that, else by its own affine."""
-    from crnn_cli.data.alignment import laid_on
+    from crnn_cli.data.alignment import reorient_to
     from crnn_cli.data.geometry import require_perpendicular
-    from crnn_cli.io.dicom.header_copy import copied_headers, first_header, placed_headers
+    from crnn_cli.io.dicom.header_copy import copy_headers, first_header, place_headers
     from crnn_cli.io.dicom.write import About, rescales_of, write_series
 
     image, name = found.image, found.source["file"]
@@ -113,13 +113,13 @@ def _to_dicom(
     model, place = _model(found, like, like_series)
     kind = _modality(model, modality)
     if model is None:
-        header = placed_headers(image, None)
+        header = place_headers(image, None)
         notices.say("there is no --like: the patient is left empty, and the study is new")
     else:
         shape = (model.size[1], model.size[0], model.slices, model.frames)
         assert model.affine is not None
-        fitting = laid_on(image, model.affine, shape)
-        header = placed_headers(image, first_header(model)) if fitting is None else copied_headers(model)
+        fitting = reorient_to(image, model.affine, shape)
+        header = place_headers(image, first_header(model)) if fitting is None else copy_headers(model)
         if fitting is None:
             notices.warn(
                 f"the image is not on the grid of {place}: only the patient and the study are taken from there"
@@ -138,7 +138,7 @@ def _to_dicom(
     notices.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
 
 
-def _model(found: Read, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:
+def _model(found: LoadedImage, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:
     """Return the series that patient and study are taken from, if any, and the name of its place."""
     from crnn_cli.io.dicom.read import choose_series, list_series
     from crnn_cli.io.images import is_dicom

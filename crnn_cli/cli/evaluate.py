@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crnn_cli.data.image import Image
-    from crnn_cli.io.images import Read
+    from crnn_cli.io.images import LoadedImage
     from crnn_cli.mri.metrics import Quality
 
 ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
@@ -137,28 +137,28 @@ def evaluate(
 
 def _read_both(
     places: tuple[Path, Path], axes: tuple[str | None, str | None], series: tuple[str | None, str | None]
-) -> tuple[Read, Read]:
+) -> tuple[LoadedImage, LoadedImage]:
     """Return image and reference; the axes of the image are also those of the reference, unless it has its own."""
-    from crnn_cli.io.images import is_dicom, read
+    from crnn_cli.io.images import is_dicom, load_image
 
-    image = read(places[0], axes[0], series[0])
+    image = load_image(places[0], axes[0], series[0])
     inherited = None if is_dicom(places[1]) else axes[0]
     try:
-        return image, read(places[1], axes[1] or inherited, series[1])
+        return image, load_image(places[1], axes[1] or inherited, series[1])
     except CrnnError as error:  # in the words of the options for the reference
         raise type(error)(re.sub(r"(?<![\w-])--(series|axes)\b", r"--reference-\1", str(error))) from None
 
 
 def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> Image | None:
     """Return the first image on the axes of the second, None if they are so already or the two lie apart."""
-    from crnn_cli.data.alignment import SAME_PLACE_MM, laid_on
+    from crnn_cli.data.alignment import SAME_PLACE_MM, reorient_to
     from crnn_cli.labels.overlap import as_labels
 
     image, reference = pair
     shapes = [(*one.shape[:3], one.frames) for one in pair]
     if shapes[0] == shapes[1] and _millimetres_apart(*pair) <= SAME_PLACE_MM:
         return None
-    turned = laid_on(image, reference.affine, shapes[1])
+    turned = reorient_to(image, reference.affine, shapes[1])
     if turned is None:
         return None
     if labels:

@@ -10,12 +10,12 @@ from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import sidecar
+from crnn_cli.report.sidecar import sidecar_path
 from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
-    from crnn_cli.io.images import Read
+    from crnn_cli.io.images import LoadedImage
     from crnn_cli.labels.overlap import Overlap
     from crnn_cli.labels.surface import Spacing, SurfaceDistances
 
@@ -24,7 +24,7 @@ AVERAGED = {"dice": ".4f", "jaccard": ".4f", "hd95_mm": ".2f", "mean_surface_dis
 """The measures that are averaged over labels, and how many digits of them are shown."""
 
 
-def are_label_maps(files: tuple[Read, Read], names: tuple[str, ...]) -> bool:
+def are_label_maps(files: tuple[LoadedImage, LoadedImage], names: tuple[str, ...]) -> bool:
     """Tell whether both files are label maps.
 
     A file is one by its intent code, or if it holds few whole numbers stored as integers (of DICOM, after the rescale).
@@ -97,7 +97,7 @@ def _label_names(image: Path) -> dict[int, str]:
     import json
 
     try:
-        listed = [] if image == STREAM else json.loads(sidecar(image).read_text())["labels"]
+        listed = [] if image == STREAM else json.loads(sidecar_path(image).read_text())["labels"]
         entries = [one for one in listed if isinstance(one, dict)]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}

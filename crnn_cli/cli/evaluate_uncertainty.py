@@ -27,17 +27,17 @@ def read_map(place: Path, found: Image, axes: str | None) -> Image:
     """
     import numpy as np
 
-    from crnn_cli.data.alignment import laid_on
-    from crnn_cli.io.images import is_dicom, read
+    from crnn_cli.data.alignment import reorient_to
+    from crnn_cli.io.images import is_dicom, load_image
 
-    made = read(place, None if is_dicom(place) else axes).image
+    made = load_image(place, None if is_dicom(place) else axes).image
     name = "standard input" if place == STREAM else str(place)
     if made.is_complex:
         raise UnsupportedDataError(f"{name} is complex: an uncertainty is a standard deviation, a real number")
     if bool(np.less(made.array, 0).any()):
         raise UnsupportedDataError(f"{name} has negative values: an uncertainty is a standard deviation, 0 or more")
     shape = (*found.shape[:3], found.frames)
-    laid = laid_on(made, found.affine, shape)
+    laid = reorient_to(made, found.affine, shape)
     if laid is None:
         sizes = [" x ".join(map(str, size)) for size in ((*made.shape[:3], made.frames), shape)]
         where = ", and lies elsewhere" if sizes[0] == sizes[1] else ""

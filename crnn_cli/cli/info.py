@@ -14,7 +14,7 @@ from crnn_cli.errors import UsageError
 from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
-    from crnn_cli.io.describe import Description
+    from crnn_cli.io.describe import FileDescription
     from crnn_cli.io.dicom.series import Listing, Series
     from crnn_cli.io.kspace.describe import RawDescription
 
@@ -73,7 +73,7 @@ def info(
         _tell(description)
 
 
-def _tell(description: Description) -> None:
+def _tell(description: FileDescription) -> None:
     rows = [
         ["format", f"{description.format}, {description.stored_type}"],
         [f"shape ({description.axes})", " x ".join(map(str, description.shape))],

@@ -10,7 +10,7 @@ import typer
 from crnn_cli.cli import console
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
 from crnn_cli.workflows.reconstruct import steps as job
-from crnn_cli.workflows.reconstruct.options import Options
+from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
 ScanFile = Annotated[
     Path,
@@ -147,7 +147,7 @@ def reconstruct(
     crnn reconstruct scan.nii --slice 6 --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
-    options = Options(
+    options = ReconstructOptions(
         out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, slice_number=slice_number,
         undersample=undersample, pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed,
         method=method, weight=weight, coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable,
@@ -162,9 +162,9 @@ def reconstruct(
     with console.progress_bar("reconstructing") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.workflows.reconstruct.write import tell
+    from crnn_cli.workflows.reconstruct.write import print_summary
 
-    tell(planned.target, engine.chosen.title, made.report)
+    print_summary(planned.target, engine.chosen.title, made.report)
     if as_json:
         console.print_json(made.report)
-    job.judge(planned, made.report)
+    job.check_threshold(planned, made.report)

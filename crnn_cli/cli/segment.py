@@ -14,7 +14,7 @@ from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps as job
-from crnn_cli.workflows.segment.steps import Options
+from crnn_cli.workflows.segment.steps import SegmentOptions
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
 
@@ -90,7 +90,7 @@ def segment(
     crnn segment DICOM_FOLDER --slices -o seg.dcm;
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
-    options = Options(
+    options = SegmentOptions(
         slices=slices, out=out, series=series, uneven=uneven, model=model, device=device, labels=labels,
         threshold=threshold, keep_largest=keep_largest, precision=precision, probabilities=probabilities,
         statistics=statistics, preview=preview, format_name=format_name, require_labels=require_labels, force=force,
@@ -101,9 +101,9 @@ def segment(
     with console.progress_bar("segmenting") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.workflows.segment.write import tell
+    from crnn_cli.workflows.segment.write import print_summary
 
-    tell(planned.targets.labels, made.report)
+    print_summary(planned.targets.labels, made.report)
     if as_json:
         console.print_json(made.report)
-    job.judge(planned, made.report)
+    job.check_threshold(planned, made.report)

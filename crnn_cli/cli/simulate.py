@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crnn_cli.data.image import Affine
-    from crnn_cli.mri.phantom.scan import Scan
+    from crnn_cli.mri.phantom.scan import PhantomScan
 
 MOST_VALUES = 2**28
 _SIZES = (16, 1024)
@@ -63,10 +63,10 @@ def simulate(
     import torch
 
     from crnn_cli.mri.phantom.ellipses import Grid
-    from crnn_cli.mri.phantom.scan import Scan
+    from crnn_cli.mri.phantom.scan import PhantomScan
     from crnn_cli.mri.sampling import draw_pattern
 
-    scan = Scan(Grid(samples, lines, spacing), frames, slices, coils, snr, breathing, seed)
+    scan = PhantomScan(Grid(samples, lines, spacing), frames, slices, coils, snr, breathing, seed)
     generator = torch.Generator().manual_seed(seed)
     mask_TY = draw_pattern(pattern, frames, lines, undersample, generator, centre_lines)
     _warn(samples * spacing, lines * spacing, coils)
@@ -169,7 +169,7 @@ def _warn(width: float, height: float, coils: int) -> None:
         )
 
 
-def _scan_slices(scan: Scan, mask_TY: Tensor) -> dict[str, Tensor]:
+def _scan_slices(scan: PhantomScan, mask_TY: Tensor) -> dict[str, Tensor]:
     """Return truth_ZTYX, zerofilled_ZTYX, mask_TY and, for several coils, kspace_ZCTYX and coils_CYX."""
     import torch
 
@@ -220,7 +220,7 @@ def _write(
     write_together(outputs, force)
 
 
-def _report(scan: Scan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:
+def _report(scan: PhantomScan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:
     from crnn_cli import __version__
     from crnn_cli.mri.sampling import true_acceleration
 

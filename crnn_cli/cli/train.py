@@ -11,13 +11,20 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.train_report import Watch, finish, good_ones, silence_later_processes, speaks, training
+from crnn_cli.cli.train_report import (
+    TrainingProgress,
+    finish,
+    is_main_process,
+    silence_later_processes,
+    training,
+    usable_items,
+)
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from crnn_cli.training.session import Request
+    from crnn_cli.training.session import TrainingRequest
 
 Settings = TypeVar("Settings")
 _FOLD = re.compile(r"(\d{1,4})/(\d{1,4})")
@@ -99,11 +106,11 @@ def train_segment(
         notices.say(f"{note.name}: {note.text}", 2)
     with console.progress_bar("checking") as progress:
         checked = check_labelled(found, progress=progress)
-    good = good_ones(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)
+    good = usable_items(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)
     labelled = LabelledData.of(found, good)
     own = None if resume and not (config or epochs) else settings
     with training(request.out) as bar:
-        bundle = train_segmentation(labelled, own, request, Watch(bar), bar)
+        bundle = train_segmentation(labelled, own, request, TrainingProgress(bar), bar)
     finish(request, bundle, as_json)
 
 
@@ -156,11 +163,11 @@ def train_reconstruct(
     files = [] if data is None else find_cines(data)
     with console.progress_bar("checking") as progress:
         checked = check_cines(files, progress=progress)
-    good = good_ones(checked, [], skip_bad)
+    good = usable_items(checked, [], skip_bad)
     kept = [file for file, each in zip(files, checked, strict=True) if each in good]
     own = None if resume and not (config or epochs) else settings
     with training(request.out) as bar:
-        bundle = train_reconstruction(kept, own, request, Watch(bar))
+        bundle = train_reconstruction(kept, own, request, TrainingProgress(bar))
     finish(request, bundle, as_json)
 
 
@@ -202,11 +209,11 @@ def _print_settings(settings: Any) -> None:
 def _request(
     *, out: Path | None, minutes: float | None, epochs: int | None, fold: str, device: str, precision: str, seed: int,
     resume: bool, init_from: str | None, task: str, workers: int | None, cache: float, licence: str,
-) -> Request:  # fmt: skip
+) -> TrainingRequest:  # fmt: skip
     """Return what was asked for, checked."""
     from crnn_cli.bundles.store import find_bundle
     from crnn_cli.compute.device import choose_device
-    from crnn_cli.training.session import Request, require_startable
+    from crnn_cli.training.session import TrainingRequest, require_startable
 
     if out is None:
         raise UsageError("-o is missing: the name of the bundle to make")
@@ -215,11 +222,11 @@ def _request(
     if minutes is not None and not 0 < minutes < 1e6:
         raise UsageError(f"--minutes {minutes:g}: a time budget above 0")
     place = choose_device(device)
-    request = Request(
+    request = TrainingRequest(
         out, place, _precision(precision, place), seed, minutes, resume, _workers(workers, place), cache, licence,
         sys.argv[1:], parse_fold(fold), None if init_from is None else find_bundle(init_from, task),
     )  # fmt: skip
-    if speaks():
+    if is_main_process():
         require_startable(request)
     return request
 

@@ -15,21 +15,21 @@ from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
-    from crnn_cli.training.datasets.checks import Checked
-    from crnn_cli.training.job import Report
-    from crnn_cli.training.session import Request
+    from crnn_cli.training.datasets.checks import CheckedVolume
+    from crnn_cli.training.job import TrainingReport
+    from crnn_cli.training.session import TrainingRequest
 
 _LISTED = 40  # problems in the table
 
 
-def speaks() -> bool:
+def is_main_process() -> bool:
     """Return whether this is the first of several processes, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def silence_later_processes() -> None:
     """Let only the first of several processes speak."""
-    if not speaks():
+    if not is_main_process():
         notices.Verbosity.level = 0
 
 
@@ -44,13 +44,13 @@ def training(out: Path) -> Iterator[notices.Progress]:
         raise
 
 
-class Watch:
+class TrainingProgress:
     """Moves the bar, and says where a run stands: at every validation, and once a minute between them."""
 
     def __init__(self, bar: notices.Progress) -> None:
         self._bar, self._last = bar, 0.0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: TrainingReport) -> None:
         """Tell of a report."""
         import time
 
@@ -66,7 +66,9 @@ class Watch:
             notices.say(f"{share}: validation {_words(report.validation)}, {left}")
 
 
-def good_ones(checked: Sequence[Checked], others: Sequence[tuple[str, str]], skip_bad: bool) -> list[Checked]:
+def usable_items(
+    checked: Sequence[CheckedVolume], others: Sequence[tuple[str, str]], skip_bad: bool
+) -> list[CheckedVolume]:
     """Return what can be trained on; list all problems at once.
 
     Raises
@@ -96,7 +98,7 @@ def good_ones(checked: Sequence[Checked], others: Sequence[tuple[str, str]], ski
     return good
 
 
-def finish(request: Request, bundle: Bundle | None, as_json: bool) -> None:
+def finish(request: TrainingRequest, bundle: Bundle | None, as_json: bool) -> None:
     """Say what was made and how good it is."""
     from crnn_cli.training.run import RunFolder
 

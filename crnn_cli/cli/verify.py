@@ -39,10 +39,10 @@ def verify(
     """
     from dataclasses import asdict
 
-    from crnn_cli.data.alignment import compared
-    from crnn_cli.io.images import read
+    from crnn_cli.data.alignment import compare_images
+    from crnn_cli.io.images import load_image
 
-    found = compared(read(first, None, series).image, read(second, None, other_series).image)
+    found = compare_images(load_image(first, None, series).image, load_image(second, None, other_series).image)
     differs = found.differs(tolerance, value_tolerance)
     if as_json:
         console.print_json({"first": str(first), "second": str(second), **asdict(found), "same": not differs})

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.lazy_kspace import Kspace, Planes, kspace_of, slices_of
+from crnn_cli.data.lazy_kspace import LazyKspace, Planes, kspace_of, slices_of
 from crnn_cli.data.sampling_mask import (
     Mask,
     acceleration,
-    acceleration_inside,
+    effective_acceleration,
     filled_slices,
     measured_box,
     share_measured,
@@ -46,7 +46,7 @@ class Acquisition:
     origin : in words, where the data come from; goes into every report.
     """
 
-    kspace_ZCTYX: Complex | Kspace
+    kspace_ZCTYX: Complex | LazyKspace
     mask_ZTYX: Mask
     phase_axis: int
     geometry: Image
@@ -63,7 +63,7 @@ class Acquisition:
 
         Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
         """
-        return acceleration_inside(self.mask_ZTYX)
+        return effective_acceleration(self.mask_ZTYX)
 
     @property
     def undersampled_axes(self) -> int:
@@ -235,7 +235,7 @@ def _acquisition(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) ->
         mask = mask[..., :1]
     mask = mask.copy()
     geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
-    return Acquisition(Kspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
+    return Acquisition(LazyKspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:

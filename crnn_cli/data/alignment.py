@@ -14,7 +14,7 @@ SAME_PLACE_MM = 5e-3
 
 
 @dataclass(frozen=True)
-class Compared:
+class ImageComparison:
     """How far two images differ; None where it cannot be said because the grids do not fit.
 
     shapes : as stored. distance_mm : between voxels that fall on each other, at most. difference : of values, at most.
@@ -42,12 +42,12 @@ class Compared:
         return found
 
 
-def compared(first: Image, second: Image) -> Compared:
+def compare_images(first: Image, second: Image) -> ImageComparison:
     """Compare two images after turning the axes of the second to where those of the first lie."""
     shapes, times = (first.shape, second.shape), (first.frame_time, second.frame_time)
     a, b = (i.array if i.array.ndim == 4 else i.array[..., None] for i in (first, second))
     if sorted(a.shape[:3]) != sorted(b.shape[:3]) or a.shape[3] != b.shape[3]:
-        return Compared(shapes, None, None, None, times)
+        return ImageComparison(shapes, None, None, None, times)
     found = [turned for turned in _turned(b, second.affine) if turned[0].shape == a.shape]
     array, affine = min(found, key=lambda turned: _apart(first.affine, turned[1], a.shape))
     same = (a == array) | (np.isnan(a) & np.isnan(array))
@@ -55,10 +55,12 @@ def compared(first: Image, second: Image) -> Compared:
     if not same.all():
         wide = np.complex128 if first.is_complex or second.is_complex else np.float64
         difference = float(np.abs(a[~same].astype(wide) - array[~same].astype(wide)).max())
-    return Compared(shapes, _apart(first.affine, affine, a.shape), difference, int((~same).sum()), times)
+    return ImageComparison(shapes, _apart(first.affine, affine, a.shape), difference, int((~same).sum()), times)
 
 
-def laid_on(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM) -> Image | None:
+def reorient_to(
+    image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM
+) -> Image | None:
     """Return an image with its axes ordered and directed as those of a grid that it lies on, or None if it does not.
 
     shape : of the grid, (x, y, z, t). millimetres : how far a voxel may lie beside that of the grid.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.data.mapped_arrays import parts, release
+from crnn_cli.data.mapped_arrays import drop_pages, parts
 from crnn_cli.errors import UnsupportedDataError
 
 Array = NDArray[np.generic]
@@ -115,7 +115,7 @@ class Image:
             if len(bad):
                 *places, last = (int(v) for v in bad[0])
                 count, first = count + len(bad), [*first, (*places, last + part[-1].start)]
-            release(self.array)
+            drop_pages(self.array)
         if count:
             raise UnsupportedDataError(
                 f"{name} has {count} NaN or infinite voxels, the first at {min(first)}: "

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.mapped_arrays import release
+from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.data.sampling_mask import Mask
 
 Complex = NDArray[np.complex64]
@@ -31,7 +31,7 @@ def slices_of(image: Image) -> Iterator[Array]:
     """Yield the slices (x, y, t) of a series; the memory of those before is let go of."""
     for z in range(image.shape[2]):
         yield image.array[:, :, z]
-        release(image.array)
+        drop_pages(image.array)
 
 
 class Planes:
@@ -50,12 +50,12 @@ class Planes:
         if not 0 <= z < len(self):
             raise IndexError(z)
         (made_T01,) = kspace_of(self._image.array[:, :, z : z + 1])
-        release(self._image.array)
+        drop_pages(self._image.array)
         kspace_T01: Complex = made_T01
         return kspace_T01
 
 
-class Kspace:
+class LazyKspace:
     """What was measured of a series by one coil, (Z, 1, T, Y, X), a slice at a time; zero where not measured.
 
     Parameters

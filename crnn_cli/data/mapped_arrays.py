@@ -1,7 +1,7 @@
 """Arrays and bytes that are too many for memory, in files without a name.
 
 The files lie in the folder for temporary files (TMPDIR) and are gone with what they hold, or with the process, however
-it ends. Pages of them that were looked at count as memory of the process until they are let go of: `release`.
+it ends. Pages of them that were looked at count as memory of the process until they are let go of: `drop_pages`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def in_file(array: Values) -> bool:
     return _mapping(array) is not None
 
 
-def release(*arrays: Values) -> None:
+def drop_pages(*arrays: Values) -> None:
     """Let go of the memory that values in files take; they stay in the files."""
     for array in arrays:
         mapped = _mapping(array)
@@ -65,7 +65,7 @@ def release(*arrays: Values) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def by_planes(function: Callable[..., Values], kind: DTypeLike, *arrays: Values) -> Values:
+def apply_by_planes(function: Callable[..., Values], kind: DTypeLike, *arrays: Values) -> Values:
     """Return function(arrays), which works element by element, of arrays (x, y, ...) of one shape.
 
     What is large is computed a few planes (x, y) at a time into a file, x innermost.
@@ -76,7 +76,7 @@ def by_planes(function: Callable[..., Values], kind: DTypeLike, *arrays: Values)
     made = zeros(shape, kind, "F")
     for planes in parts(shape, np.dtype(kind).itemsize):
         made[planes] = function(*(array[planes] for array in arrays))
-        release(made, *arrays)
+        drop_pages(made, *arrays)
     return made
 
 
@@ -88,7 +88,7 @@ def parts(shape: tuple[int, ...], itemsize: int = 8) -> Iterator[tuple[Any, ...]
         yield ..., slice(first, min(first + step, shape[-1]))
 
 
-class Kept:
+class SpooledBytes:
     """Bytes that are written once and read as often as wanted; in a file where they are many."""
 
     def __init__(self) -> None:

@@ -106,7 +106,7 @@ def along_kspace(image: Complex, axis: int) -> Complex:
     return kspace.astype(np.complex64, copy=False)
 
 
-def shown(images_TYX: Complex, share: tuple[float, float], matrix: tuple[int, int]) -> Complex:
+def crop_and_resample(images_TYX: Complex, share: tuple[float, float], matrix: tuple[int, int]) -> Complex:
     """Return images cut to the middle ``share`` of their field of view (Y, X) and brought to a matrix (Y, X).
 
     The matrix is reached by zeros around k-space, or by leaving out its edge, as scanners do; brightness is kept.
@@ -131,7 +131,7 @@ def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
     return along_image(out, axis) * np.float32((wanted / n) ** 0.5)
 
 
-def placed(images_ZTYX: Complex, scan: RawScan) -> Image:
+def place_images(images_ZTYX: Complex, scan: RawScan) -> Image:
     """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry; not a copy."""
     z, y, x = scan.axes_ZYX
     order = {z: 0, 3: 1, y: 2, x: 3}

@@ -16,7 +16,7 @@ def acceleration(mask_ZTYX: Mask) -> float:
     return 1 / float(filled_slices(mask_ZTYX).mean())
 
 
-def acceleration_inside(mask_ZTYX: Mask) -> float:
+def effective_acceleration(mask_ZTYX: Mask) -> float:
     """Return the same inside the measured region: without what no frame measured at the edge.
 
     Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
@@ -30,7 +30,7 @@ def undersampled_axes(mask_ZTYX: Mask) -> int:
     return 1 if (cut == cut[..., :1]).all() else 2
 
 
-def described(mask_ZTYX: Mask) -> str:
+def describe_pattern(mask_ZTYX: Mask) -> str:
     """Return in words how many lines a frame has, how many in the middle every frame has, and whether they change.
 
     A line counts where any of its samples was measured; where single samples were, their share is said instead.

@@ -25,7 +25,7 @@ ROUNDING = 0.05
 _NOTHING = 1e-6  # mm
 
 
-class Stack:
+class SliceStack:
     """Slices in ascending order along their normal, and what is wrong with where they lie.
 
     positions_Z3 : of the same point of each. normal : a unit vector. uneven : how far slices may lie beside the even

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crnn_cli.data.mapped_arrays import Kept
+from crnn_cli.data.mapped_arrays import SpooledBytes
 from crnn_cli.errors import OutputError, UnreadableError
 
 
@@ -35,7 +35,7 @@ class Output:
     """A file to be: where, what, and how it is looked at again before it counts."""
 
     target: Path
-    content: bytes | Kept
+    content: bytes | SpooledBytes
     check: Callable[[Path], None] | None = None
 
     def chunks(self) -> Iterator[bytes]:

@@ -11,12 +11,12 @@ from crnn_cli.data.acquisition import Acquisition, from_zero_filled, require_dyn
 from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.images import is_dicom, read
+from crnn_cli.io.images import is_dicom, load_image
 from crnn_cli.io.nifti.image import decode_header, decode_image, read_bytes
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingDescription:
     """The sampling pattern of the middle slice, as its zeros show it."""
 
     acceleration: float
@@ -27,7 +27,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Description:
+class FileDescription:
     """What `crnn info` says of a file; spacing in mm, frame time in s."""
 
     file: str
@@ -41,17 +41,17 @@ class Description:
     frame_time_s: float | None
     minimum: float
     maximum: float
-    sampling: Sampling | None
+    sampling: SamplingDescription | None
     doubts: list[str]
     next_step: str
 
 
 def describe_file(
     source: Path, axes: str | None, series: str | None = None, *, uneven: float | None = None
-) -> Description:  # fmt: skip
-    """Read an image and say what it is; see `Description`. Sampling is looked at in the middle slice only."""
+) -> FileDescription:  # fmt: skip
+    """Read an image and say what it is; see `FileDescription`. Sampling is looked at in the middle slice only."""
     if is_dicom(source) or series is not None or uneven is not None:
-        found = read(source, axes, series, uneven=uneven)
+        found = load_image(source, axes, series, uneven=uneven)
         image, doubts = found.image, found.doubts()
         named, kind = "DICOM", str(image.array.dtype)
     else:
@@ -64,7 +64,7 @@ def describe_file(
     sampling, next_step = _judge(image, str(source))
     if finite.size < magnitude.size:
         doubts.append(f"{magnitude.size - finite.size} voxels are NaN or infinite")
-    return Description(
+    return FileDescription(
         file=str(source),
         format=named,
         stored_type=kind,
@@ -82,7 +82,7 @@ def describe_file(
     )
 
 
-def _judge(image: Image, name: str) -> tuple[Sampling | None, str]:
+def _judge(image: Image, name: str) -> tuple[SamplingDescription | None, str]:
     """Return the sampling and what can be done with the file."""
     if not image.is_complex and image.array.ndim == 4 and image.frames > 1:
         return None, (
@@ -105,9 +105,9 @@ def _judge(image: Image, name: str) -> tuple[Sampling | None, str]:
     return _sampling(acquisition), f"crnn reconstruct {name}"
 
 
-def _sampling(acquisition: Acquisition) -> Sampling:
+def _sampling(acquisition: Acquisition) -> SamplingDescription:
     lines = acquisition.mask_ZTYX.any(axis=3).sum(axis=2)[0]
-    return Sampling(
+    return SamplingDescription(
         acceleration=round(acquisition.acceleration, 3),
         acceleration_in_measured_region=round(acquisition.acceleration_inside, 3),
         undersampled_axis="xy"[acquisition.phase_axis],

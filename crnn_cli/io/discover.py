@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.images import has_dicom_mark, is_dicom
+from crnn_cli.io.images import has_dicom_preamble, is_dicom
 from crnn_cli.io.kspace.read import is_raw
 from crnn_cli.io.nifti.image import SUFFIXES
 from crnn_cli.io.phase import phase_sibling
@@ -15,7 +15,7 @@ JOURNAL = "crnn_batch"
 """How the names of the records begin that a batch keeps in the folder of its outputs."""
 
 
-def studies(place: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
+def find_inputs(place: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
     """Return the inputs that a name stands for, sorted.
 
     A file is one, and so is a folder in which DICOM files lie directly. Any other folder stands for what lies directly
@@ -57,7 +57,8 @@ def _is_study(folder: Path) -> bool:
     """Return whether DICOM files lie directly in a folder."""
     try:
         return any(
-            path.name.upper() == "DICOMDIR" or (path.is_file() and has_dicom_mark(path)) for path in folder.iterdir()
+            path.name.upper() == "DICOMDIR" or (path.is_file() and has_dicom_preamble(path))
+            for path in folder.iterdir()
         )
     except OSError as error:
         raise UnreadableError(f"the folder {folder} cannot be read: {error.strerror}") from None
@@ -65,7 +66,7 @@ def _is_study(folder: Path) -> bool:
 
 def _is_input(path: Path, leave: Collection[Path], raw: bool) -> bool:
     if path.is_dir():
-        return path.resolve() not in leave and any(map(has_dicom_mark, _files(path, leave)))
+        return path.resolve() not in leave and any(map(has_dicom_preamble, _files(path, leave)))
     if path.name.lower().endswith(SUFFIXES):
         return True
     if path.suffix == ".hdr" and path.with_suffix(".cfl").is_file():

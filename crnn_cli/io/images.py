@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Read:
+class LoadedImage:
     """An image and what it was read from.
 
     source : file, sha256 (of all files of a DICOM series, in its order) and what else a report should say.
@@ -40,7 +40,9 @@ class Read:
         return [*self.image.doubts(), *(self.series.notes if self.series else ())]
 
 
-def read(place: Path, axes: str | None = None, series: str | None = None, *, uneven: float | None = None) -> Read:
+def load_image(
+    place: Path, axes: str | None = None, series: str | None = None, *, uneven: float | None = None
+) -> LoadedImage:
     """Read an image.
 
     Parameters
@@ -68,7 +70,7 @@ def read(place: Path, axes: str | None = None, series: str | None = None, *, une
         image, digest, whole = read_series(place, series, uneven=uneven)
         source = {"file": str(place), "format": "DICOM", "sha256": digest}
         source |= ({"series": series} if series else {}) | ({} if uneven is None else {"uneven_mm": f"{uneven:g}"})
-        return Read(image, source, image.array.ndim, whole, str(image.array.dtype))
+        return LoadedImage(image, source, image.array.ndim, whole, str(image.array.dtype))
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")
     if uneven is not None:
@@ -77,39 +79,39 @@ def read(place: Path, axes: str | None = None, series: str | None = None, *, une
     if large is not None:
         image, header, head, summed = large
         source = {"file": str(place), "sha256": summed}
-        return Read(image, source, len(header.shape), None, header.kind, intent_code(head))
+        return LoadedImage(image, source, len(header.shape), None, header.kind, intent_code(head))
     content = nifti.read_bytes(place)
     raw = nifti.decompressed(content, place)  # once for both
     image, header = nifti.decode_image(raw, place, axes), nifti.decode_header(raw, place)
     source = {"file": str(place), "sha256": hashlib.sha256(content).hexdigest()}
-    return Read(image, source, len(header.shape), None, header.kind, intent_code(raw))
+    return LoadedImage(image, source, len(header.shape), None, header.kind, intent_code(raw))
 
 
 def is_seg(place: Path) -> bool:
     """Return whether a file is a DICOM Segmentation."""
-    if place.is_dir() or not has_dicom_mark(place):
+    if place.is_dir() or not has_dicom_preamble(place):
         return False
     from pydicom import dcmread
     from pydicom.uid import SegmentationStorage
 
-    from crnn_cli.io.dicom.headers import quiet
+    from crnn_cli.io.dicom.headers import silence_pydicom
 
     try:
-        with quiet():
+        with silence_pydicom():
             data = dcmread(place, stop_before_pixels=True, specific_tags=["SOPClassUID"])
             return bool(data.get("SOPClassUID") == SegmentationStorage)
     except Exception:  # a parser of hostile files: reading it as an image will say what is wrong
         return False
 
 
-def _read_seg(place: Path, series: str | None) -> Read:
+def _read_seg(place: Path, series: str | None) -> LoadedImage:
     from crnn_cli.io.dicom.seg import read_seg
 
     if series is not None:
         raise UsageError(f"--series chooses a series of a folder; {place} is one DICOM SEG")
     digest = hashlib.sha256(nifti.read_bytes(place)).hexdigest()
     image, source = read_seg(place), {"file": str(place), "format": "DICOM SEG", "sha256": digest}
-    return Read(image, source, kind=str(image.array.dtype), intent=LABELS)
+    return LoadedImage(image, source, kind=str(image.array.dtype), intent=LABELS)
 
 
 def is_dicom(place: Path) -> bool:
@@ -118,10 +120,10 @@ def is_dicom(place: Path) -> bool:
         return False
     if place.is_dir() or place.name.upper() == "DICOMDIR":
         return True
-    return has_dicom_mark(place) or _start(place)[:4] == b"PK\x03\x04"
+    return has_dicom_preamble(place) or _start(place)[:4] == b"PK\x03\x04"
 
 
-def has_dicom_mark(file: Path) -> bool:
+def has_dicom_preamble(file: Path) -> bool:
     """Return whether a file starts as a DICOM file does."""
     return _start(file)[128:] == b"DICM"
 

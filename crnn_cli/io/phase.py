@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.mapped_arrays import Values, by_planes, parts, release
+from crnn_cli.data.mapped_arrays import Values, apply_by_planes, drop_pages, parts
 from crnn_cli.errors import UnsupportedDataError
 
 
@@ -58,7 +58,7 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
         made: Values = (sizes * np.exp(1j * angle)).astype(np.complex64)
         return made
 
-    return replace(magnitude, array=by_planes(joined, np.complex64, magnitude.array, phase.array))
+    return replace(magnitude, array=apply_by_planes(joined, np.complex64, magnitude.array, phase.array))
 
 
 def _range(image: Image) -> tuple[float, float]:
@@ -66,5 +66,5 @@ def _range(image: Image) -> tuple[float, float]:
     for part in parts(image.shape, image.array.itemsize):
         values = image.array[part].astype(np.float64)
         found += [float(values.min()), float(values.max())]
-        release(image.array)
+        drop_pages(image.array)
     return min(found), max(found)

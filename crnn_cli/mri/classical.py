@@ -19,13 +19,13 @@ from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse
 from crnn_cli.mri.total_variation import tv
-from crnn_cli.mri.view_sharing import view_shared
+from crnn_cli.mri.view_sharing import share_views
 
 Reconstruct = Callable[[Encoding, Tensor, float, int, Progress], Tensor]
 
 
 @dataclass(frozen=True)
-class Method:
+class ClassicalMethod:
     """A classical reconstruction.
 
     Attributes
@@ -69,15 +69,15 @@ def sliding_window(
     A sample missing in frame t becomes sum_s v(t - s) m_s y_s / sum_s v(t - s) m_s, v(d) = 1 / (1 + |d|)^2. Good where
     little moves; motion blurs in time. View sharing in the sense of Markl & Hennig, MRM 45, 2001.
     """
-    return view_shared(encoding, data_BCTYX)
+    return share_views(encoding, data_BCTYX)
 
 
-METHODS: dict[str, Method] = {
-    "zero-filled": Method(zero_filled, "Zero-filled", "", "a look at the data, nothing assumed"),
-    "sliding-window": Method(
+METHODS: dict[str, ClassicalMethod] = {
+    "zero-filled": ClassicalMethod(zero_filled, "Zero-filled", "", "a look at the data, nothing assumed"),
+    "sliding-window": ClassicalMethod(
         sliding_window, "Sliding window", "Markl & Hennig, MRM 45, 2001", "slow motion, at once", frames=2
     ),
-    "sense": Method(
+    "sense": ClassicalMethod(
         sense,
         "CG-SENSE",
         "Pruessmann et al., MRM 46, 2001",
@@ -86,7 +86,7 @@ METHODS: dict[str, Method] = {
         0.001,
         50,
     ),
-    "tv": Method(
+    "tv": ClassicalMethod(
         tv,
         "Total variation in time and space",
         "Feng et al., MRM 70, 2013",
@@ -96,7 +96,7 @@ METHODS: dict[str, Method] = {
         40,
         noisy=0.3,
     ),
-    "llr": Method(
+    "llr": ClassicalMethod(
         llr,
         "Locally low rank",
         "Zhang, Pauly, Levesque, MRM 73, 2015",
@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
         2,
         noisy=0.12,
     ),
-    "l+s": Method(
+    "l+s": ClassicalMethod(
         low_rank_plus_sparse,
         "Low rank plus sparse",
         "Otazo, Candes, Sodickson, MRM 73, 2015",
@@ -170,11 +170,11 @@ def run_method(
 
 
 def _one(
-    method: Method, encoding: Encoding, kspace_BCTYX: Tensor, weight: float | Callable[[float], float],
+    method: ClassicalMethod, encoding: Encoding, kspace_BCTYX: Tensor, weight: float | Callable[[float], float],
     iterations: int, progress: Progress,
 ) -> Tensor:  # fmt: skip
     data = encoding.prepared(kspace_BCTYX)
-    scale = energy_weighted_rms(view_shared(encoding, data))
+    scale = energy_weighted_rms(share_views(encoding, data))
     if not bool(scale > 0):
         return torch.zeros_like(encoding.adjoint(data))
     weight = weight(float(scale)) if callable(weight) else weight
@@ -182,7 +182,7 @@ def _one(
     return method.run(encoding, data, weight, iterations, progress) * scale
 
 
-def _known(name: str) -> Method:
+def _known(name: str) -> ClassicalMethod:
     if name not in METHODS:
         raise UsageError(f"unknown method {name}: use {', '.join(METHODS)}")
     return METHODS[name]

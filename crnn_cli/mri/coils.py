@@ -16,7 +16,7 @@ LEAST_LINES = 6
 """Lines that a calibration block needs."""
 
 
-def whitener(noise_CC: Tensor) -> Tensor:
+def whitening_matrix(noise_CC: Tensor) -> Tensor:
     """Return the matrix after which the noise of the coils is white: W N W^H = v I.
 
     W = sqrt(v) L^-1, L L^H = N the Cholesky factors. v is the median of the coils' variances, so that intensities stay
@@ -28,7 +28,7 @@ def whitener(noise_CC: Tensor) -> Tensor:
 
     Returns
     -------
-    (C, C) complex, lower triangular; apply it with `mixed`.
+    (C, C) complex, lower triangular; apply it with `mix_coils`.
 
     Raises
     ------
@@ -61,13 +61,13 @@ def whitener(noise_CC: Tensor) -> Tensor:
     return whitening_CC.to(noise_CC.dtype)
 
 
-def mixed(kspace_CTYX: Tensor, matrix_NC: Tensor) -> Tensor:
+def mix_coils(kspace_CTYX: Tensor, matrix_NC: Tensor) -> Tensor:
     """Return virtual coils (N, ...), each a sum of coils (C, ...) weighted by a row of the matrix."""
     virtual: Tensor = torch.tensordot(matrix_NC.to(kspace_CTYX.dtype), kspace_CTYX, dims=([1], [0]))
     return virtual
 
 
-def compression(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
+def compression_matrix(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
     """Return the matrix (N, C) onto the virtual coils of most energy, and the share of the energy they keep.
 
     The rows are the first left singular vectors of the measured samples, conjugate: orthonormal, strongest first, so
@@ -98,13 +98,13 @@ def compression(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
     return matrix_CC[:coils].to(kspace_CTYX.dtype).contiguous(), kept
 
 
-def normalised(maps_CYX: Tensor) -> Tensor:
+def normalise_maps(maps_CYX: Tensor) -> Tensor:
     """Return sensitivities with sum_c |s_c|^2 = 1; they stay 0 where all coils are 0."""
     norm_YX = maps_CYX.abs().square().sum(0).sqrt()
     return maps_CYX / torch.where(norm_YX > 0, norm_YX, torch.ones_like(norm_YX))
 
 
-def calibration(
+def calibration_block(
     kspace_CTYX: Tensor, mask_TYX: Tensor, calibration_CYX: Tensor | None = None, least_lines: int = LEAST_LINES
 ) -> Tensor:
     """Return the block of k-space around its centre that coil sensitivities are estimated from.

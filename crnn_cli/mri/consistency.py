@@ -47,19 +47,19 @@ class Consistency(Protocol):
         ...
 
 
-class Deviation:
+class NoiseLevel:
     """Standard deviation of the noise of a sample, scaled with the data; 0 where the data are taken as they are."""
 
     def __init__(self, value: float, like: Tensor) -> None:
         self._value = torch.full((1, 1, 1, 1), value, dtype=like.real.dtype, device=like.device)
 
-    def scaled(self, factor: Tensor) -> Deviation:
+    def scaled(self, factor: Tensor) -> NoiseLevel:
         """Return that of data times a factor."""
         twin = copy.copy(self)
         twin._value = self._value * factor
         return twin
 
-    def to(self, device: torch.device) -> Deviation:
+    def to(self, device: torch.device) -> NoiseLevel:
         """Return it on a device."""
         twin = copy.copy(self)
         twin._value = self._value.to(device)
@@ -108,7 +108,7 @@ class SingleCoilConsistency:
         self._data = data * self._mask
         self._zero_filled = kspace_to_image(self._data, self._axes)
         self._mask_from_corner = torch.fft.ifftshift(self._mask, self._axes)
-        self._noise, self._deviation = noise, Deviation(deviation, kspace_BTYX)
+        self._noise, self._deviation = noise, NoiseLevel(deviation, kspace_BTYX)
 
     def scaled(self, factor: Tensor) -> SingleCoilConsistency:
         """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from crnn_cli.mri.conjugate_gradient import Progress, silent
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.view_sharing import view_shared
+from crnn_cli.mri.view_sharing import share_views
 
 BLOCK = 8  # pixels, along Y and X
 CHANGE = 1e-4  # relative change of the image in an iteration: done
@@ -50,7 +50,7 @@ def llr(encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, 
     def descended(image: Tensor) -> Tensor:
         return image - step * (encoding.normal(image) - adjoint)
 
-    return _accelerated(descended, proximal, view_shared(encoding, data_BCTYX), iterations, progress)
+    return _accelerated(descended, proximal, share_views(encoding, data_BCTYX), iterations, progress)
 
 
 def low_rank_plus_sparse(
@@ -84,7 +84,7 @@ def low_rank_plus_sparse(
     def descended(both: Tensor) -> Tensor:
         return both - step * (encoding.normal(both[0] + both[1]) - adjoint)
 
-    low = view_shared(encoding, data_BCTYX)
+    low = share_views(encoding, data_BCTYX)
     found = _accelerated(descended, proximal, torch.stack((low, torch.zeros_like(low))), iterations, progress)
     return found[0] + found[1]
 

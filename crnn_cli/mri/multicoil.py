@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.consistency import Deviation, SingleCoilConsistency
+from crnn_cli.mri.consistency import NoiseLevel, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import Gram, coils_at_once
@@ -74,7 +74,7 @@ class MultiCoilConsistency:
         self._mask_BTYX = encoding.mask_BTYX.expand(self._shape[0], self._shape[1], -1, -1)
         self._samples_CMX = kspace_BCTYX.movedim(1, 0)[:, self._measured]
         self._factor = torch.ones(1, 1, 1, 1, dtype=kspace_BCTYX.real.dtype, device=kspace_BCTYX.device)
-        self._deviation = Deviation(deviation, kspace_BCTYX)
+        self._deviation = NoiseLevel(deviation, kspace_BCTYX)
         self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes)
         self._adjoint_BTYX = self._combined(lambda kspace, masks: kspace_to_image(kspace))
 

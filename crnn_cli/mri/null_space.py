@@ -18,7 +18,7 @@ _ITERATIONS, _ENOUGH = 30, 1e-3
 _ZERO = 1e-12  # of the energy of the brightest sample: was not measured, or is rounding
 
 
-def undetermined(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
+def null_space_component(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
     """Return u, the part of an image x that the samples do not determine: what the method added.
 
     One coil: u = x - A^H A x, exactly what lies outside the mask. Several: u = w (A^H A + w)^-1 x with w = 0.01. What

@@ -17,7 +17,7 @@ MOST = 20.0
 _REACH = 3.0  # samples: standard deviation of the Gaussian that smooths the density
 
 
-def rarity(mask_BTYX: Tensor) -> Tensor:
+def inverse_density_weights(mask_BTYX: Tensor) -> Tensor:
     """Return the weights (1, 1, Y, X) of the samples at each place: 0 where all frames have it, else from 1 to `MOST`.
 
     (1 - p) / p over its least value, with p the share of the frames that measured a place, smoothed: how many samples

@@ -14,7 +14,7 @@ from torch import Tensor
 from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.view_sharing import view_shared
+from crnn_cli.mri.view_sharing import share_views
 
 SPACE = 0.1  # weight of a difference in space, of that in time
 CHANGE = 1e-4  # relative change of the image in an iteration: done
@@ -64,7 +64,7 @@ def tv(
     Feng et al., MRM 70, 2013 (temporal total variation of undersampled cine); Rudin, Osher, Fatemi, Physica D 60, 1992;
     Boyd et al., Found Trends Mach Learn 3, 2011 (ADMM).
     """
-    image = view_shared(encoding, data_BCTYX)
+    image = share_views(encoding, data_BCTYX)
     penalty = min(PENALTY * max(weight, 1e-4), 1.0)
     adjoint = encoding.adjoint(data_BCTYX)
     return _alternated(image, adjoint, encoding.normal, _Steps(weight, penalty, space, iterations), progress)

@@ -13,7 +13,7 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
 
 
-def view_shared(encoding: Encoding, data_BCTYX: Tensor) -> Tensor:
+def share_views(encoding: Encoding, data_BCTYX: Tensor) -> Tensor:
     """Return S^H of the coils' images with missing samples from other frames, near ones counting most, (B, T, Y, X).
 
     Each coil as in `SingleCoilConsistency.view_shared`; what no frame measured is zero.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def follow(averaged: nn.Module, network: nn.Module, step: int, slowest: float) -> None:
+def update_ema(averaged: nn.Module, network: nn.Module, step: int, slowest: float) -> None:
     """Move the running average of parameters and buffers towards the network's; early steps count more."""
     decay = min(slowest, (1 + step) / (10 + step))
     with torch.no_grad():

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.mri.consistency import Consistency
-from crnn_cli.networks.engines.cpu import Listed
-from crnn_cli.networks.engines.cuda_graph import Replay
-from crnn_cli.networks.engines.gpu import Parts
-from crnn_cli.networks.engines.schedule import Way, Whole, recomputed
+from crnn_cli.networks.engines.cpu import CpuSchedule
+from crnn_cli.networks.engines.cuda_graph import CudaGraphRunner
+from crnn_cli.networks.engines.gpu import ChunkedGpuSchedule
+from crnn_cli.networks.engines.schedule import BatchedSchedule, ExecutionSchedule, checkpointed
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Layers(nn.Module):
         first = 0.05 * 8 ** (1 - (number + 1) / config.sets)  # it falls from set to set
         self.error = nn.Parameter(torch.tensor(first)) if config.trust else None
 
-    def iterate(self, way: Way, x: Any, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
+    def iterate(self, way: ExecutionSchedule, x: Any, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
         """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of x and the old ones."""
         before: list[Any] = states or [None] * 4
         made = [way.recurrent(self.bcrnn, x, before[0])]
@@ -145,7 +145,7 @@ class CRNNMRI(Layers):
 
     def __init__(self, config: CRNNMRIConfig) -> None:
         super().__init__(config, config.sets - 1)
-        self.config, self.replay = config, Replay()
+        self.config, self.replay = config, CudaGraphRunner()
         self._scarce = dict[torch.Size, int]()
         self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.sets - 1))
 
@@ -192,7 +192,7 @@ class CRNNMRI(Layers):
         for first in range(0, total, group or 1):
             numbers = range(first, min(first + (group or 1), total))
             if group:
-                carried = recomputed(self._iterations, way, consistency, numbers, total, *carried)
+                carried = checkpointed(self._iterations, way, consistency, numbers, total, *carried)
             else:
                 carried = self._iteration(way, consistency, first, total, *carried)
             if progress is not None:
@@ -216,14 +216,14 @@ class CRNNMRI(Layers):
         work, sequence = self.needs(image_BTYX)
         _, frames, lines, columns = image_BTYX.shape
         if image_BTYX.device.type != "cpu":
-            left = free - _IMAGES * image_BTYX.numel() - Parts.SEQUENCES * sequence
+            left = free - _IMAGES * image_BTYX.numel() - ChunkedGpuSchedule.SEQUENCES * sequence
             self.at_once = self._scarce.get(image_BTYX.shape, frames)
-            while self.at_once > 1 and self.at_once * Parts.WORK * sequence // frames > left:
+            while self.at_once > 1 and self.at_once * ChunkedGpuSchedule.WORK * sequence // frames > left:
                 self.at_once = (self.at_once + 1) // 2
             return
-        self.roomy = free > 2 * (work + Listed.SEQUENCES * sequence)
-        self.on_disk = max(0, -((free - work - Listed.SEQUENCES * sequence) // sequence))
-        if self.on_disk > Listed.SEQUENCES:
+        self.roomy = free > 2 * (work + CpuSchedule.SEQUENCES * sequence)
+        self.on_disk = max(0, -((free - work - CpuSchedule.SEQUENCES * sequence) // sequence))
+        if self.on_disk > CpuSchedule.SEQUENCES:
             raise MemoryError(
                 f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
                 f"{max(0, free) / 2**30:.1f} are free"
@@ -252,29 +252,29 @@ class CRNNMRI(Layers):
         lower = torch.is_autocast_enabled(kind)
         return torch.get_autocast_dtype(kind) if lower else image_BTYX.real.dtype
 
-    def _way(self, image_BTYX: Tensor) -> Way:
+    def _way(self, image_BTYX: Tensor) -> ExecutionSchedule:
         """Return how to go over the frames here."""
         (batch, frames), kind = image_BTYX.shape[:2], self._kind(image_BTYX)
         on_cpu = image_BTYX.device.type == "cpu"
         if torch.is_grad_enabled() or (self.together and on_cpu):
-            return Whole(batch, kind, self.truncate)
+            return BatchedSchedule(batch, kind, self.truncate)
         if on_cpu and not self.at_once:
-            return Listed.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
-        return Parts(frames, batch, kind, self.at_once or frames, image_BTYX.device)
+            return CpuSchedule.of(image_BTYX.shape, self.config.features, kind, self.on_disk, self.roomy)
+        return ChunkedGpuSchedule(frames, batch, kind, self.at_once or frames, image_BTYX.device)
 
     def _iterations(
-        self, way: Way, consistency: Consistency, numbers: range, total: int, *carried: Any
+        self, way: ExecutionSchedule, consistency: Consistency, numbers: range, total: int, *carried: Any
     ) -> tuple[Any, ...]:  # fmt: skip
         """Return what is carried after some iterations; of several, each is a checkpoint of its own."""
         for number in numbers:
             if len(numbers) > 1:
-                carried = recomputed(self._iteration, way, consistency, number, total, *carried)
+                carried = checkpointed(self._iteration, way, consistency, number, total, *carried)
             else:
                 carried = self._iteration(way, consistency, number, total, *carried)
         return carried
 
     def _iteration(
-        self, way: Way, consistency: Consistency, number: int, total: int,
+        self, way: ExecutionSchedule, consistency: Consistency, number: int, total: int,
         image_BTYX: Tensor, change_BTYX: Tensor, *states: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Return image, what data consistency changed in it, and states; the first iteration is given no states."""

@@ -49,7 +49,7 @@ class Muon:
         for weights in self._alike.values():
             moved = [weight for weight in weights if weight.grad is not None]
             if moved:
-                steps_MOI = orthogonal(torch.stack([self._towards(weight).flatten(1) for weight in moved]))
+                steps_MOI = orthogonalise(torch.stack([self._towards(weight).flatten(1) for weight in moved]))
                 rows, columns = steps_MOI.shape[1:]
                 for weight, step in zip(moved, steps_MOI, strict=True):
                     weight.sub_(step.view_as(weight), alpha=self.rate * max(1.0, rows / columns) ** 0.5)
@@ -62,7 +62,7 @@ class Muon:
         return towards
 
 
-def orthogonal(matrices_MOI: Tensor) -> Tensor:
+def orthogonalise(matrices_MOI: Tensor) -> Tensor:
     """Return matrices with the same singular vectors, whose singular values are near 1: from 0.7 to 1.2 or so.
 
     What was weaker than a hundredth of all is left weaker, and zeros stay zeros.

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crnn_cli.networks.convlstm import ConvLSTMCell
-from crnn_cli.networks.engines.slice_layers import Folded, Plain, Way
+from crnn_cli.networks.engines.slice_layers import FoldedBatchNormLayers, ReferenceLayers, SliceLayers
 
 _PIXELS_AT_ONCE = 2**16  # at inference: of the slices that the CNN works on at a time, one at least
 _KEPT_BYTES = 2**28  # at inference: features of the stack are kept for the second direction up to this size
@@ -77,9 +77,9 @@ class SliceCNN(nn.Module):
         )
         self.side = nn.ModuleList(nn.Conv2d(width, config.classes, 1) for width in widths)
 
-    def forward(self, image_N1YX: Tensor, way: Way | None = None) -> list[Tensor]:
+    def forward(self, image_N1YX: Tensor, way: SliceLayers | None = None) -> list[Tensor]:
         """Return the features a_m of every scale, full size first; sides must divide by 2^(scales - 1)."""
-        way = way or Plain()
+        way = way or ReferenceLayers()
         features: list[Tensor] = []
         x = way.enter(image_N1YX)
         for block in self.blocks:
@@ -183,11 +183,13 @@ class SliceCLSTM(nn.Module):
             found_KYX.copy_(torch.softmax(logits_KYX.contiguous(), dim=0))
         return found_SKYX
 
-    def _way(self, image_SYX: Tensor) -> Way:
-        """Return the fastest way for a stack. The kernels of `Folded` are of now: the weights may change later."""
+    def _way(self, image_SYX: Tensor) -> SliceLayers:
+        """Return the fastest way for a stack. The kernels of `FoldedBatchNormLayers` are of now: the weights may change later."""
         if self.training or image_SYX.device.type != "cpu" or image_SYX.dtype != torch.float32:
-            return Plain()
-        return Folded(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+            return ReferenceLayers()
+        return FoldedBatchNormLayers(
+            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        )
 
     def _padded(self, image_N1YX: Tensor) -> Tensor:
         """Return the slices with their last row and column repeated until the sides divide by the coarsest pixel."""

@@ -17,8 +17,8 @@ from operator import add
 from torch import Tensor
 
 from crnn_cli.mri.fourier import kspace_of_flipped, mirrored
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.reconstruct import Method
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
 """Axes that each copy is flipped along; its phase is turned by so many quarters as its place in this row says."""
@@ -27,14 +27,14 @@ COPIES = len(VIEWS)
 
 
 class Ensemble:
-    """A method whose images are the mean of those of some copies; see `crnn_cli.reconstruction.reconstruct.Method`.
+    """A method whose images are the mean of those of some copies; see `crnn_cli.reconstruction.reconstruct.Reconstructor`.
 
     Parameters
     ----------
     count : of the copies, from 1, the scan as it is, to `COPIES`; it takes so many times as long.
     """
 
-    def __init__(self, method: Method, count: int) -> None:
+    def __init__(self, method: Reconstructor, count: int) -> None:
         if not 1 <= count <= COPIES:
             raise ValueError(f"{count} copies: from 1 to {COPIES}")
         self.method, self.count = method, count
@@ -44,13 +44,13 @@ class Ensemble:
         """Return the steps of the method, for all copies."""
         return self.count * self.method.steps
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
-        images = (restored(self.method(copied(measured, number), tick), number) for number in range(self.count))
+        images = (undo_copy(self.method(make_copy(measured, number), tick), number) for number in range(self.count))
         return reduce(add, images) / self.count
 
 
-def copied(measured: Measured, number: int) -> Measured:
+def make_copy(measured: SliceMeasurement, number: int) -> SliceMeasurement:
     """Return the data of a copy: of the images flipped along its axes, times its phase. Number 0 is the scan itself."""
     if number == 0:
         return measured
@@ -63,6 +63,6 @@ def copied(measured: Measured, number: int) -> Measured:
     )
 
 
-def restored(image_BTYX: Tensor, number: int) -> Tensor:
+def undo_copy(image_BTYX: Tensor, number: int) -> Tensor:
     """Return what images of a copy are of the scan itself."""
     return image_BTYX.flip(VIEWS[number]) * (-1j) ** number if number else image_BTYX

@@ -19,7 +19,7 @@ from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 
 @dataclass(frozen=True)
-class Measured:
+class SliceMeasurement:
     """What was measured of a slice, ready for any method, on a device.
 
     kspace_BCTYX : complex64, zero where not measured. mask_BTYX : 0/1, X may be 1.
@@ -32,10 +32,10 @@ class Measured:
     maps_BCYX: Tensor | None = None
     deviation: float = 0.0
 
-    def to(self, device: torch.device) -> Measured:
+    def to(self, device: torch.device) -> SliceMeasurement:
         """Return the same on a device."""
         maps_BCYX = None if self.maps_BCYX is None else self.maps_BCYX.to(device)
-        return Measured(self.kspace_BCTYX.to(device), self.mask_BTYX.to(device), maps_BCYX, self.deviation)
+        return SliceMeasurement(self.kspace_BCTYX.to(device), self.mask_BTYX.to(device), maps_BCYX, self.deviation)
 
     def encoding(self) -> Encoding:
         """Return the operator from images to these samples."""
@@ -52,7 +52,7 @@ class Measured:
         return MultiCoilConsistency(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation)
 
 
-class Slices(Protocol):
+class SliceSource(Protocol):
     """Where the measured data come from: simulated or zero-filled images, a file of raw k-space."""
 
     @property
@@ -65,7 +65,7 @@ class Slices(Protocol):
         """Return the shape (C, T, Y, X) of the k-space of a slice, before coils are compressed."""
         ...
 
-    def measured(self, z: int, device: torch.device) -> Measured:
+    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
         """Return what was measured of slice z."""
         ...
 
@@ -75,7 +75,7 @@ class Slices(Protocol):
 
 
 @dataclass(frozen=True)
-class OneCoil:
+class SingleCoilSource:
     """The slices of an `Acquisition`: one channel, images on the grid of the k-space."""
 
     acquisition: Acquisition
@@ -91,7 +91,7 @@ class OneCoil:
         c, t, y, x = self.acquisition.kspace_ZCTYX.shape[1:]
         return c, t, y, x
 
-    def measured(self, z: int, device: torch.device) -> Measured:
+    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
         """Return what was measured of slice z.
 
         Raises
@@ -103,7 +103,7 @@ class OneCoil:
         if len(kspace_CTYX) != 1:
             raise UnsupportedDataError(f"this acquisition has {len(kspace_CTYX)} coils, and no sensitivities are known")
         mask_BTYX = torch.from_numpy(self.acquisition.mask_ZTYX[z])[None].to(device)
-        return Measured(torch.from_numpy(kspace_CTYX)[None].to(device), mask_BTYX)
+        return SliceMeasurement(torch.from_numpy(kspace_CTYX)[None].to(device), mask_BTYX)
 
     def finished(self, images_TYX: Complex) -> Complex:
         """Return the images as they are."""
@@ -111,10 +111,10 @@ class OneCoil:
 
 
 @dataclass(frozen=True)
-class One:
+class SingleSliceSource:
     """One slice of others. z : counted from 0."""
 
-    slices: Slices
+    slices: SliceSource
     z: int
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class One:
         """Return the shape (C, T, Y, X) of the k-space of the slice."""
         return self.slices.shape
 
-    def measured(self, z: int, device: torch.device) -> Measured:
+    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
         """Return what was measured of the slice."""
         del z
         return self.slices.measured(self.z, device)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from crnn_cli.compute.memory import free_bytes, held_bytes
-from crnn_cli.networks.engines.cpu import Listed
+from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.ensemble import Ensemble
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Frugal, Method
+from crnn_cli.reconstruction.reconstruct import MemoryAdaptive, NetworkReconstructor, Reconstructor
 
 _COMPLEX = 8
 _COPIES = {"zero-filled": 2, "sliding-window": 2}
@@ -24,7 +24,7 @@ _ITERATING = 30
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """What a run is expected to hold at most while a slice is reconstructed, in bytes.
 
     Not what measuring and writing all slices takes afterwards: pages of files that the system may take back.
@@ -38,12 +38,14 @@ class Estimate:
     sequence_bytes: int = 0
 
 
-def estimate(method: Method, shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device) -> Estimate:
+def estimate_memory(
+    method: Reconstructor, shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device
+) -> MemoryEstimate:
     """Return what reconstructing slices of a shape takes.
 
     Parameters
     ----------
-    shape_CTYX : of the k-space of a slice. folds : see `crnn_cli.assessment.reliability.Watched`.
+    shape_CTYX : of the k-space of a slice. folds : see `crnn_cli.assessment.reliability.AssessedReconstructor`.
 
     Raises
     ------
@@ -57,20 +59,20 @@ def estimate(method: Method, shape_CTYX: tuple[int, int, int, int], folds: int, 
     beside = 0
     if isinstance(method, Ensemble):  # the data of a copy, the sum of the images, the last of them
         beside, method = (data + 2 * image if method.count > 1 else 0), method.method
-    if not isinstance(method, ByNetwork):
+    if not isinstance(method, NetworkReconstructor):
         name = getattr(method, "name", "")
         copies = _COPIES.get(name, _USUAL_COPIES) + bool(folds)
         images = _IMAGES if name in _COPIES else _ITERATING
-        return Estimate(held, held + beside + copies * data + images * image)
+        return MemoryEstimate(held, held + beside + copies * data + images * image)
     network, copies = method.network, 2 + bool(folds) if coils > 1 else 0  # of one coil: among the network's images
     beside += copies * data
     free = free_bytes(device, method.recipe.memory)
-    if not isinstance(network, Frugal) or device.type != "cpu" or free is None:
-        return Estimate(held, held + beside)
+    if not isinstance(network, MemoryAdaptive) or device.type != "cpu" or free is None:
+        return MemoryEstimate(held, held + beside)
     start = torch.zeros(1, dtype=torch.complex64).expand(1, frames, lines, columns)
     with torch.autocast("cpu", torch.bfloat16, enabled=method.recipe.half):
         network.fit(start, free - beside)
         work, sequence = network.needs(start)
     on_disk = network.on_disk
-    peak = held + beside + work + (Listed.SEQUENCES - on_disk) * sequence
-    return Estimate(held, peak, on_disk, on_disk * sequence)
+    peak = held + beside + work + (CpuSchedule.SEQUENCES - on_disk) * sequence
+    return MemoryEstimate(held, peak, on_disk, on_disk * sequence)

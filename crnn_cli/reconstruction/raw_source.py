@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.data.raw_scan import RawScan, RawSlice, shown, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, without_oversampling
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.mri.coils import calibration, compression, mixed, normalised, whitener
+from crnn_cli.mri.coils import calibration_block, compression_matrix, mix_coils, normalise_maps, whitening_matrix
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.noise import noise_deviation
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CoilChoice:
     maps: Complex | None = None
 
 
-class RawSlices:
+class RawSliceSource:
     """The slices of a `RawScan`, read one at a time; see `crnn_cli.reconstruction.reconstruct.Slices`.
 
     What was found on the way is kept: the masks, the sensitivities, what was done to the coils.
@@ -66,7 +66,7 @@ class RawSlices:
         longest = max(mask.shape[-1] for mask in masks)
         return np.stack([np.broadcast_to(mask, (*mask.shape[:-1], longest)) for mask in masks])
 
-    def measured(self, z: int, device: torch.device) -> Measured:
+    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
         """Return what was measured of slice z, with sensitivities normalised to sum_c |s_c|^2 = 1.
 
         They are estimated when a slice is read for the first time.
@@ -82,7 +82,7 @@ class RawSlices:
         mask = torch.from_numpy(taken.mask_TYX).to(device)
         matrix, facts = self._matrix(kspace)
         if matrix is not None:
-            kspace = mixed(kspace, matrix)
+            kspace = mix_coils(kspace, matrix)
         self.facts.setdefault(z, facts)
         maps = None
         if z in self.maps:  # read before
@@ -92,12 +92,12 @@ class RawSlices:
             self.maps[z] = maps.cpu().numpy()
         deviation = noise_deviation(kspace[None], mask[None])
         self.facts[z]["noise_deviation"] = float(f"{deviation:.4g}")
-        return Measured(kspace[None], mask[None], None if maps is None else maps[None], deviation)
+        return SliceMeasurement(kspace[None], mask[None], None if maps is None else maps[None], deviation)
 
     def finished(self, images_TYX: Complex) -> Complex:
         """Return images in the field of view and matrix that the scan asks for."""
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
-        done: Complex = shown(images_TYX, (self.scan.shown_YX[0], 1.0), (shape[axes[1]], shape[axes[2]]))
+        done: Complex = crop_and_resample(images_TYX, (self.scan.shown_YX[0], 1.0), (shape[axes[1]], shape[axes[2]]))
         return done
 
     def _matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
@@ -109,8 +109,8 @@ class RawSlices:
             matrix = matrix.to(kspace_CTYX.device)
             facts |= {"whitened": True, "used": alive}
         if self.choice.coils is not None and self.choice.coils < facts["used"]:
-            white = kspace_CTYX if matrix is None else mixed(kspace_CTYX, matrix)
-            fewer, kept = compression(white, self.choice.coils)
+            white = kspace_CTYX if matrix is None else mix_coils(kspace_CTYX, matrix)
+            fewer, kept = compression_matrix(white, self.choice.coils)
             matrix = fewer if matrix is None else fewer @ matrix
             facts |= {"used": self.choice.coils, "energy_kept": round(kept, 6)}
         return matrix, facts
@@ -122,15 +122,15 @@ class RawSlices:
         if given is not None:
             maps_CYX = torch.from_numpy(given[z if len(given) > 1 else 0]).to(kspace_CTYX)
             if matrix is not None:
-                maps_CYX = mixed(maps_CYX[:, None], matrix)[:, 0]
+                maps_CYX = mix_coils(maps_CYX[:, None], matrix)[:, 0]
             self.facts[z]["maps"] = "given"
-            return normalised(maps_CYX)
+            return normalise_maps(maps_CYX)
         separate = None
         if taken.calibration_CYX is not None:
             separate = torch.from_numpy(taken.calibration_CYX).to(kspace_CTYX)
             if matrix is not None:
-                separate = mixed(separate[:, None], matrix)[:, 0]
-        block_CYX = calibration(kspace_CTYX, mask_TYX, separate)
+                separate = mix_coils(separate[:, None], matrix)[:, 0]
+        block_CYX = calibration_block(kspace_CTYX, mask_TYX, separate)
         maps_CYX, _ = espirit(block_CYX, (kspace_CTYX.shape[-2], kspace_CTYX.shape[-1]))
         self.facts[z] |= {"maps": "ESPIRiT", "calibration": list(block_CYX.shape[1:])}
         return maps_CYX
@@ -157,4 +157,4 @@ def _white(noise_CC: Complex) -> tuple[Tensor, int]:
     if not alive.any():
         raise UnsupportedDataError("the noise scan is zero in every coil: no coil was connected")
     kept_NC = torch.from_numpy(np.eye(len(alive), dtype=np.complex64)[alive])
-    return whitener(torch.from_numpy(noise_CC[np.ix_(alive, alive)])) @ kept_NC, int(alive.sum())
+    return whitening_matrix(torch.from_numpy(noise_CC[np.ix_(alive, alive)])) @ kept_NC, int(alive.sum())

@@ -16,12 +16,12 @@ from torch import Tensor
 from crnn_cli.compute.device import precision, without_memory_of
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.data.mapped_arrays import release, zeros
+from crnn_cli.data.mapped_arrays import drop_pages, zeros
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
-from crnn_cli.reconstruction.measurement import Measured, Slices
+from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource
 
 STARTS: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
@@ -31,7 +31,7 @@ STARTS: dict[str, Callable[[Consistency], Tensor]] = {
 }
 
 
-class Network(Protocol):
+class ReconstructionNetwork(Protocol):
     """What `reconstruct` asks of a network: complex images (B, T, Y, X) in, consistent complex images out."""
 
     def __call__(
@@ -46,7 +46,7 @@ class Network(Protocol):
 
 
 @runtime_checkable
-class Frugal(Protocol):
+class MemoryAdaptive(Protocol):
     """A network that can do with less memory."""
 
     on_disk: int
@@ -65,7 +65,7 @@ class Frugal(Protocol):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class InferenceSettings:
     """How the network is to be used; a bundle says what it was trained with.
 
     start : a key of `STARTS`. amplitude : `energy_weighted_rms` that the start image is scaled to.
@@ -86,7 +86,7 @@ class Recipe:
     rounded: bool = False
 
 
-class Method(Protocol):
+class Reconstructor(Protocol):
     """A way from measured data to images. steps : how often it calls ``tick`` in a slice, at most."""
 
     @property
@@ -94,17 +94,17 @@ class Method(Protocol):
         """Return how often it calls ``tick`` in a slice, at most."""
         ...
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
         ...
 
 
 @dataclass(frozen=True)
-class ByNetwork:
+class NetworkReconstructor:
     """Scale, network alternating with data consistency, unscale. warn : is told what a user should know."""
 
-    network: Network
-    recipe: Recipe
+    network: ReconstructionNetwork
+    recipe: InferenceSettings
     warn: Callable[[str], None] = lambda text: None
 
     @property
@@ -112,7 +112,7 @@ class ByNetwork:
         """Return the iterations: a step is one of them."""
         return self.recipe.iterations
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X).
 
         Raises
@@ -148,14 +148,14 @@ class ByNetwork:
 
         with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half), precision(self.recipe.rounded):
             free = free_bytes(place, self.recipe.memory)
-            if isinstance(self.network, Frugal) and free is not None:
+            if isinstance(self.network, MemoryAdaptive) and free is not None:
                 self.network.fit(start, free)
             while True:
                 ticks = 0
                 try:
                     return self.network(start, operator, self.recipe.iterations, once)
                 except torch.cuda.OutOfMemoryError:
-                    frames = self.network.less(start) if isinstance(self.network, Frugal) else 0
+                    frames = self.network.less(start) if isinstance(self.network, MemoryAdaptive) else 0
                     if not frames:
                         raise
                 torch.cuda.empty_cache()  # not while the exception holds on to what was calculated
@@ -163,7 +163,7 @@ class ByNetwork:
 
 
 @dataclass(frozen=True)
-class ByFormula:
+class ClassicalReconstructor:
     """A classical method; see `crnn_cli.mri.classical`.
 
     name : of its table. weight : None for the default at the noise that was found in the data.
@@ -180,7 +180,7 @@ class ByFormula:
         """Return the largest number of iterations; a method may end before."""
         return self.iterations
 
-    def __call__(self, measured: Measured, tick: Callable[[], None]) -> Tensor:
+    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
         """Return complex images (B, T, Y, X)."""
         told = 0
 
@@ -217,8 +217,8 @@ class Reconstruction:
 
 
 def reconstruct(
-    slices: Slices,
-    method: Method,
+    slices: SliceSource,
+    method: Reconstructor,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:
@@ -264,7 +264,7 @@ def reconstruct(
 
 
 def _reconstruct_slice(
-    slices: Slices, z: int, method: Method, device: torch.device, tick: Callable[[], None]
+    slices: SliceSource, z: int, method: Reconstructor, device: torch.device, tick: Callable[[], None]
 ) -> tuple[Complex, Complex | None, float, float]:
     """Return zero-filled and reconstructed images (T, Y, X), ||A x - y||^2 and ||y||^2; no images of an empty slice."""
     measured = slices.measured(z, device)
@@ -288,9 +288,9 @@ class _Images:
             self.made_ZTYX: Complex = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
         self.made_ZTYX[z] = images_TYX
         self.finite = self.finite and bool(np.isfinite(images_TYX).all())
-        release(self.made_ZTYX)
+        drop_pages(self.made_ZTYX)
 
 
-def _finished(slices: Slices, image_BTYX: Tensor) -> Complex:
+def _finished(slices: SliceSource, image_BTYX: Tensor) -> Complex:
     images_TYX: Complex = image_BTYX[0].cpu().numpy()
     return slices.finished(images_TYX)

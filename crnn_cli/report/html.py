@@ -88,7 +88,7 @@ def require_page_name(target: Path) -> None:
 
 def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
     """Return a page to be written, which is read back and parsed before it counts."""
-    content = page(title, parts).encode("utf-8", "replace")
+    content = render_page(title, parts).encode("utf-8", "replace")
 
     def check(written: Path) -> None:
         """Raise OutputError unless the file is what was to be written, and well-formed."""
@@ -103,7 +103,7 @@ def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
     return Output(target, content, check)
 
 
-def page(title: str, parts: Sequence[Part]) -> str:
+def render_page(title: str, parts: Sequence[Part]) -> str:
     """Return the page; whatever text is in it is shown as it is, never taken as markup."""
     body = "\n".join(_drawn(part) for part in parts)
     return (

@@ -66,7 +66,7 @@ def preview_output(
     return Output(target, content)
 
 
-def still(
+def still_picture(
     panels: Sequence[Panel], spacing: tuple[float, float], caption: str = "", *, beside: bool = False
 ) -> bytes:  # fmt: skip
     """Return a PNG of panels as `preview_output` shows them. beside : their first frames only, side by side."""

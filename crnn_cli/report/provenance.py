@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
 
 
-def source_of(report: dict[str, Any]) -> dict[str, Any]:
+def input_facts(report: dict[str, Any]) -> dict[str, Any]:
     """Return what a report says of its input; nothing where that is damaged."""
     return report["input"] if isinstance(report.get("input"), dict) else {}
 
 
-def slice_said(source: dict[str, Any], z: int, slices: int) -> str:
+def slice_label(source: dict[str, Any], z: int, slices: int) -> str:
     """Return which slice of a scan slice z of its images is, in words. source : of the `Input`."""
     return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"
 
 
-def copies_said(report: dict[str, Any]) -> str:
+def ensemble_label(report: dict[str, Any]) -> str:
     """Return what people read of the copies that images are the mean of; nothing of one."""
     count = report.get("ensemble", 1)
     return f", mean over {count} flipped copies" if count > 1 else ""

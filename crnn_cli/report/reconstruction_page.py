@@ -7,15 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import copies_said
-from crnn_cli.report.rows import MEASURES, adaptation_rows, judged, reliability_rows, uncertainty_rows, with_floor
+from crnn_cli.report.provenance import ensemble_label
+from crnn_cli.report.rows import (
+    MEASURES,
+    adaptation_rows,
+    decisive_residual,
+    reliability_rows,
+    uncertainty_rows,
+    with_floor,
+)
 
 if TYPE_CHECKING:
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.report.html import Part, Picture, Table
 
 
-def page_of(target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()) -> Output:
+def reconstruction_page(
+    target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()
+) -> Output:
     """Return the page of a report, to be written.
 
     Parameters
@@ -41,7 +50,7 @@ def _trust(report: dict[str, Any]) -> Table:
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}", report.get("pattern", "")],
-        ["method", method + copies_said(report), report.get("model", {}).get("name", "")],
+        ["method", method + ensemble_label(report), report.get("model", {}).get("name", "")],
         *adaptation_rows(report),
         ["residual at the samples", seen, "error where the method was shown the data: how far it follows them"],
         *reliability_rows(report),
@@ -60,7 +69,7 @@ def _plots(report: dict[str, Any]) -> list[Part]:
     found = report.get("trust")
     if found is None:
         return []
-    where, _ = judged(report)
+    where, _ = decisive_residual(report)
     of, free = found[where], found["undetermined"]
     marked = [one["frame"] for one in found["stand_out"] if one["measure"] == where]
     said = f"Residual at {MEASURES[where]}, frame by frame; dashed: what noise alone would give."

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import source_of
+from crnn_cli.report.provenance import input_facts
 
 if TYPE_CHECKING:
-    from crnn_cli.adaptation.adapt import Told
+    from crnn_cli.adaptation.adapt import AdaptProgress
 
 
 MEASURES = {"held_out": "lines held out", "residual": "the samples"}
 
 
-def judged(found: dict[str, Any]) -> tuple[str, float | None]:
+def decisive_residual(found: dict[str, Any]) -> tuple[str, float | None]:
     """Return where the residual that counts was measured, and it: at lines held out, else at the samples."""
     held = found["trust"]["held_out"].get("overall")
     return ("residual", found["residual"]) if held is None else ("held_out", held)
@@ -29,7 +29,7 @@ def reliability_rows(found: dict[str, Any]) -> list[list[str]]:
          "no better than zeros, and it cannot be below the noise"],
         ["not determined by the data", _share(trust["undetermined"]["overall"]), "share of the image's energy that "
          "rests on the method alone"],
-        ["frames that stand out", _standing_out(trust["stand_out"], source_of(found)), "error more than 3 robust "
+        ["frames that stand out", _standing_out(trust["stand_out"], input_facts(found)), "error more than 3 robust "
          "deviations above those of their slice, each against what is to be expected at its samples; frames from 0, "
          "slices from 1"],
     ]  # fmt: skip
@@ -77,18 +77,18 @@ def uncertainty_rows(report: dict[str, Any]) -> list[list[str]]:
          f"mean of the standard deviation per pixel, from runs without some of the lines; {found['cannot_see']}"],
     ]  # fmt: skip
     if "against_truth" in found:
-        said.append(["truth within the uncertainty", covered(found["against_truth"]), "in the body; known, as the scan "
+        said.append(["truth within the uncertainty", format_coverage(found["against_truth"]), "in the body; known, as the scan "
                      "was simulated"])  # fmt: skip
     return said
 
 
-def covered(found: dict[str, Any]) -> str:
+def format_coverage(found: dict[str, Any]) -> str:
     """Return the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations, in words."""
     parts = [f"{100 * found[f'within_{width}']:.1f} % within {width}" for width in ("1", "1.64", "2")]
     return ", ".join(parts) + " sd"
 
 
-def format_progress(told: Told) -> str:
+def format_progress(told: AdaptProgress) -> str:
     """Return a line on the way."""
     of = f" of {'' if told.step == told.steps else 'about '}{told.steps}" if told.steps else ""
     if told.step == 0:

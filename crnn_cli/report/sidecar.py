@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.io.atomic_write import Output
 
 
-def sidecar(target: Path) -> Path:
+def sidecar_path(target: Path) -> Path:
     """Return the name of the report beside an output."""
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
@@ -44,4 +44,4 @@ def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]
         written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
         written |= {target.name: digest_tree(target)} if target.is_dir() else {}
         report["batch"] |= {"outputs": written}
-    return Output(sidecar(target), (json.dumps(report, indent=2) + "\n").encode())
+    return Output(sidecar_path(target), (json.dumps(report, indent=2) + "\n").encode())

@@ -117,7 +117,7 @@ def segment(
     Parameters
     ----------
     image : finite. chosen : along the slice axis of the array; the other slices are not looked at, and stay 0.
-    threshold : see `labels_of`. half : convolutions in bfloat16. The rest as in `class_probabilities`.
+    threshold : see `labels_from_probabilities`. half : convolutions in bfloat16. The rest as in `class_probabilities`.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def segment(
 
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             found = class_probabilities(image.array[place], order, network, recipe, device, tick)
-        labels[place] = labels_of(found, threshold)
+        labels[place] = labels_from_probabilities(found, threshold)
         if keep_probabilities:
             if probabilities is None:
                 probabilities = np.zeros((found.shape[0], *image.shape), np.float32)
@@ -166,17 +166,17 @@ def class_probabilities(
         If the spacing is absurd, or the probabilities come out not finite.
     """
     values = np.abs(volume) if np.iscomplexobj(volume) else volume
-    slices = torch.from_numpy(np.ascontiguousarray(order.to_slices(normalised(values, recipe))))
+    slices = torch.from_numpy(np.ascontiguousarray(order.to_slices(normalise_intensity(values, recipe))))
     with torch.no_grad():
         grid = to_network_grid(slices, order, recipe.spacing)
         found_SKYX = network.label(grid.to(device), progress).cpu()
-        back_SKYX = resampled(found_SKYX, (slices.shape[1], slices.shape[2]))
+        back_SKYX = resample_slices(found_SKYX, (slices.shape[1], slices.shape[2]))
     if not bool(back_SKYX.isfinite().all()):
         raise UnsupportedDataError("the network produced values that are not finite: the input's range is not usable")
     return np.stack([order.from_slices(back_SKYX[:, k].numpy()) for k in range(back_SKYX.shape[1])])
 
 
-def labels_of(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+def labels_from_probabilities(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Return the label map of class probabilities (K, ...): where all structures together reach the threshold, the
     likeliest of them; elsewhere 0. Of equally likely structures the first is taken.
     """  # noqa: D205
@@ -185,7 +185,7 @@ def labels_of(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray
     return np.where(foreground.sum(axis=0) >= threshold, likeliest, 0).astype(np.uint8)
 
 
-def normalised(values: Array, recipe: SliceRecipe, like: Array | None = None) -> NDArray[np.float32]:
+def normalise_intensity(values: Array, recipe: SliceRecipe, like: Array | None = None) -> NDArray[np.float32]:
     """Return the values by the recipe's rule: low becomes 0, high 1, what lies beyond is clipped to -0.25 ... 1.5.
 
     A constant image becomes 0. Percentiles do not depend on the order of the voxels; they are those of ``like``, where
@@ -218,7 +218,7 @@ def to_network_grid(slices_SYX: Tensor, order: SliceOrder, spacing: float) -> Te
             f"pixels of {order.spacing[1]:g} x {order.spacing[2]:g} mm would become slices of {rows} x {columns} at "
             f"the model's {spacing:g} mm: the spacing in the header cannot be right"
         )
-    return resampled(slices_SYX[:, None], (rows, columns))[:, 0]
+    return resample_slices(slices_SYX[:, None], (rows, columns))[:, 0]
 
 
 def network_size(shape: tuple[int, ...] | torch.Size, order: SliceOrder, spacing: float) -> tuple[int, int]:
@@ -227,7 +227,7 @@ def network_size(shape: tuple[int, ...] | torch.Size, order: SliceOrder, spacing
     return rows, columns
 
 
-def resampled(image_NCYX: Tensor, size: tuple[int, int]) -> Tensor:
+def resample_slices(image_NCYX: Tensor, size: tuple[int, int]) -> Tensor:
     """Return images resampled to (rows, columns) over the same field of view, bilinear, averaging on the way down."""
     if tuple(image_NCYX.shape[-2:]) == size:
         return image_NCYX

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.training.job import Report
+from crnn_cli.training.job import TrainingReport
 
 
-def with_events(tell: Callable[[Report], None], folder: Path, done: int) -> Callable[[Report], None]:
+def with_events(tell: Callable[[TrainingReport], None], folder: Path, done: int) -> Callable[[TrainingReport], None]:
     """Return a function that also writes loss, speed and validation to ``folder``; ``tell`` itself without TensorBoard.
 
     Parameters
@@ -22,7 +22,7 @@ def with_events(tell: Callable[[Report], None], folder: Path, done: int) -> Call
         return tell
     writer = SummaryWriter(str(folder), purge_step=done + 1)
 
-    def told(report: Report) -> None:
+    def told(report: TrainingReport) -> None:
         for name, value in scalars(report).items():
             writer.add_scalar(name, value, report.step)
         writer.flush()
@@ -31,7 +31,7 @@ def with_events(tell: Callable[[Report], None], folder: Path, done: int) -> Call
     return told
 
 
-def scalars(report: Report) -> dict[str, float]:
+def scalars(report: TrainingReport) -> dict[str, float]:
     """Return the numbers of a report by their names."""
     if report.validation is None:
         return {"loss": report.loss, "items per second": report.items_per_second}

@@ -8,7 +8,7 @@ from torch import Tensor
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 
 
-def grown(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
+def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     """Return a network of ``config`` with the weights of another: as many sets or more, perhaps context or trust added.
 
     Set number k of K begins as number k k' // K of the k' there are, weights of new inputs as zero. From one set the

@@ -15,7 +15,7 @@ from crnn_cli.training.settings import setting
 
 
 @dataclass(frozen=True)
-class Optimiser:
+class OptimiserSettings:
     """How weights are moved."""
 
     learning_rate: float = setting(1.5e-3, "peak; after the warm-up it falls as a cosine to 1 %")
@@ -44,7 +44,7 @@ class Stage:
     learning_rate: float
 
 
-class Job(Protocol):
+class TrainingJob(Protocol):
     """What the loop trains. Everything it is asked for follows from its arguments alone."""
 
     def network(self, stage: int, before: nn.Module | None) -> nn.Module:
@@ -89,7 +89,7 @@ class Job(Protocol):
 
 
 @dataclass
-class Report:
+class TrainingReport:
     """Where a run stands, for whoever watches: steps of all stages together."""
 
     stage: str
@@ -102,7 +102,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How a job is trained.
 
     precision : "fp32" or "bf16" (autocast). validations : how many, evenly over the run.
@@ -111,7 +111,7 @@ class Plan:
     """
 
     stages: tuple[Stage, ...]
-    optimiser: Optimiser
+    optimiser: OptimiserSettings
     seed: int = 0
     precision: str = "fp32"
     workers: int = 0

@@ -1,4 +1,4 @@
-"""The one training loop: whatever a `Job` trains, safe to interrupt, on one core or several GPUs.
+"""The one training loop: whatever a `TrainingJob` trains, safe to interrupt, on one core or several GPUs.
 
 Step s of a stage takes the items s G ... (s + 1) G - 1, G items in all processes together, and every item follows from
 (seed, stage, number). So a run that was killed goes on from its last checkpoint to the same weights, bit for bit on a
@@ -21,21 +21,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from crnn_cli.errors import CrnnError, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.networks.averaged import follow
-from crnn_cli.training.job import Job, Plan, Report, Stage
+from crnn_cli.networks.averaged import update_ema
+from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 
 _BAD_STEPS = 20  # in a row with gradients that are not finite, which are left out; then the run stops
 
 
-class Loop:
+class TrainingLoop:
     """Network, optimiser, running average of the weights, and where they stand.
 
     Parameters
     ----------
     folder : of the run; if it holds a checkpoint, the loop goes on from it.
-    tell : called with a `Report` every ``log_every`` steps and after validations.
+    tell : called with a `TrainingReport` every ``log_every`` steps and after validations.
 
     Raises
     ------
@@ -44,7 +44,12 @@ class Loop:
     """
 
     def __init__(
-        self, job: Job, plan: Plan, folder: RunFolder, processes: Processes, tell: Callable[[Report], None]
+        self,
+        job: TrainingJob,
+        plan: TrainingPlan,
+        folder: RunFolder,
+        processes: Processes,
+        tell: Callable[[TrainingReport], None],
     ) -> None:
         self.job, self.plan, self.folder, self.processes, self.tell = job, plan, folder, processes, tell
         self.stage, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
@@ -137,7 +142,7 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps, how.warm_up)
         self.optimiser.zero_grad()
-        total = go_back(self.job, self.stage, self.network, items, device, self.plan.precision)
+        total = backward_pass(self.job, self.stage, self.network, items, device, self.plan.precision)
         total = self.processes.average(self.network, total)
         if not math.isfinite(total):
             return total, False
@@ -145,7 +150,7 @@ class Loop:
         finite = bool(torch.isfinite(norm))
         if finite:
             self.optimiser.step()
-            follow(self.averaged, self.network, self.step, how.average)
+            update_ema(self.averaged, self.network, self.step, how.average)
         return total, finite
 
     def _give_up(self, stage: Stage) -> None:
@@ -206,14 +211,18 @@ class Loop:
             })  # fmt: skip
             self.tell(report)
 
-    def _report(self, stage: Stage, loss: float, validation: dict[str, Any] | None) -> Report:
+    def _report(self, stage: Stage, loss: float, validation: dict[str, Any] | None) -> TrainingReport:
         done = max(1, self.done)
         items = sum(s.steps * s.batch for s in self.plan.stages[: self.stage]) + self.step * stage.batch
         left = self.seconds / done * (self.total - done)
-        return Report(stage.name, self.done, self.total, loss, left, items / max(self.seconds, 1e-9), validation)
+        return TrainingReport(
+            stage.name, self.done, self.total, loss, left, items / max(self.seconds, 1e-9), validation
+        )
 
 
-def go_back(job: Job, stage: int, network: nn.Module, items: list[Any], device: torch.device, precision: str) -> float:
+def backward_pass(
+    job: TrainingJob, stage: int, network: nn.Module, items: list[Any], device: torch.device, precision: str
+) -> float:
     """Add up the gradients of items in the network's parameters; return their loss."""
     total = 0.0
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -233,7 +242,7 @@ def learning_rate_factor(share: float, warm_up: float = 0.02) -> float:
 class _Numbered(Dataset[Any]):
     """Items of a stage by their number."""
 
-    def __init__(self, job: Job, stage: int) -> None:
+    def __init__(self, job: TrainingJob, stage: int) -> None:
         self.job, self.stage = job, stage
 
     def __getitem__(self, number: int) -> Any:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from crnn_cli.errors import UsageError
-from crnn_cli.training.segment.batch_norm import shared
+from crnn_cli.training.segment.batch_norm import share_batch_norm
 
 
 class Processes:
@@ -55,7 +55,7 @@ class Processes:
         if self.count == 1:
             return network
         if self.device.type != "cuda":
-            return shared(network)
+            return share_batch_norm(network)
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return converted
 

@@ -25,8 +25,8 @@ from crnn_cli.errors import DeviceError, OutputError, UsageError
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
-from crnn_cli.training.job import Job, Optimiser, Plan, Report, Stage
-from crnn_cli.training.loop import Loop, go_back
+from crnn_cli.training.job import OptimiserSettings, Stage, TrainingJob, TrainingPlan, TrainingReport
+from crnn_cli.training.loop import TrainingLoop, backward_pass
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
@@ -37,7 +37,7 @@ _TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What was asked for, apart from the settings.
 
     minutes : time budget in place of the settings' epochs, or None. workers : processes that draw items.
@@ -65,25 +65,25 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a task hands over. config : of the bundle, with its summary. data : about the data, for the card."""
 
-    job: Job
+    job: TrainingJob
     stages: tuple[Stage, ...]
     settings: Any
-    optimiser: Optimiser
+    optimiser: OptimiserSettings
     config: dict[str, Any]
     data: dict[str, Any]
 
 
-def begun_from(request: Request) -> str:
+def initial_weights_label(request: TrainingRequest) -> str:
     """Return what weights a run begins with, in words."""
     start = request.start
     return "random weights" if start is None else f"{start.name} ({start.sha256[:12]})"
 
 
 @contextmanager
-def session(request: Request) -> Iterator[tuple[RunFolder, Processes, Request]]:
+def session(request: TrainingRequest) -> Iterator[tuple[RunFolder, Processes, TrainingRequest]]:
     """Yield the folder of the run, new or to be resumed, the processes, and the request as it was when it began.
 
     A resumed run has the number of threads it began with: sums over pixels are divided among them, and rounded so.
@@ -123,7 +123,7 @@ def _make(folder: Path) -> None:
         raise OutputError(f"cannot write {folder}: {error.strerror}") from None
 
 
-def require_startable(request: Request) -> None:
+def require_startable(request: TrainingRequest) -> None:
     """Raise unless the run can start, or be resumed; see `session`."""
     if request.out.exists() or not request.out.name:
         raise OutputError(f"{request.out} exists already; give another name with -o, or remove it")
@@ -139,14 +139,18 @@ def require_startable(request: Request) -> None:
         raise OutputError(f"{folder} holds a run already: go on with --resume, give another name, or remove it")
 
 
-def earlier_settings(kind: type[Settings], folder: RunFolder, request: Request) -> Settings | None:
+def earlier_settings(kind: type[Settings], folder: RunFolder, request: TrainingRequest) -> Settings | None:
     """Return the settings of the run that is resumed, None of a new one."""
     before = folder.described() if request.resume else None
     return None if before is None else from_table(kind, before["settings"], "run.json")
 
 
-def carry_out(
-    run: Run, request: Request, folder: RunFolder, processes: Processes, tell: Callable[[Report], None]
+def run_training(
+    run: TrainingRun,
+    request: TrainingRequest,
+    folder: RunFolder,
+    processes: Processes,
+    tell: Callable[[TrainingReport], None],
 ) -> Bundle | None:
     """Train from the start or the last checkpoint, draw the curves, write the bundle; None in later processes.
 
@@ -158,7 +162,7 @@ def carry_out(
     DeviceError
         If a step needs more memory than there is.
     CrnnError
-        See `crnn_cli.training.loop.Loop`.
+        See `crnn_cli.training.loop.TrainingLoop`.
     """
     before = folder.described() if request.resume else None
     require_memory(run, processes)
@@ -166,18 +170,20 @@ def carry_out(
     if before is not None:
         stages = tuple(Stage(**stage) for stage in before["stages"])
     elif request.minutes is not None:
-        stages = within(stages, seconds_of_steps(run.job, stages, request, processes), request.minutes * 60, processes)
+        stages = scale_stages_to_budget(
+            stages, seconds_of_steps(run.job, stages, request, processes), request.minutes * 60, processes
+        )
     now = _described(run, request, stages)
     described = before or now
     if processes.first and before is None:
         folder.describe(described)
     kept = {name: _digest(now[name]) for name in _MUST_AGREE}
     often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
-    plan = Plan(
+    plan = TrainingPlan(
         stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept
     )
     try:
-        loop = Loop(run.job, plan, folder, processes, tell)
+        loop = TrainingLoop(run.job, plan, folder, processes, tell)
         if processes.first:
             loop.tell = with_events(tell, folder.folder / "tensorboard", loop.done)
         loop.run()
@@ -193,7 +199,7 @@ def carry_out(
 _MUST_AGREE = ("settings", "data", "stages", "seed", "precision")
 
 
-def _described(run: Run, request: Request, stages: tuple[Stage, ...]) -> dict[str, Any]:
+def _described(run: TrainingRun, request: TrainingRequest, stages: tuple[Stage, ...]) -> dict[str, Any]:
     return {
         "command": list(request.command), "versions": {"crnn": __version__, "torch": torch.__version__},
         "device": str(request.device), "precision": request.precision, "seed": request.seed,
@@ -203,7 +209,7 @@ def _described(run: Run, request: Request, stages: tuple[Stage, ...]) -> dict[st
     }  # fmt: skip
 
 
-def require_memory(run: Run, processes: Processes) -> None:
+def require_memory(run: TrainingRun, processes: Processes) -> None:
     """Raise DeviceError if a step of any stage needs more memory than is free; the message says what would fit."""
     free = free_bytes(processes.device)
     for number, stage in enumerate(run.stages):
@@ -222,7 +228,9 @@ def require_memory(run: Run, processes: Processes) -> None:
             )
 
 
-def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, processes: Processes) -> list[float]:
+def seconds_of_steps(
+    job: TrainingJob, stages: tuple[Stage, ...], request: TrainingRequest, processes: Processes
+) -> list[float]:
     """Return the time of a step of each stage, in s, measured on networks that are thrown away."""
     found = []
     for number, stage in enumerate(stages):
@@ -235,7 +243,7 @@ def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, proc
             began = time.monotonic()
             items = [job.item(number, last - k) for k in range(mine)]
             drawn = time.monotonic()
-            go_back(job, number, network, items, processes.device, request.precision)
+            backward_pass(job, number, network, items, processes.device, request.precision)
             if step > 0:
                 drawing, going_back = drawing + drawn - began, going_back + time.monotonic() - drawn
         beside = max(going_back, drawing / max(1, request.workers))  # workers draw while the network learns
@@ -243,7 +251,7 @@ def seconds_of_steps(job: Job, stages: tuple[Stage, ...], request: Request, proc
     return found
 
 
-def within(
+def scale_stages_to_budget(
     stages: tuple[Stage, ...], seconds: Sequence[float], budget: float, processes: Processes
 ) -> tuple[Stage, ...]:
     """Return the stages with their steps scaled so that all together take ``budget`` seconds."""
@@ -252,11 +260,11 @@ def within(
     return tuple(replace(s, steps=processes.agreed(max(1, round(s.steps * factor)))) for s in stages)
 
 
-def _publish(run: Run, request: Request, folder: RunFolder, described: dict[str, Any]) -> Bundle:
+def _publish(run: TrainingRun, request: TrainingRequest, folder: RunFolder, described: dict[str, Any]) -> Bundle:
     """Write the bundle of a finished run, whole or not at all: the best weights, and a card filled in from the run."""
     weights, figures = folder.best()
     if run.config["task"] == "segment":
-        weights = {name: halved(name, tensor) for name, tensor in weights.items()}
+        weights = {name: to_half(name, tensor) for name, tensor in weights.items()}
     config = run.config | {"licence": request.licence}
     written = write_bundle(
         request.out, config, weights, card(request.out.name, config, described, figures, folder.lines())
@@ -265,7 +273,7 @@ def _publish(run: Run, request: Request, folder: RunFolder, described: dict[str,
     return written
 
 
-def halved(name: str, tensor: Tensor) -> Tensor:
+def to_half(name: str, tensor: Tensor) -> Tensor:
     """Return a weight in half precision; running statistics and counters stay as they are."""
     kept = "running_" in name or not tensor.is_floating_point()
     return tensor if kept else tensor.half()
@@ -278,8 +286,8 @@ def _digest(value: Any) -> str:
 def digest_of_files(files: Sequence[Path]) -> str:
     """Return one sha256 of the names and contents of files, in their order; of a folder, of the files below it."""
     whole = hashlib.sha256()
-    within = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in files)
-    for file in (each for place in within for each in place if each.is_file()):
+    scale_stages_to_budget = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in files)
+    for file in (each for place in scale_stages_to_budget for each in place if each.is_file()):
         with file.open("rb") as opened:
             whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()

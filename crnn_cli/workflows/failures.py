@@ -5,7 +5,7 @@ from __future__ import annotations
 from crnn_cli.errors import CrnnError, DeviceError
 
 
-def explained(error: BaseException) -> tuple[str, int] | None:
+def describe_error(error: BaseException) -> tuple[str, int] | None:
     """Return one line and the exit code; None of what is no failure of the input or the machine, but a defect here."""
     if isinstance(error, CrnnError):
         return str(error), error.exit_code

@@ -8,27 +8,27 @@ import torch
 
 from crnn_cli.adaptation import adapt as adaptation
 from crnn_cli.adaptation import losses as self_supervision
-from crnn_cli.adaptation.adapt import EVERY, Tuning, adapt
-from crnn_cli.adaptation.patches import gather
-from crnn_cli.adaptation.pseudo_measurement import rehearsed
-from crnn_cli.assessment.held_out import Tally, without
+from crnn_cli.adaptation.adapt import EVERY, AdaptSettings, adapt
+from crnn_cli.adaptation.patches import gather_patches
+from crnn_cli.adaptation.pseudo_measurement import resimulate
+from crnn_cli.assessment.held_out import ResidualSums, drop_samples
 from crnn_cli.data.acquisition import from_fully_sampled
 from crnn_cli.data.image import Image
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.reconstruction.measurement import Measured, OneCoil
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
+from crnn_cli.reconstruction.measurement import SingleCoilSource, SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from tests.support.cines import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
-RECIPE = Recipe("view-shared", 1.0, 2)
-SHORT = Tuning(steps=3)
+RECIPE = InferenceSettings("view-shared", 1.0, 2)
+SHORT = AdaptSettings(steps=3)
 
 
 def method(recipe=RECIPE, seed=0, features=4):
     torch.manual_seed(seed)
-    return ByNetwork(CRNNMRI(CRNNMRIConfig(features=features, iterations=2)), recipe)
+    return NetworkReconstructor(CRNNMRI(CRNNMRIConfig(features=features, iterations=2)), recipe)
 
 
 def lines(slices=1, frames=8, count=24, share=0.4, seed=0):
@@ -40,7 +40,7 @@ def lines(slices=1, frames=8, count=24, share=0.4, seed=0):
 def scan(truth=None, mask=None):
     truth = moving_cine(12, 24, 1, 8) if truth is None else truth
     mask = lines(truth.shape[2], truth.shape[3], truth.shape[1]) if mask is None else mask
-    return OneCoil(from_fully_sampled(Image(truth, AFFINE), mask, 1, "test"))
+    return SingleCoilSource(from_fully_sampled(Image(truth, AFFINE), mask, 1, "test"))
 
 
 class Given:
@@ -65,7 +65,7 @@ def several_coils(samples=1):
     mask = torch.rand(1, 8, 24, samples, generator=generator) < 0.5
     mask[:, :, 9:15] = True
     kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(image))
-    return Given(Measured(kspace * mask[:, None], mask, maps))
+    return Given(SliceMeasurement(kspace * mask[:, None], mask, maps))
 
 
 def weights(made):
@@ -81,7 +81,7 @@ def test_a_patch_is_a_scan_of_its_columns():
     source = several_coils()
     whole, image = source.slices[0], torch.randn(1, 8, 24, 12, dtype=torch.complex64)
     kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).seen(image)) * whole.mask_BTYX[:, None]
-    patches = gather(Given(replace(whole, kspace_BCTYX=kspace)), RECIPE, 0, CPU)
+    patches = gather_patches(Given(replace(whole, kspace_BCTYX=kspace)), RECIPE, 0, CPU)
     patch, held = patches.cut(0, 3, 5, CPU)
     maps = whole.maps_BCYX[..., 3:8]
     wanted = image_to_kspace(Encoding(torch.ones(1), maps).seen(image[..., 3:8])) * whole.mask_BTYX[:, None]
@@ -89,7 +89,7 @@ def test_a_patch_is_a_scan_of_its_columns():
     assert (patch.maps_BCYX == maps).all()
     assert held.any()
     assert (held <= whole.mask_BTYX).all()
-    kept = without(patch, held)
+    kept = drop_samples(patch, held)
     assert not (kept.mask_BTYX & held).any()
     assert not (kept.kspace_BCTYX * held[:, None]).any()
 
@@ -97,7 +97,7 @@ def test_a_patch_is_a_scan_of_its_columns():
 def test_energy_of_columns_that_are_drawn_lies_where_the_object_is():
     truth = moving_cine(12, 24, 2, 8)
     truth[:9], truth[:, :, 0] = 0, 0
-    patches = gather(scan(truth), RECIPE, 0, CPU)
+    patches = gather_patches(scan(truth), RECIPE, 0, CPU)
     drawn = {patches.draw(3, torch.Generator().manual_seed(seed)) for seed in range(20)}
     assert {z for z, _ in drawn} == {1}
     assert {x for _, x in drawn} <= {7, 8, 9}
@@ -107,9 +107,9 @@ def test_energy_of_columns_that_are_drawn_lies_where_the_object_is():
 def test_scale_and_places_do_not_know_the_lines_for_validation():
     slices = several_coils()
     first = slices.slices[0]
-    before = gather(slices, RECIPE, 0, CPU)
+    before = gather_patches(slices, RECIPE, 0, CPU)
     changed = first.kspace_BCTYX + 1e4 * before.validation[0][:, None]  # in image space all of it in one column
-    after = gather(Given(replace(first, kspace_BCTYX=changed)), RECIPE, 0, CPU)
+    after = gather_patches(Given(replace(first, kspace_BCTYX=changed)), RECIPE, 0, CPU)
     assert torch.equal(before.validation[0], after.validation[0])
     assert torch.equal(before.scale(0), after.scale(0))
     seeds = [torch.Generator().manual_seed(seed) for seed in range(20)]
@@ -141,7 +141,7 @@ def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
     monkeypatch.setattr(adaptation, "_AVERAGE", 0.0)
     wanted = weights(untuned)
     for step in range(3):
-        last, _ = adapt(slices, untuned, Tuning(steps=step + 1), CPU)
+        last, _ = adapt(slices, untuned, AdaptSettings(steps=step + 1), CPU)
         kept = (1 + step) / (10 + step)
         wanted = [kept * mean + (1 - kept) * now for mean, now in zip(wanted, weights(last), strict=True)]
     for one, other in zip(weights(averaged), wanted, strict=True):
@@ -155,7 +155,7 @@ def test_few_lines_are_for_validation_where_there_are_few(count, frames, wanted)
     """A twentieth of those outside the centre, spread over the frames, but eight where so many frames have two."""
     mask = np.zeros((1, frames, 256), bool)
     mask[:, :, 124:133] = mask[:, :, 10 : 10 + count] = True
-    patches = gather(scan(np.random.default_rng(0).random((8, 256, 1, frames)), mask), RECIPE, 0, CPU)
+    patches = gather_patches(scan(np.random.default_rng(0).random((8, 256, 1, frames)), mask), RECIPE, 0, CPU)
     held = patches.validation[0][0, :, :, 0]
     assert int(held.sum()) == wanted
     of_frame = held.sum(1)
@@ -170,13 +170,13 @@ def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validati
 
     def watched(seen, image, generator):
         given.append(seen.mask_BTYX)
-        return rehearsed(seen, image, generator)
+        return resimulate(seen, image, generator)
 
     assert adaptation.REHEARSED == 0.5
     monkeypatch.setattr(adaptation, "REHEARSED", share)
     monkeypatch.setattr(self_supervision, "rehearsed", watched)
     untuned = method()
-    tuned, found = adapt(scan(), untuned, Tuning(steps=40), CPU)
+    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=40), CPU)
     assert least <= len(given) <= most
     assert not any((mask & found.validation[0]).any() for mask in given)
     assert not same(tuned, untuned)
@@ -199,7 +199,7 @@ def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_
 def test_for_other_slices_it_is_tuned_otherwise_and_repeated_too():
     slices, untuned = scan(), method()
     alone, there, again = (
-        adapt(slices, untuned, Tuning(steps=8, elsewhere=elsewhere), CPU)[0] for elsewhere in (False, True, True)
+        adapt(slices, untuned, AdaptSettings(steps=8, elsewhere=elsewhere), CPU)[0] for elsewhere in (False, True, True)
     )
     assert same(there, again)
     assert not same(there, alone)
@@ -207,12 +207,12 @@ def test_for_other_slices_it_is_tuned_otherwise_and_repeated_too():
 
 def test_a_time_is_spent_and_its_steps_repeat_it():
     told, slices, untuned = [], scan(), method()
-    tuned, found = adapt(slices, untuned, Tuning(seconds=1.0), CPU, told.append)
+    tuned, found = adapt(slices, untuned, AdaptSettings(seconds=1.0), CPU, told.append)
     assert found.used
     assert found.why == "the time is spent"
     assert [each.step for each in told] == list(range(found.steps + 1))
     assert told[-1].steps == found.steps
-    again, repeated = adapt(slices, untuned, Tuning(steps=found.steps), CPU)
+    again, repeated = adapt(slices, untuned, AdaptSettings(steps=found.steps), CPU)
     assert same(tuned, again)
     assert (repeated.before, repeated.after, repeated.best_step) == (found.before, found.after, found.best_step)
 
@@ -220,7 +220,7 @@ def test_a_time_is_spent_and_its_steps_repeat_it():
 def test_an_untrained_network_learns_a_real_structure_from_its_scan_alone():
     truth = moving_cine(12, 24, 1, 8)
     slices, untuned = scan(truth), method(features=8)
-    tuned, found = adapt(slices, untuned, Tuning(steps=50), CPU)
+    tuned, found = adapt(slices, untuned, AdaptSettings(steps=50), CPU)
     assert found.after < 0.99 * found.before
     errors = [
         np.linalg.norm(reconstruct(slices, each, CPU).images_ZTYX - truth.transpose(2, 3, 1, 0))
@@ -240,7 +240,7 @@ def test_noise_alone_leaves_the_network_as_it_is():
     generator = np.random.default_rng(0)
     noise = generator.normal(size=(12, 24, 1, 8)) + 1j * generator.normal(size=(12, 24, 1, 8))
     untuned = method()
-    same_one, found = adapt(scan(noise.astype(np.complex64)), untuned, Tuning(steps=15), CPU)
+    same_one, found = adapt(scan(noise.astype(np.complex64)), untuned, AdaptSettings(steps=15), CPU)
     assert same_one is untuned
     assert not found.used
     assert found.after == found.before
@@ -269,14 +269,16 @@ def test_where_nothing_can_be_held_out_the_network_is_left_as_it_is(mask, said):
 
 def test_slices_with_too_few_lines_are_left_out_of_the_tuning():
     mask = np.concatenate([lines(), CENTRE_ONLY | (np.arange(24) == 2) | (np.arange(24) == 3)])
-    _, found = adapt(scan(moving_cine(12, 24, 2, 8), mask), method(), Tuning(steps=8), CPU)
+    _, found = adapt(scan(moving_cine(12, 24, 2, 8), mask), method(), AdaptSettings(steps=8), CPU)
     assert (found.used, found.steps) == (True, 8)
     assert found.validation[0].any()
     assert found.validation[1] is None
 
 
 def test_one_frame_is_left_to_who_refuses_it():
-    one = Measured(torch.ones(1, 1, 1, 24, 12, dtype=torch.complex64), torch.from_numpy(lines()[:, :1, :, None]))
+    one = SliceMeasurement(
+        torch.ones(1, 1, 1, 24, 12, dtype=torch.complex64), torch.from_numpy(lines()[:, :1, :, None])
+    )
     assert "one frame" in adapt(Given(one), method(), SHORT, CPU)[1].why
 
 
@@ -301,12 +303,12 @@ class Breaking(CRNNMRI):
 @pytest.mark.parametrize("images", [True, False])
 def test_what_is_not_finite_ends_it_with_the_last_good_weights(images):
     torch.manual_seed(0)
-    untuned = ByNetwork(Breaking(CRNNMRIConfig(features=4, iterations=2), images), RECIPE)
-    tuned, found = adapt(scan(), untuned, Tuning(steps=3 * EVERY), CPU)
+    untuned = NetworkReconstructor(Breaking(CRNNMRIConfig(features=4, iterations=2), images), RECIPE)
+    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=3 * EVERY), CPU)
     assert found.used
     assert (found.steps, found.best_step) == (EVERY + 1, EVERY)
     assert f"not finite at step {EVERY + 2}" in found.why
-    assert same(tuned, adapt(scan(), method(), Tuning(steps=EVERY), CPU)[0])
+    assert same(tuned, adapt(scan(), method(), AdaptSettings(steps=EVERY), CPU)[0])
 
 
 class Turning(CRNNMRI):
@@ -328,8 +330,8 @@ class Turning(CRNNMRI):
 @pytest.mark.parametrize("good", [0, EVERY])
 def test_weights_that_predict_worse_are_not_used(good):
     torch.manual_seed(0)
-    untuned = ByNetwork(Turning(CRNNMRIConfig(features=4, iterations=2), good), RECIPE)
-    tuned, found = adapt(scan(), untuned, Tuning(steps=4 * EVERY), CPU)
+    untuned = NetworkReconstructor(Turning(CRNNMRIConfig(features=4, iterations=2), good), RECIPE)
+    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=4 * EVERY), CPU)
     assert found.used == (good > 0) == (tuned is not untuned)
     assert found.steps == 4 * EVERY
     assert found.best_step in ((EVERY, 2 * EVERY) if good else (0,))
@@ -341,15 +343,15 @@ def test_an_interruption_ends_it_with_the_best_so_far(at):
         if told.step == at:
             raise KeyboardInterrupt
 
-    tuned, found = adapt(scan(), method(), Tuning(steps=3 * EVERY), CPU, interrupt)
+    tuned, found = adapt(scan(), method(), AdaptSettings(steps=3 * EVERY), CPU, interrupt)
     assert "interrupted" in found.why
     assert (found.used, found.steps, found.best_step) == (at > EVERY, at, EVERY if at > EVERY else 0)
-    assert same(tuned, adapt(scan(), method(), Tuning(steps=EVERY), CPU)[0] if at > EVERY else method())
+    assert same(tuned, adapt(scan(), method(), AdaptSettings(steps=EVERY), CPU)[0] if at > EVERY else method())
 
 
 def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
     told = []
-    _, found = adapt(scan(), method(), Tuning(steps=2 * EVERY), CPU, told.append)
+    _, found = adapt(scan(), method(), AdaptSettings(steps=2 * EVERY), CPU, told.append)
     assert [each.step for each in told if each.validated] == [0, EVERY, 2 * EVERY]
     assert found.after == told[-1].best <= found.before == told[0].before == told[0].best
 
@@ -358,7 +360,8 @@ def judge(monkeypatch, residuals):
     """Let validation, after every step, find these residuals."""
     tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
     monkeypatch.setattr(
-        "crnn_cli.adaptation.validation.tally", lambda *arguments: Tally(count * next(tallies) ** 2, count, count)
+        "crnn_cli.adaptation.validation.tally",
+        lambda *arguments: ResidualSums(count * next(tallies) ** 2, count, count),
     )
     monkeypatch.setattr("crnn_cli.adaptation.validation.TILES", 1)
     monkeypatch.setattr(adaptation, "EVERY", 1)
@@ -376,7 +379,7 @@ def judge(monkeypatch, residuals):
 )
 def test_weights_that_predict_hardly_worse_than_the_best_are_used_if_they_are_later(monkeypatch, residuals, kept):
     judge(monkeypatch, residuals)
-    _, found = adapt(scan(), method(), Tuning(steps=len(residuals) - 1), CPU)
+    _, found = adapt(scan(), method(), AdaptSettings(steps=len(residuals) - 1), CPU)
     assert found.best_step == kept
     assert found.used == (kept > 0)
     assert found.after == pytest.approx(residuals[kept])
@@ -385,7 +388,7 @@ def test_weights_that_predict_hardly_worse_than_the_best_are_used_if_they_are_la
 @pytest.mark.parametrize(("source", "used"), [(scan, False), (several_coils, True)])
 def test_what_looks_like_noise_depends_on_how_many_samples_of_all_coils_there_are(monkeypatch, source, used):
     judge(monkeypatch, [1.0, 0.995])  # 1000 of each coil: fewer than 1 - 10 / 1000 of the energy is left, or not
-    _, found = adapt(source(), method(), Tuning(steps=1), CPU)
+    _, found = adapt(source(), method(), AdaptSettings(steps=1), CPU)
     assert found.used == used
     assert ("noise" in found.why) != used
 
@@ -394,7 +397,7 @@ def test_all_directions_of_a_layer_are_stepped_in_alike(monkeypatch):
     judge(monkeypatch, [0.9, 0.8])
     monkeypatch.setattr(adaptation, "_AVERAGE", 0.0)
     untuned = method(features=8)
-    tuned, found = adapt(scan(), untuned, Tuning(steps=1), CPU)
+    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=1), CPU)
     assert found.used
     step = (tuned.network.conv1_x.weight - untuned.network.conv1_x.weight).detach().flatten(1)
     values = torch.linalg.svdvals(step)
@@ -411,7 +414,7 @@ def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_
             return super().forward(*arguments)
 
     torch.manual_seed(0)
-    untuned = ByNetwork(Watched(CRNNMRIConfig(features=4, iterations=2)), RECIPE)
+    untuned = NetworkReconstructor(Watched(CRNNMRIConfig(features=4, iterations=2)), RECIPE)
     tuned, found = adapt(several_coils(12 if whole else 1), untuned, SHORT, CPU)
     assert found.used
     assert seen == {(True, False), (False, not whole)}

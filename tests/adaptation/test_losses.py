@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from crnn_cli.adaptation import losses as self_supervision
-from crnn_cli.adaptation.adapt import Tuning, adapt
-from crnn_cli.adaptation.losses import Supervision
-from crnn_cli.adaptation.patches import gather
-from crnn_cli.adaptation.pseudo_measurement import rehearsed
-from crnn_cli.assessment.held_out import CENTRE, split
+from crnn_cli.adaptation.adapt import AdaptSettings, adapt
+from crnn_cli.adaptation.losses import SelfSupervisedLosses
+from crnn_cli.adaptation.patches import gather_patches
+from crnn_cli.adaptation.pseudo_measurement import resimulate
+from crnn_cli.assessment.held_out import CENTRE, hold_out_lines
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.mri.sampling_density import rarity
-from crnn_cli.reconstruction.ensemble import VIEWS, copied
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.mri.sampling_density import inverse_density_weights
+from crnn_cli.reconstruction.ensemble import VIEWS, make_copy
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 from tests.adaptation.test_adapt import CPU, RECIPE, method, same, scan, several_coils
 
 
@@ -22,7 +22,7 @@ def taken(monkeypatch):
     masks = []
 
     def watched(*arguments, **more):
-        kept, lost = split(*arguments, **more)
+        kept, lost = hold_out_lines(*arguments, **more)
         masks.append(lost)
         return kept, lost
 
@@ -31,7 +31,7 @@ def taken(monkeypatch):
 
 
 def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(taken):
-    _, found = adapt(scan(), method(), Tuning(steps=8), CPU)
+    _, found = adapt(scan(), method(), AdaptSettings(steps=8), CPU)
     distance = {abs(line - 12) for lost in taken for line in lost[0].any(-1).nonzero()[:, 1].tolist()}
     assert min(distance) == self_supervision.NEAR + 1
     held = {abs(line - 12) for line in found.validation[0][0].any(-1).nonzero()[:, 1].tolist()}
@@ -43,8 +43,8 @@ def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken):
     slices = source()
     whole = slices.measured(0, CPU)
     guess = torch.randn(1, 8, 24, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
-    patches = gather(slices, RECIPE, 0, CPU)
-    supervision = Supervision(patches, RECIPE, False, CPU)
+    patches = gather_patches(slices, RECIPE, 0, CPU)
+    supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU)
     found = supervision.predicted(
         lambda start, operator, iterations: guess * patches.scale(0), 12, torch.Generator().manual_seed(0)
     )
@@ -52,7 +52,7 @@ def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken):
     maps = torch.ones(1, 1, 24, 12) if coils == 1 else whole.maps_BCYX
     difference = image_to_kspace(guess[:, None] * maps[:, :, None]) - whole.kspace_BCTYX
     lost = taken[0][:, None]
-    weight = rarity(whole.mask_BTYX)[:, None] * lost
+    weight = inverse_density_weights(whole.mask_BTYX)[:, None] * lost
     assert weight[lost.expand_as(weight)].unique().numel() > 2
     squares = [(weight * values.abs().square()).sum() for values in (difference, whole.kspace_BCTYX)]
     sums = [(weight * values.abs()).sum() for values in (difference, whole.kspace_BCTYX)]
@@ -65,18 +65,18 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, rehearsing):
 
     def watched(measured, number):
         asked.append(number)
-        return copied(measured, number)
+        return make_copy(measured, number)
 
     monkeypatch.setattr(self_supervision, "copied", watched)
 
     def begun(start, operator, iterations):
         return start
 
-    patches, generator = gather(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    patches, generator = gather_patches(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
     seen = scan().measured(0, CPU)
     for copies in (1, 3):
         asked.clear()
-        supervision = Supervision(patches, RECIPE, False, CPU, copies)
+        supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU, copies)
         for _ in range(20):
             if rehearsing:
                 supervision.rehearsed(begun, 0, seen, torch.ones(1, 8, 24, 12, dtype=torch.complex64), generator)
@@ -96,11 +96,11 @@ def test_for_other_slices_what_is_rehearsed_is_flipped(elsewhere, monkeypatch):
 
     def watched(seen, image, generator):
         given.append(image)
-        return rehearsed(seen, image, generator)
+        return resimulate(seen, image, generator)
 
     monkeypatch.setattr(self_supervision, "rehearsed", watched)
-    patches, generator = gather(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
-    supervision = Supervision(patches, RECIPE, False, CPU, elsewhere=elsewhere)
+    patches, generator = gather_patches(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU, elsewhere=elsewhere)
     for _ in range(30):
         loss = supervision.rehearsed(
             lambda start, operator, iterations: given[-1] * patches.scale(0),
@@ -117,14 +117,14 @@ def test_for_other_slices_what_is_rehearsed_is_flipped(elsewhere, monkeypatch):
 
 @pytest.mark.parametrize("source", [scan, several_coils], ids=["one", "coils"])
 def test_data_consistency_is_made_once_a_step_beside_that_of_the_loss(source, monkeypatch):
-    made, consistency = [], Measured.consistency
+    made, consistency = [], SliceMeasurement.consistency
 
     def watched(measured, noise=None):
         made.append(measured)
         return consistency(measured, noise)
 
-    supervision = Supervision(gather(source(), RECIPE, 0, CPU), RECIPE, False, CPU)
-    monkeypatch.setattr(Measured, "consistency", watched)
+    supervision = SelfSupervisedLosses(gather_patches(source(), RECIPE, 0, CPU), RECIPE, False, CPU)
+    monkeypatch.setattr(SliceMeasurement, "consistency", watched)
     supervision.predicted(lambda start, operator, iterations: start, 12, torch.Generator().manual_seed(0))
     assert len(made) == 2
 
@@ -132,7 +132,7 @@ def test_data_consistency_is_made_once_a_step_beside_that_of_the_loss(source, mo
 def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
     looked_at = []
 
-    class Watched(Supervision):
+    class Watched(SelfSupervisedLosses):
         def image(self, network, z, measured, number=0, start_BTYX=None):
             if not torch.is_grad_enabled():
                 looked_at.append(number)
@@ -140,10 +140,10 @@ def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
 
     monkeypatch.setattr("crnn_cli.adaptation.adapt.Supervision", Watched)
     slices, untuned = scan(), method()
-    alone, _ = adapt(slices, untuned, Tuning(steps=4), CPU)
+    alone, _ = adapt(slices, untuned, AdaptSettings(steps=4), CPU)
     assert set(looked_at) == {0}
     looked_at.clear()
-    together, found = adapt(slices, untuned, Tuning(steps=4, copies=4), CPU)
+    together, found = adapt(slices, untuned, AdaptSettings(steps=4, copies=4), CPU)
     assert found.used
     assert set(looked_at) == {0, 1, 2, 3}
     assert not same(alone, together)

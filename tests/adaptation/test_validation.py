@@ -6,10 +6,10 @@ import torch
 
 from crnn_cli.adaptation import losses as self_supervision
 from crnn_cli.adaptation import validation
-from crnn_cli.adaptation.losses import Supervision
-from crnn_cli.adaptation.patches import gather
+from crnn_cli.adaptation.losses import SelfSupervisedLosses
+from crnn_cli.adaptation.patches import gather_patches
 from crnn_cli.adaptation.validation import Validation
-from crnn_cli.assessment.held_out import tally, without
+from crnn_cli.assessment.held_out import drop_samples, residual_sums
 from tests.adaptation.test_adapt import CPU, RECIPE, Given, scan, several_coils
 from tests.support.cines import moving_cine
 
@@ -24,7 +24,7 @@ def begun(factor=1.0):
 
 
 def supervision(source, copies=1):
-    return Supervision(gather(source, RECIPE, 0, CPU), RECIPE, False, CPU, copies)
+    return SelfSupervisedLosses(gather_patches(source, RECIPE, 0, CPU), RECIPE, False, CPU, copies)
 
 
 @SOURCES
@@ -35,7 +35,7 @@ def test_what_is_judged_are_the_lines_for_validation_of_all_columns(source):
     wanted = None
     for x in (0,) if of.patches.whole else (0, 6):
         patch, held = of.patches.cut(0, x, 6, CPU)
-        one = tally(patch, of.image(begun(), 0, without(patch, held)), held)
+        one = residual_sums(patch, of.image(begun(), 0, drop_samples(patch, held)), held)
         wanted = one if wanted is None else wanted + one
     torch.testing.assert_close(found.error_T, wanted.error_T)
     torch.testing.assert_close(found.energy_T, wanted.energy_T)
@@ -52,7 +52,7 @@ def test_what_is_rehearsed_is_what_was_made_last_where_it_was_made(source):
     width = 12 if of.patches.whole else 3
     wholes = {}
     for x in (0,) if of.patches.whole else (0, 6):
-        wholes[x] = of.image(begun(2.0), 0, without(*of.patches.cut(0, x, 6, CPU)))
+        wholes[x] = of.image(begun(2.0), 0, drop_samples(*of.patches.cut(0, x, 6, CPU)))
     whole = torch.cat(list(wholes.values()), -1)
     firsts = set()
     for seed in range(40):
@@ -61,7 +61,7 @@ def test_what_is_rehearsed_is_what_was_made_last_where_it_was_made(source):
         assert image.shape[-1] == width
         places = [x for x in range(12 - width + 1) if torch.equal(image, whole[..., x : x + width])]
         assert len(places) == 1
-        wanted = without(*of.patches.cut(0, places[0], width, CPU))
+        wanted = drop_samples(*of.patches.cut(0, places[0], width, CPU))
         assert torch.equal(seen.kspace_BCTYX, wanted.kspace_BCTYX)
         assert torch.equal(seen.mask_BTYX, wanted.mask_BTYX)
         firsts |= set(places)
@@ -87,12 +87,12 @@ def test_starts_are_made_once(monkeypatch):
 def test_each_copy_is_judged_however_few_the_patches(monkeypatch):
     asked = []
 
-    class Watched(Supervision):
+    class Watched(SelfSupervisedLosses):
         def image(self, network, z, measured, number=0, start_BTYX=None):
             asked.append(number)
             return super().image(network, z, measured, number, start_BTYX)
 
-    of = Watched(gather(scan(), RECIPE, 0, CPU), RECIPE, False, CPU, 3)
+    of = Watched(gather_patches(scan(), RECIPE, 0, CPU), RECIPE, False, CPU, 3)
     looked = Validation(of, 12, torch.Generator().manual_seed(0))
     looked.look(begun())
     assert asked == [0, 1, 2]
@@ -114,7 +114,7 @@ def test_what_is_rehearsed_lies_where_the_energy_is():
     of = supervision(scan(np.concatenate([half, 3 * half])))
     looked = Validation(of, 3, torch.Generator().manual_seed(0))
     looked.look(begun())
-    first = of.image(begun(), 0, without(*of.patches.cut(0, 0, 6, CPU)))
+    first = of.image(begun(), 0, drop_samples(*of.patches.cut(0, 0, 6, CPU)))
     drawn = [looked.draw(torch.Generator().manual_seed(seed))[2] for seed in range(200)]
     in_first = sum(any(torch.equal(image, first[..., x : x + 3]) for x in range(4)) for image in drawn)
     assert 5 < in_first < 40  # a tenth; of all places alike, half
@@ -128,7 +128,7 @@ def test_patches_side_by_side_cover_every_column(columns, width, firsts):
     kspace = torch.randn(1, 1, 8, 24, columns, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     measured = scan().measured(0, CPU)
     one = type(measured)(kspace * measured.mask_BTYX[:, None, ..., :1], measured.mask_BTYX[..., :1])
-    patches, generator = gather(Given(one), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
+    patches, generator = gather_patches(Given(one), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
     patches.draw(width, generator)  # from everywhere, which is another thing
     places, energies = patches.tiles(width, 99, generator)
     assert sorted(x for _, x in places) == firsts

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.assessment.held_out import CENTRE, Judged, split
+from crnn_cli.assessment.held_out import CENTRE, HoldOutReconstructor, hold_out_lines
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 
 def measured(lines=32, samples=1, frames=4, coils=2, share=0.5, seed=0):
@@ -17,14 +17,14 @@ def measured(lines=32, samples=1, frames=4, coils=2, share=0.5, seed=0):
     mask[..., lines // 2, :] = True
     kspace = torch.randn(1, coils, frames, lines, 8, generator=generator, dtype=torch.complex64) * mask[:, None]
     maps = torch.full((1, coils, lines, 8), coils**-0.5, dtype=torch.complex64)
-    return Measured(kspace, mask, maps if coils > 1 else None)
+    return SliceMeasurement(kspace, mask, maps if coils > 1 else None)
 
 
 @settings(deadline=None)
 @given(samples=st.sampled_from([1, 8]), share=st.floats(0.05, 0.5), seed=st.integers(0, 99))
 def test_kept_and_held_out_divide_the_samples(samples, share, seed):
     data = measured(samples=samples, seed=seed)
-    kept, held = split(data, share, torch.Generator().manual_seed(seed))
+    kept, held = hold_out_lines(data, share, torch.Generator().manual_seed(seed))
     assert not (kept.mask_BTYX & held).any()
     assert ((kept.mask_BTYX | held) == data.mask_BTYX).all()
     middle = data.mask_BTYX.shape[2] // 2
@@ -39,7 +39,7 @@ def test_kept_and_held_out_divide_the_samples(samples, share, seed):
 
 def test_single_samples_are_held_out_everywhere_but_in_the_middle_square():
     kspace, mask = torch.ones(1, 1, 3, 24, 24, dtype=torch.complex64), torch.ones(1, 3, 24, 24, dtype=torch.bool)
-    _, held = split(Measured(kspace, mask), 0.5, torch.Generator().manual_seed(0))
+    _, held = hold_out_lines(SliceMeasurement(kspace, mask), 0.5, torch.Generator().manual_seed(0))
     square = slice(12 - CENTRE, 12 + CENTRE + 1)
     assert not held[:, :, square, square].any()
     assert held[:, :, square, : 12 - CENTRE].any()
@@ -49,7 +49,7 @@ def test_single_samples_are_held_out_everywhere_but_in_the_middle_square():
 
 def test_frames_differ_and_a_seed_repeats():
     data = measured(frames=6, share=1.0)
-    first, again = (split(data, 0.2, torch.Generator().manual_seed(3))[1] for _ in range(2))
+    first, again = (hold_out_lines(data, 0.2, torch.Generator().manual_seed(3))[1] for _ in range(2))
     assert (first == again).all()
     assert not (first == first[:, :1]).all()
 
@@ -57,7 +57,7 @@ def test_frames_differ_and_a_seed_repeats():
 def test_nothing_outside_the_centre_is_refused():
     data = measured(lines=9)
     with pytest.raises(UnsupportedDataError, match="centre"):
-        split(data, 0.2, torch.Generator())
+        hold_out_lines(data, 0.2, torch.Generator())
 
 
 class Guess:
@@ -76,11 +76,11 @@ class Guess:
 def test_the_truth_predicts_everything_and_zero_nothing(coils):
     data = measured(coils=coils)
     image = torch.randn(1, 4, 32, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
-    encoding = Measured(data.kspace_BCTYX, torch.ones(1, 4, 32, 8), data.maps_BCYX).encoding()
+    encoding = SliceMeasurement(data.kspace_BCTYX, torch.ones(1, 4, 32, 8), data.maps_BCYX).encoding()
     kspace = image_to_kspace(encoding.seen(image)) * data.mask_BTYX[:, None]
-    data = Measured(kspace, data.mask_BTYX, data.maps_BCYX)
+    data = SliceMeasurement(kspace, data.mask_BTYX, data.maps_BCYX)
     for make, wanted in ((lambda _: image, 0.0), (lambda _: 0 * image, 1.0), (lambda _: 0.5 * image, 0.5)):
-        judged = Judged(Guess(make), 0.3)
+        judged = HoldOutReconstructor(Guess(make), 0.3)
         judged(data, lambda: None)
         judged(data, lambda: None)
         assert judged.residual == pytest.approx(wanted, abs=1e-5)
@@ -92,10 +92,10 @@ def test_the_truth_predicts_everything_and_zero_nothing(coils):
 def test_slices_count_by_their_energy():
     image, mask = torch.ones(1, 4, 32, 8, dtype=torch.complex64), measured().mask_BTYX
     image[:, :, ::3] = 2j
-    data = Measured(image_to_kspace(image)[:, None] * mask[:, None], mask)
-    bright = Measured(3 * data.kspace_BCTYX, mask)
+    data = SliceMeasurement(image_to_kspace(image)[:, None] * mask[:, None], mask)
+    bright = SliceMeasurement(3 * data.kspace_BCTYX, mask)
     answers = iter((0 * image, 3 * image))
-    judged = Judged(Guess(lambda seen: next(answers)), 0.3, seed=1)
+    judged = HoldOutReconstructor(Guess(lambda seen: next(answers)), 0.3, seed=1)
     judged(data, lambda: None)
     assert judged.residual == pytest.approx(1, abs=1e-6)
     judged(bright, lambda: None)

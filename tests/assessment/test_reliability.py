@@ -8,13 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.assessment.held_out import CENTRE, Tally
-from crnn_cli.assessment.reliability import SHARE, Watched, against_expected, robust_deviations, summary
-from crnn_cli.data.sampling_mask import described
+from crnn_cli.assessment.held_out import CENTRE, ResidualSums
+from crnn_cli.assessment.reliability import (
+    SHARE,
+    AssessedReconstructor,
+    ratio_to_expected,
+    reliability_summary,
+    robust_deviations,
+)
+from crnn_cli.data.sampling_mask import describe_pattern
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.mri.null_space import GAIN, noise_energy, undetermined
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.mri.null_space import GAIN, noise_energy, null_space_component
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 from tests.assessment.test_held_out import Guess
 
 
@@ -34,7 +40,7 @@ def maps(coils, y, x):
 
 
 def watch(make, data, folds=0):
-    watched = Watched(Guess(make), folds, lambda images: images)
+    watched = AssessedReconstructor(Guess(make), folds, lambda images: images)
     image = watched(data, lambda: None)
     return watched, image
 
@@ -44,14 +50,14 @@ def scan(image, mask, coils=1, sigma=0.0):
     found = None if coils == 1 else maps(coils, *image.shape[-2:])
     kspace = image_to_kspace(Encoding(torch.ones(1), found).seen(image))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
-    return Measured(kspace * mask[:, None], mask, found)
+    return SliceMeasurement(kspace * mask[:, None], mask, found)
 
 
 @pytest.mark.parametrize("samples", [1, 8])
 def test_of_one_coil_undetermined_is_what_lies_outside_the_mask(samples):
     mask = torch.rand(1, 3, 12, samples, generator=torch.Generator().manual_seed(0)) < 0.4
     image = noise(1, 3, 12, 8)
-    part, kspace = undetermined(Encoding(mask), image), image_to_kspace(image)
+    part, kspace = null_space_component(Encoding(mask), image), image_to_kspace(image)
     torch.testing.assert_close(image_to_kspace(part), kspace * ~mask, atol=1e-5, rtol=0)
 
 
@@ -59,7 +65,7 @@ def test_only_what_was_not_tuned_on_is_held_out():
     mask, seen = lines(), []
     unseen = mask & (torch.arange(32) % 4 == 1)[:, None]
     data = scan(noise(1, 6, 32, 16), mask)
-    watched = Watched(
+    watched = AssessedReconstructor(
         Guess(lambda given: seen.append(given) or noise(1, 6, 32, 16)), 1, lambda images: images, [unseen]
     )
     watched(data, lambda: None)
@@ -77,10 +83,10 @@ def test_of_several_coils_undetermined_is_the_filter_that_is_named():
     image = noise(1, 1, y, x)
     inverse = torch.linalg.inv(normal + GAIN * torch.eye(y * x, dtype=torch.complex128))
     expected = GAIN * inverse @ image.flatten().to(torch.complex128)
-    found = undetermined(encoding, image).flatten().to(torch.complex128)
+    found = null_space_component(encoding, image).flatten().to(torch.complex128)
     assert (found - expected).norm() < 0.02 * image.norm()
     assert expected.norm() > 0.1 * image.norm()
-    everything = undetermined(Encoding(torch.ones(1, 1, y, 1), maps(2, y, x)), image)
+    everything = null_space_component(Encoding(torch.ones(1, 1, y, 1), maps(2, y, x)), image)
     assert everything.norm() < 0.02 * image.norm()
 
 
@@ -123,7 +129,7 @@ def test_folds_hold_out_other_lines_and_the_images_are_those_of_all_data(folds, 
         assert (held & ~far).sum() == 0
         assert (held.sum((2, 3)) - SHARE * wanted).abs().max() <= 1 + (samples > 1) * 0.1 * 81
     assert watched.steps == 1 + folds
-    found = summary(watched.slices, [0], folds)
+    found = reliability_summary(watched.slices, [0], folds)
     assert found["held_out"]["folds"] == folds
     if folds:
         expected = {1: 1.0, 2: math.sqrt(2.5)}[folds]  # errors of 1 and 2 times the image
@@ -135,7 +141,9 @@ def test_the_truth_is_trusted_and_nothing_is_not():
     image = noise(1, 6, 32, 16)
     for coils in (1, 2):
         data = scan(image, lines(), coils)
-        right, wrong = (summary(watch(lambda _, x=x: x, data, 1)[0].slices, [0], 1) for x in (image, 0 * image))
+        right, wrong = (
+            reliability_summary(watch(lambda _, x=x: x, data, 1)[0].slices, [0], 1) for x in (image, 0 * image)
+        )
         assert right["held_out"]["overall"] < 1e-5
         assert right["residual"]["overall"] < 1e-5
         assert wrong["held_out"]["overall"] == wrong["residual"]["overall"] == pytest.approx(1)
@@ -150,7 +158,7 @@ def test_energy_is_seen_or_undetermined_and_the_map_holds_it():
     seen = image_to_kspace(image)[mask.expand(1, 6, 32, 16)].abs().double().square().sum()
     assert float(one.whole_T.sum()) == pytest.approx(float(seen + one.free_T.sum()), rel=1e-5)
     assert 6 * float((one.free_YX.astype(np.float64) ** 2).sum()) == pytest.approx(float(one.free_T.sum()), rel=1e-5)
-    found = summary([one], [0], 0)["undetermined"]
+    found = reliability_summary([one], [0], 0)["undetermined"]
     assert found["overall"] == pytest.approx(float(one.free_T.sum() / one.whole_T.sum()), rel=1e-5)
     for frame, share in enumerate(found["per_frame"]):
         assert share == pytest.approx(float((one.free_T / one.whole_T)[frame]), rel=1e-5)
@@ -159,7 +167,7 @@ def test_energy_is_seen_or_undetermined_and_the_map_holds_it():
 def test_noise_alone_gives_the_floor():
     """The best prediction of noise is nothing: then the residual is the floor."""
     data = scan(0 * noise(1, 12, 64, 48), lines(12, 64), coils=2, sigma=0.3)
-    found = summary(watch(lambda seen: 0 * noise(1, 12, 64, 48), data, 2)[0].slices, [0], 2)
+    found = reliability_summary(watch(lambda seen: 0 * noise(1, 12, 64, 48), data, 2)[0].slices, [0], 2)
     for kind in ("residual", "held_out"):
         assert found[kind]["noise_floor"] == pytest.approx(1, rel=0.1)
         assert np.mean(found[kind]["noise_floor_per_frame"]) == pytest.approx(1, rel=0.1)
@@ -172,14 +180,14 @@ def test_a_frame_that_is_not_like_the_others_stands_out_alone(sigma):
     smooth = image_to_kspace(noise(1, 12, 64, 48, seed=2) * weight)
     data = scan(smooth, lines(12, 64), sigma=sigma)
     guess = smooth + 0.1 * image_to_kspace(noise(1, 12, 64, 48, seed=3) * weight)
-    assert summary(watch(lambda _: guess, data, 1)[0].slices, [0], 1)["stand_out"] == []
+    assert reliability_summary(watch(lambda _: guess, data, 1)[0].slices, [0], 1)["stand_out"] == []
     bad = guess.clone()
     bad[:, 4] = -guess[:, 4]
-    found = summary(watch(lambda _: bad, data, 1)[0].slices, [2], 1)["stand_out"]
+    found = reliability_summary(watch(lambda _: bad, data, 1)[0].slices, [2], 1)["stand_out"]
     assert {(one["slice"], one["frame"], one["measure"]) for one in found} == {(3, 4, "held_out"), (3, 4, "residual")}
     good = guess.clone()
     good[:, 4] = smooth[:, 4]
-    assert summary(watch(lambda _: good, data, 1)[0].slices, [2], 1)["stand_out"] == []
+    assert reliability_summary(watch(lambda _: good, data, 1)[0].slices, [2], 1)["stand_out"] == []
     assert all(one["times_expected"] > 1.3 and one["deviations"] > 3 for one in found)
 
 
@@ -187,10 +195,10 @@ def test_a_large_residual_where_there_is_only_noise_is_expected():
     ones = torch.ones(6, dtype=torch.float64)
     energy, error = 100 * ones, 4 * ones
     energy[3], error[3] = 1.2, 1.1  # a line that holds little but noise
-    counted = Tally(error, energy, ones)
+    counted = ResidualSums(error, energy, ones)
     assert counted.residual_by_frame[3] > 4 * counted.residual_by_frame[0]
-    assert against_expected(counted, 1.0).tolist() == pytest.approx([1] * 6, abs=0.1)
-    assert against_expected(counted, None)[3] > 3
+    assert ratio_to_expected(counted, 1.0).tolist() == pytest.approx([1] * 6, abs=0.1)
+    assert ratio_to_expected(counted, None)[3] > 3
 
 
 def test_deviations_are_robust_and_need_a_few_frames():
@@ -214,7 +222,7 @@ def test_deviations_are_robust_and_need_a_few_frames():
 def test_where_nothing_can_be_held_out_the_reason_is_said(mask, why):
     image = noise(1, 6, mask.shape[2], 16)
     watched, _ = watch(lambda _: image, scan(image, mask), 2)
-    found = summary(watched.slices, [0], 2)["held_out"]
+    found = reliability_summary(watched.slices, [0], 2)["held_out"]
     assert found["folds"] == 0
     assert why in found["reason"]
     assert "overall" not in found
@@ -231,17 +239,17 @@ def test_lines_far_out_alone_are_held_out_too():
 
 def test_patterns_are_said_in_words():
     mask = lines(4, 16, share=-1, centre=3).numpy().repeat(5, -1)
-    assert described(mask) == "6 of 16 lines a frame, 6 in the middle always, the same in every frame"
+    assert describe_pattern(mask) == "6 of 16 lines a frame, 6 in the middle always, the same in every frame"
     mask[0, 2, 1], mask[0, 1, 8] = True, False
-    assert described(mask) == "5 to 7 of 16 lines a frame, 0 in the middle always, changing over time"
+    assert describe_pattern(mask) == "5 to 7 of 16 lines a frame, 0 in the middle always, changing over time"
     mask[:, :, 8], mask[0, 1, 7] = True, False
-    assert described(mask).startswith("5 to 7 of 16 lines a frame, 3 in the middle always")
-    assert described(mask | True) == "everything was measured"
-    assert "along both axes" in described(np.random.default_rng(0).random((1, 4, 16, 16)) < 0.5)
+    assert describe_pattern(mask).startswith("5 to 7 of 16 lines a frame, 3 in the middle always")
+    assert describe_pattern(mask | True) == "everything was measured"
+    assert "along both axes" in describe_pattern(np.random.default_rng(0).random((1, 4, 16, 16)) < 0.5)
 
 
 def test_empty_slices_say_nothing():
-    found = summary([], [], 1)
+    found = reliability_summary([], [], 1)
     assert found["residual"]["overall"] is found["undetermined"]["overall"] is None
     assert found["held_out"]["folds"] == 0
     assert found["stand_out"] == []

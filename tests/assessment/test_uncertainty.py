@@ -10,14 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from crnn_cli.assessment.held_out import CENTRE, outside, split
-from crnn_cli.assessment.reliability import Watched, summary
-from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, Spread, deviation, noise_floor
+from crnn_cli.assessment.held_out import CENTRE, hold_out_lines, outside_acs
+from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
+from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, JackknifeSpread, noise_floor, standard_deviation
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.coverage import DARK, WIDTHS, body, coverage
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 from tests.assessment.test_held_out import Guess
 from tests.assessment.test_reliability import lines, noise
 from tests.support.data import ROOT
@@ -31,7 +31,7 @@ def scan(mask, sigma=0.0, coils=1, truth=TRUTH):
     maps = torch.full((1, coils, LINES, SAMPLES), coils**-0.5, dtype=torch.complex64) if coils > 1 else None
     kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(truth))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
-    return Measured(kspace * mask[:, None], mask, maps, sigma)
+    return SliceMeasurement(kspace * mask[:, None], mask, maps, sigma)
 
 
 def wrong_where_unmeasured(size, weight=1.0):
@@ -46,7 +46,7 @@ def wrong_where_unmeasured(size, weight=1.0):
 
 
 def watch(make, data, runs=4):
-    watched = Watched(Guess(make), runs, lambda images: images, mapped=True)
+    watched = AssessedReconstructor(Guess(make), runs, lambda images: images, mapped=True)
     image = watched(data, lambda: None)
     return watched, image
 
@@ -60,7 +60,7 @@ def test_each_frame_leaves_every_line_out_once_before_any_again(samples):
         mask[:, frame, 1 : 2 * more if more < 10 else more + 1 : 2 if more < 10 else 1] = True
     watched, _ = watch(wrong_where_unmeasured(0.1), scan(mask), 8)
     left_out = [mask & ~seen.mask_BTYX for seen in watched.method.seen[1:]]
-    free, times = outside(mask), torch.zeros(mask.shape)
+    free, times = outside_acs(mask), torch.zeros(mask.shape)
     for held in left_out:
         assert held.any(-1).any(-1).all(), "a frame that loses nothing in a run says nothing of it"
         times += held
@@ -90,8 +90,8 @@ def test_the_map_says_where():
         lambda _: TRUTH + weight * noise(1, FRAMES, LINES, SAMPLES, seed=next(number)), scan(lines(FRAMES, LINES)), 8
     )
     found = watched.slices[0].spread_TYX
-    inside, outside = found[..., 14:22].mean(), found[..., :10].mean()
-    assert 10**0.5 < inside / outside < 10
+    inside, outside_acs = found[..., 14:22].mean(), found[..., :10].mean()
+    assert 10**0.5 < inside / outside_acs < 10
     small, large = (np.std((image.abs() - 10)[0, ..., part].numpy()) for part in (slice(0, 10), slice(14, 22)))
     assert large > 8 * small
 
@@ -120,16 +120,16 @@ def test_noise_is_not_taken_for_error_and_is_the_floor(coils):
     mask, levels = lines(FRAMES, LINES), {}
     data = scan(mask, 0.2, coils)
     for told in (0.2, 0.0):
-        seen = Measured(data.kspace_BCTYX, mask, data.maps_BCYX, told)
-        spread = Spread(seen, TRUTH, lambda images: images)
+        seen = SliceMeasurement(data.kspace_BCTYX, mask, data.maps_BCYX, told)
+        spread = JackknifeSpread(seen, TRUTH, lambda images: images)
         for seed in range(4):
-            _, held = split(seen, LEFT_OUT, torch.Generator().manual_seed(seed))
+            _, held = hold_out_lines(seen, LEFT_OUT, torch.Generator().manual_seed(seed))
             spread.add(TRUTH + 0.01 * noise(*TRUTH.shape, seed=seed), held)
         levels[told] = spread.level()
     assert levels[0.2] < 0.1 * levels[0.0]
     combined = Encoding(mask, data.maps_BCYX).adjoint(data.kspace_BCTYX - scan(mask, 0, coils).kspace_BCTYX)
     assert noise_floor(data) == pytest.approx(float(combined.real.std()), rel=0.03)
-    assert (deviation(np.float32([0.01, 1]), 2, 0.5) == np.float32([0.5, 2])).all()
+    assert (standard_deviation(np.float32([0.01, 1]), 2, 0.5) == np.float32([0.5, 2])).all()
 
 
 def test_lines_count_by_their_distance_from_the_centre():
@@ -146,10 +146,10 @@ def test_lines_count_by_their_distance_from_the_centre():
         return truth + kspace_to_image(error * ~data.mask_BTYX)
 
     data = scan(mask, truth=truth)
-    spread = Spread(data, image := make(data), lambda images: images)
+    spread = JackknifeSpread(data, image := make(data), lambda images: images)
     change, held_energy, held_count = 0.0, 0.0, 0
     for seed in range(4):
-        kept, held = split(data, LEFT_OUT, torch.Generator().manual_seed(seed))
+        kept, held = hold_out_lines(data, LEFT_OUT, torch.Generator().manual_seed(seed))
         spread.add(run := make(kept), held)
         change += float((run - image).abs().square().sum()) / 4
         held_energy += float((image_to_kspace(run - truth) * held).abs().square().sum())
@@ -168,7 +168,7 @@ def test_the_images_and_the_residual_are_not_touched():
     assert (image == wrong_where_unmeasured(0.1)(data)).all()
     assert first is data
     assert len(others) == 4 == watched.steps - 1
-    found = summary(watched.slices, [0], 4, watched.share)["held_out"]
+    found = reliability_summary(watched.slices, [0], 4, watched.share)["held_out"]
     held = [mask & ~seen.mask_BTYX for seen in others]
     assert found["share"] == LEFT_OUT
     assert found["samples"] == sum(int(one.sum()) for one in held) * SAMPLES
@@ -181,7 +181,7 @@ def test_the_images_and_the_residual_are_not_touched():
 def test_of_a_tuned_network_only_what_it_never_saw_is_judged_but_more_is_left_out():
     mask = lines(FRAMES, LINES)
     unseen = mask & (torch.arange(LINES) % 8 == 1)[:, None]
-    watched = Watched(Guess(wrong_where_unmeasured(0.1)), 4, lambda images: images, [unseen], mapped=True)
+    watched = AssessedReconstructor(Guess(wrong_where_unmeasured(0.1)), 4, lambda images: images, [unseen], mapped=True)
     watched(scan(mask), lambda: None)
     held = [mask & ~seen.mask_BTYX for seen in watched.method.seen[1:]]
     assert int(watched.slices[0].held.samples_T.sum()) == sum(int((one & unseen).sum()) for one in held) * SAMPLES
@@ -200,7 +200,7 @@ def test_lines_that_a_method_was_tuned_on_do_not_make_the_map_small():
 
     within = []
     for told in ([unseen], []):
-        watched = Watched(Guess(remembering), 4, lambda images: images, told, mapped=True)
+        watched = AssessedReconstructor(Guess(remembering), 4, lambda images: images, told, mapped=True)
         image = watched(scan(mask), lambda: None)
         within.append(coverage(image.abs(), TRUTH.abs(), torch.from_numpy(watched.slices[0].spread_TYX)[None]).within)
     assert within[0] == pytest.approx([2 * norm.cdf(width) - 1 for width in WIDTHS], abs=0.05)
@@ -212,7 +212,7 @@ def test_lines_never_tuned_on_that_are_predicted_well_do_not_make_the_map_smalle
     lucky = mask & (torch.arange(LINES) % 4 == 1)[:, None]
     levels = []
     for unseen in (lucky, None):
-        spread = Spread(scan(mask), TRUTH, lambda images: images)
+        spread = JackknifeSpread(scan(mask), TRUTH, lambda images: images)
         error = image_to_kspace(0.1 * noise(*TRUTH.shape, seed=3))
         spread.add(TRUTH + kspace_to_image(error * torch.where(lucky, 0.1, 1.0)), mask, unseen)
         levels.append(spread.level())
@@ -220,7 +220,9 @@ def test_lines_never_tuned_on_that_are_predicted_well_do_not_make_the_map_smalle
 
 
 def test_the_map_lies_on_the_grid_of_the_images_that_are_written():
-    watched = Watched(Guess(wrong_where_unmeasured(0.1)), 2, lambda images: images[:, 8:-8, 4:], mapped=True)
+    watched = AssessedReconstructor(
+        Guess(wrong_where_unmeasured(0.1)), 2, lambda images: images[:, 8:-8, 4:], mapped=True
+    )
     watched(scan(lines(FRAMES, LINES)), lambda: None)
     assert watched.slices[0].spread_TYX.shape == (FRAMES, LINES - 16, SAMPLES - 4)
 
@@ -232,7 +234,7 @@ def test_the_map_lies_on_the_grid_of_the_images_that_are_written():
 def test_where_no_lines_can_be_left_out_nothing_is_begun(mask, why):
     method = Guess(lambda _: TRUTH)
     with pytest.raises(UnsupportedDataError, match=why):
-        Watched(method, 4, lambda images: images, mapped=True)(scan(mask), lambda: None)
+        AssessedReconstructor(method, 4, lambda images: images, mapped=True)(scan(mask), lambda: None)
     assert method.seen == []
 
 

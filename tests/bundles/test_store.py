@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crnn_cli.bundles.import_checkpoint import import_checkpoint
-from crnn_cli.bundles.int8 import packed, unpacked
+from crnn_cli.bundles.int8 import dequantize, quantize
 from crnn_cli.bundles.store import (
     find_bundle,
     folder_of_bundles,
@@ -256,16 +256,16 @@ def test_packed_weights_come_back_within_half_a_step_and_load(tmp_path):
     network = CRNNMRI(CRNNMRIConfig(features=32, sets=2))
     weights = network.state_dict()
     weights["conv1_x.weight"] *= torch.rand(32, 32, 1, 1) ** 4
-    stored = packed(weights)
+    stored = quantize(weights)
     assert sum(t.numel() * t.element_size() for t in stored.values()) < 0.4 * 4 * sum(
         t.numel() for t in weights.values()
     )
-    again = unpacked(stored)
+    again = dequantize(stored)
     assert again.keys() == weights.keys()
     for name, weight in weights.items():
         largest = weight.abs().amax((2, 3), keepdim=True) if name + ".steps" in stored else 0 * weight
         assert ((again[name] - weight).abs() <= largest / 254 * 1.1 + 1e-9).all(), name
-    assert torch.equal(unpacked(weights)["conv1_x.weight"], weights["conv1_x.weight"])
+    assert torch.equal(dequantize(weights)["conv1_x.weight"], weights["conv1_x.weight"])
     config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "sets": 2}, "amplitude": 1.0,
               "start": "view-shared", "licence": "CC0-1.0", "summary": "for tests"}  # fmt: skip
     bundle = write_bundle(tmp_path / "b", config, stored, "# b")

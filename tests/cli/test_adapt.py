@@ -15,8 +15,8 @@ import torch
 from crnn_cli.bundles import store as bundles
 from crnn_cli.bundles.store import load_reconstruction, read_bundle
 from crnn_cli.errors import UsageError
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
-from crnn_cli.workflows.reconstruct.adapt import Budget, budget_of, write_adapted
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, parse_budget, write_adapted
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support.cines import lines_mask, moving_cine, save, to_images, to_kspace
 
@@ -43,14 +43,14 @@ def run(crnn, bundle, moving, tmp_path):
 
 @pytest.mark.parametrize(("said", "seconds"), [("90s", 90), ("3m", 180), ("0.5h", 1800), ("auto", 180), ("2 M", 120)])
 def test_times_have_units(said, seconds):
-    assert budget_of(said, None, None) == Budget(seconds, None)
-    assert budget_of(said, None, Path("tuned")) == Budget(seconds, None, elsewhere=True)
+    assert parse_budget(said, None, None) == AdaptBudget(seconds, None)
+    assert parse_budget(said, None, Path("tuned")) == AdaptBudget(seconds, None, elsewhere=True)
 
 
 @pytest.mark.parametrize("said", ["0s", "60", "0", "-3m", "3 weeks", "0.1s", "2d", "25h", "nan", "m"])
 def test_other_times_are_refused_with_an_example(said):
     with pytest.raises(UsageError, match="such as 3m"):
-        budget_of(said, None, None)
+        parse_budget(said, None, None)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,13 @@ def test_what_is_saved_lies_some_way_from_the_source_to_the_tuned_weights(bundle
                     "validation_residual": {"before": 1.0, "after": 0.5}},
         "input": {"file": "scan.nii", "sha256": "0"}, "tool": "crnn", "versions": {}, "command": [],
     }  # fmt: skip
-    write_adapted(tmp_path / "tuned", str(bundle), ByNetwork(moved, Recipe("view-shared", 1.0, 2)), report, force=False)
+    write_adapted(
+        tmp_path / "tuned",
+        str(bundle),
+        NetworkReconstructor(moved, InferenceSettings("view-shared", 1.0, 2)),
+        report,
+        force=False,
+    )
     saved = load_reconstruction(read_bundle(tmp_path / "tuned"), torch.device("cpu"))
     for was, now in zip(source.parameters(), saved.parameters(), strict=True):
         torch.testing.assert_close(now - was, torch.full_like(was, 0.8))
@@ -191,7 +197,7 @@ def test_the_first_interruption_ends_the_tuning_and_the_second_all(run, monkeypa
     assert (report["adapted"]["steps"], report["adapted"]["used"]) == (EVERY, True)
     _, again, _ = run("--adapt-steps", EVERY, name="again")
     assert again.read_bytes() == out.read_bytes()
-    monkeypatch.setattr(adapt, "facts_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(adapt, "adaptation_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     run("--adapt", "3m", name="second", code=130)
 
 

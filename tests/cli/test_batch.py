@@ -224,9 +224,9 @@ def test_the_listing_takes_what_can_be_read(tmp_path):
     for name in ("dicom/deep/1", "out/crnn_batch.jsonl", "out/x_crnn/1.dcm", "other/x.nii", "left/1.dcm"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"" if name == "other/x.nii" else bytes(128) + b"DICM")
-    found = [path.name for path in listing.studies(tmp_path, {(tmp_path / "left").resolve()})]
+    found = [path.name for path in listing.find_inputs(tmp_path, {(tmp_path / "left").resolve()})]
     assert found == ["b.nii", "dicom", "k.cfl", "k.npy", "s_part-mag.nii"]
-    assert listing.studies(tmp_path / "left") == [tmp_path / "left"]
+    assert listing.find_inputs(tmp_path / "left") == [tmp_path / "left"]
 
 
 def test_reports_of_a_batch_say_the_weights_of_their_own_input(crnn, folder, tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from crnn_cli.data.alignment import compared, laid_on
+from crnn_cli.data.alignment import compare_images, reorient_to
 from crnn_cli.data.image import Image
 from crnn_cli.io.dicom.read import read_dicom, read_series
-from crnn_cli.io.dicom.write import stored
+from crnn_cli.io.dicom.write import to_stored_pixels
 from crnn_cli.io.nifti.image import read_image, write_image
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 
@@ -40,7 +40,7 @@ def test_a_double_oblique_cine_comes_back_from_nifti_as_it_was(crnn, tmp_path):
     assert ended.code == 0, ended.err
     assert "to the last bit" in ended.err.replace("\n", " ")
     first, again = read_dicom(tmp_path / "d")[0], read_dicom(tmp_path / "back")[0]
-    found = compared(first, again)
+    found = compare_images(first, again)
     assert found.voxels == 0
     assert found.distance_mm < 1e-4
     before, made = headers(tmp_path / "d"), headers(tmp_path / "back")
@@ -63,7 +63,7 @@ def test_without_a_model_place_values_and_times_stay_and_nobody_is_invented(crnn
     ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out")
     assert ended.code == 0, ended.err
     again = read_dicom(tmp_path / "out")[0]
-    found = compared(image, again)
+    found = compare_images(image, again)
     assert (found.voxels, found.difference) == (0, 0.0)
     assert found.distance_mm < 1e-4
     assert again.frame_time == pytest.approx(0.03)
@@ -81,23 +81,23 @@ def test_values_that_16_bits_cannot_hold_are_off_by_half_a_step_at_most(crnn, tm
     ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--modality", "CT")
     assert ended.code == 0, ended.err
     assert "in steps of" in ended.err
-    found = compared(read_image(tmp_path / "a.nii"), read_dicom(tmp_path / "out")[0])
+    found = compare_images(read_image(tmp_path / "a.nii"), read_dicom(tmp_path / "out")[0])
     assert 0 < found.difference <= 0.51 * (array.max() - array.min()) / 65535
     assert next(iter(headers(tmp_path / "out").values())).Modality == "CT"
 
 
 def test_a_rescale_of_the_model_keeps_values_exact():
     whole = np.arange(-7, 4000, dtype=np.float64).reshape(1, 1, -1)
-    exact = stored((whole * 0.3 + 11.7).astype(np.float32), [(0.3, 11.7)])
+    exact = to_stored_pixels((whole * 0.3 + 11.7).astype(np.float32), [(0.3, 11.7)])
     assert exact.exact
     assert exact.array.dtype == np.int16
     np.testing.assert_array_equal(exact.array, whole)
-    assert not stored((whole * 0.3 + 11.7).astype(np.float32), [(0.7, 0.0)]).exact
+    assert not to_stored_pixels((whole * 0.3 + 11.7).astype(np.float32), [(0.7, 0.0)]).exact
 
 
 @pytest.mark.parametrize(("low", "high", "kind"), [(0, 65535, np.uint16), (-32768, 32767, np.int16), (-1, 65535, None)])
 def test_integers_stay_integers_where_16_bits_hold_them(low, high, kind):
-    found = stored(np.array([low, 7, high], np.int32))
+    found = to_stored_pixels(np.array([low, 7, high], np.int32))
     assert found.exact == (kind is not None)
     if kind is not None:
         assert found.array.dtype == kind
@@ -113,7 +113,7 @@ def test_another_grid_takes_the_patient_alone(crnn, tmp_path):
     ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--like", tmp_path / "d")
     assert ended.code == 0, ended.err
     assert "not on the grid" in ended.err
-    assert compared(image, read_dicom(tmp_path / "out")[0]).distance_mm < 1e-4
+    assert compare_images(image, read_dicom(tmp_path / "out")[0]).distance_mm < 1e-4
     data = next(iter(headers(tmp_path / "out").values()))
     assert data.PatientID == "4711"
     assert data.FrameOfReferenceUID == "1.2.77"
@@ -130,15 +130,15 @@ def test_an_image_stored_the_other_way_round_finds_its_frames(crnn, tmp_path):
     write_image(flipped, tmp_path / "a.nii", "test")
     assert crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--like", tmp_path / "d").code == 0
     np.testing.assert_array_equal(read_dicom(tmp_path / "out")[0].array, image.array)
-    laid = laid_on(flipped, series.affine, image.shape)
+    laid = reorient_to(flipped, series.affine, image.shape)
     np.testing.assert_array_equal(laid.array, image.array)
-    assert laid_on(Image(image.array, image.affine + 0.1), series.affine, image.shape) is None
+    assert reorient_to(Image(image.array, image.affine + 0.1), series.affine, image.shape) is None
 
 
 def test_enhanced_becomes_classic(crnn, tmp_path):
     write_enhanced(tmp_path / "one.dcm", values(3, 4, 10, 12), oblique(5))
     assert crnn("convert", tmp_path / "one.dcm", tmp_path / "out").code == 0
-    found = compared(read_dicom(tmp_path / "one.dcm")[0], read_dicom(tmp_path / "out")[0])
+    found = compare_images(read_dicom(tmp_path / "one.dcm")[0], read_dicom(tmp_path / "out")[0])
     assert found.voxels == 0
     assert len(list((tmp_path / "out").iterdir())) == 12
 

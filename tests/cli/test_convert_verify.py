@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.io.nifti.image import read_image
 from tests.support.cines import AFFINE, moving_cine
@@ -62,9 +62,9 @@ def test_turned_and_mirrored_storage_is_the_same_thing():
     turned = image.array.transpose(2, 0, 1, 3)[::-1]
     affine[:, 3] += affine[:, 0] * 5
     affine[:, 0] *= -1
-    assert compared(image, Image(turned, affine)).differs(1e-9, 0) == []
-    assert compared(image, Image(turned[::-1], affine)).voxels > 200
-    assert compared(image, Image(np.where(image.array > 1, np.nan, image.array), AFFINE)).difference != 0
+    assert compare_images(image, Image(turned, affine)).differs(1e-9, 0) == []
+    assert compare_images(image, Image(turned[::-1], affine)).voxels > 200
+    assert compare_images(image, Image(np.where(image.array > 1, np.nan, image.array), AFFINE)).difference != 0
 
 
 def test_a_cine_folder_is_reconstructed_in_its_place(crnn, tmp_path, bundle):

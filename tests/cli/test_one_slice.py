@@ -10,7 +10,7 @@ import pytest
 from crnn_cli.data.image import Image
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.report.rows import reliability_rows
-from crnn_cli.workflows.reconstruct.scan import Asked, Simulation, load, one_slice
+from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation, load, one_slice
 from tests.cli.test_raw_reconstruct import sensitivities
 from tests.support.cines import AFFINE, moving_cine, save, to_kspace
 from tests.support.dicom import values, write_series
@@ -51,7 +51,7 @@ def test_of_images(crnn, bundle, scan, tmp_path, more):
 
 def test_the_pattern_is_that_of_the_slice(tmp_path):
     source = save(tmp_path / "truth.nii", moving_cine(z=3))
-    whole = load(Asked(source, simulation=Simulation(4, "variable-density", None, "y", 1)))
+    whole = load(ScanRequest(source, simulation=Simulation(4, "variable-density", None, "y", 1)))
     mask_ZTYX = whole.pattern()
     assert (mask_ZTYX[1] != mask_ZTYX[0]).any()
     np.testing.assert_array_equal(one_slice(whole, 2).pattern(), mask_ZTYX[1:2])
@@ -100,9 +100,9 @@ def test_a_derived_series_of_one_slice_lies_on_the_source(crnn, bundle, tmp_path
 def test_pictures_and_pages_name_the_slice_of_the_scan(crnn, bundle, tmp_path, monkeypatch):
     from crnn_cli.report import montage as preview
 
-    said, draw, still = [], preview.preview_output, preview.still
+    said, draw, still = [], preview.preview_output, preview.still_picture
     monkeypatch.setattr(preview, "preview_output", lambda *given: said.append(given[-1]) or draw(*given))
-    monkeypatch.setattr(preview, "still", lambda *given: said.append(given[-1]) or still(*given))
+    monkeypatch.setattr(preview, "still_picture", lambda *given: said.append(given[-1]) or still(*given))
     source = save(tmp_path / "truth.nii", moving_cine(z=4))
     asked = ("--undersample", 2, "--model", bundle, "--slice", 4, "--preview", tmp_path / "p.png")
     ended = crnn("reconstruct", source, *asked, "-o", tmp_path / "o.nii")

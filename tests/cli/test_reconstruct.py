@@ -26,10 +26,10 @@ from crnn_cli.data.image import Image
 from crnn_cli.errors import UsageError
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.mri.sampling import sheared_grid
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from crnn_cli.report import montage as preview
-from crnn_cli.workflows.reconstruct.write import tell
+from crnn_cli.workflows.reconstruct.write import print_summary
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.data import ROOT
@@ -147,10 +147,12 @@ def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
 def run(array, bundle, noise=0.0, iterations=2):
     description = read_bundle(bundle)
     network = load_network(description, torch.device("cpu"))
-    recipe = Recipe(description.start, description.amplitude, iterations, noise)
+    recipe = InferenceSettings(description.start, description.amplitude, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
-    method = ByNetwork(network, recipe)
-    return acquisition.to_image(reconstruct(OneCoil(acquisition), method, torch.device("cpu")).images_ZTYX).array
+    method = NetworkReconstructor(network, recipe)
+    return acquisition.to_image(
+        reconstruct(SingleCoilSource(acquisition), method, torch.device("cpu")).images_ZTYX
+    ).array
 
 
 def test_scaling_the_scan_scales_the_images(scan, bundle):
@@ -240,8 +242,8 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
     assert not np.array_equal(masks[0], masks[1])
     acquisition = from_fully_sampled(Image(truth, AFFINE), masks, 1, "")
     network = load_network(read_bundle(bundle), torch.device("cpu"))
-    method = ByNetwork(network, Recipe("view-shared", 1.0, 2))
-    made = reconstruct(OneCoil(acquisition), method, torch.device("cpu"))
+    method = NetworkReconstructor(network, InferenceSettings("view-shared", 1.0, 2))
+    made = reconstruct(SingleCoilSource(acquisition), method, torch.device("cpu"))
     np.testing.assert_allclose(read(tmp_path / "o.nii")[0], acquisition.to_image(made.images_ZTYX).array, atol=1e-5)
     report = json.loads((tmp_path / "o.json").read_text())
     assert report["origin"] == f"SIMULATED from a fully sampled {kind} series, sheared-grid, seed 5"
@@ -311,7 +313,7 @@ def test_a_perfect_result_is_told(capsys, monkeypatch):
         "residual": 0.0, "seconds": 1.0, "device": "cpu",
         "quality_against_truth": {"reconstructed": {"identical": True, "psnr_db": None, "ssim": 1.0}},
     }  # fmt: skip
-    tell(Path("a.nii"), "m (l)", report)
+    print_summary(Path("a.nii"), "m (l)", report)
     assert table_rows(capsys.readouterr().err)["reconstructed vs truth"] == ["PSNR infinite, SSIM 1.0000"]
 
 

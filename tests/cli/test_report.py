@@ -13,7 +13,7 @@ from crnn_cli.data.geometry import displayed_slice
 from crnn_cli.data.image import Image
 from crnn_cli.report import montage as preview
 from crnn_cli.workflows.reconstruct import pictures
-from crnn_cli.workflows.reconstruct.result import folds_of
+from crnn_cli.workflows.reconstruct.result import number_of_folds
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.report.test_html import parsed
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
@@ -85,10 +85,10 @@ def test_a_scan_that_is_large_is_judged_when_asked_for():
     class Data:
         geometry = torch.empty(SMALL // 2, 2)
 
-    assert [folds_of(asked, Data, False) for asked in (None, 0, 2)] == [1, 0, 2]
+    assert [number_of_folds(asked, Data, False) for asked in (None, 0, 2)] == [1, 0, 2]
     Data.geometry = torch.empty(SMALL // 2 + 1, 2)
-    assert [folds_of(asked, Data, False) for asked in (None, 0, 2)] == [0, 0, 2]
-    assert [folds_of(asked, Data, True) for asked in (None, 0)] == [1, 0]
+    assert [number_of_folds(asked, Data, False) for asked in (None, 0, 2)] == [0, 0, 2]
+    assert [number_of_folds(asked, Data, True) for asked in (None, 0)] == [1, 0]
 
 
 @pytest.mark.parametrize("folds", [0, 1])
@@ -122,8 +122,10 @@ def test_the_page_holds_the_numbers_pictures_and_provenance(run, wide, tmp_path,
 
 def test_the_map_shows_where_the_data_are_silent(run, wide, tmp_path, monkeypatch):
     """The map of the page is the root mean square over time of what lies outside the mask."""
-    seen, still = [], preview.still
-    monkeypatch.setattr(preview, "still", lambda panels, *a, **k: (seen.append(panels), still(panels, *a, **k))[1])
+    seen, still = [], preview.still_picture
+    monkeypatch.setattr(
+        preview, "still_picture", lambda panels, *a, **k: (seen.append(panels), still(panels, *a, **k))[1]
+    )
     run(wide[2], "--report", tmp_path / "p.html", "--complex")
     made = np.asanyarray(nib.load(tmp_path / "o.nii").dataobj)
     free = to_images(to_kspace(made) * (1 - wide[1]))

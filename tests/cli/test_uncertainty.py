@@ -288,10 +288,12 @@ def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bund
     source = calibrated(bundle, tmp_path / "source", scale=1.5)
     assert read_bundle(source).scale == 1.5
     from crnn_cli.bundles.store import load_reconstruction
-    from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
+    from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from tests.bundles.test_store import CPU
 
-    method = ByNetwork(load_reconstruction(read_bundle(source), CPU), Recipe("view-shared", 1.0, 2))
+    method = NetworkReconstructor(
+        load_reconstruction(read_bundle(source), CPU), InferenceSettings("view-shared", 1.0, 2)
+    )
     said = {"before": 1, "after": 1}
     adapted = {"used": True, "steps": 1, "seconds": 1.0, "seed": 0, "precision": "fp32", "best_step": 1, "why": "",
                "validation_residual": said}  # fmt: skip

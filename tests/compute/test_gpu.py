@@ -9,9 +9,9 @@ from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri import consistency, multicoil
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.engines.gpu import Parts
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
+from crnn_cli.networks.engines.gpu import ChunkedGpuSchedule
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from tests.compute.test_memory import network
 from tests.mri.test_multicoil import problem as coil_problem
 from tests.reconstruction.test_reconstruct import acquisition
@@ -48,9 +48,9 @@ class Small:
 
 def run(net, told=None):
     warned = []
-    method = ByNetwork(net, Recipe("view-shared", 1.0, 3, 0.0), warned.append)
+    method = NetworkReconstructor(net, InferenceSettings("view-shared", 1.0, 3, 0.0), warned.append)
     progress = (lambda done, total: None) if told is None else (lambda done, total: told.append(done))
-    return reconstruct(OneCoil(acquisition()), method, CPU, progress), warned
+    return reconstruct(SingleCoilSource(acquisition()), method, CPU, progress), warned
 
 
 def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_is_said():
@@ -76,7 +76,7 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
     net._kind = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
-    least = 12 * (Parts.SEQUENCES * frame + 160 * 2 * 64 * 32)
+    least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
         net.fit(image, free)
         assert net.at_once == at_once
@@ -100,7 +100,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     with torch.no_grad():
         wanted = net(image, operator)
         for net.at_once in range(1, frames + 1):
-            assert isinstance(net._way(image), Parts)
+            assert isinstance(net._way(image), ChunkedGpuSchedule)
             torch.testing.assert_close(net(image, operator), wanted)
 
 
@@ -175,11 +175,13 @@ def test_tf32_is_refused_on_a_cpu_and_mps_everywhere(crnn, scan, bundle, tmp_pat
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("half", "most"), [(False, 1e-4), (True, 2e-2)])
 def test_a_gpu_gives_the_images_of_a_cpu_in_parts_too(half, most):
-    cuda, data = torch.device("cuda"), OneCoil(acquisition())
-    wanted = reconstruct(data, ByNetwork(network(), Recipe("time-wiener", 1.0, 3)), CPU).images_ZTYX
+    cuda, data = torch.device("cuda"), SingleCoilSource(acquisition())
+    wanted = reconstruct(
+        data, NetworkReconstructor(network(), InferenceSettings("time-wiener", 1.0, 3)), CPU
+    ).images_ZTYX
     net = network().to(cuda)
-    recipe = Recipe("time-wiener", 1.0, 3, half=half)
+    recipe = InferenceSettings("time-wiener", 1.0, 3, half=half)
     for at_once in (4, 2, 1):
         net.fit = lambda image, free, n=at_once: setattr(net, "at_once", n)
-        made = reconstruct(data, ByNetwork(net, recipe), cuda).images_ZTYX
+        made = reconstruct(data, NetworkReconstructor(net, recipe), cuda).images_ZTYX
         assert np.linalg.norm(made - wanted) < most * np.linalg.norm(wanted)

@@ -11,9 +11,9 @@ import torch
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.engines.cpu import Listed
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe, reconstruct
+from crnn_cli.networks.engines.cpu import CpuSchedule
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from tests.reconstruction.test_reconstruct import acquisition
 
 CPU = torch.device("cpu")
@@ -46,19 +46,23 @@ def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
         net.fit(image, free)
         disk.append(net.on_disk)
     assert disk == sorted(disk, reverse=True)
-    assert set(disk) == set(range(Listed.SEQUENCES + 1))
+    assert set(disk) == set(range(CpuSchedule.SEQUENCES + 1))
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
         net.fit(image, least - 1)
     with torch.autocast("cpu", torch.bfloat16):
         net.fit(image, least - 1)
-    assert net.on_disk < Listed.SEQUENCES
+    assert net.on_disk < CpuSchedule.SEQUENCES
 
 
 def images(half=False, free=None, monkeypatch=None):
     net = network()
     if monkeypatch is not None:
         monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, most: free)
-    made = reconstruct(OneCoil(acquisition()), ByNetwork(net, Recipe("view-shared", 1.0, 3, 0.0, half)), CPU)
+    made = reconstruct(
+        SingleCoilSource(acquisition()),
+        NetworkReconstructor(net, InferenceSettings("view-shared", 1.0, 3, 0.0, half)),
+        CPU,
+    )
     return made, net
 
 
@@ -67,7 +71,7 @@ def test_images_are_the_same_with_states_on_disk(monkeypatch):
     assert net.on_disk == 0
     small = 12 * 10 * (4 * 2 * 8 * 4 + 160 * 4)
     scarce, net = images(free=small + 1, monkeypatch=monkeypatch)
-    assert net.on_disk == Listed.SEQUENCES
+    assert net.on_disk == CpuSchedule.SEQUENCES
     np.testing.assert_array_equal(plenty.images_ZTYX, scarce.images_ZTYX)
     with pytest.raises(MemoryError, match="are free"):
         images(free=small - 1, monkeypatch=monkeypatch)

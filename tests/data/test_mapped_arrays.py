@@ -15,7 +15,7 @@ from crnn_cli.data import mapped_arrays as scratch
 from crnn_cli.data.acquisition import from_fully_sampled, from_zero_filled
 from crnn_cli.data.image import Image
 from crnn_cli.errors import OutputError, UnreadableError
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from crnn_cli.io.nifti.image import encode_image, image_output, read_image, write_image
 from crnn_cli.io.phase import join_phase
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
@@ -44,7 +44,7 @@ def test_values_stay_when_their_memory_is_let_go_of(spilled):
     assert scratch.in_file(array)
     assert not array.any()
     array[:] = np.arange(120).reshape(6, 5, 4)
-    scratch.release(array, array[2:].T)
+    scratch.drop_pages(array, array[2:].T)
     np.testing.assert_array_equal(array, np.arange(120).reshape(6, 5, 4))
     assert scratch.in_file(array[1:3].transpose(2, 0, 1))
     assert len(mapped()) == 1
@@ -63,14 +63,14 @@ def test_functions_of_planes_are_those_of_the_whole(spilled):
     for view in (array, array.transpose(3, 2, 0, 1), np.asfortranarray(array)):
         expected = np.abs(view)
         spilled()
-        found = scratch.by_planes(np.abs, np.float32, view)
+        found = scratch.apply_by_planes(np.abs, np.float32, view)
         assert scratch.in_file(found)
         np.testing.assert_array_equal(found, expected)
 
 
 def test_bytes_come_back_in_order(spilled):
     spilled()
-    kept = scratch.Kept()
+    kept = scratch.SpooledBytes()
     for part in (b"one", b"", b"two" * 3_000_000):
         kept.write(part)
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_written_is_told(spilled, monkeypatch, tmp_path)
     with pytest.raises(OutputError, match=r"gone.*TMPDIR"):
         scratch.zeros((3, 3), np.float32)
     with pytest.raises(OutputError, match="TMPDIR"):
-        scratch.Kept().write(b"more than one")
+        scratch.SpooledBytes().write(b"more than one")
 
 
 def test_a_full_disk_is_told_at_once(spilled, monkeypatch):
@@ -107,7 +107,7 @@ def test_large_files_have_the_bytes_of_small_ones(spilled, suffix, kind, tmp_pat
     spilled()
     for same in (image, Image(np.ascontiguousarray(array.T).T, AFFINE, 0.03, (1, 2))):
         output = image_output(same, tmp_path / f"a{suffix}", "said")
-        assert isinstance(output.content, scratch.Kept)
+        assert isinstance(output.content, scratch.SpooledBytes)
         assert b"".join(output.chunks()) == expected
     write_image(image, tmp_path / f"a{suffix}", "said")
     assert (tmp_path / f"a{suffix}").read_bytes() == expected
@@ -127,11 +127,11 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
     places |= {"double": save(tmp_path / f"d{suffix}", np.abs(cine).astype("f8"))}
     places |= {"flat": save(tmp_path / f"x{suffix}", np.abs(cine[:, :, 0]))}
     axes = dict.fromkeys(places) | {"flat": "x,y,t"}
-    small = {name: read(place, axes[name]) for name, place in places.items()}
+    small = {name: load_image(place, axes[name]) for name, place in places.items()}
     np.testing.assert_allclose(small["sloped"].image.array, 2 * np.abs(cine) + 1, rtol=1e-6)
     spilled()
     for name, place in places.items():
-        large = read(place, axes[name])
+        large = load_image(place, axes[name])
         assert scratch.in_file(large.image.array)
         assert large.image.array.dtype == small[name].image.array.dtype
         np.testing.assert_array_equal(large.image.array, small[name].image.array)
@@ -150,7 +150,7 @@ def test_damage_is_told_as_of_small_files(spilled, tmp_path):
         for content in damaged:
             (tmp_path / name).write_bytes(content)
             with pytest.raises(UnreadableError):
-                read(tmp_path / name)
+                load_image(tmp_path / name)
 
 
 def test_kspace_is_that_of_the_whole_series_at_once(spilled):
@@ -211,12 +211,12 @@ def test_a_run_leaves_the_same_files_and_nothing_else(spilled, crnn, scan, bundl
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundle, tmp_path, monkeypatch, error):
-    from crnn_cli.reconstruction.measurement import OneCoil
+    from crnn_cli.reconstruction.measurement import SingleCoilSource
 
     spilled()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    measured, held = OneCoil.measured, []
+    measured, held = SingleCoilSource.measured, []
 
     def breaking(self, z, device):
         if z:
@@ -224,7 +224,7 @@ def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundl
             raise error
         return measured(self, z, device)
 
-    monkeypatch.setattr(OneCoil, "measured", breaking)
+    monkeypatch.setattr(SingleCoilSource, "measured", breaking)
     ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "o.nii")
     assert ended.code == {KeyboardInterrupt: 130, MemoryError: 5}[error]
     assert len(held) >= 3  # the scan, and both kinds of images

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.raw_scan import RawScan, RawSlice, placed, shown, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, place_images, without_oversampling
 
 
 def noise(*shape, seed=0):
@@ -59,16 +59,18 @@ def test_an_asymmetric_echo_keeps_its_gap_and_loses_a_sample_at_its_edge():
 )
 def test_shown_cuts_the_field_and_keeps_brightness(lines, samples, more, share):
     flat = np.full((2, lines, samples), 3 + 4j, np.complex64)
-    made = shown(flat, (share, 1.0), (lines + more, samples))
+    made = crop_and_resample(flat, (share, 1.0), (lines + more, samples))
     assert made.shape == (2, lines + more, samples)
     np.testing.assert_allclose(made, 3 + 4j, rtol=1e-5)
 
 
 def test_a_finer_matrix_interpolates_and_a_coarser_one_takes_it_back():
     coarse = to_images(noise(1, 8, 10), (-2, -1)).astype(np.complex64)
-    fine = shown(coarse, (1.0, 1.0), (16, 20))
+    fine = crop_and_resample(coarse, (1.0, 1.0), (16, 20))
     np.testing.assert_allclose(fine[:, ::2, ::2], coarse, atol=1e-5)
-    np.testing.assert_allclose(shown(fine, (1.0, 1.0), (8, 10))[:, 1:, 1:].std(), coarse[:, 1:, 1:].std(), rtol=0.5)
+    np.testing.assert_allclose(
+        crop_and_resample(fine, (1.0, 1.0), (8, 10))[:, 1:, 1:].std(), coarse[:, 1:, 1:].std(), rtol=0.5
+    )
 
 
 @pytest.mark.parametrize("axes", [(2, 1, 0), (2, 0, 1), (0, 1, 2)])
@@ -78,7 +80,7 @@ def test_images_are_placed_by_the_axes_of_the_scan(axes):
     z, y, x = (lengths[axis] for axis in axes)
     scan = RawScan("test", "", (z, 1, 2, y, x), geometry, axes, lambda z: None)
     images = noise(z, 2, y, x)
-    image = placed(images, scan)
+    image = place_images(images, scan)
     assert image.shape == (3, 4, 5, 2)
     assert image.frame_time == 0.03
     index = [0, 0, 0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crnn_cli.data.slice_stack import Stack
+from crnn_cli.data.slice_stack import SliceStack
 
 NORMAL = np.array([0.0, 0.6, 0.8])
 
@@ -11,7 +11,7 @@ NORMAL = np.array([0.0, 0.6, 0.8])
 def stack(along, aside=0.0, uneven=None):
     """Slices at distances along the normal, each so much farther along x than the one before."""
     positions = np.outer(along, NORMAL) + np.outer(np.arange(len(along)), [aside, 0, 0]) + [3, -4, 5]
-    return Stack(positions, NORMAL, uneven)
+    return SliceStack(positions, NORMAL, uneven)
 
 
 def test_even_slices_have_no_problem_and_no_note():

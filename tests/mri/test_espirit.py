@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.mri.coils import calibration, normalised
+from crnn_cli.mri.coils import calibration_block, normalise_maps
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from tests.support.cfl import read_cfl, run_bart, write_cfl
 from tests.support.data import data_file
 
@@ -20,8 +20,8 @@ needs_bart = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is no
 @pytest.fixture(scope="module")
 def phantom():
     """Return simulated k-space (8, 1, 64, 72), the true sensitivities and where the body is."""
-    data = simulate_slice(Scan(grid=Grid(samples=72, lines=64, spacing=4.5), frames=1, coils=8, snr=200), 0)
-    return data.kspace_CTYX, normalised(data.coils_CYX), inside(data.truth_TYX[0])
+    data = simulate_slice(PhantomScan(grid=Grid(samples=72, lines=64, spacing=4.5), frames=1, coils=8, snr=200), 0)
+    return data.kspace_CTYX, normalise_maps(data.coils_CYX), inside(data.truth_TYX[0])
 
 
 def inside(image_YX):
@@ -39,7 +39,7 @@ def by_lines(kspace_CTYX, lines):
     mask = torch.zeros(1, kspace_CTYX.shape[2], 1, dtype=torch.bool)
     first = kspace_CTYX.shape[2] // 2 - lines // 2
     mask[:, first : first + lines] = True
-    return calibration(kspace_CTYX * mask, mask)
+    return calibration_block(kspace_CTYX * mask, mask)
 
 
 @pytest.mark.parametrize(("lines", "bound"), [(6, 0.05), (12, 0.03), (24, 0.015)])
@@ -113,7 +113,7 @@ def bart_maps(kspace_CYX, folder, lines=24):
     maps, values = read_cfl(folder / "maps"), read_cfl(folder / "values")
     shape = kspace_CYX.shape
     maps_CYX = torch.from_numpy(maps.reshape(shape[2], shape[1], -1).transpose(2, 1, 0).copy())
-    return normalised(maps_CYX), torch.from_numpy(values.reshape(shape[2], shape[1]).T.real.copy())
+    return normalise_maps(maps_CYX), torch.from_numpy(values.reshape(shape[2], shape[1]).T.real.copy())
 
 
 def assert_same_as_bart(kspace_CYX, body_YX, folder):

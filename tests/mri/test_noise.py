@@ -6,7 +6,7 @@ import torch
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 
 
@@ -29,7 +29,7 @@ def test_a_smooth_object_hides_nothing_and_sharp_edges_little():
     y, x = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
     kspace, mask = noisy(0.01, image=torch.exp(-(x**2) - y**2))
     assert noise_deviation(kspace, mask) == pytest.approx(0.01, rel=0.05)
-    truth = simulate_slice(Scan(Grid(96, 96, 3.0), 24, seed=3), 0).truth_TYX
+    truth = simulate_slice(PhantomScan(Grid(96, 96, 3.0), 24, seed=3), 0).truth_TYX
     kspace, mask = noisy(0.02, (1, 1, 24, 96, 96), truth / truth.abs().max())
     assert 0.019 < noise_deviation(kspace, mask) < 0.04
 

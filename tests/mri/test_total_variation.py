@@ -7,7 +7,7 @@ from crnn_cli.bundles.config import _STARTS
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import STARTS
 from tests.mri.test_classical import problem
 
@@ -18,7 +18,7 @@ def measured(coils=3, two_axes=False, shape=SHAPE, **how):
     """Return the truth and what was measured of it."""
     truth, encoding, kspace = problem(coils, two_axes, shape, **how)
     mask = encoding.mask_BTYX.expand(-1, -1, -1, SHAPE[3] if two_axes else 1)
-    return truth, Measured(kspace * mask[:, None], mask, encoding.maps_BCYX)
+    return truth, SliceMeasurement(kspace * mask[:, None], mask, encoding.maps_BCYX)
 
 
 def objective(data, image):
@@ -55,13 +55,13 @@ def test_start_scales_with_the_data_each_item_alone(coils):
     made = tv_start(operator)
     torch.testing.assert_close(tv_start(operator.scaled(factor)), factor * made, rtol=1e-3, atol=1e-6)
     maps = None if data.maps_BCYX is None else data.maps_BCYX[1:]
-    alone = tv_start(Measured(data.kspace_BCTYX[1:], data.mask_BTYX[1:], maps).consistency())
+    alone = tv_start(SliceMeasurement(data.kspace_BCTYX[1:], data.mask_BTYX[1:], maps).consistency())
     torch.testing.assert_close(alone, made[1:], rtol=1e-3, atol=1e-4)
 
 
 def test_start_of_nothing_is_nothing():
     _, data = measured()
-    assert not tv_start(Measured(0 * data.kspace_BCTYX, data.mask_BTYX, data.maps_BCYX).consistency()).any()
+    assert not tv_start(SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX, data.maps_BCYX).consistency()).any()
 
 
 def test_bundles_may_name_every_start():

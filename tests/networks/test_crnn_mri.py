@@ -7,7 +7,7 @@ from crnn_cli.bundles.import_checkpoint import read_published_checkpoint
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.training.grow_network import grown
+from crnn_cli.training.grow_network import expand_network
 from tests.reference import crnn_mri_loops
 from tests.support.data import data_file
 
@@ -63,7 +63,7 @@ def test_an_error_expected_matters_only_where_noise_is_known():
         for deviation, least, most in ((0.0, 0.0, 0.0), (0.1, 1e-3, 10)):
             image, operator = problem(deviation=deviation)
             trusting = net(image, operator)
-            other = grown(net, net.config)
+            other = expand_network(net, net.config)
             for layers in (other, *other.earlier):
                 layers.error *= 3
             assert least <= relative(other(image, operator), trusting) <= most
@@ -123,7 +123,7 @@ def test_gradients_equal_those_of_the_loops(more):
 def test_a_grown_network_is_the_same_function(before, config):
     net = network(sets=before)
     image, operator = problem(deviation=0.0)
-    larger = grown(net, CRNNMRIConfig(features=5, **config))
+    larger = expand_network(net, CRNNMRIConfig(features=5, **config))
     with torch.no_grad():
         assert relative(larger(image, operator, 4), net(image, operator, 4)) < 1e-6
 
@@ -138,7 +138,7 @@ def test_a_grown_network_is_the_same_function(before, config):
 )
 def test_what_cannot_grow_is_refused(config, why):
     with pytest.raises(ValueError, match=why):
-        grown(network(sets=2), CRNNMRIConfig(**config))
+        expand_network(network(sets=2), CRNNMRIConfig(**config))
 
 
 def test_one_batch_item_does_not_see_another():
@@ -280,7 +280,7 @@ def test_truncation_leaves_the_images_as_they_are(truncate):
 @pytest.mark.parametrize("truncate", [0, 1, 2])
 def test_gradients_of_sets_that_are_alike_add_up_to_those_of_one(truncate):
     net = network(features=3, iterations=4)
-    alike = grown(net, CRNNMRIConfig(features=3, iterations=4, sets=2))
+    alike = expand_network(net, CRNNMRIConfig(features=3, iterations=4, sets=2))
     image, operator = problem(frames=6, dtype=torch.complex128)
     _, wanted = gradients(net.double(), image, operator, truncate=truncate)
     _, found = gradients(alike.double(), image, operator, truncate=truncate)

@@ -4,21 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from crnn_cli.networks.optim import Muon, orthogonal
+from crnn_cli.networks.optim import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 40), (2, 40, 12), (1, 9, 9)])
 def test_singular_vectors_stay_and_values_become_one(shape):
     torch.manual_seed(0)
     matrices = torch.randn(shape, dtype=torch.float64)
-    made = orthogonal(matrices)
+    made = orthogonalise(matrices)
     values = torch.linalg.svdvals(made)
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     inside = left.mT @ made @ right.mT
     assert float((inside - torch.diag_embed(inside.diagonal(dim1=1, dim2=2))).abs().max()) < 1e-6
-    torch.testing.assert_close(orthogonal(5 * matrices), made)
-    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
+    torch.testing.assert_close(orthogonalise(5 * matrices), made)
+    assert torch.equal(orthogonalise(torch.zeros(shape)), torch.zeros(shape))
 
 
 def quadratic(seed=0):

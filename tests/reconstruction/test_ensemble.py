@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from crnn_cli.mri.coils import normalised
+from crnn_cli.mri.coils import normalise_maps
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.reconstruction.ensemble import COPIES, VIEWS, Ensemble
-from crnn_cli.reconstruction.measurement import Measured
-from crnn_cli.reconstruction.memory_estimate import estimate
-from crnn_cli.reconstruction.reconstruct import ByFormula, ByNetwork, Recipe
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.memory_estimate import estimate_memory
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
 from tests.assessment.test_held_out import Guess
 from tests.reconstruction.test_memory_estimate import network
 
@@ -25,9 +25,9 @@ def measured(coils, lines=12, columns=9):
     """Return data of several frames, the lines of each its own, and the images behind them."""
     truth = complex_noise(1, 3, lines, columns)
     mask = (torch.rand(1, 3, lines, 1, generator=torch.Generator().manual_seed(1)) < 0.6).float()
-    maps = None if coils == 1 else normalised(complex_noise(coils, lines, columns, seed=2))[None]
+    maps = None if coils == 1 else normalise_maps(complex_noise(coils, lines, columns, seed=2))[None]
     seen = truth[:, None] if maps is None else truth[:, None] * maps[:, :, None]
-    return Measured(image_to_kspace(seen) * mask[:, None], mask, maps, 0.1), truth
+    return SliceMeasurement(image_to_kspace(seen) * mask[:, None], mask, maps, 0.1), truth
 
 
 def untouched(seen):
@@ -78,10 +78,10 @@ def test_a_number_of_copies_that_there_are_not_is_a_mistake():
             Ensemble(Guess(untouched), count)
 
 
-@pytest.mark.parametrize("method", [network(), ByFormula("tv", None, 40)])
+@pytest.mark.parametrize("method", [network(), ClassicalReconstructor("tv", None, 40)])
 def test_copies_need_memory_once(method):
-    needs = [(each := estimate(Ensemble(method, n), (4, 6, 64, 64), 0, CPU)).peak - each.held for n in (1, 2, 4)]
-    alone = estimate(method, (4, 6, 64, 64), 0, CPU)
+    needs = [(each := estimate_memory(Ensemble(method, n), (4, 6, 64, 64), 0, CPU)).peak - each.held for n in (1, 2, 4)]
+    alone = estimate_memory(method, (4, 6, 64, 64), 0, CPU)
     assert needs[0] == alone.peak - alone.held
     assert needs[1] == needs[2] == needs[0] + 8 * 6 * 64 * 64 * (4 + 2)
 
@@ -116,6 +116,6 @@ def test_what_makes_no_sense_is_refused(crnn, scan, bundle, tmp_path, arguments,
 
 
 def test_every_copy_comes_back_in_the_scale_of_the_data():
-    inner = ByNetwork(lambda *given: given[0], Recipe("zero-filled", 1.0, 1, 0.0))
+    inner = NetworkReconstructor(lambda *given: given[0], InferenceSettings("zero-filled", 1.0, 1, 0.0))
     data, _ = measured(1)
     torch.testing.assert_close(Ensemble(inner, 4)(data, lambda: None), inner(data, lambda: None), atol=1e-5, rtol=0)

@@ -12,17 +12,19 @@ from crnn_cli.data.raw_scan import RawSlice, along_image, along_kspace, without_
 from crnn_cli.io.kspace.checks import measured
 from crnn_cli.io.kspace.npy import read_numpy
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.engines.cpu import Listed
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.memory_estimate import estimate
-from crnn_cli.reconstruction.reconstruct import ByFormula, ByNetwork, Recipe
+from crnn_cli.networks.engines.cpu import CpuSchedule
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.memory_estimate import estimate_memory
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
 from tests.support.cines import lines_mask, moving_cine, to_kspace
 
 CPU = torch.device("cpu")
 
 
 def network(memory=None, half=False):
-    return ByNetwork(CRNNMRI(CRNNMRIConfig(features=8)), Recipe("view-shared", 1.0, 1, None, half, memory))
+    return NetworkReconstructor(
+        CRNNMRI(CRNNMRIConfig(features=8)), InferenceSettings("view-shared", 1.0, 1, None, half, memory)
+    )
 
 
 def test_less_memory_puts_more_states_on_disk_until_nothing_fits(monkeypatch):
@@ -31,32 +33,32 @@ def test_less_memory_puts_more_states_on_disk_until_nothing_fits(monkeypatch):
     found = []
     for free in (10**12, least + 2 * sequence, least):
         monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most, free=free: free)
-        found.append(estimate(network(), shape, 0, CPU))
+        found.append(estimate_memory(network(), shape, 0, CPU))
         assert found[-1].peak - found[-1].held <= free
-    assert [each.sequences for each in found] == [0, 3, Listed.SEQUENCES]
+    assert [each.sequences for each in found] == [0, 3, CpuSchedule.SEQUENCES]
     assert [each.sequence_bytes for each in found] == [0, 3 * sequence, 5 * sequence]
     assert found[0].peak - found[0].held == least + 5 * sequence
     monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most: least - 1)
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
-        estimate(network(), shape, 0, CPU)
-    assert estimate(network(half=True), shape, 0, CPU).sequences < Listed.SEQUENCES
+        estimate_memory(network(), shape, 0, CPU)
+    assert estimate_memory(network(half=True), shape, 0, CPU).sequences < CpuSchedule.SEQUENCES
 
 
 def test_more_coils_and_folds_need_more():
-    for method in (ByFormula("zero-filled", None, 0), ByFormula("tv", None, 40), network()):
+    for method in (ClassicalReconstructor("zero-filled", None, 0), ClassicalReconstructor("tv", None, 40), network()):
         needs = [
             each.peak - each.held
             for each in (
-                estimate(method, (1, 6, 64, 64), 0, CPU),
-                estimate(method, (4, 6, 64, 64), 0, CPU),
-                estimate(method, (4, 6, 64, 64), 1, CPU),
+                estimate_memory(method, (1, 6, 64, 64), 0, CPU),
+                estimate_memory(method, (4, 6, 64, 64), 0, CPU),
+                estimate_memory(method, (4, 6, 64, 64), 1, CPU),
             )
         ]
         assert needs == sorted(set(needs))
 
 
 def test_too_little_is_told_before_a_slice_is_touched(crnn, scan, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(OneCoil, "measured", lambda *arguments: pytest.fail("it began"))
+    monkeypatch.setattr(SingleCoilSource, "measured", lambda *arguments: pytest.fail("it began"))
     ended = crnn("reconstruct", scan[2], "--model", bundle, "--memory", "1K", "-o", tmp_path / "o.nii")
     assert (ended.code, "GiB beyond what is held" in ended.err) == (5, True), ended.err
 

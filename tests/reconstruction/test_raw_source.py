@@ -8,7 +8,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.espirit import espirit
-from crnn_cli.reconstruction.raw_source import CoilChoice, RawSlices
+from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
 CPU = torch.device("cpu")
 MIXING = np.array([[1, 0.4j, 0.1], [0, 2, 0.3 - 0.2j], [0, 0, 0.5]])
@@ -39,7 +39,7 @@ def covariance(kspace_CTYX):
 @pytest.mark.parametrize("coils", [None, 2])
 def test_noise_is_white_after_the_noise_scan_was_used(coils):
     noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
-    slices = RawSlices(scan(noise), CoilChoice(coils))
+    slices = RawSliceSource(scan(noise), CoilChoice(coils))
     found = covariance(slices.measured(0, CPU).kspace_BCTYX[0])
     scale = found[0, 0].real
     np.testing.assert_allclose(found / scale, np.eye(coils or 3), atol=0.08)
@@ -49,7 +49,7 @@ def test_noise_is_white_after_the_noise_scan_was_used(coils):
 
 def test_without_a_noise_scan_the_samples_are_as_they_were():
     data = scan()
-    slices = RawSlices(data, CoilChoice())
+    slices = RawSliceSource(data, CoilChoice())
     measured = slices.measured(0, CPU)
     np.testing.assert_array_equal(measured.kspace_BCTYX[0].numpy(), data.read(0).kspace_CTYX)
     assert not slices.facts[0]["whitened"]
@@ -60,11 +60,11 @@ def test_without_a_noise_scan_the_samples_are_as_they_were():
 def test_a_coil_that_was_not_connected_is_left_out():
     noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
     noise[1], noise[:, 1] = 0, 0
-    slices = RawSlices(scan(noise), CoilChoice())
+    slices = RawSliceSource(scan(noise), CoilChoice())
     assert slices.measured(0, CPU).kspace_BCTYX.shape[1] == 2
     assert (slices.facts[0]["coils"], slices.facts[0]["used"]) == (3, 2)
     with pytest.raises(UnsupportedDataError, match="no coil was connected"):
-        RawSlices(scan(np.zeros((3, 3), np.complex64)), CoilChoice()).measured(0, CPU)
+        RawSliceSource(scan(np.zeros((3, 3), np.complex64)), CoilChoice()).measured(0, CPU)
 
 
 def test_maps_go_through_the_same_matrix_as_the_samples():
@@ -78,7 +78,7 @@ def test_maps_go_through_the_same_matrix_as_the_samples():
         "", "", (1, *kspace.shape), data.geometry, (2, 1, 0),
         lambda z: RawSlice(kspace.astype(np.complex64), np.ones((2, 40, 1), bool)), noise_CC=noise,
     )  # fmt: skip
-    measured = RawSlices(data, CoilChoice(maps=maps)).measured(0, CPU)
+    measured = RawSliceSource(data, CoilChoice(maps=maps)).measured(0, CPU)
     made = measured.encoding().zero_filled(measured.kspace_BCTYX)[0]
     again = measured.encoding().misfit(made[None], measured.kspace_BCTYX)
     assert again[0] < 1e-8 * again[1]
@@ -86,7 +86,7 @@ def test_maps_go_through_the_same_matrix_as_the_samples():
 
 
 def test_the_masks_of_the_slices_that_were_read_are_kept():
-    slices = RawSlices(scan(), CoilChoice())
+    slices = RawSliceSource(scan(), CoilChoice())
     slices.measured(1, CPU)
     assert slices.pattern().shape == (1, 2, 40, 1)
     slices.measured(0, CPU)
@@ -94,7 +94,7 @@ def test_the_masks_of_the_slices_that_were_read_are_kept():
 
 
 def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
-    slices, calls = RawSlices(scan((MIXING @ MIXING.conj().T).astype(np.complex64)), CoilChoice()), []
+    slices, calls = RawSliceSource(scan((MIXING @ MIXING.conj().T).astype(np.complex64)), CoilChoice()), []
 
     def counted(*given):
         calls.append(1)

@@ -12,8 +12,14 @@ from crnn_cli.data.image import Image
 from crnn_cli.errors import DeviceError, UnsupportedDataError
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.reconstruction.measurement import OneCoil
-from crnn_cli.reconstruction.reconstruct import STARTS, ByFormula, ByNetwork, Recipe, reconstruct
+from crnn_cli.reconstruction.measurement import SingleCoilSource
+from crnn_cli.reconstruction.reconstruct import (
+    STARTS,
+    ClassicalReconstructor,
+    InferenceSettings,
+    NetworkReconstructor,
+    reconstruct,
+)
 from tests.support.cines import AFFINE, moving_cine
 
 CPU = torch.device("cpu")
@@ -32,9 +38,9 @@ def acquisition(empty=False):
 def run(network, data=None, start="view-shared", amplitude=1.0, iterations=3, noise=0.0):
     """Return the result, and what progress was told."""
     told = []
-    recipe = Recipe(start, amplitude, iterations, noise)
-    method = ByNetwork(network, recipe)
-    source = OneCoil(data or acquisition())
+    recipe = InferenceSettings(start, amplitude, iterations, noise)
+    method = NetworkReconstructor(network, recipe)
+    source = SingleCoilSource(data or acquisition())
     result = reconstruct(source, method, CPU, lambda done, total: told.append((done, total)))
     return result, told
 
@@ -69,7 +75,7 @@ def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(st
         np.testing.assert_allclose(result.zero_filled_ZTYX[z], zero_filled, atol=1e-6)
 
 
-class Noisy(OneCoil):
+class Noisy(SingleCoilSource):
     def measured(self, z, device):
         return replace(super().measured(z, device), deviation=0.2)
 
@@ -81,8 +87,8 @@ def test_noise_that_was_found_is_weighed_against_the_error_expected_unless_trust
     def network(image, consistency, iterations, progress):
         return consistency(0 * image, error)
 
-    recipe = Recipe("zero-filled", amplitude, 1, noise)
-    found = reconstruct(Noisy(data), ByNetwork(network, recipe), CPU)
+    recipe = InferenceSettings("zero-filled", amplitude, 1, noise)
+    found = reconstruct(Noisy(data), NetworkReconstructor(network, recipe), CPU)
     for z, operator in enumerate(operators(data)):
         scale = amplitude / float(energy_weighted_rms(operator.zero_filled()))
         v = (0.2 * scale / float(error)) ** 2 if noise is None else noise
@@ -126,8 +132,8 @@ def test_progress_goes_step_by_step_from_nothing_to_all(empty, iterations):
 @pytest.mark.parametrize("name", METHODS)
 def test_progress_of_classical_methods_ends_at_all(name):
     told = []
-    method = ByFormula(name, METHODS[name].weight, 3 if METHODS[name].iterations else 0)
-    reconstruct(OneCoil(acquisition()), method, CPU, lambda done, total: told.append((done, total)))
+    method = ClassicalReconstructor(name, METHODS[name].weight, 3 if METHODS[name].iterations else 0)
+    reconstruct(SingleCoilSource(acquisition()), method, CPU, lambda done, total: told.append((done, total)))
     assert told == [(step, 2 * method.steps) for step in range(2 * method.steps + 1)]
 
 
@@ -168,8 +174,8 @@ def test_a_device_is_the_one_asked_for_or_an_error(monkeypatch, count, name, wan
 def test_a_default_weight_grows_with_the_noise_found_and_a_given_one_does_not(name):
     kind = METHODS[name]
     data = acquisition()
-    quiet, noisy, given = (ByFormula(name, weight, 2) for weight in (None, None, 0.125))
-    reconstruct(OneCoil(data), quiet, CPU)
+    quiet, noisy, given = (ClassicalReconstructor(name, weight, 2) for weight in (None, None, 0.125))
+    reconstruct(SingleCoilSource(data), quiet, CPU)
     found = reconstruct(Noisy(data), noisy, CPU)
     reconstruct(Noisy(data), given, CPU)
     assert quiet.used == [kind.weight] * 2
@@ -178,5 +184,5 @@ def test_a_default_weight_grows_with_the_noise_found_and_a_given_one_does_not(na
         sigma = 0.2 / float(energy_weighted_rms(operator.view_shared()))
         assert noisy.used[z] == pytest.approx(kind.weight + kind.noisy * sigma, rel=1e-4)
         assert noisy.used[z] > 2 * kind.weight
-    again = reconstruct(OneCoil(data), ByFormula(name, noisy.used[0], 2), CPU)
+    again = reconstruct(SingleCoilSource(data), ClassicalReconstructor(name, noisy.used[0], 2), CPU)
     np.testing.assert_allclose(again.images_ZTYX[0], found.images_ZTYX[0], atol=1e-6)

@@ -14,8 +14,8 @@ import pytest
 from crnn_cli.errors import OutputError, UsageError
 from crnn_cli.io.atomic_write import write_together
 from crnn_cli.report import html as module
-from crnn_cli.report.html import Notes, Picture, Plot, Table, page, page_output, require_page_name
-from crnn_cli.report.montage import Panel, preview_output, still
+from crnn_cli.report.html import Notes, Picture, Plot, Table, page_output, render_page, require_page_name
+from crnn_cli.report.montage import Panel, preview_output, still_picture
 
 NASTY = "<script>alert('&amp;\"')</script> \x01 ü"
 VOID = {"meta", "img", "line", "circle"}
@@ -66,7 +66,7 @@ def test_text_is_text_wherever_it_stands():
         Notes([NASTY]), Table(NASTY, [[NASTY, NASTY, NASTY], [NASTY, NASTY]]), Picture(png(), NASTY),
         Plot(NASTY, [0.1, None]),
     ]  # fmt: skip
-    tree = parsed(page(NASTY, parts))
+    tree = parsed(render_page(NASTY, parts))
     shown = NASTY.replace("\x01", "?")
     texts = [text for text in tree.itertext() if text.strip()]
     assert texts.count(shown) == 2 + 1 + 6 + 1 + 1  # title twice; note, table, picture, plot
@@ -75,13 +75,13 @@ def test_text_is_text_wherever_it_stands():
 
 
 def test_pictures_are_in_the_page():
-    tree = parsed(page("a", [Picture(png(1), "one"), Picture(png(2), "two")]))
+    tree = parsed(render_page("a", [Picture(png(1), "one"), Picture(png(2), "two")]))
     links = [e.get("src").partition(",")[2] for e in tree.iter("img")]
     assert [base64.b64decode(link) for link in links] == [png(1), png(2)]
 
 
 def test_a_plot_has_a_dot_a_value_and_gaps_where_there_is_none():
-    tree = parsed(page("a", [Plot("p", [0.0, 0.5, None, 1.0, 0.25], [0.1, 0.1, 0.1, None, None], [3])]))
+    tree = parsed(render_page("a", [Plot("p", [0.0, 0.5, None, 1.0, 0.25], [0.1, 0.1, 0.1, None, None], [3])]))
     dots = [e for e in tree.iter() if e.tag.endswith("circle")]
     heights = np.array([float(dot.get("cy")) for dot in dots])
     assert np.diff(heights) / (heights[2] - heights[0]) == pytest.approx([0.5, 0.5, -0.75], abs=0.01)
@@ -94,14 +94,14 @@ def test_a_plot_has_a_dot_a_value_and_gaps_where_there_is_none():
 
 @pytest.mark.parametrize("values", [[], [None], [0.0], [0.0, 0.0]])
 def test_a_plot_of_next_to_nothing_is_a_plot(values):
-    text = page("a", [Plot("p", values)])
+    text = render_page("a", [Plot("p", values)])
     parsed(text)
     assert "nan" not in text
     assert "inf" not in text
 
 
 def test_light_dark_and_print_are_thought_of():
-    text = page("a", [])
+    text = render_page("a", [])
     for words in ("color-scheme: light dark", "prefers-color-scheme: dark", "@media print", 'lang="en"', "utf-8"):
         assert words in text
     defined = set(re.findall(r"(--\w+):", text))
@@ -112,7 +112,7 @@ def test_a_page_is_read_back_before_it_counts(tmp_path, monkeypatch):
     target = tmp_path / "a.html"
     write_together([page_output(target, "\ud800 a", [])])
     assert "? a" in target.read_text("utf-8")
-    monkeypatch.setattr(module, "page", lambda title, parts: "<html><p></html>")
+    monkeypatch.setattr(module, "render_page", lambda title, parts: "<html><p></html>")
     with pytest.raises(OutputError, match="not well-formed"):
         write_together([page_output(tmp_path / "b.html", "a", [])])
     output = page_output(tmp_path / "c.html", "a", [])
@@ -131,8 +131,11 @@ def test_names_end_in_html():
 
 def test_a_still_is_the_montage_or_first_frames_side_by_side():
     panels = [Panel(name, np.random.default_rng(k).random((3, 220, 110), np.float32)) for k, name in enumerate("ab")]
-    assert still(panels, (1.0, 1.0), "said") == preview_output(panels, (1.0, 1.0), None, Path("a.png"), "said").content
-    beside = np.asarray(PIL.Image.open(io.BytesIO(still(panels, (1.0, 1.0), beside=True))))
+    assert (
+        still_picture(panels, (1.0, 1.0), "said")
+        == preview_output(panels, (1.0, 1.0), None, Path("a.png"), "said").content
+    )
+    beside = np.asarray(PIL.Image.open(io.BytesIO(still_picture(panels, (1.0, 1.0), beside=True))))
     assert beside.shape == (220 + 14, 2 * (110 + 2))
     white = np.percentile(panels[0].frames_TYX, 99.7)
     expected = (255 * np.clip(panels[1].frames_TYX[0] / white, 0, 1)).round()

@@ -23,10 +23,10 @@ from crnn_cli.io.nifti.image import encode_image, read_image
 from crnn_cli.segmentation.segment import (
     SliceRecipe,
     choose_order,
-    labels_of,
+    labels_from_probabilities,
     network_size,
-    normalised,
-    resampled,
+    normalise_intensity,
+    resample_slices,
     to_network_grid,
 )
 
@@ -210,7 +210,7 @@ def test_shear_is_refused_and_rotation_is_not():
 @pytest.mark.parametrize("value", [0.0, 7.5, -3.0])
 def test_a_constant_becomes_zero_by_percentiles_and_its_place_by_window(recipe, value):
     expected = 0 if recipe is PERCENTILES else (value + 100) / 400
-    found = normalised(np.full((3, 4, 5), value, np.float32), recipe)
+    found = normalise_intensity(np.full((3, 4, 5), value, np.float32), recipe)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
@@ -219,22 +219,24 @@ def test_a_constant_becomes_zero_by_percentiles_and_its_place_by_window(recipe, 
 @given(st.integers(0, 1000), st.floats(1e-3, 1e4), st.floats(-1e4, 1e4))
 def test_percentiles_do_not_depend_on_unit_and_offset(seed, a, b):
     x = np.random.default_rng(seed).gamma(2, 100, (4, 5, 6))
-    np.testing.assert_allclose(normalised(a * x + b, PERCENTILES), normalised(x, PERCENTILES), atol=1e-5)
+    np.testing.assert_allclose(
+        normalise_intensity(a * x + b, PERCENTILES), normalise_intensity(x, PERCENTILES), atol=1e-5
+    )
     shuffled = np.random.default_rng(seed).permutation(x.ravel()).reshape(x.shape)
     np.testing.assert_allclose(
-        np.sort(normalised(shuffled, PERCENTILES), None), np.sort(normalised(x, PERCENTILES), None)
+        np.sort(normalise_intensity(shuffled, PERCENTILES), None), np.sort(normalise_intensity(x, PERCENTILES), None)
     )
 
 
 def test_percentiles_become_0_and_1():
     x = np.arange(101.0).reshape(101, 1, 1)
-    np.testing.assert_allclose(normalised(x, PERCENTILES)[[1, 99, 50], 0, 0], [0, 1, 0.5], atol=1e-6)
+    np.testing.assert_allclose(normalise_intensity(x, PERCENTILES)[[1, 99, 50], 0, 0], [0, 1, 0.5], atol=1e-6)
 
 
 def test_the_window_is_exact_and_clipped():
     values = np.array([-1000, -200, -100, 0, 300, 500, 900], np.float32).reshape(7, 1, 1)
     expected = [-0.25, -0.25, 0, 0.25, 1, 1.5, 1.5]
-    np.testing.assert_array_equal(normalised(values, WINDOW).ravel(), np.float32(expected))
+    np.testing.assert_array_equal(normalise_intensity(values, WINDOW).ravel(), np.float32(expected))
 
 
 def test_labels_are_the_likeliest_structure_where_all_together_reach_the_threshold():
@@ -243,10 +245,10 @@ def test_labels_are_the_likeliest_structure_where_all_together_reach_the_thresho
         [0.3, 0.3, 0.25, 0.2, 1.0, 0.06],
         [0.1, 0.3, 0.25, 0.4, 0.0, 0.04],
     ], np.float32)  # fmt: skip
-    assert labels_of(classes_K, 0.5).tolist() == [0, 1, 1, 2, 1, 0]
-    assert labels_of(classes_K, 0.05).tolist() == [1, 1, 1, 2, 1, 1]
-    assert labels_of(classes_K, 0.9).tolist() == [0, 0, 0, 0, 1, 0]
-    assert labels_of(classes_K, 0.5).dtype == np.uint8
+    assert labels_from_probabilities(classes_K, 0.5).tolist() == [0, 1, 1, 2, 1, 0]
+    assert labels_from_probabilities(classes_K, 0.05).tolist() == [1, 1, 1, 2, 1, 1]
+    assert labels_from_probabilities(classes_K, 0.9).tolist() == [0, 0, 0, 0, 1, 0]
+    assert labels_from_probabilities(classes_K, 0.5).dtype == np.uint8
 
 
 def test_absurd_spacing_is_refused_before_memory_is():
@@ -264,7 +266,7 @@ def test_the_networks_grid_keeps_the_field_of_view():
     assert to_network_grid(slices, order, 1.5).shape == (4, 20, 20)
     ramp = torch.linspace(0, 1, 21)[:-1] + 0.025  # position of the pixel over the field of view
     for size in (10, 40):
-        found = resampled(ramp.expand(1, 1, 6, 20), (6, size))[0, 0, 0, 2:-2]
+        found = resample_slices(ramp.expand(1, 1, 6, 20), (6, size))[0, 0, 0, 2:-2]
         wanted = (torch.arange(size) + 0.5)[2:-2] / size
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 
@@ -273,14 +275,14 @@ def test_the_networks_grid_keeps_the_field_of_view():
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30), st.floats(-10, 10))
 def test_resampling_keeps_constants(rows, columns, new_rows, new_columns, value):
     image = torch.full((2, 1, rows, columns), value)
-    found = resampled(image, (new_rows, new_columns))
+    found = resample_slices(image, (new_rows, new_columns))
     assert found.shape == (2, 1, new_rows, new_columns)
     torch.testing.assert_close(found, torch.full_like(found, value), rtol=1e-5, atol=1e-5)
 
 
 def test_resampling_to_the_same_size_changes_nothing():
     image = torch.randn(2, 1, 5, 6)
-    assert torch.equal(resampled(image, (5, 6)), image)
+    assert torch.equal(resample_slices(image, (5, 6)), image)
 
 
 @pytest.mark.parametrize("rotation", ["straight", "oblique"])

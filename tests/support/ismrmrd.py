@@ -12,7 +12,7 @@ import numpy as np
 from ismrmrd import xsd
 
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 
 SPACING = 4.0
 
@@ -74,7 +74,7 @@ class Options:
 @cache
 def phantom(samples, lines, coils, frames, slices, seed):
     """Return noisy k-space (Z, C, T, Y, X)."""
-    scan = Scan(Grid(samples, lines, SPACING), frames, slices, coils, snr=20, seed=seed)
+    scan = PhantomScan(Grid(samples, lines, SPACING), frames, slices, coils, snr=20, seed=seed)
     return np.stack([simulate_slice(scan, z).kspace_CTYX.numpy() for z in range(slices)])
 
 

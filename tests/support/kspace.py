@@ -8,7 +8,7 @@ import numpy as np
 import scipy.io
 
 from crnn_cli.mri.phantom.ellipses import Grid
-from crnn_cli.mri.phantom.scan import Scan, simulate_slice
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 
 FASTMRI = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
@@ -23,7 +23,7 @@ FASTMRI = """<?xml version="1.0"?>
 def kspace(slices=3, coils=4, frames=5, lines=24, samples=32, snr=math.inf):
     """Return fully sampled k-space of the phantom, (slice, coil, t, ky, kx) complex64."""
     grid = Grid(samples, lines, max(360 / samples, 264 / lines))
-    scan = Scan(grid, frames, slices, coils, snr=snr, seed=5)
+    scan = PhantomScan(grid, frames, slices, coils, snr=snr, seed=5)
     whole = np.stack([simulate_slice(scan, z).kspace_CTYX.numpy() for z in range(slices)])
     whole.setflags(write=False)
     return whole

@@ -11,18 +11,20 @@ from torch import nn
 
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.networks.averaged import follow
+from crnn_cli.networks.averaged import update_ema
 from crnn_cli.training import session
-from crnn_cli.training.job import Optimiser, Plan, Stage
-from crnn_cli.training.loop import Loop, go_back, learning_rate_factor
+from crnn_cli.training.job import OptimiserSettings, Stage, TrainingPlan
+from crnn_cli.training.loop import TrainingLoop, backward_pass, learning_rate_factor
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.session import within
+from crnn_cli.training.session import scale_stages_to_budget
 from tests.support.processes import run_two_processes
 
 CPU = torch.device("cpu")
 STAGES = (Stage("first", 5, 4, 0.05), Stage("second", 4, 2, 0.02))
-PLAN = Plan(STAGES, Optimiser(clip=1.0, average=0.9), seed=3, validations=3, log_every=2, fingerprint={"data": "a"})
+PLAN = TrainingPlan(
+    STAGES, OptimiserSettings(clip=1.0, average=0.9), seed=3, validations=3, log_every=2, fingerprint={"data": "a"}
+)
 
 
 class Job:
@@ -72,7 +74,7 @@ def trained(folder, plan=PLAN, job=None, killed_at=(), told=None):
     """Train to the end; each of ``killed_at`` kills the run before that step, and a new one goes on."""
     told = [] if told is None else told
     for stop in (*killed_at, None):
-        loop = Loop(job or Job(), plan, RunFolder(folder), Processes(CPU), told.append)
+        loop = TrainingLoop(job or Job(), plan, RunFolder(folder), Processes(CPU), told.append)
         if stop is None:
             loop.run()
             return loop
@@ -80,7 +82,7 @@ def trained(folder, plan=PLAN, job=None, killed_at=(), told=None):
         def step(stage, items, loop=loop, stop=stop):
             if loop.done == stop:
                 raise KilledError
-            return Loop._train_step(loop, stage, items)
+            return TrainingLoop._train_step(loop, stage, items)
 
         loop._train_step = step
         with pytest.raises(KilledError):
@@ -145,7 +147,9 @@ def test_it_learns(tmp_path):
 
 
 def test_gradients_are_clipped(tmp_path):
-    loop = Loop(Job(), replace(PLAN, optimiser=Optimiser(clip=1e-3)), RunFolder(tmp_path), Processes(CPU), print)
+    loop = TrainingLoop(
+        Job(), replace(PLAN, optimiser=OptimiserSettings(clip=1e-3)), RunFolder(tmp_path), Processes(CPU), print
+    )
     loop._train_step(STAGES[0], [loop.job.item(0, k) for k in range(4)])
     assert float(loop.network[0].weight.grad.norm()) == pytest.approx(1e-3, rel=1e-3)
 
@@ -158,7 +162,7 @@ def test_a_run_hands_its_averaged_network_on(tmp_path):
             handed.append(None if before is None else before[0].weight.clone())
             return super().network(stage, before)
 
-    loop = Loop(Watched(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
+    loop = TrainingLoop(Watched(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
     run_stage, ended = loop._run_stage, []
 
     def stage(which):
@@ -171,7 +175,7 @@ def test_a_run_hands_its_averaged_network_on(tmp_path):
 
 
 def test_the_next_stage_goes_on_from_the_averaged_weights(tmp_path):
-    loop = Loop(Job(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
+    loop = TrainingLoop(Job(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
     loop._run_stage(STAGES[0])
     before = loop.averaged[0].weight.clone()
     loop._start_stage(1, loop.averaged)
@@ -223,12 +227,12 @@ def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_last_good_weights(tmp_
         trained(tmp_path / "bad", job=Job(bad=(13,)))
     state = torch.load(tmp_path / "bad" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 3
-    fine = Loop(Job(), PLAN, RunFolder(tmp_path / "fine"), Processes(CPU), lambda report: None)
+    fine = TrainingLoop(Job(), PLAN, RunFolder(tmp_path / "fine"), Processes(CPU), lambda report: None)
 
     def step(stage, items):
         if fine.done == 3:
             raise KilledError
-        return Loop._train_step(fine, stage, items)
+        return TrainingLoop._train_step(fine, stage, items)
 
     fine._train_step = step
     with pytest.raises(KilledError):
@@ -265,7 +269,7 @@ def test_steps_with_gradients_that_are_not_finite_are_left_out(tmp_path):
             for loss in super().losses(stage, network, items, device):
                 yield loss + (network[0].weight * 0).sum().sqrt()  # 0, its gradient infinite times 0
 
-    loop = Loop(Steep(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
+    loop = TrainingLoop(Steep(), PLAN, RunFolder(tmp_path), Processes(CPU), lambda report: None)
     before = loop.network[0].weight.clone()
     loss, finite = loop._train_step(STAGES[0], [loop.job.item(0, k) for k in range(4)])
     assert math.isfinite(loss)
@@ -326,13 +330,13 @@ def test_the_average_follows():
         network.weight.fill_(3)
         network.running_mean.fill_(10)
         network.num_batches_tracked.fill_(7)
-    follow(averaged, network, 0, 0.995)
+    update_ema(averaged, network, 0, 0.995)
     assert averaged.weight.tolist() == pytest.approx([0.1 * 1 + 0.9 * 3] * 2)
     assert averaged.running_mean.tolist() == pytest.approx([9] * 2)
     assert int(averaged.num_batches_tracked) == 7
     with torch.no_grad():
         averaged.weight.fill_(1)
-    follow(averaged, network, 10_000, 0.995)
+    update_ema(averaged, network, 10_000, 0.995)
     assert averaged.weight.tolist() == pytest.approx([1 + 0.005 * 2] * 2)
     assert network.weight.tolist() == [3, 3]
 
@@ -375,8 +379,8 @@ def test_two_processes_train_as_one(tmp_path):
     same(*ranks)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(ranks[0][name], value, rtol=1e-5, atol=1e-6)
-    alone = Loop(Job(), PLAN, RunFolder(tmp_path / "alone"), Processes(CPU), lambda report: None)
-    loss = go_back(alone.job, 0, alone.network, [alone.job.item(0, k) for k in range(4)], CPU, "fp32")
+    alone = TrainingLoop(Job(), PLAN, RunFolder(tmp_path / "alone"), Processes(CPU), lambda report: None)
+    loss = backward_pass(alone.job, 0, alone.network, [alone.job.item(0, k) for k in range(4)], CPU, "fp32")
     for rank in range(2):
         first = torch.load(tmp_path / "two" / f"first{rank}.pt", weights_only=True)
         torch.testing.assert_close(first["gradient"], alone.network[0].weight.grad, rtol=1e-5, atol=1e-6)
@@ -388,8 +392,8 @@ def test_two_processes_train_as_one(tmp_path):
 def test_a_time_budget_scales_all_stages_alike():
     """100 steps of 0.1 s and 50 of 0.4 s take 30 s: twice as many fit into 60 s, and one is the least."""
     stages = (Stage("a", 100, 4, 0.1), Stage("b", 50, 4, 0.1))
-    assert [s.steps for s in within(stages, [0.1, 0.4], 60.0, Processes(CPU))] == [200, 100]
-    assert [s.steps for s in within(stages, [0.1, 0.4], 0.001, Processes(CPU))] == [1, 1]
+    assert [s.steps for s in scale_stages_to_budget(stages, [0.1, 0.4], 60.0, Processes(CPU))] == [200, 100]
+    assert [s.steps for s in scale_stages_to_budget(stages, [0.1, 0.4], 0.001, Processes(CPU))] == [1, 1]
 
 
 @pytest.mark.parametrize(("workers", "wanted"), [(0, 4 * 3.0 + 2.0), (4, 3.0), (60, 2.0)])
@@ -409,7 +413,7 @@ def test_the_time_of_a_step_knows_that_workers_draw_beside_it(workers, wanted, m
 
     monkeypatch.setattr(session.time, "monotonic", lambda: now)
     monkeypatch.setattr(session, "go_back", back)
-    request = session.Request(tmp_path, CPU, workers=workers)
+    request = session.TrainingRequest(tmp_path, CPU, workers=workers)
     assert session.seconds_of_steps(Slow(), STAGES[:1], request, Processes(CPU)) == [pytest.approx(wanted)]
 
 

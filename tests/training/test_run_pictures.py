@@ -10,14 +10,14 @@ import pytest
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import scalars, with_events
-from crnn_cli.training.job import Report
+from crnn_cli.training.job import TrainingReport
 
 LINES = [
     {"step": 10, "stage": "CNN", "minutes": 1.0, "loss": 0.9},
     {"step": 20, "stage": "CNN", "minutes": 2.0, "loss": 0.4},
     {"step": 20, "stage": "CNN", "validation": {"score": 0.5, "dice": {"core": 0.6, "rim": None}}},
 ]
-VALIDATED = Report("CNN", 20, 40, math.nan, 9.0, 3.0, LINES[2]["validation"])
+VALIDATED = TrainingReport("CNN", 20, 40, math.nan, 9.0, 3.0, LINES[2]["validation"])
 
 
 def test_curves_are_drawn_and_nothing_else_is_left(tmp_path):
@@ -40,7 +40,7 @@ def test_without_losses_or_matplotlib_there_is_no_picture(tmp_path, monkeypatch)
 
 def test_what_is_not_defined_is_no_number():
     assert scalars(VALIDATED) == {"score": 0.5, "dice, core": 0.6}
-    assert scalars(Report("CNN", 10, 40, 0.9, 9.0, 3.0)) == {"loss": 0.9, "items per second": 3.0}
+    assert scalars(TrainingReport("CNN", 10, 40, 0.9, 9.0, 3.0)) == {"loss": 0.9, "items per second": 3.0}
 
 
 def test_events_are_optional(tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_events_are_read_back_by_tensorboard(tmp_path):
 
     told = []
     tell = with_events(told.append, tmp_path, 0)
-    for report in (Report("CNN", 10, 40, 0.9, 9.0, 3.0), VALIDATED):
+    for report in (TrainingReport("CNN", 10, 40, 0.9, 9.0, 3.0), VALIDATED):
         tell(report)
     assert len(told) == 2
     read = EventAccumulator(str(tmp_path)).Reload()

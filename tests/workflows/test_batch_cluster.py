@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crnn_cli.workflows.batch.items import Item
-from crnn_cli.workflows.batch.run import Passage, Work
+from crnn_cli.workflows.batch.items import BatchItem
+from crnn_cli.workflows.batch.run import BatchContext, BatchTask
 from tests.support.cines import lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.processes import free_port
 from tests.workflows.test_batch_order import Fake
@@ -117,8 +117,8 @@ def test_what_this_very_run_has_written_is_not_written_twice(tmp_path, monkeypat
     monkeypatch.setattr("crnn_cli.io.atomic_write.digest_tree", lambda place: "no matter")
     fake = Recorded()
     for run, times in (("one", 1), ("one", 1), ("two", 2)):  # the second: a worker died after it had written
-        item = Item(tmp_path / "in", tmp_path / "x.nii", planned=tmp_path / "x.nii")
-        passage = Passage(item, Work(fake, fake, {"options": {}, "run": run})).read()
+        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", planned=tmp_path / "x.nii")
+        passage = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
         passage.compute()
         assert passage.write().status == "done"
         assert fake.events.count(("save", tmp_path / "x.nii", "ends")) == times

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.workflows.batch.items import Item
-from crnn_cli.workflows.batch.run import Work, run
+from crnn_cli.workflows.batch.items import BatchItem
+from crnn_cli.workflows.batch.run import BatchContext, run
 from tests.support.cines import lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.data import ROOT
 
@@ -66,8 +66,8 @@ class Fake:
 
 def passed(fake, count=5, keep_going=False):
     told = []
-    items = [Item(Path(str(k)), Path(str(k)), planned=k) for k in range(count)]
-    run(items, Work(fake, None, {"options": {}}), lambda o: told.append((int(o.input), o.status)), keep_going)
+    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(count)]
+    run(items, BatchContext(fake, None, {"options": {}}), lambda o: told.append((int(o.input), o.status)), keep_going)
     return told
 
 
@@ -98,9 +98,9 @@ def test_a_failure_to_tell_ends_the_batch():
         raise BrokenPipeError
 
     fake = Fake()
-    items = [Item(Path(str(k)), Path(str(k)), planned=k) for k in range(5)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(5)]
     with pytest.raises(BrokenPipeError):
-        run(items, Work(fake, None, {"options": {}}), tell, True)
+        run(items, BatchContext(fake, None, {"options": {}}), tell, True)
     assert ("compute", 4, "begins") not in fake.events
 
 

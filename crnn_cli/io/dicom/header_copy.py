@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.dicom.headers import Frame, quiet
+from crnn_cli.io.dicom.headers import Frame, silence_pydicom
 from crnn_cli.io.dicom.series import Series
 
 Header = Callable[[int, int], Dataset]
@@ -56,7 +56,7 @@ _AGE = re.compile(r"\d{3}[DWMY]")
 MODALITIES = tuple(_OF_A_FRAME)
 
 
-def copied_headers(series: Series) -> Header:
+def copy_headers(series: Series) -> Header:
     """Return the headers of a series, frame by frame, each naming the image that it was copied from.
 
     Where there is no frame of reference, all get the same new one. The headers raise UnsupportedDataError for an image
@@ -66,7 +66,7 @@ def copied_headers(series: Series) -> Header:
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
-        with quiet():
+        with silence_pydicom():
             data = _copied(headers.of(frame), frame, series.modality)
         if not data.get("FrameOfReferenceUID"):
             data.FrameOfReferenceUID = reference
@@ -84,13 +84,13 @@ def _options(data: Dataset) -> list[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
-def placed_headers(image: Image, patient: Dataset | None) -> Header:
+def place_headers(image: Image, patient: Dataset | None) -> Header:
     """Return headers from an image alone, its axes as rows, columns and slices; patient and study from ``patient``.
 
     Times are numbered temporal positions, with the temporal resolution where the frame time is known: a trigger time
     would say that there was a trigger.
     """
-    with quiet():
+    with silence_pydicom():
         common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not common.get(keyword):
@@ -200,7 +200,7 @@ class _Headers:
     def of(self, frame: Frame) -> Dataset:
         """Return the header of the file of a frame."""
         if frame.source.name != self.name:
-            with quiet(), frame.source.open() as opened:
+            with silence_pydicom(), frame.source.open() as opened:
                 self.data = dcmread(opened, stop_before_pixels=True)
             self.name = frame.source.name
         return self.data

@@ -22,7 +22,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import SegmentationStorage
 
-from crnn_cli.io.dicom.pixels import DESCRIPTION, Layout
+from crnn_cli.io.dicom.pixels import DESCRIPTION, PixelLayout
 from crnn_cli.io.dicom.sources import Source
 
 _LOG = logging.getLogger("pydicom")
@@ -74,21 +74,21 @@ class Frame:
     resolution: float | None
     part: tuple[str, ...]
     rescale: tuple[float, float]
-    layout: Layout
+    layout: PixelLayout
     problem: str = ""
 
 
 def frames_of(source: Source) -> list[Frame]:
     """Return the frames of a file; none if it is no DICOM image; one with a ``problem`` if it is damaged."""
     try:
-        with quiet(), source.open() as opened:
+        with silence_pydicom(), source.open() as opened:
             if opened.read(132)[128:] != _MAGIC:
                 return []
             opened.seek(0)
             data = dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS)
             facts = _facts(data)
             return _frames(
-                source, facts, Layout.of(facts, str(data.file_meta.get("TransferSyntaxUID", "")), opened.tell())
+                source, facts, PixelLayout.of(facts, str(data.file_meta.get("TransferSyntaxUID", "")), opened.tell())
             )
     except (InvalidDicomError, OSError) as error:
         return [_damaged(source, error)]
@@ -99,7 +99,7 @@ def frames_of(source: Source) -> list[Frame]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_pydicom() -> Iterator[None]:
     """Keep pydicom from printing: its warnings quote what elements hold, which may be a person's name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -114,7 +114,7 @@ def _facts(data: Dataset) -> Facts:
     return {_KEYWORDS[tag]: data[tag].value for tag in data.keys() if tag in _KEYWORDS}  # noqa: SIM118
 
 
-def _frames(source: Source, data: Facts, layout: Layout) -> list[Frame]:
+def _frames(source: Source, data: Facts, layout: PixelLayout) -> list[Frame]:
     rows, columns = _integer(data, "Rows"), _integer(data, "Columns")
     if not rows or not columns:
         return []  # a report, a segmentation's reference, a presentation state: no image
@@ -140,7 +140,7 @@ def _groups(functional: Dataset) -> list[Facts]:
     return [facts for facts in map(_facts, items) if facts]
 
 
-def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: Layout) -> Frame:
+def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: PixelLayout) -> Frame:
     problem, data = "", where[-1]
     if data.get("SOPClassUID") == SegmentationStorage:
         problem = "a segmentation: name its file, not the folder"
@@ -251,6 +251,6 @@ def _words(data: Facts, *keywords: str) -> list[str]:
 def _damaged(source: Source, error: object) -> Frame:
     text = " ".join(str(error).split()) or type(error).__name__
     return Frame(
-        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0), Layout(),
+        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0), PixelLayout(),
         f"damaged: {text[:200]}",
     )  # fmt: skip

@@ -47,7 +47,7 @@ _EXPLICIT = _PIXEL_DATA + b"OW\x00\x00"
 
 
 @dataclass(frozen=True)
-class Layout:
+class PixelLayout:
     """How a file says that its pixels are stored.
 
     syntax : UID of the transfer syntax. at : byte at which the element of the pixels begins, where it is not deflated.
@@ -64,7 +64,7 @@ class Layout:
         return cls(syntax, at, tuple(facts.get(keyword) for keyword in DESCRIPTION))
 
 
-def decoded(content: bytes, layout: Layout, name: str) -> Array:
+def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
     """Return the stored pixels of a file, (rows, columns) or (frames, rows, columns).
 
     What pydicom raises where they are damaged is not caught.
@@ -124,7 +124,7 @@ def _require_segments(frame: bytes, size: tuple[int, int]) -> None:
     raise ValueError(f"the JPEG stream has no marker at byte {at}")
 
 
-def _plain(content: bytes, layout: Layout) -> Array | None:
+def _plain(content: bytes, layout: PixelLayout) -> Array | None:
     """Return uncompressed little endian 16-bit pixels, a view of the content; None if that is not what is there.
 
     The element must have exactly the length that the header promises: all that is odd is left to pydicom.

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from crnn_cli.data.image import Affine
-from crnn_cli.data.slice_stack import LPS_TO_RAS, SAME_PLACE, Stack, Vector
+from crnn_cli.data.slice_stack import LPS_TO_RAS, SAME_PLACE, SliceStack, Vector
 from crnn_cli.io.dicom.headers import Frame
 
 _PARALLEL = 1e-3
@@ -24,7 +24,7 @@ def is_perpendicular(orientation: tuple[float, ...]) -> bool:
     return bool(lengths < _PARALLEL * 2 and abs(row @ column) < _PARALLEL)
 
 
-def by_place(frames: list[Frame]) -> list[list[Frame]]:
+def group_by_position(frames: list[Frame]) -> list[list[Frame]]:
     """Return the frames of each position, positions ascending along the normal of the first frame."""
     normal = _normal(frames[0])
     ordered = sorted(frames, key=lambda frame: float(np.array(frame.position) @ normal))
@@ -46,13 +46,13 @@ def _unit(vector: Sequence[float] | Vector) -> Vector:
     return np.asarray(vector, np.float64) / np.linalg.norm(vector)
 
 
-class Places:
+class SlicePositions:
     """The positions of the slices of a series, by place; uneven : see `crnn_cli.data.slice_stack`."""
 
     def __init__(self, frames: list[list[Frame]], uneven: float | None = None) -> None:
         self.first = frames[0][0]
         positions = np.array([place[0].position for place in frames])
-        self.stack = Stack(positions, _normal(self.first), uneven)
+        self.stack = SliceStack(positions, _normal(self.first), uneven)
         self.problems = self.stack.problems()
 
     def notes(self) -> list[str]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.dicom.headers import Frame, frames_of, quiet
-from crnn_cli.io.dicom.pixels import decoded
+from crnn_cli.io.dicom.headers import Frame, frames_of, silence_pydicom
+from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources
 
@@ -154,8 +154,8 @@ def _decoded(frame: Frame) -> tuple[Array, bytes]:
     try:
         with frame.source.open() as opened:
             content = opened.read()
-        with quiet():
-            pixels = decoded(content, frame.layout, name)
+        with silence_pydicom():
+            pixels = decode_pixels(content, frame.layout, name)
     except (MemoryError, UnsupportedDataError):
         raise
     except Exception as error:  # a decoder of hostile files: whatever it raises, the file is what is wrong

@@ -21,13 +21,13 @@ from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage, generate_uid
 
 from crnn_cli import __version__
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.io.dicom.header_copy import copied_headers, decimals
-from crnn_cli.io.dicom.headers import quiet
+from crnn_cli.io.dicom.header_copy import copy_headers, decimals
+from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.series import Series
 from crnn_cli.labels.names import Label
 
@@ -92,13 +92,13 @@ class _Work:
 
     def __init__(self, series: Series, segments: list[hd.seg.SegmentDescription], step: float) -> None:
         self.series, self.segments, self.step = series, segments, step
-        self.header = copied_headers(series)
+        self.header = copy_headers(series)
         self.uid = generate_uid()
 
     def content(self, segments_ZYX: NDArray[np.uint8], t: int, said: str) -> bytes:
         """Return the file of one frame."""
         images, origins = self._sources(t)
-        with quiet():
+        with silence_pydicom():
             made = hd.seg.Segmentation(
                 images, segments_ZYX, hd.seg.SegmentationTypeValues.BINARY, self.segments, self.uid,
                 (self.series.series_number or 0) + 2000, generate_uid(), t + 1, "crnn", "crnn", __version__, "none",
@@ -176,7 +176,7 @@ def read_seg(file: Path) -> Image:
         If the file is damaged.
     """
     try:
-        with quiet():
+        with silence_pydicom():
             seg = hd.seg.Segmentation.from_dataset(dcmread(file), copy=False)
             if seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL:
                 raise UnsupportedDataError(f"{file.name} holds probabilities (FRACTIONAL); binary segments are read")
@@ -198,7 +198,7 @@ def _in_line(error: Exception) -> str:
 
 def _check(segments: Image, name: Path) -> Callable[[Path], None]:
     def check(written: Path) -> None:
-        differs = compared(segments, read_seg(written)).differs(_EVEN, 0.0, times=False)
+        differs = compare_images(segments, read_seg(written)).differs(_EVEN, 0.0, times=False)
         if differs:
             raise OutputError(f"{name} was not written: what was read back differs: {'; '.join(differs)}")
 

@@ -17,8 +17,8 @@ import numpy as np
 from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Affine, affine_of_slice
 from crnn_cli.io.dicom.headers import Frame
-from crnn_cli.io.dicom.positions import Places, by_place, is_perpendicular
-from crnn_cli.io.dicom.timing import frame_time_of, in_time
+from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular
+from crnn_cli.io.dicom.timing import frame_time_of, sort_by_time
 
 _PARALLEL = 1e-3
 
@@ -138,10 +138,10 @@ def _series(number: int, frames: list[Frame], split: bool, uneven: float | None)
     part = " ".join(word for word in first.part if word) if split else ""
     if problems:
         return _unreadable(number, frames, part, problems, len(frames), 1)
-    sorted_frames = by_place(frames)
-    places = Places(sorted_frames, uneven)
+    sorted_frames = group_by_position(frames)
+    places = SlicePositions(sorted_frames, uneven)
     problems += [*places.problems, *_duplicates(sorted_frames)]
-    ordered_by, grid, missing = in_time(sorted_frames)
+    ordered_by, grid, missing = sort_by_time(sorted_frames)
     problems += missing
     times = max(len(row) for row in sorted_frames)
     if problems:

@@ -9,7 +9,7 @@ import numpy as np
 from crnn_cli.io.dicom.headers import Frame
 
 
-def in_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
+def sort_by_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
     """Return what orders the times, the grid, and what is missing in it.
 
     Of `Frame.times` the first that every frame has and that differs between all frames of each position orders them.

@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from crnn_cli import __version__
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import OutputError, UnsupportedDataError
 from crnn_cli.io.dicom.folder import write_folder
-from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copied_headers, decimals
+from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copy_headers, decimals
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
 
@@ -48,7 +48,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredPixels:
     """Values as integers of 16 bits: value = stored * slope + intercept. exact : to the last bit of the values."""
 
     array: Array
@@ -57,7 +57,7 @@ class Stored:
     exact: bool
 
 
-def stored(array: Array, rescales: Sequence[tuple[float, float]] = ()) -> Stored:
+def to_stored_pixels(array: Array, rescales: Sequence[tuple[float, float]] = ()) -> StoredPixels:
     """Return real values as 16-bit integers: exact where one of the rescales (or none) allows it, else in 65,536 steps.
 
     The steps are then at most one part in 65,535 of the range from the smallest value (or 0) to the largest.
@@ -65,17 +65,17 @@ def stored(array: Array, rescales: Sequence[tuple[float, float]] = ()) -> Stored
     if array.dtype.kind in "iu":
         fitting = next((k for k in (np.uint16, np.int16) if _fits(array, k)), None)
         if fitting is not None:
-            return Stored(array.astype(fitting), 1.0, 0.0, exact=True)
+            return StoredPixels(array.astype(fitting), 1.0, 0.0, exact=True)
     for slope, intercept in ((1.0, 0.0), *rescales):
         whole = np.rint((array.astype(np.float64) - intercept) / slope)
         kind = next((k for k in (np.uint16, np.int16) if _fits(whole, k)), None)
         if kind is not None and np.array_equal((whole * slope + intercept).astype(array.dtype), array):
-            return Stored(whole.astype(kind), slope, intercept, exact=True)
+            return StoredPixels(whole.astype(kind), slope, intercept, exact=True)
     low, high = min(float(array.min()), 0.0), float(array.max())
     slope = float(f"{(high - low) / _LEVELS:.9g}")
     intercept = float(f"{low:.9g}")
     whole = np.rint((array.astype(np.float64) - intercept) / slope).clip(0, _LEVELS)
-    return Stored(whole.astype(np.uint16), slope, intercept, exact=False)
+    return StoredPixels(whole.astype(np.uint16), slope, intercept, exact=False)
 
 
 def _fits(whole: Array, kind: type[np.integer[Any]]) -> bool:
@@ -110,10 +110,10 @@ def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
 
 def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
     """Write images made from a series, on its grid, as a derived series of the same study; see `write_series`."""
-    write_series(image, copied_headers(series), about, target, force)
+    write_series(image, copy_headers(series), about, target, force)
 
 
-def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> Stored:
+def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> StoredPixels:
     """Write a new folder with one file for each slice and frame, whole and read back, or nothing.
 
     Parameters
@@ -131,7 +131,7 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
         raise UnsupportedDataError("complex values have no place in a DICOM image: take the magnitude first")
     image.require_finite("the image")
     array = image.array if image.array.ndim == 4 else image.array[..., None]
-    pixels = stored(array, about.rescales)
+    pixels = to_stored_pixels(array, about.rescales)
     shared = _shared(about, pixels, image)
 
     def fill(folder: Path) -> None:
@@ -148,15 +148,15 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
     return pixels
 
 
-def _check(image: Image, pixels: Stored, folder: Path) -> None:
+def _check(image: Image, pixels: StoredPixels, folder: Path) -> None:
     again = read_series(folder, uneven=math.inf)[0]
     allowed = 0.0 if pixels.exact else pixels.slope * (0.51 + 1e-6 * _LEVELS)
-    differs = compared(image, again).differs(_EXACT_PLACE, allowed, times=False)
+    differs = compare_images(image, again).differs(_EXACT_PLACE, allowed, times=False)
     if differs:
         raise OutputError(f"the DICOM series was not written: read back from {folder}, {'; '.join(differs)}")
 
 
-def _shared(about: About, pixels: Stored, image: Image) -> Dataset:
+def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
     """Return what all images of the new series have in common."""
     now = datetime.datetime.now()
     low, high = (float(v) for v in np.quantile(np.real(image.array), (0.01, 0.995)))

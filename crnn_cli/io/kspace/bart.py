@@ -7,8 +7,8 @@ from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.grid import scan_of
-from crnn_cli.io.kspace.stored_array import Stored, mapped_part, parse_axes
+from crnn_cli.io.kspace.grid import scan_from_array
+from crnn_cli.io.kspace.stored_array import StoredArray, mapped_part, parse_axes
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
@@ -43,7 +43,7 @@ def read_bart(place: Path, axes: str | None = None) -> RawScan:
     """
     stored = stored_bart(place)
     if axes is not None:
-        return scan_of(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored))
     shape = stored.shape
     names = ["-"] * len(shape)
     for axis, name in _NAMES.items():
@@ -59,10 +59,10 @@ def read_bart(place: Path, axes: str | None = None) -> RawScan:
             f"{stored.title}: {', '.join(odd)} must be 1: this version reads read, phase 1, phase 2, coil, time, slice "
             "and average. Take one of them out with bart slice, or name all dimensions with --axes"
         )
-    return scan_of(stored, tuple(names))
+    return scan_from_array(stored, tuple(names))
 
 
-def stored_bart(place: Path) -> Stored:
+def stored_bart(place: Path) -> StoredArray:
     """Return the array of a pair of .cfl and .hdr, still on disk; 16 dimensions."""
     header, data = bart_files(place)
     for file in (header, data):
@@ -79,7 +79,7 @@ def stored_bart(place: Path) -> Stored:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return Stored("BART", data, "", shape, lambda index: mapped_part(data, "<c8", 0, shape, "F", index))
+    return StoredArray("BART", data, "", shape, lambda index: mapped_part(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.kspace.stored_array import Stored, Values, in_doubt
+from crnn_cli.io.kspace.stored_array import StoredArray, Values, axes_in_doubt
 
 
 def is_cmrxrecon(name: str) -> bool:
@@ -16,7 +16,7 @@ def is_cmrxrecon(name: str) -> bool:
     return re.fullmatch(r"kspace_(single_)?(full|sub\d\d)|kus", name) is not None
 
 
-def cmrxrecon_axes(stored: Stored) -> tuple[str, ...]:
+def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
     """Return the axes of an array of the CMRxRecon challenge, in MATLAB's order.
 
     Raises
@@ -33,10 +33,10 @@ def cmrxrecon_axes(stored: Stored) -> tuple[str, ...]:
             f"{stored.title}: arrays of CMRxRecon have 5 axes (kx, ky, coil, slice, t); with 4, either the coils were "
             "combined, --axes kx,ky,slice,t, or there is one frame, --axes kx,ky,coil,slice"
         )
-    raise in_doubt(stored)
+    raise axes_in_doubt(stored)
 
 
-def cmrxrecon_mask(mask: Values, stored: Stored, names: tuple[str, ...]) -> Mask:
+def cmrxrecon_mask(mask: Values, stored: StoredArray, names: tuple[str, ...]) -> Mask:
     """Return a mask (kx, ky) or (kx, ky, t), in MATLAB's order, as (T, Y, X).
 
     Raises

@@ -9,7 +9,7 @@ import numpy as np
 
 from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.raw_scan import RawSlice
-from crnn_cli.data.sampling_mask import Mask, acceleration, acceleration_inside, undersampled_axes
+from crnn_cli.data.sampling_mask import Mask, acceleration, effective_acceleration, undersampled_axes
 from crnn_cli.io.kspace.read import read_raw
 
 
@@ -66,7 +66,7 @@ def describe_raw(
         grid=[lines, samples], field_shown=list(scan.shown_YX), image_shape=list(scan.geometry.shape),
         spacing_mm=[round(v, 4) for v in scan.geometry.spacing], orientation=axis_codes(scan.geometry.affine),
         frame_time_s=scan.geometry.frame_time, acceleration=round(acceleration(mask_ZTYX), 3),
-        acceleration_in_measured_region=round(acceleration_inside(mask_ZTYX), 3),
+        acceleration_in_measured_region=round(effective_acceleration(mask_ZTYX), 3),
         undersampled_axes=undersampled_axes(mask_ZTYX),
         lines_per_frame=sorted({int(n) for n in middle.mask_TYX.any(axis=2).sum(axis=1)}),
         calibration_lines=_calibration_lines(middle), separate_calibration=middle.calibration_CYX is not None,

@@ -21,7 +21,7 @@ from crnn_cli.data.raw_scan import RawScan, RawSlice, along_image
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
-from crnn_cli.io.kspace.stored_array import Stored, described
+from crnn_cli.io.kspace.stored_array import StoredArray, describe_axes
 
 _INSPECTED = 2**28
 """Bytes of one slice that are looked at when a file is opened; of larger ones, every n-th frame."""
@@ -52,8 +52,8 @@ class _Slices:
     read: Callable[[int], RawSlice]
 
 
-def scan_of(
-    stored: Stored, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None
+def scan_from_array(
+    stored: StoredArray, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None
 ) -> RawScan:
     """Return the scan in a stored array.
 
@@ -76,7 +76,7 @@ def scan_of(
     if sizes.get("kz", 1) > 1:
         return _volume(stored, names, sizes, extent or Extent())
     some, notes = _inspected(stored, names, sizes)
-    require_kspace(some, ("coil", "t", "ky", "kx"), stored.title, described(names, stored.shape))
+    require_kspace(some, ("coil", "t", "ky", "kx"), stored.title, describe_axes(names, stored.shape))
     plane = ("ky", "kx")
     if _along_readout(measured(some)):
         plane = ("kx", "ky")
@@ -101,7 +101,7 @@ def _along_readout(mask_TYX: Mask) -> bool:
     return has_gaps(np.logical_or.reduce(mask_TYX, (0, 1))) and not has_gaps(np.logical_or.reduce(mask_TYX, (0, 2)))
 
 
-def _inspected(stored: Stored, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[str]]:
+def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[str]]:
     """Return the middle slice, or that nearest to it that is not empty, (C, T, Y, X), and notes on it."""
     slices = sizes.get("slice", 1)
     size = 8 * math.prod(stored.shape) // slices
@@ -119,7 +119,7 @@ def _dead_coils(kspace_CTYX: Complex, where: str) -> list[str]:
     return [told] if len(dead) else []
 
 
-def _slice(stored: Stored, names: tuple[str, ...], z: int, plane: tuple[str, ...], step: int = 1) -> Complex:
+def _slice(stored: StoredArray, names: tuple[str, ...], z: int, plane: tuple[str, ...], step: int = 1) -> Complex:
     """Return slice z, (C, T) and the axes of the plane, the mean of averages; of frames, every ``step``-th."""
     pick: dict[str, int | slice] = {"slice": z, "-": 0, "t": slice(None, None, step)}
     values = stored.part(tuple(pick.get(name, slice(None)) for name in names))
@@ -161,7 +161,7 @@ def _agreeing(kspace_CTYX: Complex, found_TYX: Mask, given_TYX: Mask, title: str
     return mask
 
 
-def _volume(stored: Stored, names: tuple[str, ...], sizes: dict[str, int], extent: Extent) -> RawScan:
+def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent) -> RawScan:
     """Return a 3-D scan: slices are positions along the readout kx. All of it is read at once."""
     if sizes.get("slice", 1) > 1:
         raise UnsupportedDataError(
@@ -172,7 +172,7 @@ def _volume(stored: Stored, names: tuple[str, ...], sizes: dict[str, int], exten
     kspace_CTXYZ = _slice(stored, names, 0, order)
     if not kspace_CTXYZ.any():
         raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
-    require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, described(names, stored.shape))
+    require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, describe_axes(names, stored.shape))
     mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
     images = along_image(kspace_CTXYZ, 2)
 
@@ -210,7 +210,7 @@ def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
     return np.ascontiguousarray(whole[..., :1] if (whole == whole[..., :1]).all() else whole)
 
 
-def _scan(stored: Stored, names: tuple[str, ...], slices: _Slices, extent: Extent, notes: list[str]) -> RawScan:
+def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: Extent, notes: list[str]) -> RawScan:
     """Return the scan with its geometry."""
     matrix, spacing = [1, 1, 1], [1.0, 1.0, 1.0]
     places = [_IMAGE_AXIS[name] for name in slices.axes]
@@ -222,7 +222,7 @@ def _scan(stored: Stored, names: tuple[str, ...], slices: _Slices, extent: Exten
     _, y, x = slices.axes
     return RawScan(
         format=stored.format,
-        stored=f"{stored.name + ': ' if stored.name else ''}{described(names, stored.shape)}",
+        stored=f"{stored.name + ': ' if stored.name else ''}{describe_axes(names, stored.shape)}",
         shape_ZCTYX=slices.shape,
         geometry=Image(zeros, np.diag([*spacing, 1.0]), codes=(0, 0)),
         axes_ZYX=(places[0], places[1], places[2]),

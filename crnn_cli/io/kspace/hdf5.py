@@ -18,14 +18,14 @@ from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask, is_cmrxrecon
 from crnn_cli.io.kspace.fastmri import extent_of
-from crnn_cli.io.kspace.grid import scan_of
+from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.stored_array import (
     MOST_COMPRESSED,
     Index,
-    Stored,
+    StoredArray,
     Values,
     as_complex,
-    in_doubt,
+    axes_in_doubt,
     is_complex,
     parse_axes,
     require_complex,
@@ -82,7 +82,7 @@ def read_hdf5(place: Path, axes: str | None = None, variable: str | None = None)
     name = variable or _the_one(place, kind)
     stored = stored_hdf5(place, name, kind)
     if axes is not None:
-        return scan_of(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored))
     if kind == "fastMRI" and name == "kspace":
         return _fastmri(stored)
     if kind == "CMRxRecon" and is_cmrxrecon(name):
@@ -90,11 +90,11 @@ def read_hdf5(place: Path, axes: str | None = None, variable: str | None = None)
         with opened(place) as file:
             masks = [n for n in file if n.startswith("mask") and isinstance(file[n], h5py.Dataset)]
             mask = np.asarray(file[masks[0]][()]).T if len(masks) == 1 else None
-        return scan_of(stored, names, mask_TYX=None if mask is None else cmrxrecon_mask(mask, stored, names))
-    raise in_doubt(stored)
+        return scan_from_array(stored, names, mask_TYX=None if mask is None else cmrxrecon_mask(mask, stored, names))
+    raise axes_in_doubt(stored)
 
 
-def _fastmri(stored: Stored) -> RawScan:
+def _fastmri(stored: StoredArray) -> RawScan:
     """Return a fastMRI scan: (slice, coil, h, w) or (slice, h, w), h the readout, w the phase encoding, one frame."""
     names = ("slice", "coil", "kx", "ky") if len(stored.shape) == 4 else ("slice", "kx", "ky")
     with opened(stored.place) as file:
@@ -103,7 +103,7 @@ def _fastmri(stored: Stored) -> RawScan:
     if mask is not None and mask.size != stored.shape[-1]:
         raise UnsupportedDataError(f"{stored.title}: its mask has {mask.size} lines, the k-space {stored.shape[-1]}")
     extent = None if header is None else extent_of(header, stored.shape[-2:], stored.place)
-    return scan_of(stored, names, extent, None if mask is None else boolean(mask, stored.title))
+    return scan_from_array(stored, names, extent, None if mask is None else boolean(mask, stored.title))
 
 
 def _the_one(place: Path, kind: str) -> str:
@@ -126,7 +126,7 @@ def _the_one(place: Path, kind: str) -> str:
     )
 
 
-def stored_hdf5(place: Path, name: str, kind: str = "HDF5") -> Stored:
+def stored_hdf5(place: Path, name: str, kind: str = "HDF5") -> StoredArray:
     """Return a data set, still on disk.
 
     Raises
@@ -153,7 +153,7 @@ def stored_hdf5(place: Path, name: str, kind: str = "HDF5") -> Stored:
         return values.T if matlab else values
 
     notes = ("the axes are in MATLAB's order",) if matlab else ()
-    return Stored(kind, place, name, shape[::-1] if matlab else shape, fetch, notes)
+    return StoredArray(kind, place, name, shape[::-1] if matlab else shape, fetch, notes)
 
 
 def _is_matlab(place: Path) -> bool:

@@ -12,8 +12,8 @@ import scipy.io
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import DeviceError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.cmrxrecon import cmrxrecon_axes, is_cmrxrecon
-from crnn_cli.io.kspace.grid import scan_of
-from crnn_cli.io.kspace.stored_array import MOST_COMPRESSED, Stored, in_doubt, parse_axes, require_complex
+from crnn_cli.io.kspace.grid import scan_from_array
+from crnn_cli.io.kspace.stored_array import MOST_COMPRESSED, StoredArray, axes_in_doubt, parse_axes, require_complex
 
 _NUMBERS = {"double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 
@@ -37,13 +37,13 @@ def read_matlab(place: Path, axes: str | None = None, variable: str | None = Non
     """
     stored = stored_matlab(place, variable)
     if axes is not None:
-        return scan_of(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored))
     if is_cmrxrecon(stored.name):
-        return scan_of(stored, cmrxrecon_axes(stored))
-    raise in_doubt(stored)
+        return scan_from_array(stored, cmrxrecon_axes(stored))
+    raise axes_in_doubt(stored)
 
 
-def stored_matlab(place: Path, variable: str | None) -> Stored:
+def stored_matlab(place: Path, variable: str | None) -> StoredArray:
     """Return the named, or the only complex, array of a file, in memory."""
     listed = _listed(place)
     told = "; ".join(f"{name} {shape} {kind}" for name, shape, kind in listed) or "nothing"
@@ -63,7 +63,7 @@ def stored_matlab(place: Path, variable: str | None) -> Stored:
         raise UnsupportedDataError(f"{place}, {name} is no array of numbers")
     require_complex(array.dtype, array.shape, f"{place}, {name}")
     note = "a MATLAB file of version 5 to 7 cannot be read in parts: the array was read whole"
-    return Stored("MATLAB", place, name, array.shape, array.__getitem__, (note,))
+    return StoredArray("MATLAB", place, name, array.shape, array.__getitem__, (note,))
 
 
 def _listed(place: Path) -> list[tuple[str, tuple[int, ...], str]]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.grid import scan_of
-from crnn_cli.io.kspace.stored_array import Stored, in_doubt, mapped_part, parse_axes, require_complex
+from crnn_cli.io.kspace.grid import scan_from_array
+from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, mapped_part, parse_axes, require_complex
 
 _SIMULATED = ("slice", "coil", "t", "ky", "kx")
 
@@ -31,13 +31,13 @@ def read_numpy(place: Path, axes: str | None = None) -> RawScan:
     """
     stored = stored_numpy(place)
     if axes is not None:
-        return scan_of(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored))
     if not _is_simulated(place, stored.shape):
-        raise in_doubt(stored)
-    return scan_of(stored, _SIMULATED)
+        raise axes_in_doubt(stored)
+    return scan_from_array(stored, _SIMULATED)
 
 
-def stored_numpy(place: Path) -> Stored:
+def stored_numpy(place: Path) -> StoredArray:
     """Return the array of a .npy file, still on disk."""
     try:
         with place.open("rb") as stream:
@@ -53,7 +53,7 @@ def stored_numpy(place: Path) -> Stored:
             f"{place} breaks off: its header claims {shape} {kind}, {claimed} bytes, and {size - start} are there"
         )
     order: Any = "F" if fortran else "C"
-    return Stored("NumPy", place, "", shape, lambda index: mapped_part(place, kind, start, shape, order, index))
+    return StoredArray("NumPy", place, "", shape, lambda index: mapped_part(place, kind, start, shape, order, index))
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.data.mapped_arrays import release
+from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, UnreadableError, UnsupportedDataError, UsageError
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
@@ -25,7 +25,7 @@ Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredArray:
     """A complex array that stays in its file until a part of it is fetched.
 
     Attributes
@@ -86,7 +86,7 @@ def mapped_part(place: Path, kind: Any, start: int, shape: tuple[int, ...], orde
     slowest = int(np.argmax(part.strides)) if part.ndim else 0
     for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (made, part)), strict=True):
         target[...] = source
-        release(part)
+        drop_pages(part)
     return made
 
 
@@ -129,7 +129,7 @@ def as_complex(values: Values) -> Values:
     return whole
 
 
-def parse_axes(text: str, stored: Stored) -> tuple[str, ...]:
+def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
     """Return a name for each stored axis; axes of length 1 may be left out of ``text``, all of them or none.
 
     Raises
@@ -162,7 +162,7 @@ def parse_axes(text: str, stored: Stored) -> tuple[str, ...]:
     return found
 
 
-def described(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
+def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     """Return what the stored axes were taken to be, in words."""
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
 
@@ -170,7 +170,7 @@ def described(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
 EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
 
 
-def in_doubt(stored: Stored) -> UnsupportedDataError:
+def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
     """Return the error for an array whose axes nothing tells."""
     wide = sum(n > 1 for n in stored.shape)
     example = EXAMPLES.get(len(stored.shape), EXAMPLES.get(wide, EXAMPLES[5]))

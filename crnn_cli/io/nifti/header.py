@@ -21,7 +21,7 @@ _SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 
 
 @dataclass(frozen=True)
-class Header:
+class NiftiHeader:
     """What a NIfTI header says, before any voxel is read.
 
     shape : as stored. kind : numpy dtype of the stored voxels. frame_time : seconds or None. The rest as in `Image`.
@@ -37,7 +37,7 @@ class Header:
     pixdim: tuple[float, float, float] | None
 
 
-def placed(array: Array, header: Header, axes: str | None, source: Path) -> Image:
+def placed(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
     """Return the image of an array as it is stored; see `decode_image`."""
     array = ordered_array(array, axes, name_of(source))
     affine, qform, pixdim = header.affine, header.qform, header.pixdim
@@ -49,7 +49,7 @@ def placed(array: Array, header: Header, axes: str | None, source: Path) -> Imag
     return Image(array, affine, frame_time, header.codes, qform, step, pixdim)
 
 
-def parse(raw: bytes, source: Path) -> Any:
+def parse_header(raw: bytes, source: Path) -> Any:
     """Return the NIfTI image in bytes, its voxels not read yet.
 
     Raises
@@ -72,7 +72,7 @@ def parse(raw: bytes, source: Path) -> Any:
         raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: {line_of(error)}") from None
 
 
-def header_of(nifti: Any, source: Path) -> Header:
+def header_of(nifti: Any, source: Path) -> NiftiHeader:
     """Return what the header of a NIfTI image says."""
     header = nifti.header
     shape = tuple(int(n) for n in nifti.shape)
@@ -99,7 +99,7 @@ def header_of(nifti: Any, source: Path) -> Header:
         qform = None if np.allclose(rotated, affine, atol=1e-3) else rotated
     step = zooms[3] if len(zooms) > 3 and not known and 0 < zooms[3] < math.inf else 0.0
     pixdim = _contradicting_voxel_size(affine, zooms, _SPACE_UNITS[space])
-    return Header(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step, pixdim)
+    return NiftiHeader(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step, pixdim)
 
 
 def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -> tuple[float, float, float] | None:

@@ -20,7 +20,7 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.atomic_write import Output, write_together
-from crnn_cli.io.nifti.header import STREAM, Header, floating, header_of, line_of, name_of, parse, placed
+from crnn_cli.io.nifti.header import STREAM, NiftiHeader, floating, header_of, line_of, name_of, parse_header, placed
 from crnn_cli.io.nifti.streaming import encode_large, read_large, same_values
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -65,9 +65,9 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
     return content
 
 
-def decode_header(content: bytes, source: Path) -> Header:
+def decode_header(content: bytes, source: Path) -> NiftiHeader:
     """Return what the header of a NIfTI file says."""
-    return header_of(parse(decompressed(content, source), source), source)
+    return header_of(parse_header(decompressed(content, source), source), source)
 
 
 def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image:
@@ -87,7 +87,7 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
         If the voxels are RGB, there are more than four axes, or ``axes`` does not fit.
     """
     raw = decompressed(content, source)
-    nifti = parse(raw, source)
+    nifti = parse_header(raw, source)
     header = header_of(nifti, source)
     needed = int(nifti.dataobj.offset) + math.prod(header.shape) * nifti.get_data_dtype().itemsize
     if needed > len(raw):

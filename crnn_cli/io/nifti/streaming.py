@@ -16,17 +16,17 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.mapped_arrays import Kept, is_large, parts, release, zeros
+from crnn_cli.data.mapped_arrays import SpooledBytes, drop_pages, is_large, parts, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
-from crnn_cli.io.nifti.header import STREAM, Header, floating, header_of, parse, placed
+from crnn_cli.io.nifti.header import STREAM, NiftiHeader, floating, header_of, parse_header, placed
 
 _HEAD = 2**20
 """Bytes that a header with its extensions has at most; files with more are read whole."""
 _SIZE = 348  # of a NIfTI-1 header
 
 
-def read_large(source: Path, axes: str | None = None) -> tuple[Image, Header, bytes, str] | None:
+def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeader, bytes, str] | None:
     """Return a large image, what its header says, the beginning of the file without gzip, and its sha256.
 
     Voxels that are stored as they are used stay in the file and are mapped; others go into a file of their own. None
@@ -47,7 +47,7 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, Header, by
             file.seek(0)
             stream: Any = gzip.GzipFile(fileobj=file) if packed else file
             head = stream.read(_HEAD)
-            nifti = parse(head, source)
+            nifti = parse_header(head, source)
             header, proxy = header_of(nifti, source), nifti.dataobj
             kind = np.complex64 if proxy.dtype.kind == "c" else np.float32
             if not is_large(header.shape, kind) or proxy.dtype.fields is not None or not proxy.offset:
@@ -75,20 +75,20 @@ def _copied(stream: IO[bytes], source: Path, proxy: Any, kind: type[np.generic])
     made = zeros(proxy.shape, kind, "F")
     for part in parts(proxy.shape):
         made[part] = floating(np.asanyarray(voxels[part]), source)
-        release(made)
+        drop_pages(made)
     while stream.read(_HEAD):  # to the end, where gzip has its checksum
         pass
     return made
 
 
-def encode_large(one: bytes, array: Array, packed: bool) -> Kept:
+def encode_large(one: bytes, array: Array, packed: bool) -> SpooledBytes:
     """Return the bytes of a NIfTI-1 file.
 
     Parameters
     ----------
     one : a file of one voxel, alike in everything but its shape. packed : compressed with gzip.
     """
-    kept, packer = Kept(), zlib.compressobj(6, zlib.DEFLATED, 31)
+    kept, packer = SpooledBytes(), zlib.compressobj(6, zlib.DEFLATED, 31)
 
     def put(content: bytes) -> None:
         kept.write(packer.compress(content) if packed else content)
@@ -98,7 +98,7 @@ def encode_large(one: bytes, array: Array, packed: bool) -> Kept:
     put(header.binaryblock + one[_SIZE : int(header["vox_offset"])])
     for part in parts(array.shape, array.itemsize):
         put(array[part].tobytes("F"))
-        release(array)
+        drop_pages(array)
     kept.write(packer.flush() if packed else b"")
     return kept
 
@@ -110,5 +110,5 @@ def same_values(first: Array, second: Array) -> bool:
     for part in parts(first.shape, first.itemsize):
         if not np.array_equal(first[part], second[part]):
             return False
-        release(first, second)
+        drop_pages(first, second)
     return True

@@ -27,7 +27,7 @@ Moving = float | Tensor
 Place = tuple[Moving, Moving]
 
 
-class Dice:
+class RandomSource:
     """Uniform random numbers from a generator."""
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -60,7 +60,7 @@ def beating_heart(cycle_T: Tensor, drift_T: Tensor, generator: torch.Generator, 
     generator : of the anatomy; the same state gives the same chest.
     scale : size of the heart, 1 at the base, less towards the apex, at least 0.4.
     """
-    dice = Dice(generator)
+    dice = RandomSource(generator)
     return [*_chest(dice, drift_T), *_heart(dice, contraction(cycle_T), drift_T, scale)]
 
 
@@ -70,7 +70,7 @@ def wall_thickness(a_T: Tensor, b_T: Tensor, area: float | Tensor) -> Tensor:
     return (torch.sqrt(total_T**2 + 4 * area / math.pi) - total_T) / 2
 
 
-def _chest(dice: Dice, drift_T: Tensor) -> list[Ellipse]:
+def _chest(dice: RandomSource, drift_T: Tensor) -> list[Ellipse]:
     """Return body, fat, lungs, mediastinum, liver, spine, breastbone and vessels: everything but the heart."""
     size, fat = dice(0.97, 1.05), dice(9, 14)
     lung_b, liver_b = dice(33, 36) * size, dice(27, 30) * size
@@ -91,7 +91,7 @@ def _chest(dice: Dice, drift_T: Tensor) -> list[Ellipse]:
     return [*organs, aorta, *_vessels(dice, lung, liver, size)]
 
 
-def _vessels(dice: Dice, lung: Place, liver: Place, size: float) -> list[Ellipse]:
+def _vessels(dice: RandomSource, lung: Place, liver: Place, size: float) -> list[Ellipse]:
     """Return vessels of the right lung, the liver and the left lung."""
     vessels = [_circle(BLOOD - LIVER, (liver[0] - 26, liver[1] + dice(-2, 2)), dice(6.5, 8))]
     for turn in range(4):
@@ -106,7 +106,7 @@ def _vessels(dice: Dice, lung: Place, liver: Place, size: float) -> list[Ellipse
     return vessels
 
 
-def _heart(dice: Dice, contracted_T: Tensor, drift_T: Tensor, scale: float) -> list[Ellipse]:
+def _heart(dice: RandomSource, contracted_T: Tensor, drift_T: Tensor, scale: float) -> list[Ellipse]:
     """Return fat, both ventricles, papillary muscles and a trabecula.
 
     The inner axes shorten by a third; the wall keeps its volume while the long axis shortens by 15 %, so that its

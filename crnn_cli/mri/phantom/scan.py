@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crnn_cli.errors import UsageError
 from crnn_cli.mri.fourier import kspace_to_image
-from crnn_cli.mri.phantom.anatomy import BLOOD, MAX_DRIFT, Dice, beating_heart
+from crnn_cli.mri.phantom.anatomy import BLOOD, MAX_DRIFT, RandomSource, beating_heart
 from crnn_cli.mri.phantom.ellipses import Grid, Modulation, ellipses_to_kspace, uniform
 
 LOWEST_SNR = 0.01
@@ -24,7 +24,7 @@ _PHASE_ORDER = 4
 
 
 @dataclass(frozen=True)
-class Scan:
+class PhantomScan:
     """What is scanned and how.
 
     Attributes
@@ -80,7 +80,7 @@ class SliceData:
     coils_CYX: Tensor
 
 
-def simulate_slice(scan: Scan, index: int) -> SliceData:
+def simulate_slice(scan: PhantomScan, index: int) -> SliceData:
     """Scan slice ``index``. Anatomy and phase come from the seed, noise from the seed and the slice.
 
     The heart is scaled by sqrt(1 - (0.9 d)^2), d the distance from the base in heart lengths (80 mm).
@@ -110,7 +110,7 @@ def object_phase(generator: torch.Generator) -> Modulation:
     exp(i (p + b_x sin(pi x / FOV_x + p_x) + b_y sin(pi y / FOV_y + p_y))), b from 0.3 to 0.9 rad: its Jacobi-Anger
     series cut after order 4, which keeps the magnitude within 0.2 % of 1.
     """
-    dice = Dice(generator)
+    dice = RandomSource(generator)
     constant = torch.exp(torch.tensor(1j * dice(-math.pi, math.pi), dtype=torch.complex128))
     x_terms, y_terms = (_sine_phase(dice(0.3, 0.9), dice(-math.pi, math.pi)) for _ in range(2))
     return Modulation(constant * x_terms, y_terms)

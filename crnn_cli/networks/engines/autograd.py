@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.networks.engines.onednn import Convolutions, Kernel
-from crnn_cli.networks.engines.weight_cache import converted
+from crnn_cli.networks.engines.weight_cache import cast_weights
 
 
-def added_up(
+def fused_sum(
     one: nn.Conv2d, features_NFYX: Tensor, other: nn.Conv2d, before_NFYX: Tensor | None,
     *, relu: bool = True, shift: int = 0, batch: int = 1,
 ) -> Tensor:  # fmt: skip
@@ -33,7 +33,7 @@ def added_up(
     return apply((relu, shift, batch), features_NFYX, before_NFYX, one.weight, one.bias, other.weight, other.bias)
 
 
-def both_directions(convolution: nn.Conv2d, terms_NFYX: Tensor, batch: int, truncate: int = 0) -> Tensor:
+def bidirectional_recurrence(convolution: nn.Conv2d, terms_NFYX: Tensor, batch: int, truncate: int = 0) -> Tensor:
     """Return the sum of h_t = ReLU(terms_t + convolution * h_(t -+ 1)) of both directions of time, each from zeros.
 
     batch : B. truncate : frames after which gradients are cut, in each direction from its own first frame; 0: never.
@@ -50,10 +50,10 @@ class _Sum(torch.autograd.Function):
         (relu, shift, batch), (one, one_bias, other, other_bias) = how, weights
         convolutions, seen = _convolutions(features_NFYX), _moved(features_NFYX, shift, batch)
         if before_NFYX is None:
-            made = convolutions.made(converted(one, one_bias + other_bias, seen.dtype), seen, relu)
+            made = convolutions.made(cast_weights(one, one_bias + other_bias, seen.dtype), seen, relu)
         else:
-            made = convolutions.made(converted(other, other_bias, seen.dtype), before_NFYX)
-            made = convolutions.added(converted(one, one_bias, seen.dtype), seen, made, relu)
+            made = convolutions.made(cast_weights(other, other_bias, seen.dtype), before_NFYX)
+            made = convolutions.added(cast_weights(one, one_bias, seen.dtype), seen, made, relu)
         context.save_for_backward(features_NFYX, before_NFYX, one, other, made if relu else None)
         context.shift, context.batch = shift, batch
         return made
@@ -83,7 +83,7 @@ class _Recurrence(torch.autograd.Function):
         context: Any, terms_NFYX: Tensor, weight: Tensor, bias: Tensor, batch: int, truncate: int
     ) -> Tensor:  # fmt: skip
         convolutions, hidden_TPFYX = _convolutions(terms_NFYX), _paired(terms_NFYX, batch)
-        kernel = converted(weight, bias, terms_NFYX.dtype)
+        kernel = cast_weights(weight, bias, terms_NFYX.dtype)
         hidden_TPFYX[0].add_(kernel[1].view(-1, 1, 1)).relu_()
         for t in range(1, len(hidden_TPFYX)):
             convolutions.added(kernel, hidden_TPFYX[t - 1], hidden_TPFYX[t], relu=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.networks.engines.onednn import Convolutions
-from crnn_cli.networks.engines.schedule import Cell, bias_of
-from crnn_cli.networks.engines.spill import OnDisk
-from crnn_cli.networks.engines.weight_cache import Converted
+from crnn_cli.networks.engines.schedule import Cell, broadcast_bias
+from crnn_cli.networks.engines.spill import DiskTensorList
+from crnn_cli.networks.engines.weight_cache import CastWeightCache
 
 Sequence = MutableSequence[Tensor]
 LARGEST = 2**25
@@ -24,7 +24,7 @@ the next tensor are made anew: that takes a third of the time of a convolution."
 _GONE = torch.empty(0)  # in the place of what was used for the last time: the memory is free
 
 
-class Listed:
+class CpuSchedule:
     """Sequences as lists of pairs of frames, or of frames; see `frames.Way`.
 
     A pair is frame t and frame T - 1 - t, (2 B, F, Y, X), the middle one alone where T is odd; a frame (B, F, Y, X).
@@ -49,13 +49,13 @@ class Listed:
         if paired:
             self._places = [(t, last - t) if t < last - t else (t,) for t in range((frames + 1) // 2)]
         self._where = {t: (number, at) for number, places in enumerate(self._places) for at, t in enumerate(places)}
-        self._of = Converted(kind)
+        self._of = CastWeightCache(kind)
         self._convolutions = Convolutions(kind)
 
     @classmethod
     def of(
         cls, shape_BTYX: torch.Size, features: int, kind: torch.dtype, on_disk: int, roomy: bool
-    ) -> Listed:  # fmt: skip
+    ) -> CpuSchedule:  # fmt: skip
         """Return the faster one for images of a shape: pairs, or frames where pairs are large and memory is plenty.
 
         256 x 256 x 12 in float32, two cores: 6.4 s and 5.2 s; 256 x 256 x 30: 2.5 GiB and 2.6 GiB.
@@ -111,7 +111,7 @@ class Listed:
         hidden = shared[0]
         for t, places in enumerate(self._places):
             terms = shared[t] if len(places) == 2 else torch.cat([shared[t], shared[t]])
-            hidden = self._plus(h2h, hidden, terms) if t else (terms + bias_of(h2h, terms)).relu_()
+            hidden = self._plus(h2h, hidden, terms) if t else (terms + broadcast_bias(h2h, terms)).relu_()
             both.append(hidden)
         ahead, back = hidden.chunk(2)
         if self.frames % 2:
@@ -131,13 +131,13 @@ class Listed:
 
     def _one_by_one(self, h2h: nn.Conv2d, shared: Sequence, both: Sequence) -> Sequence:
         """Return the sum of both directions, one after the other, in an empty sequence; ``shared`` is used up."""
-        hidden = (shared[0] + bias_of(h2h, shared[0])).relu_()
+        hidden = (shared[0] + broadcast_bias(h2h, shared[0])).relu_()
         both.append(hidden)
         for t in range(1, self.frames):
             hidden = self._plus(h2h, hidden, shared[t])
             both.append(hidden)
         hidden = shared.pop()
-        hidden = hidden.add_(bias_of(h2h, hidden)).relu_()
+        hidden = hidden.add_(broadcast_bias(h2h, hidden)).relu_()
         both[-1] = both[-1].add_(hidden)
         for t in reversed(range(self.frames - 1)):
             hidden = self._added(h2h, hidden, shared.pop(), relu=True)
@@ -160,7 +160,7 @@ class Listed:
 
     def _sequence(self, number: int) -> Sequence:
         """Return an empty sequence; those of low numbers go to disk first."""
-        return OnDisk() if number < self.on_disk else []
+        return DiskTensorList() if number < self.on_disk else []
 
     def _convolved(self, convolution: nn.Conv2d, features: Tensor) -> Tensor:
         return self._convolutions.made(self._of(convolution), features)

@@ -19,7 +19,7 @@ Run = Callable[[Tensor, Consistency], Tensor]
 
 
 @dataclass(frozen=True)
-class Recording:
+class CapturedGraph:
     """What was recorded, and the memory that it reads. run : calculates anew and returns its memory of the result."""
 
     image_BTYX: Tensor
@@ -27,7 +27,7 @@ class Recording:
     run: Callable[[], Tensor]
 
 
-class Replay:
+class CudaGraphRunner:
     """Runs a function of an image and of data consistency, recorded as a CUDA graph from the second call of a kind on.
 
     Calls are of a kind where shapes, types, device, everything in the operator that is no tensor, and what the caller
@@ -41,11 +41,11 @@ class Replay:
     def __init__(self) -> None:
         self.on, self.why = True, ""
         self._kind: Hashable = None
-        self._kept: Recording | None = None
+        self._kept: CapturedGraph | None = None
 
-    def __reduce__(self) -> tuple[type[Replay], tuple[()]]:
+    def __reduce__(self) -> tuple[type[CudaGraphRunner], tuple[()]]:
         """Copy without what was recorded: it belongs to the weights of one network."""
-        return Replay, ()
+        return CudaGraphRunner, ()
 
     @property
     def recorded(self) -> bool:
@@ -79,7 +79,7 @@ class Replay:
         self._kind, self._kept = None, None
 
 
-def record(run: Run, image_BTYX: Tensor, consistency: Consistency) -> Recording:
+def record(run: Run, image_BTYX: Tensor, consistency: Consistency) -> CapturedGraph:
     """Return a recording of what a function does on a CUDA device; nothing is calculated.
 
     Raises
@@ -102,7 +102,7 @@ def record(run: Run, image_BTYX: Tensor, consistency: Consistency) -> Recording:
         graph.replay()
         return made
 
-    return Recording(image, _apart(operator)[0], replayed)
+    return CapturedGraph(image, _apart(operator)[0], replayed)
 
 
 def _possible(image_BTYX: Tensor) -> bool:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.networks.engines.onednn import CPU
-from crnn_cli.networks.engines.schedule import Cell, bias_of
-from crnn_cli.networks.engines.weight_cache import Converted
+from crnn_cli.networks.engines.schedule import Cell, broadcast_bias
+from crnn_cli.networks.engines.weight_cache import CastWeightCache
 
 _CHANNELS = 8  # tensor cores take multiples of it in bfloat16
 
 
-class Parts:
+class ChunkedGpuSchedule:
     """Sequences (N, F, Y, X), features innermost in memory, gone over in parts of a few frames; see `frames.Way`.
 
     Frames lie in pairs, the first and the last, the second and the last but one, up to the middle one: both directions
@@ -38,7 +38,7 @@ class Parts:
     def __init__(self, frames: int, batch: int, kind: torch.dtype, at_once: int, device: torch.device = CPU) -> None:
         self.frames, self.batch, self.kind = frames, batch, kind
         self._parts = [slice(t, min(t + at_once, frames)) for t in range(0, frames, at_once)]
-        self._of = Converted(kind)
+        self._of = CastWeightCache(kind)
         t = torch.arange(frames, device=device)  # nothing is sent there: a CUDA graph could not record that
         self._order = torch.stack([t, frames - 1 - t], 1).flatten()[:frames]
         self._place = self._order.argsort()
@@ -127,7 +127,7 @@ class Parts:
     def _bias(self, *convolutions: nn.Conv2d) -> Tensor:
         """Return the sum of biases, what convolutions of zeros give, (1, F, 1, 1)."""
         if convolutions not in self._biases:
-            each = torch.stack([bias_of(convolution, convolution.weight) for convolution in convolutions])
+            each = torch.stack([broadcast_bias(convolution, convolution.weight) for convolution in convolutions])
             self._biases[convolutions] = each.sum(0).to(self.kind)
         return self._biases[convolutions]
 

@@ -1,6 +1,6 @@
 """How the layers of a recurrent network go over the frames of sequences: what is computed at once, and in which memory.
 
-`Whole` works with gradients, `listed.Listed` is fast on a CPU, `parts.Parts` is for a GPU. All have the same four
+`BatchedSchedule` works with gradients, `listed.Listed` is fast on a CPU, `parts.Parts` is for a GPU. All have the same four
 layers and no weights.
 
 Legend: B batch, T frame, F feature, Y phase encoding, X readout; frames come first inside.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from crnn_cli.networks.engines.autograd import added_up, both_directions
+from crnn_cli.networks.engines.autograd import bidirectional_recurrence, fused_sum
 
 
 class Cell(Protocol):
@@ -26,7 +26,7 @@ class Cell(Protocol):
     ih2ih: nn.Conv2d
 
 
-class Way(Protocol):
+class ExecutionSchedule(Protocol):
     """A way to go over the frames. Sequences, of type Any here, are in the order and memory of the way."""
 
     def enter(self, x_TBCYX: Tensor) -> Any:
@@ -61,7 +61,7 @@ class Way(Protocol):
         ...
 
 
-class Whole:
+class BatchedSchedule:
     """Sequences (T * B, F, Y, X) as one batch, frames first, but where they recur; see `written_out` for gradients.
 
     batch : B. kind : of the features. truncate : frames after which gradients through time are cut, in each direction
@@ -81,17 +81,17 @@ class Whole:
         return made
 
     def recurrent(self, cell: Cell, x: Tensor, before: Tensor | None) -> Tensor:
-        """See `Way`. What both directions share is computed once."""
-        shared = added_up(cell.i2h, x, cell.ih2ih, before, relu=False)
-        return both_directions(cell.h2h, shared, self.batch, self.truncate)
+        """See `ExecutionSchedule`. What both directions share is computed once."""
+        shared = fused_sum(cell.i2h, x, cell.ih2ih, before, relu=False)
+        return bidirectional_recurrence(cell.h2h, shared, self.batch, self.truncate)
 
     def layer(
         self, from_below: nn.Conv2d, from_before: nn.Conv2d, below: Tensor, before: Tensor | None, shift: int,
         number: int = 0,
     ) -> Tensor:  # fmt: skip
-        """See `Way`."""
+        """See `ExecutionSchedule`."""
         del number
-        return added_up(from_below, below, from_before, before, shift=shift, batch=self.batch)
+        return fused_sum(from_below, below, from_before, before, shift=shift, batch=self.batch)
 
     def output(self, convolution: nn.Conv2d, below: Tensor) -> Tensor:
         """Return convolution * below, frame by frame."""
@@ -99,13 +99,13 @@ class Whole:
         return made
 
 
-def bias_of(of: nn.Conv2d, like: Tensor) -> Tensor:
+def broadcast_bias(of: nn.Conv2d, like: Tensor) -> Tensor:
     """Return what a convolution of zeros gives: its bias, (1, F, 1, 1)."""
     assert of.bias is not None
     return of.bias.to(like.dtype).view(1, -1, 1, 1)
 
 
-def recomputed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
+def checkpointed(function: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
     """Return function(arguments), of which only the arguments are kept until the backward pass."""
     result: tuple[Tensor, ...] = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
     return result

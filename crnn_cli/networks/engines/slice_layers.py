@@ -1,4 +1,4 @@
-"""How the layers of the slice network go over slices: `Plain` as PyTorch has them, `Folded` fast on a CPU.
+"""How the layers of the slice network go over slices: `ReferenceLayers` as PyTorch has them, `FoldedBatchNormLayers` fast on a CPU.
 
 Both compute the formulas at the top of `slice_clstm` and `convlstm`, and have no weights of their own.
 
@@ -22,7 +22,7 @@ State = tuple[Tensor, Tensor]
 _GATES_AT_ONCE = 2**18  # values for each thread: 1 MiB
 
 
-class Way(Protocol):
+class SliceLayers(Protocol):
     """A way to compute the layers. States, of type Any here, are as the way keeps them."""
 
     def enter(self, image_N1YX: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class _CellKernels:
         return self.peepholes[0].shape[1]
 
 
-class Plain:
+class ReferenceLayers:
     """The modules as they are: with gradients, on any device, in training or not."""
 
     def enter(self, image_N1YX: Tensor) -> Tensor:
@@ -74,34 +74,34 @@ class Plain:
         return image_N1YX.contiguous(memory_format=torch.channels_last)
 
     def block(self, layers: nn.Module, x_NFYX: Tensor) -> Tensor:
-        """See `Way`."""
+        """See `SliceLayers`."""
         made: Tensor = layers(x_NFYX)
         return made
 
     def aggregate(
         self, lateral: nn.Module, above: nn.Module, layers: nn.Module, fine_NFYX: Tensor, coarse_NFYX: Tensor
     ) -> Tensor:
-        """See `Way`."""
+        """See `SliceLayers`."""
         made: Tensor = layers(lateral(fine_NFYX) + _up(above(coarse_NFYX)))
         return made
 
     def logits(self, side: nn.Module, features_NFYX: Tensor) -> Tensor:
-        """See `Way`."""
+        """See `SliceLayers`."""
         made: Tensor = side(features_NFYX)
         return made
 
     def step(self, cell: nn.Module, features_1FYX: Tensor, state: State | None) -> State:
-        """See `Way`; a state is (hidden, cell)."""
+        """See `SliceLayers`; a state is (hidden, cell)."""
         assert isinstance(cell, ConvLSTMCell)
         made: State = cell(cell.input_gates(features_1FYX), state)
         return made
 
     def refine(self, readout: nn.Module, state: State, logits_1KYX: Tensor) -> None:
-        """See `Way`."""
+        """See `SliceLayers`."""
         logits_1KYX += readout(state[0])
 
 
-class Folded:
+class FoldedBatchNormLayers:
     """For inference on a CPU: normalisations lie in the kernels, sums and ReLU are made inside the convolutions.
 
     Normalisations are those of evaluation. Kernels are folded from the modules at their first use, so an object of this
@@ -127,7 +127,7 @@ class Folded:
         return image_N1YX.to(self.kind, memory_format=torch.channels_last)
 
     def block(self, layers: nn.Module, x_NFYX: Tensor) -> Tensor:
-        """See `Way`."""
+        """See `SliceLayers`."""
         return self._blocks(list(layers.children()), x_NFYX)
 
     def _blocks(self, layers: list[nn.Module], x_NFYX: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class Folded:
     def aggregate(
         self, lateral: nn.Module, above: nn.Module, layers: nn.Module, fine_NFYX: Tensor, coarse_NFYX: Tensor
     ) -> Tensor:
-        """See `Way`. The first normalisation lies in both kernels, its shift in one."""
+        """See `SliceLayers`. The first normalisation lies in both kernels, its shift in one."""
         norm, _, *rest = layers.children()
         weight, _ = self._normalised(above, norm)
         both = _up(self._convolutions.made((weight, None), coarse_NFYX))
@@ -146,11 +146,11 @@ class Folded:
         return self._blocks(rest, both)
 
     def logits(self, side: nn.Module, features_NFYX: Tensor) -> Tensor:
-        """See `Way`."""
+        """See `SliceLayers`."""
         return self._convolutions.made(self._kernel(side), features_NFYX).float()
 
     def step(self, cell: nn.Module, features_1FYX: Tensor, state: State | None) -> State:
-        """See `Way`; the cell of the state before is replaced. Some rows at a time, so that gates stay in the cache."""
+        """See `SliceLayers`; the cell of the state before is replaced. Some rows at a time, so that gates stay in the cache."""
         kernels = self._of(cell)
         _, _, height, width = features_1FYX.shape
         sizes = (1, kernels.hidden, height, width)
@@ -167,7 +167,7 @@ class Folded:
         return after, double
 
     def refine(self, readout: nn.Module, state: State, logits_1KYX: Tensor) -> None:
-        """See `Way`."""
+        """See `SliceLayers`."""
         weight, _ = self._kernel(readout)
         if self.kind == torch.float32:
             self._convolutions.added((weight, None), state[0], logits_1KYX)
@@ -221,7 +221,7 @@ def _up(coarse_NFYX: Tensor) -> Tensor:
 
 
 def _next(gates_1GYX: Tensor, double_1HYX: Tensor, kernels: _CellKernels, first: bool) -> Tensor:
-    """Return -h' and put 2 C' in the place of 2 C, which at the first slice is taken as 0; see `Folded`."""
+    """Return -h' and put 2 C' in the place of 2 C, which at the first slice is taken as 0; see `FoldedBatchNormLayers`."""
     hidden = kernels.hidden
     peep_i, peep_f, peep_o = kernels.peepholes
     if first:

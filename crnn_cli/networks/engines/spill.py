@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class OnDisk(MutableSequence[Tensor]):
+class DiskTensorList(MutableSequence[Tensor]):
     """A list of features (N, F, Y, X) in a file without a name, in the folder for temporary files (TMPDIR).
 
     What is asked for is read into new memory, features innermost; what is changed there must be put back. The file is

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Converted:
+class CastWeightCache:
     """Weight and bias of convolutions in one kind of number, features innermost in memory.
 
     kind : of the features.
@@ -25,10 +25,10 @@ class Converted:
         if all_of not in self._known:
             biases = [each.bias for each in all_of if each.bias is not None]
             assert len(biases) == len(all_of)
-            self._known[all_of] = converted(convolution.weight, torch.stack(biases).sum(0), self.kind)
+            self._known[all_of] = cast_weights(convolution.weight, torch.stack(biases).sum(0), self.kind)
         return self._known[all_of]
 
 
-def converted(weight: Tensor, bias: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+def cast_weights(weight: Tensor, bias: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return weight and bias in a kind of number, features innermost in memory."""
     return weight.to(kind, memory_format=torch.channels_last), bias.to(kind)

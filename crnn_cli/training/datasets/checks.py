@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedVolume:
     """What was found in a file or a pair of files.
 
     shape, spacing : of the image, spacing in mm along x, y, z; empty where it cannot be read.
@@ -41,7 +41,7 @@ class Checked:
 
 def check_labelled(
     found: LabelledSet, classes: int | None = None, progress: Progress = lambda done, total: None
-) -> list[Checked]:
+) -> list[CheckedVolume]:
     """Return what was found in every pair, in their order; nothing that a file holds raises. One pair is in memory.
 
     Parameters
@@ -56,7 +56,7 @@ def check_labelled(
     return checked
 
 
-def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: None) -> list[Checked]:
+def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: None) -> list[CheckedVolume]:
     """Return what was found in every cine, in their order; nothing that a file holds raises. One is in memory.
 
     A cine has four axes x, y, z, t, at least 4 frames of 32 x 32 pixels, is finite and moves. Names are paths below
@@ -79,7 +79,7 @@ def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: 
     return checked
 
 
-def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> Checked:
+def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> CheckedVolume:
     problems: list[str] = []
     notes: list[str] = []
     values: tuple[int, ...] = ()
@@ -100,11 +100,13 @@ def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> Ch
     return _checked(pair.name, image, values, problems, notes)
 
 
-def _checked(name: str, image: Image | None, values: tuple[int, ...], problems: list[str], notes: list[str]) -> Checked:
+def _checked(
+    name: str, image: Image | None, values: tuple[int, ...], problems: list[str], notes: list[str]
+) -> CheckedVolume:
     if image is None:
-        return Checked(name, values=values, problems=tuple(problems), notes=tuple(notes))
+        return CheckedVolume(name, values=values, problems=tuple(problems), notes=tuple(notes))
     grid = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
-    return Checked(name, image.shape, image.spacing, values, tuple(problems), tuple(notes), grid)
+    return CheckedVolume(name, image.shape, image.spacing, values, tuple(problems), tuple(notes), grid)
 
 
 def _read(reader: Callable[[Path], Image], file: Path, problems: list[str]) -> Image | None:

@@ -24,7 +24,7 @@ _NEEDED, _OPTIONAL = ("image", "label"), ("split", "subject")
 
 
 @dataclass(frozen=True)
-class Description:
+class DatasetDescription:
     """What dataset.json says. names : of the label values but 0. endings : that image and label files may have."""
 
     names: dict[int, str]
@@ -32,7 +32,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """A line of a manifest. cells : by column. problems : what the line by itself has wrong, in sentences."""
 
     line: int
@@ -40,7 +40,7 @@ class Row:
     problems: tuple[str, ...]
 
 
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path) -> DatasetDescription:
     """Return what the dataset.json of a folder says; without one, nothing is known and any NIfTI file will do.
 
     Raises
@@ -52,7 +52,7 @@ def read_description(folder: Path) -> Description:
     """
     file = folder / DESCRIPTION
     if not file.exists():
-        return Description({}, SUFFIXES)
+        return DatasetDescription({}, SUFFIXES)
     content = read_object(file)
     channels = content.get("channel_names", content.get("modality", {}))
     if isinstance(channels, dict | list) and len(channels) > 1:
@@ -62,7 +62,7 @@ def read_description(folder: Path) -> Description:
     ending = content.get("file_ending")
     if ending is not None and ending not in SUFFIXES:
         raise UnsupportedDataError(f"{file} is about files that end in {ending!r}; convert them to .nii.gz")
-    return Description(_names(content.get("labels", {}), file), SUFFIXES if ending is None else (ending,))
+    return DatasetDescription(_names(content.get("labels", {}), file), SUFFIXES if ending is None else (ending,))
 
 
 def _names(labels: Any, file: Path) -> dict[int, str]:
@@ -93,7 +93,7 @@ def _names(labels: Any, file: Path) -> dict[int, str]:
     return found
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[ManifestRow]:
     """Return the lines of a manifest that are not blank.
 
     Raises
@@ -121,9 +121,9 @@ def read_rows(file: Path) -> list[Row]:
     return [_row(number, header, cells, file.parent) for number, cells in lines[1:]]
 
 
-def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Row:
+def _row(line: int, header: list[str], cells: list[str], folder: Path) -> ManifestRow:
     if len(cells) != len(header):
-        return Row(line, {}, (f"it has {len(cells)} cells, the header {len(header)}",))
+        return ManifestRow(line, {}, (f"it has {len(cells)} cells, the header {len(header)}",))
     row = dict(zip(header, cells, strict=True))
     problems = [f"{column} is empty" for column in header if not row[column]]
     problems += [f"{row[c]} does not exist" for c in _NEEDED if row[c] and not _exists(folder / row[c])]
@@ -133,7 +133,7 @@ def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Row:
         problems.append(f"image and label are the same file, {row['image']}")
     if row.get("split") and row["split"] not in SPLITS:
         problems.append(f"split is {row['split']!r}; it must be train, val or test")
-    return Row(line, row, tuple(problems))
+    return ManifestRow(line, row, tuple(problems))
 
 
 def _exists(path: Path) -> bool:

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.images import has_dicom_mark, is_dicom
+from crnn_cli.io.images import has_dicom_preamble, is_dicom
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
-from crnn_cli.training.datasets.files import Description, Row, read_description, read_rows
+from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows
 from crnn_cli.training.datasets.names import (
     GT,
     Match,
@@ -131,7 +131,9 @@ def find_cines(source: Path) -> list[Path]:
         raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
     below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
     files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
-    folders = {f for f in [source, *below] if f.is_dir() and any(has_dicom_mark(g) for g in f.iterdir() if g.is_file())}
+    folders = {
+        f for f in [source, *below] if f.is_dir() and any(has_dicom_preamble(g) for g in f.iterdir() if g.is_file())
+    }
     if not files | folders:
         raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")
     return sorted(files | folders)
@@ -223,7 +225,7 @@ def _in_folder(folder: Path) -> LabelledSet:
     return _gathered(folder, about, _OF_SUBJECTS, [(sub.name, match_gt(sub, about.endings)) for sub in subjects])
 
 
-def _has_gt(folder: Path, about: Description) -> bool:
+def _has_gt(folder: Path, about: DatasetDescription) -> bool:
     return any(stem(file).endswith(GT) for file in nifti_files(folder, about.endings))
 
 
@@ -237,7 +239,9 @@ def _nothing(folder: Path) -> str:
     )
 
 
-def _gathered(folder: Path, about: Description, layout: str, matches: list[tuple[str, list[Match]]]) -> LabelledSet:
+def _gathered(
+    folder: Path, about: DatasetDescription, layout: str, matches: list[tuple[str, list[Match]]]
+) -> LabelledSet:
     """Return pairs and problems of the matches of each subject; "" where each volume is a subject of its own."""
     pairs: list[Pair] = []
     problems: list[Problem] = []
@@ -284,7 +288,7 @@ def _of_manifest(file: Path) -> LabelledSet:
     return LabelledSet(tuple(pairs), {}, "CSV manifest", tuple(problems))
 
 
-def _seen_before(row: Row, folder: Path, lines: dict[Path, int]) -> list[str]:
+def _seen_before(row: ManifestRow, folder: Path, lines: dict[Path, int]) -> list[str]:
     """Return a sentence if an earlier line has the same image; ``lines`` is kept up."""
     if not row.cells.get("image"):
         return []

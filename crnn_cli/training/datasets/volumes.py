@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crnn_cli.data.alignment import laid_on
+from crnn_cli.data.alignment import reorient_to
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.dicom.read import list_series
-from crnn_cli.io.images import is_dicom, read
+from crnn_cli.io.images import is_dicom, load_image
 
 
 def read_only_series(place: Path) -> Image:
@@ -19,10 +19,10 @@ def read_only_series(place: Path) -> Image:
     UnsupportedDataError
         If several series could be meant; the message says how many there are.
     CrnnError
-        See `crnn_cli.io.images.read`.
+        See `crnn_cli.io.images.load_image`.
     """
     try:
-        return read(place).image
+        return load_image(place).image
     except UnsupportedDataError as error:
         raise UnsupportedDataError(_several(place) or str(error)) from None
 
@@ -41,5 +41,5 @@ def on_axes_of(image: Image, labels: Image) -> Image:
 
     Nothing is resampled: labels that lie elsewhere are returned as they are.
     """
-    laid = laid_on(labels, image.affine, (*image.shape[:3], image.frames))
+    laid = reorient_to(labels, image.affine, (*image.shape[:3], image.frames))
     return labels if laid is None else laid

@@ -15,10 +15,10 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction.measurement import Measured
+from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import STARTS
-from crnn_cli.training.reconstruct.coil_maps import disturbed, random_maps
-from crnn_cli.training.reconstruct.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
+from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ _MOST_COLUMNS = 128
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingSettings:
     """Sizes of items and how they are undersampled; each is random between its bounds, both included."""
 
     lines: int = setting(72, "fewest lines along the undersampled axis, which items keep whole")
@@ -73,7 +73,7 @@ class CineItems:
     cines: Sequence[Tensor]
     real_share: float = 0.4
     pixels: int = 25_600
-    sampling: Sampling = Sampling()
+    sampling: SamplingSettings = SamplingSettings()
     start: str = "time-wiener"
 
 
@@ -87,14 +87,14 @@ class CineItem:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnSampling:
     """What is drawn of an item on the CPU; its start image, most of the work, is made where the training goes on.
 
     measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. start : see `CineItems`.
     brightness : of the bright parts of the start image. part : the frames that the item has.
     """
 
-    measured: Measured
+    measured: SliceMeasurement
     truth_BTYX: Tensor
     start: str
     brightness: float
@@ -107,18 +107,18 @@ class Drawn:
             start = STARTS[self.start](whole.consistency())
             scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
             kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
-            kept = Measured(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))
+            kept = SliceMeasurement(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))
             truth = self.truth_BTYX[:, self.part].to(device) * scale
             return CineItem(start[:, self.part] * scale, truth, kept.consistency())
 
 
-def draw(source: CineItems, seed: int) -> Drawn:
+def draw(source: CineItems, seed: int) -> DrawnSampling:
     """Return what is drawn of the item of a seed. The start image knows the whole cycle, the item is a part of it.
 
     Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
     along Y only. Magnitudes get a random phase; a complex cine keeps its own.
     """
-    dice, how = Dice(seed), source.sampling
+    dice, how = SceneRandom(seed), source.sampling
     lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
     columns = max(16, min(_MOST_COLUMNS, round(source.pixels / (lines * kept) / 4) * 4))
     size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
@@ -132,7 +132,7 @@ def draw(source: CineItems, seed: int) -> Drawn:
     measured = _sample(truth, dice, how)
     brightness = dice.log_uniform(0.8, 1.25)
     first = dice.integer(0, size.frames - kept)
-    return Drawn(measured, truth, source.start, brightness, slice(first, first + kept))
+    return DrawnSampling(measured, truth, source.start, brightness, slice(first, first + kept))
 
 
 def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineItem:
@@ -140,7 +140,7 @@ def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineI
     return draw(source, seed).item(device)
 
 
-def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
+def _sample(truth_BTYX: Tensor, dice: SceneRandom, how: SamplingSettings) -> SliceMeasurement:
     """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
     One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
@@ -158,8 +158,10 @@ def _sample(truth_BTYX: Tensor, dice: Dice, how: Sampling) -> Measured:
         maps_CYX = random_maps(dice.integer(how.coils, how.most_coils), lines, columns, dice)
         seen_BCTYX = seen_BCTYX * maps_CYX[:, None]
         error = dice.log_uniform(how.maps_error / 10, how.maps_error) if how.maps_error else 0.0
-        maps_BCYX = disturbed(maps_CYX, error, dice)[None]
+        maps_BCYX = perturb_maps(maps_CYX, error, dice)[None]
     kspace = image_to_kspace(seen_BCTYX)
     kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
     told = noise and how.told and (maps_BCYX is not None or dice.chance(how.told))
-    return Measured(kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0)
+    return SliceMeasurement(
+        kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0
+    )

@@ -10,15 +10,15 @@ import math
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.coils import compression, mixed, normalised
-from crnn_cli.training.reconstruct.scenes import Dice
+from crnn_cli.mri.coils import compression_matrix, mix_coils, normalise_maps
+from crnn_cli.training.reconstruct.scenes import SceneRandom
 
 _VIRTUAL = 0.4  # share of maps that are of virtual coils
 _ALIKE = 0.15  # share of maps that are nearly the same in all coils: little is gained by them
 _WAVES = 8
 
 
-def random_maps(coils: int, lines: int, columns: int, dice: Dice) -> Tensor:
+def random_maps(coils: int, lines: int, columns: int, dice: SceneRandom) -> Tensor:
     """Return smooth random sensitivities (C, Y, X), complex64, with sum_c |s_c|^2 = 1.
 
     A coil is a loop of radius a; at a distance r from its centre it sees (1 + r^2 / a^2)^(-3/2), as on the axis of a
@@ -27,14 +27,14 @@ def random_maps(coils: int, lines: int, columns: int, dice: Dice) -> Tensor:
     the strongest combinations of up to three times as many.
     """
     virtual = dice.chance(_VIRTUAL)
-    maps_CYX = normalised(_loops(coils * dice.integer(1, 3) if virtual else coils, lines, columns, dice))
+    maps_CYX = normalise_maps(_loops(coils * dice.integer(1, 3) if virtual else coils, lines, columns, dice))
     if virtual:
-        matrix_NC, _ = compression(maps_CYX[:, None], coils)
-        maps_CYX = normalised(mixed(maps_CYX[:, None], matrix_NC)[:, 0])
+        matrix_NC, _ = compression_matrix(maps_CYX[:, None], coils)
+        maps_CYX = normalise_maps(mix_coils(maps_CYX[:, None], matrix_NC)[:, 0])
     return maps_CYX
 
 
-def disturbed(maps_CYX: Tensor, error: float, dice: Dice) -> Tensor:
+def perturb_maps(maps_CYX: Tensor, error: float, dice: SceneRandom) -> Tensor:
     """Return sensitivities off by a smooth random error, again with sum_c |s_c|^2 = 1.
 
     s' = (s + e) / |s + e| with sum_c conj(s_c) e_c = 0: a factor that all coils share is the image's, no error. The
@@ -45,10 +45,10 @@ def disturbed(maps_CYX: Tensor, error: float, dice: Dice) -> Tensor:
     error_CYX = torch.complex(parts[:coils], parts[coils:])
     error_CYX = error_CYX - maps_CYX * (maps_CYX.conj() * error_CYX).sum(0)
     size = error_CYX.abs().square().sum(0).mean().sqrt().clamp_min(1e-9)
-    return normalised(maps_CYX + error / size * error_CYX)
+    return normalise_maps(maps_CYX + error / size * error_CYX)
 
 
-def _loops(coils: int, lines: int, columns: int, dice: Dice) -> Tensor:
+def _loops(coils: int, lines: int, columns: int, dice: SceneRandom) -> Tensor:
     """Return what loops around or above the field see, (C, Y, X) complex."""
     wide = max(columns / lines, dice.uniform(0.6, 1.4))
     y, x = _places(lines, columns)
@@ -75,7 +75,7 @@ def _places(lines: int, columns: int) -> tuple[Tensor, Tensor]:
     return (torch.arange(lines) - lines // 2) / lines, (torch.arange(columns) - columns // 2) / lines
 
 
-def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, dice: Dice) -> Tensor:
+def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, dice: SceneRandom) -> Tensor:
     """Return random fields (count, Y, X) of about unit variance, each the sum of a few plane waves.
 
     Their correlation is a Gaussian of standard deviation ``length``.

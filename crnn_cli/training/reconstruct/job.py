@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.report.montage import Panel, preview_output
-from crnn_cli.training.reconstruct.cine import CPU, CineItem, CineItems, Drawn, draw, draw_item
+from crnn_cli.training.reconstruct.cine import CPU, CineItem, CineItems, DrawnSampling, draw, draw_item
 from crnn_cli.training.reconstruct.losses import image_loss
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
 
@@ -25,7 +25,7 @@ _VALIDATION_ITEMS = 8
 
 
 class ReconstructJob:
-    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
+    """What `crnn_cli.training.loop.TrainingLoop` is to train: see `crnn_cli.training.job.TrainingJob`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ReconstructJob:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def item(self, stage: int, number: int) -> tuple[CineItem | Drawn, int]:
+    def item(self, stage: int, number: int) -> tuple[CineItem | DrawnSampling, int]:
         """Return an item, or what is drawn of it, and the iterations it is reconstructed with."""
         del stage
         iterations = self.settings.iterations(number / self._items, number)
@@ -74,7 +74,7 @@ class ReconstructJob:
         """Yield the loss of one item after the other, since their sizes differ."""
         del stage
         for known, iterations in items:
-            item = known.item(device) if isinstance(known, Drawn) else known
+            item = known.item(device) if isinstance(known, DrawnSampling) else known
             image = network(item.start_BTYX, item.consistency, iterations)
             yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
 
@@ -174,7 +174,7 @@ def load_cines(files: Sequence[Path]) -> list[Tensor]:
     """
     cines: list[Tensor] = []
     for file in files:
-        array = read(file).image.array
+        array = load_image(file).image.array
         values = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
         slices = (values[:, :, z].T for z in range(values.shape[2]))
         cines += [torch.from_numpy(np.ascontiguousarray(cine)) for cine in slices if cine.any()]

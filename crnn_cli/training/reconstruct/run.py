@@ -10,15 +10,23 @@ import torch
 from crnn_cli.bundles.store import Bundle, load_reconstruction
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI
-from crnn_cli.training.grow_network import grown
-from crnn_cli.training.job import Report
-from crnn_cli.training.reconstruct.cine import Sampling
+from crnn_cli.training.grow_network import expand_network
+from crnn_cli.training.job import TrainingReport
+from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.reconstruct.job import ReconstructJob, load_cines
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
-from crnn_cli.training.session import Request, Run, begun_from, carry_out, digest_of_files, earlier_settings, session
+from crnn_cli.training.session import (
+    TrainingRequest,
+    TrainingRun,
+    digest_of_files,
+    earlier_settings,
+    initial_weights_label,
+    run_training,
+    session,
+)
 
 
-def divided(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
+def split_cines(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
     """Return (training, held out) files: every ``folds``-th, from number ``fold``, is held out; None holds out nothing.
 
     Raises
@@ -39,7 +47,7 @@ def divided(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[P
 
 
 def train_reconstruction(
-    files: Sequence[Path], settings: ReconstructSettings | None, request: Request, tell: Callable[[Report], None]
+    files: Sequence[Path], settings: ReconstructSettings | None, request: TrainingRequest, tell: Callable[[TrainingReport], None]
 ) -> Bundle | None:  # fmt: skip
     """Train and publish; return the bundle, None in all processes but the first.
 
@@ -55,13 +63,13 @@ def train_reconstruction(
     """
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(ReconstructSettings, folder, asked) or ReconstructSettings()
-        training, held_out = divided(files, asked.fold)
+        training, held_out = split_cines(files, asked.fold)
         network = None if asked.start is None else _begun_with(asked.start, settings)
         said = {
             "simulated_scenes": f"{1 - settings.real_share if training else 1:.0%} of the items",
             "training_cines": [file.name for file in training], "held_out": [file.name for file in held_out],
             "sha256": digest_of_files([*training, *held_out]),
-            "begun_from": begun_from(asked),
+            "begun_from": initial_weights_label(asked),
         }  # fmt: skip
         if settings.sampling.several:
             said["coils"] = _coils(settings.sampling)
@@ -72,11 +80,11 @@ def train_reconstruction(
             "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
             f"trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip
-        run = Run(job, settings.stages(), settings, settings.optimiser, config, said)
-        return carry_out(run, asked, folder, processes, tell)
+        run = TrainingRun(job, settings.stages(), settings, settings.optimiser, config, said)
+        return run_training(run, asked, folder, processes, tell)
 
 
-def _coils(how: Sampling) -> str:
+def _coils(how: SamplingSettings) -> str:
     """Return how coils were simulated, in words."""
     return (
         f"{how.several:.0%} of the items with {how.coils} to {how.most_coils} coils of simulated sensitivities, "
@@ -94,7 +102,7 @@ def _begun_with(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
     """
     network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
     try:
-        return grown(network, wanted)
+        return expand_network(network, wanted)
     except ValueError as error:
         raise UsageError(
             f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}; "

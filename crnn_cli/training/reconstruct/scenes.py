@@ -28,7 +28,7 @@ class SceneSize:
     columns: int
 
 
-class Dice:
+class SceneRandom:
     """Random numbers of one item, all from one seed."""
 
     def __init__(self, seed: int) -> None:
@@ -64,7 +64,7 @@ class Dice:
         return 1.3 * fine[top : top + lines, left : left + columns]
 
 
-def random_scene(size: SceneSize, dice: Dice) -> Tensor:
+def random_scene(size: SceneSize, dice: SceneRandom) -> Tensor:
     """Return the magnitude of a random beating scene, (T, Y, X) float, bright parts about 1."""
     fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
     margin = 8 * SUPERSAMPLING
@@ -76,7 +76,7 @@ def random_scene(size: SceneSize, dice: Dice) -> Tensor:
     return _downsample(moving_TYX, dice)
 
 
-def with_phase(magnitude_TYX: Tensor, dice: Dice) -> Tensor:
+def with_phase(magnitude_TYX: Tensor, dice: SceneRandom) -> Tensor:
     """Return a complex sequence: smooth phase of up to a few pi, a little of it following the beat, and shading."""
     frames, lines, columns = magnitude_TYX.shape
     extent = float(max(lines, 64))
@@ -88,7 +88,7 @@ def with_phase(magnitude_TYX: Tensor, dice: Dice) -> Tensor:
     return torch.polar(magnitude_TYX * shading, angle_TYX.expand_as(magnitude_TYX).contiguous())
 
 
-def from_cine(cine_TYX: Tensor, size: SceneSize, dice: Dice) -> Tensor:
+def from_cine(cine_TYX: Tensor, size: SceneSize, dice: SceneRandom) -> Tensor:
     """Return a random view of a real cine: turned, mirrored, scaled, cropped, its contrast bent.
 
     Parameters
@@ -130,7 +130,7 @@ def _moving_centre(cine_TYX: Tensor) -> Tensor:
     return torch.stack([(variance_YX * y).sum(), (variance_YX * x).sum()]) / total
 
 
-def _sway(size: SceneSize, cell: float, dice: Dice) -> Tensor:
+def _sway(size: SceneSize, cell: float, dice: SceneRandom) -> Tensor:
     """Return displacements (T, Y, X, 2) in pixels: a smooth field of its own for cosine and sine of the phase."""
     phase_T, amount = _cycle(size.frames, dice), dice.uniform(0, 1.5)
     fields = [torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
@@ -139,7 +139,7 @@ def _sway(size: SceneSize, cell: float, dice: Dice) -> Tensor:
     return amount * (first + second)
 
 
-def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[float, float, float]]:
+def _still_picture(lines: int, columns: int, dice: SceneRandom) -> tuple[Tensor, tuple[float, float, float]]:
     """Return a still picture and the heart in it: centre y, x and outer radius, in fine pixels."""
     scale = float(max(lines, 96 * SUPERSAMPLING))
     regions = dice.integer(3, 10)
@@ -168,7 +168,7 @@ def _still_picture(lines: int, columns: int, dice: Dice) -> tuple[Tensor, tuple[
     return picture, (*centre, radius)
 
 
-def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dice) -> None:
+def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: SceneRandom) -> None:
     """Paint, around the origin, a dark ring with a bright pool, muscles in the pool, and a crescent beside it."""
     ragged = 1 + dice.uniform(0.02, 0.15) * dice.smooth(picture.shape[0], picture.shape[1], radius / dice.uniform(1, 3))
     distance = torch.hypot(y * dice.uniform(0.8, 1.2), x) * ragged / radius
@@ -187,20 +187,22 @@ def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dic
         picture[torch.hypot(y - out * math.sin(turn), x - out * math.cos(turn)) < size] = muscle
 
 
-def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: Dice) -> None:
+def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: SceneRandom) -> None:
     lines, columns = picture.shape
     inside = torch.hypot(y - lines * dice.uniform(0, 1), x - columns * dice.uniform(0, 1)) < radius
     picture[inside] = dice.uniform(0.0, 1.2)
 
 
-def _body(y: Tensor, x: Tensor, dice: Dice) -> Tensor:
+def _body(y: Tensor, x: Tensor, dice: SceneRandom) -> Tensor:
     """Return the support of a body that ends inside the field of view along y (coordinates from -1/2 to 1/2)."""
     outline = torch.hypot((y - dice.uniform(-0.08, 0.08)) / dice.uniform(0.3, 0.5), x / dice.uniform(0.5, 2.0))
     air = dice.uniform(0, 0.03)
     return torch.where(outline < 1, 1.0, air)
 
 
-def _motion(size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: Dice) -> Tensor:
+def _motion(
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: SceneRandom
+) -> Tensor:
     """Return displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
     squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** dice.uniform(0.6, 1.5) * dice.uniform(0.1, 0.6)
     y, x, near = _near_heart(size, margin, heart, dice.uniform(0.7, 1.3))
@@ -220,7 +222,7 @@ def _motion(size: SceneSize, margin: int, heart: tuple[float, float, float], pha
 
 
 def _brightening(
-    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: Dice
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: SceneRandom
 ) -> Tensor:
     """Return factors (T, Y, X): fresh blood, and what moves through the plane, change brightness over the cycle."""
     _, _, near = _near_heart(size, margin, heart, dice.uniform(0.5, 1.2))
@@ -240,7 +242,7 @@ def _near_heart(
     return y, x, torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * reach) ** 2))
 
 
-def _cycle(frames: int, dice: Dice) -> Tensor:
+def _cycle(frames: int, dice: SceneRandom) -> Tensor:
     """Return the cardiac phase of each frame: period 12 to 40 frames, systole faster, now and then arrhythmic."""
     rate = 2 * math.pi / dice.uniform(12, 40)
     steps = torch.full((frames,), rate)
@@ -259,7 +261,7 @@ def _warp(still: Tensor, displacement_T2YX: Tensor, margin: int) -> Tensor:
     return F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)[:, 0]
 
 
-def _downsample(fine_TYX: Tensor, dice: Dice) -> Tensor:
+def _downsample(fine_TYX: Tensor, dice: SceneRandom) -> Tensor:
     """Return the sequence on the output grid: by averaging, or, as a scanner does, by cutting k-space (ringing)."""
     if dice.chance(0.5):
         return F.avg_pool2d(fine_TYX[:, None], SUPERSAMPLING)[:, 0]

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field
 
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
 from crnn_cli.reconstruction.reconstruct import STARTS
-from crnn_cli.training.job import Optimiser, Stage
-from crnn_cli.training.reconstruct.cine import Sampling
+from crnn_cli.training.job import OptimiserSettings, Stage
+from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.settings import counting, setting
 
 
 @dataclass(frozen=True)
-class Network:
+class ReconstructionNetworkSettings:
     """Sizes of the network, and how training goes back through it."""
 
     features: int = setting(64, "channels of every hidden state")
@@ -38,7 +38,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Loss:
+class ReconstructionLoss:
     """Weights of the losses that are added up; see `crnn_cli.training.reconstruct.losses`."""
 
     log: float = setting(1.0, "logarithm of mean and r.m.s. error: all items count alike")
@@ -67,11 +67,11 @@ class ReconstructSettings:
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
     start: str = setting("time-wiener", "what the network starts from; or total-variation, view-shared, zero-filled")
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
-    network: Network = field(default_factory=Network)
-    sampling: Sampling = field(default_factory=Sampling)
-    loss: Loss = field(default_factory=Loss)
-    optimiser: Optimiser = field(
-        default_factory=lambda: Optimiser(learning_rate=1e-3, weight_decay=1e-4, clip=1.0, average=0.999)
+    network: ReconstructionNetworkSettings = field(default_factory=ReconstructionNetworkSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    loss: ReconstructionLoss = field(default_factory=ReconstructionLoss)
+    optimiser: OptimiserSettings = field(
+        default_factory=lambda: OptimiserSettings(learning_rate=1e-3, weight_decay=1e-4, clip=1.0, average=0.999)
     )
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance_F * (pixels / max(1, pixels - 1)), self.momentum)
 
 
-def shared(network: nn.Module) -> nn.Module:
+def share_batch_norm(network: nn.Module) -> nn.Module:
     """Make every batch normalisation of a network one over all processes, in place, and return the network."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, network_size, normalised, to_network_grid
+from crnn_cli.segmentation.segment import SliceRecipe, choose_order, network_size, normalise_intensity, to_network_grid
 from crnn_cli.training.datasets.sets import Pair, load_pair
 from crnn_cli.training.settings import setting
 
@@ -129,10 +129,10 @@ class Items:
         image = _cut_out(case.image_SYX[taken], window)
         labels = _cut_out(case.labels_SYX[taken], window, fill=0)
         like = image if rng.random() < 0.5 else case.image_SYX
-        return normalised(image, self.recipe, like), labels.astype(np.float32)
+        return normalise_intensity(image, self.recipe, like), labels.astype(np.float32)
 
 
-def together(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def collate_items(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Return items as a batch: image_BSYX and labels_BSKYX."""
     return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
 

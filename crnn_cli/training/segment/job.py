@@ -18,13 +18,13 @@ from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.report.label_montage import labelled_slices, outlines_output
 from crnn_cli.segmentation.segment import choose_order, segment
 from crnn_cli.training.datasets.sets import Pair, load_pair
-from crnn_cli.training.segment.items import Case, Items, load_case, together
+from crnn_cli.training.segment.items import Case, Items, collate_items, load_case
 from crnn_cli.training.segment.losses import supervised_loss
 from crnn_cli.training.segment.settings import Task
 
 
 class SegmentJob:
-    """What `crnn_cli.training.loop.Loop` is to train: see `crnn_cli.training.job.Job`.
+    """What `crnn_cli.training.loop.TrainingLoop` is to train: see `crnn_cli.training.job.TrainingJob`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class SegmentJob:
     def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
         """Yield the loss of all items as one batch: they share its statistics."""
         del stage
-        image_BSYX, labels_BSKYX = (part.to(device, non_blocking=True) for part in together(items))
+        image_BSYX, labels_BSKYX = (part.to(device, non_blocking=True) for part in collate_items(items))
         outputs = [output.float() for output in network(image_BSYX)]
         yield supervised_loss(self.task.settings.loss.weights(), outputs, labels_BSKYX)
 

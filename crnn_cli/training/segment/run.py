@@ -11,12 +11,20 @@ from crnn_cli.bundles.store import Bundle, load_segmentation
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.training.datasets.checks import Checked
+from crnn_cli.training.datasets.checks import CheckedVolume
 from crnn_cli.training.datasets.sets import LabelledSet, Pair, split_pairs
-from crnn_cli.training.job import Report
+from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.segment.job import SegmentJob, load_cases
-from crnn_cli.training.segment.settings import SegmentSettings, Task, resolved
-from crnn_cli.training.session import Request, Run, begun_from, carry_out, digest_of_files, earlier_settings, session
+from crnn_cli.training.segment.settings import SegmentSettings, Task, resolve_settings
+from crnn_cli.training.session import (
+    TrainingRequest,
+    TrainingRun,
+    digest_of_files,
+    earlier_settings,
+    initial_weights_label,
+    run_training,
+    session,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -34,7 +42,7 @@ class LabelledData:
     names: dict[int, str]
 
     @classmethod
-    def of(cls, found: LabelledSet, good: Sequence[Checked]) -> LabelledData:
+    def of(cls, found: LabelledSet, good: Sequence[CheckedVolume]) -> LabelledData:
         """Return what of a set passed the check."""
         grids = {each.name: each.grid for each in good if each.grid is not None}
         pairs = [pair for pair in found.pairs if pair.name in grids]
@@ -66,7 +74,7 @@ class LabelledData:
 
 
 def train_segmentation(
-    data: LabelledData, settings: SegmentSettings | None, request: Request, tell: Callable[[Report], None],
+    data: LabelledData, settings: SegmentSettings | None, request: TrainingRequest, tell: Callable[[TrainingReport], None],
     loading: Progress,
 ) -> Bundle | None:  # fmt: skip
     """Train and publish; return the bundle, None in all processes but the first.
@@ -78,26 +86,26 @@ def train_segmentation(
     Raises
     ------
     CrnnError
-        See `crnn_cli.training.session`; UnsupportedDataError as `resolved` and `LabelledData.divided`.
+        See `crnn_cli.training.session`; UnsupportedDataError as `resolve_settings` and `LabelledData.divided`.
     """
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(SegmentSettings, folder, asked) or SegmentSettings()
         training, held_out = data.divided(asked.fold)
-        task = resolved(settings, data.grids, data.values, data.names)
+        task = resolve_settings(settings, data.grids, data.values, data.names)
         network = None if asked.start is None else _same_network(asked.start, task)
         files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
         said = {
             "training_volumes": [pair.name for pair in training], "held_out": [pair.name for pair in held_out],
             "labels": list(task.names), "sha256": digest_of_files(files),
-            "begun_from": begun_from(asked),
+            "begun_from": initial_weights_label(asked),
         }  # fmt: skip
         cases = load_cases(training, task, folder.folder / "cache", asked.cache, loading)
         job = SegmentJob(task, cases, held_out, asked.seed, network)
         config = task.bundle_config() | {
             "summary": f"{', '.join(task.names)}: trained by its user on {len(training)} volumes"
         }
-        run = Run(job, task.stages(len(cases)), settings, settings.optimiser, config, said)
-        return carry_out(run, asked, folder, processes, tell)
+        run = TrainingRun(job, task.stages(len(cases)), settings, settings.optimiser, config, said)
+        return run_training(run, asked, folder, processes, tell)
 
 
 def _same_network(start: Bundle, task: Task) -> SliceCLSTM:

@@ -14,7 +14,7 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation.segment import SliceRecipe
-from crnn_cli.training.job import Optimiser, Stage
+from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.segment.items import Augmentation, ItemSize
 from crnn_cli.training.settings import counting, setting
 
@@ -54,7 +54,7 @@ class Slicing:
 
 
 @dataclass(frozen=True)
-class Network:
+class SegmentationNetworkSettings:
     """Sizes of the network."""
 
     width: int = setting(24, "features at full size; they double from scale to scale")
@@ -75,7 +75,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Loss:
+class SegmentationLoss:
     """Weights of the losses that are added up; see `crnn_cli.training.segment.losses`."""
 
     jaccard: float = setting(1.0, "soft Jaccard, over the whole sequence, of the structures present")
@@ -117,9 +117,9 @@ class SegmentSettings:
     epochs: int = setting(80, "of both stages together")
     labels: Labels = field(default_factory=Labels)
     slicing: Slicing = field(default_factory=Slicing)
-    network: Network = field(default_factory=Network)
-    loss: Loss = field(default_factory=Loss)
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    network: SegmentationNetworkSettings = field(default_factory=SegmentationNetworkSettings)
+    loss: SegmentationLoss = field(default_factory=SegmentationLoss)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     cnn: StageSettings = field(default_factory=StageSettings)
     recurrent: StageSettings = field(default_factory=StageSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -190,7 +190,9 @@ class Task:
         }
 
 
-def resolved(settings: SegmentSettings, grids: Sequence[Image], values: set[int], known: dict[int, str]) -> Task:
+def resolve_settings(
+    settings: SegmentSettings, grids: Sequence[Image], values: set[int], known: dict[int, str]
+) -> Task:
     """Return the task of settings and data.
 
     Parameters

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import __version__
 from crnn_cli.errors import CrnnError, DeviceError, UsageError
-from crnn_cli.workflows.batch.items import Item, command_of
-from crnn_cli.workflows.batch.run import Outcome, Passage, Work
+from crnn_cli.workflows.batch.items import BatchItem, command_of
+from crnn_cli.workflows.batch.run import BatchContext, BatchTask, Outcome
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,8 +28,8 @@ _COMPUTING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a worker is told of a batch. name : of the command. stamp, line, resume : as in `Work`."""
+class ClusterJob:
+    """What a worker is told of a batch. name : of the command. stamp, line, resume : as in `BatchContext`."""
 
     name: str
     options: Any
@@ -38,13 +38,13 @@ class Job:
     resume: bool
 
 
-def absolute(options: Any) -> Any:
+def absolute_paths(options: Any) -> Any:
     """Return options whose paths do not depend on where a process runs."""
     paths = {field.name: getattr(options, field.name) for field in fields(options)}
     return replace(options, **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)})
 
 
-def connected(address: str, out: Path) -> Client:
+def connect(address: str, out: Path) -> Client:
     """Return the cluster at an address.
 
     Raises
@@ -81,7 +81,7 @@ def _sight(out: str) -> tuple[str, bool]:
 
 
 def run_on(
-    client: Client, items: Sequence[Item], job: Job, tell: Callable[[Outcome], None], keep_going: bool
+    client: Client, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
 ) -> None:  # fmt: skip
     """Let the cluster do every input; ``tell`` is called as they are finished, in any order.
 
@@ -106,7 +106,7 @@ def run_on(
         client.cancel(list(told))
 
 
-def _replacing(item: Item) -> Item:
+def _replacing(item: BatchItem) -> BatchItem:
     """Return an input whose outputs are replaced: what was there was refused before, what is there now is our own."""
     if item.refused is not None:
         return item
@@ -114,15 +114,15 @@ def _replacing(item: Item) -> Item:
     return replace(item, planned=replace(item.planned, options=options))
 
 
-def _lost(item: Item, error: BaseException) -> Outcome:
+def _lost(item: BatchItem, error: BaseException) -> Outcome:
     reason = f"no worker finished it: {type(error).__name__}: {error}"
     return Outcome(str(item.place), str(item.target), "failed", " ".join(reason.split()), CrnnError.exit_code)
 
 
-def do(job: Job, item: Item) -> Outcome:
+def do(job: ClusterJob, item: BatchItem) -> Outcome:
     """Take an input through all steps; this runs in a worker."""
-    work = Work(command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume)
-    passage = Passage(item, work).read()
+    work = BatchContext(command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume)
+    passage = BatchTask(item, work).read()
     with _COMPUTING:
         passage.compute()
     return passage.write()

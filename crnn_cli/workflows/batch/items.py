@@ -15,7 +15,7 @@ from crnn_cli.notices import STREAM, Progress
 NAME = "{name}"
 
 
-class Command(Protocol):
+class BatchCommand(Protocol):
     """The module with the steps of a command; see `crnn_cli.workflows.reconstruct.steps`."""
 
     READS_RAW: bool
@@ -34,7 +34,7 @@ class Command(Protocol):
         """Return what does it."""
         ...
 
-    def read(self, planned: Any, engine: Any, /) -> Any:
+    def read(self, plan_item: Any, engine: Any, /) -> Any:
         """Return the data."""
         ...
 
@@ -46,22 +46,22 @@ class Command(Protocol):
         """Write it."""
         ...
 
-    def judge(self, planned: Any, report: dict[str, Any], /) -> None:
+    def check_threshold(self, planned: Any, report: dict[str, Any], /) -> None:
         """Raise QualityError if it is not what was asked for."""
         ...
 
 
-def command_of(name: str) -> Command:
+def command_of(name: str) -> BatchCommand:
     """Return the steps of ``reconstruct`` or ``segment``."""
     from crnn_cli.workflows.reconstruct import steps as reconstruct_job
     from crnn_cli.workflows.segment import steps as segment_job
 
-    commands: dict[str, Command] = {"reconstruct": reconstruct_job, "segment": segment_job}
+    commands: dict[str, BatchCommand] = {"reconstruct": reconstruct_job, "segment": segment_job}
     return commands[name]
 
 
 @dataclass(frozen=True)
-class Item:
+class BatchItem:
     """An input of a batch: what is to be done with it, or why that cannot be."""
 
     place: Path
@@ -70,7 +70,7 @@ class Item:
     refused: CrnnError | None = None
 
 
-def gathered(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
+def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
     """Return the places of all inputs, each once; see `crnn_cli.io.discover`.
 
     The folder of the outputs is left out, as it comes with all names of a folder at the second run.
@@ -82,7 +82,7 @@ def gathered(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
     UnreadableError
         If a folder holds no input.
     """
-    from crnn_cli.io.discover import is_output, studies
+    from crnn_cli.io.discover import find_inputs, is_output
 
     own = out.resolve()
     found: dict[str, Path] = {}
@@ -91,7 +91,7 @@ def gathered(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
             raise UsageError("a batch reads files and folders, not standard input")
         if given.resolve() == own and len(inputs) > 1 and is_output(given):
             continue
-        places = studies(given, {own}, raw)
+        places = find_inputs(given, {own}, raw)
         if given.is_dir() and (given.resolve() == own or (places == [given] and given.resolve() in own.parents)):
             raise UsageError(f"-o {out} lies among the inputs in {given}: give a folder of its own")
         for place in places:
@@ -115,7 +115,7 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def targeted(places: Sequence[Path], out: Path, command: Command, options: Any) -> list[Item]:
+def assign_outputs(places: Sequence[Path], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
     """Return the inputs with where their main output goes, sorted by its name.
 
     Raises
@@ -125,7 +125,7 @@ def targeted(places: Sequence[Path], out: Path, command: Command, options: Any) 
     """
     from crnn_cli.io.images import stem
 
-    items: dict[Path, Item] = {}
+    items: dict[Path, BatchItem] = {}
     for place in places:
         target = out / command.output_name(stem(place).name, options)
         if target in items:
@@ -133,11 +133,11 @@ def targeted(places: Sequence[Path], out: Path, command: Command, options: Any) 
                 f"{items[target].place} and {place} would both be written to {target}: rename one of them, or give "
                 "each a batch of its own"
             )
-        items[target] = Item(place, target)
+        items[target] = BatchItem(place, target)
     return [items[target] for target in sorted(items)]
 
 
-def planned(item: Item, command: Command, options: Any, force: bool) -> Item:
+def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool) -> BatchItem:
     """Return an input with its plan, or with the reason why it cannot be read.
 
     Raises

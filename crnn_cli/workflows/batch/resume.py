@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.report.sidecar import sidecar
+from crnn_cli.report.sidecar import sidecar_path
 
 _NOT_OF_THE_RESULT = ("out", "force")
 
 
-def stamp(options: Any) -> dict[str, Any]:
+def batch_stamp(options: Any) -> dict[str, Any]:
     """Return the options that differ from their defaults, as a report keeps them."""
     given = {
         field.name: getattr(options, field.name) for field in fields(options) if field.name not in _NOT_OF_THE_RESULT
@@ -24,7 +24,7 @@ def stamp(options: Any) -> dict[str, Any]:
     }
 
 
-def earlier(target: Path, options: dict[str, Any], weights: str | None) -> dict[str, Any] | None:
+def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -> dict[str, Any] | None:
     """Return the report of an earlier run of a batch, if it says the same options and weights and its files are whole.
 
     What it was made of is still to be compared, by `same_input`.
@@ -32,7 +32,7 @@ def earlier(target: Path, options: dict[str, Any], weights: str | None) -> dict[
     from crnn_cli.io.atomic_write import digest_tree
 
     try:
-        report = json.loads(sidecar(target).read_text(encoding="utf-8"))
+        report = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
         said = report["batch"]
         outputs = said["outputs"]
         if said["options"] != options or (report.get("model") or {}).get("sha256") != weights or not outputs:

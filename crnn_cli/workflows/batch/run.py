@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
-from crnn_cli.workflows.batch.items import Command, Item
-from crnn_cli.workflows.batch.resume import earlier, same_input
-from crnn_cli.workflows.failures import explained
+from crnn_cli.workflows.batch.items import BatchCommand, BatchItem
+from crnn_cli.workflows.batch.resume import earlier_report, same_input
+from crnn_cli.workflows.failures import describe_error
 
 STEPS = ("reading", "computing", "writing")
 
@@ -43,14 +43,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchContext:
     """What is done with every input.
 
     stamp : what reports say of the batch: its options; on a cluster, also the ``run``, so that an input that comes back
     after a worker died is not written twice. line : the command as it was typed. resume : skip what is done.
     """
 
-    command: Command
+    command: BatchCommand
     engine: Any
     stamp: dict[str, Any]
     line: tuple[str, ...] = ()
@@ -61,20 +61,20 @@ class Work:
         run = self.stamp.get("run")
         if not self.resume and run is None:
             return None
-        report = earlier(target, self.stamp["options"], self.engine.weights)
+        report = earlier_report(target, self.stamp["options"], self.engine.weights)
         return report if report is not None and (self.resume or report["batch"].get("run") == run) else None
 
 
-class Passage:
+class BatchTask:
     """An input on its way through the steps; after a failure, or where all is done already, the others do nothing."""
 
-    def __init__(self, item: Item, work: Work) -> None:
+    def __init__(self, item: BatchItem, work: BatchContext) -> None:
         self.item, self.work = item, work
         self.outcome = Outcome(str(item.place), str(item.target))
         self._data: Any = None
         self._made: Any = None
 
-    def read(self) -> Passage:
+    def read(self) -> BatchTask:
         """Read it, and find out whether it is done already."""
         self._take("reading", self._read)
         return self
@@ -98,7 +98,7 @@ class Passage:
         if report is not None and same_input(report, self._data.source):
             self._data = None
             self.outcome.output = report["output"]
-            work.command.judge(item.planned, report)
+            work.command.check_threshold(item.planned, report)
             now = "run" in work.stamp and report["batch"].get("run") == work.stamp["run"]
             self.outcome.status = "done" if now else "skipped"
 
@@ -112,7 +112,7 @@ class Passage:
         made.report.update(command=list(self.work.line), batch=dict(self.work.stamp))
         command.save(self.item.planned, made)
         self.outcome.output = made.report["output"]
-        command.judge(self.item.planned, made.report)
+        command.check_threshold(self.item.planned, made.report)
         self.outcome.status = "done"
 
     def _take(self, step: str, do: Callable[[], None]) -> None:
@@ -128,7 +128,7 @@ class Passage:
             self.outcome.seconds[step] = time.perf_counter() - began
 
     def _fail(self, error: Exception) -> None:
-        found = explained(error)
+        found = describe_error(error)
         if found is None:  # a defect here: shown whole, and the night goes on
             if sys.stderr is not None:
                 traceback.print_exception(error)
@@ -137,7 +137,7 @@ class Passage:
         self.outcome.status, self.outcome.error, self.outcome.exit_code = "failed", " ".join(found[0].split()), found[1]
 
 
-def run(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep_going: bool) -> None:
+def run(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:
     """Take every input through the steps; at most one waits read while one is computed and one is written.
 
     Parameters
@@ -147,7 +147,7 @@ def run(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep
     """
     failed = False
 
-    def finish(passage: Passage) -> None:
+    def finish(passage: BatchTask) -> None:
         nonlocal failed
         outcome = passage.write()
         failed = failed or outcome.status == "failed"
@@ -158,9 +158,9 @@ def run(items: Sequence[Item], work: Work, tell: Callable[[Outcome], None], keep
         for each in (reader, writer):  # an interruption while a thread starts would lose sight of it
             each.submit(int).result()
 
-        def read_next() -> Future[Passage] | None:
+        def read_next() -> Future[BatchTask] | None:
             item = next(waiting, None)
-            return None if item is None else reader.submit(Passage(item, work).read)
+            return None if item is None else reader.submit(BatchTask(item, work).read)
 
         ahead, behind = read_next(), None
         try:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from crnn_cli.adaptation.adapt import Adapted, Told
+    from crnn_cli.adaptation.adapt import AdaptProgress, AdaptResult
     from crnn_cli.bundles.store import Bundle
-    from crnn_cli.reconstruction.measurement import Slices
-    from crnn_cli.reconstruction.reconstruct import Method
-    from crnn_cli.workflows.reconstruct.methods import Chosen
-    from crnn_cli.workflows.reconstruct.options import Options
+    from crnn_cli.reconstruction.measurement import SliceSource
+    from crnn_cli.reconstruction.reconstruct import Reconstructor
+    from crnn_cli.workflows.reconstruct.methods import PreparedMethod
+    from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
 DEFAULT, DEFAULT_SECONDS = "auto", 180.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -31,7 +31,7 @@ _SAID = "Tuned to one scan"
 
 
 @dataclass(frozen=True)
-class Budget:
+class AdaptBudget:
     """How long a network is to be tuned; one of both is None. elsewhere : for other slices too, to be saved."""
 
     seconds: float | None
@@ -39,7 +39,7 @@ class Budget:
     elsewhere: bool = False
 
 
-def budget_of(adapt: str | None, steps: int | None, save: Path | None) -> Budget | None:
+def parse_budget(adapt: str | None, steps: int | None, save: Path | None) -> AdaptBudget | None:
     """Return what the options ask for; None where the network is to be used as it is.
 
     Raises
@@ -53,15 +53,15 @@ def budget_of(adapt: str | None, steps: int | None, save: Path | None) -> Budget
         return None
     if adapt is not None and steps is not None:
         raise UsageError("--adapt is a time and --adapt-steps a number of steps: use one of them")
-    return Budget(None if adapt is None else _seconds(adapt), steps, save is not None)
+    return AdaptBudget(None if adapt is None else _seconds(adapt), steps, save is not None)
 
 
-def plan_adaptation(options: Options) -> Budget | None:
+def plan_adaptation(options: ReconstructOptions) -> AdaptBudget | None:
     """Return how long to tune, after checking that it can be done and where the result goes."""
     from crnn_cli.bundles.store import is_bundle_alone, require_new
     from crnn_cli.workflows.reconstruct.methods import NETWORK
 
-    budget, folder = budget_of(options.adapt, options.adapt_steps, options.save_adapted), options.save_adapted
+    budget, folder = parse_budget(options.adapt, options.adapt_steps, options.save_adapted), options.save_adapted
     if budget is not None and options.method != NETWORK:
         raise UsageError(f"--adapt tunes a network: it belongs to --method {NETWORK}, not to {options.method}")
     if budget is not None and options.iterations == 0:
@@ -83,30 +83,30 @@ def _seconds(said: str) -> float:
     return seconds
 
 
-def tuned(
-    chosen: Chosen, slices: Slices, place: torch.device, budget: Budget, seed: int, copies: int,
+def tune_to_scan(
+    chosen: PreparedMethod, slices: SliceSource, place: torch.device, budget: AdaptBudget, seed: int, copies: int,
     progress: notices.Progress,
-) -> tuple[Chosen, list[Tensor | None]]:  # fmt: skip
-    """Return the method with its network tuned to a scan, and what it never saw; see `assessment.reliability.Watched`.
+) -> tuple[PreparedMethod, list[Tensor | None]]:  # fmt: skip
+    """Return the method with its network tuned to a scan, and what it never saw; see `assessment.reliability.AssessedReconstructor`.
 
     copies : of the ensemble that it is for.
     """
-    from crnn_cli.adaptation.adapt import Tuning, adapt
+    from crnn_cli.adaptation.adapt import AdaptSettings, adapt
     from crnn_cli.compute.device import bfloat16_is_fast
-    from crnn_cli.reconstruction.reconstruct import ByNetwork
+    from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
-    assert isinstance(chosen.method, ByNetwork)
+    assert isinstance(chosen.method, NetworkReconstructor)
     half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
-    tuning = Tuning(budget.seconds, budget.steps, seed, half, copies, budget.elsewhere)
+    tuning = AdaptSettings(budget.seconds, budget.steps, seed, half, copies, budget.elsewhere)
 
-    def tell(told: Told) -> None:
+    def tell(told: AdaptProgress) -> None:
         if told.steps:
             progress(told.step, told.steps)
         if told.validated:
             notices.note(format_progress(told))
 
     method, found = adapt(slices, chosen.method, tuning, place, tell)
-    facts = {"adapted": facts_of(found, tuning)}
+    facts = {"adapted": adaptation_facts(found, tuning)}
     if not found.used:
         notices.warn(f"the network was not tuned to this scan, and is used as it is: {found.why}")
     elif found.why == "interrupted":
@@ -115,7 +115,7 @@ def tuned(
     return replace(chosen, method=method, facts=chosen.facts | facts), unseen
 
 
-def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
+def adaptation_facts(found: AdaptResult, tuning: Any) -> dict[str, Any]:
     """Return what the report says."""
     import math
 
@@ -130,10 +130,10 @@ def facts_of(found: Adapted, tuning: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_adapted(folder: Path, model: str | None, method: Method, report: dict[str, Any], force: bool) -> None:
+def write_adapted(folder: Path, model: str | None, method: Reconstructor, report: dict[str, Any], force: bool) -> None:
     """Write the network as a bundle, with a card that says what it came from; the report then names it.
 
-    Its weights are not the tuned ones, but some way towards them: see `crnn_cli.adaptation.adapt.ELSEWHERE`.
+    Its weights are not the tuned ones, but some way towards them: see `crnn_cli.adaptation.adapt.GENERALISE_ALPHA`.
 
     force : replace a bundle.
     """
@@ -142,14 +142,14 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
     import torch
     from torch import nn
 
-    from crnn_cli.adaptation.adapt import ELSEWHERE, elsewhere
+    from crnn_cli.adaptation.adapt import GENERALISE_ALPHA, interpolate_weights
     from crnn_cli.bundles.store import CARD, find_bundle, is_bundle_alone, load_reconstruction, write_bundle
-    from crnn_cli.reconstruction.reconstruct import ByNetwork
+    from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
     source = find_bundle(model, "reconstruct")
-    assert isinstance(method, ByNetwork)
+    assert isinstance(method, NetworkReconstructor)
     assert isinstance(method.network, nn.Module)
-    weights = elsewhere(load_reconstruction(source, torch.device("cpu")), method.network)
+    weights = interpolate_weights(load_reconstruction(source, torch.device("cpu")), method.network)
     summary = source.summary if source.summary.startswith(_SAID) else f"{_SAID}: {source.summary}"
     config = {
         "task": source.task, "network": source.network, "settings": source.settings, "licence": source.licence,
@@ -157,7 +157,7 @@ def write_adapted(folder: Path, model: str | None, method: Method, report: dict[
     }  # fmt: skip
     config |= {} if source.scale is None else {"uncertainty": {"scale": source.scale}}
     earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
-    report["adapted"] |= {"bundle": str(folder), "bundle_way": ELSEWHERE}
+    report["adapted"] |= {"bundle": str(folder), "bundle_way": GENERALISE_ALPHA}
     card = _card(folder.name, source, report, earlier)
     replaced = force and is_bundle_alone(folder)
     fresh = _fresh(folder) if replaced else folder

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crnn_cli.reconstruction.memory_estimate import Estimate
+    from crnn_cli.reconstruction.memory_estimate import MemoryEstimate
     from crnn_cli.reconstruction.reconstruct import Reconstruction
 
 
-def said_of(expected: Estimate) -> str:
+def format_memory_estimate(expected: MemoryEstimate) -> str:
     """Return a line before the work begins."""
     disk = f", {expected.sequences} sequences of states ({_gib(expected.sequence_bytes)}) on disk"
     return f"memory: about {_gib(expected.peak)} at the most{disk if expected.sequences else ''}"
 
 
-def memory_facts(expected: Estimate, result: Reconstruction) -> dict[str, Any]:
+def memory_facts(expected: MemoryEstimate, result: Reconstruction) -> dict[str, Any]:
     """Return what a report says: the estimate, beyond what was held before, and the bytes that were put on disk."""
     from crnn_cli.data.mapped_arrays import in_file
 

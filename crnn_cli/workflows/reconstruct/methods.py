@@ -12,20 +12,20 @@ from crnn_cli.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from crnn_cli.reconstruction.reconstruct import Method
+    from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 NETWORK = "crnn"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PreparedMethod:
     """A method ready to run; its name, what people read of it, and what a report says.
 
     weights : those that a classical method used in its last runs. precision : of the network, where it was asked for.
     scale : of its uncertainty, None where it was not measured; see `crnn_cli.assessment.uncertainty`.
     """
 
-    method: Method
+    method: Reconstructor
     name: str
     title: str
     facts: dict[str, Any]
@@ -34,7 +34,7 @@ class Chosen:
     scale: float | None = None
 
 
-def names() -> list[str]:
+def method_names() -> list[str]:
     """Return the names of all methods."""
     from crnn_cli.mri.classical import METHODS
 
@@ -42,7 +42,7 @@ def names() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MethodRequest:
     """A method and what the options say of it, None where nothing is said; see the help of `crnn reconstruct`."""
 
     name: str = NETWORK
@@ -55,7 +55,7 @@ class Wanted:
     ensemble: int | None = None
 
 
-def choose(wanted: Wanted, device: torch.device) -> Chosen:
+def prepare_method(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
     """Return the method that is wanted.
 
     Raises
@@ -71,11 +71,11 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
             raise UsageError(f"--weight belongs to the classical methods; for {NETWORK} there is --noise")
         return _network(wanted, device)
     from crnn_cli.mri.classical import METHODS
-    from crnn_cli.reconstruction.reconstruct import ByFormula
+    from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor
     from crnn_cli.report.provenance import made_by
 
     if name not in METHODS:
-        raise UsageError(f"--method {name} is not known: use {', '.join(names())}")
+        raise UsageError(f"--method {name} is not known: use {', '.join(method_names())}")
     for option in ("model", "precision", "memory", "ensemble"):
         if getattr(wanted, option) is not None:
             raise UsageError(f"--{option} belongs to --method {NETWORK}, not to {name}")
@@ -88,16 +88,16 @@ def choose(wanted: Wanted, device: torch.device) -> Chosen:
         raise UsageError(f"--iterations does not belong to --method {name}: it does not iterate")
     if iterations == 0:
         raise UsageError(f"--iterations 0: {name} needs at least 1")
-    method = ByFormula(name, weight, iterations or known.iterations)
+    method = ClassicalReconstructor(name, weight, iterations or known.iterations)
     facts = made_by() | {"method": {"name": name, "title": known.title, "paper": known.paper}}
     facts |= {"weight": weight, "iterations": method.iterations}
-    return Chosen(method, name, known.title, facts, method.used)
+    return PreparedMethod(method, name, known.title, facts, method.used)
 
 
-def _network(wanted: Wanted, device: torch.device) -> Chosen:
+def _network(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
     from crnn_cli.compute.device import bfloat16_is_fast
-    from crnn_cli.reconstruction.reconstruct import ByNetwork, Recipe
+    from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from crnn_cli.report.provenance import provenance
 
     memory, copies = _bytes(wanted.memory), wanted.ensemble or 1
@@ -108,14 +108,14 @@ def _network(wanted: Wanted, device: torch.device) -> Chosen:
     precision = usual if wanted.precision is None else _precision(wanted.precision, device)
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
-    recipe = Recipe(
+    recipe = InferenceSettings(
         bundle.start, bundle.amplitude, iterations, wanted.noise, precision == "bf16", memory, precision == "tf32"
     )
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
-    method = ByNetwork(network, recipe, notices.warn)
-    return Chosen(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
+    method = NetworkReconstructor(network, recipe, notices.warn)
+    return PreparedMethod(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.scale)
 
 
 def _precision(said: str, device: torch.device) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Options:
+class ReconstructOptions:
     """What the options of the command say, but for --json; see the help of each."""
 
     out: Path | None = None

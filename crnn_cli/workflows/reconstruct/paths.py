@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from crnn_cli import notices
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import sidecar
+from crnn_cli.report.sidecar import sidecar_path
 
 if TYPE_CHECKING:
-    from crnn_cli.workflows.reconstruct.options import Options
+    from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
 
-def planned_target(scan: Path, options: Options, name: Callable[[str, Options], str], as_json: bool) -> Path:
+def plan_output(
+    scan: Path, options: ReconstructOptions, name: Callable[[str, ReconstructOptions], str], as_json: bool
+) -> Path:
     """Return where the images go, after checking that the scan is there and everything can be written.
 
     name : what they are called where the options do not say.
@@ -52,7 +54,7 @@ def planned_target(scan: Path, options: Options, name: Callable[[str, Options], 
         return out
     require_nifti_name(out)
     require_writable(out, force)
-    require_writable(sidecar(out), force)
+    require_writable(sidecar_path(out), force)
     return out
 
 
@@ -64,5 +66,5 @@ def _plan_folder(out: Path, force: bool) -> Path:
     if out == STREAM:
         raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
     require_folder(out, force)
-    require_writable(sidecar(out), force)
+    require_writable(sidecar_path(out), force)
     return out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import slice_said
+from crnn_cli.report.provenance import slice_label
 
 if TYPE_CHECKING:
     from crnn_cli.assessment.uncertainty import Map
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from crnn_cli.reconstruction.reconstruct import Reconstruction
     from crnn_cli.report.html import Picture
     from crnn_cli.report.montage import Panel
-    from crnn_cli.workflows.reconstruct.result import Made
-    from crnn_cli.workflows.reconstruct.scan import Input
+    from crnn_cli.workflows.reconstruct.result import ReconstructionRun
+    from crnn_cli.workflows.reconstruct.scan import Scan
 
 
 @dataclass(frozen=True)
-class Shown:
+class PreviewContent:
     """What a picture shows of the middle slice, z. spacing : of rows and columns, mm. frame_time : s.
 
     panels : all of it, `after` and `before` the reconstruction among them.
@@ -36,7 +36,7 @@ class Shown:
     caption: str
 
 
-def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown:
+def preview_content(data: Scan, result: Reconstruction, report: dict[str, Any]) -> PreviewContent:
     """Return the middle slice by every method there is, and how far each is from the truth of a simulation."""
     import numpy as np
 
@@ -58,12 +58,12 @@ def panels(data: Input, result: Reconstruction, report: dict[str, Any]) -> Shown
         rows.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))
     simulated = "" if truth is None else "SIMULATED scan, "
     caption = (
-        f"{simulated}{slice_said(data.source, z, made.shape[2])}, not for diagnostic use, {displayed_directions(made)}"
+        f"{simulated}{slice_label(data.source, z, made.shape[2])}, not for diagnostic use, {displayed_directions(made)}"
     )
-    return Shown(rows, *both, z, (made.spacing[1], made.spacing[0]), made.frame_time, caption)
+    return PreviewContent(rows, *both, z, (made.spacing[1], made.spacing[0]), made.frame_time, caption)
 
 
-def picture(preview: Path, shown: Shown) -> Output:
+def picture(preview: Path, shown: PreviewContent) -> Output:
     """Return the preview of the middle slice."""
     from crnn_cli.report.montage import preview_output
 
@@ -73,16 +73,20 @@ def picture(preview: Path, shown: Shown) -> Output:
 GAINS = (50, 20, 10, 5, 2, 1)
 
 
-def pictures_of(made: Made, shown: Shown) -> list[Picture]:
+def pictures_of(made: ReconstructionRun, shown: PreviewContent) -> list[Picture]:
     """Return the middle slice before and after, and maps: what its data do not determine, how uncertain it is."""
     import numpy as np
 
     from crnn_cli.report.html import Picture
-    from crnn_cli.report.montage import Panel, still
+    from crnn_cli.report.montage import Panel, still_picture
 
     after, before, slices = shown.after, shown.before, made.slices
-    panels = [*shown.panels, Panel("difference of both", np.abs(after.frames_TYX - before.frames_TYX))]
-    pictures = [Picture(still(panels, shown.spacing, shown.caption), "Frames, and one column of pixels over time.")]
+    preview_content = [*shown.panels, Panel("difference of both", np.abs(after.frames_TYX - before.frames_TYX))]
+    pictures = [
+        Picture(
+            still_picture(preview_content, shown.spacing, shown.caption), "Frames, and one column of pixels over time."
+        )
+    ]
     if slices:
         maps_ZYX = np.zeros((len(made.result.images_ZTYX), *slices[0].free_YX.shape), np.float32)
         for z, one in zip(made.result.filled, slices, strict=True):
@@ -96,22 +100,22 @@ def pictures_of(made: Made, shown: Shown) -> list[Picture]:
     return pictures
 
 
-def _beside(made: Made, shown: Shown, map_ZYX: Map, label: str, said: str) -> Picture:
+def _beside(made: ReconstructionRun, shown: PreviewContent, map_ZYX: Map, label: str, said: str) -> Picture:
     """Return the mean over time of the slice shown, and a map beside it, brightened."""
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_slice
     from crnn_cli.report.html import Picture
-    from crnn_cli.report.montage import Panel, still, white_of
+    from crnn_cli.report.montage import Panel, still_picture, white_of
 
-    drawn = displayed_slice(image_of(map_ZYX[:, None], made.data), shown.z).astype(np.float32)
+    drawn = displayed_slice(map_image(map_ZYX[:, None], made.data), shown.z).astype(np.float32)
     mean = Panel("mean over time", shown.after.frames_TYX.mean(0, keepdims=True))
     gain = next((g for g in GAINS if g * np.percentile(drawn, 99.7) <= white_of(mean)), 1)
-    both = still([mean, Panel(f"{label} x {gain}", drawn, gain)], shown.spacing, shown.caption, beside=True)
+    both = still_picture([mean, Panel(f"{label} x {gain}", drawn, gain)], shown.spacing, shown.caption, beside=True)
     return Picture(both, f"{said}, {gain} times as bright as the image beside it.")
 
 
-def image_of(deviation_ZTYX: Map, data: Input) -> Image:
+def map_image(deviation_ZTYX: Map, data: Scan) -> Image:
     """Return a map with the geometry of the images."""
     from dataclasses import replace
 

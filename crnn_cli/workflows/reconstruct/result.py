@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import QualityError
-from crnn_cli.report.rows import MEASURES, judged
-from crnn_cli.workflows.reconstruct.scan import Input
+from crnn_cli.report.rows import MEASURES, decisive_residual
+from crnn_cli.workflows.reconstruct.scan import Scan
 
 if TYPE_CHECKING:
-    from crnn_cli.assessment.reliability import SliceTrust
+    from crnn_cli.assessment.reliability import SliceReliability
     from crnn_cli.assessment.uncertainty import Map
-    from crnn_cli.reconstruction.reconstruct import Method, Reconstruction
+    from crnn_cli.reconstruction.reconstruct import Reconstruction, Reconstructor
 
 
 @dataclass(frozen=True)
-class Made:
+class ReconstructionRun:
     """A finished reconstruction: data, images, what was found of each slice, what the report says, what made it."""
 
-    data: Input
+    data: Scan
     result: Reconstruction
-    slices: list[SliceTrust]
+    slices: list[SliceReliability]
     report: dict[str, Any]
-    method: Method
+    method: Reconstructor
     deviation_ZTYX: Map | None = None
 
 
-def folds_of(asked: int | None, data: Input, wanted: bool) -> int:
+def number_of_folds(asked: int | None, data: Scan, wanted: bool) -> int:
     """Return how many times lines are held out: as asked, else once if somebody looks at it or the scan is small.
 
     A fold costs as much as the reconstruction itself. That is a few seconds for a slice, but minutes for a whole heart,
@@ -49,7 +49,7 @@ def require_residual(found: dict[str, Any], limit: float | None) -> None:
     """Raise QualityError if the residual that counts is above the limit."""
     if limit is None:
         return
-    where, value = judged(found)
+    where, value = decisive_residual(found)
     if value is None or value > limit:
         said = "not known" if value is None else f"{value:.4g}"
         raise QualityError(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.data.sampling_mask import Mask
     from crnn_cli.io.dicom.series import Series
-    from crnn_cli.reconstruction.measurement import Slices
-    from crnn_cli.reconstruction.raw_source import RawSlices
+    from crnn_cli.reconstruction.measurement import SliceSource
+    from crnn_cli.reconstruction.raw_source import RawSliceSource
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Simulation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScanRequest:
     """What the options say about the input; see the help of each."""
 
     scan: Path
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Input:
+class Scan:
     """Measured data, and what is known about them.
 
     to_image : finished images (Z, T, Y, X) to an image with geometry. pattern : the masks of the slices read so far.
@@ -56,7 +56,7 @@ class Input:
     truth : of a simulation. raw : of raw k-space.
     """
 
-    slices: Slices
+    slices: SliceSource
     to_image: Callable[[Complex], Image]
     source: dict[str, Any]
     origin: str
@@ -65,27 +65,32 @@ class Input:
     geometry: Image
     truth: Image | None = None
     series: Series | None = None
-    raw: RawSlices | None = None
+    raw: RawSliceSource | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a report says about the data, after all slices were read."""
-        from crnn_cli.data.sampling_mask import acceleration, acceleration_inside, described, undersampled_axes
+        from crnn_cli.data.sampling_mask import (
+            acceleration,
+            describe_pattern,
+            effective_acceleration,
+            undersampled_axes,
+        )
 
         mask_ZTYX = self.pattern()
         found: dict[str, Any] = {
             "origin": self.origin,
             "acceleration": round(acceleration(mask_ZTYX), 4),
-            "acceleration_in_measured_region": round(acceleration_inside(mask_ZTYX), 4),
+            "acceleration_in_measured_region": round(effective_acceleration(mask_ZTYX), 4),
             "undersampled_axis": "xyz"[self.axis],
             "undersampled_axes": undersampled_axes(mask_ZTYX),
-            "pattern": described(mask_ZTYX),
+            "pattern": describe_pattern(mask_ZTYX),
         }
         if self.raw is not None:
             found["coils"] = [self.raw.facts[z] for z in sorted(self.raw.facts)]
         return found
 
 
-def load(asked: Asked) -> Input:
+def load(asked: ScanRequest) -> Scan:
     """Return what the options name.
 
     Raises
@@ -105,7 +110,7 @@ def load(asked: Asked) -> Input:
     return from_acquisition(acquisition, source, image if asked.simulation else None, series)
 
 
-def one_slice(data: Input, number: int) -> Input:
+def one_slice(data: Scan, number: int) -> Scan:
     """Return one slice of the data, counted from 1, as if the scan held no other.
 
     Raises
@@ -113,12 +118,12 @@ def one_slice(data: Input, number: int) -> Input:
     UsageError
         If there is no such slice, or all slices were encoded together.
     """
-    from crnn_cli.reconstruction.measurement import One
+    from crnn_cli.reconstruction.measurement import SingleSliceSource
 
     if data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
         raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")
     z, of, pattern = number - 1, data.slices.count, data.pattern
-    slices, geometry = One(data.slices, z), data.geometry.one_slice(z)
+    slices, geometry = SingleSliceSource(data.slices, z), data.geometry.one_slice(z)
     return replace(
         data, slices=slices, geometry=geometry, source=data.source | {"slice": number, "slices": of},
         to_image=lambda images: replace(geometry, array=data.to_image(images).array),
@@ -130,22 +135,22 @@ def one_slice(data: Input, number: int) -> Input:
 
 def from_acquisition(
     acquisition: Acquisition, source: dict[str, Any], truth: Image | None, series: Series | None
-) -> Input:  # fmt: skip
+) -> Scan:  # fmt: skip
     """Return the input of single-channel k-space."""
-    from crnn_cli.reconstruction.measurement import OneCoil
+    from crnn_cli.reconstruction.measurement import SingleCoilSource
 
-    return Input(
-        OneCoil(acquisition), acquisition.to_image, source, acquisition.origin, lambda: acquisition.mask_ZTYX,
+    return Scan(
+        SingleCoilSource(acquisition), acquisition.to_image, source, acquisition.origin, lambda: acquisition.mask_ZTYX,
         acquisition.phase_axis, acquisition.geometry, truth, series,
     )  # fmt: skip
 
 
-def _load_raw(asked: Asked) -> Input:
-    from crnn_cli.data.raw_scan import placed
+def _load_raw(asked: ScanRequest) -> Scan:
+    from crnn_cli.data.raw_scan import place_images
     from crnn_cli.io.atomic_write import digest
     from crnn_cli.io.kspace.coil_maps import read_maps
     from crnn_cli.io.kspace.read import read_raw
-    from crnn_cli.reconstruction.raw_source import CoilChoice, RawSlices
+    from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
     given = {"--mask": asked.mask, "--phase": asked.phase, "--series": asked.series,
              "--undersample": asked.simulation}  # fmt: skip
@@ -161,26 +166,26 @@ def _load_raw(asked: Asked) -> Input:
     if asked.maps is not None:
         maps = read_maps(asked.maps)
         source |= {"maps": str(asked.maps), "maps_sha256": digest(asked.maps)}
-    slices = RawSlices(scan, CoilChoice(asked.coils, maps))
+    slices = RawSliceSource(scan, CoilChoice(asked.coils, maps))
     origin = f"raw k-space, {scan.format}, {scan.shape_ZCTYX[1]} coil{'s' if scan.shape_ZCTYX[1] > 1 else ''}"
-    return Input(
-        slices, lambda images: placed(images, scan), source, origin, slices.pattern, scan.axes_ZYX[1],
+    return Scan(
+        slices, lambda images: place_images(images, scan), source, origin, slices.pattern, scan.axes_ZYX[1],
         scan.geometry, raw=slices,
     )  # fmt: skip
 
 
-def _load_image(asked: Asked) -> tuple[Image, dict[str, Any], Series | None]:
+def _load_image(asked: ScanRequest) -> tuple[Image, dict[str, Any], Series | None]:
     """Return the image, complex if its phase is known, what was read, and the DICOM series if it was one."""
-    from crnn_cli.io.images import read
+    from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    found = read(asked.scan, asked.axes, asked.series, uneven=asked.uneven)
+    found = load_image(asked.scan, asked.axes, asked.series, uneven=asked.uneven)
     image, source = found.image, dict(found.source)
     phase = asked.phase or phase_sibling(asked.scan)
     if phase is not None:
         if image.is_complex:
             raise UsageError(f"{asked.scan} is complex already: --phase belongs to a magnitude file")
-        second = read(phase, asked.axes)
+        second = load_image(phase, asked.axes)
         image = join_phase(image, second.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
     for doubt in found.doubts():
@@ -189,16 +194,16 @@ def _load_image(asked: Asked) -> tuple[Image, dict[str, Any], Series | None]:
     return image, source, found.series
 
 
-def _load_mask(asked: Asked, source: dict[str, Any]) -> Image | None:
+def _load_mask(asked: ScanRequest, source: dict[str, Any]) -> Image | None:
     """Return the mask in a file, if one is given; its axes are those of ``--axes`` if it has as many."""
     if asked.mask is None:
         return None
-    from crnn_cli.io.images import read
+    from crnn_cli.io.images import load_image
 
-    found = read(asked.mask)
+    found = load_image(asked.mask)
     same = asked.axes is not None and found.stored_axes == asked.axes.count(",") + 1
     source |= {"mask": str(asked.mask), "mask_sha256": found.source["sha256"]}
-    return read(asked.mask, asked.axes).image if same else found.image
+    return load_image(asked.mask, asked.axes).image if same else found.image
 
 
 def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import require_apart, sidecar
-from crnn_cli.workflows.reconstruct.adapt import Budget, plan_adaptation, tuned, write_adapted
-from crnn_cli.workflows.reconstruct.options import Options
-from crnn_cli.workflows.reconstruct.paths import planned_target
-from crnn_cli.workflows.reconstruct.result import Made
-from crnn_cli.workflows.reconstruct.scan import Asked, Input, Simulation, load, one_slice
-from crnn_cli.workflows.reconstruct.uncertainty import map_outputs, mapped, plan_uncertainty, runs_of
+from crnn_cli.report.sidecar import require_apart, sidecar_path
+from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, plan_adaptation, tune_to_scan, write_adapted
+from crnn_cli.workflows.reconstruct.options import ReconstructOptions
+from crnn_cli.workflows.reconstruct.paths import plan_output
+from crnn_cli.workflows.reconstruct.result import ReconstructionRun
+from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load, one_slice
+from crnn_cli.workflows.reconstruct.uncertainty import map_outputs, number_of_runs, plan_uncertainty, uncertainty_map
 
 if TYPE_CHECKING:
     import torch
 
-    from crnn_cli.workflows.reconstruct.methods import Chosen
+    from crnn_cli.workflows.reconstruct.methods import PreparedMethod
 
 READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
@@ -34,26 +34,26 @@ INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReconstructPlan:
     """What is to be read, and where the images go."""
 
-    asked: Asked
+    asked: ScanRequest
     target: Path
-    options: Options
-    budget: Budget | None = None
+    options: ReconstructOptions
+    budget: AdaptBudget | None = None
 
     @property
     def outputs(self) -> list[Path]:
         """Return everything that is written, the images first."""
         beside = (getattr(self.options, name) for name in OUTPUTS)
-        return [self.target, sidecar(self.target), *(path for path in beside if path is not None)]
+        return [self.target, sidecar_path(self.target), *(path for path in beside if path is not None)]
 
 
 @dataclass(frozen=True)
-class Engine:
+class ReconstructEngine:
     """What reconstructs, loaded once for all scans of the same options."""
 
-    chosen: Chosen
+    chosen: PreparedMethod
     place: torch.device
 
     @property
@@ -63,48 +63,48 @@ class Engine:
         return None if model is None else str(model["sha256"])
 
 
-def output_name(stem: str, options: Options) -> str:
+def output_name(stem: str, options: ReconstructOptions) -> str:
     """Return the name of the images of a scan."""
     return f"{stem}_crnn" if options.format_name == "dicom" else f"{stem}_crnn.nii.gz"
 
 
-def plan(scan: Path, options: Options, as_json: bool = False) -> Plan:
+def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> ReconstructPlan:
     """Return what is to be done, after checking that the scan is there, the options agree, and all can be written."""
-    target = planned_target(scan, options, output_name, as_json)
+    target = plan_output(scan, options, output_name, as_json)
     if options.format_name == "dicom" and options.complex_output:
         raise UsageError("--complex images are written as NIfTI: DICOM images here are magnitudes")
     if STREAM in (options.phase, options.mask, options.maps):
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
         [scan, options.phase, options.mask, options.maps],
-        [target, sidecar(target), *(getattr(options, name) for name in OUTPUTS)],
+        [target, sidecar_path(target), *(getattr(options, name) for name in OUTPUTS)],
     )
     plan_uncertainty(options)
     budget = plan_adaptation(options)
     simulation = _simulation(options)
     if simulation is not None and options.mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
-    asked = Asked(
+    asked = ScanRequest(
         scan, options.axes, options.series, options.uneven, options.phase, options.mask, simulation, options.coils,
         options.maps, options.phases, options.variable,
     )  # fmt: skip
-    return Plan(asked, target, options, budget)
+    return ReconstructPlan(asked, target, options, budget)
 
 
-def prepare(options: Options) -> Engine:
+def prepare(options: ReconstructOptions) -> ReconstructEngine:
     """Return the method, its model loaded, on its device."""
     from crnn_cli.compute.device import choose_device
-    from crnn_cli.workflows.reconstruct.methods import Wanted, choose
+    from crnn_cli.workflows.reconstruct.methods import MethodRequest, prepare_method
 
     place = choose_device(options.device)
-    wanted = Wanted(
+    wanted = MethodRequest(
         options.method, options.model, options.iterations, options.weight, options.noise, options.precision,
         options.memory, options.ensemble,
     )  # fmt: skip
-    return Engine(choose(wanted, place), place)
+    return ReconstructEngine(prepare_method(wanted, place), place)
 
 
-def read(planned: Plan, engine: Engine) -> Input:
+def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
     """Return the data; of raw k-space the slices are read one by one, while they are reconstructed."""
     from crnn_cli.io.dicom.write import require_source
 
@@ -119,72 +119,76 @@ def read(planned: Plan, engine: Engine) -> Input:
     return data
 
 
-def compute(planned: Plan, engine: Engine, data: Input, progress: notices.Progress) -> Made:
+def compute(
+    planned: ReconstructPlan, engine: ReconstructEngine, data: Scan, progress: notices.Progress
+) -> ReconstructionRun:
     """Return the images and the report."""
-    from crnn_cli.assessment.reliability import Watched, summary
+    from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
     from crnn_cli.reconstruction.ensemble import Ensemble
-    from crnn_cli.reconstruction.memory_estimate import estimate
+    from crnn_cli.reconstruction.memory_estimate import estimate_memory
     from crnn_cli.reconstruction.reconstruct import reconstruct
-    from crnn_cli.workflows.reconstruct.memory import memory_facts, said_of
+    from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
     from crnn_cli.workflows.reconstruct.methods import NETWORK
-    from crnn_cli.workflows.reconstruct.result import folds_of
-    from crnn_cli.workflows.reconstruct.write import measures
+    from crnn_cli.workflows.reconstruct.result import number_of_folds
+    from crnn_cli.workflows.reconstruct.write import measure_quality
 
     options, simulation = planned.options, planned.asked.simulation
-    runs = runs_of(options)
-    folds = runs or folds_of(options.held_out, data, options.report is not None or options.max_residual is not None)
+    runs = number_of_runs(options)
+    folds = runs or number_of_folds(
+        options.held_out, data, options.report is not None or options.max_residual is not None
+    )
     chosen, unseen, copies = engine.chosen, list[Any](), options.ensemble or 1
     if planned.budget is not None:
         seed = simulation.seed if simulation else 0
-        chosen, unseen = tuned(chosen, data.slices, engine.place, planned.budget, seed, copies, progress)
+        chosen, unseen = tune_to_scan(chosen, data.slices, engine.place, planned.budget, seed, copies, progress)
     method = Ensemble(chosen.method, copies)
-    expected = estimate(method, data.slices.shape, folds, engine.place)
-    notices.say(said_of(expected), level=2)
-    watched = Watched(method, folds, data.slices.finished, unseen, mapped=runs > 0)
+    expected = estimate_memory(method, data.slices.shape, folds, engine.place)
+    notices.say(format_memory_estimate(expected), level=2)
+    watched = AssessedReconstructor(method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()
     result = reconstruct(data.slices, watched, engine.place, progress)
     seconds = round(time.perf_counter() - began, 2)
-    found = chosen.facts | measures(data, result, chosen.name == NETWORK)
+    found = chosen.facts | measure_quality(data, result, chosen.name == NETWORK)
     found |= {"input": data.source, "device": str(engine.place), "seconds": seconds}
     found |= {"weights": list(chosen.weights)} if chosen.weights else {}
     found |= {"max_residual": options.max_residual, "seed": simulation.seed if simulation else None}
     found |= {"memory": memory_facts(expected, result)}
-    found |= {"trust": summary(watched.slices, result.filled, folds, watched.share)}
-    deviation_ZTYX, facts = mapped(watched, result, chosen.scale, data)
-    return Made(data, result, watched.slices, found | facts, chosen.method, deviation_ZTYX)
+    found |= {"trust": reliability_summary(watched.slices, result.filled, folds, watched.share)}
+    deviation_ZTYX, facts = uncertainty_map(watched, result, chosen.scale, data)
+    return ReconstructionRun(data, result, watched.slices, found | facts, chosen.method, deviation_ZTYX)
 
 
-def save(planned: Plan, made: Made) -> None:
+def save(planned: ReconstructPlan, made: ReconstructionRun) -> None:
     """Write the images, the report, and what was asked for beside them."""
-    from crnn_cli.report.reconstruction_page import page_of
-    from crnn_cli.workflows.reconstruct.pictures import panels, picture, pictures_of
+    from crnn_cli.report.reconstruction_page import reconstruction_page
+    from crnn_cli.workflows.reconstruct.pictures import picture, pictures_of, preview_content
     from crnn_cli.workflows.reconstruct.write import maps_of
     from crnn_cli.workflows.reconstruct.write import save as write
 
     options, data, result = planned.options, made.data, made.result
     if options.save_adapted is not None:
         write_adapted(options.save_adapted, options.model, made.method, made.report, options.force)
-    shown = panels(data, result, made.report) if options.preview or options.report else None
+    shown = preview_content(data, result, made.report) if options.preview or options.report else None
     beside = [picture(options.preview, shown)] if options.preview and shown else []
     beside += [] if options.save_maps is None else [maps_of(options.save_maps, data)]
     beside += map_outputs(options, made)
     if options.report and shown:
         named = made.report | {"output": None if planned.target == STREAM else str(planned.target)}
-        beside.append(page_of(options.report, named, pictures_of(made, shown)))
+        beside.append(reconstruction_page(options.report, named, pictures_of(made, shown)))
     write(
         planned.target, beside, data, result, options.complex_output, made.report, options.force, options.format_name
     )  # fmt: skip
 
 
-def judge(planned: Plan, report: dict[str, Any]) -> None:
+def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
     """Raise QualityError if the residual is above what was asked for."""
     from crnn_cli.workflows.reconstruct.result import require_residual
 
     require_residual(report, planned.options.max_residual)
 
 
-def _simulation(options: Options) -> Simulation | None:
+def _simulation(options: ReconstructOptions) -> Simulation | None:
     """Return the simulation asked for, if any."""
     centre_lines, phase_axis, seed = options.centre_lines, options.phase_axis, options.seed
     given = {"--pattern": options.pattern, "--centre-lines": centre_lines, "--phase-axis": phase_axis, "--seed": seed}

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import UsageError
-from crnn_cli.workflows.reconstruct.pictures import image_of
+from crnn_cli.workflows.reconstruct.pictures import map_image
 
 if TYPE_CHECKING:
-    from crnn_cli.assessment.reliability import Watched
+    from crnn_cli.assessment.reliability import AssessedReconstructor
     from crnn_cli.assessment.uncertainty import Map
     from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.reconstruction.reconstruct import Reconstruction
-    from crnn_cli.workflows.reconstruct.options import Options
-    from crnn_cli.workflows.reconstruct.result import Made
-    from crnn_cli.workflows.reconstruct.scan import Input
+    from crnn_cli.workflows.reconstruct.options import ReconstructOptions
+    from crnn_cli.workflows.reconstruct.result import ReconstructionRun
+    from crnn_cli.workflows.reconstruct.scan import Scan
 
 
-def plan_uncertainty(options: Options) -> None:
+def plan_uncertainty(options: ReconstructOptions) -> None:
     """Refuse options that do not go together, and a name that cannot be written."""
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.nifti.image import require_nifti_name
@@ -36,15 +36,15 @@ def plan_uncertainty(options: Options) -> None:
     require_writable(options.uncertainty, options.force)
 
 
-def runs_of(options: Options) -> int:
+def number_of_runs(options: ReconstructOptions) -> int:
     """Return how often lines are left out for the map; 0 where none is asked for."""
     from crnn_cli.assessment.uncertainty import RUNS
 
     return 0 if options.uncertainty is None else options.uncertainty_runs or RUNS
 
 
-def mapped(
-    watched: Watched, result: Reconstruction, scale: float | None, data: Input
+def uncertainty_map(
+    watched: AssessedReconstructor, result: Reconstruction, scale: float | None, data: Scan
 ) -> tuple[Map | None, dict[str, Any]]:
     """Return the standard deviation of all slices (Z, T, Y, X), zero where nothing was measured, and the report.
 
@@ -53,7 +53,7 @@ def mapped(
     import numpy as np
     import torch
 
-    from crnn_cli.assessment.uncertainty import DEFINITION, UNSEEN, deviation
+    from crnn_cli.assessment.uncertainty import DEFINITION, UNSEEN, standard_deviation
     from crnn_cli.mri.coverage import body, coverage
 
     if not watched.mapped:
@@ -62,7 +62,7 @@ def mapped(
     found = np.zeros(result.images_ZTYX.shape, np.float32)
     for z, one in zip(result.filled, watched.slices, strict=True):
         assert one.spread_TYX is not None  # a map was asked for
-        found[z] = deviation(one.spread_TYX, factor, one.floor)
+        found[z] = standard_deviation(one.spread_TYX, factor, one.floor)
     magnitude = torch.from_numpy(np.abs(result.images_ZTYX))
     bright = body(magnitude).expand_as(magnitude)
     mean, light = (float(one[bright].mean()) if bright.any() else 0.0 for one in (torch.from_numpy(found), magnitude))
@@ -73,7 +73,7 @@ def mapped(
         "mean_in_bright_parts": float(f"{mean:.6g}"), "relative": float(f"{mean / light:.6g}") if light else None,
     }  # fmt: skip
     if data.truth is not None:
-        made, map_of = data.to_image(result.images_ZTYX), image_of(found, data)
+        made, map_of = data.to_image(result.images_ZTYX), map_image(found, data)
         facts["against_truth"] = coverage(_zt(made), _zt(data.truth), _zt(map_of)).summary()
     return found, {"uncertainty": facts}
 
@@ -86,7 +86,7 @@ def _zt(image: Image) -> Any:
     return torch.from_numpy(np.abs(image.array).transpose(2, 3, 1, 0).copy())
 
 
-def map_outputs(options: Options, made: Made) -> list[Output]:
+def map_outputs(options: ReconstructOptions, made: ReconstructionRun) -> list[Output]:
     """Return the map to be written beside the images, if it was asked for; the report then names it."""
     from crnn_cli.io.nifti.image import image_output
 
@@ -95,6 +95,6 @@ def map_outputs(options: Options, made: Made) -> list[Output]:
         return []
     simulated = "SIMULATED " if made.data.truth is not None else ""
     text = f"{report['tool']} standard deviation {simulated}{report['acceleration']:.2f}x"
-    output = image_output(image_of(made.deviation_ZTYX, made.data), target, text)
+    output = image_output(map_image(made.deviation_ZTYX, made.data), target, text)
     report["uncertainty"] |= {"file": str(target), "sha256": output.sha256()}
     return [output]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.provenance import copies_said
+from crnn_cli.report.provenance import ensemble_label
 from crnn_cli.report.rows import adaptation_rows, reliability_rows, uncertainty_rows
 from crnn_cli.report.sidecar import report_output
 from crnn_cli.report.table import table
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from crnn_cli.data.image import Array, Image
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.reconstruction.reconstruct import Reconstruction
-    from crnn_cli.workflows.reconstruct.scan import Input
+    from crnn_cli.workflows.reconstruct.scan import Scan
 
 
-def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, Any]:
+def measure_quality(data: Scan, result: Reconstruction, network: bool) -> dict[str, Any]:
     """Return what is known after a run: about the data, the residual, the quality if it was simulated.
 
     network : whether the method was one, which a pattern along both axes may be too much for.
@@ -41,7 +41,7 @@ def measures(data: Input, result: Reconstruction, network: bool) -> dict[str, An
     return found
 
 
-def _quality(data: Input, result: Reconstruction, truth: Image) -> dict[str, Any]:
+def _quality(data: Scan, result: Reconstruction, truth: Image) -> dict[str, Any]:
     """Return measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
     import torch
 
@@ -60,13 +60,13 @@ def _magnitude(array: Array) -> Array:
     """Return the magnitudes of (x, y, ...), in a file where they are many."""
     import numpy as np
 
-    from crnn_cli.data.mapped_arrays import by_planes
+    from crnn_cli.data.mapped_arrays import apply_by_planes
 
-    return by_planes(np.abs, np.float32, array)
+    return apply_by_planes(np.abs, np.float32, array)
 
 
 def save(
-    target: Path, beside: Sequence[Output], data: Input, result: Reconstruction, complex_output: bool,
+    target: Path, beside: Sequence[Output], data: Scan, result: Reconstruction, complex_output: bool,
     report: dict[str, Any], force: bool, format_name: str,
 ) -> None:  # fmt: skip
     """Write images, report and what goes beside them together, or none of it; a DICOM folder first."""
@@ -83,7 +83,7 @@ def save(
     description = f"{report['tool']} {_name(report)} {simulated}{report['acceleration']:.2f}x"
     if format_name == "dicom":
         from crnn_cli.io.dicom.write import About, write_derived
-        from crnn_cli.io.images import read
+        from crnn_cli.io.images import load_image
 
         report["output"], report["format"] = str(target), "DICOM, derived series"
         series = data.series
@@ -92,7 +92,7 @@ def save(
         number = (series.series_number or 0) + 1000
         about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
         write_derived(image, series, about, target, force)
-        report["output_sha256"] = read(target, uneven=math.inf).source["sha256"]
+        report["output_sha256"] = load_image(target, uneven=math.inf).source["sha256"]
         write_together([report_output(target, report, beside), *beside], force)
     elif target == STREAM:
         write_together(beside, force)
@@ -109,7 +109,7 @@ def _name(report: dict[str, Any]) -> str:
     return f"{named['name']}{' tuned' if report.get('adapted', {}).get('used') else ''}"
 
 
-def maps_of(target: Path, data: Input) -> Output:
+def maps_of(target: Path, data: Scan) -> Output:
     """Return the sensitivities that were used, on the grid of the k-space without readout oversampling."""
     import numpy as np
 
@@ -120,14 +120,14 @@ def maps_of(target: Path, data: Input) -> Output:
     return maps_output(np.stack([data.raw.maps[z] for z in sorted(data.raw.maps)]), target)
 
 
-def tell(target: Path, title: str, report: dict[str, Any]) -> None:
+def print_summary(target: Path, title: str, report: dict[str, Any]) -> None:
     """Print the table at the end of a run."""
     axis = "both axes" if report.get("undersampled_axes") == 2 else report["undersampled_axis"]
     rows = [
         ["data", report["origin"]],
         ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
-        ["method", title + _weights(report.get("weights")) + copies_said(report)],
+        ["method", title + _weights(report.get("weights")) + ensemble_label(report)],
         *adaptation_rows(report),
         ["residual at the samples", f"{report['residual']:.1e}"],
         *(row[:2] for row in reliability_rows(report)),

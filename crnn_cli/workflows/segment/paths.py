@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import require_apart, sidecar
+from crnn_cli.report.sidecar import require_apart, sidecar_path
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Targets:
+class SegmentPaths:
     """Where things go; None for what was not asked for.
 
     dicom : whether the labels become DICOM SEG. segs : its files, one for each frame, once the frames are known.
@@ -34,7 +34,7 @@ class Targets:
 
     def all(self, labels: Sequence[Label] = ()) -> list[Path]:
         """Return every file that is written; the probabilities, once the labels are known."""
-        report = None if self.labels == STREAM else sidecar(self.labels)
+        report = None if self.labels == STREAM else sidecar_path(self.labels)
         maps = [*self.segs] if self.segs else [self.labels]
         paths = [*maps, report, self.statistics, self.preview, *self.probability_names(labels).values()]
         return [path for path in paths if path is not None and path != STREAM]
@@ -48,7 +48,7 @@ class Targets:
         words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
         return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
-    def of_series(self, image: Image, series: Series | None) -> Targets:
+    def of_series(self, image: Image, series: Series | None) -> SegmentPaths:
         """Return the targets with the files of a SEG; UnsupportedDataError if the source is no DICOM, or uneven."""
         from crnn_cli.io.dicom.seg import require_even, seg_names
 
@@ -81,7 +81,7 @@ def _target(volume: Path, out: Path | None, format_name: str | None) -> tuple[Pa
 def plan(
     volume: Path, out: Path | None, format_name: str | None, others: tuple[Path | None, Path | None, Path | None],
     as_json: bool, force: bool,
-) -> Targets:  # fmt: skip
+) -> SegmentPaths:  # fmt: skip
     """Return where things go, after checking that the volume is there and that everything can be written.
 
     others : probabilities, statistics, preview.
@@ -93,7 +93,7 @@ def plan(
 
     require_readable(volume)
     labels, dicom = _target(volume, out, format_name)
-    targets = Targets(labels, *others, dicom=dicom)
+    targets = SegmentPaths(labels, *others, dicom=dicom)
     if targets.labels == STREAM and as_json:
         raise UsageError("--json and labels cannot both go to standard output: give -o FILE")
     if targets.labels == STREAM:

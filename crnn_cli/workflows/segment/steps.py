@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.workflows.segment.paths import Targets, require_writable_all
+from crnn_cli.workflows.segment.paths import SegmentPaths, require_writable_all
 from crnn_cli.workflows.segment.paths import plan as plan_targets
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.labels.names import Label
     from crnn_cli.networks.slice_clstm import SliceCLSTM
-    from crnn_cli.workflows.segment.write import Run
+    from crnn_cli.workflows.segment.write import LabelledVolume
 
 READS_RAW = False
 OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
@@ -34,7 +34,7 @@ _FAR = 4  # times outside the plausible spacing: no longer a doubt
 
 
 @dataclass(frozen=True)
-class Options:
+class SegmentOptions:
     """What the options of the command say, but for --json; see the help of each."""
 
     slices: str = "auto"
@@ -56,14 +56,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SegmentPlan:
     """The volume, how it is to be sliced, and where the labels go. span : first and last slice, counted from 1."""
 
     volume: Path
     plane: str | None
     span: tuple[int, int] | None
-    targets: Targets
-    options: Options
+    targets: SegmentPaths
+    options: SegmentOptions
 
     @property
     def target(self) -> Path:
@@ -77,7 +77,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Engine:
+class SegmentEngine:
     """What labels, loaded once for all volumes of the same options. kept : the labels asked for."""
 
     bundle: Bundle
@@ -92,32 +92,32 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Volume:
     """A volume ready to be labelled. series : of DICOM. part : the slices to look at."""
 
     image: Image
     source: dict[str, Any]
     series: Series | None
-    targets: Targets
+    targets: SegmentPaths
     order: SliceOrder
     part: slice
 
 
 @dataclass(frozen=True)
-class Made:
+class SegmentationRun:
     """A finished segmentation, and what the report says of it."""
 
-    data: Loaded
-    run: Run
+    data: Volume
+    run: LabelledVolume
     report: dict[str, Any]
 
 
-def output_name(stem: str, options: Options) -> str:
+def output_name(stem: str, options: SegmentOptions) -> str:
     """Return the name of the labels of a volume."""
     return f"{stem}_labels.dcm" if options.format_name == "dicom" else f"{stem}_labels.nii.gz"
 
 
-def plan(volume: Path, options: Options, as_json: bool = False) -> Plan:
+def plan(volume: Path, options: SegmentOptions, as_json: bool = False) -> SegmentPlan:
     """Return what is to be done, after checking that the volume is there, the options agree, and all can be written."""
     plane, span = parse_slices(options.slices)
     _check_threshold(options.threshold)
@@ -125,10 +125,10 @@ def plan(volume: Path, options: Options, as_json: bool = False) -> Plan:
         raise UsageError(f"--precision {options.precision}: fp32 or bf16")
     others = (options.probabilities, options.statistics, options.preview)
     targets = plan_targets(volume, options.out, options.format_name, others, as_json, options.force)
-    return Plan(volume, plane, span, targets, options)
+    return SegmentPlan(volume, plane, span, targets, options)
 
 
-def prepare(options: Options) -> Engine:
+def prepare(options: SegmentOptions) -> SegmentEngine:
     """Return the model, loaded, on its device."""
     from crnn_cli.bundles.store import find_bundle, load_segmentation
     from crnn_cli.compute.device import choose_device
@@ -137,10 +137,10 @@ def prepare(options: Options) -> Engine:
     bundle = find_bundle(options.model, "segment")
     assert bundle.slices is not None
     kept = chosen_labels(bundle.slices.labels, options.labels)
-    return Engine(bundle, load_segmentation(bundle, place), kept, place)
+    return SegmentEngine(bundle, load_segmentation(bundle, place), kept, place)
 
 
-def read(planned: Plan, engine: Engine) -> Loaded:
+def read(planned: SegmentPlan, engine: SegmentEngine) -> Volume:
     """Return the volume, and how its slices are ordered."""
     from crnn_cli.segmentation.segment import choose_order
 
@@ -155,13 +155,13 @@ def read(planned: Plan, engine: Engine) -> Loaded:
     part = _part(planned.span, image.shape[order.axes[0]])
     for doubt in [*doubts, *_implausible(order, engine.bundle)]:
         notices.warn(doubt)
-    return Loaded(image, source, series, targets, order, part)
+    return Volume(image, source, series, targets, order, part)
 
 
-def compute(planned: Plan, engine: Engine, data: Loaded, progress: notices.Progress) -> Made:
+def compute(planned: SegmentPlan, engine: SegmentEngine, data: Volume, progress: notices.Progress) -> SegmentationRun:
     """Return the labels and the report."""
     from crnn_cli.segmentation.segment import SliceRecipe, segment
-    from crnn_cli.workflows.segment.write import Run, report
+    from crnn_cli.workflows.segment.write import LabelledVolume, report
 
     use, options = engine.bundle.slices, planned.options
     assert use is not None
@@ -172,19 +172,23 @@ def compute(planned: Plan, engine: Engine, data: Loaded, progress: notices.Progr
         keep_probabilities=options.probabilities is not None, half=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
-    made = Run(engine.bundle, data.image, data.order, data.part, engine.kept, result).finished(options.keep_largest)
+    made = LabelledVolume(engine.bundle, data.image, data.order, data.part, engine.kept, result).finished(
+        options.keep_largest
+    )
     found = report(made) | {"input": data.source, "device": str(engine.place), "seconds": seconds}
-    return Made(data, made, found | {"threshold": options.threshold, "precision": options.precision or "fp32"})
+    return SegmentationRun(
+        data, made, found | {"threshold": options.threshold, "precision": options.precision or "fp32"}
+    )
 
 
-def save(planned: Plan, made: Made) -> None:
+def save(planned: SegmentPlan, made: SegmentationRun) -> None:
     """Write the labels, the report, and what was asked for beside them."""
     from crnn_cli.workflows.segment.write import save as write
 
     write(made.data.targets, made.run, made.report, made.data.series, planned.options.force)
 
 
-def judge(planned: Plan, report: dict[str, Any]) -> None:
+def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
     """Say so if nothing was labelled.
 
     Raises
@@ -243,9 +247,9 @@ def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image
     import numpy as np
 
     from crnn_cli.data.geometry import require_perpendicular
-    from crnn_cli.io.images import read
+    from crnn_cli.io.images import load_image
 
-    found = read(volume, None, series, uneven=uneven)
+    found = load_image(volume, None, series, uneven=uneven)
     name = "standard input" if volume == STREAM else str(volume)
     image = found.image
     if found.stored_axes < 3:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
     from crnn_cli.labels.statistics import LabelStatistics
     from crnn_cli.segmentation.segment import Segmentation
-    from crnn_cli.workflows.segment.paths import Targets
+    from crnn_cli.workflows.segment.paths import SegmentPaths
 
 LABEL_INTENT = "label"
 
 
 @dataclass(frozen=True)
-class Run:
+class LabelledVolume:
     """A finished segmentation. part : the slices looked at. kept : the labels asked for. removed : voxels by value."""
 
     bundle: Bundle
@@ -41,7 +41,7 @@ class Run:
     result: Segmentation
     removed: dict[int, int] = field(default_factory=dict)
 
-    def finished(self, keep_largest: bool) -> Run:
+    def finished(self, keep_largest: bool) -> LabelledVolume:
         """Return the run with only the labels asked for, and of each only the largest piece, if that is asked."""
         import numpy as np
 
@@ -66,7 +66,7 @@ class Run:
         return label_statistics(self.label_image(), self.image, self.kept)
 
 
-def report(run: Run) -> dict[str, Any]:
+def report(run: LabelledVolume) -> dict[str, Any]:
     """Return what is known of a run."""
     import dataclasses
 
@@ -91,7 +91,9 @@ def report(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save(targets: Targets, run: Run, report: dict[str, Any], series: Series | None, force: bool) -> None:
+def save(
+    targets: SegmentPaths, run: LabelledVolume, report: dict[str, Any], series: Series | None, force: bool
+) -> None:
     """Write everything together, or nothing; labels that go to standard output come last."""
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
@@ -118,7 +120,7 @@ def save(targets: Targets, run: Run, report: dict[str, Any], series: Series | No
     write_together([*outputs, report_output(targets.labels, report, outputs)], force)
 
 
-def _segs(target: Path, run: Run, series: Series) -> list[Output]:
+def _segs(target: Path, run: LabelledVolume, series: Series) -> list[Output]:
     from crnn_cli.io.dicom.seg import Algorithm, seg_outputs
 
     for label in run.kept:
@@ -128,7 +130,7 @@ def _segs(target: Path, run: Run, series: Series) -> list[Output]:
     return seg_outputs(run.label_image(), series, run.kept, algorithm, target)
 
 
-def _probability_outputs(names: dict[int, Path], run: Run, description: str) -> list[Output]:
+def _probability_outputs(names: dict[int, Path], run: LabelledVolume, description: str) -> list[Output]:
     from crnn_cli.io.nifti.image import image_output
 
     found = run.result.probabilities
@@ -138,14 +140,14 @@ def _probability_outputs(names: dict[int, Path], run: Run, description: str) -> 
     return [image_output(replace(run.image, array=found[value]), name, probability) for value, name in names.items()]
 
 
-def _picture(preview: Path, run: Run) -> Output:
+def _picture(preview: Path, run: LabelledVolume) -> Output:
     from crnn_cli.report.label_montage import labelled_slices, outlines_output
 
     slices = labelled_slices(run.image, run.result.labels, run.order)
     return outlines_output(slices, run.kept, run.statistics, preview, f"crnn segment, {run.bundle.name}")
 
 
-def tell(target: Path, report: dict[str, Any]) -> None:
+def print_summary(target: Path, report: dict[str, Any]) -> None:
     """Print the table at the end of a run."""
     slices = report["slices"]
     rows = [

@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom import pixels as dicom_pixels
 from crnn_cli.io.dicom.read import read_dicom
@@ -99,7 +99,7 @@ def test_lossless_kinds_read_as_the_uncompressed(tmp_path, syntax, kind):
     plain = read_dicom(tmp_path / "plain")[0]
     image = read_dicom(transcoded(tmp_path / "plain", tmp_path / "packed", syntax))[0]
     assert image.array.dtype == plain.array.dtype
-    assert compared(plain, image).differs(1e-4, 0) == []
+    assert compare_images(plain, image).differs(1e-4, 0) == []
     assert pictures(image) == by_simpleitk(tmp_path / "packed")
 
 
@@ -116,7 +116,7 @@ def test_lossy_kinds_read_within_their_loss_and_as_simpleitk_reads(tmp_path, syn
     write_series(tmp_path / "plain", pixels, oblique(1), **KINDS[kind])
     plain = read_dicom(tmp_path / "plain")[0]
     image = read_dicom(transcoded(tmp_path / "plain", tmp_path / "packed", syntax))[0]
-    assert compared(plain, image).difference <= share * np.ptp(pixels)
+    assert compare_images(plain, image).difference <= share * np.ptp(pixels)
     assert pictures(image) == by_simpleitk(tmp_path / "packed")
 
 
@@ -136,7 +136,7 @@ def test_rle_needs_no_extra_and_is_what_pydicom_packs(tmp_path):
         data = dcmread(file)
         data.compress(RLELossless, generate_instance_uid=False)
         data.save_as(file)
-    assert compared(plain, read_dicom(tmp_path)[0]).differs(0, 0) == []
+    assert compare_images(plain, read_dicom(tmp_path)[0]).differs(0, 0) == []
 
 
 @pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -152,7 +152,7 @@ def test_deflated_and_big_endian_files_read_as_the_plain(tmp_path, syntax, kind)
             data["PixelData"].VR = "OB" if array.itemsize == 1 else "OW"
             data.PixelData = array.astype(array.dtype.newbyteorder(">")).tobytes()
         dcmwrite(file, data, enforce_file_format=True)
-    assert compared(plain, read_dicom(tmp_path)[0]).differs(0, 0) == []
+    assert compare_images(plain, read_dicom(tmp_path)[0]).differs(0, 0) == []
 
 
 @pytest.mark.parametrize("packed", ["RLE", "jp2klossless", "jpeg_ls_lossless", "bigendian", "implicit"])
@@ -161,7 +161,7 @@ def test_files_of_other_encoders_read_as_their_plain_twin(packed):
     pytest.importorskip("gdcm", reason="python-gdcm decodes JPEG-LS")
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
     plain = read_dicom(folder / "MR_small.dcm")[0]
-    assert compared(plain, read_dicom(folder / f"MR_small_{packed}.dcm")[0]).differs(0, 0) == []
+    assert compare_images(plain, read_dicom(folder / f"MR_small_{packed}.dcm")[0]).differs(0, 0) == []
 
 
 def test_baseline_by_another_encoder(tmp_path):

@@ -43,7 +43,7 @@ def layout_of(content):
     facts = dcmread(io.BytesIO(content), stop_before_pixels=True)
     known = {keyword: facts[keyword].value for keyword in dicom_pixels.DESCRIPTION if keyword in facts}
     at = content.index(b"\xe0\x7f\x10\x00")
-    return dicom_pixels.Layout.of(known, str(facts.file_meta.TransferSyntaxUID), at)
+    return dicom_pixels.PixelLayout.of(known, str(facts.file_meta.TransferSyntaxUID), at)
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,7 +58,7 @@ def test_pixels_are_those_that_pydicom_reads(seed, syntax, frames, kept, signed,
         seed, syntax, frames, extra, BitsAllocated=allocated, BitsStored=min(kept, allocated), HighBit=kept - 1,
         PixelRepresentation=int(signed),
     )  # fmt: skip
-    ours, theirs = dicom_pixels.decoded(content, layout_of(content), "x"), pixel_array(io.BytesIO(content))
+    ours, theirs = dicom_pixels.decode_pixels(content, layout_of(content), "x"), pixel_array(io.BytesIO(content))
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
 
@@ -68,7 +68,7 @@ def test_pixels_are_those_that_pydicom_reads(seed, syntax, frames, kept, signed,
 def test_plain_pixels_are_taken_from_where_they_lie(monkeypatch, syntax, frames):
     content = one_file(1, syntax, frames)
     monkeypatch.delattr(dicom_pixels, "pixel_array")
-    found = dicom_pixels.decoded(content, layout_of(content), "x")
+    found = dicom_pixels.decode_pixels(content, layout_of(content), "x")
     assert found.base is not None
     assert found.tobytes() == content[-found.nbytes :]
     single = one_file(2, syntax)
@@ -109,7 +109,7 @@ def test_cut_pixels_are_damage_however_they_are_read(tmp_path):
         content = one_file(0, syntax)
         for length in (len(content) - 1, len(content) - 30, len(content) - 60):
             with pytest.raises((ValueError, AttributeError, EOFError)):
-                dicom_pixels.decoded(content[:length], layout_of(content), "x")
+                dicom_pixels.decode_pixels(content[:length], layout_of(content), "x")
     write_series(tmp_path, values(1, 1, 16, 16))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-2])

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.dicom.read import list_series, read_dicom
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from crnn_cli.io.nifti.image import read_image
 from tests.support.data import data_file
 from tests.support.dicom import oblique, values, write_enhanced, write_series
@@ -34,7 +34,7 @@ def test_an_oblique_cine_in_any_order_comes_back(tmp_path, seed):
     np.testing.assert_allclose(image.affine, affine, atol=1e-5)
     assert image.frame_time == pytest.approx(0.030)
     assert image.array.dtype == np.int16
-    assert compared(image, image).differs(0, 0) == []
+    assert compare_images(image, image).differs(0, 0) == []
 
 
 def test_the_trigger_times_give_the_frame_time_and_never_the_repetition_time(tmp_path):
@@ -111,7 +111,7 @@ def test_a_folder_a_zip_and_a_dicomdir_are_the_same(tmp_path):
     assert list_series(folder).others == 1
     for place in (tmp_path / "scan.zip", folder / "DICOMDIR"):
         other, same = read_dicom(place)
-        assert compared(image, other).differs(0, 0) == []
+        assert compare_images(image, other).differs(0, 0) == []
         assert same == digest
 
 
@@ -191,10 +191,10 @@ def test_places_without_images(tmp_path):
 def test_options_of_the_other_format_are_refused(tmp_path):
     write_series(tmp_path / "d", values(2, 1, 5, 5))
     with pytest.raises(UsageError, match="--axes is for files whose axes are in doubt"):
-        read(tmp_path / "d", "x,y,z")
+        load_image(tmp_path / "d", "x,y,z")
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(UsageError, match="--series chooses a DICOM series"):
-        read(tmp_path / "a.nii", None, "1")
+        load_image(tmp_path / "a.nii", None, "1")
 
 
 def test_no_patient_text_leaves_the_files(crnn, tmp_path):
@@ -223,7 +223,7 @@ def test_dcm2niix_agrees_on_generated_cines(tmp_path, seed):
         each=lambda z, t: {"InstanceNumber": 1 + z * frames + t},  # which dcm2niix goes by
     )  # fmt: skip
     (tmp_path / "o").mkdir()
-    found = compared(read_dicom(tmp_path / "d")[0], with_dcm2niix(tmp_path / "d", tmp_path / "o"))
+    found = compare_images(read_dicom(tmp_path / "d")[0], with_dcm2niix(tmp_path / "d", tmp_path / "o"))
     assert found.distance_mm < 1e-3
     assert found.voxels == 0
 
@@ -231,7 +231,7 @@ def test_dcm2niix_agrees_on_generated_cines(tmp_path, seed):
 @pytest.mark.parametrize("place", ["pig_cine_sax", "dicom/ct_3slice", "dicom/epi_philips"])
 def test_dcm2niix_agrees_on_real_series(tmp_path, place):
     folder = data_file(*place.split("/"))
-    found = compared(read_dicom(folder)[0], with_dcm2niix(folder, tmp_path))
+    found = compare_images(read_dicom(folder)[0], with_dcm2niix(folder, tmp_path))
     assert found.distance_mm < 2.5e-3  # positions of the pig cine are rounded to 1e-3 mm
     assert found.difference < 1e-2
 

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from crnn_cli.bundles.store import write_bundle
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import write_together
@@ -65,7 +65,7 @@ def test_every_voxel_is_in_its_place(tmp_path, seed, slices, frames, more):
     for t, file in enumerate(files):
         segments = read_seg(file)
         values_of = np.array([0, 1, 3], np.uint8)[np.asarray(segments.array, int)]
-        found = compared(frame(labels, t), Image(values_of, segments.affine))
+        found = compare_images(frame(labels, t), Image(values_of, segments.affine))
         assert found.voxels == 0
         assert found.distance_mm < 1e-3
 
@@ -166,7 +166,7 @@ def test_dcmqi_finds_the_same_voxels(tmp_path):
             read = nib.load(out / f"{number}.nii.gz")
             theirs = Image((np.asarray(read.dataobj) > 0).astype(np.uint8), read.affine)
             ours = Image((labels.array[..., t] == value).astype(np.uint8), labels.affine)
-            found = compared(ours, theirs)
+            found = compare_images(ours, theirs)
             assert found.voxels == 0
             assert found.distance_mm < 1e-3
 
@@ -225,7 +225,7 @@ def test_the_command_writes_what_the_label_map_says(crnn, tmp_path, model, frame
     for t, file in enumerate(seg_names(tmp_path / "seg.dcm", frames)):
         read = read_seg(file)
         affine = nib.load(tmp_path / "labels.nii.gz").affine
-        assert compared(Image(labels[..., t], affine), read).voxels == 0
+        assert compare_images(Image(labels[..., t], affine), read).voxels == 0
     before = {p.name: p.read_bytes() for p in tmp_path.glob("*.dcm")}
     (tmp_path / "seg.json").unlink()
     ended = crnn(*arguments, "-o", tmp_path / "seg.dcm")
@@ -296,7 +296,7 @@ def test_a_seg_is_an_image_of_labels_wherever_images_are_read(crnn, tmp_path):
     (file,) = write(labels, series, tmp_path / "seg.dcm")
     assert crnn("convert", file, tmp_path / "labels.nii.gz").code == 0
     read = nib.load(tmp_path / "labels.nii.gz")
-    assert compared(Image(numbers, labels.affine), Image(np.asarray(read.dataobj), read.affine)).voxels == 0
+    assert compare_images(Image(numbers, labels.affine), Image(np.asarray(read.dataobj), read.affine)).voxels == 0
     assert crnn("verify", file, tmp_path / "labels.nii.gz").code == 0
     assert crnn("convert", file, tmp_path / "b.nii.gz", "--series", "1").code == 2
     file.rename(tmp_path / "d" / "seg.dcm")  # beside the images: it does not get in their way

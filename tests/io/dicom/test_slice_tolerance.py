@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.io.dicom.read import list_series, read_series
-from crnn_cli.io.images import read
+from crnn_cli.io.images import load_image
 from crnn_cli.io.nifti.image import read_image
 from tests.support.dicom import oblique, values, write_series
 
@@ -117,7 +117,7 @@ def test_what_is_made_of_an_uneven_series_keeps_its_places(crnn, tmp_path):
 
 def test_doubts_are_those_of_the_image_and_of_the_series(tmp_path):
     write_series(tmp_path / "d", values(5, 2, 4, 4), positions=UNEVEN, each=lambda z, t: {"TriggerTime": None})
-    found = read(tmp_path / "d", uneven=1)
+    found = load_image(tmp_path / "d", uneven=1)
     assert found.doubts() == [*found.image.doubts(), *found.series.notes]
     assert len(found.series.notes) == 2
     assert found.image.doubts() == ["the header gives no frame time"]
@@ -126,4 +126,4 @@ def test_doubts_are_those_of_the_image_and_of_the_series(tmp_path):
 def test_uneven_is_for_dicom_and_ismrmrd(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(UsageError, match="--uneven is for slices of a DICOM series or an ISMRMRD file"):
-        read(tmp_path / "a.nii", uneven=1.0)
+        load_image(tmp_path / "a.nii", uneven=1.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from crnn_cli.data.alignment import compared
+from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.errors import OutputError, UnsupportedDataError
 from crnn_cli.io.dicom import write as dicom_write
@@ -47,7 +47,7 @@ def test_an_enhanced_source_becomes_classic_images_in_the_same_place(tmp_path):
     image, _, series = read_series(tmp_path / "one.dcm")
     image = replace(image, array=image.array.astype(np.float32))
     write_derived(image, series, ABOUT, tmp_path / "out", force=False)
-    found = compared(image, read_dicom(tmp_path / "out")[0])
+    found = compare_images(image, read_dicom(tmp_path / "out")[0])
     assert found.distance_mm < 1e-4
     assert found.difference < 0.1
     first = pydicom.dcmread(next((tmp_path / "out").iterdir()))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data.raw_scan import placed
+from crnn_cli.data.raw_scan import place_images
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.read import is_raw, read_raw
 from tests.support.data import data_file
@@ -124,7 +124,7 @@ def test_lines_missing_along_kx_make_it_the_phase_encoding(sparse, tmp_path):
     assert any("along kx" in note for note in scan.notes)
     assert scan.shape_ZCTYX == sparse.shape
     np.testing.assert_array_equal(scan.read(1).kspace_CTYX, sparse[1])
-    images = placed(sparse[:, 0], scan)
+    images = place_images(sparse[:, 0], scan)
     assert images.shape == scan.geometry.shape == (24, 32, 3, 5)
     assert images.array[3, 7, 2, 4] == sparse[2, 0, 4, 3, 7]
 

@@ -13,7 +13,7 @@ from crnn_cli.mri.phantom import anatomy
 from crnn_cli.mri.phantom.anatomy import contraction, wall_thickness
 from crnn_cli.mri.phantom.ellipses import Grid, ellipses_to_kspace, uniform
 from crnn_cli.mri.phantom.scan import (
-    Scan,
+    PhantomScan,
     coil_sensitivities,
     combine_coils,
     object_phase,
@@ -182,7 +182,7 @@ def test_noise_has_the_stated_spread_in_both_parts_and_in_the_image():
 @pytest.mark.parametrize("coils", [1, 2])
 def test_snr_is_blood_over_the_noise_of_one_coil(coils):
     grid = Grid(41, 40, 9.0)
-    clean, noisy = (simulate_slice(Scan(grid, 12, coils=coils, snr=snr, seed=8), 0) for snr in (math.inf, 20.0))
+    clean, noisy = (simulate_slice(PhantomScan(grid, 12, coils=coils, snr=snr, seed=8), 0) for snr in (math.inf, 20.0))
     noise = kspace_to_image(noisy.kspace_CTYX - clean.kspace_CTYX)
     assert float(noise.real.std()) == pytest.approx(anatomy.BLOOD / 20, rel=0.03)
     assert float(noise.imag.std()) == pytest.approx(anatomy.BLOOD / 20, rel=0.03)
@@ -193,7 +193,7 @@ def test_snr_is_blood_over_the_noise_of_one_coil(coils):
 
 
 def test_truth_of_one_coil_is_the_image_of_its_noise_free_kspace():
-    data = simulate_slice(Scan(Grid(33, 28, 11.0), 3), 0)
+    data = simulate_slice(PhantomScan(Grid(33, 28, 11.0), 3), 0)
     assert torch.equal(data.truth_TYX, kspace_to_image(data.kspace_CTYX[0]))
     assert data.kspace_CTYX.shape == (1, 3, 28, 33)
     assert data.kspace_CTYX.dtype == torch.complex64
@@ -201,8 +201,8 @@ def test_truth_of_one_coil_is_the_image_of_its_noise_free_kspace():
 
 def test_seed_decides_anatomy_and_noise():
     grid = Grid(24, 24, 15.0)
-    first, again, other = (simulate_slice(Scan(grid, 2, snr=10, seed=seed), 0) for seed in (1, 1, 2))
-    clean = simulate_slice(Scan(grid, 2, seed=1), 0), simulate_slice(Scan(grid, 2, seed=2), 0)
+    first, again, other = (simulate_slice(PhantomScan(grid, 2, snr=10, seed=seed), 0) for seed in (1, 1, 2))
+    clean = simulate_slice(PhantomScan(grid, 2, seed=1), 0), simulate_slice(PhantomScan(grid, 2, seed=2), 0)
     assert torch.equal(first.kspace_CTYX, again.kspace_CTYX)
     assert not torch.allclose(first.truth_TYX, other.truth_TYX, atol=0.05)
     noises = [noisy.kspace_CTYX - still.kspace_CTYX for noisy, still in zip((first, other), clean, strict=True)]
@@ -210,15 +210,15 @@ def test_seed_decides_anatomy_and_noise():
 
 
 def test_truth_of_many_coils_is_the_truth_of_one():
-    one, four = (simulate_slice(Scan(Grid(32, 32, 11.0), 2, coils=coils, seed=3), 0) for coils in (1, 4))
+    one, four = (simulate_slice(PhantomScan(Grid(32, 32, 11.0), 2, coils=coils, seed=3), 0) for coils in (1, 4))
     assert torch.equal(one.truth_TYX, four.truth_TYX)
     assert four.coils_CYX.shape == (4, 32, 32)
 
 
 def test_slices_share_the_chest_but_not_the_noise_and_widen_towards_the_base():
-    scan = Scan(Grid(32, 32, 11.0), 2, slices=3, snr=10, seed=5)
+    scan = PhantomScan(Grid(32, 32, 11.0), 2, slices=3, snr=10, seed=5)
     slices = [simulate_slice(scan, index) for index in range(3)]
-    clean = [simulate_slice(Scan(Grid(32, 32, 11.0), 2, slices=3, seed=5), index) for index in range(3)]
+    clean = [simulate_slice(PhantomScan(Grid(32, 32, 11.0), 2, slices=3, seed=5), index) for index in range(3)]
     noises = [noisy.kspace_CTYX - still.kspace_CTYX for noisy, still in zip(slices, clean, strict=True)]
     assert not torch.allclose(noises[0], noises[1], atol=1e-2)
     brightness = [float(data.truth_TYX.abs().sum()) for data in clean]
@@ -227,8 +227,8 @@ def test_slices_share_the_chest_but_not_the_noise_and_widen_towards_the_base():
 
 
 def test_slices_stay_within_the_heart():
-    assert Scan(Grid(16, 16, 20.0), 2, slices=4).slice_spacing == 10
-    assert 40 * Scan(Grid(16, 16, 20.0), 2, slices=40).slice_spacing == pytest.approx(80)
+    assert PhantomScan(Grid(16, 16, 20.0), 2, slices=4).slice_spacing == 10
+    assert 40 * PhantomScan(Grid(16, 16, 20.0), 2, slices=40).slice_spacing == pytest.approx(80)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_slices_stay_within_the_heart():
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError, match=r"choose"):
-        Scan(Grid(16, 16, 20.0), 2, **wrong)
+        PhantomScan(Grid(16, 16, 20.0), 2, **wrong)
 
 
 def test_no_coils_are_refused():

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from crnn_cli.networks.engines import onednn as module
-from crnn_cli.networks.engines.autograd import added_up, both_directions
-from crnn_cli.networks.engines.schedule import bias_of
+from crnn_cli.networks.engines.autograd import bidirectional_recurrence, fused_sum
+from crnn_cli.networks.engines.schedule import broadcast_bias
 
 FEATURES = 5
 
@@ -29,7 +29,7 @@ def channels_of_neighbours(features, shift, batch):
 
 def plain_sum(one, features, other, before, relu, shift, batch):
     seen = one(channels_of_neighbours(features, shift, batch))
-    made = seen + (bias_of(other, seen) if before is None else other(before))
+    made = seen + (broadcast_bias(other, seen) if before is None else other(before))
     return made.relu() if relu else made
 
 
@@ -73,7 +73,7 @@ def test_a_sum_and_its_gradients(frames, batch, relu, shift, first, kind):
     weights = [one.weight, one.bias, other.bias, *([] if first else [other.weight])]
     values = [features, *weights, *([] if first else [before])]
     given = one, features, other, before, relu, shift, batch
-    compare(added_up(*given[:4], relu=relu, shift=shift, batch=batch), plain_sum(*given), values)
+    compare(fused_sum(*given[:4], relu=relu, shift=shift, batch=batch), plain_sum(*given), values)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -82,7 +82,7 @@ def test_a_sum_and_its_gradients(frames, batch, relu, shift, first, kind):
 def test_both_directions_and_their_gradients(frames, batch, truncate, kind):
     h2h, terms = convolution(kind=kind), sequence(frames, batch, kind=kind)
     compare(
-        both_directions(h2h, terms, batch, truncate), plain_directions(h2h, terms, batch, truncate),
+        bidirectional_recurrence(h2h, terms, batch, truncate), plain_directions(h2h, terms, batch, truncate),
         [terms, h2h.weight, h2h.bias],
     )  # fmt: skip
 
@@ -90,8 +90,8 @@ def test_both_directions_and_their_gradients(frames, batch, truncate, kind):
 def test_what_is_given_is_not_changed():
     one, other, features, before = convolution(), convolution(), sequence(3, 1), sequence(3, 1)
     kept = features.detach().clone(), before.detach().clone()
-    made = added_up(one, features, other, before, shift=2)
-    both = both_directions(one, made, 1)
+    made = fused_sum(one, features, other, before, shift=2)
+    both = bidirectional_recurrence(one, made, 1)
     towards = torch.randn_like(both)
     again, held = towards.clone(), made.detach().clone()
     both.backward(towards, retain_graph=True)
@@ -106,7 +106,7 @@ def test_what_is_given_is_not_changed():
 
 def test_images_without_gradients_take_part():
     one, other, images = convolution(2), convolution(), sequence(3, 1, 2).detach()
-    made = added_up(one, images, other, sequence(3, 1))
+    made = fused_sum(one, images, other, sequence(3, 1))
     made.sum().backward()
     assert one.weight.grad is not None
     assert images.grad is None
@@ -118,7 +118,7 @@ def test_features_and_gradients_stay_innermost_in_memory(kind):
     features, before = (
         sequence(3, 2).detach().to(kind, memory_format=torch.channels_last).requires_grad_(True) for _ in range(2)
     )
-    made = both_directions(other, added_up(one, features, other, before, shift=1, batch=2), 2)
+    made = bidirectional_recurrence(other, fused_sum(one, features, other, before, shift=1, batch=2), 2)
     assert made.dtype == kind
     assert made.is_contiguous(memory_format=torch.channels_last)
     made.backward(torch.ones_like(made))
@@ -132,7 +132,7 @@ def test_the_gradient_of_a_convolution_is_one_of_any_size():
     one, other = (nn.Conv2d(FEATURES, FEATURES, size, padding=size // 2).double() for size in (5, 1))
     features, before = sequence(2, 1), sequence(2, 1)
     given = one, features, other, before
-    compare(added_up(*given), plain_sum(*given, True, 0, 1), [features, before, one.weight, other.weight])
+    compare(fused_sum(*given), plain_sum(*given, True, 0, 1), [features, before, one.weight, other.weight])
 
 
 def test_a_convolution_of_numbers_of_half_precision_is_near():
@@ -140,7 +140,7 @@ def test_a_convolution_of_numbers_of_half_precision_is_near():
     h2h, terms = convolution(kind=torch.float32), sequence(5, 1, kind=torch.float32)
     found = {}
     for kind in (torch.float32, torch.bfloat16):
-        made = both_directions(h2h, terms.to(kind), 1)
+        made = bidirectional_recurrence(h2h, terms.to(kind), 1)
         found[kind] = torch.cat([v.flatten() for v in torch.autograd.grad(made.float().square().sum(), h2h.weight)])
     error = (found[torch.bfloat16] - found[torch.float32]).norm() / found[torch.float32].norm()
     assert 1e-4 < error < 0.03

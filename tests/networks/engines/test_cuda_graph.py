@@ -10,7 +10,7 @@ from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.engines import cuda_graph as module
-from crnn_cli.networks.engines.cuda_graph import Recording, Replay
+from crnn_cli.networks.engines.cuda_graph import CapturedGraph, CudaGraphRunner
 
 
 def problem(seed, coils=1, frames=3, noise=0.0, two_axes=False, deviation=0.0):
@@ -36,7 +36,7 @@ def recorder(monkeypatch):
     def record(run, image, consistency):
         calls.append(run)
         image, operator = image.clone(), module._twin(consistency)
-        return Recording(image, module._apart(operator)[0], lambda: run(image, operator))
+        return CapturedGraph(image, module._apart(operator)[0], lambda: run(image, operator))
 
     monkeypatch.setattr(module, "_possible", lambda image: True)
     monkeypatch.setattr(module, "record", record)
@@ -51,7 +51,7 @@ def run(image, consistency):
 @pytest.mark.parametrize("two_axes", [False, True])
 @pytest.mark.parametrize("deviation", [0.0, 0.3])
 def test_every_call_is_of_its_own_data_and_one_recording_serves_all(recorder, coils, two_axes, deviation):
-    replay, results = Replay(), []
+    replay, results = CudaGraphRunner(), []
     problems = [problem(seed, coils, two_axes=two_axes, deviation=deviation * seed) for seed in range(5)]
     for image, operator in problems:
         given = image.clone()
@@ -63,7 +63,7 @@ def test_every_call_is_of_its_own_data_and_one_recording_serves_all(recorder, co
 
 
 def test_calls_of_another_kind_are_recorded_anew(recorder):
-    replay = Replay()
+    replay = CudaGraphRunner()
     calls = [
         (problem(0), "a"), (problem(1), "a"), (problem(2, noise=0.1), "a"), (problem(3, noise=0.1), "a"),
         (problem(4, frames=4), "a"), (problem(5, frames=4), "a"), (problem(6, frames=4), "b"),
@@ -80,7 +80,7 @@ def test_what_cannot_be_recorded_is_run(monkeypatch):
 
     monkeypatch.setattr(module, "_possible", lambda image: True)
     monkeypatch.setattr(module, "record", refuse)
-    replay = Replay()
+    replay = CudaGraphRunner()
     for seed in range(4):
         image, operator = problem(seed)
         assert torch.equal(replay(run, image, operator, 0), run(image, operator))
@@ -88,7 +88,7 @@ def test_what_cannot_be_recorded_is_run(monkeypatch):
 
 
 def test_a_cpu_is_never_recorded():
-    replay = Replay()
+    replay = CudaGraphRunner()
     for seed in range(3):
         image, operator = problem(seed)
         with torch.no_grad():

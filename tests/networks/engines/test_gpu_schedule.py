@@ -5,8 +5,8 @@ import torch
 
 from crnn_cli.networks.crnn_mri import RecurrentCell
 from crnn_cli.networks.engines import gpu as module
-from crnn_cli.networks.engines.gpu import Parts
-from crnn_cli.networks.engines.schedule import Whole
+from crnn_cli.networks.engines.gpu import ChunkedGpuSchedule
+from crnn_cli.networks.engines.schedule import BatchedSchedule
 from tests.networks.engines.test_schedule import FEATURES, convolution, features
 
 DOUBLE = torch.float64
@@ -36,13 +36,13 @@ def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
     old = [features(frames, batch, kind=DOUBLE, seed=seed) for seed in (1, 2)]
     with torch.no_grad():
         for shift in (0, 2):
-            whole = Whole(batch, DOUBLE)
+            whole = BatchedSchedule(batch, DOUBLE)
             before = [None if first else whole.enter(sequence) for sequence in old]
             state = whole.recurrent(cell, whole.enter(x), before[0])
             above = whole.layer(one, two, state, before[1], shift)
             wanted = [whole.leave(made) for made in (state, above, whole.output(out, above))]
             for at_once in range(1, frames + 1):
-                way = Parts(frames, batch, DOUBLE, at_once)
+                way = ChunkedGpuSchedule(frames, batch, DOUBLE, at_once)
                 before = [None if first else way.enter(sequence) for sequence in old]
                 state = way.recurrent(cell, way.enter(x), before[0])
                 above = way.layer(one, two, state, before[1], shift)
@@ -54,7 +54,7 @@ def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
 def test_channels_of_zeros_change_nothing(first):
     """As they are added on a GPU, where tensor cores take eight."""
     cell = RecurrentCell(2, FEATURES, 3).double()
-    way, old = Parts(5, 1, DOUBLE, 3), features(5, 1, kind=DOUBLE)
+    way, old = ChunkedGpuSchedule(5, 1, DOUBLE, 3), features(5, 1, kind=DOUBLE)
     x = way.enter(features(5, 1, channels=2, kind=DOUBLE))
     before = [None if first else way.enter(old) for _ in range(2)]
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_channels_of_zeros_change_nothing(first):
 
 
 def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
-    way = Parts(4, 1, torch.float32, 4)
+    way = ChunkedGpuSchedule(4, 1, torch.float32, 4)
     below, before = (way.enter(features(4, 1, seed=seed)) for seed in (0, 1))
     kept = before.clone()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
 
 
 def test_states_take_the_memory_of_those_before_and_features_lie_innermost():
-    way, cell = Parts(5, 1, torch.float32, 2), RecurrentCell(2, FEATURES, 3)
+    way, cell = ChunkedGpuSchedule(5, 1, torch.float32, 2), RecurrentCell(2, FEATURES, 3)
     x = way.enter(features(5, 1, channels=2))
     with torch.no_grad():
         state = way.recurrent(cell, x, None)

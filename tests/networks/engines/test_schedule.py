@@ -8,9 +8,9 @@ from torch.nn.functional import conv2d
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, RecurrentCell
 from crnn_cli.networks.engines import onednn as module
-from crnn_cli.networks.engines.cpu import Listed
-from crnn_cli.networks.engines.schedule import Whole
-from crnn_cli.networks.engines.spill import OnDisk
+from crnn_cli.networks.engines.cpu import CpuSchedule
+from crnn_cli.networks.engines.schedule import BatchedSchedule
+from crnn_cli.networks.engines.spill import DiskTensorList
 
 FEATURES = 6
 
@@ -36,7 +36,7 @@ def both(frames, kind, run):
     """Return what all frames at once and the lists make of the same; pairs and single frames agree."""
     found = []
     with torch.no_grad():
-        for way in (Whole(2, kind), Listed(frames, kind), Listed(frames, kind, paired=False)):
+        for way in (BatchedSchedule(2, kind), CpuSchedule(frames, kind), CpuSchedule(frames, kind, paired=False)):
             found.append(way.leave(run(way)))
     torch.testing.assert_close(found[1], found[2])
     return found[:2]
@@ -102,13 +102,13 @@ def test_what_lies_on_disk_makes_no_difference(monkeypatch, frames, more, larges
     for half in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             made = []
-            for net.on_disk in range(Listed.SEQUENCES + 1):
+            for net.on_disk in range(CpuSchedule.SEQUENCES + 1):
                 made.append(net(image, operator))
         assert all(torch.equal(made[0], other) for other in made[1:])
 
 
 def test_files_keep_what_they_are_given():
-    kept = OnDisk()
+    kept = DiskTensorList()
     pairs = [features(2)[0], features(2)[1], features(1, batch=1)[0]]
     kept.extend(pairs)
     pairs[1] = features(2, seed=3)[0]
@@ -136,7 +136,7 @@ def test_half_precision_is_near(paired):
     made = {}
     with torch.no_grad():
         for kind in (torch.float32, torch.bfloat16):
-            way = Listed(5, kind, paired=paired)
+            way = CpuSchedule(5, kind, paired=paired)
             state = way.recurrent(cell, way.enter(x), way.enter(before))
             sequence = way.layer(one, two, state, way.enter(before), 1)
             assert {pair.dtype for pair in sequence} == {kind}
@@ -148,7 +148,7 @@ def test_half_precision_is_near(paired):
 @pytest.mark.parametrize("paired", [True, False])
 def test_what_entered_and_states_before_are_let_go_and_what_is_below_is_kept(paired):
     way, cell, one, two = (
-        Listed(4, torch.float32, paired=paired),
+        CpuSchedule(4, torch.float32, paired=paired),
         RecurrentCell(2, FEATURES, 3),
         convolution(),
         convolution(),
@@ -166,14 +166,14 @@ def test_what_entered_and_states_before_are_let_go_and_what_is_below_is_kept(pai
 
 def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
     for lines, roomy, paired in ((64, True, True), (255, True, True), (256, True, False), (256, False, True)):
-        way = Listed.of(torch.Size((1, 5, lines, 256)), 64, torch.float32, 0, roomy)
+        way = CpuSchedule.of(torch.Size((1, 5, lines, 256)), 64, torch.float32, 0, roomy)
         assert way.paired == paired
         assert len(way.enter(torch.zeros(5, 1, 2, 4, 4))) == (3 if paired else 5)
-    assert Listed.of(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0, True).paired
+    assert CpuSchedule.of(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0, True).paired
     net, image = CRNNMRI(CRNNMRIConfig(features=5)), torch.zeros(1, 4, 8, 6, dtype=torch.complex64)
     work, sequence = net.needs(image)
     for factor in (1, 2):
-        net.fit(image, factor * (work + Listed.SEQUENCES * sequence) + 1)
+        net.fit(image, factor * (work + CpuSchedule.SEQUENCES * sequence) + 1)
         assert net.roomy == (factor == 2)
 
 
@@ -187,7 +187,7 @@ def test_all_frames_together_are_the_same_as_lists_of_them(monkeypatch, half):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
         made[False] = net(image, operator)
         net.together = True
-        monkeypatch.setattr(Listed, "of", None)  # it is not asked
+        monkeypatch.setattr(CpuSchedule, "of", None)  # it is not asked
         made[True] = net(image, operator)
     assert not made[True].requires_grad
     torch.testing.assert_close(made[True], made[False], rtol=0, atol=0.02 if half else 1e-5)

@@ -10,7 +10,7 @@ from crnn_cli.networks import slice_clstm
 from crnn_cli.networks.engines import onednn as fused_module
 from crnn_cli.networks.engines import slice_layers as slices
 from crnn_cli.networks.engines.onednn import Convolutions
-from crnn_cli.networks.engines.slice_layers import Folded, Plain
+from crnn_cli.networks.engines.slice_layers import FoldedBatchNormLayers, ReferenceLayers
 from tests.networks.test_slice_clstm import logits, network, stack
 
 
@@ -73,7 +73,9 @@ def test_folded_features_are_those_of_the_modules(width, scales):
             elif name.endswith("running_var"):
                 value.uniform_(0.5, 2)
         image = stack(3, 16, 8)[:, None]
-        for plain, folded in zip(made.cnn(image, Plain()), made.cnn(image, Folded()), strict=True):
+        for plain, folded in zip(
+            made.cnn(image, ReferenceLayers()), made.cnn(image, FoldedBatchNormLayers()), strict=True
+        ):
             torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
 
 

@@ -14,18 +14,22 @@ from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.reconstruction.reconstruct import STARTS
 from crnn_cli.training.memory import step_bytes
-from crnn_cli.training.reconstruct.cine import CineItems, Sampling, draw, draw_item
-from crnn_cli.training.reconstruct.coil_maps import disturbed, random_maps
+from crnn_cli.training.reconstruct.cine import CineItems, SamplingSettings, draw, draw_item
+from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
 from crnn_cli.training.reconstruct.job import ReconstructJob
 from crnn_cli.training.reconstruct.losses import image_loss
 from crnn_cli.training.reconstruct.run import train_reconstruction
-from crnn_cli.training.reconstruct.scenes import Dice, SceneSize, random_scene, with_phase
-from crnn_cli.training.reconstruct.settings import Loss, Network, ReconstructSettings
-from crnn_cli.training.session import Request
+from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, random_scene, with_phase
+from crnn_cli.training.reconstruct.settings import (
+    ReconstructionLoss,
+    ReconstructionNetworkSettings,
+    ReconstructSettings,
+)
+from crnn_cli.training.session import TrainingRequest
 from tests.support.cines import moving_cine
 
 CPU = torch.device("cpu")
-TINY = Sampling(lines=24, most_lines=40, frames=3, most_frames=4, cycle=5, most_cycle=6)
+TINY = SamplingSettings(lines=24, most_lines=40, frames=3, most_frames=4, cycle=5, most_cycle=6)
 SEVERAL = replace(TINY, several=1.0, coils=3, most_coils=5)
 
 
@@ -40,14 +44,14 @@ def relative(off, true):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("coils", [2, 5, 12])
 def test_maps_are_normalised_smooth_and_their_errors_as_large_as_asked_for(coils, seed):
-    maps = random_maps(coils, 40, 16, Dice(seed))
+    maps = random_maps(coils, 40, 16, SceneRandom(seed))
     assert maps.dtype == torch.complex64
     assert maps.shape == (coils, 40, 16)
-    assert torch.equal(maps, random_maps(coils, 40, 16, Dice(seed)))
+    assert torch.equal(maps, random_maps(coils, 40, 16, SceneRandom(seed)))
     power = (maps[:, :-1].conj() * maps[:, 1:]).sum(0).abs()  # 1 where neighbours agree but for a common phase
     assert power.min() > 0.8
     for error in (0.003, 0.05):
-        off = disturbed(maps, error, Dice(seed + 1))
+        off = perturb_maps(maps, error, SceneRandom(seed + 1))
         for normal in (maps, off):
             torch.testing.assert_close(normal.abs().square().sum(0), torch.ones(40, 16))
         assert relative(off, maps) == pytest.approx(error, rel=0.02)
@@ -59,7 +63,7 @@ def test_maps_are_from_nearly_equal_to_sharply_falling():
     """Some coils are alike up to factors, in some each coil has a place of its own."""
     ranks, peaks = [], []
     for seed in range(60):
-        flat = random_maps(6, 40, 24, Dice(seed)).flatten(1)
+        flat = random_maps(6, 40, 24, SceneRandom(seed)).flatten(1)
         singular = torch.linalg.svdvals(flat)
         ranks.append(float(singular.sum() ** 2 / singular.square().sum()))  # 1 where one image says all, 6 at most
         power = flat.abs().square()
@@ -71,7 +75,7 @@ def test_maps_are_from_nearly_equal_to_sharply_falling():
 
 def single_coil_item(seed, source):
     """Return start, truth, k-space and mask of an item of one coil, written on its own."""
-    dice, how = Dice(seed), source.sampling
+    dice, how = SceneRandom(seed), source.sampling
     lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
     columns = max(16, min(64, round(source.pixels / (lines * kept) / 4) * 4))
     size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
@@ -95,7 +99,7 @@ def test_items_of_one_coil_are_bit_for_bit_what_they_were(seed):
     """Whatever the other settings of coils say, no random number more is drawn."""
     source = CineItems((), pixels=4_000)
     (start, truth, kspace), mask = single_coil_item(seed, source)
-    for sampling in (Sampling(), Sampling(coils=7, most_coils=9, maps_error=0.3)):
+    for sampling in (SamplingSettings(), SamplingSettings(coils=7, most_coils=9, maps_error=0.3)):
         item = draw_item(replace(source, sampling=sampling), seed)
         assert torch.equal(item.truth_BTYX, truth)
         assert torch.equal(item.start_BTYX, start)
@@ -154,12 +158,12 @@ def test_the_share_of_several_coils_is_as_set():
 @pytest.mark.parametrize("wrong", [{"several": 1.1}, {"coils": 1}, {"coils": 13}, {"maps_error": 1.0}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match="several is a share"):
-        Sampling(**wrong)
+        SamplingSettings(**wrong)
 
 
 SMALL = ReconstructSettings(
     epochs=1, items=4, batch=2, pixels=2_000, start_iterations=2, sampling=SEVERAL,
-    network=Network(features=4, iterations=2, context=1), loss=Loss(l1=0.5, kspace=0.5),
+    network=ReconstructionNetworkSettings(features=4, iterations=2, context=1), loss=ReconstructionLoss(l1=0.5, kspace=0.5),
 )  # fmt: skip
 
 
@@ -223,7 +227,7 @@ def test_the_estimate_of_memory_covers_items_of_most_coils():
 
 
 def test_two_steps_change_the_weights_and_make_a_bundle(tmp_path):
-    request = Request(tmp_path / "mine", CPU, fold=None, seed=1, workers=1, licence="CC0-1.0")
+    request = TrainingRequest(tmp_path / "mine", CPU, fold=None, seed=1, workers=1, licence="CC0-1.0")
     bundle = train_reconstruction([], SMALL, request, lambda report: None)
     network = load_reconstruction(find_bundle(str(bundle.folder)), CPU)
     torch.manual_seed(1)

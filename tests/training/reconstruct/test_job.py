@@ -8,17 +8,17 @@ import torch
 
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
-from crnn_cli.training.job import Plan
-from crnn_cli.training.loop import Loop
+from crnn_cli.training.job import TrainingPlan
+from crnn_cli.training.loop import TrainingLoop
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.reconstruct import run as reconstruct_run
-from crnn_cli.training.reconstruct.cine import CineItem, CineItems, Drawn, Sampling, draw_item
+from crnn_cli.training.reconstruct.cine import CineItem, CineItems, DrawnSampling, SamplingSettings, draw_item
 from crnn_cli.training.reconstruct.job import ReconstructJob, load_cines, relative_error_db
 from crnn_cli.training.reconstruct.losses import reconstruction_loss
-from crnn_cli.training.reconstruct.scenes import Dice, SceneSize, from_cine, random_scene, with_phase
-from crnn_cli.training.reconstruct.settings import Network, ReconstructSettings
+from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene, with_phase
+from crnn_cli.training.reconstruct.settings import ReconstructionNetworkSettings, ReconstructSettings
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.session import Request, Run, require_memory
+from crnn_cli.training.session import TrainingRequest, TrainingRun, require_memory
 from tests.support.cines import moving_cine, save
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
@@ -74,17 +74,17 @@ def test_same_seed_same_item_other_seed_other_item():
 
 def test_scenes_move_and_are_not_negative():
     for seed in range(4):
-        scene = random_scene(SceneSize(10, 48, 40), Dice(seed))
+        scene = random_scene(SceneSize(10, 48, 40), SceneRandom(seed))
         assert scene.shape == (10, 48, 40)
         assert scene.min() >= -1e-6
         assert (scene - scene.mean(0)).abs().max() > 0.02
 
 
 def test_a_real_cine_gives_views_of_the_size_asked_for():
-    view = from_cine(CINES[0], SceneSize(12, 40, 24), Dice(1))
+    view = from_cine(CINES[0], SceneSize(12, 40, 24), SceneRandom(1))
     assert view.shape == (12, 40, 24)
     assert view.max() == pytest.approx(1)
-    assert torch.equal(with_phase(view, Dice(2)).abs().argmax(), with_phase(view, Dice(2)).abs().argmax())
+    assert torch.equal(with_phase(view, SceneRandom(2)).abs().argmax(), with_phase(view, SceneRandom(2)).abs().argmax())
 
 
 def test_loss_counts_decibels():
@@ -95,7 +95,11 @@ def test_loss_counts_decibels():
 
 
 SMALL = ReconstructSettings(
-    epochs=1, items=40, pixels=6_000, network=Network(features=8, kernel=3, iterations=3), start_iterations=2
+    epochs=1,
+    items=40,
+    pixels=6_000,
+    network=ReconstructionNetworkSettings(features=8, kernel=3, iterations=3),
+    start_iterations=2,
 )
 CPU = torch.device("cpu")
 
@@ -103,8 +107,8 @@ CPU = torch.device("cpu")
 def test_a_small_network_learns(tmp_path):
     settings = replace(SMALL, items=90)
     job = ReconstructJob(settings, [], [], 1)
-    plan = Plan(settings.stages(), settings.optimiser, seed=1, validations=1)
-    Loop(job, plan, RunFolder(tmp_path), Processes(CPU), lambda report: None).run()
+    plan = TrainingPlan(settings.stages(), settings.optimiser, seed=1, validations=1)
+    TrainingLoop(job, plan, RunFolder(tmp_path), Processes(CPU), lambda report: None).run()
     _, figures = RunFolder(tmp_path).best()
     found = figures["simulated"]
     assert figures["score"] == pytest.approx(found["start_db"] - found["reconstructed_db"], abs=1e-3)
@@ -127,7 +131,7 @@ def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
     made, drawn = (ReconstructJob(SMALL, [], [], 1, device=torch.device(kind)) for kind in ("cpu", "cuda"))
     items = [job.item(0, 3) for job in (made, drawn)]
     assert isinstance(items[0][0], CineItem)
-    assert isinstance(items[1][0], Drawn)
+    assert isinstance(items[1][0], DrawnSampling)
     network = made.network(0, None)
     losses = [list(job.losses(0, network, [item], CPU)) for job, item in zip((made, drawn), items, strict=True)]
     assert torch.equal(losses[0][0], losses[1][0])
@@ -136,19 +140,19 @@ def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_run_tells_its_job_what_it_trains_on(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(reconstruct_run, "carry_out", lambda run, *rest: run)
-    run = reconstruct_run.train_reconstruction([], SMALL, Request(tmp_path / "out", torch.device(kind)), print)
+    run = reconstruct_run.train_reconstruction([], SMALL, TrainingRequest(tmp_path / "out", torch.device(kind)), print)
     assert run.job.device.type == kind
 
 
 def test_few_iterations_come_first():
-    settings = replace(SMALL, network=Network(iterations=5))
+    settings = replace(SMALL, network=ReconstructionNetworkSettings(iterations=5))
     shares = np.linspace(0, 0.999, 1000)
     found = [settings.iterations(share, k) for k, share in enumerate(shares)]
     assert set(found[:250]) == {2}
     assert set(found[251:549]) == {3}
     assert set(found[551:]) == {4, 5}
     assert {SMALL.iterations(0.0, 0), SMALL.iterations(0.9, 0), SMALL.iterations(0.9, 1)} == {2, 3}
-    single = replace(SMALL, network=Network(iterations=1))
+    single = replace(SMALL, network=ReconstructionNetworkSettings(iterations=1))
     assert {single.iterations(share, k) for k, share in enumerate(shares)} == {1}
 
 
@@ -174,7 +178,7 @@ def test_cines_held_out_are_validated_on():
 def test_complex_cines_keep_their_phase():
     """A constant phase comes through whatever happens to the magnitude."""
     cine = torch.polar(CINES[0], torch.full_like(CINES[0], 1.1))
-    how = CineItems([cine], real_share=1.0, pixels=4_000, sampling=Sampling(noisy=0.0))
+    how = CineItems([cine], real_share=1.0, pixels=4_000, sampling=SamplingSettings(noisy=0.0))
     for seed in range(3):
         truth = draw_item(how, seed).truth_BTYX
         bright = truth[truth.abs() > 0.4]  # near sharp edges, interpolation overshoots below zero
@@ -182,7 +186,7 @@ def test_complex_cines_keep_their_phase():
 
 
 def test_sampling_is_as_set():
-    how = Sampling(
+    how = SamplingSettings(
         lines=40, most_lines=44, frames=3, most_frames=4, cycle=5, most_cycle=6, acceleration=2, most_acceleration=2.2,
         noisy=0.0,
     )  # fmt: skip
@@ -215,10 +219,12 @@ def test_the_estimate_of_memory_sees_what_checkpoints_compute_again(monkeypatch)
     """An iteration computed again counts twice, for its gradients; in a larger group, so do the states between."""
 
     def estimate(checkpoint):
-        network = Network(iterations=6, features=8, checkpoint=checkpoint)
+        network = ReconstructionNetworkSettings(iterations=6, features=8, checkpoint=checkpoint)
         job = ReconstructJob(replace(ReconstructSettings(), network=network, pixels=90_000_000), [], [], 0)
         with pytest.raises(DeviceError, match="GiB") as refused:
-            require_memory(Run(job, job.settings.stages(), job.settings, None, {}, {}), Processes(torch.device("cpu")))
+            require_memory(
+                TrainingRun(job, job.settings.stages(), job.settings, None, {}, {}), Processes(torch.device("cpu"))
+            )
         return float(str(refused.value).split("about ")[1].split(" GiB")[0])
 
     monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 0)

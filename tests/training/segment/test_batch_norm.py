@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from crnn_cli.training.segment.batch_norm import SharedBatchNorm2d, shared
+from crnn_cli.training.segment.batch_norm import SharedBatchNorm2d, share_batch_norm
 from tests.support.processes import run_two_processes
 
 TWO = """
@@ -68,6 +68,6 @@ def test_two_processes_have_the_gradients_and_statistics_of_one(tmp_path):
 def test_evaluation_is_that_of_pytorch_and_other_layers_stay():
     made = network().eval()
     wanted = made(items())
-    assert shared(made) is made
+    assert share_batch_norm(made) is made
     assert [type(module) for module in made.modules()].count(SharedBatchNorm2d) == 2
     torch.testing.assert_close(made(items()), wanted, rtol=0, atol=0)

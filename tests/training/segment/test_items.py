@@ -10,7 +10,7 @@ from tests.training.datasets.test_sets import arrays, pair_of
 pytest.importorskip("monai", reason="training needs the extra train")
 
 from crnn_cli.training.segment import items as slices
-from crnn_cli.training.segment.items import Augmentation, Case, Items, ItemSize, load_case, together
+from crnn_cli.training.segment.items import Augmentation, Case, Items, ItemSize, collate_items, load_case
 
 RECIPE = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
 STILL = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=0, cut=0)
@@ -37,7 +37,7 @@ def window(high):
 
 def draw(items, size, seed):
     """Return a batch as training draws its first one."""
-    return together([items.numbered(size, (seed,), number) for number in range(size.sequences)])
+    return collate_items([items.numbered(size, (seed,), number) for number in range(size.sequences)])
 
 
 def slopes(axis, augmentation, seed, side=120):

@@ -16,8 +16,8 @@ from tests.training.datasets.test_sets import arrays, pair_of
 pytest.importorskip("monai", reason="training needs the extra train")
 
 from crnn_cli.training.datasets.sets import Pair
-from crnn_cli.training.job import Plan
-from crnn_cli.training.loop import Loop
+from crnn_cli.training.job import TrainingPlan
+from crnn_cli.training.loop import TrainingLoop
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
@@ -27,20 +27,20 @@ from crnn_cli.training.segment.losses import supervised_loss
 from crnn_cli.training.segment.run import LabelledData
 from crnn_cli.training.segment.settings import (
     Labels,
-    Network,
+    SegmentationNetworkSettings,
     SegmentSettings,
     Slicing,
     StageSettings,
     Task,
-    resolved,
+    resolve_settings,
 )
-from crnn_cli.training.session import Run, require_memory
+from crnn_cli.training.session import TrainingRun, require_memory
 from tests.training.segment.test_items import RECIPE, WILD, random_case, window
 
 CPU = torch.device("cpu")
 SETTINGS = SegmentSettings(
     epochs=3,
-    network=Network(width=2, scales=2, hidden=2),
+    network=SegmentationNetworkSettings(width=2, scales=2, hidden=2),
     cnn=StageSettings(share=0.5, sequences=2),
     recurrent=StageSettings(share=0.25, sequences=1, rate=0.5, frozen_norm=True),
     augmentation=WILD,
@@ -63,8 +63,8 @@ def grid(shape, spacing, flip=False):
 
 def trained(folder, task=TASK):
     own = job(task)
-    plan = Plan(task.stages(2), task.settings.optimiser, seed=1, validations=2)
-    loop = Loop(own, plan, RunFolder(folder), Processes(CPU), lambda report: None)
+    plan = TrainingPlan(task.stages(2), task.settings.optimiser, seed=1, validations=2)
+    loop = TrainingLoop(own, plan, RunFolder(folder), Processes(CPU), lambda report: None)
     loop.run()
     return loop
 
@@ -74,7 +74,9 @@ def test_stages_follow_from_epochs_shares_and_batches():
     stages = replace(TASK, settings=replace(SETTINGS, epochs=80)).stages(30)
     assert [(s.steps, s.batch) for s in stages] == [(800, 2), (800, 1)]
     assert [s.learning_rate for s in stages] == [1.5e-3, 0.75e-3]
-    alone = replace(TASK, settings=replace(SETTINGS, epochs=80, network=Network(directions=0))).stages(30)
+    alone = replace(
+        TASK, settings=replace(SETTINGS, epochs=80, network=SegmentationNetworkSettings(directions=0))
+    ).stages(30)
     assert [(s.name, s.steps) for s in alone] == [("CNN", 1200)]
 
 
@@ -182,14 +184,14 @@ CUBES = [grid((40, 50, 36), (1.0, 1.0, 1.0)), grid((38, 52, 34), (0.8, 0.8, 0.8)
 
 
 def test_the_data_decide_what_is_not_set():
-    task = resolved(SegmentSettings(), THICK, {0, 1, 3}, {1: "one"})
+    task = resolve_settings(SegmentSettings(), THICK, {0, 1, 3}, {1: "one"})
     assert task.names == ("one", "label 2", "label 3")
     assert task.classes == 4
     assert task.plane is None
     assert task.recipe.spacing == 1.5
     assert (task.in_slice, task.between_slices) == ((0.84, 3.0), (4.2, 15.0))
     assert {(s.slices, s.rows, s.columns) for s in task.sizes} == {(10, 96, 104)}  # rows follow y, columns x
-    cubes = resolved(SegmentSettings(), CUBES, {1}, {})
+    cubes = resolve_settings(SegmentSettings(), CUBES, {1}, {})
     assert cubes.plane == "axial"
     assert cubes.recipe.spacing == 0.9
     assert cubes.sizes[0].slices == 16
@@ -200,7 +202,7 @@ def test_what_is_set_is_kept():
         SETTINGS, labels=Labels(("x",)), slicing=Slicing("coronal", 2.0, "window", -100, 300),
         cnn=StageSettings(slices=5, rows=33, columns=17, sequences=3),
     )  # fmt: skip
-    task = resolved(settings, CUBES, {0, 1}, {1: "known"})
+    task = resolve_settings(settings, CUBES, {0, 1}, {1: "known"})
     assert (task.names, task.plane) == (("x",), "coronal")
     assert task.recipe == SliceRecipe(2.0, "window", -100, 300)
     assert task.sizes[0] == ItemSize(3, 5, 33, 17)
@@ -225,17 +227,19 @@ def test_a_manifest_decides_what_is_held_out():
 
 def test_what_does_not_fit_the_data_is_refused():
     with pytest.raises(UnsupportedDataError, match="value 2, but there are names for 1 only: x"):
-        resolved(replace(SETTINGS, labels=Labels(("x",))), CUBES, {0, 1, 2}, {})
+        resolve_settings(replace(SETTINGS, labels=Labels(("x",))), CUBES, {0, 1, 2}, {})
     with pytest.raises(UnsupportedDataError, match="nothing to learn"):
-        resolved(SETTINGS, CUBES, {0}, {})
+        resolve_settings(SETTINGS, CUBES, {0}, {})
     with pytest.raises(UnsupportedDataError, match="1 of 4 images have no spacing"):
-        resolved(replace(SETTINGS, slicing=Slicing("thickest")), [*THICK, CUBES[0]], {1}, {})
+        resolve_settings(replace(SETTINGS, slicing=Slicing("thickest")), [*THICK, CUBES[0]], {1}, {})
 
 
 def test_a_step_that_does_not_fit_is_refused_before_it_is_taken(monkeypatch):
     huge = replace(TASK, sizes=(ItemSize(64, 16, 2048, 2048), ItemSize(1, 1, 8, 8)))
     settings = replace(SETTINGS, cnn=StageSettings(sequences=64))
-    run = Run(job(replace(huge, settings=settings)), replace(huge, settings=settings).stages(2), settings, None, {}, {})
+    run = TrainingRun(
+        job(replace(huge, settings=settings)), replace(huge, settings=settings).stages(2), settings, None, {}, {}
+    )
     with pytest.raises(DeviceError, match=r"stage CNN needs about .* GiB, .* set sequences = \d+ in \[cnn\]"):
         require_memory(run, Processes(CPU))
     monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 10_000_000)

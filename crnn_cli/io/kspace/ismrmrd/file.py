@@ -32,7 +32,7 @@ Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Heads:
+class ReadoutHeaders:
     """Heads of readouts, by field; ``row`` is where each stands in the file.
 
     Whole numbers are int64 (flags: uint64), directions and positions (N, 3) float64 in mm, LPS.
@@ -47,9 +47,9 @@ class Heads:
     def __getitem__(self, name: str) -> Numbers:
         return self.fields[name]
 
-    def where(self, chosen: Numbers) -> Heads:
+    def where(self, chosen: Numbers) -> ReadoutHeaders:
         """Return the heads that a mask or indices choose."""
-        return Heads(self.row[chosen], {name: values[chosen] for name, values in self.fields.items()})
+        return ReadoutHeaders(self.row[chosen], {name: values[chosen] for name, values in self.fields.items()})
 
     def flagged(self, *flags: int) -> NDArray[np.bool_]:
         """Return which readouts have one of the flags, numbered from 1 as in ISMRMRD."""
@@ -97,7 +97,7 @@ def read_header(place: Path, group: str) -> bytes:
         return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def read_heads(place: Path, group: str) -> Heads:
+def read_heads(place: Path, group: str) -> ReadoutHeaders:
     """Return the heads of all readouts, without their samples.
 
     Raises
@@ -114,10 +114,10 @@ def read_heads(place: Path, group: str) -> Heads:
     if not parts:
         raise UnreadableError(f"{place} has a header but no readouts: nothing was measured, or {_BROKEN}")
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Heads(np.arange(len(fields["flags"])), fields)
+    return ReadoutHeaders(np.arange(len(fields["flags"])), fields)
 
 
-def read_samples(place: Path, group: str, heads: Heads) -> Iterator[tuple[int, Complex]]:
+def read_samples(place: Path, group: str, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
     """Yield the index among ``heads`` and the samples (C, X) of every readout, in the order of the file.
 
     Raises
@@ -137,12 +137,12 @@ def read_samples(place: Path, group: str, heads: Heads) -> Iterator[tuple[int, C
                 yield index, _samples(stored, heads, index)
 
 
-def name_of(heads: Heads, index: int) -> str:
+def name_of(heads: ReadoutHeaders, index: int) -> str:
     """Return which readout it is, for people: its place in the file and its counter."""
     return f"readout {int(heads.row[index]) + 1} (scan counter {int(heads['scan_counter'][index])})"
 
 
-def _samples(stored: Numbers, heads: Heads, index: int) -> Complex:
+def _samples(stored: Numbers, heads: ReadoutHeaders, index: int) -> Complex:
     coils, count = int(heads["active_channels"][index]), int(heads["number_of_samples"][index])
     values = np.ascontiguousarray(stored, np.float32)
     if values.size != 2 * coils * count:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import Heads, read_samples
-from crnn_cli.io.kspace.ismrmrd.readouts import Cells, Whole
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
+from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Lines:
 
     place: Path
     group: str
-    heads: Heads
-    cells: Cells
+    heads: ReadoutHeaders
+    cells: GridIndex
     frames: Whole
     grid: Grid
 

@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Header:
+class IsmrmrdHeader:
     """What the XML says of the first encoding.
 
     Attributes
@@ -58,7 +58,7 @@ class Header:
     encodings: int
 
 
-def parse_header(text: bytes) -> Header:
+def parse_header(text: bytes) -> IsmrmrdHeader:
     """Return what the header says.
 
     Raises
@@ -79,7 +79,7 @@ def parse_header(text: bytes) -> Header:
             f"the trajectory of this scan is {trajectory or 'not named'!r}: only Cartesian k-space is reconstructed; "
             "grid it with another program first"
         )
-    return Header(
+    return IsmrmrdHeader(
         encoded=_space(first, "encodedSpace"),
         shown=_space(first, "reconSpace"),
         step_1=_limits(first, "kspace_encoding_step_1"),

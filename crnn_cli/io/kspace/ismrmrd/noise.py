@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.io.kspace.ismrmrd.file import Heads, read_samples
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
 from crnn_cli.io.kspace.ismrmrd.grid import Lines
-from crnn_cli.io.kspace.ismrmrd.header import Header
+from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 
 
-def noise_covariance(noise: Heads, lines: Lines, header: Header) -> tuple[NDArray[np.complex64] | None, list[str]]:
+def noise_covariance(
+    noise: ReadoutHeaders, lines: Lines, header: IsmrmrdHeader
+) -> tuple[NDArray[np.complex64] | None, list[str]]:
     """Return the covariance of the noise of a complex sample of k-space, E[n n^H], and how it came about.
 
     The power of noise grows with the bandwidth, 1 / dwell time. The receiver's filter takes a part of it at the edges

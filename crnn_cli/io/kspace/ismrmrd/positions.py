@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from crnn_cli.data.image import Affine, Image
-from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, Stack, Vector
+from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SliceStack, Vector
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import Heads, name_of
-from crnn_cli.io.kspace.ismrmrd.header import Header
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, name_of
+from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 
 _DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 _PARALLEL = 1e-3
@@ -39,8 +39,8 @@ class SlicePlaces:
         return Image(zeros, self.affine, frame_time, self.codes)
 
 
-def places_of(heads: Heads, header: Header, uneven: float | None = None) -> SlicePlaces:
-    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes. uneven : as of a `Stack`.
+def slice_positions(heads: ReadoutHeaders, header: IsmrmrdHeader, uneven: float | None = None) -> SlicePlaces:
+    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes. uneven : as of a `SliceStack`.
 
     Raises
     ------
@@ -61,9 +61,9 @@ def places_of(heads: Heads, header: Header, uneven: float | None = None) -> Slic
     order = np.argsort(positions @ axes[:, 2], kind="stable")
     if header.encoded.matrix[2] > 1:
         step = axes[:, 2] * header.encoded.field[2] / header.encoded.matrix[2]
-        first = positions[0] - step * (planes_shown(header) // 2)
+        first = positions[0] - step * (recon_planes(header) // 2)
     else:
-        stack = Stack(positions[order], axes[:, 2], uneven)
+        stack = SliceStack(positions[order], axes[:, 2], uneven)
         if problems := stack.problems():
             raise UnsupportedDataError("; ".join(problems))
         first, step = stack.positions[0], stack.step(header.shown.field[2])
@@ -77,13 +77,13 @@ def places_of(heads: Heads, header: Header, uneven: float | None = None) -> Slic
     return SlicePlaces(ordered, affine, _UNKNOWN if nowhere else _SCANNER, tuple(notes))
 
 
-def planes_shown(header: Header) -> int:
+def recon_planes(header: IsmrmrdHeader) -> int:
     """Return how many planes of a 3-D scan the images show: those in the middle, in its field of view."""
     planes = header.encoded.matrix[2]
     return min(planes, max(1, round(planes * header.shown.field[2] / header.encoded.field[2])))
 
 
-def _axes(heads: Heads, directions_N33: Vector) -> Vector:
+def _axes(heads: ReadoutHeaders, directions_N33: Vector) -> Vector:
     """Return the directions of x, y and z as columns."""
     axes: Vector = directions_N33[0]
     other = np.abs(directions_N33 - axes).max((1, 2)) > _PARALLEL
@@ -100,7 +100,7 @@ def _axes(heads: Heads, directions_N33: Vector) -> Vector:
     return unit
 
 
-def _require_still(heads: Heads, positions: Vector, found: Vector) -> None:
+def _require_still(heads: ReadoutHeaders, positions: Vector, found: Vector) -> None:
     if not np.isfinite(heads["position"]).all():
         raise UnsupportedDataError("a position is NaN or infinite: the images have no place")
     moved = np.abs(heads["position"] - positions[np.searchsorted(found, heads["slice"])]).max(1) > ROUNDING

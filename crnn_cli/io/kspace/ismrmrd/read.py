@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
-from crnn_cli.io.kspace.ismrmrd.file import Heads, find_group, read_header, read_heads
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_heads
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
-from crnn_cli.io.kspace.ismrmrd.header import Header, parse_header
+from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, parse_header
 from crnn_cli.io.kspace.ismrmrd.noise import noise_covariance
-from crnn_cli.io.kspace.ismrmrd.positions import places_of, planes_shown
-from crnn_cli.io.kspace.ismrmrd.readouts import Cells, Kinds, by_kind, cells_of
+from crnn_cli.io.kspace.ismrmrd.positions import recon_planes, slice_positions
+from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, ReadoutGroups, grid_index, group_readouts
 from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, heart_frames
 
 
@@ -48,23 +48,23 @@ def read_ismrmrd(
     group = find_group(place, group)
     header = parse_header(read_header(place, group))
     heads = read_heads(place, group)
-    kinds = by_kind(heads)
+    kinds = group_readouts(heads)
     imaging, calibration = kinds.imaging, kinds.calibration
-    cells, notes = cells_of(imaging, header)
+    cells, notes = grid_index(imaging, header)
     frames = _frames(imaging, cells, header, phases)
-    where = places_of(imaging, header, uneven)
+    where = slice_positions(imaging, header, uneven)
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
     lines = Lines(place, group, imaging, cells, frames.number, grid).where(frames.kept)
     lines.require_full_planes()
     also = None
     if len(calibration):
-        their_cells, more = cells_of(calibration, header)
+        their_cells, more = grid_index(calibration, header)
         one_frame = Grid(grid.coils, 1, z, y, x)
         also = Lines(place, group, calibration, their_cells, np.zeros(len(calibration), np.int64), one_frame)
         notes += [note for note in more if note not in notes]
     noise_CC, noise_notes = noise_covariance(kinds.noise, lines, header)
-    planes = planes_shown(header) if z > 1 else len(where.order)
+    planes = recon_planes(header) if z > 1 else len(where.order)
 
     def read(index: int) -> RawSlice:
         if not 0 <= index < planes:
@@ -87,7 +87,7 @@ def read_ismrmrd(
     )
 
 
-def _frames(imaging: Heads, cells: Cells, header: Header, phases: int | None) -> Frames:
+def _frames(imaging: ReadoutHeaders, cells: GridIndex, header: IsmrmrdHeader, phases: int | None) -> Frames:
     if phases is not None:
         return heart_frames(imaging, phases)
     _, y, z = header.encoded.matrix
@@ -95,11 +95,11 @@ def _frames(imaging: Heads, cells: Cells, header: Header, phases: int | None) ->
     return counted_frames(imaging, places, header.tr)
 
 
-def _share(header: Header, axis: int) -> float:
+def _share(header: IsmrmrdHeader, axis: int) -> float:
     return min(1.0, header.shown.field[axis] / header.encoded.field[axis])
 
 
-def _stored(kinds: Kinds, header: Header, lines: Lines, slices: int) -> str:
+def _stored(kinds: ReadoutGroups, header: IsmrmrdHeader, lines: Lines, slices: int) -> str:
     """Return what the file holds, in words."""
     grid, imaging = lines.grid, kinds.imaging
     matrices = [" x ".join(map(str, space.matrix)) for space in (header.encoded, header.shown)]
@@ -108,14 +108,14 @@ def _stored(kinds: Kinds, header: Header, lines: Lines, slices: int) -> str:
         f"matrix encoded {matrices[0]}, shown {matrices[1]} (x, y, z)",
     ]
     if len(kinds.calibration):
-        rows = len(np.unique(cells_of(kinds.calibration, header)[0].row))
+        rows = len(np.unique(grid_index(kinds.calibration, header)[0].row))
         parts.append(f"{rows} calibration lines{' ' + header.calibration if header.calibration else ''}")
     if header.acceleration != (1, 1):
         parts.append(f"acceleration {' x '.join(map(str, header.acceleration))}")
     return "; ".join(parts)
 
 
-def _notes(header: Header, lines: Lines) -> list[str]:
+def _notes(header: IsmrmrdHeader, lines: Lines) -> list[str]:
     notes = []
     if header.encodings > 1:
         notes.append(f"the header has {header.encodings} encodings: the first is read")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import Heads, name_of
-from crnn_cli.io.kspace.ismrmrd.header import Header, Limits
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, name_of
+from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Limits
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
 _OTHER = {
@@ -28,16 +28,16 @@ Whole = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Kinds:
+class ReadoutGroups:
     """Readouts by what they are for; calibration holds those that are for imaging too."""
 
-    imaging: Heads
-    calibration: Heads
-    noise: Heads
+    imaging: ReadoutHeaders
+    calibration: ReadoutHeaders
+    noise: ReadoutHeaders
     notes: tuple[str, ...]
 
 
-def by_kind(heads: Heads) -> Kinds:
+def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
     """Return the readouts of the first encoding by what they are for, and what was left out.
 
     Raises
@@ -60,12 +60,12 @@ def by_kind(heads: Heads) -> Kinds:
         notes.append(f"{int(elsewhere.sum())} readouts of other encodings than the first left out")
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
-    kinds = Kinds(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
+    kinds = ReadoutGroups(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
     _require_images(kinds, len(heads))
     return kinds
 
 
-def _require_images(kinds: Kinds, total: int) -> None:
+def _require_images(kinds: ReadoutGroups, total: int) -> None:
     imaging = kinds.imaging
     if not len(imaging):
         what = f"{len(kinds.noise)} of noise and {len(kinds.calibration)} for calibration"
@@ -94,7 +94,7 @@ def _require_images(kinds: Kinds, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Cells:
+class GridIndex:
     """Where readouts belong: row Y, plane K, and samples ``skip`` to ``skip + count`` from ``column`` on.
 
     Samples are counted after the turning round of reversed readouts.
@@ -107,12 +107,12 @@ class Cells:
     count: Whole
     reverse: Mask
 
-    def where(self, chosen: Mask) -> Cells:
+    def where(self, chosen: Mask) -> GridIndex:
         """Return the places of the readouts that a mask chooses."""
-        return Cells(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return GridIndex(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def cells_of(heads: Heads, header: Header) -> tuple[Cells, list[str]]:
+def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex, list[str]]:
     """Return where readouts belong in the encoded matrix, and what had to be assumed.
 
     Raises
@@ -146,10 +146,10 @@ def cells_of(heads: Heads, header: Header) -> tuple[Cells, list[str]]:
             f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
             "the readout is wrong, convert the scan again"
         )
-    return Cells(row, plane, column, pre, count, reverse), notes + more
+    return GridIndex(row, plane, column, pre, count, reverse), notes + more
 
 
-def _counted(heads: Heads, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[str]]:
+def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[str]]:
     """Return the place along an axis of phase encoding, the centre of k-space at size // 2."""
     steps = heads[counter]
     centre = size // 2 if limits is None else limits.centre

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import Heads
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
 
 TICK = 2.5e-3
@@ -44,7 +44,7 @@ class Frames:
     notes: tuple[str, ...]
 
 
-def counted_frames(heads: Heads, lines: Whole, tr: float | None) -> Frames:
+def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Frames:
     """Return frames by the counter that runs: phase (retrospective cine) or repetition (real time).
 
     Parameters
@@ -80,7 +80,7 @@ def counted_frames(heads: Heads, lines: Whole, tr: float | None) -> Frames:
     return Frames(number, kept, count, time, name, tuple(notes))
 
 
-def _phase_time(heads: Heads, number: Whole, lines: Whole) -> tuple[float | None, str]:
+def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[float | None, str]:
     """Return the time between cardiac phases: RR / phases where that agrees with the slope of the stamps, or the slope.
 
     Prospective triggering covers a part of the beat only, so that RR / phases alone would be too long.
@@ -99,7 +99,7 @@ def _phase_time(heads: Heads, number: Whole, lines: Whole) -> tuple[float | None
     return (None, "") if slope is None else (slope * TICK, "frame time from the time stamps, in ticks of 2.5 ms")
 
 
-def _slope_of_lines(heads: Heads, number: Whole, lines: Whole) -> float | None:
+def _slope_of_lines(heads: ReadoutHeaders, number: Whole, lines: Whole) -> float | None:
     """Return ticks from a line of one frame to the same line of the next: frames of one beat follow each other."""
     order = np.lexsort((number, heads["average"], lines))
     steps = np.diff(heads["acquisition_time_stamp"][order])
@@ -107,7 +107,7 @@ def _slope_of_lines(heads: Heads, number: Whole, lines: Whole) -> float | None:
     return float(steps[steps <= 2 * np.median(steps)].mean()) if len(steps) else None
 
 
-def _repetition_time(heads: Heads, number: Whole, tr: float | None) -> tuple[float | None, str]:
+def _repetition_time(heads: ReadoutHeaders, number: Whole, tr: float | None) -> tuple[float | None, str]:
     slices = heads["slice"]
     slopes = [_slope(number[slices == z], heads["acquisition_time_stamp"][slices == z]) for z in np.unique(slices)]
     found = [slope for slope in slopes if slope is not None]
@@ -140,7 +140,7 @@ class _Beats:
     mean: float
 
 
-def _beats(heads: Heads) -> _Beats | None:
+def _beats(heads: ReadoutHeaders) -> _Beats | None:
     """Return the beats: a new one begins where the stamp since the R wave drops; None if it never does."""
     clock, since = heads["acquisition_time_stamp"], heads["since_r_wave"]
     order = np.lexsort((heads["scan_counter"], clock))
@@ -172,7 +172,7 @@ def _beats(heads: Heads) -> _Beats | None:
     return _Beats(of, np.where(unknown, np.maximum(mean, last_stamp + 1), length), regular, mean)
 
 
-def heart_frames(heads: Heads, phases: int) -> Frames:
+def heart_frames(heads: ReadoutHeaders, phases: int) -> Frames:
     """Return frames by the time since the last R wave, each beat stretched linearly to the mean one.
 
     A beat that differs from the median by more than 20 % is left out. A beat that was cut off by a pause counts as of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data.raw_scan import placed, shown
+from crnn_cli.data.raw_scan import crop_and_resample, place_images
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
 from tests.support.data import data_file
@@ -137,7 +137,7 @@ def test_an_image_lies_where_the_phantom_does(tmp_path):
     found = read_ismrmrd(tmp_path / "a.h5")
     measured = found.read(0).kspace_CTYX[0]
     image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(measured, (1, 2)), norm="ortho"), (1, 2))
-    image = placed(shown(image, found.shown_YX, found.geometry.shape[1::-1])[None], found)
+    image = place_images(crop_and_resample(image, found.shown_YX, found.geometry.shape[1::-1])[None], found)
     assert np.unravel_index(np.abs(image.array).argmax(), image.shape) == (8, 3, 0, 0)
     np.testing.assert_allclose(image.affine @ [6, 5, 0, 1], [0, 0, 0, 1], atol=1e-5)
 
