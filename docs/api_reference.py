@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 
-import crnn_cli
-from crnn_cli import errors
 from repository_pages import GENERATED, write
 from sphinx.application import Sphinx
+
+import crnn_cli
+from crnn_cli import errors
 
 
 def write_page(app: Sphinx) -> None:

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 
 FOLDER = GENERATED / "cli"
 KINDS = {"Path": "PATH", "str": "TEXT", "int": "N", "float": "X"}
-LARGEST_SHOWN = 2**31 - 1  # a limit that nobody reaches is not worth reading
+LARGEST_SHOWN = 10**6  # a limit that nobody reaches is not worth reading
 
 
 def commands(command: Any, name: str = "crnn") -> Iterator[tuple[str, Any]]:
@@ -78,7 +78,7 @@ def argument_usage(part: Any) -> str:
 
 def description(text: str) -> list[str]:
     """The paragraphs of a help text; its examples as a block to copy."""
-    paragraphs = []
+    paragraphs: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.replace("\b", "").strip()):
         flat = " ".join(paragraph.split())
         examples = re.match(r"Examples?: (.*)$", flat)
@@ -92,12 +92,14 @@ def description(text: str) -> list[str]:
 
 def table(params: list[Any]) -> str:
     """A table of arguments or options."""
-    rows = ["| | default | meaning |", "|---|---|---|"]
-    for part in params:
-        default = shown_default(part)
+    defaults = [shown_default(part) for part in params]
+    column = any(defaults)
+    rows = ["| | default | meaning |", "|---|---|---|"] if column else ["| | meaning |", "|---|---|"]
+    for part, default in zip(params, defaults, strict=True):
         text = escaped(" ".join((part.help or "").split()))
         required = " **Required.**" if part.required and part.param_type_name == "option" else ""
-        rows.append(f"| {names(part)} | {default} | {text}{limits(part)}{required} |")
+        cell = f" {default} |" if column else ""
+        rows.append(f"| {names(part)} |{cell} {text}{limits(part)}{required} |")
     return "\n".join(rows)
 
 
@@ -122,10 +124,8 @@ def limits(part: Any) -> str:
     """The range of a number, where it has one that matters."""
     low, high = getattr(part, "min", None), getattr(part, "max", None)
     high = None if high is not None and high >= LARGEST_SHOWN else high
-    if low is None and high is None:
-        return ""
     if high is None:
-        return f" (at least {low:g})"
+        return f" (at least {low:g})" if low is not None and low > 1 else ""
     return f" ({low:g} to {high:g})" if low is not None else f" (at most {high:g})"
 
 

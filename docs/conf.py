@@ -1,7 +1,4 @@
-"""Sphinx configuration. Nothing is fetched from the network, in the build or by the pages.
-
-    sphinx-build -W -b html docs html
-"""
+"""Sphinx configuration: `sphinx-build -W -b html docs html`. Nothing is fetched from the network."""
 
 import sys
 from pathlib import Path
@@ -13,7 +10,7 @@ import crnn_cli  # noqa: E402
 
 project = "crnn"
 author = "The crnn authors"
-copyright = "The crnn authors, code under Apache-2.0"
+project_copyright = "The crnn authors, code under Apache-2.0"
 release = crnn_cli.__version__
 version = release
 
@@ -27,7 +24,7 @@ extensions = [
     "cli_reference",
     "api_reference",
 ]
-exclude_patterns = ["_build", "html", "_generated/api.md", "_generated/options_of_all.md", "jupyter_execute", "Thumbs.db"]
+exclude_patterns = ["_build", "html", "_generated/api.md", "_generated/options_of_all.md", "jupyter_execute"]
 templates_path: list[str] = []
 smartquotes = False  # an option starts with two hyphens
 nitpicky = False
@@ -37,7 +34,9 @@ myst_heading_anchors = 3
 myst_update_mathjax = False
 
 # The notebook runs in every build, once the API that it calls is there; an error in it fails the build.
-nb_execution_mode = "force" if "load" in getattr(crnn_cli, "__all__", ()) else "off"
+has_api = "load" in getattr(crnn_cli, "__all__", ())
+nb_execution_mode = "force" if has_api else "off"
+suppress_warnings = [] if has_api else ["myst-nb.lexer"]
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
@@ -45,6 +44,7 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would be loaded from the net
 nb_merge_streams = True
 
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
@@ -52,7 +52,8 @@ napoleon_use_ivar = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"crnn {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["crnn.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,

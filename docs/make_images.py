@@ -34,7 +34,7 @@ def main() -> None:
         scan = [cine, "--undersample", "8", "--seed", "0"]
         crnn("reconstruct", *scan, "--method", "zero-filled", "-o", work / "zero-filled.nii.gz")
         crnn("reconstruct", *scan, "-o", work / "images.nii.gz", "--uncertainty", work / "sd.nii.gz")
-        crnn("segment", ROOT / "sample_data" / "pig_stack.nii.gz", "--slices", "--keep-largest",
+        crnn("segment", ROOT / "sample_data" / "pig_stack.nii.gz", "--slices", "auto:3-8", "--keep-largest",
              "-o", work / "labels.nii.gz", "--preview", work / "labels.png")  # fmt: skip
         truth, before, after = (frames(file) for file in (cine, work / "zero-filled.nii.gz", work / "images.nii.gz"))
         draw_heart(before, after, truth)
@@ -88,7 +88,9 @@ def draw_heart(before: Array, after: Array, truth: Array) -> None:
     brightest = np.percentile(truth, 99.5)
     titles = ("zero-filled, 8x", "crnn, 8x", "fully sampled")
     pictures = [
-        beside([panel(part[t], brightest, title, 1.5) for part, title in zip((before, after, truth), titles, strict=True)])
+        beside(
+            [panel(part[t], brightest, title, 1.5) for part, title in zip((before, after, truth), titles, strict=True)]
+        )
         for t in range(len(truth))
     ]
     first, *others = [few_greys(picture, 20) for picture in pictures]

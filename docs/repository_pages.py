@@ -1,7 +1,7 @@
 """Sphinx extension: pages of the repository outside docs/ (cards, benchmarks, changelog) as pages of the manual.
 
-They are copied to docs/_generated/ before the build, with links to files that are no pages turned into text. Links to them
-are written as on GitHub (``../models/cine-crnn/README.md``) and are redirected to the copies while Sphinx reads a page.
+They are copied to docs/_generated/ before the build; links to files that are no pages become text. Links to them are
+written as on GitHub (``../models/cine-crnn/README.md``) and are redirected to the copies while Sphinx reads a page.
 """
 
 from __future__ import annotations
