@@ -1,30 +1,93 @@
-"""Everything that can go wrong, in the user's words.
+"""All errors of the package, what helps against them, and the exit code of each kind.
 
 CrnnError                      1  failed
-├── UsageError                 2  wrong usage: options that exclude each other, a missing argument
+├── UsageError                 2  wrong usage: parameters that exclude each other, a missing argument
 ├── UnreadableError            3  input is missing, broken, or not what it claims to be
 ├── UnsupportedDataError       4  readable, but ambiguous or not supported: refused, never guessed
 ├── DeviceError                5  the device is absent, or memory ran out
 ├── QualityError               6  a quality threshold was not met
 ├── BatchError                 7  some inputs of a batch failed
 └── OutputError                1  the output cannot be written
+    └── OutputExistsError      1  the output exists, and replacing it was not asked for
 Interrupted by the user: 130 (KeyboardInterrupt, not part of the tree).
 
-Each message says what was read, why it will not do, and what to do instead.
+A message says what was read and why it will not do; the remedy says what to do instead. Where either names a parameter,
+it holds a `Param`, not a word: Python spells it ``undersample=8``, the command line ``--undersample 8``.
 """
 
-EXIT_OK = 0
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 EXIT_INTERRUPTED = 130
 
 
+@dataclass(frozen=True)
+class Param:
+    """A parameter named in a message, by its Python name, with a value where one is meant.
+
+    >>> str(Param("undersample", 8)), str(Param("phase"))
+    ('undersample=8', 'phase')
+    """
+
+    name: str
+    value: str | float | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+Spelling = Callable[[Param], str]
+Words = str | Param
+
+
 class CrnnError(Exception):
-    """Root of the tree; ``exit_code`` is what the command returns."""
+    """Root of the tree; ``exit_code`` is that of a command which ends by the error.
+
+    Parameters
+    ----------
+    parts : the message, in pieces: text and parameters.
+    remedy : what to do instead, in the same form; empty where the message says all.
+
+    >>> error = CrnnError("scan.nii is a magnitude series", remedy=("give its phase with ", Param("phase")))
+    >>> str(error)
+    'scan.nii is a magnitude series: give its phase with phase'
+    >>> error.render(lambda param: f"--{param.name}")
+    'scan.nii is a magnitude series: give its phase with --phase'
+    """
 
     exit_code = 1
 
+    def __init__(self, *parts: Words, remedy: Sequence[Words] = ()) -> None:
+        super().__init__(*parts)
+        self.parts = parts
+        self.remedy = tuple(remedy)
+
+    def render(self, spell: Spelling = str) -> str:
+        """Message and remedy as one text, with parameters spelled by ``spell``."""
+        message = spelled(self.parts, spell)
+        return f"{message}: {spelled(self.remedy, spell)}" if self.remedy else message
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def with_params(self, names: dict[str, str]) -> CrnnError:
+        """Copy of the error about parameters of other names, such as ``reference_series`` for ``series``."""
+
+        def renamed(words: Sequence[Words]) -> list[Words]:
+            return [Param(names.get(w.name, w.name), w.value) if isinstance(w, Param) else w for w in words]
+
+        return type(self)(*renamed(self.parts), remedy=renamed(self.remedy))
+
+
+def spelled(words: Sequence[Words], spell: Spelling = str) -> str:
+    """Join text and parameters, each parameter spelled by ``spell``."""
+    return "".join(spell(word) if isinstance(word, Param) else word for word in words)
+
 
 class UsageError(CrnnError):
-    """The command line contradicts itself or lacks something."""
+    """The parameters contradict each other, or one is missing or not understood."""
 
     exit_code = 2
 
@@ -63,3 +126,7 @@ class OutputError(CrnnError):
     """The output cannot be written where it was asked for."""
 
     exit_code = 1
+
+
+class OutputExistsError(OutputError):
+    """The output exists already, and replacing it was not asked for."""

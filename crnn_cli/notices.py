@@ -1,60 +1,48 @@
-"""Words for whoever listens: warnings, notes and progress, on standard error."""
+"""Warnings, notes and details for whoever listens to the logger ``crnn``; the package itself prints nothing.
+
+The command line listens and writes to standard error. In a notebook, `logging` shows warnings and leaves out the rest,
+as for any library.
+"""
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from crnn_cli.errors import UsageError
+LOGGER = logging.getLogger("crnn")
 
 Progress = Callable[[int, int], None]
-
+"""Called with (done, total) while work goes on."""
 
 STREAM = Path("-")
+"""The path that stands for standard input or output."""
 
-
-class Verbosity:
-    """How much is said on standard error: 0 errors only, 1 usual, 2 details."""
-
-    level = 1
-
-
-def say(text: str, level: int = 1) -> None:
-    """Print a line of plain text to standard error; brackets in it are just brackets."""
-    if Verbosity.level >= level and sys.stderr is not None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-
-_ABOUT: ContextVar[str] = ContextVar("about", default="")
+_SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 
 
 @contextmanager
 def about(name: str) -> Iterator[None]:
-    """Let warnings of this thread say what they are about, where several inputs are at work."""
-    before = _ABOUT.set(f"{name}: ")
+    """Prefix the warnings and notes of this thread with the name of the input (batch mode)."""
+    before = _SUBJECT.set(f"{name}: ")
     try:
         yield
     finally:
-        _ABOUT.reset(before)
-
-
-def note(text: str) -> None:
-    """Print a line to standard error, with what it is about where several inputs are at work."""
-    say(f"{_ABOUT.get()}{text}")
+        _SUBJECT.reset(before)
 
 
 def warn(text: str) -> None:
-    """Print a warning to standard error."""
-    say(f"warning: {_ABOUT.get()}{text}")
+    """Log a warning: a doubt about the data or the result, which does not stop the work."""
+    LOGGER.warning("%s%s", _SUBJECT.get(), text)
 
 
-def protect_terminal() -> None:
-    """Refuse to pour binary data over a terminal."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed: give -o FILE.nii.gz")
-    if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal: pipe it on, or give -o FILE.nii.gz")
+def note(text: str) -> None:
+    """Log what people usually want to know, such as progress of an adaptation."""
+    LOGGER.info("%s%s", _SUBJECT.get(), text)
+
+
+def detail(text: str) -> None:
+    """Log what only a curious person wants to know."""
+    LOGGER.debug("%s%s", _SUBJECT.get(), text)

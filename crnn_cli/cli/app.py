@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from crnn_cli import __version__, notices
+from crnn_cli import __version__
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.compare import compare
@@ -20,6 +20,7 @@ from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.remedies import spell_option
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
@@ -75,7 +76,7 @@ def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
             console.close_stdout()
             raise console.stop("the program that read the output closed the pipe", 1) from None
         except Exception as error:
-            found = describe_error(error)
+            found = describe_error(error, spell_option)
             if found is None:
                 raise
             if isinstance(error, OSError):
@@ -100,7 +101,8 @@ def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
     del version
-    notices.Verbosity.level = 0 if quiet else 2 if verbose else 1
+    console.listen()
+    console.Verbosity.level = 0 if quiet else 2 if verbose else 1
 
 
 app.command()(handle_errors(reconstruct))

@@ -21,6 +21,7 @@ import typer
 from crnn_cli.cli import console
 from crnn_cli.cli.batch_report import BatchReporter
 from crnn_cli.cli.reconstruct import reconstruct
+from crnn_cli.cli.remedies import spell_option
 from crnn_cli.cli.segment import segment
 from crnn_cli.errors import BatchError, OutputError, UsageError
 from crnn_cli.report.provenance import command_line
@@ -67,10 +68,14 @@ def _run(
     refused = [item for item in items if item.refused is not None]
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
-        work = BatchContext(command, command.prepare(options), {"options": known}, tuple(command_line()), resume)
+        work = BatchContext(
+            command, command.prepare(options), {"options": known}, tuple(command_line()), resume, spell_option
+        )
         do = partial(_here, todo, work)
     else:
-        job = ClusterJob(name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume)
+        job = ClusterJob(
+            name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume, spell_option
+        )
         do = partial(_on, scheduler, out, todo, job)
     teller = BatchReporter(out, part, len(items), as_json, began)
     try:

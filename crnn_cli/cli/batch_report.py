@@ -8,10 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.report.provenance import command_line
-from crnn_cli.report.table import table
 from crnn_cli.workflows.batch.run import STEPS, Outcome
 
 
@@ -41,7 +39,7 @@ class BatchReporter:
         self.outcomes.append(outcome)
         words = outcome.error if outcome.status == "failed" else f"{sum(outcome.seconds.values()):.1f} s"
         name = Path(outcome.input).name
-        notices.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
+        console.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
         self._note(outcome.line())
         if self.as_json:
             console.print_json(outcome.line(), indent=None)
@@ -65,10 +63,10 @@ class BatchReporter:
             ["share of time", f"{share:.0%}, after the start {later:.0%}"],
             ["reading and writing, meanwhile", f"{spent['reading']:.1f} s and {spent['writing']:.1f} s"],
         ]
-        table("crnn batch", ["", ""], rows)
+        console.table("crnn batch", ["", ""], rows)
         for outcome in self.outcomes:
             if outcome.status == "failed":
-                notices.say(f"failed: {outcome.input} ({outcome.exit_code}): {outcome.error}")
+                console.say(f"failed: {outcome.input} ({outcome.exit_code}): {outcome.error}")
         figures = {"seconds": whole, "seconds_to_start": start, "share_computing": share, "later_share": later}
         ended_at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._note({"ended": ended_at, **{name: round(value, 3) for name, value in figures.items()}})

@@ -13,7 +13,6 @@ from crnn_cli.cli import console
 from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 from crnn_cli.report.provenance import slice_label
-from crnn_cli.report.table import table
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load, one_slice
 
 if TYPE_CHECKING:
@@ -233,4 +232,4 @@ def _tell(rows: list[dict[str, Any]], truth: bool, held_out: bool) -> None:
             decibel = row.get("psnr_db")
             line += ["-" if decibel is None else f"{decibel:.2f} dB", f"{row['ssim']:.4f}" if "ssim" in row else "-"]
         cells.append(line)
-    table("crnn compare", headings, cells)
+    console.table("crnn compare", headings, cells)

@@ -1,18 +1,67 @@
-"""What people see: words, tables and bars on standard error; data and JSON on standard output."""
+"""What people see: words and bars on standard error; results as tables, data or JSON on standard output."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
 from crnn_cli.errors import UsageError
-from crnn_cli.notices import Progress, Verbosity
+from crnn_cli.notices import LOGGER, Progress
+
+
+class Verbosity:
+    """How much is said on standard error: 0 errors only, 1 usual, 2 details."""
+
+    level = 1
+
+
+class StderrHandler(logging.Handler):
+    """Writes what the package logs to standard error, as far as the verbosity asks for it."""
+
+    LEVELS: ClassVar = {logging.WARNING: 1, logging.INFO: 1, logging.DEBUG: 2}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; a warning says that it is one."""
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        say(mark + record.getMessage(), self.LEVELS.get(record.levelno, 1))
+
+
+def listen() -> None:
+    """Hand all that the package logs to standard error; once, however often it is called."""
+    LOGGER.setLevel(logging.DEBUG)
+    LOGGER.propagate = False
+    if not any(isinstance(handler, StderrHandler) for handler in LOGGER.handlers):
+        LOGGER.addHandler(StderrHandler())
+
+
+def say(text: str, level: int = 1) -> None:
+    """Print a line of plain text to standard error; brackets in it are just brackets."""
+    if Verbosity.level >= level and sys.stderr is not None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to standard error."""
+    if Verbosity.level < 1 or sys.stderr is None:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title), title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        drawn.add_column(Text(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(stderr=True, highlight=False).print(drawn)
 
 
 def require_stdout() -> None:

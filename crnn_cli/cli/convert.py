@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crnn_cli import notices
+from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, Uneven
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
@@ -79,7 +80,9 @@ def _plan(source: Path, target: Path, like: Path | None, folder: bool, force: bo
     if like is not None:
         require_readable(like)
     if target == STREAM:
-        notices.protect_terminal()
+        from crnn_cli.io.atomic_write import require_pipe
+
+        require_pipe()
         return
     require_apart([source, like], [target])
     (require_folder if folder else require_writable)(target, force)
@@ -96,7 +99,7 @@ def _to_nifti(image: Image, target: Path) -> None:
         write_stream(image, sys.stdout.buffer, "crnn convert")
         return
     write_image(image, target, "crnn convert")
-    notices.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}")
+    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}")
 
 
 def _to_dicom(
@@ -114,7 +117,7 @@ def _to_dicom(
     kind = _modality(model, modality)
     if model is None:
         header = place_headers(image, None)
-        notices.say("there is no --like: the patient is left empty, and the study is new")
+        console.say("there is no --like: the patient is left empty, and the study is new")
     else:
         shape = (model.size[1], model.size[0], model.slices, model.frames)
         assert model.affine is not None
@@ -135,7 +138,7 @@ def _to_dicom(
     )
     made = write_series(image, header, about, target, force)
     how = "to the last bit" if made.exact else f"in steps of {made.slope:.4g}"
-    notices.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
+    console.say(f"wrote {target}: {' x '.join(map(str, image.shape))}, {kind}, values kept {how}")
 
 
 def _model(found: LoadedImage, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:

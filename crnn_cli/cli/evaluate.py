@@ -17,7 +17,6 @@ from crnn_cli.cli.evaluate_uncertainty import covered, read_map, show
 from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import CrnnError, QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +164,7 @@ def _turned(pair: tuple[Image, Image], names: tuple[str, ...], labels: bool) -> 
         as_labels(image.array, names[0])  # while an index in a message is still that of the file
     else:
         image.require_finite(names[0])
-    notices.say(f"the axes of {names[0]} are turned to those of {names[1]}: both lie in the same place")
+    console.say(f"the axes of {names[0]} are turned to those of {names[1]}: both lie in the same place")
     return turned
 
 
@@ -247,7 +246,7 @@ def _frames(image: Image, name: str) -> Tensor:
     image.require_finite(name)
     array = image.array
     if image.is_complex:
-        notices.say(f"{name} is complex: its magnitude is compared")
+        console.say(f"{name} is complex: its magnitude is compared")
         array = np.abs(array)
     else:
         array = array.astype(np.float32, copy=False)
@@ -256,7 +255,7 @@ def _frames(image: Image, name: str) -> Tensor:
     if array.ndim == 3:
         array = array[..., None]
         if array.shape[2] > 1:
-            notices.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
+            console.say(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 3, 1, 0)))
 
 
@@ -285,10 +284,10 @@ def _show(names: tuple[str, ...], summary: dict[str, Any], frames: list[dict[str
     ]
     if summary["scale"] is not None:
         rows.append(["scale", f"{summary['scale']:.6g}", "the image was multiplied by this first"])
-    table(f"{names[0]} against {names[1]}", ["measure", "value", ""], rows)
+    console.table(f"{names[0]} against {names[1]}", ["measure", "value", ""], rows)
     if frames:
         cells = [[str(f["slice"]), str(f["frame"]), *_cells(f)] for f in frames]
-        table("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells)
+        console.table("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells)
 
 
 def _cells(entry: dict[str, Any]) -> Iterable[str]:

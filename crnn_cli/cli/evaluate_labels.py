@@ -11,7 +11,6 @@ from crnn_cli.cli import console
 from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import sidecar_path
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -46,7 +45,7 @@ def are_label_maps(files: tuple[LoadedImage, LoadedImage], names: tuple[str, ...
     able = [says or holds_few_labels(one.image.array) for one, says in zip(files, meant, strict=True)]
     sure = [says or (can and whole) for says, can, whole in zip(meant, able, integers, strict=True)]
     if all(able) and not any(sure):
-        notices.say("both files hold few whole numbers in floating point: --labels compares them as label maps")
+        console.say("both files hold few whole numbers in floating point: --labels compares them as label maps")
     if not any(sure) or all(able):
         return any(sure)
     label, other = (0, 1) if able[0] else (1, 0)
@@ -214,10 +213,10 @@ def _show(names: tuple[str, ...], report: dict[str, Any], per_frame: bool) -> No
         rows.append(["mean", *_averaged(report["mean"]), "", "", ""])
     else:
         notices.warn("neither map has a label")
-    table(f"labels of {names[0]} against {names[1]}{together}", COLUMNS, rows)
+    console.table(f"labels of {names[0]} against {names[1]}{together}", COLUMNS, rows)
     if per_frame:
         frames = [[str(f["frame"]), *_cells(one, 1)] for f in report["frames"] for one in f["labels"]]
-        table("per frame", ["frame", *COLUMNS], frames)
+        console.table("per frame", ["frame", *COLUMNS], frames)
 
 
 def _cells(entry: dict[str, Any], frames: int) -> list[str]:

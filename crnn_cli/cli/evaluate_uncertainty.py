@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.cli import console
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,4 +68,4 @@ def show(found: dict[str, Any], name: Path) -> None:
     parts.append(("if normal", found["normal"]))
     cells = [[said, *(f"{100 * one[f'within_{width:g}']:.1f} %" for width in WIDTHS)] for said, one in parts]
     title = f"reference within the uncertainty of {name}; body: {100 * found['body_share']:.1f} % of the pixels"
-    table(title, columns, cells)
+    console.table(title, columns, cells)

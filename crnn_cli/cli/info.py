@@ -11,7 +11,6 @@ from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, Uneven, Variable
 from crnn_cli.errors import UsageError
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
@@ -88,7 +87,7 @@ def _tell(description: FileDescription) -> None:
         rows.append(["sampling", f"{s.acceleration:.2f}x along {s.undersampled_axis}, {lines} lines a frame"])
     rows += [["doubt", doubt] for doubt in description.doubts]
     rows.append(["next", description.next_step])
-    table(description.file, ["", ""], rows)
+    console.table(description.file, ["", ""], rows)
 
 
 def _tell_raw(found: RawDescription) -> None:
@@ -112,7 +111,7 @@ def _tell_raw(found: RawDescription) -> None:
         *(["note", note] for note in found.notes),
         ["next", found.next_step],
     ]
-    table(found.file, ["", ""], rows)
+    console.table(found.file, ["", ""], rows)
 
 
 def listing_as_json(place: Path, found: Listing) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def _series_as_json(one: Series) -> dict[str, Any]:
 
 def _tell_listing(place: Path, found: Listing) -> None:
     rows = [_row(one) for one in found.series]
-    table(str(place), ["series", "description", "what", "slices x frames", "mm", "frame time"], rows)
+    console.table(str(place), ["series", "description", "what", "slices x frames", "mm", "frame time"], rows)
     for one in found.series:
         for problem in one.problems:
             notices.warn(f"series {one.number} cannot be read: {problem}")
@@ -151,7 +150,7 @@ def _tell_listing(place: Path, found: Listing) -> None:
         choice = f" --series {readable[0].number}" if len(readable) > 1 else ""
         step = "reconstruct" if readable[0].frames > 1 else "segment"
         more = " --undersample 8" if step == "reconstruct" else " --slices"
-        notices.say(f"next: crnn {step} {place}{choice}{more}")
+        console.say(f"next: crnn {step} {place}{choice}{more}")
 
 
 def _row(one: Series) -> list[str]:

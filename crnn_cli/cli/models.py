@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.report.table import table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
@@ -27,7 +25,7 @@ def models_list(as_json: AsJson = False) -> None:
         console.print_json([{field: getattr(bundle, field) for field in fields} for bundle in bundles])
         return
     rows = [[b.name, b.task, b.network, b.licence, b.summary] for b in bundles]
-    table("models", ["name", "task", "network", "licence", "what it is"], rows)
+    console.table("models", ["name", "task", "network", "licence", "what it is"], rows)
 
 
 def models_show(
@@ -51,7 +49,7 @@ def models_show(
     if as_json:
         console.print_json({**dataclasses.asdict(bundle), "folder": str(bundle.folder), "parameters": parameters})
         return
-    notices.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
+    console.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
     card = bundle.folder / CARD
     sys.stdout.write(card.read_text(encoding="utf-8") if card.is_file() else f"{bundle.name} has no card\n")
 
@@ -72,4 +70,4 @@ def models_import(
     from crnn_cli.bundles.import_checkpoint import import_checkpoint
 
     bundle = import_checkpoint(checkpoint, out, iterations, amplitude, licence)
-    notices.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")
+    console.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")

@@ -162,9 +162,10 @@ def reconstruct(
     with console.progress_bar("reconstructing") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.workflows.reconstruct.write import print_summary
+    from crnn_cli.report.rows import reconstruction_rows
 
-    print_summary(planned.target, engine.chosen.title, made.report)
+    rows = reconstruction_rows(planned.target, engine.chosen.title, made.report)
+    console.table("crnn reconstruct", ["", ""], rows)
     if as_json:
         console.print_json(made.report)
     job.check_threshold(planned, made.report)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli import notices
+from crnn_cli.cli import console
 from crnn_cli.errors import CrnnError, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import input_facts, slice_label
@@ -58,7 +59,7 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     write_together([page], force)
     for note in notes[:-1]:
         notices.warn(note)
-    notices.say(f"written: {target}")
+    console.say(f"written: {target}")
 
 
 def _read_report(images: Path) -> dict[str, Any]:

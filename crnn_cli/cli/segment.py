@@ -101,9 +101,9 @@ def segment(
     with console.progress_bar("segmenting") as progress:
         made = job.compute(planned, engine, data, progress)
     job.save(planned, made)
-    from crnn_cli.workflows.segment.write import print_summary
+    from crnn_cli.report.rows import segmentation_rows
 
-    print_summary(planned.targets.labels, made.report)
+    console.table("crnn segment", ["", ""], segmentation_rows(planned.targets.labels, made.report))
     if as_json:
         console.print_json(made.report)
     job.check_threshold(planned, made.report)

@@ -11,7 +11,6 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import UsageError
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -249,4 +248,4 @@ def _tell(report: dict[str, Any]) -> None:
         ["coils, SNR", f"{report['coils']}, {'no noise' if report['snr'] is None else format(report['snr'], 'g')}"],
         *(["written", name] for name in report["files"].values()),
     ]
-    table("crnn simulate", ["", ""], rows)
+    console.table("crnn simulate", ["", ""], rows)

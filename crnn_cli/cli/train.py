@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.train_report import (
     TrainingProgress,
@@ -103,7 +102,7 @@ def train_segment(
 
     found = find_labelled(data)
     for note in found.notes:
-        notices.say(f"{note.name}: {note.text}", 2)
+        console.say(f"{note.name}: {note.text}", 2)
     with console.progress_bar("checking") as progress:
         checked = check_labelled(found, progress=progress)
     good = usable_items(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
@@ -30,7 +29,7 @@ def is_main_process() -> bool:
 def silence_later_processes() -> None:
     """Let only the first of several processes speak."""
     if not is_main_process():
-        notices.Verbosity.level = 0
+        console.Verbosity.level = 0
 
 
 @contextmanager
@@ -40,7 +39,7 @@ def training(out: Path) -> Iterator[notices.Progress]:
         with console.progress_bar("training") as bar:
             yield bar
     except (KeyboardInterrupt, SystemExit):
-        notices.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
+        console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
         raise
 
 
@@ -61,9 +60,9 @@ class TrainingProgress:
         share = f"{report.stage}, step {report.step} of {report.steps}"
         left = f"about {_minutes(report.seconds_left)} left"
         if report.validation is None:
-            notices.say(f"{share}: loss {report.loss:.4f}, {report.items_per_second:.1f} items/s, {left}")
+            console.say(f"{share}: loss {report.loss:.4f}, {report.items_per_second:.1f} items/s, {left}")
         else:
-            notices.say(f"{share}: validation {_words(report.validation)}, {left}")
+            console.say(f"{share}: validation {_words(report.validation)}, {left}")
 
 
 def usable_items(
@@ -83,10 +82,10 @@ def usable_items(
             notices.warn(f"{each.name}: {note}")
     if problems:
         listed = problems[:_LISTED]
-        table("Problems", ("data", "what is wrong"), listed)
+        console.table("Problems", ("data", "what is wrong"), listed)
         if len(problems) > len(listed):
-            notices.say(f"... and {len(problems) - len(listed)} more")
-    notices.say(f"{len(good)} of {len(checked)} are good")
+            console.say(f"... and {len(problems) - len(listed)} more")
+    console.say(f"{len(good)} of {len(checked)} are good")
     if problems and not skip_bad:
         first = f"{problems[0][0]}: {problems[0][1]}"
         raise UnsupportedDataError(
@@ -105,7 +104,7 @@ def finish(request: TrainingRequest, bundle: Bundle | None, as_json: bool) -> No
     if bundle is None:  # one of the later processes
         return
     figures = RunFolder(request.folder).figures()
-    notices.say(f"{request.out}: {_words(figures) or 'nothing was held out'}; the run is in {request.folder}")
+    console.say(f"{request.out}: {_words(figures) or 'nothing was held out'}; the run is in {request.folder}")
     if as_json:
         console.print_json({"bundle": str(request.out), "sha256": bundle.sha256, "figures": figures})
 

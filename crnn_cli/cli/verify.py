@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice
 from crnn_cli.errors import QualityError
-from crnn_cli.report.table import table
 
 First = Annotated[Path, typer.Argument(help="NIfTI or DICOM.")]
 Second = Annotated[Path, typer.Argument(help="NIfTI or DICOM, to compare it with.")]
@@ -54,7 +52,7 @@ def verify(
             ["voxels that differ", "-" if found.voxels is None else str(found.voxels)],
             ["frame times", " and ".join("unknown" if t is None else f"{1000 * t:g} ms" for t in found.frame_times)],
         ]
-        table(f"{first} and {second}", ["", ""], rows)
+        console.table(f"{first} and {second}", ["", ""], rows)
     if differs:
         raise QualityError(f"{first} and {second} are not the same: {'; '.join(differs)}")
-    notices.say("the same values in the same places")
+    console.say("the same values in the same places")

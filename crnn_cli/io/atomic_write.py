@@ -6,13 +6,23 @@ import contextlib
 import errno
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.data.mapped_arrays import SpooledBytes
-from crnn_cli.errors import OutputError, UnreadableError
+from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
+
+
+def require_pipe(*, example: str = "FILE.nii.gz") -> None:
+    """Refuse to pour binary data over a terminal, or into a standard output that is closed."""
+    remedy = ("give ", Param("out", example))
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", remedy=remedy)
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal", remedy=("pipe it on, or ", *remedy))
 
 
 def require_writable(target: Path, force: bool) -> None:
@@ -23,7 +33,8 @@ def require_writable(target: Path, force: bool) -> None:
     if target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder; give a file name")
     if os.path.lexists(target) and not force:
-        raise OutputError(f"{target} exists already; use --force to replace it, or -o for another name")
+        remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
+        raise OutputExistsError(f"{target} exists already", remedy=remedy)
     with _explained(target):
         handle, name = tempfile.mkstemp(prefix=".crnn-", dir=folder)
         os.close(handle)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import input_facts
+from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import ensemble_label, input_facts
 
 if TYPE_CHECKING:
     from crnn_cli.adaptation.adapt import AdaptProgress
@@ -113,3 +116,67 @@ def adaptation_rows(report: dict[str, Any]) -> list[list[str]]:
     before, after = found["validation_residual"]["before"], found["validation_residual"]["after"]
     gain = f"residual at lines never tuned on {before:.3f} -> {after:.3f} ({_change(before, after)})"
     return [["tuned to this scan", f"{found['best_step']} steps of {found['steps']}, {gain}"]]
+
+
+def reconstruction_rows(target: Path, title: str, report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value) of the table at the end of a run."""
+    axis = "both axes" if report.get("undersampled_axes") == 2 else report["undersampled_axis"]
+    rows = [
+        ["data", report["origin"]],
+        ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
+        *([["pattern", report["pattern"]]] if "pattern" in report else []),
+        ["method", title + _weights(report.get("weights")) + ensemble_label(report)],
+        *adaptation_rows(report),
+        ["residual at the samples", f"{report['residual']:.1e}"],
+        *(row[:2] for row in reliability_rows(report)),
+        *(row[:2] for row in uncertainty_rows(report)),
+        ["time", f"{report['seconds']:.1f} s on {report['device']}"],
+    ]
+    if report.get("coils"):
+        rows.insert(1, ["coils", _coils(report["coils"][0])])
+    for name, found in report.get("quality_against_truth", {}).items():
+        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
+        rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
+    rows.append(["written", "standard output" if target == STREAM else str(target)])
+    return rows
+
+
+def _weights(used: Sequence[float] | None) -> str:
+    """Return the weights of a classical method, in words; nothing where it has none."""
+    if not used or not any(used):
+        return ""
+    least, most = f"{min(used):.2g}", f"{max(used):.2g}"
+    return f", weight {least}" + (f" to {most}" if most != least else "")
+
+
+def _coils(facts: dict[str, Any]) -> str:
+    """Return what was done to the coils of a slice, in words."""
+    said = [str(facts["coils"])]
+    if facts["whitened"]:
+        said.append("noise made white")
+    if "energy_kept" in facts:
+        said.append(f"compressed to {facts['used']} ({100 * facts['energy_kept']:.1f} % of the energy)")
+    if "calibration" in facts:
+        said.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
+    elif "maps" in facts:
+        said.append("sensitivities given")
+    return ", ".join(said)
+
+
+def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value) of the table at the end of a run."""
+    slices = report["slices"]
+    rows = [
+        ["model", f"{report['model']['name']} ({report['model']['licence']})"],
+        ["slices", f"{slices['first']} to {slices['last']} of {slices['in_stack']} along {slices['array_axis']}, "
+                   f"{slices['plane']}"],
+    ]  # fmt: skip
+    for label in report["labels"]:
+        least, most = min(label["volume_ml"]), max(label["volume_ml"])
+        volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
+        rows.append([label["name"], volume])
+    rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
+    several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
+    place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
+    rows.append(["written", "standard output" if target == STREAM else place])
+    return rows

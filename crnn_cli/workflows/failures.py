@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from crnn_cli.errors import CrnnError, DeviceError
+from crnn_cli.errors import CrnnError, DeviceError, Spelling
 
 
-def describe_error(error: BaseException) -> tuple[str, int] | None:
-    """Return one line and the exit code; None of what is no failure of the input or the machine, but a defect here."""
+def describe_error(error: BaseException, spell: Spelling = str) -> tuple[str, int] | None:
+    """One line about an error, and the exit code; None of a defect of the program.
+
+    Parameters
+    ----------
+    spell : how parameters are written; the command line writes options.
+    """
     if isinstance(error, CrnnError):
-        return str(error), error.exit_code
+        return error.render(spell), error.exit_code
     if isinstance(error, OSError):
         return f"reading or writing failed: {error}", CrnnError.exit_code
     if isinstance(error, MemoryError | RuntimeError | ImportError) and _out_of_memory(error):

@@ -9,7 +9,7 @@ import pytest
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.errors import UsageError
-from crnn_cli.report.table import table
+from crnn_cli.io import atomic_write
 
 
 class Terminal(io.StringIO):
@@ -19,16 +19,16 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def usual(monkeypatch):
-    monkeypatch.setattr(notices.Verbosity, "level", 1)
+    monkeypatch.setattr(console.Verbosity, "level", 1)
 
 
 def test_what_is_said_depends_on_the_level(capsys, monkeypatch):
     for level in (0, 1, 2):
-        monkeypatch.setattr(notices.Verbosity, "level", level)
-        notices.say("detail", 2)
-        notices.say("usual [bold]")
+        monkeypatch.setattr(console.Verbosity, "level", level)
+        console.say("detail", 2)
+        console.say("usual [bold]")
         notices.warn("beware")
-        table("table", ["a", "b"], [["[red]x[/red]", "y"]])
+        console.table("table", ["a", "b"], [["[red]x[/red]", "y"]])
         out, err = capsys.readouterr()
         assert out == ""
         assert ("detail\n" in err) == (level == 2)
@@ -37,7 +37,7 @@ def test_what_is_said_depends_on_the_level(capsys, monkeypatch):
 
 
 def test_errors_are_always_said_and_carry_their_code(capsys, monkeypatch):
-    monkeypatch.setattr(notices.Verbosity, "level", 0)
+    monkeypatch.setattr(console.Verbosity, "level", 0)
     assert console.stop("broken [b]", 4).exit_code == 4
     assert capsys.readouterr() == ("", "error: broken [b]\n")
 
@@ -56,7 +56,7 @@ def test_json_is_strict_and_the_only_thing_on_standard_output(capsys):
 def test_the_bar_is_for_terminals_only(monkeypatch, level, terminal, shown):
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(notices.Verbosity, "level", level)
+    monkeypatch.setattr(console.Verbosity, "level", level)
     with console.progress_bar("working [b]") as progress:
         progress(0, 4)
         progress(3, 4)
@@ -67,7 +67,7 @@ def test_the_bar_is_for_terminals_only(monkeypatch, level, terminal, shown):
 
 def test_binary_data_are_not_poured_over_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    notices.protect_terminal()
+    atomic_write.require_pipe()
     monkeypatch.setattr(sys, "stdout", Terminal())
     with pytest.raises(UsageError, match="-o FILE"):
-        notices.protect_terminal()
+        atomic_write.require_pipe()

@@ -17,13 +17,13 @@ import PIL.Image
 import pytest
 import torch
 
-from crnn_cli import notices
 from crnn_cli.bundles.store import load_network, read_bundle
 from crnn_cli.cli import console
 from crnn_cli.data.acquisition import from_fully_sampled, from_zero_filled
 from crnn_cli.data.geometry import displayed_slice
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UsageError
+from crnn_cli.io import atomic_write
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction.measurement import SingleCoilSource
@@ -307,7 +307,7 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
 
 
 def test_a_perfect_result_is_told(capsys, monkeypatch):
-    monkeypatch.setattr(notices.Verbosity, "level", 1)
+    monkeypatch.setattr(console.Verbosity, "level", 1)
     report = {
         "origin": "test", "acceleration": 1.0, "undersampled_axis": "x", "model": {"name": "m", "licence": "l"},
         "residual": 0.0, "seconds": 1.0, "device": "cpu",
@@ -329,7 +329,7 @@ def test_images_are_not_poured_over_a_terminal(crnn, scan, bundle, monkeypatch):
     def refuse():
         raise UsageError("a terminal")
 
-    monkeypatch.setattr(notices, "protect_terminal", refuse)
+    monkeypatch.setattr(atomic_write, "require_pipe", refuse)
     assert crnn("reconstruct", scan[2], "--model", bundle, "-o", "-").code == 2
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import OutputError, OutputExistsError, Param
 
 
 def write_folder(target: Path, fill: Callable[[Path], None], force: bool) -> None:
@@ -52,4 +52,5 @@ def require_folder(target: Path, force: bool) -> None:
     if any(file.suffix != ".dcm" for file in target.iterdir()):
         raise OutputError(f"{target} exists and holds more than .dcm files; give another name")
     if not force and any(target.iterdir()):
-        raise OutputError(f"{target} exists already; use --force to replace it, or give another name")
+        remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
+        raise OutputExistsError(f"{target} exists already", remedy=remedy)

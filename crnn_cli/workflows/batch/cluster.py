@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import __version__
-from crnn_cli.errors import CrnnError, DeviceError, UsageError
+from crnn_cli.errors import CrnnError, DeviceError, Spelling, UsageError
 from crnn_cli.workflows.batch.items import BatchItem, command_of
 from crnn_cli.workflows.batch.run import BatchContext, BatchTask, Outcome
 
@@ -36,6 +36,7 @@ class ClusterJob:
     stamp: dict[str, Any]
     line: tuple[str, ...]
     resume: bool
+    spell: Spelling = str
 
 
 def absolute_paths(options: Any) -> Any:
@@ -121,7 +122,9 @@ def _lost(item: BatchItem, error: BaseException) -> Outcome:
 
 def do(job: ClusterJob, item: BatchItem) -> Outcome:
     """Take an input through all steps; this runs in a worker."""
-    work = BatchContext(command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume)
+    work = BatchContext(
+        command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume, job.spell
+    )
     passage = BatchTask(item, work).read()
     with _COMPUTING:
         passage.compute()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UsageError
+from crnn_cli.errors import CrnnError, OutputExistsError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM, Progress
 
 NAME = "{name}"
@@ -167,7 +167,6 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
         return replace(item, planned=command.plan(item.place, replace(options, out=item.target, force=force, **named)))
     except UnreadableError as reason:
         return replace(item, refused=reason)
-    except OutputError as reason:
-        if force or "exists already" not in str(reason):
-            raise
-        raise OutputError(f"{reason}; --resume goes on with an earlier batch") from None
+    except OutputExistsError as reason:
+        remedy = (*reason.remedy, "; ", Param("resume"), " goes on with an earlier batch")
+        raise OutputExistsError(*reason.parts, remedy=remedy) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
+from crnn_cli.errors import Spelling
 from crnn_cli.workflows.batch.items import BatchCommand, BatchItem
 from crnn_cli.workflows.batch.resume import earlier_report, same_input
 from crnn_cli.workflows.failures import describe_error
@@ -48,6 +49,7 @@ class BatchContext:
 
     stamp : what reports say of the batch: its options; on a cluster, also the ``run``, so that an input that comes back
     after a worker died is not written twice. line : the command as it was typed. resume : skip what is done.
+    spell : how errors write parameters.
     """
 
     command: BatchCommand
@@ -55,6 +57,7 @@ class BatchContext:
     stamp: dict[str, Any]
     line: tuple[str, ...] = ()
     resume: bool = False
+    spell: Spelling = str
 
     def earlier(self, target: Path) -> dict[str, Any] | None:
         """Return the report of what is done already, if that counts here."""
@@ -128,7 +131,7 @@ class BatchTask:
             self.outcome.seconds[step] = time.perf_counter() - began
 
     def _fail(self, error: Exception) -> None:
-        found = describe_error(error)
+        found = describe_error(error, self.work.spell)
         if found is None:  # a defect here: shown whole, and the night goes on
             if sys.stderr is not None:
                 traceback.print_exception(error)

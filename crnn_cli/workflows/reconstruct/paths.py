@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crnn_cli import notices
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import sidecar_path
@@ -22,7 +21,7 @@ def plan_output(
 
     name : what they are called where the options do not say.
     """
-    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.atomic_write import require_pipe, require_writable
     from crnn_cli.io.images import require_readable, stem
     from crnn_cli.io.kspace.coil_maps import require_maps_name
     from crnn_cli.io.nifti.image import require_nifti_name
@@ -50,7 +49,7 @@ def plan_output(
     if out == STREAM:
         if as_json:
             raise UsageError("--json and images cannot both go to standard output: give -o FILE")
-        notices.protect_terminal()
+        require_pipe()
         return out
     require_nifti_name(out)
     require_writable(out, force)

@@ -190,7 +190,7 @@ def _load_image(asked: ScanRequest) -> tuple[Image, dict[str, Any], Series | Non
         source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
     for doubt in found.doubts():
         notices.warn(doubt)
-    notices.say(f"read {asked.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}", level=2)
+    notices.detail(f"read {asked.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
     return image, source, found.series
 
 

@@ -143,7 +143,7 @@ def compute(
         chosen, unseen = tune_to_scan(chosen, data.slices, engine.place, planned.budget, seed, copies, progress)
     method = Ensemble(chosen.method, copies)
     expected = estimate_memory(method, data.slices.shape, folds, engine.place)
-    notices.say(format_memory_estimate(expected), level=2)
+    notices.detail(format_memory_estimate(expected))
     watched = AssessedReconstructor(method, folds, data.slices.finished, unseen, mapped=runs > 0)
     chosen.weights.clear()
     began = time.perf_counter()

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.provenance import ensemble_label
-from crnn_cli.report.rows import adaptation_rows, reliability_rows, uncertainty_rows
 from crnn_cli.report.sidecar import report_output
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Array, Image
@@ -118,48 +115,3 @@ def maps_of(target: Path, data: Scan) -> Output:
     if data.raw is None or not data.raw.maps:
         raise UnsupportedDataError("there are no sensitivities to save: one coil was used")
     return maps_output(np.stack([data.raw.maps[z] for z in sorted(data.raw.maps)]), target)
-
-
-def print_summary(target: Path, title: str, report: dict[str, Any]) -> None:
-    """Print the table at the end of a run."""
-    axis = "both axes" if report.get("undersampled_axes") == 2 else report["undersampled_axis"]
-    rows = [
-        ["data", report["origin"]],
-        ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
-        *([["pattern", report["pattern"]]] if "pattern" in report else []),
-        ["method", title + _weights(report.get("weights")) + ensemble_label(report)],
-        *adaptation_rows(report),
-        ["residual at the samples", f"{report['residual']:.1e}"],
-        *(row[:2] for row in reliability_rows(report)),
-        *(row[:2] for row in uncertainty_rows(report)),
-        ["time", f"{report['seconds']:.1f} s on {report['device']}"],
-    ]
-    if report.get("coils"):
-        rows.insert(1, ["coils", _coils(report["coils"][0])])
-    for name, found in report.get("quality_against_truth", {}).items():
-        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
-        rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
-    rows.append(["written", "standard output" if target == STREAM else str(target)])
-    table("crnn reconstruct", ["", ""], rows)
-
-
-def _weights(used: Sequence[float] | None) -> str:
-    """Return the weights of a classical method, in words; nothing where it has none."""
-    if not used or not any(used):
-        return ""
-    least, most = f"{min(used):.2g}", f"{max(used):.2g}"
-    return f", weight {least}" + (f" to {most}" if most != least else "")
-
-
-def _coils(facts: dict[str, Any]) -> str:
-    """Return what was done to the coils of a slice, in words."""
-    said = [str(facts["coils"])]
-    if facts["whitened"]:
-        said.append("noise made white")
-    if "energy_kept" in facts:
-        said.append(f"compressed to {facts['used']} ({100 * facts['energy_kept']:.1f} % of the energy)")
-    if "calibration" in facts:
-        said.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
-    elif "maps" in facts:
-        said.append("sensitivities given")
-    return ", ".join(said)

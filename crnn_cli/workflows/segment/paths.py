@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart, sidecar_path
@@ -86,6 +85,7 @@ def plan(
 
     others : probabilities, statistics, preview.
     """
+    from crnn_cli.io.atomic_write import require_pipe
     from crnn_cli.io.images import require_readable
     from crnn_cli.io.nifti.image import require_nifti_name
     from crnn_cli.report.label_table import require_statistics_name
@@ -97,7 +97,7 @@ def plan(
     if targets.labels == STREAM and as_json:
         raise UsageError("--json and labels cannot both go to standard output: give -o FILE")
     if targets.labels == STREAM:
-        notices.protect_terminal()
+        require_pipe()
     for path, require_name in (
         (None if dicom else targets.labels, require_nifti_name),
         (targets.probabilities, require_nifti_name),

@@ -257,7 +257,7 @@ def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image
     image.require_finite(name)
     require_perpendicular(image.affine, name)
     if image.is_complex:
-        notices.say(f"{name} is complex: its magnitude is labelled")
+        notices.note(f"{name} is complex: its magnitude is labelled")
         image = replace(image, array=np.abs(image.array))
     for doubt in found.doubts():
         notices.warn(doubt)
@@ -267,7 +267,7 @@ def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image
 def _part(span: tuple[int, int] | None, count: int) -> slice:
     """Return the slices of a range along their axis in the array."""
     if count == 1:
-        notices.say("the volume has one slice: the recurrent part of the network has nothing to walk through")
+        notices.note("the volume has one slice: the recurrent part of the network has nothing to walk through")
     if span is None:
         return slice(0, count)
     if span[1] > count:

@@ -13,7 +13,6 @@ from crnn_cli import notices
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import provenance
 from crnn_cli.report.sidecar import report_output
-from crnn_cli.report.table import table
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
@@ -145,22 +144,3 @@ def _picture(preview: Path, run: LabelledVolume) -> Output:
 
     slices = labelled_slices(run.image, run.result.labels, run.order)
     return outlines_output(slices, run.kept, run.statistics, preview, f"crnn segment, {run.bundle.name}")
-
-
-def print_summary(target: Path, report: dict[str, Any]) -> None:
-    """Print the table at the end of a run."""
-    slices = report["slices"]
-    rows = [
-        ["model", f"{report['model']['name']} ({report['model']['licence']})"],
-        ["slices", f"{slices['first']} to {slices['last']} of {slices['in_stack']} along {slices['array_axis']}, "
-                   f"{slices['plane']}"],
-    ]  # fmt: skip
-    for label in report["labels"]:
-        least, most = min(label["volume_ml"]), max(label["volume_ml"])
-        volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
-        rows.append([label["name"], volume])
-    rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
-    several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
-    place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
-    rows.append(["written", "standard output" if target == STREAM else place])
-    table("crnn segment", ["", ""], rows)

@@ -1,0 +1,21 @@
+"""Parameters of the library as options of the command line: the one table between the two."""
+
+from __future__ import annotations
+
+from crnn_cli.errors import Param
+
+FLAGS = {"complex_output": "--complex", "format_name": "--format", "as_json": "--json", "slice_number": "--slice",
+         "out": "-o"}  # fmt: skip
+"""Parameters whose option is not their own name with hyphens."""
+
+
+def spell_option(param: Param) -> str:
+    """Spell a parameter as an option, with its value where one is meant.
+
+    >>> spell_option(Param("slice_tolerance", 0.5)), spell_option(Param("out", "FILE"))
+    ('--slice-tolerance 0.5', '-o FILE')
+    """
+    option = FLAGS.get(param.name, f"--{param.name.replace('_', '-')}")
+    if param.value is None:
+        return option
+    return f"{option} {param.value:g}" if isinstance(param.value, float) else f"{option} {param.value}"
