@@ -75,12 +75,13 @@ def rename_key(line: str, setting: Callable[[str], str]) -> str:
 
 
 def make_images(folder: Path, cine: nib.Nifti1Image, stack: nib.Nifti1Image) -> None:
-    """Write a volume, a series without a slice axis, a small cine, and magnitude and phase of a cine."""
+    """Write volumes, a series without a slice axis, a small cine and a phase for it, and the inputs of a batch."""
     frames = np.asarray(cine.dataobj)
     volumes = np.asarray(stack.dataobj)
     save(folder / "volume.nii.gz", volumes[..., 0], stack.affine)
     save(folder / "small.nii.gz", frames[32:96, 32:96, :, :8], cine.affine)
     save(folder / "xyt.nii.gz", frames[32:96, 32:96, 0, :8], cine.affine)
+    save(folder / "fine.nii.gz", frames[40:80, 40:90, 0, :], np.eye(4))  # as a volume of 1 mm
     x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64), indexing="ij")
     phase = np.broadcast_to((x * y + 0.3 * x)[:, :, None, None], (64, 64, 1, 8)).astype(np.float32)
     save(folder / "phase.nii.gz", phase, cine.affine)

@@ -69,8 +69,8 @@ def job(group: str, name: str, *lines: str, exits: int | list[int | str] = 0, **
 
 
 def reconstruct(name: str, line: str, **options: Any) -> Job:
-    """Make a job of one reconstruction, by default without lines held out."""
-    held_out = "" if "--hold-out-folds" in line else " --hold-out-folds 0"
+    """Make a job of one reconstruction, by default without lines held out; runs for --uncertainty hold out others."""
+    held_out = "" if "--hold-out-folds" in line or "--uncertainty" in line else " --hold-out-folds 0"
     return job("reconstruct", name, f"reconstruct {line} -o images.nii.gz{held_out}", **options)
 
 
@@ -91,7 +91,7 @@ RECONSTRUCT = [
     reconstruct("crnn-bf16", f"{SCAN} --precision bf16"),
     reconstruct("crnn-iterations", f"{SCAN} --iterations 2 --noise-ratio 0.5"),
     reconstruct("crnn-fast", f"{SCAN} --model cine-crnn-fast"),
-    reconstruct("crnn-memory", f"{SCAN} --memory 600M"),
+    reconstruct("crnn-memory", f"{CINE} --undersample 8 --precision fp32 --iterations 1 --memory 520M"),
     reconstruct("ensemble", f"{SCAN} --ensemble 2"),
     reconstruct("undersample-4", "made/small.nii.gz --undersample 4 --hold-out-folds 1"),
     reconstruct("undersample-8", f"{CINE} --undersample 8 --seed 5"),
@@ -105,9 +105,9 @@ RECONSTRUCT = [
     job("reconstruct", "pipe", "reconstruct made/small.nii.gz --undersample 4 -o - > piped.nii",
         "segment - --slices axial -o labels.nii.gz < piped.nii"),
     reconstruct("adapt", f"{SCAN} --adapt-steps 6"),
-    job("reconstruct", "adapt-save", "reconstruct made/small.nii.gz --undersample 4 --adapt-steps 6 --save-adapted "
-        "tuned --generalise -o images.nii.gz",
-        f"reconstruct {SCAN} --model tuned --hold-out-folds 0 -o others.nii.gz"),
+    job("reconstruct", "adapt-save", f"reconstruct {COILS} --adapt-steps 6 --save-adapted tuned --generalise -o "
+        "images.nii.gz --precision bf16",
+        "reconstruct made/small.nii.gz --undersample 4 --model tuned -o others.nii.gz"),
     reconstruct("adapt-raw", f"{COILS} --adapt-steps 6 --precision fp32"),
     reconstruct("uncertainty", "made/small.nii.gz --undersample 4 --uncertainty sd.nii.gz"),
     reconstruct("uncertainty-classical", f"{SCAN} --method sliding-window --uncertainty sd.nii.gz "
@@ -130,9 +130,9 @@ RAW = [
 RAW = [dataclasses.replace(each, group="raw") for each in RAW]
 DICOM_JOBS = [
     job("dicom", "dicom-to-nifti", f"convert {DICOM} cine.nii.gz", f"verify {DICOM} cine.nii.gz"),
-    job("dicom", "nifti-to-dicom", "convert made/volume.nii.gz series --modality MR",
-        "verify made/volume.nii.gz series --value-tolerance 0.01"),
-    job("dicom", "nifti-to-dicom-ct", "convert made/xyt.nii.gz series --axes x,y,t --modality CT", exits=2),
+    job("dicom", "nifti-to-dicom", "convert jobs/dicom-to-nifti/cine.nii.gz series --modality MR",
+        "verify jobs/dicom-to-nifti/cine.nii.gz series"),
+    job("dicom", "nifti-to-dicom-ct", "convert made/xyt.nii.gz series --axes x,y,t --modality CT"),
     job("dicom", "nifti-to-dicom-reference",
         f"convert jobs/dicom-to-nifti/cine.nii.gz series --reference-dicom {DICOM}", f"verify series {DICOM}"),
     job("dicom", "dicom-reconstruct", f"reconstruct {DICOM} --undersample 4 --hold-out-folds 0 -o images.nii.gz"),
@@ -150,7 +150,7 @@ SEGMENT = [
     job("segment", "segment-threshold", "segment made/volume.nii.gz --slices axial:3-8 --threshold 0.3 --labels "
         "'left ventricle,2' -o labels.nii.gz --probabilities p.nii.gz --statistics volumes.csv"),
     job("segment", "segment-complex", "segment made/complex.nii.gz --slices -o labels.nii.gz"),
-    job("segment", "segment-hippocampus", "segment made/volume.nii.gz --slices sagittal:50-70 --model "
+    job("segment", "segment-hippocampus", "segment made/fine.nii.gz --slices sagittal:5-35 --model "
         "hippocampus-clstm -o labels.nii.gz"),
     job("segment", "evaluate-labels", "evaluate jobs/segment-bf16/labels.nii.gz --reference "
         "jobs/segment-keep-largest/labels.nii.gz --as-labels --json > dice.figures"),
@@ -203,10 +203,10 @@ DATA = [
         "--hold-out-folds 0 -o images.nii.gz"),
     job("data", "data-ismrmrd", f"reconstruct {ISMRMRD} --method sense --save-maps maps.npy -o images.nii.gz"),
     job("data", "data-ismrmrd-refused", f"reconstruct {ISMRMRD} -o images.nii.gz", exits=4),
-    job("data", "data-cfl", "reconstruct data/kspace/ksp.cfl --method sense --save-maps maps.cfl -o images.nii.gz "
+    job("data", "data-cfl", "reconstruct data/kspace/ksp.cfl --method sense --save-maps maps.npy -o images.nii.gz "
         "--hold-out-folds 0"),
     job("data", "data-npy", f"reconstruct {BRAIN} --method tv --coils 6 -o images.nii.gz --hold-out-folds 0"),
-    job("data", "data-mat", f"reconstruct {HP13C} -o images.nii.gz --hold-out-folds 0 --complex"),
+    job("data", "data-mat", f"reconstruct {HP13C} --iterations 1 -o images.nii.gz --hold-out-folds 0 --complex"),
     job("data", "data-mat-classical", f"reconstruct {HP13C} --method l+s -o images.nii.gz --hold-out-folds 0"),
     job("data", "data-hippocampus", "segment data/hippocampus/images/hippocampus_001.nii.gz --slices axial --model "
         "hippocampus-clstm -o labels.nii.gz --probabilities p.nii.gz --statistics volumes.csv",
