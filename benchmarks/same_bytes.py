@@ -5,8 +5,8 @@ python benchmarks/same_bytes.py --before OLD/bin/python --after NEW/bin/python [
 
 Both run the same jobs (`same_bytes_jobs.py`) as `python -m crnn_cli` on one thread without a GPU, and their outputs are
 compared (`same_bytes_files.py`). Results of ``--before`` are kept in ``--keep`` and taken from there the next time, as
-long as command lines and interpreter are the same. What one job makes and another reads is always that of ``--before``,
-so that one difference does not become many.
+long as command lines, interpreter and small inputs are the same. What one job makes and another reads is always that
+of ``--before``, so that one difference does not become many.
 
 Options and settings go by their newest name in the jobs; ``EARLIER`` says how an install called them that does not list
 the newest name in its help. Exits with 1 if anything differs, or if a job does not end as it should.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from same_bytes_files import Comparison, compare_folders, same_tensors
 from same_bytes_inputs import make_inputs
@@ -159,19 +161,37 @@ def run_job(install: Install, job: Job, folder: Path, links: dict[str, Path]) ->
     return Result([code for code, _ in ended], round(seconds, 1), [line for _, line in ended])
 
 
-def kept_result(file: Path, install: Install, job: Job) -> Result | None:
-    """Read the kept result of a job, unless it is of other commands or of another install."""
-    if not file.is_file():
-        return None
-    kept = json.loads(file.read_text())
-    same = kept["install"] == install.describe() and kept["steps"] == job.steps_as_json()
-    return Result(**kept["result"]) if same else None
+def identity(install: Install, job: Job, links: dict[str, Path]) -> dict[str, Any]:
+    """Describe what the results of a job depend on: install, command lines, and small inputs by sha256."""
+    inputs = hashlib.sha256()
+    for name in sorted(
+        {word for step in job.steps for word in step.arguments if word.startswith(("made/", "sample/"))}
+    ):
+        root, _, rest = name.partition("/")
+        path = links[root] / rest
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            inputs.update(file.read_bytes() if file.is_file() else b"")
+    return {"install": install.describe(), "steps": job.steps_as_json(), "inputs": inputs.hexdigest()}
 
 
-def keep_result(file: Path, install: Install, job: Job, result: Result) -> None:
-    """Write down how a job ended, and what it was."""
-    kept = {"install": install.describe(), "steps": job.steps_as_json(), "result": dataclasses.asdict(result)}
-    file.write_text(json.dumps(kept, indent=1))
+def run_before(jobs: list[Job], install: Install, kept: Path, links: dict[str, Path]) -> dict[str, Result]:
+    """Run jobs, or take what is kept of them: if it is of the same job, and what it was made from is kept as well."""
+    results: dict[str, Result] = {}
+    anew: set[str] = set()
+    for job in jobs:
+        file = kept / f"{job.name}.json"
+        described = identity(install, job, links)
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        result = found.pop("result", None)
+        if result is None or found != described or anew & set(job.sources):
+            anew.add(job.name)
+            file.unlink(missing_ok=True)
+            results[job.name] = run_job(install, job, kept / job.name, links)
+            file.write_text(json.dumps(described | {"result": dataclasses.asdict(results[job.name])}, indent=1))
+            print(f"before: {job.name}: {results[job.name].seconds:.1f} s", file=sys.stderr, flush=True)
+        else:
+            results[job.name] = Result(**result)
+    return results
 
 
 def judge(job: Job, before: Result, after: Result, comparison: Comparison, folders: tuple[Path, Path]) -> list[str]:
@@ -263,22 +283,13 @@ def compare_installs(arguments: argparse.Namespace, jobs: list[Job], scratch: Pa
         links["data"] = arguments.data.absolute()
     for install, folder in ((before, scratch / "made_before"), (after, scratch / "made_after")):
         make_inputs(folder, ROOT / "sample_data", install.setting)
-    results = {}
-    for job in with_sources(jobs):
-        file = kept / f"{job.name}.json"
-        result = kept_result(file, before, job)
-        if result is None:
-            file.unlink(missing_ok=True)
-            result = run_job(before, job, kept / job.name, links | {"made": scratch / "made_before"})
-            keep_result(file, before, job, result)
-            print(f"before: {job.name}: {result.seconds:.1f} s", file=sys.stderr, flush=True)
-        results[job.name] = result
+    results = run_before(with_sources(jobs), before, kept, links | {"made": scratch / "made_before"})
     print("| group | job | exit codes | files | result | pictures | before | after |")
     print("|---|---|---|---|---|---|---|---|")
     rows = []
     for job in jobs:
         result = run_job(after, job, work / job.name, links | {"made": scratch / "made_after"})
-        comparison = compare_folders(kept / job.name, work / job.name)
+        comparison = compare_folders(kept / job.name, work / job.name, job.new)
         problems = judge(job, results[job.name], result, comparison, (kept / job.name, work / job.name))
         seconds = {"before": results[job.name].seconds, "after": result.seconds}
         row = {

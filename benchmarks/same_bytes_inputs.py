@@ -133,7 +133,7 @@ def make_bad(folder: Path, sample: Path) -> None:
     np.save(folder / "kspace.npy", (random[0] + 1j * random[1]).astype(np.complex64))
     (folder / "nothing").mkdir()
     with zipfile.ZipFile(folder / "words.zip", "w") as file:
-        file.writestr("words.txt", "no DICOM in here")
+        file.writestr(zipfile.ZipInfo("words.txt"), "no DICOM in here")
 
 
 def save(file: Path, array: np.ndarray, affine: np.ndarray) -> None:

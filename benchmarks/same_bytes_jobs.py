@@ -36,6 +36,7 @@ class Job:
     steps: tuple[Step, ...]
     exits: list[int | str]
     twins: tuple[tuple[str, str], ...] = ()  # weights that must be the same within one install
+    new: tuple[str, ...] = ()  # DICOM elements that are made anew each time
 
     @property
     def sources(self) -> list[str]:
@@ -128,11 +129,12 @@ RAW = [
         "--reference jobs/simulate-coils/raw_truth.nii.gz --json > compare.figures"),
 ]  # fmt: skip
 RAW = [dataclasses.replace(each, group="raw") for each in RAW]
+NEW_STUDY = ("StudyInstanceUID", "FrameOfReferenceUID")
 DICOM_JOBS = [
     job("dicom", "dicom-to-nifti", f"convert {DICOM} cine.nii.gz", f"verify {DICOM} cine.nii.gz"),
     job("dicom", "nifti-to-dicom", "convert jobs/dicom-to-nifti/cine.nii.gz series --modality MR",
-        "verify jobs/dicom-to-nifti/cine.nii.gz series"),
-    job("dicom", "nifti-to-dicom-ct", "convert made/xyt.nii.gz series --axes x,y,t --modality CT"),
+        "verify jobs/dicom-to-nifti/cine.nii.gz series", new=NEW_STUDY),
+    job("dicom", "nifti-to-dicom-ct", "convert made/xyt.nii.gz series --axes x,y,t --modality CT", new=NEW_STUDY),
     job("dicom", "nifti-to-dicom-reference",
         f"convert jobs/dicom-to-nifti/cine.nii.gz series --reference-dicom {DICOM}", f"verify series {DICOM}"),
     job("dicom", "dicom-reconstruct", f"reconstruct {DICOM} --undersample 4 --hold-out-folds 0 -o images.nii.gz"),
