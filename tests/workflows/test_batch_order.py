@@ -57,7 +57,7 @@ class Fake:
     def save(self, planned, made):
         self.step("save", planned)
 
-    def judge(self, planned, report):
+    def check_threshold(self, planned, report):
         pass
 
     def at(self, *event):
@@ -106,7 +106,7 @@ def test_a_failure_to_tell_ends_the_batch():
 
 SCRIPT = """
 import os, signal, sys, time
-from crnn_cli.cli import reconstruct_job as job
+from crnn_cli.workflows.reconstruct import steps as job
 from crnn_cli.cli.app import main
 from tests.support.data import ROOT
 
