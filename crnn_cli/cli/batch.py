@@ -94,7 +94,8 @@ def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcom
 
 
 def _on(
-    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
+    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None],
+    keep_going: bool,
 ) -> None:  # fmt: skip
     """Do the inputs on a cluster."""
     with connect(address, out) as client:
