@@ -176,7 +176,7 @@ def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
         volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
         rows.append([label["name"], volume])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
-    several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
+    several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
     place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
     rows.append(["written", "standard output" if target == STREAM else place])
     return rows

@@ -43,5 +43,5 @@ def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]
     if "batch" in report:
         written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
         written |= {target.name: digest_tree(target)} if target.is_dir() else {}
-        report["batch"] |= {"outputs": written}
+        report = report | {"batch": report["batch"] | {"outputs": written}}
     return Output(sidecar_path(target), (json.dumps(report, indent=2) + "\n").encode())

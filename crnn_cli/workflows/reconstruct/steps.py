@@ -159,8 +159,8 @@ def compute(
     return ReconstructionRun(data, result, watched.slices, found | facts, chosen.method, deviation_ZTYX)
 
 
-def save(planned: ReconstructPlan, made: ReconstructionRun) -> None:
-    """Write the images, the report, and what was asked for beside them."""
+def save(planned: ReconstructPlan, made: ReconstructionRun) -> dict[str, Any]:
+    """Write the images, the report, and what was asked for beside them; return the report as written."""
     from crnn_cli.report.reconstruction_page import reconstruction_page
     from crnn_cli.workflows.reconstruct.pictures import picture, pictures_of, preview_content
     from crnn_cli.workflows.reconstruct.write import maps_of
@@ -179,6 +179,7 @@ def save(planned: ReconstructPlan, made: ReconstructionRun) -> None:
     write(
         planned.target, beside, data, result, options.complex_output, made.report, options.force, options.format_name
     )  # fmt: skip
+    return made.report
 
 
 def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
