@@ -278,16 +278,16 @@ def test_options_for_the_other_kind_are_refused(fails, tmp_path, labels, referen
         fails(2, f"{options[0]} is for images", labels, "-r", reference, *options)
     picture = save(tmp_path / "picture.nii", np.random.default_rng(0).random((12, 12, 3)).astype(np.float32))
     fails(2, "--require-dice is for label maps", picture, "-r", picture, "--require-dice", "0.5")
-    fails(2, "--require-dice is for label maps", labels, "-r", reference, "--require-dice", "0.5", "--images")
-    fails(2, "exclude each other", labels, "-r", reference, "--labels", "--images")
+    fails(2, "--require-dice is for label maps", labels, "-r", reference, "--require-dice", "0.5", "--as-images")
+    fails(2, "exclude each other", labels, "-r", reference, "--as-labels", "--as-images")
 
 
 def test_a_label_map_against_an_image_is_refused(fails, evaluate, tmp_path, labels):
     picture = save(tmp_path / "picture.nii", np.random.default_rng(0).random((20, 18, 6)).astype(np.float32))
     fails(4, "labels.nii.gz (uint8) looks like a label map", labels, "-r", picture)
     fails(4, "picture.nii (float32) like an image", picture, "-r", labels)
-    fails(4, "picture.nii is no label map: its value at (0, 0, 0) is", labels, "-r", picture, "--labels")
-    assert "PSNR" in evaluate(labels, "-r", picture, "--images").err
+    fails(4, "picture.nii is no label map: its value at (0, 0, 0) is", labels, "-r", picture, "--as-labels")
+    assert "PSNR" in evaluate(labels, "-r", picture, "--as-images").err
 
 
 def test_what_is_taken_for_a_label_map(report, evaluate, tmp_path, reference):
@@ -305,7 +305,7 @@ def test_what_is_taken_for_a_label_map(report, evaluate, tmp_path, reference):
     assert compared(truth().astype(np.float32)) == "images"
     assert compared(truth().astype(np.float32), intent=LABELS) == "labels"
     assert compared((many % 65).astype(np.int16), intent=LABELS) == "labels"
-    assert "PSNR" in evaluate(reference, "-r", reference, "--images").err
+    assert "PSNR" in evaluate(reference, "-r", reference, "--as-images").err
 
 
 def test_labels_in_floating_point(report, evaluate, fails, tmp_path, labels, reference):
@@ -313,14 +313,14 @@ def test_labels_in_floating_point(report, evaluate, fails, tmp_path, labels, ref
     expected = report(labels, "-r", reference)["labels"]
     assert report(labels, "-r", floats)["labels"] == expected
     assert report(floats, "-r", reference)["mean"]["dice"] == 1
-    assert report(floats, "-r", floats, "--labels")["compared"] == "labels"
+    assert report(floats, "-r", floats, "--as-labels")["compared"] == "labels"
     ended = evaluate(floats, "-r", floats)
     assert "PSNR" in ended.err
-    assert "--labels compares them as label maps" in ended.err
-    assert "--labels" not in evaluate(floats, "-r", floats, "--images").err
+    assert "--as-labels compares them as label maps" in ended.err
+    assert "--as-labels" not in evaluate(floats, "-r", floats, "--as-images").err
     half = save(tmp_path / "half.nii", truth() / 2)
     fails(4, "half.nii (float64) like an image", half, "-r", reference)
-    assert "--labels" not in evaluate(half, "-r", half).err
+    assert "--as-labels" not in evaluate(half, "-r", half).err
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -339,14 +339,14 @@ def test_forced_or_meant_label_maps_must_be_whole_numbers(fails, tmp_path, refer
     broken = truth().astype(np.float32)
     broken[3, 2, 1] = value
     forced, meant = save(tmp_path / "f.nii", broken), save(tmp_path / "m.nii", broken, intent=LABELS)
-    fails(4, f"f.nii is no label map: its value at (3, 2, 1) {words}", forced, "-r", reference, "--labels")
-    fails(4, f"f.nii is no label map: its value at (3, 2, 1) {words}", reference, "-r", forced, "--labels")
+    fails(4, f"f.nii is no label map: its value at (3, 2, 1) {words}", forced, "-r", reference, "--as-labels")
+    fails(4, f"f.nii is no label map: its value at (3, 2, 1) {words}", reference, "-r", forced, "--as-labels")
     fails(4, "m.nii is no label map", meant, "-r", reference)
 
 
 def test_complex_is_no_label_map(fails, tmp_path, reference):
     image = save(tmp_path / "c.nii", truth().astype(np.complex64))
-    fails(4, "its values are complex", image, "-r", reference, "--labels")
+    fails(4, "its values are complex", image, "-r", reference, "--as-labels")
 
 
 def test_geometry_must_agree(fails, evaluate, report, tmp_path, labels, reference):
@@ -362,7 +362,7 @@ def test_geometry_must_agree(fails, evaluate, report, tmp_path, labels, referenc
     scaled = report(save(tmp_path / "wide.nii", moved(truth()), wide), "-r", reference, "--ignore-geometry")
     assert scaled["labels"] == found["labels"]
     short = save(tmp_path / "short.nii", truth((20, 18, 5)))
-    for option in ([], ["--ignore-geometry"], ["--labels"]):
+    for option in ([], ["--ignore-geometry"], ["--as-labels"]):
         fails(4, "short.nii is 20 x 18 x 5 x 1", short, "-r", reference, *option)
 
 
@@ -396,9 +396,9 @@ def test_the_voxel_size_beside_an_affine_that_lost_it_counts(report, evaluate, t
 
 def test_bad_files(fails, tmp_path, labels, reference):
     fails(3, "missing.nii does not exist", tmp_path / "missing.nii", "-r", reference)
-    fails(3, "missing.nii does not exist", labels, "-r", tmp_path / "missing.nii", "--labels")
+    fails(3, "missing.nii does not exist", labels, "-r", tmp_path / "missing.nii", "--as-labels")
     colours = np.zeros((20, 18, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    fails(4, "RGB", save(tmp_path / "rgb.nii", colours), "-r", reference, "--labels")
+    fails(4, "RGB", save(tmp_path / "rgb.nii", colours), "-r", reference, "--as-labels")
     fails(4, "5-D", save(tmp_path / "five.nii", truth().reshape(20, 18, 6, 1, 1).repeat(2, 4)), "-r", reference)
     content = reference.read_bytes()
     (tmp_path / "cut.nii.gz").write_bytes(content[: len(content) // 2])
@@ -435,7 +435,7 @@ def test_help_states_the_rules(evaluate):
         "crnn evaluate labels.nii.gz --reference manual.nii.gz --require-dice 0.85", "at most 64 distinct values",
         "Dice and Jaccard are 0 and its distances undefined", "in neither, all four are undefined",
         "the larger of the 95th percentiles", "voxels are added up before Dice", "image minus reference",
-        "--labels", "--images", "--require-dice",
+        "--as-labels", "--as-images", "--require-dice",
     ):  # fmt: skip
         assert words in text
 
@@ -476,7 +476,7 @@ def test_real_label_maps(report, fails):
 def test_real_hippocampus_labels(report):
     folder = data_file("hippocampus", "labels")
     integers, floats = (folder / f"hippocampus_{number}.nii.gz" for number in ("001", "003"))
-    for file, option in ((integers, []), (floats, ["--labels"])):
+    for file, option in ((integers, []), (floats, ["--as-labels"])):
         found = report(file, "-r", file, "--require-dice", "1", *option)
         assert found["compared"] == "labels"
         assert found["mean"]["hd95_mm"] == 0
