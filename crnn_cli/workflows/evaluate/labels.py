@@ -88,7 +88,9 @@ def _spacing(reference: Candidate) -> tuple[Spacing | None, str | None]:
     grid = reference.image
     if grid.pixdim is not None:
         size = " x ".join(f"{v:.4g}" for v in grid.pixdim)
-        notices.warn(f"the affine of {reference.name} has lost its voxel size; sizes go by the {size} mm beside it")
+        notices.warn(
+            f"the affine of {reference.name} has lost its voxel size; sizes go by the {size} mm stated beside it"
+        )
     try:
         return orthogonal_spacing(grid), None
     except CrnnError as reason:

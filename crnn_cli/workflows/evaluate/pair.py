@@ -162,9 +162,7 @@ def are_label_maps(tested: Candidate, reference: Candidate) -> bool:
         for each, may in zip(both, possible, strict=True)
     ]
     if all(possible) and not any(certain):
-        notices.note(
-            "both hold few whole numbers in floating point, and are compared as images; as label maps only if asked"
-        )
+        notices.note("both hold few whole numbers, in floating point: they are compared as images, not as label maps")
     if not any(certain) or all(possible):
         return any(certain)
     label, other = both if possible[0] else reversed(both)

@@ -113,7 +113,8 @@ def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
     rows: dict[int, list[LabelStatistics]] = {label.value: [] for label in labelled.labels}
     for row in labelled.statistics:
         rows[row.value].append(row)
-    return {"format": REPORT_FORMAT} | provenance(labelled.bundle) | {
+    facts = {key: value for key, value in provenance(labelled.bundle).items() if key != "command"}
+    return {"format": REPORT_FORMAT} | facts | {
         "slices": {
             "plane": order.plane, "array_axis": "xyz"[order.axes[0]], "spacing_mm": order.spacing[0],
             "in_stack": count, "first": volume.span.start + 1, "last": volume.span.stop,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import command_line
 from crnn_cli.report.sidecar import report_output
 from crnn_cli.workflows.segment.result import LabelledVolume, SegmentFileRun
 
@@ -23,26 +24,28 @@ def save(run: SegmentFileRun, force: bool) -> dict[str, Any]:
 
     Returns
     -------
-    The report as written, with ``output`` (path, or a list of the paths of a SEG for each frame) and
-    ``output_format``. With labels on standard output no report is written, and it has neither.
+    The report as written, with ``output`` (path, or a list of the paths of a SEG for each frame), ``output_format``
+    and the command as it was typed, unless the run says another one, as that of a batch does. With labels on standard
+    output no report is written, and it has no output.
     """
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
 
-    labelled, paths = run.labelled, run.paths
+    labelled, paths, report = run.labelled, run.paths, {"command": command_line()} | run.report
     description = f"{run.report['tool']} {labelled.bundle.name}"
     beside = _outputs_beside(run, description)
     if paths.labels == STREAM:
         write_together(beside, force)
         write_stream(labelled.label_image, sys.stdout.buffer, description, LABEL_INTENT)
-        return run.report
+        return report
     if paths.dicom:
         written: dict[str, Any] = {"output": [str(path) for path in paths.segs], "output_format": _SEG}
         maps = _seg_outputs(paths.labels, labelled)
     else:
         written = {"output": str(paths.labels), "output_format": _NIFTI}
         maps = [image_output(labelled.label_image, paths.labels, description, LABEL_INTENT)]
-    report, outputs = run.report | written, [*maps, *beside]
+    report |= written
+    outputs = [*maps, *beside]
     write_together([*outputs, report_output(paths.labels, report, outputs)], force)
     return report
 
