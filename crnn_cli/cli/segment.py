@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import SeriesChoice, SliceTolerance
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps as job
 from crnn_cli.workflows.segment.steps import SegmentOptions
@@ -63,7 +63,7 @@ def segment(
     slices: Slices = "auto",
     out: Out = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     model: Model = None,
     device: DeviceName = "auto",
     labels: Only = None,
@@ -91,7 +91,8 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, uneven=uneven, model=model, device=device, labels=labels,
+        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device,
+        labels=labels,
         threshold=threshold, keep_largest=keep_largest, precision=precision, probabilities=probabilities,
         statistics=statistics, preview=preview, format_name=format_name, require_labels=require_labels, force=force,
     )  # fmt: skip
