@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import SeriesChoice, SliceTolerance
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps as job
 from crnn_cli.workflows.segment.options import SegmentOptions
@@ -63,7 +63,7 @@ def segment(
     slices: Slices = "auto",
     out: Out = None,
     series: SeriesChoice = None,
-    slice_tolerance: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     model: Model = None,
     device: DeviceName = "auto",
     labels: Only = None,

@@ -9,13 +9,12 @@ from typing import Any
 from crnn_cli.data.image import Image
 from crnn_cli.errors import QualityError, UsageError
 from crnn_cli.notices import STREAM
+from crnn_cli.report.sidecar import FORMAT
 from crnn_cli.workflows.evaluate.images import measure_images
 from crnn_cli.workflows.evaluate.labels import measure_labels
 from crnn_cli.workflows.evaluate.options import EvaluateOptions
 from crnn_cli.workflows.evaluate.pair import Candidate, Pair, make_pair, read_candidate, read_reference
 from crnn_cli.workflows.evaluate.uncertainty import align_uncertainty, read_uncertainty
-
-REPORT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -117,4 +116,4 @@ def _evaluate(pair: Pair, options: EvaluateOptions, stated: Candidate | None) ->
     else:
         uncertainty = None if stated is None else align_uncertainty(stated, pair.tested.image)
         measured, missed = measure_images(pair, options, uncertainty)
-    return Evaluation({"format": REPORT_FORMAT} | pair.facts() | measured, tuple(missed), pair.title)
+    return Evaluation({"format": FORMAT} | pair.facts() | measured, tuple(missed), pair.title)

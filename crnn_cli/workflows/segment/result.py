@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import provenance
+from crnn_cli.report.provenance import model_facts, tool_facts
 from crnn_cli.workflows.segment.paths import SegmentPaths
 from crnn_cli.workflows.segment.volume import Volume
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
     from crnn_cli.labels.statistics import LabelStatistics
     from crnn_cli.segmentation.segment import Segmentation
-
-REPORT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,7 @@ def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
     rows: dict[int, list[LabelStatistics]] = {label.value: [] for label in labelled.labels}
     for row in labelled.statistics:
         rows[row.value].append(row)
-    facts = {key: value for key, value in provenance(labelled.bundle).items() if key != "command"}
-    return {"format": REPORT_FORMAT} | facts | {
+    return tool_facts() | model_facts(labelled.bundle) | {
         "slices": {
             "plane": order.plane, "array_axis": "xyz"[order.axes[0]], "spacing_mm": order.spacing[0],
             "in_stack": count, "first": volume.span.start + 1, "last": volume.span.stop,
