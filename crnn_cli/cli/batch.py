@@ -94,7 +94,8 @@ def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcom
 
 
 def _on(
-    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
+    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None],
+    keep_going: bool,
 ) -> None:  # fmt: skip
     """Do the inputs on a cluster."""
     with connect(address, out) as client:
@@ -114,9 +115,9 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
 
 def _options(name: str, given: dict[str, Any]) -> Any:
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
-    from crnn_cli.workflows.segment import steps as segment_job
+    from crnn_cli.workflows.segment.options import SegmentOptions
 
-    kind = {"reconstruct": ReconstructOptions, "segment": segment_job.SegmentOptions}[name]
+    kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 

@@ -10,15 +10,16 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, SliceTolerance, Variable
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 from crnn_cli.report.provenance import slice_label
-from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load, one_slice
+from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load_scan, select_slice
 
 if TYPE_CHECKING:
     import torch
 
     from crnn_cli.data.image import Image
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
     from crnn_cli.report.montage import Panel
     from crnn_cli.workflows.reconstruct.methods import PreparedMethod
 
@@ -46,7 +47,7 @@ def compare(
     axes: Axes = None,
     variable: Variable = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     undersample: Undersample = None,
     seed: Seed = 0,
     coils: Coils = None,
@@ -73,14 +74,16 @@ def compare(
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
-    asked = ScanRequest(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
-    whole = load(asked)
+    asked = ScanRequest(scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable)
+    whole = load_scan(asked)
     chosen = [_chosen(name, model, place) for name in method_names]
     data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)
     if slice_number is not None:
-        data = one_slice(whole, slice_number)
+        data = select_slice(whole, slice_number)
         truth = None if truth is None else truth.one_slice(slice_number - 1)
-    rows, images = [], {}
+    rows: list[dict[str, Any]] = []
+    images: dict[str, Image] = {}
+    facts: dict[str, Any] = {}
     with console.progress_bar("comparing") as progress:
         runs = len(chosen) * (2 if held_out else 1)
         for number, method in enumerate(chosen):
@@ -88,8 +91,9 @@ def compare(
             def told(done: int, total: int, before: float = number / len(chosen)) -> None:
                 progress(round(1000 * (before + done / max(1, total) / runs)), 1000)
 
-            row, made = _run(data, method, place, (held_out, seed), told)
-            if made is not None:
+            row, result = _run(data, method, place, (held_out, seed), told)
+            if result is not None:
+                facts, made = data.facts(result), data.to_image(result.images_ZTYX)
                 images[method.name] = made
                 row |= _quality(made, truth, fitted=reference is not None)
             rows.append(row)
@@ -99,7 +103,7 @@ def compare(
     if preview is not None:
         _draw(preview, images, truth, data.source, force)
     if as_json:
-        console.print_json({"scan": str(scan), "input": data.source, **data.facts(), "methods": rows})
+        console.print_json({"scan": str(scan), "input": data.source, **facts, "methods": rows})
 
 
 def _names(methods: str) -> list[str]:
@@ -148,9 +152,9 @@ def _reference(grid: Image, reference: Path) -> Image:
 
 def _run(
     data: Scan, chosen: PreparedMethod, place: torch.device, judging: tuple[float, int], told: Any
-) -> tuple[dict[str, Any], Image | None]:
-    """Return the figures of a method and its images; of one that cannot, the reason."""
-    from crnn_cli.assessment.held_out import HoldOutReconstructor
+) -> tuple[dict[str, Any], Reconstruction[None] | None]:
+    """Figures and reconstruction of a method; of one that cannot reconstruct the scan, the reason."""
+    from crnn_cli.assessment.held_out import HoldOutReconstructor, residual_of
     from crnn_cli.reconstruction.reconstruct import reconstruct
 
     share, seed = judging
@@ -160,12 +164,11 @@ def _run(
         result = reconstruct(data.slices, chosen.method, place, told)
         row |= {"seconds": round(time.perf_counter() - began, 2), "residual": result.residual}
         if share:
-            judged = HoldOutReconstructor(chosen.method, share, seed)
-            reconstruct(data.slices, judged, place)
-            row["residual_held_out"] = judged.residual
+            held_out = reconstruct(data.slices, HoldOutReconstructor(chosen.method, share, seed), place)
+            row["residual_held_out"] = residual_of(held_out.assessments)
     except CrnnError as reason:
         return row | {"failed": str(reason)}, None
-    return row, data.to_image(result.images_ZTYX)
+    return row, result
 
 
 def _quality(made: Image, truth: Image | None, fitted: bool) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import typer
 SeriesChoice = Annotated[
     str | None, typer.Option("--series", help="Of a DICOM folder: its number in crnn info, or its UID.")
 ]
-Uneven = Annotated[
+SliceTolerance = Annotated[
     float | None,
-    typer.Option("--uneven", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
+    typer.Option(
+        "--slice-tolerance", min=0, metavar="MM", help="Tolerate slice positions up to MM off an even spacing."
+    ),
 ]
 SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One slice only, counted from 1.")]
 Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, SliceTolerance, Variable
 from crnn_cli.workflows.reconstruct import steps as job
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
@@ -28,8 +28,9 @@ Seed = Annotated[int | None, typer.Option(min=0, max=2**62, help="Of the simulat
 MethodName = Annotated[
     str, typer.Option("--method", help="crnn, or zero-filled, sliding-window, sense, tv, llr, l+s; see crnn compare.")
 ]
-Weight = Annotated[
-    float | None, typer.Option(min=0, help="Of a classical method's regularisation; relative to the data.")
+Regularisation = Annotated[
+    float | None,
+    typer.Option("--regularisation", "--lambda", min=0, help="Weight of a classical method, relative to the data."),
 ]
 SaveMaps = Annotated[
     Path | None, typer.Option("--save-maps", help="Write the sensitivities: .npy, or .png to look at.")
@@ -38,7 +39,7 @@ Model = Annotated[str | None, typer.Option(help="A published model, or a bundle 
 Iterations = Annotated[
     int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: the image it starts from.")
 ]
-Noise = Annotated[
+NoiseRatio = Annotated[
     float | None,
     typer.Option(
         min=0, max=1e6, help="0 keeps the samples as measured; more trusts them less. Raw data: by its noise."
@@ -64,11 +65,12 @@ AdaptSteps = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="The same by steps: repeats what a report says exactly.")
 ]
 SaveAdapted = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Tune for other slices too, and write a bundle for them (--model).")
+    Path | None, typer.Option(metavar="DIR", help="Write the tuned network as a bundle, for --model.")
 ]
+Generalise = Annotated[bool, typer.Option("--generalise", help="Tune for other slices and scans too.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
-HeldOut = Annotated[
+HoldOutFolds = Annotated[
     int | None, typer.Option(min=0, max=2, help="Leave lines out and predict them, so many times; 0: never.")
 ]
 Uncertainty = Annotated[
@@ -94,7 +96,7 @@ def reconstruct(
     phase: PhaseFile = None,
     axes: Axes = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     slice_number: SliceNumber = None,
     undersample: Undersample = None,
     pattern: Pattern = None,
@@ -102,7 +104,7 @@ def reconstruct(
     phase_axis: PhaseAxis = None,
     seed: Seed = None,
     method: MethodName = "crnn",
-    weight: Weight = None,
+    regularisation: Regularisation = None,
     coils: Coils = None,
     maps: Maps = None,
     save_maps: SaveMaps = None,
@@ -110,16 +112,17 @@ def reconstruct(
     variable: Variable = None,
     model: Model = None,
     iterations: Iterations = None,
-    noise: Noise = None,
+    noise_ratio: NoiseRatio = None,
     precision: Precision = None,
     memory: Memory = None,
     ensemble: Ensemble = None,
     adapt: Adapt = None,
     adapt_steps: AdaptSteps = None,
+    generalise: Generalise = False,
     save_adapted: SaveAdapted = None,
     device: DeviceName = "auto",
     preview: Preview = None,
-    held_out: HeldOut = None,
+    hold_out_folds: HoldOutFolds = None,
     uncertainty: Uncertainty = None,
     uncertainty_runs: UncertaintyRuns = None,
     report: Page = None,
@@ -148,24 +151,25 @@ def reconstruct(
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = ReconstructOptions(
-        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, slice_number=slice_number,
-        undersample=undersample, pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed,
-        method=method, weight=weight, coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable,
-        model=model, iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble,
-        adapt=adapt, adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview,
-        held_out=held_out, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
+        out=out, mask=mask, phase=phase, axes=axes, series=series, slice_tolerance=slice_tolerance,
+        slice_number=slice_number, undersample=undersample, pattern=pattern, centre_lines=centre_lines,
+        phase_axis=phase_axis, seed=seed, method=method, regularisation=regularisation, coils=coils, maps=maps,
+        save_maps=save_maps, phases=phases, variable=variable, model=model, iterations=iterations,
+        noise_ratio=noise_ratio, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
+        adapt_steps=adapt_steps, generalise=generalise, save_adapted=save_adapted, device=device, preview=preview,
+        hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
         max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
     )  # fmt: skip
     planned = job.plan(scan, options, as_json)
     engine = job.prepare(options)
     data = job.read(planned, engine)
     with console.progress_bar("reconstructing") as progress:
-        made = job.compute(planned, engine, data, progress)
-    job.save(planned, made)
+        run = job.compute(planned, engine, data, progress)
+    written = job.save(planned, run)
     from crnn_cli.report.rows import reconstruction_rows
 
-    rows = reconstruction_rows(planned.target, engine.chosen.title, made.report)
+    rows = reconstruction_rows(planned.target, engine.method.title, written)
     console.table("crnn reconstruct", ["", ""], rows)
     if as_json:
-        console.print_json(made.report)
-    job.check_threshold(planned, made.report)
+        console.print_json(written)
+    job.check_threshold(planned, written)

@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperCommand
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import SeriesChoice, SliceTolerance
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps as job
-from crnn_cli.workflows.segment.steps import SegmentOptions
+from crnn_cli.workflows.segment.options import SegmentOptions
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
 
@@ -63,7 +63,7 @@ def segment(
     slices: Slices = "auto",
     out: Out = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     model: Model = None,
     device: DeviceName = "auto",
     labels: Only = None,
@@ -91,7 +91,7 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, uneven=uneven, model=model, device=device, labels=labels,
+        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device, labels=labels,
         threshold=threshold, keep_largest=keep_largest, precision=precision, probabilities=probabilities,
         statistics=statistics, preview=preview, format_name=format_name, require_labels=require_labels, force=force,
     )  # fmt: skip
@@ -99,11 +99,11 @@ def segment(
     engine = job.prepare(options)
     data = job.read(planned, engine)
     with console.progress_bar("segmenting") as progress:
-        made = job.compute(planned, engine, data, progress)
-    job.save(planned, made)
+        run = job.compute(planned, engine, data, progress)
+    report = job.save(planned, run)
     from crnn_cli.report.rows import segmentation_rows
 
-    console.table("crnn segment", ["", ""], segmentation_rows(planned.targets.labels, made.report))
+    console.table("crnn segment", ["", ""], segmentation_rows(planned.target, report))
     if as_json:
-        console.print_json(made.report)
-    job.check_threshold(planned, made.report)
+        console.print_json(report)
+    job.check_threshold(planned, report)

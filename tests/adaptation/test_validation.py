@@ -69,13 +69,13 @@ def test_what_is_rehearsed_is_what_was_made_last_where_it_was_made(source):
 
 
 def test_starts_are_made_once(monkeypatch):
-    made, start = [], self_supervision.STARTS[RECIPE.start]
+    made, start = [], self_supervision.INITIAL_IMAGES[RECIPE.start]
 
     def watched(operator):
         made.append(operator)
         return start(operator)
 
-    monkeypatch.setitem(self_supervision.STARTS, RECIPE.start, watched)
+    monkeypatch.setitem(self_supervision.INITIAL_IMAGES, RECIPE.start, watched)
     of = supervision(scan())
     made.clear()
     looked = Validation(of, 3, torch.Generator().manual_seed(0))

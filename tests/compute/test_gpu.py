@@ -78,15 +78,15 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     frame = 2 * 64 * 32 * 8 * 4
     least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
-        net.fit(image, free)
+        net.plan_memory(image, free)
         assert net.at_once == at_once
     net.at_once = 0
-    assert [net.less(image) for _ in range(5)] == [6, 3, 2, 1, 0]
+    assert [net.reduce_memory(image) for _ in range(5)] == [6, 3, 2, 1, 0]
     for other, at_once in ((image, 1), (image[:1], 12), (image, 1)):
-        net.fit(other, 10**12)
+        net.plan_memory(other, 10**12)
         assert net.at_once == at_once
     assert net.on_disk == 0
-    assert network().less(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
+    assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
 @pytest.mark.parametrize("more", [{}, {"shift": 2, "context": 1, "sets": 2, "trust": 1}])

@@ -14,7 +14,7 @@ from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import (
-    STARTS,
+    INITIAL_IMAGES,
     ClassicalReconstructor,
     InferenceSettings,
     NetworkReconstructor,
@@ -56,7 +56,7 @@ def operators(data):
         yield SingleCoilConsistency(torch.from_numpy(kspace), torch.from_numpy(mask)[None])
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INITIAL_IMAGES)
 @pytest.mark.parametrize("amplitude", [1.0, 0.7])
 def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(start, amplitude):
     seen = []
@@ -70,7 +70,7 @@ def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(st
     assert seen == pytest.approx([amplitude, amplitude])
     for z, operator in enumerate(operators(data)):
         zero_filled = operator.zero_filled()[0].numpy()
-        wanted = STARTS[start](operator)
+        wanted = INITIAL_IMAGES[start](operator)
         np.testing.assert_allclose(result.images_ZTYX[z], wanted[0].numpy(), atol=1e-4)
         np.testing.assert_allclose(result.zero_filled_ZTYX[z], zero_filled, atol=1e-6)
 

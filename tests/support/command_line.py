@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 def table_rows(text):
-    """Return the cells of a printed table, by the first of each row."""
-    cells = [[cell.strip() for cell in line.strip(" │").split("│")] for line in text.splitlines() if "│" in line]
-    return {first: rest for first, *rest in cells if first}
+    """Cells of the tables in a text, by the first of each row; empty cells are left out."""
+    cells = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return {first: rest for first, *rest in cells if rest}
 
 
 @dataclass

@@ -42,8 +42,8 @@ class BatchCommand(Protocol):
         """Return what is made of them."""
         ...
 
-    def save(self, planned: Any, made: Any, /) -> None:
-        """Write it."""
+    def save(self, planned: Any, made: Any, /) -> dict[str, Any]:
+        """Write it, and return the report as written."""
         ...
 
     def check_threshold(self, planned: Any, report: dict[str, Any], /) -> None:

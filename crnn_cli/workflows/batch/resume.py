@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.report.sidecar import sidecar_path
+from crnn_cli.report.sidecar import sidecar_path, upgrade_report
 
 _NOT_OF_THE_RESULT = ("out", "force")
 
@@ -32,7 +32,7 @@ def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -
     from crnn_cli.io.atomic_write import digest_tree
 
     try:
-        report = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
+        report = upgrade_report(json.loads(sidecar_path(target).read_text(encoding="utf-8")))
         said = report["batch"]
         outputs = said["outputs"]
         if said["options"] != options or (report.get("model") or {}).get("sha256") != weights or not outputs:

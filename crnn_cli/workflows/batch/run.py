@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,10 @@ class BatchTask:
 
     def _write(self) -> None:
         command, made = self.work.command, self._made
-        made.report.update(command=list(self.work.line), batch=dict(self.work.stamp))
-        command.save(self.item.planned, made)
-        self.outcome.output = made.report["output"]
-        command.check_threshold(self.item.planned, made.report)
+        stamped = made.report | {"command": list(self.work.line), "batch": dict(self.work.stamp)}
+        report = command.save(self.item.planned, replace(made, report=stamped))
+        self.outcome.output = report["output"]
+        command.check_threshold(self.item.planned, report)
         self.outcome.status = "done"
 
     def _take(self, step: str, do: Callable[[], None]) -> None:
