@@ -138,7 +138,8 @@ def _read_both(
     places: tuple[Path, Path], axes: tuple[str | None, str | None], series: tuple[str | None, str | None]
 ) -> tuple[LoadedImage, LoadedImage]:
     """Return image and reference; the axes of the image are also those of the reference, unless it has its own."""
-    from crnn_cli.io.images import is_dicom, load_image
+    from crnn_cli.io.formats import is_dicom
+    from crnn_cli.io.images import load_image
 
     image = load_image(places[0], axes[0], series[0])
     inherited = None if is_dicom(places[1]) else axes[0]

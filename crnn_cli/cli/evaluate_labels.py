@@ -39,7 +39,7 @@ def are_label_maps(files: tuple[LoadedImage, LoadedImage], names: tuple[str, ...
     from crnn_cli.io.nifti.intent import LABELS
     from crnn_cli.labels.overlap import holds_few_labels
 
-    kinds = [one.kind for one in files]
+    kinds = [one.dtype for one in files]
     integers = [np.dtype(kind).kind in "ui" for kind in kinds]
     meant = [one.intent == LABELS for one in files]
     able = [says or holds_few_labels(one.image.array) for one, says in zip(files, meant, strict=True)]

@@ -28,7 +28,8 @@ def read_map(place: Path, found: Image, axes: str | None) -> Image:
     import numpy as np
 
     from crnn_cli.data.alignment import reorient_to
-    from crnn_cli.io.images import is_dicom, load_image
+    from crnn_cli.io.formats import is_dicom
+    from crnn_cli.io.images import load_image
 
     made = load_image(place, None if is_dicom(place) else axes).image
     name = "standard input" if place == STREAM else str(place)

@@ -12,7 +12,7 @@ SeriesChoice = Annotated[
 ]
 Uneven = Annotated[
     float | None,
-    typer.Option("--uneven", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
+    typer.Option("--slice-tolerance", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
 ]
 SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One slice only, counted from 1.")]
 Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]

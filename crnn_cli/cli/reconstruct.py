@@ -148,7 +148,7 @@ def reconstruct(
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = ReconstructOptions(
-        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, slice_number=slice_number,
+        out=out, mask=mask, phase=phase, axes=axes, series=series, slice_tolerance=uneven, slice_number=slice_number,
         undersample=undersample, pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed,
         method=method, weight=weight, coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable,
         model=model, iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble,

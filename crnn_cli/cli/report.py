@@ -33,7 +33,8 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     Example: crnn report images.nii.gz -o images.html
     """
     from crnn_cli.io.atomic_write import require_writable, write_together
-    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.formats import stem
+    from crnn_cli.io.images import require_readable
     from crnn_cli.report.html import require_page_name
     from crnn_cli.report.reconstruction_page import reconstruction_page
 
@@ -102,7 +103,8 @@ def _read_images(images: Path, found: dict[str, Any]) -> tuple[Image, list[str]]
 def _about_input(found: dict[str, Any]) -> list[str]:
     """Return what is to be said if the input is not where and what it was."""
     from crnn_cli.io.atomic_write import digest
-    from crnn_cli.io.images import is_dicom, load_image
+    from crnn_cli.io.formats import is_dicom
+    from crnn_cli.io.images import load_image
 
     source = input_facts(found)
     place = Path(str(source.get("file")))
@@ -111,9 +113,11 @@ def _about_input(found: dict[str, Any]) -> list[str]:
     if not place.exists():
         return [f"The input, {place}, is not there any more, or was named from another folder."]
     try:
-        uneven = float(source["uneven_mm"]) if "uneven_mm" in source else None
+        tolerance = source.get("slice_tolerance_mm", source.get("uneven_mm"))  # the latter in reports of format 1
         dicom = is_dicom(place)
-        now = load_image(place, None, source.get("series"), uneven=uneven).source["sha256"] if dicom else digest(place)
+        millimetres = None if tolerance is None else float(tolerance)
+        again = load_image(place, None, source.get("series"), slice_tolerance=millimetres) if dicom else None
+        now = digest(place) if again is None else again.source["sha256"]
     except CrnnError as reason:
         return [f"The input, {place}, could not be looked at again: {reason}"]
     return [] if now == source.get("sha256") else [f"The input, {place}, is not what it was: its sha256 has changed."]

@@ -91,7 +91,7 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, uneven=uneven, model=model, device=device, labels=labels,
+        slices=slices, out=out, series=series, slice_tolerance=uneven, model=model, device=device, labels=labels,
         threshold=threshold, keep_largest=keep_largest, precision=precision, probabilities=probabilities,
         statistics=statistics, preview=preview, format_name=format_name, require_labels=require_labels, force=force,
     )  # fmt: skip

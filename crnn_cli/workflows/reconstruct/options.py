@@ -15,7 +15,7 @@ class ReconstructOptions:
     phase: Path | None = None
     axes: str | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     slice_number: int | None = None
     undersample: float | None = None
     pattern: str | None = None

@@ -37,7 +37,7 @@ class ScanRequest:
     scan: Path
     axes: str | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     phase: Path | None = None
     mask: Path | None = None
     simulation: Simulation | None = None
@@ -98,9 +98,9 @@ def load(asked: ScanRequest) -> Scan:
     CrnnError
         See the readers, `data.acquisition` and `reconstruction.raw_source`; UsageError for options that do not belong.
     """
-    from crnn_cli.io.kspace.read import is_raw
+    from crnn_cli.io.formats import is_kspace
 
-    if is_raw(asked.scan):
+    if is_kspace(asked.scan):
         return _load_raw(asked)
     for option in ("coils", "maps", "phases", "variable"):
         if getattr(asked, option) is not None:
@@ -157,11 +157,12 @@ def _load_raw(asked: ScanRequest) -> Scan:
     for option, value in given.items():
         if value is not None:
             raise UsageError(f"{option} does not belong to raw k-space, and {asked.scan} holds it")
-    scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases, asked.uneven)
+    scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases, asked.slice_tolerance)
     for note in scan.notes:
         notices.warn(note)
     source = {"file": str(asked.scan), "format": scan.format, "axes": scan.stored, "sha256": digest(asked.scan)}
-    source |= {} if asked.uneven is None else {"uneven_mm": f"{asked.uneven:g}"}
+    if asked.slice_tolerance is not None:
+        source |= {"slice_tolerance_mm": f"{asked.slice_tolerance:g}"}
     maps = None
     if asked.maps is not None:
         maps = read_maps(asked.maps)
@@ -179,7 +180,7 @@ def _load_image(asked: ScanRequest) -> tuple[Image, dict[str, Any], Series | Non
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    found = load_image(asked.scan, asked.axes, asked.series, uneven=asked.uneven)
+    found = load_image(asked.scan, asked.axes, asked.series, slice_tolerance=asked.slice_tolerance)
     image, source = found.image, dict(found.source)
     phase = asked.phase or phase_sibling(asked.scan)
     if phase is not None:

@@ -85,7 +85,8 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     if simulation is not None and options.mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
     asked = ScanRequest(
-        scan, options.axes, options.series, options.uneven, options.phase, options.mask, simulation, options.coils,
+        scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
+        options.coils,
         options.maps, options.phases, options.variable,
     )  # fmt: skip
     return ReconstructPlan(asked, target, options, budget)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def plan_uncertainty(options: ReconstructOptions) -> None:
     """Refuse options that do not go together, and a name that cannot be written."""
     from crnn_cli.io.atomic_write import require_writable
-    from crnn_cli.io.nifti.image import require_nifti_name
+    from crnn_cli.io.formats import NIFTI, require_output_name
 
     if options.uncertainty is None:
         if options.uncertainty_runs is not None:
@@ -32,7 +32,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
             "--uncertainty leaves lines out in each of its runs, and the residual is measured there: give it without "
             "--held-out"
         )
-    require_nifti_name(options.uncertainty)
+    require_output_name(options.uncertainty, NIFTI)
     require_writable(options.uncertainty, options.force)
 
 

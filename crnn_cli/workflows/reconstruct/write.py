@@ -89,7 +89,7 @@ def save(
         number = (series.series_number or 0) + 1000
         about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
         write_derived(image, series, about, target, force)
-        report["output_sha256"] = load_image(target, uneven=math.inf).source["sha256"]
+        report["output_sha256"] = load_image(target, slice_tolerance=math.inf).source["sha256"]
         write_together([report_output(target, report, beside), *beside], force)
     elif target == STREAM:
         write_together(beside, force)

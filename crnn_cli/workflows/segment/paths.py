@@ -66,7 +66,7 @@ def _target(volume: Path, out: Path | None, format_name: str | None) -> tuple[Pa
         raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
     dicom = format_name == "dicom" or (format_name is None and out is not None and out.suffix.lower() == ".dcm")
     if out is None:
-        from crnn_cli.io.images import stem
+        from crnn_cli.io.formats import stem
 
         suffix = ".dcm" if dicom else ".nii.gz"
         out = STREAM if volume == STREAM else stem(volume).with_name(f"{stem(volume).name}_labels{suffix}")
@@ -86,8 +86,8 @@ def plan(
     others : probabilities, statistics, preview.
     """
     from crnn_cli.io.atomic_write import require_pipe
+    from crnn_cli.io.formats import NIFTI, require_output_name
     from crnn_cli.io.images import require_readable
-    from crnn_cli.io.nifti.image import require_nifti_name
     from crnn_cli.report.label_table import require_statistics_name
     from crnn_cli.report.montage import require_preview_name
 
@@ -99,8 +99,8 @@ def plan(
     if targets.labels == STREAM:
         require_pipe()
     for path, require_name in (
-        (None if dicom else targets.labels, require_nifti_name),
-        (targets.probabilities, require_nifti_name),
+        (None if dicom else targets.labels, lambda path: require_output_name(path, NIFTI)),
+        (targets.probabilities, lambda path: require_output_name(path, NIFTI)),
         (targets.statistics, require_statistics_name),
         (targets.preview, require_preview_name),
     ):

@@ -40,7 +40,7 @@ class SegmentOptions:
     slices: str = "auto"
     out: Path | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     model: str | None = None
     device: str = "auto"
     labels: str | None = None
@@ -146,7 +146,7 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> Volume:
 
     targets, options = planned.targets, planned.options
     require_writable_all(planned.volume, targets.all(engine.kept), options.force)
-    image, source, series = _load(planned.volume, options.series, options.uneven)
+    image, source, series = _load(planned.volume, options.series, options.slice_tolerance)
     if targets.dicom:
         targets = targets.of_series(image, series)
         require_writable_all(planned.volume, targets.all(engine.kept), options.force)
@@ -240,7 +240,9 @@ def chosen_labels(known: Sequence[Label], asked: str | None) -> list[Label]:
     return [label for label in known if label.value in values]
 
 
-def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image, dict[str, Any], Series | None]:
+def _load(
+    volume: Path, series: str | None, slice_tolerance: float | None
+) -> tuple[Image, dict[str, Any], Series | None]:
     """Return the image, real, what was read, and the DICOM series if it was one."""
     from dataclasses import replace
 
@@ -249,7 +251,7 @@ def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image
     from crnn_cli.data.geometry import require_perpendicular
     from crnn_cli.io.images import load_image
 
-    found = load_image(volume, None, series, uneven=uneven)
+    found = load_image(volume, None, series, slice_tolerance=slice_tolerance)
     name = "standard input" if volume == STREAM else str(volume)
     image = found.image
     if found.stored_axes < 3:
