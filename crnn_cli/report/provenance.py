@@ -35,7 +35,7 @@ def made_by() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from crnn_cli import __version__
+    from crnn_cli.version import __version__
 
     return {
         "tool": f"crnn {__version__}",

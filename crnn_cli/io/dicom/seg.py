@@ -21,7 +21,6 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage, generate_uid
 
-from crnn_cli import __version__
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
@@ -33,6 +32,7 @@ from crnn_cli.io.dicom.series import Series
 from crnn_cli.io.images import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.names import Label
+from crnn_cli.version import __version__
 
 _EVEN = 0.05  # mm
 _UNNAMED = codes.SCT.AnatomicalStructure

@@ -17,7 +17,6 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from crnn_cli import __version__
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.geometry import require_perpendicular
 from crnn_cli.data.image import Array, Image
@@ -26,6 +25,7 @@ from crnn_cli.io.dicom.folder import require_folder, write_folder
 from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copy_headers, decimals, place_headers
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
+from crnn_cli.version import __version__
 
 _LEVELS = 65_535
 _EXACT_PLACE = 1e-3  # mm
