@@ -352,7 +352,9 @@ def evaluate(
     return evaluate_images(first, second, options, uncertainty=deviation).report
 
 
-def save(content: Image | ReconstructionResult, path: Source, *, complex_output: bool = False, force: bool = False) -> None:
+def save(
+    content: Image | ReconstructionResult, path: Source, *, complex_output: bool = False, force: bool = False
+) -> None:
     """Write images or labels, whole and read back, or not at all; nothing is replaced without ``force``.
 
     Parameters

@@ -49,21 +49,21 @@ def convert(
     Examples: crnn convert DICOM_FOLDER cine.nii.gz; crnn convert DICOM_FOLDER t1.nii.gz --series 3;
     crnn convert filtered.nii.gz out_folder --like DICOM_FOLDER
     """
+    from crnn_cli.io.formats import DICOM, NIFTI, require_output_name
     from crnn_cli.io.images import load_image, require_readable
-    from crnn_cli.io.nifti.image import require_nifti_name
 
     require_readable(source)
-    folder = target != STREAM and "." not in target.name
+    folder = DICOM.is_output_name(target)
     if not folder:
         if target != STREAM:
-            require_nifti_name(target)
+            require_output_name(target, NIFTI)
         for option, value in (("--like", like), ("--like-series", like_series), ("--modality", modality)):
             if value is not None:
                 raise UsageError(
                     f"{option} is for DICOM, and {target} is NIfTI: a name without suffix is a DICOM folder"
                 )
     _plan(source, target, like, folder, force)
-    found = load_image(source, axes, series, uneven=slice_tolerance)
+    found = load_image(source, axes, series, slice_tolerance=slice_tolerance)
     for doubt in found.doubts():
         notices.warn(doubt)
     if folder:
@@ -144,7 +144,7 @@ def _to_dicom(
 def _model(found: LoadedImage, like: Path | None, like_series: str | None) -> tuple[Series | None, str]:
     """Return the series that patient and study are taken from, if any, and the name of its place."""
     from crnn_cli.io.dicom.read import choose_series, list_series
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
     if like is None:
         if like_series is not None:

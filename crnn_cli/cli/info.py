@@ -10,10 +10,11 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import SeriesChoice, SliceTolerance, Variable
-from crnn_cli.errors import UsageError
+from crnn_cli.cli.remedies import spell_option
+from crnn_cli.errors import UsageError, spelled
 
 if TYPE_CHECKING:
-    from crnn_cli.io.describe import FileDescription
+    from crnn_cli.io.describe import FileDescription, NextStep
     from crnn_cli.io.dicom.series import Listing, Series
     from crnn_cli.io.kspace.describe import RawDescription
 
@@ -37,39 +38,45 @@ def info(
     """
     import dataclasses
 
-    from crnn_cli.io.kspace.read import is_raw
+    from crnn_cli.io.formats import is_dicom, is_kspace
 
-    if is_raw(file):
+    if is_kspace(file):
         if series is not None:
             raise UsageError(f"--series is for DICOM, and {file} is raw k-space")
         from crnn_cli.io.kspace.describe import describe_raw
 
         raw = describe_raw(file, axes, variable, slice_tolerance)
         if as_json:
-            console.print_json(dataclasses.asdict(raw))
+            console.print_json(dataclasses.asdict(raw) | {"next_step": _spelled(raw.next_step)})
         else:
             _tell_raw(raw)
         return
     if variable is not None:
         raise UsageError(f"--variable is for HDF5 and MATLAB files of raw k-space, and {file} is none")
     from crnn_cli.io.describe import describe_file
-    from crnn_cli.io.images import is_dicom, require_readable
+    from crnn_cli.io.images import require_readable
 
     if is_dicom(file) and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
-        found = list_series(file, uneven=slice_tolerance)
+        found = list_series(file, slice_tolerance=slice_tolerance)
         if as_json:
             console.print_json(listing_as_json(file, found))
         else:
             _tell_listing(file, found)
         return
-    description = describe_file(file, axes, series, uneven=slice_tolerance)
+    description = describe_file(file, axes, series, slice_tolerance=slice_tolerance)
     if as_json:
-        console.print_json(dataclasses.asdict(description))
+        console.print_json(dataclasses.asdict(description) | {"next_step": _spelled(description.next_step)})
     else:
         _tell(description)
+
+
+def _spelled(step: NextStep) -> str:
+    from crnn_cli.io.describe import spell_next_step
+
+    return spell_next_step(step, spell_option)
 
 
 def _tell(description: FileDescription) -> None:
@@ -84,16 +91,16 @@ def _tell(description: FileDescription) -> None:
     if description.sampling is not None:
         s = description.sampling
         lines = "-".join(map(str, {min(s.lines_per_frame): 0, max(s.lines_per_frame): 0}))
-        rows.append(["sampling", f"{s.acceleration:.2f}x along {s.undersampled_axis}, {lines} lines a frame"])
+        rows.append(["sampling", f"{s.acceleration:.2f}x along {s.phase_encoding_axis}, {lines} lines a frame"])
     rows += [["doubt", doubt] for doubt in description.doubts]
-    rows.append(["next", description.next_step])
+    rows.append(["next", _spelled(description.next_step)])
     console.table(description.file, ["", ""], rows)
 
 
 def _tell_raw(found: RawDescription) -> None:
     lines = "-".join(map(str, {min(found.lines_per_frame): 0, max(found.lines_per_frame): 0}))
     shown = " x ".join(f"{100 * share:g} %" for share in found.field_shown)
-    where = "both axes" if found.undersampled_axes == 2 else "one axis"
+    where = "both axes" if found.n_undersampled_axes == 2 else "one axis"
     time = "unknown" if found.frame_time_s is None else f"{1000 * found.frame_time_s:g} ms"
     rows = [
         ["format", found.format],
@@ -109,7 +116,7 @@ def _tell_raw(found: RawDescription) -> None:
         ["calibration", f"{found.calibration_lines} lines{', measured apart' if found.separate_calibration else ''}"],
         ["noise scan", "yes" if found.noise_scan else "no"],
         *(["note", note] for note in found.notes),
-        ["next", found.next_step],
+        ["next", _spelled(found.next_step)],
     ]
     console.table(found.file, ["", ""], rows)
 
@@ -139,18 +146,22 @@ def _tell_listing(place: Path, found: Listing) -> None:
     for one in found.series:
         for problem in one.problems:
             notices.warn(f"series {one.number} cannot be read: {problem}")
+        if one.remedy:
+            notices.warn(f"series {one.number}: {spelled(one.remedy, spell_option)}")
         for note in one.notes:
             notices.warn(f"series {one.number}: {note}")
     for name, why in list(found.damaged.items())[:10]:
         notices.warn(f"{name} is damaged: {why}")
     if len(found.damaged) > 10:
         notices.warn(f"and {len(found.damaged) - 10} more damaged files")
+    import shlex
+
     readable = [one for one in found.series if one.grid]
     if readable:
         choice = f" --series {readable[0].number}" if len(readable) > 1 else ""
         step = "reconstruct" if readable[0].frames > 1 else "segment"
         more = " --undersample 8" if step == "reconstruct" else " --slices"
-        console.say(f"next: crnn {step} {place}{choice}{more}")
+        console.say(f"next: crnn {step} {shlex.quote(str(place))}{choice}{more}")
 
 
 def _row(one: Series) -> list[str]:

@@ -123,7 +123,7 @@ def assign_outputs(places: Sequence[Path], out: Path, command: BatchCommand, opt
     UsageError
         If two of them would be written to the same name.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
     items: dict[Path, BatchItem] = {}
     for place in places:
@@ -147,7 +147,7 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
     OutputError
         If an output exists and not ``force``, or cannot be written.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
     name = stem(item.place).name
     named: dict[str, Any] = {}
