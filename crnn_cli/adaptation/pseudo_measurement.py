@@ -30,7 +30,7 @@ def resimulate(measured: SliceMeasurement, image_BTYX: Tensor, generator: torch.
     mask_BTYX = measured.mask_BTYX.roll(int(on), 1)
     if float(backwards) < 0.5:
         mask_BTYX = mask_BTYX.flip(1)
-    kspace_BCTYX = image_to_kspace(measured.encoding().seen(image_BTYX))
+    kspace_BCTYX = image_to_kspace(measured.encoding().coil_images(image_BTYX))
     if measured.deviation:
         noise = torch.randn(kspace_BCTYX.shape, dtype=kspace_BCTYX.dtype, generator=generator)
         kspace_BCTYX = kspace_BCTYX + measured.deviation * noise.to(kspace_BCTYX.device)

@@ -104,7 +104,7 @@ def residual_sums(measured: SliceMeasurement, image_BTYX: Tensor, mask_BTYX: Ten
     """Return what images miss of the data. mask_BTYX : of these samples only; all that were measured by default."""
     mask_BTYX = measured.mask_BTYX if mask_BTYX is None else mask_BTYX
     encoding = SliceMeasurement(measured.kspace_BCTYX, mask_BTYX, measured.maps_BCYX).encoding()
-    error_T, energy_T = encoding.misfit_by_frame(image_BTYX, measured.kspace_BCTYX)
+    error_T, energy_T = encoding.squared_residual_by_frame(image_BTYX, measured.kspace_BCTYX)
     repeated = measured.kspace_BCTYX.shape[-1] // mask_BTYX.shape[-1]
     return ResidualSums(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)
 

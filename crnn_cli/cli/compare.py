@@ -79,7 +79,7 @@ def compare(
     data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)
     if slice_number is not None:
         data = one_slice(whole, slice_number)
-        truth = None if truth is None else truth.one_slice(slice_number - 1)
+        truth = None if truth is None else truth.select_slice(slice_number - 1)
     rows, images = [], {}
     with console.progress_bar("comparing") as progress:
         runs = len(chosen) * (2 if held_out else 1)

@@ -231,7 +231,7 @@ def _millimetres_apart(first: Image, second: Image) -> float:
 
 
 def _geometry(image: Image) -> str:
-    from crnn_cli.data.geometry import axis_codes
+    from crnn_cli.data.orientation import axis_codes
 
     origin = ", ".join(f"{v:.4g}" for v in image.affine[:3, 3])
     size = " x ".join(f"{v:.4g}" for v in image.spacing)

@@ -39,7 +39,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def bfloat16_is_fast(device: torch.device) -> bool:
+def has_native_bfloat16(device: torch.device) -> bool:
     """Return whether the device multiplies in bfloat16 itself."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -48,7 +48,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 @contextmanager
-def precision(rounded: bool) -> Iterator[None]:
+def tf32_convolutions(rounded: bool) -> Iterator[None]:
     """Let convolutions in single precision on a GPU round what they multiply to 10 bits (TF32), or keep them from it.
 
     PyTorch itself lets them.
@@ -59,7 +59,7 @@ def precision(rounded: bool) -> Iterator[None]:
 
 
 @contextmanager
-def without_memory_of(device: torch.device) -> Iterator[None]:
+def explain_out_of_memory(device: torch.device) -> Iterator[None]:
     """Say what to do when the memory of a GPU has run out.
 
     Raises

@@ -23,7 +23,7 @@ def free_bytes(device: torch.device, most: int | None = None) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    left = [] if most is None else [max(0, most - held_bytes())]
+    left = [] if most is None else [max(0, most - resident_bytes())]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -40,7 +40,7 @@ def free_bytes(device: torch.device, most: int | None = None) -> int | None:
     return min(left, default=None)
 
 
-def held_bytes() -> int:
+def resident_bytes() -> int:
     """Return the bytes that this process holds; 0 where that cannot be known."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
@@ -49,7 +49,7 @@ def held_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def kept_bytes(forward: Callable[[], Tensor]) -> int:
+def saved_tensor_bytes(forward: Callable[[], Tensor]) -> int:
     """Return how many bytes a calculation keeps for its gradients."""
     kept: dict[int, int] = {}  # by address: what is kept stays where it is
 

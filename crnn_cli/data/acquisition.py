@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.lazy_kspace import LazyKspace, Planes, kspace_of, slices_of
+from crnn_cli.data.lazy_kspace import LazyKspace, SeriesKspace, iterate_slices, series_to_kspace
 from crnn_cli.data.sampling_mask import (
     Mask,
     acceleration,
+    crop_to_measured,
+    drop_empty_slices,
     effective_acceleration,
-    filled_slices,
-    measured_box,
-    share_measured,
+    measured_fraction,
     undersampled_axes,
 )
 from crnn_cli.errors import UnsupportedDataError
@@ -58,7 +58,7 @@ class Acquisition:
         return acceleration(self.mask_ZTYX)
 
     @property
-    def acceleration_inside(self) -> float:
+    def effective_acceleration(self) -> float:
         """The same inside the measured region: without what no frame measured at the edge.
 
         Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
@@ -95,7 +95,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
             "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
             "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
         )
-    kspace_ZT01 = Planes(image)
+    kspace_ZT01 = SeriesKspace(image)
     if mask is None:
         require_encoded_by_slice(image)
         mask_ZT01 = find_mask(kspace_ZT01)
@@ -130,7 +130,7 @@ def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: st
     """
     require_dynamic(image)
     lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
-    if image.is_complex and find_mask(Planes(image)) is not None:
+    if image.is_complex and find_mask(SeriesKspace(image)) is not None:
         raise UnsupportedDataError(
             "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
             "no truth to simulate from. Reconstruct it without --undersample"
@@ -148,11 +148,11 @@ def require_dynamic(image: Image) -> None:
     if image.frames < 2:
         raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
     image.require_finite("this series")
-    peak = max(float(np.abs(part).max()) for part in slices_of(image))
+    peak = max(float(np.abs(part).max()) for part in iterate_slices(image))
     if peak and not 1e-30 < peak < 1e30:
         raise UnsupportedDataError(f"the brightest voxel is {peak:.3g}: rescale the series into 1e-30 to 1e30")
     first = image.array[0, 0, 0, 0]
-    if not peak or all((part == first).all() for part in slices_of(image)):
+    if not peak or all((part == first).all() for part in iterate_slices(image)):
         raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
 
 
@@ -162,9 +162,9 @@ def require_encoded_by_slice(image: Image) -> None:
     Looks at the first frame that is not empty: samples are missing along kz there that no slice alone lacks, and not
     whole planes at a time (as in stacks that were interpolated or repeated).
     """
-    filled = np.logical_or.reduce([part.any(axis=(0, 1)) for part in slices_of(image)])
+    filled = np.logical_or.reduce([part.any(axis=(0, 1)) for part in iterate_slices(image)])
     frame = int(np.argmax(filled))
-    kspace_Z01 = kspace_of(image.array[..., frame : frame + 1])[:, 0]
+    kspace_Z01 = series_to_kspace(image.array[..., frame : frame + 1])[:, 0]
     kspace_Z01 = kspace_Z01 / np.abs(kspace_Z01).max()
     volume = np.abs(np.fft.fft(kspace_Z01, axis=0, norm="ortho"))
     floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
@@ -178,7 +178,7 @@ def require_encoded_by_slice(image: Image) -> None:
         )
 
 
-def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
+def find_mask(kspace_ZT01: Complex | SeriesKspace) -> Mask | None:
     """Find which samples were measured from the zeros of k-space; None if none is missing in the measured region.
 
     The region is what lies between measured samples along either axis, over all frames and slices: zeros outside it are
@@ -195,10 +195,10 @@ def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
     if len(empty):
         slice_, frame = (int(v) for v in empty[0])
         raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    return None if share_measured(filled_slices(mask)) > 0.995 else mask
+    return None if measured_fraction(drop_empty_slices(mask)) > 0.995 else mask
 
 
-def _measured_samples(kspace_ZT01: Complex | Planes) -> Mask:
+def _measured_samples(kspace_ZT01: Complex | SeriesKspace) -> Mask:
     """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one.
 
     One slice after the other; empty slices have none.
@@ -235,7 +235,7 @@ def _acquisition(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) ->
         mask = mask[..., :1]
     mask = mask.copy()
     geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
-    return Acquisition(LazyKspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
+    return Acquisition(LazyKspace(SeriesKspace(image), mask, phase_axis), mask, phase_axis, geometry, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:
@@ -259,7 +259,7 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     return whole
 
 
-def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
+def _require_agreement(kspace_ZT01: SeriesKspace, mask_ZT01: Mask) -> None:
     along = 1 + 1 - _undersampled_axis(mask_ZT01)
     outside = energy = 0.0
     lines, claimed = [], []
@@ -286,5 +286,5 @@ def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
 
 def _undersampled_axis(mask_ZT01: Mask) -> int:
     """Return the array axis along which, inside the measured region, the mask changes most."""
-    cut = measured_box(mask_ZT01)
+    cut = crop_to_measured(mask_ZT01)
     return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))

@@ -19,7 +19,7 @@ from crnn_cli.data.sampling_mask import Mask
 Complex = NDArray[np.complex64]
 
 
-def kspace_of(array: Array) -> Complex:
+def series_to_kspace(array: Array) -> Complex:
     """Return the k-space (Z, T, 0, 1) of images (x, y, z, t)."""
     images_ZT01 = np.asarray(array, dtype=np.complex64).transpose(2, 3, 0, 1)
     axes = (-2, -1)
@@ -27,14 +27,14 @@ def kspace_of(array: Array) -> Complex:
     return kspace.astype(np.complex64, copy=False)
 
 
-def slices_of(image: Image) -> Iterator[Array]:
+def iterate_slices(image: Image) -> Iterator[Array]:
     """Yield the slices (x, y, t) of a series; the memory of those before is let go of."""
     for z in range(image.shape[2]):
         yield image.array[:, :, z]
         drop_pages(image.array)
 
 
-class Planes:
+class SeriesKspace:
     """K-space (Z, T, 0, 1) of a series, a slice at a time."""
 
     def __init__(self, image: Image) -> None:
@@ -49,7 +49,7 @@ class Planes:
         """Return slice z, (T, 0, 1)."""
         if not 0 <= z < len(self):
             raise IndexError(z)
-        (made_T01,) = kspace_of(self._image.array[:, :, z : z + 1])
+        (made_T01,) = series_to_kspace(self._image.array[:, :, z : z + 1])
         drop_pages(self._image.array)
         kspace_T01: Complex = made_T01
         return kspace_T01
@@ -63,7 +63,7 @@ class LazyKspace:
     mask_ZTYX : boolean; X may be 1. phase_axis : which array axis of the images (0 or 1) is Y.
     """
 
-    def __init__(self, planes: Planes, mask_ZTYX: Mask, phase_axis: int) -> None:
+    def __init__(self, planes: SeriesKspace, mask_ZTYX: Mask, phase_axis: int) -> None:
         self._planes, self._mask_ZTYX, self._swapped = planes, mask_ZTYX, phase_axis == 1
         z, t, first, second = planes.shape
         self.shape = (z, 1, t, *((second, first) if self._swapped else (first, second)))

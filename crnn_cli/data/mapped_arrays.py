@@ -52,7 +52,7 @@ def zeros(shape: tuple[int, ...], kind: DTypeLike, order: Literal["C", "F"] = "C
     return np.ndarray(shape, kind, mapped, order=order)
 
 
-def in_file(array: Values) -> bool:
+def is_file_backed(array: Values) -> bool:
     """Return whether the values lie in a file."""
     return _mapping(array) is not None
 
@@ -74,13 +74,13 @@ def apply_by_planes(function: Callable[..., Values], kind: DTypeLike, *arrays: V
     if not is_large(shape, kind):
         return function(*arrays)
     made = zeros(shape, kind, "F")
-    for planes in parts(shape, np.dtype(kind).itemsize):
+    for planes in chunk_indices(shape, np.dtype(kind).itemsize):
         made[planes] = function(*(array[planes] for array in arrays))
         drop_pages(made, *arrays)
     return made
 
 
-def parts(shape: tuple[int, ...], itemsize: int = 8) -> Iterator[tuple[Any, ...]]:
+def chunk_indices(shape: tuple[int, ...], itemsize: int = 8) -> Iterator[tuple[Any, ...]]:
     """Yield indices that take an array (x, y, ..., z) apart along its last axis, in order, a few planes at a time."""
     frame = math.prod(shape[:-1]) * itemsize
     step = max(1, _AT_ONCE // max(1, frame))

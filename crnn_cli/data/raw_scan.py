@@ -45,7 +45,7 @@ class RawScan:
     geometry : an image of zeros (x, y, z, t) that says where and when the images are, as in `Image`; its matrix is that
         of the images asked for.
     axes_ZYX : which array axes of the images Z, Y and X are: (2, 1, 0) where x is the readout of a slice z.
-    shown_YX : share of the encoded field of view that the images show: (1, 0.5) with twofold oversampled readout.
+    fov_fraction_YX : share of the encoded field of view that the images show: (1, 0.5) with twofold oversampled readout.
     noise_CC : covariance of the coils' noise, of complex samples in the scale of the k-space; None where unknown.
     notes : what is odd, in words: missing lines, averages, what was assumed.
     read : returns slice z.
@@ -57,12 +57,12 @@ class RawScan:
     geometry: Image
     axes_ZYX: tuple[int, int, int]
     read: Callable[[int], RawSlice]
-    shown_YX: tuple[float, float] = (1.0, 1.0)
+    fov_fraction_YX: tuple[float, float] = (1.0, 1.0)
     noise_CC: NDArray[np.complex64] | None = None
     notes: tuple[str, ...] = ()
 
 
-def without_oversampling(measured: RawSlice, share: float) -> RawSlice:
+def remove_oversampling(measured: RawSlice, share: float) -> RawSlice:
     """Return a slice whose readout covers the middle ``share`` of its field of view: fewer samples, the same images.
 
     The samples are transformed along the readout, cut and transformed back, which keeps the noise white. Where a part
@@ -90,18 +90,18 @@ def _cut_field(kspace: Complex, kept: int) -> Complex:
     first = kspace.shape[-1] // 2 - kept // 2
     cut = np.empty((*kspace.shape[:-1], kept), np.complex64)
     for coil, whole in enumerate(kspace):  # memory for one is enough
-        cut[coil] = along_kspace(along_image(whole, -1)[..., first : first + kept], -1)
+        cut[coil] = image_to_kspace_along(kspace_to_image_along(whole, -1)[..., first : first + kept], -1)
     return cut
 
 
-def along_image(kspace: Complex, axis: int) -> Complex:
+def kspace_to_image_along(kspace: Complex, axis: int) -> Complex:
     """Return k-space brought to image space along one axis: the centred orthonormal inverse transform."""
     image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axis), axis=axis, norm="ortho"), axis)
     return image.astype(np.complex64, copy=False)
 
 
-def along_kspace(image: Complex, axis: int) -> Complex:
-    """Return images brought to k-space along one axis: the inverse of `along_image`."""
+def image_to_kspace_along(image: Complex, axis: int) -> Complex:
+    """Return images brought to k-space along one axis: the inverse of `kspace_to_image_along`."""
     kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, axis), axis=axis, norm="ortho"), axis)
     return kspace.astype(np.complex64, copy=False)
 
@@ -123,12 +123,12 @@ def crop_and_resample(images_TYX: Complex, share: tuple[float, float], matrix: t
 
 def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
     n = images.shape[axis]
-    kspace = along_kspace(images, axis)
+    kspace = image_to_kspace_along(images, axis)
     out = np.zeros((*images.shape[:axis], wanted, *images.shape[axis + 1 :]), np.complex64)
     both = min(n, wanted)
     source, target = (slice(m // 2 - both // 2, m // 2 - both // 2 + both) for m in (n, wanted))
     np.moveaxis(out, axis, 0)[target] = np.moveaxis(kspace, axis, 0)[source]
-    return along_image(out, axis) * np.float32((wanted / n) ** 0.5)
+    return kspace_to_image_along(out, axis) * np.float32((wanted / n) ** 0.5)
 
 
 def place_images(images_ZTYX: Complex, scan: RawScan) -> Image:

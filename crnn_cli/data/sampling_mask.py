@@ -13,7 +13,7 @@ Mask = NDArray[np.bool_]
 
 def acceleration(mask_ZTYX: Mask) -> float:
     """Return samples of the grid over samples measured, in slices that are not empty."""
-    return 1 / float(filled_slices(mask_ZTYX).mean())
+    return 1 / float(drop_empty_slices(mask_ZTYX).mean())
 
 
 def effective_acceleration(mask_ZTYX: Mask) -> float:
@@ -21,12 +21,12 @@ def effective_acceleration(mask_ZTYX: Mask) -> float:
 
     Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
     """
-    return 1 / share_measured(filled_slices(mask_ZTYX))
+    return 1 / measured_fraction(drop_empty_slices(mask_ZTYX))
 
 
 def undersampled_axes(mask_ZTYX: Mask) -> int:
     """Return 2 if, inside the measured region, the pattern also changes along the readout, else 1."""
-    cut = measured_box(mask_ZTYX)
+    cut = crop_to_measured(mask_ZTYX)
     return 1 if (cut == cut[..., :1]).all() else 2
 
 
@@ -35,7 +35,7 @@ def describe_pattern(mask_ZTYX: Mask) -> str:
 
     A line counts where any of its samples was measured; where single samples were, their share is said instead.
     """
-    filled = filled_slices(mask_ZTYX)
+    filled = drop_empty_slices(mask_ZTYX)
     same = "the same in every frame" if (filled == filled[:, :1]).all() else "changing over time"
     if filled.all():
         return "everything was measured"
@@ -51,7 +51,7 @@ def describe_pattern(mask_ZTYX: Mask) -> str:
     return f"{count} of {lines_ZTY.shape[-1]} lines a frame, {centre} in the middle always, {same}"
 
 
-def share_measured(mask_ZTYX: Mask) -> float:
+def measured_fraction(mask_ZTYX: Mask) -> float:
     """Return the share of the measured region that was measured."""
     ever: Mask = np.logical_or.reduce(mask_ZTYX, axis=(0, 1))
     region = _between(ever, 0) | _between(ever, 1)
@@ -66,15 +66,15 @@ def _between(ever: Mask, axis: int) -> Mask:
     return between
 
 
-def filled_slices(mask_ZT01: Mask) -> Mask:
+def drop_empty_slices(mask_ZT01: Mask) -> Mask:
     """Return the mask of the slices of which anything was measured."""
     filled: Mask = mask_ZT01[mask_ZT01.any(axis=(1, 2, 3))]
     return filled
 
 
-def measured_box(mask_ZT01: Mask) -> Mask:
+def crop_to_measured(mask_ZT01: Mask) -> Mask:
     """Return the mask of the slices that are not empty, cut to the box that holds every measured sample."""
-    filled = filled_slices(mask_ZT01)
+    filled = drop_empty_slices(mask_ZT01)
     boxes = [np.flatnonzero(filled.any(axis=(0, 1, other))) for other in (3, 2)]
     rows, columns = (slice(int(where[0]), int(where[-1]) + 1) for where in boxes)
     cut: Mask = filled[..., rows, columns]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
-from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Image
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.images import is_dicom, load_image
 from crnn_cli.io.nifti.image import decode_header, decode_image, read_bytes
@@ -109,7 +109,7 @@ def _sampling(acquisition: Acquisition) -> SamplingDescription:
     lines = acquisition.mask_ZTYX.any(axis=3).sum(axis=2)[0]
     return SamplingDescription(
         acceleration=round(acquisition.acceleration, 3),
-        acceleration_in_measured_region=round(acquisition.acceleration_inside, 3),
+        acceleration_in_measured_region=round(acquisition.effective_acceleration, 3),
         undersampled_axis="xy"[acquisition.phase_axis],
         undersampled_axes=acquisition.undersampled_axes,
         lines_per_frame=sorted({int(n) for n in lines}),

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.mri.conjugate_gradient import Progress, sense, silent
-from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.mri.conjugate_gradient import Progress, no_progress, sense
+from crnn_cli.mri.consistency import energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse
 from crnn_cli.mri.total_variation import tv
-from crnn_cli.mri.view_sharing import share_views
 
 Reconstruct = Callable[[Encoding, Tensor, float, int, Progress], Tensor]
 
@@ -55,14 +54,14 @@ class ClassicalMethod:
 
 
 def zero_filled(
-    encoding: Encoding, data_BCTYX: Tensor, weight: float = 0.0, iterations: int = 0, progress: Progress = silent
+    encoding: Encoding, data_BCTYX: Tensor, weight: float = 0.0, iterations: int = 0, progress: Progress = no_progress
 ) -> Tensor:
     """Return A^H y: zeros where nothing was measured. Blurred or aliased, but nothing is assumed."""
     return encoding.adjoint(data_BCTYX)
 
 
 def sliding_window(
-    encoding: Encoding, data_BCTYX: Tensor, weight: float = 0.0, iterations: int = 0, progress: Progress = silent
+    encoding: Encoding, data_BCTYX: Tensor, weight: float = 0.0, iterations: int = 0, progress: Progress = no_progress
 ) -> Tensor:
     """Return S^H of the coils' images, each sample that a frame lacks averaged from other frames, near ones most.
 
@@ -127,7 +126,7 @@ def run_method(
     kspace_BCTYX: Tensor,
     weight: float | Callable[[float], float] | None = None,
     iterations: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Tensor:
     """Return the image of a method in the scale of the k-space, (B, T, Y, X) complex.
 
@@ -173,7 +172,7 @@ def _one(
     method: ClassicalMethod, encoding: Encoding, kspace_BCTYX: Tensor, weight: float | Callable[[float], float],
     iterations: int, progress: Progress,
 ) -> Tensor:  # fmt: skip
-    data = encoding.prepared(kspace_BCTYX)
+    data = encoding.to_data_space(kspace_BCTYX)
     scale = energy_weighted_rms(share_views(encoding, data))
     if not bool(scale > 0):
         return torch.zeros_like(encoding.adjoint(data))

@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 RESIDUAL = 1e-5  # of the right-hand side: CG-SENSE is done
 
 
-def silent(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Tell nobody about progress."""
 
 
@@ -27,7 +27,7 @@ def conjugate_gradient(
     start_BTYX: Tensor,
     iterations: int,
     tolerance: float = 0.0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Tensor:
     """Solve H x = b for a Hermitian, positive semidefinite H, every batch item on its own.
 
@@ -63,7 +63,7 @@ def conjugate_gradient(
 
 
 def sense(
-    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = silent
+    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = no_progress
 ) -> Tensor:
     """Return argmin_x ||A x - y||^2 + w ||x||^2, each frame on its own: CG-SENSE with a Tikhonov term.
 

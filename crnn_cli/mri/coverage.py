@@ -44,7 +44,7 @@ class Coverage:
         return {"body_share": _digits(self.body), **_named(self.within), "normal": normal, "frames": ranges}
 
 
-def body(magnitude_ZTYX: Tensor) -> Tensor:
+def body_mask(magnitude_ZTYX: Tensor) -> Tensor:
     """Return where the mean over time is at least a tenth of the 99th percentile of these means, (Z, 1, Y, X)."""
     mean_Z1YX = magnitude_ZTYX.double().mean(1, keepdim=True)
     ordered = mean_Z1YX.flatten().sort().values
@@ -66,7 +66,7 @@ def coverage(image_ZTYX: Tensor, truth_ZTYX: Tensor, deviation_ZTYX: Tensor) -> 
     """
     if not image_ZTYX.shape == truth_ZTYX.shape == deviation_ZTYX.shape:
         raise ValueError(f"shapes {image_ZTYX.shape}, {truth_ZTYX.shape} and {deviation_ZTYX.shape} differ")
-    inside_Z1YX = body(truth_ZTYX)
+    inside_Z1YX = body_mask(truth_ZTYX)
     count = int(inside_Z1YX.sum())
     error_ZTYX = (image_ZTYX.double() - truth_ZTYX.double()).abs()
     within_T = torch.stack(

@@ -32,7 +32,7 @@ def kspace_to_image(kspace: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
     return _shifted(image, dim)
 
 
-def mirrored(values: Tensor, axes: Sequence[int]) -> Tensor:
+def mirror_kspace(values: Tensor, axes: Sequence[int]) -> Tensor:
     """Return samples mirrored about the centre of k-space, u -> 2 c - u modulo N, along each axis named.
 
     Along an even axis the first index stays where it is.
@@ -43,13 +43,13 @@ def mirrored(values: Tensor, axes: Sequence[int]) -> Tensor:
     return values
 
 
-def kspace_of_flipped(kspace: Tensor, axes: Sequence[int]) -> Tensor:
+def flip_in_kspace(kspace: Tensor, axes: Sequence[int]) -> Tensor:
     """Return the k-space of images that are flipped, n -> N - 1 - n, along each axis named, counted from the last.
 
     It is mirrored; along an even axis, whose middle lies half a pixel from the pixel at c, with a phase that grows
     along it by 2 pi / N a sample.
     """
-    kspace = mirrored(kspace, axes)
+    kspace = mirror_kspace(kspace, axes)
     for axis in axes:
         count = kspace.shape[axis]
         if count % 2 == 0:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from crnn_cli.mri.conjugate_gradient import Progress, silent
+from crnn_cli.mri.conjugate_gradient import Progress, no_progress
+from crnn_cli.mri.consistency import share_views
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.view_sharing import share_views
 
 BLOCK = 8  # pixels, along Y and X
 CHANGE = 1e-4  # relative change of the image in an iteration: done
@@ -21,7 +21,9 @@ BACKGROUND = 0.3  # l+s: weight of the singular values, in units of the sparse p
 _SEED = 0
 
 
-def llr(encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = silent) -> Tensor:
+def llr(
+    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = no_progress
+) -> Tensor:
     """Return about argmin_x 1/2 ||A x - y||^2 + w c sum_b ||M_b x||_*: locally low rank.
 
     M_b x is block b as a matrix of frames by pixels, ||.||_* the sum of its singular values, c = sqrt(T) + sqrt(P),
@@ -39,13 +41,13 @@ def llr(encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, 
     Trzasko & Manduca, ISMRM 2011; Zhang, Pauly, Levesque, MRM 73, 2015; Beck & Teboulle, SIAM J Imaging Sci 2, 2009.
     """
     dice = torch.Generator().manual_seed(_SEED)
-    step = 1 / largest(encoding)
+    step = 1 / largest_eigenvalue_bound(encoding)
     adjoint = encoding.adjoint(data_BCTYX)
 
     def proximal(image: Tensor) -> Tensor:
         down, right = torch.randint(BLOCK, (2,), generator=dice).tolist()
         moved = image.roll((down, right), (-2, -1))
-        return shrunk_blocks(moved, weight * step, BLOCK).roll((-down, -right), (-2, -1))
+        return shrink_blocks(moved, weight * step, BLOCK).roll((-down, -right), (-2, -1))
 
     def descended(image: Tensor) -> Tensor:
         return image - step * (encoding.normal(image) - adjoint)
@@ -54,7 +56,7 @@ def llr(encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, 
 
 
 def low_rank_plus_sparse(
-    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = silent
+    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = no_progress
 ) -> Tensor:
     """Return L + S of argmin 1/2 ||A (L + S) - y||^2 + w b c ||L||_* + w ||F_t S||_1: low rank plus sparse.
 
@@ -71,7 +73,7 @@ def low_rank_plus_sparse(
     ----------
     Otazo, Candes, Sodickson, MRM 73, 2015; Lin & Fessler, IEEE Trans Comput Imaging 5, 2019 (faster steps).
     """
-    step = 1 / (2 * largest(encoding))
+    step = 1 / (2 * largest_eigenvalue_bound(encoding))
     adjoint = encoding.adjoint(data_BCTYX)
 
     def proximal(both: Tensor) -> Tensor:
@@ -89,14 +91,14 @@ def low_rank_plus_sparse(
     return found[0] + found[1]
 
 
-def largest(encoding: Encoding) -> float:
+def largest_eigenvalue_bound(encoding: Encoding) -> float:
     """Return a bound of the eigenvalues of A^H A: the largest sum of squared sensitivities of a pixel."""
     if encoding.maps_BCYX is None:
         return 1.0
     return max(float(encoding.maps_BCYX.abs().square().sum(1).max()), 1e-30)
 
 
-def shrunk_blocks(image_BTYX: Tensor, weight: float, block: int) -> Tensor:
+def shrink_blocks(image_BTYX: Tensor, weight: float, block: int) -> Tensor:
     """Return the prox of w c sum_b ||M_b x||_* for blocks side by side, the last perhaps smaller."""
     lines, columns = image_BTYX.shape[-2:]
     padded = pad(image_BTYX, (0, -columns % block, 0, -lines % block))

@@ -172,11 +172,11 @@ def ssim(image: Tensor, reference: Tensor) -> Measure:
     """
     _require_comparable(image, reference, WINDOW)
     peak = data_range(reference)
-    frames = _by_frame(lambda x, r: similarity(x, r, peak), image, reference)
+    frames = _by_frame(lambda x, r: ssim_per_frame(x, r, peak), image, reference)
     return Measure(float(frames.mean()), frames)
 
 
-def similarity(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
+def ssim_per_frame(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
     """Return the `ssim` of each frame (F,), differentiable; ``peak`` is its R, a number or one a frame (F, 1, 1)."""
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     weights = _gaussian(WINDOW)

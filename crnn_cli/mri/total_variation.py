@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
-from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
+from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, no_progress
+from crnn_cli.mri.consistency import Consistency, energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.view_sharing import share_views
 
 SPACE = 0.1  # weight of a difference in space, of that in time
 CHANGE = 1e-4  # relative change of the image in an iteration: done
@@ -41,7 +40,7 @@ def tv(
     data_BCTYX: Tensor,
     weight: float,
     iterations: int,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     space: float = SPACE,
 ) -> Tensor:
     """Return argmin_x 1/2 ||A x - y||^2 + w ||D_t x||_1 + w s TV(x), s `space`; of one frame, w TV(x).
@@ -88,7 +87,7 @@ def tv_start(consistency: Consistency) -> Tensor:
 
 
 def _alternated(
-    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = silent
+    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = no_progress
 ) -> Tensor:
     """Return the image after iterations of ADMM; adjoint : A^H y. normal : x -> A^H A x."""
     penalty, iterations = steps.penalty, steps.iterations

@@ -16,7 +16,7 @@ from operator import add
 
 from torch import Tensor
 
-from crnn_cli.mri.fourier import kspace_of_flipped, mirrored
+from crnn_cli.mri.fourier import flip_in_kspace, mirror_kspace
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import Reconstructor
 
@@ -57,8 +57,8 @@ def make_copy(measured: SliceMeasurement, number: int) -> SliceMeasurement:
     axes, maps_BCYX = VIEWS[number], measured.maps_BCYX
     return replace(
         measured,
-        kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * 1j**number,
-        mask_BTYX=mirrored(measured.mask_BTYX, axes),
+        kspace_BCTYX=flip_in_kspace(measured.kspace_BCTYX, axes) * 1j**number,
+        mask_BTYX=mirror_kspace(measured.mask_BTYX, axes),
         maps_BCYX=None if maps_BCYX is None else maps_BCYX.flip(axes),
     )
 

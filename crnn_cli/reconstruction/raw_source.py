@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, remove_oversampling
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.mri.coils import calibration_block, compression_matrix, mix_coils, normalise_maps, whitening_matrix
@@ -76,7 +76,7 @@ class RawSliceSource:
         CrnnError
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated.
         """
-        taken = without_oversampling(self.scan.read(z), self.scan.shown_YX[1])
+        taken = remove_oversampling(self.scan.read(z), self.scan.fov_fraction_YX[1])
         self.masks[z] = taken.mask_TYX
         kspace = torch.from_numpy(taken.kspace_CTYX).to(device)
         mask = torch.from_numpy(taken.mask_TYX).to(device)
@@ -97,7 +97,9 @@ class RawSliceSource:
     def finished(self, images_TYX: Complex) -> Complex:
         """Return images in the field of view and matrix that the scan asks for."""
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
-        done: Complex = crop_and_resample(images_TYX, (self.scan.shown_YX[0], 1.0), (shape[axes[1]], shape[axes[2]]))
+        done: Complex = crop_and_resample(
+            images_TYX, (self.scan.fov_fraction_YX[0], 1.0), (shape[axes[1]], shape[axes[2]])
+        )
         return done
 
     def _matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
@@ -140,7 +142,7 @@ class RawSliceSource:
         if given is None:
             return
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
-        samples = round(samples * self.scan.shown_YX[1])
+        samples = round(samples * self.scan.fov_fraction_YX[1])
         wanted = (slices, coils, lines, samples)
         if given.ndim != 4 or given.shape[0] not in (1, slices) or given.shape[1:] != wanted[1:]:
             raise UnsupportedDataError(

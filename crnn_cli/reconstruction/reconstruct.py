@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
@@ -126,7 +126,7 @@ class NetworkReconstructor:
             raise UnsupportedDataError(
                 "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
             )
-        with without_memory_of(measured.kspace_BCTYX.device):
+        with explain_out_of_memory(measured.kspace_BCTYX.device):
             operator = measured.consistency(self.recipe.noise)
             start = STARTS[self.recipe.start](operator)
             brightness = energy_weighted_rms(start)
@@ -146,7 +146,10 @@ class NetworkReconstructor:
                 told = ticks
                 tick()
 
-        with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half), precision(self.recipe.rounded):
+        with (
+            torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half),
+            tf32_convolutions(self.recipe.rounded),
+        ):
             free = free_bytes(place, self.recipe.memory)
             if isinstance(self.network, MemoryAdaptive) and free is not None:
                 self.network.fit(start, free)
@@ -273,7 +276,7 @@ def _reconstruct_slice(
     if not bool(measured.kspace_BCTYX.any()):
         return before_TYX, None, 0.0, 0.0
     image_BTYX = method(measured, tick)
-    return before_TYX, _finished(slices, image_BTYX), *encoding.misfit(image_BTYX, measured.kspace_BCTYX)
+    return before_TYX, _finished(slices, image_BTYX), *encoding.squared_residual(image_BTYX, measured.kspace_BCTYX)
 
 
 class _Images:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri import consistency, multicoil
@@ -68,7 +68,7 @@ def test_what_never_fits_says_what_to_do():
         with pytest.raises(DeviceError, match=r"Tried|out of memory.*--precision bf16.*--device cpu") as raised:
             run(net)
         assert raised.value.exit_code == 5
-    with pytest.raises(ValueError, match="other"), without_memory_of(CPU):
+    with pytest.raises(ValueError, match="other"), explain_out_of_memory(CPU):
         raise ValueError("other")
 
 
@@ -152,7 +152,7 @@ def test_training_lets_recordings_go():
 def test_float32_is_exact_unless_rounding_is_asked_for_and_the_setting_is_put_back():
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled
     for rounded in (False, True):
-        with precision(rounded):
+        with tf32_convolutions(rounded):
             assert torch.backends.cudnn.allow_tf32 is rounded
             assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled) == before[1:]
         assert (torch.backends.cudnn.allow_tf32, *before[1:]) == before

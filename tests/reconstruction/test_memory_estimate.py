@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crnn_cli.data import mapped_arrays as scratch
-from crnn_cli.data.raw_scan import RawSlice, along_image, along_kspace, without_oversampling
+from crnn_cli.data.raw_scan import RawSlice, image_to_kspace_along, kspace_to_image_along, remove_oversampling
 from crnn_cli.io.kspace.checks import measured
 from crnn_cli.io.kspace.npy import read_numpy
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
@@ -110,7 +110,7 @@ def test_the_mask_is_that_of_all_coils_together(kspace):
 def test_oversampling_is_cut_as_of_all_coils_at_once(kspace):
     values = kspace[0][0]
     read = RawSlice(values, np.ones((6, 60, 1), bool), values[:, 0])
-    cut = without_oversampling(read, 0.5)
-    wanted = along_kspace(along_image(values, -1)[..., 32:96], -1)
+    cut = remove_oversampling(read, 0.5)
+    wanted = image_to_kspace_along(kspace_to_image_along(values, -1)[..., 32:96], -1)
     np.testing.assert_array_equal(cut.kspace_CTYX, wanted)
     np.testing.assert_array_equal(cut.calibration_CYX, wanted[:, 0])

@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.mapped_arrays import SpooledBytes, drop_pages, is_large, parts, zeros
+from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
 from crnn_cli.io.nifti.header import STREAM, NiftiHeader, floating, header_of, parse_header, placed
@@ -73,7 +73,7 @@ def _copied(stream: IO[bytes], source: Path, proxy: Any, kind: type[np.generic])
     """Return the voxels of a stream, scaled."""
     voxels = ArrayProxy(stream, (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter), mmap=False)
     made = zeros(proxy.shape, kind, "F")
-    for part in parts(proxy.shape):
+    for part in chunk_indices(proxy.shape):
         made[part] = floating(np.asanyarray(voxels[part]), source)
         drop_pages(made)
     while stream.read(_HEAD):  # to the end, where gzip has its checksum
@@ -96,7 +96,7 @@ def encode_large(one: bytes, array: Array, packed: bool) -> SpooledBytes:
     header = nib.Nifti1Header(one[:_SIZE], check=False)
     header["dim"][1 : 1 + array.ndim] = array.shape
     put(header.binaryblock + one[_SIZE : int(header["vox_offset"])])
-    for part in parts(array.shape, array.itemsize):
+    for part in chunk_indices(array.shape, array.itemsize):
         put(array[part].tobytes("F"))
         drop_pages(array)
     kept.write(packer.flush() if packed else b"")
@@ -107,7 +107,7 @@ def same_values(first: Array, second: Array) -> bool:
     """Return whether two arrays are the same."""
     if first.shape != second.shape:
         return False
-    for part in parts(first.shape, first.itemsize):
+    for part in chunk_indices(first.shape, first.itemsize):
         if not np.array_equal(first[part], second[part]):
             return False
         drop_pages(first, second)

@@ -92,11 +92,11 @@ def tune_to_scan(
     copies : of the ensemble that it is for.
     """
     from crnn_cli.adaptation.adapt import AdaptSettings, adapt
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
     assert isinstance(chosen.method, NetworkReconstructor)
-    half = bfloat16_is_fast(place) if chosen.precision is None else chosen.precision == "bf16"
+    half = has_native_bfloat16(place) if chosen.precision is None else chosen.precision == "bf16"
     tuning = AdaptSettings(budget.seconds, budget.steps, seed, half, copies, budget.elsewhere)
 
     def tell(told: AdaptProgress) -> None:

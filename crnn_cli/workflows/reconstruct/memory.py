@@ -17,9 +17,9 @@ def format_memory_estimate(expected: MemoryEstimate) -> str:
 
 def memory_facts(expected: MemoryEstimate, result: Reconstruction) -> dict[str, Any]:
     """Return what a report says: the estimate, beyond what was held before, and the bytes that were put on disk."""
-    from crnn_cli.data.mapped_arrays import in_file
+    from crnn_cli.data.mapped_arrays import is_file_backed
 
-    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if in_file(each)]
+    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if is_file_backed(each)]
     return {
         "estimated_bytes": expected.peak - expected.held,
         "states_on_disk_bytes": expected.sequence_bytes,

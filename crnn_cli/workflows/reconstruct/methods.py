@@ -96,7 +96,7 @@ def prepare_method(wanted: MethodRequest, device: torch.device) -> PreparedMetho
 
 def _network(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from crnn_cli.report.provenance import provenance
 
@@ -104,7 +104,7 @@ def _network(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
     if wanted.iterations == 0 and copies > 1:
         raise UsageError("--ensemble averages what a network makes, and with --iterations 0 none is used")
     bundle = find_bundle(wanted.model, "reconstruct")
-    usual = "bf16" if bundle.bfloat16 and bfloat16_is_fast(device) else "fp32"
+    usual = "bf16" if bundle.bfloat16 and has_native_bfloat16(device) else "fp32"
     precision = usual if wanted.precision is None else _precision(wanted.precision, device)
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if wanted.iterations is None else wanted.iterations

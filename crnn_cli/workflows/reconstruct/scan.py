@@ -123,12 +123,12 @@ def one_slice(data: Scan, number: int) -> Scan:
     if data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
         raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")
     z, of, pattern = number - 1, data.slices.count, data.pattern
-    slices, geometry = SingleSliceSource(data.slices, z), data.geometry.one_slice(z)
+    slices, geometry = SingleSliceSource(data.slices, z), data.geometry.select_slice(z)
     return replace(
         data, slices=slices, geometry=geometry, source=data.source | {"slice": number, "slices": of},
         to_image=lambda images: replace(geometry, array=data.to_image(images).array),
         pattern=pattern if data.raw is not None else lambda: pattern()[z : z + 1],
-        truth=None if data.truth is None else data.truth.one_slice(z),
+        truth=None if data.truth is None else data.truth.select_slice(z),
         series=None if data.series is None else data.series.one_slice(z),
     )  # fmt: skip
 

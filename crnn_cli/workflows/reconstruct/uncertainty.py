@@ -54,7 +54,7 @@ def uncertainty_map(
     import torch
 
     from crnn_cli.assessment.uncertainty import DEFINITION, UNSEEN, standard_deviation
-    from crnn_cli.mri.coverage import body, coverage
+    from crnn_cli.mri.coverage import body_mask, coverage
 
     if not watched.mapped:
         return None, {}
@@ -64,7 +64,7 @@ def uncertainty_map(
         assert one.spread_TYX is not None  # a map was asked for
         found[z] = standard_deviation(one.spread_TYX, factor, one.floor)
     magnitude = torch.from_numpy(np.abs(result.images_ZTYX))
-    bright = body(magnitude).expand_as(magnitude)
+    bright = body_mask(magnitude).expand_as(magnitude)
     mean, light = (float(one[bright].mean()) if bright.any() else 0.0 for one in (torch.from_numpy(found), magnitude))
     facts: dict[str, Any] = {
         "definition": DEFINITION, "cannot_see": UNSEEN, "runs": watched.folds, "left_out": watched.share,

@@ -81,7 +81,7 @@ def read_ismrmrd(
         geometry=where.geometry(matrix, frames.count, frames.time),
         axes_ZYX=(2, 1, 0),
         read=read,
-        shown_YX=(_share(header, 1), _share(header, 0)),
+        fov_fraction_YX=(_share(header, 1), _share(header, 0)),
         noise_CC=noise_CC,
         notes=(*_notes(header, lines), *kinds.notes, *notes, *where.notes, *frames.notes, *noise_notes),
     )
