@@ -57,7 +57,7 @@ def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
 def images(half=False, free=None, monkeypatch=None):
     net = network()
     if monkeypatch is not None:
-        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, most: free)
+        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, limit: free)
     made = reconstruct(
         SingleCoilSource(acquisition()),
         NetworkReconstructor(net, InferenceSettings("view-shared", 1.0, 3, 0.0, half)),

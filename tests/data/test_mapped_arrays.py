@@ -27,7 +27,7 @@ def spilled(monkeypatch):
 
     def spill():
         monkeypatch.setattr(scratch, "LARGE", 1)
-        monkeypatch.setattr(scratch, "_AT_ONCE", 5000)
+        monkeypatch.setattr(scratch, "_CHUNK_BYTES", 5000)
 
     return spill
 

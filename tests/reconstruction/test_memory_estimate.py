@@ -32,13 +32,13 @@ def test_less_memory_puts_more_states_on_disk_until_nothing_fits(monkeypatch):
     least = 64 * 64 * (4 * 2 * 8 * 4 + 160 * 6)
     found = []
     for free in (10**12, least + 2 * sequence, least):
-        monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most, free=free: free)
+        monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, limit, free=free: free)
         found.append(estimate_memory(network(), shape, 0, CPU))
         assert found[-1].peak - found[-1].held <= free
     assert [each.sequences for each in found] == [0, 3, CpuSchedule.SEQUENCES]
     assert [each.sequence_bytes for each in found] == [0, 3 * sequence, 5 * sequence]
     assert found[0].peak - found[0].held == least + 5 * sequence
-    monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most: least - 1)
+    monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, limit: least - 1)
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
         estimate_memory(network(), shape, 0, CPU)
     assert estimate_memory(network(half=True), shape, 0, CPU).sequences < CpuSchedule.SEQUENCES

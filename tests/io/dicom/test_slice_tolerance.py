@@ -49,7 +49,7 @@ def test_the_value_offered_is_the_least_that_does(tmp_path):
     write_series(tmp_path, values(5, 1, 4, 4), positions=UNEVEN)
     with pytest.raises(UnsupportedDataError, match=r"8\.60 mm after slice 2, 7\.40 mm after slice 3") as refused:
         read_series(tmp_path)
-    offered = float(re.search(r"--uneven (\S+) takes them as even", str(refused.value)).group(1))
+    offered = float(re.search(r"a slice tolerance of (\S+) mm takes them as even", str(refused.value)).group(1))
     assert offered == pytest.approx(0.6)
     read_series(tmp_path, uneven=offered)
     with pytest.raises(UnsupportedDataError):
@@ -89,7 +89,7 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
     given = [named.get(one, one) for one in arguments]
     ended = crnn(*given)
     assert ended.code == 4
-    assert "--uneven 0.6 takes them as even" in " ".join(ended.err.split())
+    assert "a slice tolerance of 0.6 mm takes them as even" in " ".join(ended.err.split())
     ended = crnn(*given, "--uneven", "0.6")
     assert ended.code == 0
     words = " ".join(re.sub(r"[^\x20-\x7e]", " ", ended.err).split())  # without the lines of a table

@@ -138,7 +138,7 @@ def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, 
         if line.idx.slice == middle:
             line.position[:] = [p + 3 * d for p, d in zip(line.position, line.slice_dir, strict=True)]
     place = write(tmp_path / "a.h5", acquisitions, header_of(o, o.planes))
-    with pytest.raises(UnsupportedDataError, match=r"--uneven 3 takes them as even"):
+    with pytest.raises(UnsupportedDataError, match=r"a slice tolerance of 3 mm takes them as even"):
         read_ismrmrd(place, uneven=2.9)
     found = read_ismrmrd(place, uneven=3.0)
     np.testing.assert_allclose(found.geometry.affine, made.affine, atol=1e-4)
