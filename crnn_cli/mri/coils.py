@@ -154,8 +154,8 @@ def calibration_block(
         raise UnsupportedDataError(
             f"coil sensitivities need {least_lines} consecutive lines around the centre of k-space, and this scan has "
             f"{lines} with {samples} samples each",
-            remedy=("give sensitivities with ", Param("maps", "FILE"), ", take ", Param("coils", 1), ", or measure more "
-                    "centre lines"),
+            remedy=("give sensitivities with ", Param("maps", "FILE"), ", take ", Param("coils", 1), ", or measure "
+                    "more centre lines"),
         )  # fmt: skip
     if calibration_CYX is not None:
         return calibration_CYX[:, along, across].clone()
@@ -164,7 +164,7 @@ def calibration_block(
 
 
 def _block(measured_YX: Tensor) -> tuple[slice, slice]:
-    """Lines and samples of the block: of all widths around the centre, the one nearest to a square."""
+    """Lines and samples of the block: the most square one of all widths around the centre."""
     widest = _around_centre(measured_YX[measured_YX.shape[0] // 2])
     centre, best = measured_YX.shape[1] // 2, (slice(0, 0), slice(0, 0))
     for side in range(1, BLOCK // 2 + 1):

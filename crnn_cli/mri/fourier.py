@@ -25,8 +25,8 @@ def image_to_kspace(image: Tensor, axes: Sequence[int] = (-2, -1)) -> Tensor:
     Examples
     --------
     >>> kspace = image_to_kspace(torch.ones(4, 6, dtype=torch.complex64))
-    >>> [int(i) for i in kspace.abs().argmax().unsqueeze(0)], round(float(kspace.abs().max()), 3)  # centre (2, 3)
-    ([15], 4.899)
+    >>> kspace.abs().argmax().item(), round(kspace.abs().max().item(), 3)  # all energy at the centre (2, 3)
+    (15, 4.899)
     >>> torch.allclose(kspace_to_image(kspace), torch.ones(4, 6, dtype=torch.complex64))
     True
     """

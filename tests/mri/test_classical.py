@@ -15,7 +15,7 @@ from crnn_cli.mri.total_variation import tv
 from tests.reference import classical as slow
 
 ITERATIVE = [name for name, method in METHODS.items() if method.iterations]
-DYNAMIC = [name for name, method in METHODS.items() if method.frames > 1]
+DYNAMIC = [name for name, method in METHODS.items() if method.min_frames > 1]
 
 
 def problem(coils=3, two_axes=False, shape=(1, 4, 7, 6), seed=0, share=0.5, noise=0.02):

@@ -82,7 +82,7 @@ def prepare_method(wanted: MethodRequest, device: torch.device) -> PreparedMetho
     if wanted.noise is not None:
         raise UsageError(f"--noise belongs to --method {NETWORK}; the others take --weight")
     known = METHODS[name]
-    if weight is not None and not known.weighs:
+    if weight is not None and not known.weight_meaning:
         raise UsageError(f"--weight does not belong to --method {name}: it has none")
     if iterations is not None and not known.iterations:
         raise UsageError(f"--iterations does not belong to --method {name}: it does not iterate")
