@@ -103,37 +103,49 @@ def spelled(words: Sequence[Words], spell: Spelling = str) -> str:
 
 
 class UsageError(CrnnError):
-    """The parameters contradict each other, or one is missing or not understood."""
+    """The parameters contradict each other, or one is missing or not understood.
+
+    Raised before anything is read where possible.
+    """
 
     exit_code = 2
 
 
 class UnreadableError(CrnnError):
-    """The input is missing, broken, or not what it claims to be."""
+    """The input is missing, broken, or not what it claims to be.
+
+    Such as a truncated file, or a bundle whose checksum does not match.
+    """
 
     exit_code = 3
 
 
 class UnsupportedDataError(CrnnError):
-    """The input was read, but its meaning is ambiguous or it is not supported; the package refuses to guess."""
+    """The input was read, but it is ambiguous or not supported; the package refuses to guess.
+
+    Such as a magnitude series whose sampling nobody can know, a sheared grid, or two images on different grids.
+    """
 
     exit_code = 4
 
 
 class DeviceError(CrnnError):
-    """The device asked for is absent, or its memory ran out."""
+    """The device asked for is absent, or its memory ran out.
+
+    There is no silent fallback to another device.
+    """
 
     exit_code = 5
 
 
 class QualityError(CrnnError):
-    """A quality threshold asked for was not met."""
+    """A quality threshold asked for was not met; the results are written nevertheless."""
 
     exit_code = 6
 
 
 class BatchError(CrnnError):
-    """Some inputs of a batch failed; the others are done."""
+    """Some inputs of a batch failed; the others are done, and their results are kept."""
 
     exit_code = 7
 

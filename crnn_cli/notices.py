@@ -39,7 +39,10 @@ def about(name: str) -> Iterator[None]:
 
 
 def warn(text: str) -> None:
-    """Log a warning: a doubt about the data or the result that does not stop the work."""
+    """Log a warning: a doubt about the data or the result that does not stop the work.
+
+    What stops the work is an error of `crnn_cli.errors`.
+    """
     LOGGER.warning("%s%s", _SUBJECT.get(), text)
 
 

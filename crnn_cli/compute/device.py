@@ -46,7 +46,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 multiply instructions (AVX512-BF16 on a CPU); without, bfloat16 is slow."""
+    """Whether the device has bfloat16 multiply instructions (AVX512-BF16 on a CPU).
+
+    Without them PyTorch emulates bfloat16, slower than single precision. False too where PyTorch cannot tell.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private: absent in some versions

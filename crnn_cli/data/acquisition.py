@@ -70,7 +70,10 @@ class Acquisition:
         return undersampled_axes(self.mask_ZTYX)
 
     def to_image(self, images_ZTYX: Complex) -> Image:
-        """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; a view."""
+        """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; a view.
+
+        Y and X become the array axes that ``phase_axis`` says, so the image lies where the source lies.
+        """
         order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
         return replace(self.geometry, array=images_ZTYX.transpose(order))
 

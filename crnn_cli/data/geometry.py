@@ -76,7 +76,10 @@ class SliceOrder:
         return {"axial": "left R, top A", "coronal": "left R, top S", "sagittal": "left A, top S"}[self.plane]
 
     def numbers(self, count: int) -> list[int]:
-        """Viewer numbers (1 is the first in the array) of ``count`` slices listed in anatomical order."""
+        """Viewer numbers of ``count`` slices listed in anatomical order.
+
+        Viewers call the first slice in the array 1, so the numbers descend where the slice axis is flipped.
+        """
         return list(range(count, 0, -1) if self.flips[0] else range(1, count + 1))
 
 
@@ -98,13 +101,21 @@ def slice_order(image: Image, across: str | int) -> SliceOrder:
 
 
 def thickest_axis(image: Image) -> int | None:
-    """Array axis with the widest spacing, if it is at least `THICKER` times the next; else None."""
+    """Array axis with the widest spacing, if it is at least `THICKER` times the next; else None.
+
+    >>> thickest_axis(Image(np.zeros((9, 9, 9)), np.diag([0.8, 0.8, 8.0, 1.0])))
+    2
+    """
     _, middle, widest = sorted(image.spacing)
     return image.spacing.index(widest) if widest >= THICKER * middle else None
 
 
 def shortest_axis(image: Image) -> int | None:
-    """Array axis with at most half the samples of each other axis; None where there is none."""
+    """Array axis with at most half the samples of each other axis; None where there is none.
+
+    >>> shortest_axis(Image(np.zeros((9, 4, 9)), np.eye(4)))
+    1
+    """
     fewest, middle, _ = sorted(image.shape[:3])
     return image.shape.index(fewest) if 2 * fewest <= middle else None
 

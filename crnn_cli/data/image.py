@@ -18,7 +18,11 @@ __all__ = ["Affine", "Array", "Image", "affine_of_slice"]
 
 
 def affine_of_slice(affine: Affine, z: int) -> Affine:
-    """Affine of slice z (third axis) alone: that of the volume, its origin moved by z steps along the third axis."""
+    """Affine of slice z (third axis) alone: that of the volume, its origin moved by z steps along the third axis.
+
+    >>> affine_of_slice(np.diag([1.0, 1.0, 8.0, 1.0]), 2)[:3, 3].tolist()
+    [0.0, 0.0, 16.0]
+    """
     shifted = affine.copy()
     shifted[:3, 3] += z * affine[:3, 2]
     return shifted
@@ -130,7 +134,11 @@ class Image:
         return bool(np.iscomplexobj(self.array))
 
     def select_slice(self, z: int) -> Image:
-        """Slice z (third axis) alone, at its position in space; a view, not a copy."""
+        """Slice z (third axis) alone, at its position in space; a view.
+
+        >>> Image(np.zeros((8, 8, 3, 5)), frame_time=0.04).select_slice(1)
+        Image(8 x 8 x 1 x 5, 1 x 1 x 1 mm, frame time 40 ms, float64)
+        """
         qform = None if self.qform is None else affine_of_slice(self.qform, z)
         return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 

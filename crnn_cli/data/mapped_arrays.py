@@ -60,7 +60,10 @@ def is_file_backed(array: Values) -> bool:
 
 
 def drop_pages(*arrays: Values) -> None:
-    """Release the memory of file-backed arrays; their values stay in the files. No effect on other arrays."""
+    """Release the memory of file-backed arrays; their values stay in the files.
+
+    No effect on arrays in memory, and on systems without ``madvise``.
+    """
     for array in arrays:
         mapped = _mapping(array)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):

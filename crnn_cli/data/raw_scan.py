@@ -95,7 +95,11 @@ def _crop_readout(kspace: Complex, width: int) -> Complex:
 
 
 def kspace_to_image_along(kspace: Complex, axis: int) -> Complex:
-    """Centred orthonormal inverse Fourier transform along one axis, complex64."""
+    """Centred orthonormal inverse Fourier transform along one axis, complex64.
+
+    >>> kspace_to_image_along(np.array([0, 0, 2, 0], np.complex64), 0).real.tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
     image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axis), axis=axis, norm="ortho"), axis)
     return image.astype(np.complex64, copy=False)
 
@@ -133,7 +137,10 @@ def _resample(images: Complex, size: int, axis: int) -> Complex:
 
 
 def place_images(images_ZTYX: Complex, scan: RawScan) -> Image:
-    """Wrap images (Z, T, Y, X) of the scan's output matrix as an `Image` (x, y, z, t) with its geometry; a view."""
+    """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the scan; a view.
+
+    The images must have the matrix of ``scan.geometry`` already (`crop_and_resample`); it is not checked.
+    """
     z, y, x = scan.axes_ZYX
     order = {z: 0, 3: 1, y: 2, x: 3}
     return replace(scan.geometry, array=images_ZTYX.transpose([order[axis] for axis in range(4)]))

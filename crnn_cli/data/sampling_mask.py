@@ -85,7 +85,11 @@ def drop_empty_slices(mask_ZT01: Mask) -> Mask:
 
 
 def crop_to_measured(mask_ZT01: Mask) -> Mask:
-    """Mask of the slices that are not empty, cropped to the bounding box of all measured samples."""
+    """Mask of the slices that are not empty, cropped to the bounding box of all measured samples.
+
+    The box is what the scanner covered; outside it lie zero-filled interpolation and the missing side of partial
+    Fourier.
+    """
     filled = drop_empty_slices(mask_ZT01)
     boxes = [np.flatnonzero(filled.any(axis=(0, 1, other))) for other in (3, 2)]
     rows, columns = (slice(int(where[0]), int(where[-1]) + 1) for where in boxes)

@@ -54,7 +54,10 @@ class SliceStack:
         self.offset = float(np.linalg.norm(shift - np.outer(shift @ normal, normal), axis=1).max())
 
     def problems(self) -> list[str]:
-        """List, in words, what forbids a volume: slices at one position, uneven gaps beyond the tolerance, a tilt."""
+        """List, in words, what forbids writing the slices as one volume; empty where nothing does.
+
+        Slices at one position, gaps that are uneven beyond the tolerance, and a tilt (a sheared volume).
+        """
         if not len(self.gaps):
             return []
         if self.gaps.min() < SAME_PLACE:

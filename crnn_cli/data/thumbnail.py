@@ -31,7 +31,8 @@ def middle_slice_png(array: NDArray[np.generic], affine: Affine, spacing: tuple[
     series = array if array.ndim == 4 else array[..., None]
     times = np.unique(np.linspace(0, series.shape[3] - 1, FRAMES).round().astype(int))
     magnitude = np.abs(np.asarray(series[:, :, series.shape[2] // 2][..., times])).transpose(2, 1, 0)
-    frames = to_radiological(np.where(np.isfinite(magnitude), magnitude, 0).astype(np.float64), affine)
+    finite = np.where(np.isfinite(magnitude), magnitude, 0).astype(np.float64)
+    frames = to_radiological(finite, affine).astype(np.float64)
     low, high = np.percentile(frames, (1, 99))
     if high <= low:
         low, high = float(frames.min()), float(frames.max())

@@ -103,7 +103,11 @@ def holds_few_labels(array: Array) -> bool:
 
 
 def label_values(*maps: LabelMap) -> list[int]:
-    """Labels that occur in any of the maps, ascending, without the background 0."""
+    """Labels that occur in any of the maps, ascending, without the background 0.
+
+    >>> label_values(np.array([0, 2, 2], np.uint8), np.array([0, 1, 5], np.uint8))
+    [1, 2, 5]
+    """
     values = {int(value) for map_ in maps for value in np.flatnonzero(np.bincount(map_.ravel()))}
     return sorted(values - {0})
 
@@ -129,7 +133,11 @@ def overlaps(tested: LabelMap, reference: LabelMap, values: Iterable[int]) -> di
 
 
 def voxel_millilitres(grid: Image) -> float:
-    """Volume of one voxel in ml, the parallelepiped of its edges: also correct for a sheared grid."""
+    """Volume of one voxel in ml, the parallelepiped of its edges: also correct for a sheared grid.
+
+    >>> round(voxel_millilitres(Image(np.zeros((2, 2, 2)), np.diag([2.0, 2.0, 10.0, 1.0]))), 6)
+    0.04
+    """
     axes = grid.affine[:3, :3]
     edges = axes / np.linalg.norm(axes, axis=0) * np.array(grid.spacing)
     return abs(float(np.linalg.det(edges))) / 1000

@@ -62,7 +62,10 @@ def whitening_matrix(noise_CC: Tensor) -> Tensor:
 
 
 def mix_coils(kspace_CTYX: Tensor, matrix_NC: Tensor) -> Tensor:
-    """Combine coils (C, ...) to virtual coils (N, ...): each is the sum weighted by a row of the matrix (N, C)."""
+    """Combine coils (C, ...) to virtual coils (N, ...): each is the sum weighted by a row of the matrix (N, C).
+
+    Applies to k-space, images and calibration lines alike; sensitivities must be mixed by the same matrix.
+    """
     virtual: Tensor = torch.tensordot(matrix_NC.to(kspace_CTYX.dtype), kspace_CTYX, dims=([1], [0]))
     return virtual
 
@@ -176,7 +179,7 @@ def _block(measured_YX: Tensor) -> tuple[slice, slice]:
 
 
 def _sides(along: slice, across: slice) -> tuple[int, int]:
-    """Return the shorter side and the longer one."""
+    """Shorter and longer side of a block."""
     lines, samples = along.stop - along.start, across.stop - across.start
     return min(lines, samples), max(lines, samples)
 

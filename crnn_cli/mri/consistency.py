@@ -41,7 +41,10 @@ class Consistency(Protocol):
         ...
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Normal operator A^H A x: the zero-filled images of the samples that an image would give."""
+        """Normal operator A^H A x: the zero-filled images of the samples that an image would give.
+
+        Differentiable with respect to the image.
+        """
         ...
 
     def view_shared(self) -> Tensor:
@@ -72,7 +75,12 @@ class NoiseLevel:
         return twin
 
     def relative_variance(self, error: Tensor | None) -> Tensor | float:
-        """Noise variance relative to the expected squared error, (deviation / error)^2; 0 where `error` is None."""
+        """Noise variance relative to the error variance of the image: (deviation / error)^2, (B, 1, 1, 1).
+
+        Parameters
+        ----------
+        error : expected r.m.s. error of the image per pixel; None gives 0, hard data consistency.
+        """
         return 0.0 if error is None else (self._value / error) ** 2
 
 
@@ -132,7 +140,10 @@ class SingleCoilConsistency:
         return twin
 
     def at_samples(self, image_BTYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Residual m F x - y and data y at the N measured samples of k-space, each complex (N,); differentiable."""
+        """Residual m F x - y and data y at the N measured samples of k-space, each complex (N,).
+
+        Differentiable with respect to the image, for losses in k-space.
+        """
         difference = image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
         data = self._data
         if len(self._axes) == 1:

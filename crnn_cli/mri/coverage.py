@@ -49,7 +49,10 @@ class Coverage:
 
 
 def body_mask(magnitude_ZTYX: Tensor) -> Tensor:
-    """Body mask, (Z, 1, Y, X): temporal mean of at least a tenth of its 99th percentile over all slices."""
+    """Mask of the body, (Z, 1, Y, X) boolean: where the temporal mean is at least a tenth of its 99th percentile.
+
+    The percentile is over all slices. Lungs and air are dark and fall outside.
+    """
     mean_Z1YX = magnitude_ZTYX.double().mean(1, keepdim=True)
     ordered = mean_Z1YX.flatten().sort().values
     white = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]

@@ -49,7 +49,10 @@ class Encoding:
         return 1 if self.maps_BCYX is None else self.maps_BCYX.shape[1]
 
     def to_data_space(self, kspace_BCTYX: Tensor) -> Tensor:
-        """Bring measured k-space to the space of `forward`: masked, and in image space along x for masks of lines."""
+        """Bring measured k-space to the space of `forward`: masked, and in image space along x for masks of lines.
+
+        Data consistency terms ||A x - y||^2 need y in that space; `zero_filled` and `squared_residual` take k-space.
+        """
         data_BCTYX = torch.empty_like(kspace_BCTYX)
         for coil in range(kspace_BCTYX.shape[1]):
             kspace_BTYX = kspace_BCTYX[:, coil]
@@ -58,11 +61,14 @@ class Encoding:
         return data_BCTYX
 
     def forward(self, image_BTYX: Tensor) -> Tensor:
-        """Data A x of an image (B, T, Y, X), (B, C, T, Y, X)."""
+        """Encode an image (B, T, Y, X): the data A x, (B, C, T, Y, X), in the space of `to_data_space`."""
         return torch.stack([self._forward(image_BTYX, coil) for coil in range(self.coils)], 1)
 
     def adjoint(self, data_BCTYX: Tensor) -> Tensor:
-        """Adjoint A^H y, (B, T, Y, X), of data as `forward` and `to_data_space` return them, a coil at a time."""
+        """Adjoint A^H y, (B, T, Y, X), of data in the space of `forward` and `to_data_space`.
+
+        K-space as measured gives a wrong image without an error where the mask is constant along kx: use `zero_filled`.
+        """
         total = self._backward(data_BCTYX[:, 0], 0, self.axes)
         for coil in range(1, self.coils):
             total += self._backward(data_BCTYX[:, coil], coil, self.axes)
@@ -76,7 +82,13 @@ class Encoding:
         return total
 
     def squared_residual(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[float, float]:
-        """Squared residual ||A x - y||^2 and data energy ||y||^2, of k-space as measured (not in data space)."""
+        """Squared residual ||A x - y||^2 and data energy ||y||^2 over all samples.
+
+        Parameters
+        ----------
+        image_BTYX : x, in the scale of the data.
+        kspace_BCTYX : y as measured, not in data space; values outside the mask are ignored.
+        """
         error_T, energy_T = self.squared_residual_by_frame(image_BTYX, kspace_BCTYX)
         return float(error_T.sum()), float(energy_T.sum())
 

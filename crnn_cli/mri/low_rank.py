@@ -106,12 +106,15 @@ def low_rank_plus_sparse(
 
     low = share_views(encoding, data_BCTYX)
     start = torch.stack((low, torch.zeros_like(low)))
-    low, sparse = _accelerated_proximal_gradient(gradient_step, proximal, start, iterations, progress)
-    return low + sparse
+    both = _accelerated_proximal_gradient(gradient_step, proximal, start, iterations, progress)
+    return both[0] + both[1]
 
 
 def largest_eigenvalue_bound(encoding: Encoding) -> float:
-    """Upper bound of the eigenvalues of A^H A: the largest sum of squared sensitivities of a pixel."""
+    """Upper bound of the eigenvalues of A^H A: the largest sum_c |s_c|^2 of a pixel; 1 for one uniform coil.
+
+    Its reciprocal is a safe step length of gradient descent.
+    """
     if encoding.maps_BCYX is None:
         return 1.0
     return max(float(encoding.maps_BCYX.abs().square().sum(1).max()), 1e-30)

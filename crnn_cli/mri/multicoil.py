@@ -93,7 +93,10 @@ class MultiCoilConsistency:
         return twin
 
     def at_samples(self, image_BTYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Residual A x - y and data y at the N measured samples of all coils, each complex (N,); differentiable."""
+        """Residual A x - y and data y at the N measured samples of all coils, each complex (N,).
+
+        Differentiable with respect to the image, for losses in k-space.
+        """
         pairs = [self._at_coil(image_BTYX, coil) for coil in range(len(self._samples_CMX))]
         return torch.cat([difference for difference, _ in pairs]), torch.cat([data for _, data in pairs])
 

@@ -148,7 +148,11 @@ def draw_pattern(
 
 
 def true_acceleration(mask: Tensor) -> float:
-    """Acceleration of a boolean mask: all samples over measured samples, central lines included."""
+    """Acceleration of a boolean mask: all samples over measured samples, central lines included.
+
+    >>> true_acceleration(torch.tensor([[True, False, True, False]]))
+    2.0
+    """
     return mask.numel() / max(1, int(mask.sum()))
 
 
