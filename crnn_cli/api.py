@@ -178,7 +178,7 @@ def load(
 
 def from_kspace(
     kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", *,
-    mask: NDArray[np.generic] | None = None, affine: NDArray[np.generic] | None = None, frame_time: float | None = None,
+    mask: NDArray[np.generic] | None = None, affine: NDArray[np.floating[Any]] | None = None, frame_time: float | None = None,
 ) -> RawScan:  # fmt: skip
     """Take centred, orthonormal Cartesian k-space in memory as a scan.
 
@@ -203,7 +203,9 @@ def from_kspace(
     from crnn_cli.workflows.reconstruct.scan import raw_from_kspace
 
     boolean = None if mask is None else np.asarray(mask, bool)
-    return raw_from_kspace(np.asarray(kspace), axes, boolean, affine, frame_time)
+    return raw_from_kspace(
+        np.asarray(kspace), axes, boolean, None if affine is None else np.asarray(affine, np.float64), frame_time
+    )
 
 
 def load_model(name: Source) -> Bundle:

@@ -30,7 +30,7 @@ from crnn_cli.adaptation.losses import SelfSupervisedLosses
 from crnn_cli.adaptation.patches import Patches, gather_patches
 from crnn_cli.adaptation.pseudo_measurement import PSEUDO_SHARE
 from crnn_cli.adaptation.validation import Validation
-from crnn_cli.compute.memory import free_bytes, kept_bytes
+from crnn_cli.compute.memory import free_bytes, saved_tensor_bytes
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.networks.averaged import update_ema
 from crnn_cli.networks.optim import Muon
@@ -315,7 +315,7 @@ class _Run:
             self._set_checkpoint(1)
             return
         state = self.generator.get_state()
-        kept = kept_bytes(lambda: self.losses.self_supervised(self.network, _COUNTED_WIDTH, self.generator))
+        kept = saved_tensor_bytes(lambda: self.losses.self_supervised(self.network, _COUNTED_WIDTH, self.generator))
         needed = _BEYOND * kept / _COUNTED_WIDTH
         self.generator.set_state(state)
         if needed * self.width > free / 2 and self._set_checkpoint(1):

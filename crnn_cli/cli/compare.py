@@ -80,7 +80,7 @@ def compare(
     data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)
     if slice_number is not None:
         data = select_slice(whole, slice_number)
-        truth = None if truth is None else truth.one_slice(slice_number - 1)
+        truth = None if truth is None else truth.select_slice(slice_number - 1)
     rows: list[dict[str, Any]] = []
     images: dict[str, Image] = {}
     facts: dict[str, Any] = {}

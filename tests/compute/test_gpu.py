@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri import consistency, multicoil
@@ -65,10 +65,10 @@ def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_i
 
 def test_what_never_fits_says_what_to_do():
     for net in (Small(fits=0), lambda image, consistency, iterations, progress: Small(0)(0, 0, 0, progress)):
-        with pytest.raises(DeviceError, match=r"Tried|out of memory.*--precision bf16.*--device cpu") as raised:
+        with pytest.raises(DeviceError, match=r"Tried|out of memory.*precision='bf16'.*device='cpu'") as raised:
             run(net)
         assert raised.value.exit_code == 5
-    with pytest.raises(ValueError, match="other"), without_memory_of(CPU):
+    with pytest.raises(ValueError, match="other"), explain_out_of_memory(CPU):
         raise ValueError("other")
 
 
@@ -117,7 +117,7 @@ def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
         operator = multicoil.MultiCoilConsistency(kspace, mask, maps, noise, steps=6)
         wanted = operator(image)
         with monkeypatch.context() as patched:
-            patched.setattr(multicoil, "_all_known", never)
+            patched.setattr(multicoil, "_all_converged", never)
             assert torch.equal(operator(image), wanted)
     assert not all(asked)
 
@@ -128,14 +128,14 @@ def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two
     operator = consistency.SingleCoilConsistency(kspace[:, 0], mask)
     wanted = operator.time_wiener()
     for lines in (2, 3, 7, 100):
-        monkeypatch.setattr(consistency, "_lines_at_once", lambda mask, lines=lines: lines)
+        monkeypatch.setattr(consistency, "_lines_per_batch", lambda mask, lines=lines: lines)
         torch.testing.assert_close(operator.time_wiener(), wanted)
     monkeypatch.undo()
     empty = {"dtype": torch.float32, "device": "meta"}
-    assert consistency._lines_at_once(torch.empty(1, 30, 256, 1, **empty)) == 256
-    assert 1 < consistency._lines_at_once(torch.empty(1, 30, 256, 256, **empty)) < 256
-    assert consistency._lines_at_once(torch.empty(4, 300, 256, 256, **empty)) == 1
-    assert consistency._lines_at_once(mask) == 1
+    assert consistency._lines_per_batch(torch.empty(1, 30, 256, 1, **empty)) == 256
+    assert 1 < consistency._lines_per_batch(torch.empty(1, 30, 256, 256, **empty)) < 256
+    assert consistency._lines_per_batch(torch.empty(4, 300, 256, 256, **empty)) == 1
+    assert consistency._lines_per_batch(mask) == 1
 
 
 def test_training_lets_recordings_go():
@@ -152,7 +152,7 @@ def test_training_lets_recordings_go():
 def test_float32_is_exact_unless_rounding_is_asked_for_and_the_setting_is_put_back():
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled
     for rounded in (False, True):
-        with precision(rounded):
+        with tf32_convolutions(rounded):
             assert torch.backends.cudnn.allow_tf32 is rounded
             assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled) == before[1:]
         assert (torch.backends.cudnn.allow_tf32, *before[1:]) == before

@@ -132,11 +132,11 @@ def tune_to_scan(
     interruptible : how the tuning can be ended early.
     """
     from crnn_cli.adaptation.adapt import AdaptSettings, adapt
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
     assert isinstance(method.method, NetworkReconstructor)
-    bfloat16 = bfloat16_is_fast(device) if method.precision is None else method.precision == "bf16"
+    bfloat16 = has_native_bfloat16(device) if method.precision is None else method.precision == "bf16"
     settings = AdaptSettings(budget.seconds, budget.steps, seed, bfloat16, method.copies, budget.generalise)
 
     def on_progress(state: AdaptProgress) -> None:

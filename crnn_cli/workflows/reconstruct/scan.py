@@ -232,11 +232,11 @@ def select_slice(scan: Scan, number: int) -> Scan:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
     z, of = number - 1, scan.slices.count
-    slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.one_slice(z)
+    slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
         scan, slices=slices, geometry=geometry, source=scan.source | {"slice": number, "slices": of},
         to_image=lambda images: replace(geometry, array=scan.to_image(images).array),
-        truth=None if scan.truth is None else scan.truth.one_slice(z),
+        truth=None if scan.truth is None else scan.truth.select_slice(z),
         series=None if scan.series is None else scan.series.one_slice(z),
     )  # fmt: skip
 
