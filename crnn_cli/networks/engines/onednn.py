@@ -7,6 +7,8 @@ Legend: N batch, F feature, Y row, X column; features lie innermost in memory (c
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
@@ -23,8 +25,7 @@ class Convolutions:
     """
 
     def __init__(self, kind: torch.dtype, device: torch.device = CPU) -> None:
-        has = kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        self.fused = _FUSED and device.type == "cpu" and has
+        self.fused = device.type == "cpu" and _has_fused(kind)
 
     def made(self, kernel: Kernel, features: Tensor, relu: bool = False, rows: range | None = None) -> Tensor:
         """Return kernel * features, perhaps without what is negative, perhaps a range of rows of it only."""
@@ -103,19 +104,21 @@ def _part(kernel: Kernel, features: Tensor, rows: range | None) -> tuple[Tensor,
     return (pad(part, (0, 0, above, below)) if above or below else part), (0, columns)
 
 
-def _has_fused() -> bool:
-    """Return whether this PyTorch convolves into a sum; on a small case, as the names are private."""
+@lru_cache
+def _has_fused(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's operators on a CPU for a type; tried on a small case, as the names are private."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    features, weight, total = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1, 2, 2), -3.0)
+    ones, none = [1, 1], [0, 0]
     try:
-        features, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1)
-        ones, none = [1, 1], [0, 0]
-        total = torch.full((1, 1, 2, 2), -3.0)
-        torch.ops.mkldnn._convolution_pointwise_.binary(
-            total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None
-        )
-        alone = torch.ops.mkldnn._convolution_pointwise(features, -weight, None, none, ones, ones, 1, "relu", [], None)
-        return bool(total.eq(0).all() and alone.eq(0).all())
+        operators = torch.ops.mkldnn
+        if dtype == torch.bfloat16 and not operators._is_mkldnn_bf16_supported():
+            return False
+        convolve, accumulate = operators._convolution_pointwise, operators._convolution_pointwise_
+        added = convolve.binary(features, total, weight, None, none, ones, ones, 1, "add", 1.0, "relu", [], None)
+        alone = convolve(features, -weight, None, none, ones, ones, 1, "relu", [], None)
+        accumulate.binary(total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None)
+        return bool(added.eq(0).all() and alone.eq(0).all() and total.eq(0).all())
     except (AttributeError, RuntimeError, TypeError):
         return False
-
-
-_FUSED = _has_fused()
