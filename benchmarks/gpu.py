@@ -275,7 +275,7 @@ def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict
     data = SingleCoilSource(from_fully_sampled(image, mask_TY[None].numpy() > 0, 1, "random"))
     bundle = find_bundle("cine-crnn")
     net = load_reconstruction(bundle, options.device)
-    method = NetworkReconstructor(net, InferenceSettings(bundle.start, 1.0, net.config.iterations))
+    method = NetworkReconstructor(net, InferenceSettings(bundle.initial_image, 1.0, net.config.iterations))
     for kind in ("fp32", "bf16"):
 
         def measure(half: bool = kind == "bf16") -> dict:
@@ -298,7 +298,7 @@ def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dic
     for kind in KINDS if device.type == "cuda" else ("fp32", "bf16"):
         net = load_reconstruction(bundle, device)
         recipe = InferenceSettings(
-            bundle.start, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
+            bundle.initial_image, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
         )
         ends, warned = [], []
 

@@ -35,7 +35,7 @@ def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     return {name.replace(_PUBLISHED_PREFIX, "bcrnn."): value.float() for name, value in state.items()}
 
 
-def import_checkpoint(file: Path, folder: Path, iterations: int, amplitude: float, licence: str) -> Bundle:
+def import_checkpoint(file: Path, folder: Path, iterations: int, input_rms: float, licence: str) -> Bundle:
     """Write the bundle of a published checkpoint; it starts from the zero-filled image, as published.
 
     Raises
@@ -48,8 +48,8 @@ def import_checkpoint(file: Path, folder: Path, iterations: int, amplitude: floa
     check_weights(str(file), build_network(str(file), "crnn-mri", dict(settings)), weights)
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     config = {
-        "task": "reconstruct", "network": "crnn-mri", "settings": settings, "start": "zero-filled",
-        "amplitude": amplitude, "licence": licence, "summary": f"imported from {file.name}",
+        "task": "reconstruct", "network": "crnn-mri", "settings": settings, "initial_image": "zero-filled",
+        "input_rms": input_rms, "licence": licence, "summary": f"imported from {file.name}",
     }  # fmt: skip
     card = (
         f"# {folder.name}\n\nImported from the PyTorch checkpoint `{file.name}` (sha256 {checksum}).\n\n"

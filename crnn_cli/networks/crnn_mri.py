@@ -40,21 +40,24 @@ class CRNNMRIConfig:
 
     What the paper does not have, off by default:
 
-    sets : sets of weights; with S sets, iteration i of I takes number S i // I, so that neighbours share one.
-    shift : channels that the layers after the recurrent one take from the frame before, and as many from the frame
-        after (Lin, Gan, Han: TSM, ICCV 2019); they cost no multiplications. At the ends a frame is its own neighbour.
-    context : 1: the recurrent cell sees two more images, the mean over time and what data consistency changed last.
-    trust : 1: each set of weights has the r.m.s. error that it expects of its images; data consistency weighs the noise
-        of the data against it, where that is known (as the learned weights of Aggarwal, Mani, Jacob: MoDL, TMI 2019).
+    weight_sets : with S sets of weights, iteration i of I uses number S i // I, so that neighbours share one.
+    tsm_channels : channels that the layers after the recurrent one take from the frame before, and as many from the
+        frame after (temporal shift module; Lin, Gan, Han: TSM, ICCV 2019); they cost no multiplications. At the ends a
+        frame is its own neighbour.
+    temporal_context : 1: the recurrent cell sees two more images, the mean over time and the last change by data
+        consistency.
+    noise_aware : 1: each set of weights learns the r.m.s. error that it expects of its images. Where the noise of the
+        data is known, data consistency weighs it against this error (compare the learned weights of Aggarwal, Mani,
+        Jacob: MoDL, TMI 2019).
     """
 
     features: int = 64
     kernel: int = 3
     iterations: int = 5
-    sets: int = 1
-    shift: int = 0
-    context: int = 0
-    trust: int = 0
+    weight_sets: int = 1
+    tsm_channels: int = 0
+    temporal_context: int = 0
+    noise_aware: int = 0
 
     def __post_init__(self) -> None:
         for name in ("features", "kernel", "iterations"):
@@ -63,10 +66,10 @@ class CRNNMRIConfig:
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 1 to 1024")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd")
-        if not 1 <= self.sets <= 64 or not 0 <= self.shift <= self.features // 2:
-            raise ValueError("sets must be from 1 to 64, shift from 0 to half the features")
-        if self.context not in (0, 1) or self.trust not in (0, 1):
-            raise ValueError("context and trust must be 0 or 1")
+        if not 1 <= self.weight_sets <= 64 or not 0 <= self.tsm_channels <= self.features // 2:
+            raise ValueError("weight_sets must be from 1 to 64, tsm_channels from 0 to half the features")
+        if self.temporal_context not in (0, 1) or self.noise_aware not in (0, 1):
+            raise ValueError("temporal_context and noise_aware must be 0 or 1")
 
 
 _PAIRS = 4  # of frames with features, beside the sequences
@@ -89,8 +92,8 @@ class Layers(nn.Module):
     def __init__(self, config: CRNNMRIConfig, number: int) -> None:
         super().__init__()
         features, kernel = config.features, config.kernel
-        self.shift = config.shift
-        self.bcrnn = RecurrentCell(6 if config.context else 2, features, kernel)
+        self.shift = config.tsm_channels
+        self.bcrnn = RecurrentCell(6 if config.temporal_context else 2, features, kernel)
         self.conv1_x = _convolution(features, features, kernel)
         self.conv1_h = _convolution(features, features, kernel)
         self.conv2_x = _convolution(features, features, kernel)
@@ -98,8 +101,8 @@ class Layers(nn.Module):
         self.conv3_x = _convolution(features, features, kernel)
         self.conv3_h = _convolution(features, features, kernel)
         self.conv4_x = _convolution(features, 2, kernel)
-        first = 0.05 * 8 ** (1 - (number + 1) / config.sets)  # it falls from set to set
-        self.error = nn.Parameter(torch.tensor(first)) if config.trust else None
+        first = 0.05 * 8 ** (1 - (number + 1) / config.weight_sets)  # it falls from set to set
+        self.error = nn.Parameter(torch.tensor(first)) if config.noise_aware else None
 
     def iterate(self, way: ExecutionSchedule, x: Any, states: list[Any] | None) -> tuple[Tensor, list[Any]]:
         """Return the residual image (T, B, 2, Y, X) and the next states, reusing the memory of x and the old ones."""
@@ -144,10 +147,10 @@ class CRNNMRI(Layers):
     together: bool = False
 
     def __init__(self, config: CRNNMRIConfig) -> None:
-        super().__init__(config, config.sets - 1)
+        super().__init__(config, config.weight_sets - 1)
         self.config, self.replay = config, CudaGraphRunner()
         self._scarce = dict[torch.Size, int]()
-        self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.sets - 1))
+        self.earlier = nn.ModuleList(Layers(config, number) for number in range(config.weight_sets - 1))
 
     def forward(
         self,
@@ -188,7 +191,10 @@ class CRNNMRI(Layers):
         """Return what `forward` does, after so many iterations."""
         group = max(0, self.checkpoint) if torch.is_grad_enabled() else 0
         way = self._way(image_BTYX)
-        carried: tuple[Any, ...] = (image_BTYX, torch.zeros_like(image_BTYX) if self.config.context else image_BTYX)
+        carried: tuple[Any, ...] = (
+            image_BTYX,
+            torch.zeros_like(image_BTYX) if self.config.temporal_context else image_BTYX,
+        )
         for first in range(0, total, group or 1):
             numbers = range(first, min(first + (group or 1), total))
             if group:
@@ -278,19 +284,19 @@ class CRNNMRI(Layers):
         image_BTYX: Tensor, change_BTYX: Tensor, *states: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Return image, what data consistency changed in it, and states; the first iteration is given no states."""
-        chosen = number * self.config.sets // total
+        chosen = number * self.config.weight_sets // total
         layers: Layers = self.earlier[chosen] if chosen < len(self.earlier) else self  # type: ignore[assignment]
         entered = way.enter(self._seen(image_BTYX, change_BTYX))
         residual_TBCYX, next_states = layers.iterate(way, entered, list(states) or None)
         residual_BTYXC = residual_TBCYX.to(image_BTYX.real.dtype).permute(1, 0, 3, 4, 2).contiguous()
         guess_BTYX = image_BTYX + torch.view_as_complex(residual_BTYXC)
         made_BTYX = consistency(guess_BTYX, layers.error)
-        return made_BTYX, made_BTYX - guess_BTYX if self.config.context else made_BTYX, *next_states
+        return made_BTYX, made_BTYX - guess_BTYX if self.config.temporal_context else made_BTYX, *next_states
 
     def _seen(self, image_BTYX: Tensor, change_BTYX: Tensor) -> Tensor:
         """Return what the recurrent cell sees, real and imaginary channels, (T, B, C, Y, X)."""
         images = [image_BTYX]
-        if self.config.context:
+        if self.config.temporal_context:
             images += [image_BTYX.mean(1, keepdim=True).expand_as(image_BTYX), change_BTYX]
         return torch.cat([torch.view_as_real(each).permute(1, 0, 4, 2, 3) for each in images], 2)
 

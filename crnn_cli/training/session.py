@@ -30,7 +30,7 @@ from crnn_cli.training.loop import TrainingLoop, backward_pass
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.settings import from_table, to_toml
+from crnn_cli.training.settings import former_table, from_table, to_toml
 
 Settings = TypeVar("Settings")
 _TIMED_STEPS = 3
@@ -177,7 +177,8 @@ def run_training(
     described = before or now
     if processes.first and before is None:
         folder.describe(described)
-    kept = {name: _digest(now[name]) for name in _MUST_AGREE}
+    compared = now | {"settings": former_table(run.settings)}
+    kept = {name: _digest(compared[name]) for name in _MUST_AGREE}
     often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
     plan = TrainingPlan(
         stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept

@@ -62,7 +62,7 @@ def test_import_takes_what_was_said(crnn, tmp_path):
         folder = tmp_path / out
         assert ended.err == f"wrote {folder}; use it with: crnn reconstruct SCAN --model {folder}\n"
         found = json.loads(crnn("models", "show", tmp_path / out, "--json").out)
-        assert (found["settings"]["iterations"], found["amplitude"], found["licence"]) == expected
+        assert (found["settings"]["iterations"], found["input_rms"], found["licence"]) == expected
 
 
 def test_import_then_reconstruct(crnn, scan, tmp_path):

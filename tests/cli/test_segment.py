@@ -30,7 +30,7 @@ CONFIG = {
     "task": "segment", "network": "slice-clstm", "plane": "thickest", "spacing": 1.5, "licence": "CC0-1.0",
     "settings": {"classes": 3, "width": 4, "scales": 2, "hidden": 3, "kernel": 3, "directions": 2},
     "intensity": {"rule": "percentiles", "low": 1, "high": 99}, "labels": LABELS, "summary": "untrained, for tests",
-    "plausible": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
+    "expected_spacing_mm": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
 }  # fmt: skip
 
 

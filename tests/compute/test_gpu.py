@@ -89,7 +89,7 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     assert network().less(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"shift": 2, "context": 1, "sets": 2, "trust": 1}])
+@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
 def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     torch.manual_seed(0)

@@ -76,7 +76,7 @@ def train_reconstruction(
         job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network, asked.device)
         config = {
             "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
-            "start": settings.start, "amplitude": 1.0,
+            "initial_image": settings.initial_image, "input_rms": 1.0,
             "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
             f"trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip

@@ -92,7 +92,7 @@ def test_a_convolution_of_few_outputs_is_one(size, outputs, biased):
 
 @pytest.mark.parametrize("largest", [0, 2**25])
 @pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
-@pytest.mark.parametrize("more", [{}, {"shift": 1, "context": 1, "sets": 2}])
+@pytest.mark.parametrize("more", [{}, {"tsm_channels": 1, "temporal_context": 1, "weight_sets": 2}])
 def test_what_lies_on_disk_makes_no_difference(monkeypatch, frames, more, largest):
     monkeypatch.setattr("crnn_cli.networks.engines.cpu.LARGEST", largest)
     torch.manual_seed(0)
@@ -181,7 +181,7 @@ def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
 @pytest.mark.parametrize("half", [False, True])
 def test_all_frames_together_are_the_same_as_lists_of_them(monkeypatch, half):
     torch.manual_seed(0)
-    net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, shift=1, context=1, sets=2))
+    net = CRNNMRI(CRNNMRIConfig(features=5, iterations=3, tsm_channels=1, temporal_context=1, weight_sets=2))
     image = torch.randn(2, 5, 8, 6, dtype=torch.complex64)
     operator = SingleCoilConsistency(torch.randn_like(image), torch.eye(8)[:2].sum(0)[None, None, :, None])
     made = {}
