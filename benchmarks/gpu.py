@@ -122,7 +122,7 @@ def forms(device: torch.device, frames: int, compiled: bool, parts: bool) -> Ite
 def ready(net: CRNNMRI, form: Form, image: Tensor, operator: Consistency) -> Callable[[], Tensor]:
     """Return a function that makes the images in a form."""
     net = copy.deepcopy(net)
-    net.at_once, net.replay.on = form.at_once or image.shape[1], form.how == "replayed"
+    net.at_once, net.cuda_graph.enabled = form.at_once or image.shape[1], form.how == "replayed"
     function: Callable[..., Tensor] = net
     if form.how == "compiled":
         function = torch.compile(net, dynamic=False)
@@ -134,8 +134,8 @@ def ready(net: CRNNMRI, form: Form, image: Tensor, operator: Consistency) -> Cal
             precision(form.precision == "tf32"),
         ):
             found = function(image, operator)
-        if form.how == "replayed" and net.replay.why:
-            raise RuntimeError(f"recording failed: {net.replay.why}")
+        if form.how == "replayed" and net.cuda_graph.failure:
+            raise RuntimeError(f"recording failed: {net.cuda_graph.failure}")
         return found
 
     return made

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from crnn_cli.errors import CrnnError, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.networks.averaged import update_ema
+from crnn_cli.networks.optim import update_ema
 from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder

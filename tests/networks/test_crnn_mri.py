@@ -23,7 +23,8 @@ def network(features=5, iterations=3, seed=0, **more):
 
 
 VARIANTS = [
-    {"weight_sets": 2}, {"weight_sets": 9}, {"tsm_channels": 2}, {"temporal_context": 1}, {"weight_sets": 3, "tsm_channels": 1, "temporal_context": 1},
+    {"weight_sets": 2}, {"weight_sets": 9}, {"tsm_channels": 2}, {"temporal_context": 1},
+    {"weight_sets": 3, "tsm_channels": 1, "temporal_context": 1},
     {"weight_sets": 2, "noise_aware": 1},
 ]  # fmt: skip
 
@@ -129,7 +130,8 @@ def test_gradients_equal_those_of_the_loops(more):
 @pytest.mark.parametrize(
     ("before", "config"),
     [
-        (1, {"weight_sets": 3}), (2, {"weight_sets": 4}), (2, {"weight_sets": 2, "temporal_context": 1}), (1, {"weight_sets": 3, "temporal_context": 1}),
+        (1, {"weight_sets": 3}), (2, {"weight_sets": 4}), (2, {"weight_sets": 2, "temporal_context": 1}),
+        (1, {"weight_sets": 3, "temporal_context": 1}),
         (1, {"temporal_context": 1}), (2, {"weight_sets": 2, "noise_aware": 1}),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from torch import nn
 
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.networks.averaged import update_ema
+from crnn_cli.networks.optim import update_ema
 from crnn_cli.training import session
 from crnn_cli.training.job import OptimiserSettings, Stage, TrainingPlan
 from crnn_cli.training.loop import TrainingLoop, backward_pass, learning_rate_factor

@@ -109,7 +109,13 @@ def _network(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
     recipe = InferenceSettings(
-        bundle.initial_image, bundle.input_rms, iterations, wanted.noise, precision == "bf16", memory, precision == "tf32"
+        bundle.initial_image,
+        bundle.input_rms,
+        iterations,
+        wanted.noise,
+        precision == "bf16",
+        memory,
+        precision == "tf32",
     )
     facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise": wanted.noise, "precision": precision, "ensemble": copies}
