@@ -193,9 +193,8 @@ def _reconstruction_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
     """Fields of a `Bundle` that reconstructs, checked."""
     initial_image, bfloat16 = config["initial_image"], config.get("bfloat16", False)
     if initial_image not in _INITIAL_IMAGES:
-        raise UnreadableError(
-            f"{file}: initial_image is {initial_image!r}, not {', '.join(_INITIAL_IMAGES[:-1])} or {_INITIAL_IMAGES[-1]}"
-        )
+        known = f"{', '.join(_INITIAL_IMAGES[:-1])} or {_INITIAL_IMAGES[-1]}"
+        raise UnreadableError(f"{file}: initial_image is {initial_image!r}, not {known}")
     if not 0 < config["input_rms"] < 1e9:
         raise UnreadableError(f"{file}: input_rms is no positive number below 1e9")
     if not isinstance(bfloat16, bool):

@@ -9,6 +9,7 @@ Nothing in a bundle is ever executed. torch is imported only where a network is 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,13 @@ def _folder_of(name: str) -> Path:
     if (Path(name) / CONFIG).is_file():
         return Path(name)
     names = [config.parent.name for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
-    raise UnreadableError(f"no model {name}: it is neither a bundle folder nor one of {', '.join(names) or 'none'}")
+    published = f"the published models are {', '.join(names) or 'none'}"
+    if name and (Path(name).exists() or Path(name).name != name):
+        why = f"holds no {CONFIG}" if Path(name).exists() else "does not exist"
+        raise UnreadableError(f"{name} is no bundle folder: it {why}; {published}")
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no model {name}", remedy=[f"{meant}{published}; a bundle folder will do as well"])
 
 
 def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
@@ -206,7 +213,7 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
 def require_new(folder: Path) -> None:
     """Raise OutputError where there is something already, or no folder to put it in, or that one is read-only."""
     if folder.exists():
-        raise OutputError(f"{folder} exists already; give another name, or remove it")
+        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
     if not folder.parent.is_dir():
         raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
     _folder_beside(folder).rmdir()

@@ -21,7 +21,7 @@ from crnn_cli.bundles.store import (
     read_bundle,
     write_bundle,
 )
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from tests.support.data import data_file
 
@@ -158,7 +158,7 @@ def test_bundles_of_format_1_load_as_the_same(name, tmp_path):
 def test_keys_of_format_1_are_checked_by_their_names_there(copy, changes):
     to_format_1(copy)
     edit(copy, **changes)
-    with pytest.raises(UnreadableError, match="lacks the key 'start'|unknown key 'initial_image'"):
+    with pytest.raises(UnreadableError, match=r"lacks the key 'start'|unknown key 'initial_image'"):
         read_bundle(copy)
 
 
@@ -185,8 +185,24 @@ def test_a_bundle_is_found_by_its_folder_and_named_after_it(copy, tmp_path, monk
     monkeypatch.chdir(copy)
     assert find_bundle(".").name == "copy"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UnreadableError, match="no model"):
+    with pytest.raises(UnreadableError, match=r"holds no config\.json"):
         find_bundle(str(tmp_path / "folder"))
+    with pytest.raises(UnreadableError, match="does not exist"):
+        find_bundle(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cine-cnn", r"did you mean cine-crnn\?"),
+        ("Cine-CRNN", r"the published models are .*cine-crnn,"),
+        ("", "no model"),
+    ],
+)
+def test_an_unknown_name_is_wrong_usage_and_the_nearest_is_named(name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        find_bundle(name)
 
 
 def test_missing_or_unreadable_parts(copy):
@@ -199,8 +215,6 @@ def test_missing_or_unreadable_parts(copy):
     (copy / "config.json").write_text("[]")
     with pytest.raises(UnreadableError, match="no JSON object"):
         read_bundle(copy)
-    with pytest.raises(UnreadableError, match="cine-crnn"):
-        find_bundle("no-such-model")
 
 
 def test_writing_never_replaces(bundle):
@@ -310,8 +324,9 @@ def test_packed_weights_come_back_within_half_a_step_and_load(tmp_path):
         largest = weight.abs().amax((2, 3), keepdim=True) if name + ".steps" in stored else 0 * weight
         assert ((again[name] - weight).abs() <= largest / 254 * 1.1 + 1e-9).all(), name
     assert torch.equal(dequantize(weights)["conv1_x.weight"], weights["conv1_x.weight"])
-    config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "weight_sets": 2}, "input_rms": 1.0,
-              "initial_image": "view-shared", "licence": "CC0-1.0", "summary": "for tests"}  # fmt: skip
+    config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "weight_sets": 2},
+              "input_rms": 1.0, "initial_image": "view-shared", "licence": "CC0-1.0",
+              "summary": "for tests"}  # fmt: skip
     bundle = write_bundle(tmp_path / "b", config, stored, "# b")
     loaded = load_network(bundle, torch.device("cpu")).state_dict()
     assert torch.equal(loaded["conv1_x.weight"], again["conv1_x.weight"])

@@ -325,7 +325,7 @@ def test_bad_input_is_refused_with_one_line_and_nothing_left(crnn, model, tmp_pa
         (["--threshold", "0"], 2, "--threshold"),
         (["--threshold", "nan"], 2, "--threshold"),
         (["--model", "cine-crnn"], 4, "not to segment"),
-        (["--model", "nothing-here"], 3, "no model"),
+        (["--model", "nothing-here"], 2, "no model"),
         (["--device", "cuda:77"], 5, "cuda:77"),
         (["--statistics", "s.txt"], 2, ".csv"),
         (["--preview", "p.jpg"], 2, ".png"),

@@ -165,7 +165,8 @@ def test_settings_that_make_no_sense_are_refused(wrong):
 
 SMALL = ReconstructSettings(
     epochs=1, items=4, batch=2, pixels=2_000, start_iterations=2, sampling=SEVERAL,
-    network=ReconstructionNetworkSettings(features=4, iterations=2, temporal_context=1), loss=ReconstructionLoss(l1=0.5, kspace=0.5),
+    network=ReconstructionNetworkSettings(features=4, iterations=2, temporal_context=1),
+    loss=ReconstructionLoss(l1=0.5, kspace=0.5),
 )  # fmt: skip
 
 
