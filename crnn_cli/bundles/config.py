@@ -179,7 +179,13 @@ def renamed_keys(given: Mapping[str, Any], former: Mapping[str, str]) -> dict[st
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object; UnreadableError if it does not."""
+    """Read a JSON file that holds one object.
+
+    Raises
+    ------
+    UnreadableError
+        If the file cannot be read, is not JSON, or holds something else.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
