@@ -32,8 +32,7 @@ from crnn_cli.adaptation.pseudo_measurement import PSEUDO_SHARE
 from crnn_cli.adaptation.validation import Validation
 from crnn_cli.compute.memory import free_bytes, saved_tensor_bytes
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.networks.averaged import update_ema
-from crnn_cli.networks.optim import Muon
+from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.reconstruction.measurement import SliceSource
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
@@ -215,8 +214,8 @@ class _Run:
         self.step, self.best_step = 0, 0
         self.before: float | None = None
         self.best, self.least, self.samples = math.nan, math.nan, 0
-        if hasattr(self.averaged, "together"):
-            self.averaged.together = not patches.whole  # type: ignore[assignment]
+        if hasattr(self.averaged, "batch_frames"):
+            self.averaged.batch_frames = not patches.whole  # type: ignore[assignment]
         for weight in self.network.parameters():
             weight.requires_grad_(True)
             if weight.dim() == 4:  # features innermost: faster on a CPU

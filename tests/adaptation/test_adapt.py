@@ -410,7 +410,7 @@ def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_
 
     class Watched(CRNNMRI):
         def forward(self, *arguments):
-            seen.add((torch.is_grad_enabled(), self.together))
+            seen.add((torch.is_grad_enabled(), self.batch_frames))
             return super().forward(*arguments)
 
     torch.manual_seed(0)
@@ -418,5 +418,5 @@ def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_
     tuned, found = adapt(several_coils(12 if whole else 1), untuned, SHORT, CPU)
     assert found.used
     assert seen == {(True, False), (False, not whole)}
-    assert not tuned.network.together
-    assert not untuned.network.together
+    assert not tuned.network.batch_frames
+    assert not untuned.network.batch_frames

@@ -147,7 +147,7 @@ def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
 def run(array, bundle, noise=0.0, iterations=2):
     description = read_bundle(bundle)
     network = load_network(description, torch.device("cpu"))
-    recipe = InferenceSettings(description.start, description.amplitude, iterations, noise)
+    recipe = InferenceSettings(description.initial_image, description.input_rms, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
     method = NetworkReconstructor(network, recipe)
     return acquisition.to_image(
@@ -467,7 +467,7 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
         "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
-        "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
+        "unknown model": ([file, "--model", "gpt"], 2, "no model gpt"),
         "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),

@@ -74,7 +74,7 @@ def test_what_never_fits_says_what_to_do():
 
 def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
-    net._kind = lambda image: torch.float32
+    net._feature_dtype = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
     least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
@@ -89,7 +89,7 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"shift": 2, "context": 1, "sets": 2, "trust": 1}])
+@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
 def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     torch.manual_seed(0)
@@ -100,7 +100,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     with torch.no_grad():
         wanted = net(image, operator)
         for net.at_once in range(1, frames + 1):
-            assert isinstance(net._way(image), ChunkedGpuSchedule)
+            assert isinstance(net._schedule(image), ChunkedGpuSchedule)
             torch.testing.assert_close(net(image, operator), wanted)
 
 
@@ -140,7 +140,7 @@ def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two
 
 def test_training_lets_recordings_go():
     net, forgotten = network(), []
-    net.replay.forget = lambda: forgotten.append(True)
+    net.cuda_graph.release = lambda: forgotten.append(True)
     operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))
     with torch.no_grad():
         net(operator.zero_filled(), operator)

@@ -129,14 +129,14 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if request.iterations is None else request.iterations
     settings = InferenceSettings(
-        bundle.start, bundle.amplitude, iterations, request.noise_ratio, precision == "bf16", memory,
+        bundle.initial_image, bundle.input_rms, iterations, request.noise_ratio, precision == "bf16", memory,
         precision == "tf32",
     )  # fmt: skip
     facts = tool_facts() | model_facts(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
     method = NetworkReconstructor(network, settings, notices.warn)
-    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.scale)
+    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
 
 
 def _parse_precision(text: str, device: torch.device) -> str:
