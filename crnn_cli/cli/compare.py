@@ -10,7 +10,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
+from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, SliceTolerance, Variable
 from crnn_cli.errors import CrnnError, UnsupportedDataError, UsageError
 from crnn_cli.report.provenance import slice_label
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load, one_slice
@@ -46,7 +46,7 @@ def compare(
     axes: Axes = None,
     variable: Variable = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     undersample: Undersample = None,
     seed: Seed = 0,
     coils: Coils = None,
@@ -73,7 +73,7 @@ def compare(
 
     place = choose_device(device)
     simulation = Simulation(undersample, "variable-density", None, "y", seed) if undersample else None
-    asked = ScanRequest(scan, axes, series, uneven, None, None, simulation, coils, maps, phases, variable)
+    asked = ScanRequest(scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable)
     whole = load(asked)
     chosen = [_chosen(name, model, place) for name in method_names]
     data, truth = whole, whole.truth if reference is None else _reference(whole.geometry, reference)

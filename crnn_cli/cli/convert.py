@@ -9,7 +9,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli.options import SeriesChoice, SliceTolerance
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart
@@ -32,7 +32,7 @@ def convert(
     source: Source,
     target: Target,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     axes: Axes = None,
     like: Like = None,
     like_series: LikeSeries = None,
@@ -63,7 +63,7 @@ def convert(
                     f"{option} is for DICOM, and {target} is NIfTI: a name without suffix is a DICOM folder"
                 )
     _plan(source, target, like, folder, force)
-    found = load_image(source, axes, series, uneven=uneven)
+    found = load_image(source, axes, series, uneven=slice_tolerance)
     for doubt in found.doubts():
         notices.warn(doubt)
     if folder:

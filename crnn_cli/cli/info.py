@@ -9,7 +9,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven, Variable
+from crnn_cli.cli.options import SeriesChoice, SliceTolerance, Variable
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def info(
     file: Annotated[Path, typer.Argument(help="NIfTI, - for standard input, DICOM (folder, zip, file), raw k-space.")],
     axes: Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t.")] = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     variable: Variable = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
@@ -44,7 +44,7 @@ def info(
             raise UsageError(f"--series is for DICOM, and {file} is raw k-space")
         from crnn_cli.io.kspace.describe import describe_raw
 
-        raw = describe_raw(file, axes, variable, uneven)
+        raw = describe_raw(file, axes, variable, slice_tolerance)
         if as_json:
             console.print_json(dataclasses.asdict(raw))
         else:
@@ -59,13 +59,13 @@ def info(
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
-        found = list_series(file, uneven=uneven)
+        found = list_series(file, uneven=slice_tolerance)
         if as_json:
             console.print_json(listing_as_json(file, found))
         else:
             _tell_listing(file, found)
         return
-    description = describe_file(file, axes, series, uneven=uneven)
+    description = describe_file(file, axes, series, uneven=slice_tolerance)
     if as_json:
         console.print_json(dataclasses.asdict(description))
     else:

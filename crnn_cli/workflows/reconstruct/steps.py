@@ -85,7 +85,7 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     if simulation is not None and options.mask is not None:
         raise UsageError("--undersample draws a pattern and --mask gives one: use one of them")
     asked = ScanRequest(
-        scan, options.axes, options.series, options.uneven, options.phase, options.mask, simulation, options.coils,
+        scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation, options.coils,
         options.maps, options.phases, options.variable,
     )  # fmt: skip
     return ReconstructPlan(asked, target, options, budget)
@@ -98,7 +98,7 @@ def prepare(options: ReconstructOptions) -> ReconstructEngine:
 
     place = choose_device(options.device)
     wanted = MethodRequest(
-        options.method, options.model, options.iterations, options.weight, options.noise, options.precision,
+        options.method, options.model, options.iterations, options.regularisation, options.noise_ratio, options.precision,
         options.memory, options.ensemble,
     )  # fmt: skip
     return ReconstructEngine(prepare_method(wanted, place), place)
@@ -135,7 +135,7 @@ def compute(
     options, simulation = planned.options, planned.asked.simulation
     runs = number_of_runs(options)
     folds = runs or number_of_folds(
-        options.held_out, data, options.report is not None or options.max_residual is not None
+        options.hold_out_folds, data, options.report is not None or options.max_residual is not None
     )
     chosen, unseen, copies = engine.chosen, list[Any](), options.ensemble or 1
     if planned.budget is not None:

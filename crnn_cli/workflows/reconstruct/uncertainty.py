@@ -27,7 +27,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
         if options.uncertainty_runs is not None:
             raise UsageError("--uncertainty-runs belongs to a map of the uncertainty: it needs --uncertainty FILE")
         return
-    if options.held_out is not None:
+    if options.hold_out_folds is not None:
         raise UsageError(
             "--uncertainty leaves lines out in each of its runs, and the residual is measured there: give it without "
             "--held-out"

@@ -40,7 +40,7 @@ class SegmentOptions:
     slices: str = "auto"
     out: Path | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     model: str | None = None
     device: str = "auto"
     labels: str | None = None
@@ -146,7 +146,7 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> Volume:
 
     targets, options = planned.targets, planned.options
     require_writable_all(planned.volume, targets.all(engine.kept), options.force)
-    image, source, series = _load(planned.volume, options.series, options.uneven)
+    image, source, series = _load(planned.volume, options.series, options.slice_tolerance)
     if targets.dicom:
         targets = targets.of_series(image, series)
         require_writable_all(planned.volume, targets.all(engine.kept), options.force)

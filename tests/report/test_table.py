@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from crnn_cli.cli import console
-from crnn_cli.cli.tables import render_table
+from crnn_cli.report.table import render_table
 
 COLUMNS = ["name", "task", "licence", "PSNR (dB)", "what it is"]
 ROWS = [
