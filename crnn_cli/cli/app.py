@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import MutableMapping
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -16,6 +17,7 @@ from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.command import EXIT_PIPE, Command, Group, JsonBefore, Quiet, Verbose, common_options, declared
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
+from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
@@ -53,6 +55,7 @@ EXAMPLES = (
     "crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going",
     "crnn report images.nii.gz -o images.html",
     "crnn models list",
+    "crnn doctor",
     "crnn train segment DATA -o my-model --minutes 90",
 )
 
@@ -107,7 +110,7 @@ def _options(
     common_options(ctx, quiet, verbose, as_json)
 
 
-for _command in (reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report):
+for _command in (reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report, doctor):
     app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))
 for _group, _name, _command in (
     (batch, "reconstruct", batch_reconstruct),
@@ -124,14 +127,14 @@ app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 
 
-def bound_spinning() -> None:
+def bound_spinning(environment: MutableMapping[str, str]) -> None:
     """Let idle threads of OpenMP wait without spinning for long, unless the user said otherwise.
 
     Where other programs keep the cores busy, threads that spin take the time that the work needs. Read by the runtime
     when torch is loaded, so this comes first.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -143,7 +146,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    bound_spinning()
+    bound_spinning(os.environ)
     try:
         try:
             app(prog_name="crnn")

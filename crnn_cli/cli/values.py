@@ -1,6 +1,6 @@
 """Values that options take: completed in the shell, and checked before anything heavy is imported.
 
-Nothing here may import torch: the shell asks at every press of Tab. A test compares the names with those of the library.
+Nothing here may import torch: the shell asks at every press of Tab. A test compares the names with the library's.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def _layout(
     least = [min(wide, LEAST_PROSE) if name in prose else wide for name, wide in zip(columns, widest, strict=True)]
     if sum(least) + GAP * (len(columns) - 1) <= width:
         return [*heading, _grid(columns, rows, prose)]
-    for row in rows:
+    for index, row in enumerate(rows):
+        heading += [Text("")] if index else []
         first = Text(f"{columns[0]} {row[0]}" if _NUMBER.match(row[0]) else row[0], style="bold", overflow="fold")
         heading += [first, _pairs(list(zip(columns, row, strict=True))[1:], width)]
     return heading

@@ -10,7 +10,7 @@ import typer
 
 from crnn_cli import __version__
 from crnn_cli.cli import console
-from crnn_cli.cli.app import handle_errors
+from crnn_cli.cli.command import with_errors
 from crnn_cli.errors import CrnnError, QualityError, UnreadableError
 from tests.support.data import ROOT
 
@@ -37,7 +37,7 @@ def test_failures_end_with_one_line_and_their_code(monkeypatch, capsys, error, c
         raise error
 
     with pytest.raises(typer.Exit) as caught:
-        handle_errors(command)()
+        with_errors(command)()
     assert caught.value.exit_code == code
     err = capsys.readouterr().err
     assert err.startswith("error: ")
@@ -50,7 +50,7 @@ def test_a_defect_of_ours_is_not_hidden():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        handle_errors(command)()
+        with_errors(command)()
 
 
 def test_version_and_help(crnn):

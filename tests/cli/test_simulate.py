@@ -14,12 +14,13 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from crnn_cli.cli.simulate import fitting_spacing, parse_size, phantom_affine, simulate
+from crnn_cli.cli.simulate import simulate
 from crnn_cli.data.acquisition import from_zero_filled
 from crnn_cli.errors import OutputError, UsageError
 from crnn_cli.io.nifti.image import read_image
 from crnn_cli.mri.phantom.anatomy import BODY
 from crnn_cli.mri.sampling import PATTERNS
+from crnn_cli.workflows.simulate import fitting_spacing, parse_size, phantom_affine
 
 app = typer.Typer()
 app.command()(simulate)
