@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -31,6 +32,7 @@ _GONE = {
 }  # fmt: skip
 _TypedWrongly: Any = typer.BadParameter.__base__  # the usage error of click, or of the click inside typer
 _JSON = "crnn.json"
+_METAVARS = {Path: "FILE", str: "TEXT", int: "INTEGER", float: "FLOAT"}
 
 
 def declared(command: Callable[..., None]) -> Callable[..., None]:
@@ -177,6 +179,8 @@ def _make_readable(param: Any) -> None:
         vars(param)["get_usage_pieces"] = lambda ctx: [usage]
     elif getattr(param, "is_flag", False):
         param.metavar = ""
+    elif param.metavar is None:
+        param.metavar = _METAVARS.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
     if param.metavar is not None and hasattr(param, "_get_number_range_help_str"):
         vars(param)["_get_number_range_help_str"] = lambda: None
 

@@ -178,7 +178,7 @@ def test_a_folder_is_filled_and_nothing_is_replaced_unasked(tmp_path):
     (tmp_path / "phantom_truth.nii.gz").unlink()
     refused = run("-o", tmp_path, *SMALL, "--seed", "9")
     assert isinstance(refused.exception, OutputError)
-    assert "--force" in str(refused.exception)
+    assert "force" in str(refused.exception)
     assert not (tmp_path / "phantom_truth.nii.gz").exists()
     assert run("-o", tmp_path, *SMALL, "--seed", "9", "--force").exit_code == 0
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
