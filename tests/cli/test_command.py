@@ -11,6 +11,8 @@ from crnn_cli.cli import console, values
 from crnn_cli.cli.app import bound_spinning
 from crnn_cli.errors import UsageError
 from tests.support.data import ROOT
+from tests.support.dicom import values as dicom_values
+from tests.support.dicom import write_series
 
 
 @pytest.mark.parametrize("line", ["-q info {}", "info -q {}", "info {} -q", "info {} --quiet"])
@@ -139,3 +141,27 @@ def test_idle_threads_spin_for_a_bounded_time_unless_the_user_said_otherwise(mon
     environment = dict(os.environ)
     bound_spinning(environment)
     assert environment.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_result_tables_fit_the_terminal_and_nothing_is_cut(crnn, scan, tmp_path, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    folder = tmp_path / "d"
+    write_series(
+        folder, dicom_values(3, 4, 10, 12), SeriesDescription="CINE_segmented_SAX_b1_localised_with_a_long_name"
+    )
+    expected = {
+        ("info", scan[2]): ["24 x 20 x 2 x 6", "complex64"],
+        ("info", folder): ["3 x 4", "30 ms", "12 x 10"],
+        ("verify", folder, folder): ["12 x 10 x 3 x 4", "voxels that differ"],
+        ("models", "list"): ["cardiac-sax-clstm", "hippocampus-clstm", "CC-BY-NC-SA-4.0"],
+    }
+    for line, cells in expected.items():
+        ended = crnn(*line)
+        text = ended.out.decode()
+        assert ended.code == 0, ended.err
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        for cell in cells:
+            assert cell in text, text
+    assert "CINE_segmented_SAX_b1_localised_with_a_long_name" in "".join(crnn("info", folder).out.decode().split())

@@ -14,6 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from crnn_cli.cli import console
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.data.acquisition import from_zero_filled
 from crnn_cli.errors import OutputError, UsageError
@@ -29,6 +30,7 @@ SMALL = ["--size", "33x38", "--frames", "3", "--undersample", "4"]
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
+    console.listen()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
