@@ -91,7 +91,7 @@ def _pairs(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
     longest = max((len(name) for name, _ in named), default=0)
     below = width - longest - 2 * GAP < min(LEAST_PROSE, max((len(value) for _, value in named), default=0))
     grid = Table.grid(padding=(0, GAP, 0, 0))
-    grid.add_column()
+    grid.add_column(min_width=None if below else longest + GAP)
     if below:
         for name, value in named:
             grid.add_row(Text(f"  {name}", overflow="fold"))

@@ -1,4 +1,4 @@
-"""NIfTI to DICOM: place, times, values to the last bit where 16 bits hold them; patient and study from a reference alone."""
+"""NIfTI to DICOM: place, times, values to the last bit where 16 bits hold them; patient and study from a reference."""
 
 import shutil
 import subprocess
