@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -110,9 +110,10 @@ def _options(
     common_options(ctx, quiet, verbose, as_json)
 
 
-for _command in (reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report, doctor):
-    app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))
-for _group, _name, _command in (
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report, doctor,
+)  # fmt: skip
+_IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),
     (batch, "segment", batch_segment),
     (models, "list", models_list),
@@ -120,7 +121,10 @@ for _group, _name, _command in (
     (models, "import", models_import),
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
-):
+)
+for _command in _COMMANDS:
+    app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))
+for _group, _name, _command in _IN_GROUPS:
     _group.command(_name, cls=SegmentCommand if _command is batch_segment else Command)(declared(_command))
 app.add_typer(batch, name="batch")
 app.add_typer(train, name="train")

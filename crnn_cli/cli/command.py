@@ -97,7 +97,7 @@ class Command(TyperCommand):
         for each in self.params:
             _make_readable(each)
             if each.name in ("quiet", "verbose"):
-                each.rich_help_panel = self._panel
+                vars(each)["rich_help_panel"] = self._panel
 
     def get_help_option(self, ctx: Any) -> Any:
         """The option ``--help``, in the panel of the output options."""
@@ -180,7 +180,8 @@ def _make_readable(param: Any) -> None:
     elif getattr(param, "is_flag", False):
         param.metavar = ""
     elif param.metavar is None:
-        param.metavar = _METAVARS.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
+        annotation: Any = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+        param.metavar = _METAVARS.get(annotation)
     if param.metavar is not None and hasattr(param, "_get_number_range_help_str"):
         vars(param)["_get_number_range_help_str"] = lambda: None
 

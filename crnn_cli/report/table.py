@@ -90,16 +90,17 @@ def _pairs(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
     named = [(name, value) for name, value in pairs if name or value]
     longest = max((len(name) for name, _ in named), default=0)
     below = width - longest - 2 * GAP < min(LEAST_PROSE, max((len(value) for _, value in named), default=0))
-    grid = Table.grid(padding=(0, GAP, 0, 0))
-    grid.add_column(min_width=None if below else longest + GAP)
+    indent, gap = " " * GAP, " " * GAP
+    grid = Table.grid()
+    grid.add_column(no_wrap=not below)
     if below:
         for name, value in named:
-            grid.add_row(Text(f"  {name}", overflow="fold"))
+            grid.add_row(Text(indent + name, overflow="fold"))
             grid.add_row(_indented(value))
         return grid
     grid.add_column()
     for name, value in named:
-        grid.add_row(Text(f"  {name}", no_wrap=True), Text(value, overflow="fold"))
+        grid.add_row(Text(indent + name + gap), Text(value, overflow="fold"))
     return grid
 
 
