@@ -31,7 +31,7 @@ from crnn_cli.workflows.batch.items import BatchItem, assign_outputs, collect_in
 from crnn_cli.workflows.batch.resume import batch_stamp
 from crnn_cli.workflows.batch.run import BatchContext, Outcome, run
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Files, DICOM folders, or folders of them.")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Files, DICOM folders, or folders of them.")]
 Out = Annotated[
     Path,
     typer.Option(
@@ -65,7 +65,7 @@ def _run(
     name: str, given: dict[str, Any], inputs: Inputs, out: Out, resume: Resume = False, keep_going: KeepGoing = False,
     shard: Shard = None, scheduler: Scheduler = None, as_json: BatchJson = False, force: Force = False,
 ) -> None:  # fmt: skip
-    """Do a share of the inputs; given : the options of the command for one."""
+    """Do a share of the inputs. given : the options of the command for one."""
     began = time.perf_counter()
     if force and resume:
         raise UsageError("--force does all again and --resume only what is not done: use one of them")

@@ -174,7 +174,7 @@ def _make_readable(param: Any) -> None:
     """Show the type of a parameter as people read it: nothing of a flag, no ``[0<=x<=4611686018427387904]``."""
     if param.param_type_name == "argument":
         param.metavar = (param.metavar or param.name).upper()
-        usage = param.metavar if param.required else f"[{param.metavar}]"
+        usage = (param.metavar if param.required else f"[{param.metavar}]") + ("..." if param.nargs != 1 else "")
         vars(param)["display_type_rich"] = lambda ctx: ""
         vars(param)["get_usage_pieces"] = lambda ctx: [usage]
     elif getattr(param, "is_flag", False):

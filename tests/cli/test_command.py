@@ -76,6 +76,34 @@ def test_wrong_usage_is_one_line_with_the_nearest_value(crnn, tmp_path, monkeypa
     assert words in ended.err
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "reconstruct scan.nii --method sens",
+        "reconstruct scan.nii --nois 1",
+        "reconstruct scan.nii --adapt 5x",
+        "reconstruct absent.nii",
+        "segment absent.nii",
+        "segment scan.nii --slices axail",
+        "convert scan.nii out.nii --modality CT",
+        "train segment data -o x --epochs 0",
+        "simulate --size big",
+    ],
+)
+def test_wrong_usage_is_refused_before_torch_is_loaded(tmp_path, line):
+    (tmp_path / "scan.nii").write_bytes(b"no scan")
+    code = (
+        "import sys\nfrom crnn_cli.cli.app import main\n"
+        f"sys.argv = ['crnn', *{line.split()!r}]\n"
+        "try: main()\nexcept SystemExit as end: code = end.code\n"
+        "assert code in (2, 3), code\nassert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_file_named_like_a_plane_is_the_volume(crnn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "axial1").write_bytes(b"no image")
