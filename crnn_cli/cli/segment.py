@@ -55,6 +55,8 @@ def _is_slices_value(text: str) -> bool:
     """Whether a word is meant as planes, perhaps mistyped, and not as the name of the volume."""
     if _SLICES_VALUE.fullmatch(text):
         return True
+    if "." in text or "/" in text:
+        return False
     return values.suggestion(text.partition(":")[0], values.PLANES) != "" and not Path(text).exists()
 
 
