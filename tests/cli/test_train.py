@@ -305,7 +305,7 @@ def test_without_the_extra_it_says_what_to_install(crnn, tmp_path, volumes, monk
     monkeypatch.setattr("crnn_cli.training.start.find_spec", lambda name: None)
     ended = crnn("train", "segment", volumes, "-o", tmp_path / "mine")
     assert ended.code == 2
-    assert 'pip install monai' in ended.err
+    assert "pip install monai" in ended.err
 
 
 def test_training_of_reconstruction_needs_no_extra():
