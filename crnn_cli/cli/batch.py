@@ -65,7 +65,7 @@ def _run(
     ]
     _make_folder(out)
     items = [plan_item(item, command, options, force or resume) for item in items]
-    refused = [item for item in items if item.refused is not None]
+    refused = [item for item in items if item.refusal is not None]
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
         work = BatchContext(
@@ -106,7 +106,7 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
     from crnn_cli.io.images import is_dicom
 
-    if not any(is_dicom(item.place) for item in items):
+    if not any(is_dicom(item.path) for item in items):
         return nullcontext()
     from crnn_cli.io.dicom.headers import silence_pydicom
 
