@@ -1,4 +1,4 @@
-"""Outputs of an earlier run of a batch, which are skipped if they are whole and made of the same input in the same way."""
+"""Outputs of an earlier run of a batch: skipped if they are whole and made of the same input in the same way."""
 
 from __future__ import annotations
 
