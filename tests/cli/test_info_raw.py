@@ -49,7 +49,7 @@ def test_ismrmrd_is_described_with_geometry_noise_and_calibration(crnn, tmp_path
     np.testing.assert_allclose(found["spacing_mm"], np.linalg.norm(made.affine[:3, :3], axis=0), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("more", "said"), [(["--series", "1"], "DICOM"), (["--uneven", "1"], "ISMRMRD")])
+@pytest.mark.parametrize(("more", "said"), [(["--series", "1"], "DICOM"), (["--slice-tolerance", "1"], "ISMRMRD")])
 def test_options_of_dicom_do_not_fit(crnn, tmp_path, more, said):
     np.save(tmp_path / "k.npy", measured()[1])
     ended = crnn("info", tmp_path / "k.npy", "--axes", AXES, *more)
