@@ -82,7 +82,7 @@ def _run(
     ]
     _make_folder(out)
     items = [plan_item(item, command, options, force or resume) for item in items]
-    refused = [item for item in items if item.refused is not None]
+    refused = [item for item in items if item.refusal is not None]
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
         work = BatchContext(
@@ -123,7 +123,7 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
     from crnn_cli.io.images import is_dicom
 
-    if not any(is_dicom(item.place) for item in items):
+    if not any(is_dicom(item.path) for item in items):
         return nullcontext()
     from crnn_cli.io.dicom.headers import silence_pydicom
 
@@ -132,9 +132,9 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
 
 def _options(name: str, given: dict[str, Any]) -> Any:
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
-    from crnn_cli.workflows.segment import steps as segment_job
+    from crnn_cli.workflows.segment.options import SegmentOptions
 
-    kind = {"reconstruct": ReconstructOptions, "segment": segment_job.SegmentOptions}[name]
+    kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 

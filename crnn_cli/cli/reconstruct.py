@@ -303,10 +303,10 @@ def reconstruct(
     data = steps.read(plan, engine)
     with console.progress_bar("reconstructing") as progress:
         run = steps.compute(plan, engine, data, progress)
-    steps.save(plan, run)
+    written = steps.save(plan, run)
     from crnn_cli.report.rows import reconstruction_rows
 
-    console.table("crnn reconstruct", ["", ""], reconstruction_rows(plan.target, engine.chosen.title, run.report))
+    console.table("crnn reconstruct", ["", ""], reconstruction_rows(plan.target, engine.method.title, written))
     if as_json:
-        console.print_json(run.report)
-    steps.check_threshold(plan, run.report)
+        console.print_json(written)
+    steps.check_threshold(plan, written)

@@ -26,7 +26,7 @@ from crnn_cli.cli.options import (
 )
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps
-from crnn_cli.workflows.segment.steps import SegmentOptions
+from crnn_cli.workflows.segment.options import SegmentOptions
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?|\d{1,6}-\d{1,6}")  # meant as one, right or wrong
 
@@ -182,10 +182,10 @@ def segment(
     data = steps.read(plan, engine)
     with console.progress_bar("segmenting") as progress:
         run = steps.compute(plan, engine, data, progress)
-    steps.save(plan, run)
+    written = steps.save(plan, run)
     from crnn_cli.report.rows import segmentation_rows
 
-    console.table("crnn segment", ["", ""], segmentation_rows(plan.targets.labels, run.report))
+    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, written))
     if as_json:
-        console.print_json(run.report)
-    steps.check_threshold(plan, run.report)
+        console.print_json(written)
+    steps.check_threshold(plan, written)

@@ -69,7 +69,9 @@ def load_image(
 
         image, digest, whole = read_series(place, series, uneven=uneven)
         source = {"file": str(place), "format": "DICOM", "sha256": digest}
-        source |= ({"series": series} if series else {}) | ({} if uneven is None else {"uneven_mm": f"{uneven:g}"})
+        source |= ({"series": series} if series else {}) | (
+            {} if uneven is None else {"slice_tolerance_mm": f"{uneven:g}"}
+        )
         return LoadedImage(image, source, image.array.ndim, whole, str(image.array.dtype))
     if series is not None:
         raise UsageError(f"--series chooses a DICOM series; {place} is not DICOM")

@@ -16,7 +16,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
@@ -67,7 +67,7 @@ class CineItems:
     cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
     real_share : the share of items made from them.
     pixels : frames * lines * columns of one item, about: what a step costs.
-    start : of the reconstruction, a key of `crnn_cli.reconstruction.reconstruct.STARTS`.
+    start : of the reconstruction, a key of `crnn_cli.reconstruction.reconstruct.INITIAL_IMAGES`.
     """
 
     cines: Sequence[Tensor]
@@ -104,7 +104,7 @@ class DrawnSampling:
         """Return the item on a device, its start calculated there, in full precision. It knows the whole cycle."""
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             whole = self.measured.to(device)
-            start = STARTS[self.start](whole.consistency())
+            start = INITIAL_IMAGES[self.start](whole.consistency())
             scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
             kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
             kept = SliceMeasurement(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))

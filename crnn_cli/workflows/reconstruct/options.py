@@ -1,4 +1,4 @@
-"""Options of a reconstruction, apart from where they come from."""
+"""Options of a reconstruction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """What the options of the command say, but for --json; see the help of each."""
+    """Options of ``crnn reconstruct`` by their Python names; see the help of each option.
+
+    Where the Python name differs: ``slice_number`` is --slice, ``complex_output`` --complex, ``format_name`` --format.
+    """
 
     out: Path | None = None
     mask: Path | None = None
@@ -37,6 +40,7 @@ class ReconstructOptions:
     ensemble: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
+    generalise: bool = False
     save_adapted: Path | None = None
     generalise: bool = False
     device: str = "auto"

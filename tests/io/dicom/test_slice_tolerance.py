@@ -61,7 +61,7 @@ def test_where_a_slice_seems_missing_or_doubled_nothing_is_offered(tmp_path, pla
     write_series(tmp_path, values(len(places), 1, 4, 4), positions=places)
     with pytest.raises(UnsupportedDataError, match=r"slices missing or doubled\?") as refused:
         read_series(tmp_path)
-    assert "--uneven" not in str(refused.value)
+    assert "--slice-tolerance" not in str(refused.value)
 
 
 def test_a_tilted_gantry_stays_refused(tmp_path):
@@ -90,7 +90,7 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
     ended = crnn(*given)
     assert ended.code == 4
     assert "--uneven 0.6 takes them as even" in " ".join(ended.err.split())
-    ended = crnn(*given, "--uneven", "0.6")
+    ended = crnn(*given, "--slice-tolerance", "0.6")
     assert ended.code == 0
     words = " ".join(re.sub(r"[^\x20-\x7e]", " ", ended.err).split())  # without the lines of a table
     assert "slices lie up to 0.60 mm from even places" in words
@@ -101,14 +101,14 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
 def test_info_lists_the_note(crnn, tmp_path):
     write_series(tmp_path, values(5, 1, 4, 4), positions=UNEVEN)
     assert "takes them as even" in " ".join(crnn("info", tmp_path).err.split())
-    ended = crnn("info", tmp_path, "--uneven", "0.6")
+    ended = crnn("info", tmp_path, "--slice-tolerance", "0.6")
     assert "series 1: slices lie up to 0.60 mm from even places" in " ".join(ended.err.split())
     assert ended.code == 0
 
 
 def test_what_is_made_of_an_uneven_series_keeps_its_places(crnn, tmp_path):
     write_series(tmp_path / "scan", values(5, 1, 6, 6), positions=UNEVEN)
-    ended = crnn("convert", tmp_path / "scan", tmp_path / "again", "--uneven", "0.6")
+    ended = crnn("convert", tmp_path / "scan", tmp_path / "again", "--slice-tolerance", "0.6")
     assert ended.code == 0, ended.err
     _, _, first = read_series(tmp_path / "scan", uneven=1)
     _, _, again = read_series(tmp_path / "again", uneven=1)

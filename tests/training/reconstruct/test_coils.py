@@ -12,7 +12,7 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.reconstruct.cine import CineItems, SamplingSettings, draw, draw_item
 from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
@@ -88,7 +88,7 @@ def single_coil_item(seed, source):
     noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
     kspace = image_to_kspace(truth)
     kspace = (kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5) * mask
-    start = STARTS[source.start](SingleCoilConsistency(kspace, mask))
+    start = INITIAL_IMAGES[source.start](SingleCoilConsistency(kspace, mask))
     scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start)
     first = dice.integer(0, size.frames - kept)
     return [scale * x[:, first : first + kept] for x in (start, truth, kspace)], mask[:, first : first + kept]
@@ -135,7 +135,7 @@ def test_the_residual_of_the_truth_is_as_large_as_noise_and_error_say():
     assert 0.003 < min(found) < 0.02 < 0.06 < max(found) < 0.2  # log-uniform from a tenth of it
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INITIAL_IMAGES)
 def test_items_repeat_survive_pickling_and_start_from_their_own_data(start):
     source = replace(items(SEVERAL), start=start)
     for seed in range(3):
@@ -145,7 +145,7 @@ def test_items_repeat_survive_pickling_and_start_from_their_own_data(start):
             assert torch.equal(same.start_BTYX, item.start_BTYX)
             assert torch.equal(same.consistency(item.truth_BTYX), item.consistency(item.truth_BTYX))
         assert other.start_BTYX.shape != item.start_BTYX.shape or not torch.equal(other.start_BTYX, item.start_BTYX)
-        part = STARTS[start](item.consistency)  # from a part of the cycle: near to that from all of it
+        part = INITIAL_IMAGES[start](item.consistency)  # from a part of the cycle: near to that from all of it
         assert relative(part, item.start_BTYX) < (1e-4 if start == "zero-filled" else 0.7)
 
 

@@ -144,16 +144,16 @@ def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, 
     np.testing.assert_allclose(found.geometry.affine, made.affine, atol=1e-4)
     assert [note for note in found.notes if note.startswith("slices lie up to 3.00 mm from even places")]
     assert crnn("info", place).code == 4
-    ended = crnn("info", place, "--uneven", "3", "--json")
+    ended = crnn("info", place, "--slice-tolerance", "3", "--json")
     assert "--uneven 3.0" in json.loads(ended.out)["next_step"]
-    asked = ("--uneven", "3", "--json")
+    asked = ("--slice-tolerance", "3", "--json")
     ended = crnn("reconstruct", place, "--method", "zero-filled", "-o", tmp_path / "o.nii", *asked)
-    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
+    assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
     assert "are taken as even" in " ".join(ended.err.split())
     assert crnn("compare", place, "--methods", "zero-filled").code == 4
     ended = crnn("compare", place, "--methods", "zero-filled", "--held-out", "0", *asked)
     assert ended.code == 0, ended.err
-    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
+    assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
 
 
 def header_with(old, new):
