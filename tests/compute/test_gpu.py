@@ -28,13 +28,16 @@ class Small:
 
     on_disk = 0
 
-    def fit(self, image, free):
+    def plan_memory(self, image, free):
         self.at_once = image.shape[1]
 
-    def needs(self, image):
+    def memory_required(self, image):
         return 0, 0
 
-    def less(self, image):
+    def sequences_on_disk(self, image, free):
+        return 0
+
+    def reduce_memory(self, image):
         self.net.at_once = self.at_once = self.at_once // 2
         return self.at_once
 
@@ -180,8 +183,8 @@ def test_a_gpu_gives_the_images_of_a_cpu_in_parts_too(half, most):
         data, NetworkReconstructor(network(), InferenceSettings("time-wiener", 1.0, 3)), CPU
     ).images_ZTYX
     net = network().to(cuda)
-    recipe = InferenceSettings("time-wiener", 1.0, 3, half=half)
+    recipe = InferenceSettings("time-wiener", 1.0, 3, bfloat16=half)
     for at_once in (4, 2, 1):
-        net.fit = lambda image, free, n=at_once: setattr(net, "at_once", n)
+        net.plan_memory = lambda image, free, n=at_once: setattr(net, "at_once", n)
         made = reconstruct(data, NetworkReconstructor(net, recipe), cuda).images_ZTYX
         assert np.linalg.norm(made - wanted) < most * np.linalg.norm(wanted)

@@ -85,7 +85,7 @@ def test_half_precision_moves_the_images_a_little_and_keeps_the_samples():
 
 
 def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
-    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--held-out", 0)
+    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--hold-out-folds", 0)
     made = {}
     for name, more in {"a": (), "b": ("--memory", "4G"), "c": ("--precision", "bf16")}.items():
         ended = crnn(*asked, "-o", tmp_path / f"{name}.nii", *more)

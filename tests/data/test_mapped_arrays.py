@@ -200,8 +200,7 @@ def test_a_run_leaves_the_same_files_and_nothing_else(spilled, crnn, scan, bundl
         made[name] += [
             report["output_sha256"],
             report.get("quality_against_truth"),
-            report["trust"],
-            report["residual"],
+            report["reliability"],
         ]
     assert made["small"] == made["large"]
     assert gzip.decompress(made["small"][0])[344:347] == b"n+1"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 
 def table_rows(text):
-    """Cells of the tables in a text, by the first of each row; empty cells are left out."""
-    cells = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    """The cells of a printed table, by the first of each row."""
+    text = text.decode() if isinstance(text, bytes) else text
+    cells = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
     return {first: rest for first, *rest in cells if rest}
 
 

@@ -94,7 +94,7 @@ def _die_at_b(mark):
     save_it = reconstruct_job.save
 
     def dying(planned, made):
-        if planned.asked.scan.name == "b.nii" and not Path(mark).exists():
+        if planned.request.scan.name == "b.nii" and not Path(mark).exists():
             Path(mark).touch()
             os._exit(1)
         return save_it(planned, made)
@@ -118,10 +118,10 @@ def test_what_this_very_run_has_written_is_not_written_twice(tmp_path, monkeypat
     monkeypatch.setattr("crnn_cli.io.atomic_write.digest_tree", lambda place: "no matter")
     fake = Recorded()
     for run, times in (("one", 1), ("one", 1), ("two", 2)):  # the second: a worker died after it had written
-        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", planned=tmp_path / "x.nii")
-        passage = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
-        passage.compute()
-        assert passage.write().status == "done"
+        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", plan=tmp_path / "x.nii")
+        task = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
+        task.compute()
+        assert task.write().status == "done"
         assert fake.events.count(("save", tmp_path / "x.nii", "ends")) == times
 
 

@@ -70,7 +70,7 @@ class Fake:
 
 def passed(fake, count=5, keep_going=False):
     told = []
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(count)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(count)]
     run(items, BatchContext(fake, None, {"options": {}}), lambda o: told.append((int(o.input), o.status)), keep_going)
     return told
 
@@ -102,7 +102,7 @@ def test_a_failure_to_tell_ends_the_batch():
         raise BrokenPipeError
 
     fake = Fake()
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(5)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(5)]
     with pytest.raises(BrokenPipeError):
         run(items, BatchContext(fake, None, {"options": {}}), tell, True)
     assert ("compute", 4, "begins") not in fake.events
@@ -120,7 +120,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it 
 def hooked(step, name, seconds):
     do = getattr(job, step)
     def run(planned, *others):
-        if planned.asked.scan.name == name:
+        if planned.request.scan.name == name:
             os.kill(os.getpid(), getattr(signal, number))
             time.sleep(seconds)
         return do(planned, *others)
