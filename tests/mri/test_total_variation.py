@@ -1,4 +1,4 @@
-"""The image of a few iterations of total variation, where networks start."""
+"""TV initial image of the networks: a few iterations of total variation."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_start_scales_with_the_data_each_item_alone(coils):
     torch.testing.assert_close(alone, made[1:], rtol=1e-3, atol=1e-4)
 
 
-def test_start_of_nothing_is_nothing():
+def test_initial_image_of_zeros_is_zero():
     _, data = measured()
     assert not tv_start(SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX, data.maps_BCYX).consistency()).any()
 
