@@ -122,7 +122,7 @@ def forms(device: torch.device, frames: int, compiled: bool, parts: bool) -> Ite
 def ready(net: CRNNMRI, form: Form, image: Tensor, operator: Consistency) -> Callable[[], Tensor]:
     """Return a function that makes the images in a form."""
     net = copy.deepcopy(net)
-    net.at_once, net.replay.on = form.at_once or image.shape[1], form.how == "replayed"
+    net.at_once, net.cuda_graph.enabled = form.at_once or image.shape[1], form.how == "replayed"
     function: Callable[..., Tensor] = net
     if form.how == "compiled":
         function = torch.compile(net, dynamic=False)
@@ -134,8 +134,8 @@ def ready(net: CRNNMRI, form: Form, image: Tensor, operator: Consistency) -> Cal
             tf32_convolutions(form.precision == "tf32"),
         ):
             found = function(image, operator)
-        if form.how == "replayed" and net.replay.why:
-            raise RuntimeError(f"recording failed: {net.replay.why}")
+        if form.how == "replayed" and net.cuda_graph.failure:
+            raise RuntimeError(f"recording failed: {net.cuda_graph.failure}")
         return found
 
     return made
@@ -275,7 +275,7 @@ def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict
     data = SingleCoilSource(from_fully_sampled(image, mask_TY[None].numpy() > 0, 1, "random"))
     bundle = find_bundle("cine-crnn")
     net = load_reconstruction(bundle, options.device)
-    method = NetworkReconstructor(net, InferenceSettings(bundle.start, 1.0, net.config.iterations))
+    method = NetworkReconstructor(net, InferenceSettings(bundle.initial_image, 1.0, net.config.iterations))
     for kind in ("fp32", "bf16"):
 
         def measure(half: bool = kind == "bf16") -> dict:
@@ -298,7 +298,7 @@ def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dic
     for kind in KINDS if device.type == "cuda" else ("fp32", "bf16"):
         net = load_reconstruction(bundle, device)
         recipe = InferenceSettings(
-            bundle.start, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
+            bundle.initial_image, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
         )
         ends, warned = [], []
 

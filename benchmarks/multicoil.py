@@ -98,7 +98,7 @@ def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None,
         bundle = find_bundle(model, "reconstruct")
         network = load_reconstruction(bundle, torch.device("cpu"))
         half = bundle.bfloat16 and has_native_bfloat16(torch.device("cpu"))
-        recipe = InferenceSettings(bundle.start, bundle.amplitude, network.config.iterations, half=half)
+        recipe = InferenceSettings(bundle.initial_image, bundle.input_rms, network.config.iterations, half=half)
         method = Ensemble(NetworkReconstructor(network, recipe), copies)
         found = {"weight": None, "sha256": bundle.sha256[:12], "bf16": half, "ensemble": copies}
     else:

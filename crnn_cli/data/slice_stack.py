@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.errors import Param, Words
+
 Vector = NDArray[np.float64]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -32,7 +34,7 @@ class SliceStack:
     ----------
     positions_Z3 : position of the same voxel of each slice, LPS in mm.
     normal : unit vector.
-    tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None: only
+    slice_tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None: only
         rounding is tolerated. A tolerance moves slices in the written image without an error, only with a note.
 
     Attributes
@@ -43,8 +45,8 @@ class SliceStack:
     offset : largest in-plane distance from the normal through the first slice, in mm.
     """
 
-    def __init__(self, positions_Z3: Vector, normal: Vector, tolerance: float | None = None) -> None:
-        self.positions, self.normal, self.tolerance = positions_Z3, normal, tolerance
+    def __init__(self, positions_Z3: Vector, normal: Vector, slice_tolerance: float | None = None) -> None:
+        self.positions, self.normal, self.tolerance = positions_Z3, normal, slice_tolerance
         along = positions_Z3 @ normal
         self.gaps = np.diff(along)
         self.unevenness = float(np.abs(along - np.linspace(along[0], along[-1], len(along))).max())
@@ -65,7 +67,7 @@ class SliceStack:
             return [f"slices {after + 1} and {after + 2} along the normal lie in the same place"]
         problems = []
         if len(self.uneven) and (self.tolerance is None or self.unevenness > self.tolerance + _EPSILON):
-            problems.append(f"slices are not evenly spaced: {self._gaps()}{self._advice()}")
+            problems.append(f"slices are not evenly spaced: {self._gaps()}{self._missing()}")
         if self.offset > TILT * len(self.gaps):
             angle = np.degrees(np.arctan2(self.offset, float(self.gaps.sum())))
             problems.append(f"slices do not lie above each other: they are offset by up to {self.offset:.1f} mm, a "
@@ -102,10 +104,19 @@ class SliceStack:
         more = f" and {len(self.uneven) - 4} more" if len(self.uneven) > 4 else ""
         return f"{self.median:.2f} mm, but {at}{more}"
 
-    def _advice(self) -> str:
-        """Tolerance with which uneven slices can be read, unless one seems to be missing or doubled."""
+    def _missing(self) -> str:
+        return " (slices missing or doubled?)" if self._lacks_slices() else ""
+
+    def _lacks_slices(self) -> bool:
+        """Whether a slice seems to be missing or doubled."""
         half = self.median / 2
-        if self.unevenness >= half or np.abs(self.gaps - self.median).max() >= half:
-            return " (slices missing or doubled?)"
+        return bool(self.unevenness >= half or np.abs(self.gaps - self.median).max() >= half)
+
+    def remedy(self) -> tuple[Words, ...]:
+        """Least slice tolerance that makes the stack readable, as a remedy; empty where none does."""
+        if len(self.problems()) != 1 or not len(self.uneven) or self.gaps.min() < SAME_PLACE or self._lacks_slices():
+            return ()
+        if self.offset > TILT * len(self.gaps):
+            return ()
         tolerance = math.ceil(100 * (self.unevenness - _EPSILON)) / 100
-        return f" (a slice tolerance of {tolerance:g} mm takes them as even)"
+        return ("take them as even with ", Param("slice_tolerance", tolerance))

@@ -28,13 +28,16 @@ class Small:
 
     on_disk = 0
 
-    def fit(self, image, free):
+    def plan_memory(self, image, free):
         self.at_once = image.shape[1]
 
-    def needs(self, image):
+    def memory_required(self, image):
         return 0, 0
 
-    def less(self, image):
+    def sequences_on_disk(self, image, free):
+        return 0
+
+    def reduce_memory(self, image):
         self.net.at_once = self.at_once = self.at_once // 2
         return self.at_once
 
@@ -74,22 +77,22 @@ def test_a_slice_that_never_fits_raises_with_a_remedy():
 
 def test_chunks_hold_as_many_frames_as_fit_and_are_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
-    net._kind = lambda image: torch.float32
+    net._feature_dtype = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
     least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
-        net.fit(image, free)
+        net.plan_memory(image, free)
         assert net.at_once == at_once
     net.at_once = 0
-    assert [net.less(image) for _ in range(5)] == [6, 3, 2, 1, 0]
+    assert [net.reduce_memory(image) for _ in range(5)] == [6, 3, 2, 1, 0]
     for other, at_once in ((image, 1), (image[:1], 12), (image, 1)):
-        net.fit(other, 10**12)
+        net.plan_memory(other, 10**12)
         assert net.at_once == at_once
     assert net.on_disk == 0
-    assert network().less(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
+    assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"shift": 2, "context": 1, "sets": 2, "trust": 1}])
+@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
 def test_the_gpu_schedule_gives_the_images_of_the_cpu_schedule(more, frames):
     torch.manual_seed(0)
@@ -100,7 +103,7 @@ def test_the_gpu_schedule_gives_the_images_of_the_cpu_schedule(more, frames):
     with torch.no_grad():
         wanted = net(image, operator)
         for net.at_once in range(1, frames + 1):
-            assert isinstance(net._way(image), ChunkedGpuSchedule)
+            assert isinstance(net._schedule(image), ChunkedGpuSchedule)
             torch.testing.assert_close(net(image, operator), wanted)
 
 
@@ -140,7 +143,7 @@ def test_lines_of_the_initial_image_are_solved_one_by_one_or_in_batches(monkeypa
 
 def test_training_discards_captured_graphs():
     net, forgotten = network(), []
-    net.replay.forget = lambda: forgotten.append(True)
+    net.cuda_graph.release = lambda: forgotten.append(True)
     operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))
     with torch.no_grad():
         net(operator.zero_filled(), operator)
@@ -180,8 +183,8 @@ def test_a_gpu_gives_the_images_of_a_cpu_in_parts_too(half, most):
         data, NetworkReconstructor(network(), InferenceSettings("time-wiener", 1.0, 3)), CPU
     ).images_ZTYX
     net = network().to(cuda)
-    recipe = InferenceSettings("time-wiener", 1.0, 3, half=half)
+    recipe = InferenceSettings("time-wiener", 1.0, 3, bfloat16=half)
     for at_once in (4, 2, 1):
-        net.fit = lambda image, free, n=at_once: setattr(net, "at_once", n)
+        net.plan_memory = lambda image, free, n=at_once: setattr(net, "at_once", n)
         made = reconstruct(data, NetworkReconstructor(net, recipe), cuda).images_ZTYX
         assert np.linalg.norm(made - wanted) < most * np.linalg.norm(wanted)

@@ -38,19 +38,19 @@ def test_a_limit_includes_memory_already_held():
 def test_as_few_sequences_as_possible_are_spilled_to_disk():
     net, image = network(), torch.zeros(1, 6, 64, 64, dtype=torch.complex64)
     sequence = 6 * 64 * 64 * 8 * 4
-    net.fit(image, 10**12)
+    net.plan_memory(image, 10**12)
     assert net.on_disk == 0
     least = 64 * 64 * (4 * 2 * 8 * 4 + 160 * 6)
     disk = []
     for free in range(least, least + 6 * sequence, sequence // 4):
-        net.fit(image, free)
+        net.plan_memory(image, free)
         disk.append(net.on_disk)
     assert disk == sorted(disk, reverse=True)
     assert set(disk) == set(range(CpuSchedule.SEQUENCES + 1))
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
-        net.fit(image, least - 1)
+        net.plan_memory(image, least - 1)
     with torch.autocast("cpu", torch.bfloat16):
-        net.fit(image, least - 1)
+        net.plan_memory(image, least - 1)
     assert net.on_disk < CpuSchedule.SEQUENCES
 
 
@@ -85,7 +85,7 @@ def test_half_precision_moves_the_images_a_little_and_keeps_the_samples():
 
 
 def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
-    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--held-out", 0)
+    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--hold-out-folds", 0)
     made = {}
     for name, more in {"a": (), "b": ("--memory", "4G"), "c": ("--precision", "bf16")}.items():
         ended = crnn(*asked, "-o", tmp_path / f"{name}.nii", *more)

@@ -136,7 +136,7 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
         assert large.image.array.dtype == small[name].image.array.dtype
         np.testing.assert_array_equal(large.image.array, small[name].image.array)
         np.testing.assert_array_equal(large.image.affine, small[name].image.affine)
-        assert (large.source, large.kind, large.intent) == (small[name].source, small[name].kind, small[name].intent)
+        assert (large.source, large.dtype, large.intent) == (small[name].source, small[name].dtype, small[name].intent)
         assert large.image.frame_time == small[name].image.frame_time
 
 
@@ -200,8 +200,7 @@ def test_a_run_leaves_the_same_files_and_nothing_else(spilled, crnn, scan, bundl
         made[name] += [
             report["output_sha256"],
             report.get("quality_against_truth"),
-            report["trust"],
-            report["residual"],
+            report["reliability"],
         ]
     assert made["small"] == made["large"]
     assert gzip.decompress(made["small"][0])[344:347] == b"n+1"

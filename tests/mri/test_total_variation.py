@@ -8,7 +8,7 @@ from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from tests.mri.test_classical import problem
 
 SHAPE = (1, 6, 24, 10)
@@ -65,4 +65,4 @@ def test_initial_image_of_zeros_is_zero():
 
 
 def test_bundles_may_name_every_start():
-    assert set(_STARTS) == set(STARTS)
+    assert set(_STARTS) == set(INITIAL_IMAGES)

@@ -58,7 +58,7 @@ def test_more_coils_and_folds_need_more():
 
 
 def test_too_little_is_told_before_a_slice_is_touched(crnn, scan, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(SingleCoilSource, "measured", lambda *arguments: pytest.fail("it began"))
+    monkeypatch.setattr(SingleCoilSource, "measure", lambda *arguments: pytest.fail("it began"))
     ended = crnn("reconstruct", scan[2], "--model", bundle, "--memory", "1K", "-o", tmp_path / "o.nii")
     assert (ended.code, "GiB beyond what is held" in ended.err) == (5, True), ended.err
 
