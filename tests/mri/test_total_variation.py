@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crnn_cli.bundles.config import _STARTS
+from crnn_cli.bundles.config import _INITIAL_IMAGES
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
@@ -65,4 +65,4 @@ def test_initial_image_of_zeros_is_zero():
 
 
 def test_bundles_may_name_every_start():
-    assert set(_STARTS) == set(INITIAL_IMAGES)
+    assert set(_INITIAL_IMAGES) == set(INITIAL_IMAGES)
