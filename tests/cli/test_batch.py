@@ -164,7 +164,7 @@ def test_a_defect_fails_its_input_alone_and_is_shown(crnn, folder, bundle, tmp_p
     compute = reconstruct_job.compute
 
     def broken(planned, *others):
-        if planned.asked.scan.name == "b.nii":
+        if planned.request.scan.name == "b.nii":
             raise ValueError("shapes differ")
         return compute(planned, *others)
 

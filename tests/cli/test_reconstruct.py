@@ -29,7 +29,7 @@ from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from crnn_cli.report import montage as preview
-from crnn_cli.workflows.reconstruct.write import print_summary
+from crnn_cli.report.rows import reconstruction_rows
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.data import ROOT
@@ -255,11 +255,11 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
         psnr = 10 * np.log10(np.abs(truth).max() ** 2 / np.mean(error**2))
         found = report["quality_against_truth"][name]
         assert found["psnr_db"] == pytest.approx(psnr, abs=1e-3)
-        assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
+        assert table[f"{name.replace('_', '-')} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
     assert table["method"] == ["tiny (CC0-1.0)"]
-    assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
+    assert table["residual at the samples"] == [f"{report['reliability']['residual']['overall']:.1e}"]
     assert table["written"] == [str(tmp_path / "o.nii")]
 
 
@@ -306,15 +306,14 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
     assert frame_time == pytest.approx(0.03)
 
 
-def test_a_perfect_result_is_told(capsys, monkeypatch):
-    monkeypatch.setattr(console.Verbosity, "level", 1)
+def test_a_perfect_result_is_told():
     report = {
         "origin": "test", "acceleration": 1.0, "phase_encoding_axis": "x", "model": {"name": "m", "licence": "l"},
         "reliability": {"residual": {"overall": 0.0}}, "seconds": 1.0, "device": "cpu",
         "quality_against_truth": {"reconstructed": {"identical": True, "psnr_db": None, "ssim": 1.0}},
     }  # fmt: skip
-    print_summary(Path("a.nii"), "m (l)", report)
-    assert table_rows(capsys.readouterr().err)["reconstructed vs truth"] == ["PSNR infinite, SSIM 1.0000"]
+    rows = dict(reconstruction_rows(Path("a.nii"), "m (l)", report))
+    assert rows["reconstructed vs truth"] == "PSNR infinite, SSIM 1.0000"
 
 
 def test_a_stream_of_images_may_have_a_preview_and_says_so(crnn, scan, bundle, tmp_path):
