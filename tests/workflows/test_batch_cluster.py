@@ -94,7 +94,7 @@ def _die_at_b(mark):
     save_it = reconstruct_job.save
 
     def dying(planned, made):
-        if planned.asked.scan.name == "b.nii" and not Path(mark).exists():
+        if planned.request.scan.name == "b.nii" and not Path(mark).exists():
             Path(mark).touch()
             os._exit(1)
         return save_it(planned, made)

@@ -120,7 +120,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it 
 def hooked(step, name, seconds):
     do = getattr(job, step)
     def run(planned, *others):
-        if planned.asked.scan.name == name:
+        if planned.request.scan.name == name:
             os.kill(os.getpid(), getattr(signal, number))
             time.sleep(seconds)
         return do(planned, *others)
