@@ -147,7 +147,7 @@ def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
 def run(array, bundle, noise=0.0, iterations=2):
     description = read_bundle(bundle)
     network = load_network(description, torch.device("cpu"))
-    recipe = InferenceSettings(description.start, description.amplitude, iterations, noise)
+    recipe = InferenceSettings(description.initial_image, description.input_rms, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
     method = NetworkReconstructor(network, recipe)
     return acquisition.to_image(
@@ -384,16 +384,15 @@ def test_works_in_a_pipe(scan, bundle):
     assert image.shape == scan[0].shape
 
 
-def test_broken_pipe_ends_with_one_line(scan, bundle):
+def test_a_pipe_that_the_reader_closes_ends_it_without_a_word(scan, bundle):
     big = gzip.decompress(scan[2].read_bytes())
     running = program("reconstruct", "-", "-o", "-", "--model", bundle)
     running.stdout.close()
     running.stdin.write(big)
     running.stdin.close()
     err = running.stderr.read().decode()
-    assert running.wait() == 1
-    assert "Traceback" not in err
-    assert "pipe" in err
+    assert running.wait() == 141
+    assert err == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -464,10 +463,10 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
         "output of another kind": ([file, "-o", tmp_path / "o.png"], 2, ".nii"),
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
-        "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
+        "unknown device": ([file, "--device", "quantum"], 2, "--device quantum is not known"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
         "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
-        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
+        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "--pattern spiral is not known"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),
         "unknown option": ([file, "--undersampel", 4], 2, ""),

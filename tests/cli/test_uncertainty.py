@@ -225,7 +225,7 @@ def test_an_uncertainty_that_is_true_covers_as_a_normal_distribution_does(evalua
     found = report(pair[0], "-r", pair[1], "--uncertainty", pair[2])["uncertainty"]
     for width in ("within_1", "within_1.64", "within_2"):
         assert found[width] == pytest.approx(found["normal"][width], abs=0.03)
-    rows = table_rows(evaluate(pair[0], "-r", pair[1], "--uncertainty", pair[2]).err)
+    rows = table_rows(evaluate(pair[0], "-r", pair[1], "--uncertainty", pair[2]).out.decode())
     assert rows["all"][1] == f"{100 * found['within_1.64']:.1f} %"
     assert "0 to 0" in rows
     assert "uncertainty" not in report(pair[0], "-r", pair[1])
@@ -269,7 +269,7 @@ def test_a_map_that_is_none_of_the_image_is_refused(evaluate, pair, tmp_path, ki
 
 
 def test_maps_do_not_belong_to_labels_nor_twice_to_standard_input(evaluate, pair):
-    assert "is for images" in evaluate(*pair[:1], "-r", pair[1], "--uncertainty", pair[2], "--labels", code=2).err
+    assert "is for images" in evaluate(*pair[:1], "-r", pair[1], "--uncertainty", pair[2], "--as-labels", code=2).err
     assert "standard input" in evaluate("-", "-r", pair[1], "--uncertainty", "-", stdin=b"", code=2).err
 
 
@@ -284,9 +284,9 @@ def test_a_scale_that_is_none_is_refused(bundle, tmp_path, given, said):
 
 
 def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bundle, tmp_path):
-    assert read_bundle(bundle).scale is None
+    assert read_bundle(bundle).uncertainty_scale is None
     source = calibrated(bundle, tmp_path / "source", scale=1.5)
-    assert read_bundle(source).scale == 1.5
+    assert read_bundle(source).uncertainty_scale == 1.5
     from crnn_cli.bundles.store import load_reconstruction
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from tests.bundles.test_store import CPU
@@ -299,4 +299,4 @@ def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bund
                "validation_residual": said, "generalise": False}  # fmt: skip
     report = {"adapted": adapted, "input": {"file": "x", "sha256": "y"}, "tool": "t", "versions": {}, "command": ["c"]}
     write_adapted(tmp_path / "tuned", str(source), method, report, False)
-    assert read_bundle(tmp_path / "tuned").scale == 1.5
+    assert read_bundle(tmp_path / "tuned").uncertainty_scale == 1.5

@@ -118,10 +118,10 @@ def test_what_this_very_run_has_written_is_not_written_twice(tmp_path, monkeypat
     monkeypatch.setattr("crnn_cli.io.atomic_write.digest_tree", lambda place: "no matter")
     fake = Recorded()
     for run, times in (("one", 1), ("one", 1), ("two", 2)):  # the second: a worker died after it had written
-        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", planned=tmp_path / "x.nii")
-        passage = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
-        passage.compute()
-        assert passage.write().status == "done"
+        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", plan=tmp_path / "x.nii")
+        task = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
+        task.compute()
+        assert task.write().status == "done"
         assert fake.events.count(("save", tmp_path / "x.nii", "ends")) == times
 
 

@@ -70,7 +70,7 @@ class Fake:
 
 def passed(fake, count=5, keep_going=False):
     told = []
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(count)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(count)]
     run(items, BatchContext(fake, None, {"options": {}}), lambda o: told.append((int(o.input), o.status)), keep_going)
     return told
 
@@ -102,7 +102,7 @@ def test_a_failure_to_tell_ends_the_batch():
         raise BrokenPipeError
 
     fake = Fake()
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(5)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(5)]
     with pytest.raises(BrokenPipeError):
         run(items, BatchContext(fake, None, {"options": {}}), tell, True)
     assert ("compute", 4, "begins") not in fake.events
