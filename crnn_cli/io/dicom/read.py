@@ -89,7 +89,7 @@ def table(contents: Listing) -> str:
     )
 
 
-def load_dicom(path: Path, series: str | None = None, slice_tolerance: float | None = None) -> LoadedImage:
+def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: float | None = None) -> LoadedImage:
     """Read a series with the facts about its source.
 
     Parameters
@@ -103,9 +103,10 @@ def load_dicom(path: Path, series: str | None = None, slice_tolerance: float | N
     UnreadableError, UnsupportedDataError
         See `read_series`.
     """
-    image, digest, chosen = read_series(path, series, slice_tolerance=slice_tolerance)
+    choice = None if series is None else str(series)
+    image, digest, chosen = read_series(path, choice, slice_tolerance=slice_tolerance)
     source = {"file": str(path), "format": "DICOM", "sha256": digest}
-    source |= {"series": series} if series else {}
+    source |= {"series": choice} if choice else {}
     source |= {} if slice_tolerance is None else {"slice_tolerance_mm": f"{slice_tolerance:g}"}
     return LoadedImage(image, source, image.array.ndim, chosen, str(image.array.dtype), format="DICOM")
 
