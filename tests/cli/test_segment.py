@@ -15,7 +15,7 @@ from crnn_cli.cli.segment import with_slices_value
 from crnn_cli.errors import UsageError
 from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
-from crnn_cli.workflows.segment.steps import chosen_labels, parse_slices
+from crnn_cli.workflows.segment.options import parse_slices, select_labels
 from tests.support.cines import AFFINE as SKEWED
 from tests.support.cines import save as save_with
 from tests.support.command_line import table_rows
@@ -30,7 +30,7 @@ CONFIG = {
     "task": "segment", "network": "slice-clstm", "plane": "thickest", "spacing": 1.5, "licence": "CC0-1.0",
     "settings": {"classes": 3, "width": 4, "scales": 2, "hidden": 3, "kernel": 3, "directions": 2},
     "intensity": {"rule": "percentiles", "low": 1, "high": 99}, "labels": LABELS, "summary": "untrained, for tests",
-    "plausible": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
+    "expected_spacing_mm": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
 }  # fmt: skip
 
 
@@ -244,9 +244,9 @@ def test_keep_largest_and_labels_asked_for(crnn, stack, model, tmp_path):
     assert [(e["name"], e["removed_voxels"]) for e in report["labels"]] == [("wall", removed)]
     assert removed > 0
     known = [Label(1, "left ventricle", (1, 2, 3)), Label(2, "wall", (4, 5, 6))]
-    assert [label.value for label in chosen_labels(known, "2, left ventricle")] == [1, 2]
+    assert [label.value for label in select_labels(known, "2, left ventricle")] == [1, 2]
     with pytest.raises(UsageError, match="1 left ventricle, 2 wall"):
-        chosen_labels(known, "aorta")
+        select_labels(known, "aorta")
 
 
 def test_the_same_input_gives_the_same_bytes(crnn, stack, model, tmp_path):
@@ -325,7 +325,7 @@ def test_bad_input_is_refused_with_one_line_and_nothing_left(crnn, model, tmp_pa
         (["--threshold", "0"], 2, "--threshold"),
         (["--threshold", "nan"], 2, "--threshold"),
         (["--model", "cine-crnn"], 4, "not to segment"),
-        (["--model", "nothing-here"], 3, "no model"),
+        (["--model", "nothing-here"], 2, "no model"),
         (["--device", "cuda:77"], 5, "cuda:77"),
         (["--statistics", "s.txt"], 2, ".csv"),
         (["--preview", "p.jpg"], 2, ".png"),

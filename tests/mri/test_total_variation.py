@@ -8,7 +8,7 @@ from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from tests.mri.test_classical import problem
 
 SHAPE = (1, 6, 24, 10)
@@ -27,7 +27,7 @@ def objective(data, image):
     down, across = torch.zeros_like(image), torch.zeros_like(image)
     down[:, :, :-1], across[..., :-1] = image.diff(dim=2), image.diff(dim=3)
     changes = image.diff(dim=1).abs().sum() + SPACE * (down.abs().square() + across.abs().square()).sqrt().sum()
-    return 0.5 * data.encoding().misfit(image, data.kspace_BCTYX)[0] + weight * float(changes)
+    return 0.5 * data.encoding().squared_residual(image, data.kspace_BCTYX)[0] + weight * float(changes)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])
@@ -65,4 +65,4 @@ def test_start_of_nothing_is_nothing():
 
 
 def test_bundles_may_name_every_start():
-    assert set(_STARTS) == set(STARTS)
+    assert set(_STARTS) == set(INITIAL_IMAGES)
