@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,7 +56,7 @@ class Residual:
     """
 
     overall: float | None
-    per_frame: tuple[float | None, ...]
+    per_frame: tuple[float | None, ...] = field(repr=False)
     noise_floor: float | None
     samples: int
 
