@@ -34,8 +34,8 @@ class SliceStack:
     ----------
     positions_Z3 : position of the same voxel of each slice, LPS in mm.
     normal : unit vector.
-    slice_tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None: only
-        rounding is tolerated. A tolerance moves slices in the written image without an error, only with a note.
+    slice_tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None:
+        only rounding is tolerated. A tolerance moves slices in the written image without an error, only with a note.
 
     Attributes
     ----------
