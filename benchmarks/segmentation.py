@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from crnn_cli.bundles.store import find_bundle, load_segmentation
-from crnn_cli.cli.train import parse_fold
 from crnn_cli.labels.components import keep_largest
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
 from crnn_cli.segmentation.segment import SliceRecipe, choose_order, segment
 from crnn_cli.training.datasets.sets import find_pairs, load_pair, split_pairs
+from crnn_cli.training.start import parse_fold
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "mean_distance_mm", "volume_difference_percent")
 

@@ -23,6 +23,12 @@ class Verbosity:
     level = 1
 
 
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """Follow ``-q`` and ``-v``; where neither is given, the level stays."""
+    if quiet or verbose:
+        Verbosity.level = 0 if quiet else 2
+
+
 class StderrHandler(logging.Handler):
     """Writes what the package logs to standard error, as far as the verbosity asks for it."""
 
@@ -62,7 +68,7 @@ def table(
     Parameters
     ----------
     columns : headings; ``["", ""]`` for names and their values, without a header.
-    prose : headings of the columns that hold sentences, see `crnn_cli.cli.tables.render_table`.
+    prose : headings of the columns that hold sentences, see `crnn_cli.report.table.render_table`.
     result : whether the command was run for this table; then ``-q`` does not hide it.
 
     Raises
@@ -77,7 +83,7 @@ def table(
     stream = sys.stdout if result else sys.stderr
     if stream is None:
         return
-    from crnn_cli.cli.tables import render_table
+    from crnn_cli.report.table import render_table
 
     color = stream.isatty() and "NO_COLOR" not in os.environ
     text = render_table(title, columns, rows, prose, _width(stream), color)

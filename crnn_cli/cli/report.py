@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from crnn_cli.report.html import Picture
 
 ImagesFile = Annotated[Path, typer.Argument(help="Images that crnn reconstruct wrote: NIfTI, or a DICOM folder.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The page, .html; beside the images by default.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "--output", "-o", help="The page, .html; beside the images by default.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a page that exists.")]
 
 

@@ -67,7 +67,7 @@ def test_two_axes_undersampled_are_told(crnn, tmp_path):
 def test_stored_axes_can_be_named(crnn, tmp_path):
     file = save(tmp_path / "a.nii", np.abs(moving_cine(z=1))[:, :, 0])
     assert info(crnn, file, "--axes", "x,y,t")["shape"] == [24, 20, 1, 6]
-    assert "24 x 20 x 1 x 6" in crnn("info", file, "--axes", "x,y,t").err
+    assert "24 x 20 x 1 x 6" in crnn("info", file, "--axes", "x,y,t").out.decode()
 
 
 def test_standard_input(crnn, scan):
@@ -99,7 +99,7 @@ def test_a_3d_scan_undersampled_along_the_slices_is_told(crnn, tmp_path):
 def test_doubts_about_the_header_are_told(crnn, scan, tmp_path):
     file = save(tmp_path / "a.nii", scan[0], frame_time=0)
     assert info(crnn, file)["doubts"] == ["the header gives no frame time"]
-    table = table_rows(crnn("info", file).err)
+    table = table_rows(crnn("info", file).out)
     assert table["doubt"] == ["the header gives no frame time"]
     assert table["frame time"] == ["unknown"]
 
@@ -117,8 +117,8 @@ def test_nan_is_counted(crnn, scan, tmp_path):
 
 def test_table_for_people(crnn, scan, tmp_path):
     ended = crnn("info", scan[2])
-    assert ended.out == b""
-    found, table = info(crnn, scan[2]), table_rows(ended.err)
+    assert ended.err == ""
+    found, table = info(crnn, scan[2]), table_rows(ended.out)
     lines = found["sampling"]["lines_per_frame"]
     sampling = f"{found['sampling']['acceleration']:.2f}x along y, {lines[0]}-{lines[-1]} lines a frame"
     assert table["format"] == ["NIfTI, complex64"]
@@ -129,7 +129,7 @@ def test_table_for_people(crnn, scan, tmp_path):
     assert table["magnitude"] == [f"{found['minimum']:g} to {found['maximum']:g}"]
     assert table["sampling"] == [sampling]
     assert table["next"][0].startswith("crnn reconstruct")
-    assert "values" in table_rows(crnn("info", save(tmp_path / "a.nii", np.abs(scan[0]))).err)
+    assert "values" in table_rows(crnn("info", save(tmp_path / "a.nii", np.abs(scan[0]))).out)
 
 
 def test_lost_spacing_of_real_files_is_noticed(crnn):

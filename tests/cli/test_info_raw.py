@@ -28,7 +28,7 @@ def test_an_array_is_described_by_the_axes_that_are_named(crnn, tmp_path, monkey
     assert found["acceleration"] == pytest.approx(20 / 14, abs=1e-3)
     assert (found["calibration_lines"], found["undersampled_axes"], found["noise_scan"]) == (20, 1, False)
     assert f"--axes {AXES}" in found["next_step"]
-    table = table_rows(crnn("info", tmp_path / "k.npy", "--axes", AXES).err)
+    table = table_rows(crnn("info", tmp_path / "k.npy", "--axes", AXES).out)
     assert table["slices, coils, frames"] == ["2, 3, 6"]
     assert table["sampling"][0].startswith("1.43x along one axis, 14 lines")
 

@@ -29,7 +29,7 @@ from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from crnn_cli.report import montage as preview
-from crnn_cli.workflows.reconstruct.write import print_summary
+from crnn_cli.report.rows import reconstruction_rows
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.data import ROOT
@@ -306,15 +306,14 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
     assert frame_time == pytest.approx(0.03)
 
 
-def test_a_perfect_result_is_told(capsys, monkeypatch):
-    monkeypatch.setattr(console.Verbosity, "level", 1)
+def test_a_perfect_result_is_told():
     report = {
         "origin": "test", "acceleration": 1.0, "phase_encoding_axis": "x", "model": {"name": "m", "licence": "l"},
         "reliability": {"residual": {"overall": 0.0}}, "seconds": 1.0, "device": "cpu",
         "quality_against_truth": {"reconstructed": {"identical": True, "psnr_db": None, "ssim": 1.0}},
     }  # fmt: skip
-    print_summary(Path("a.nii"), "m (l)", report)
-    assert table_rows(capsys.readouterr().err)["reconstructed vs truth"] == ["PSNR infinite, SSIM 1.0000"]
+    rows = dict(reconstruction_rows(Path("a.nii"), "m (l)", report))
+    assert rows["reconstructed vs truth"] == "PSNR infinite, SSIM 1.0000"
 
 
 def test_a_stream_of_images_may_have_a_preview_and_says_so(crnn, scan, bundle, tmp_path):
@@ -385,16 +384,15 @@ def test_works_in_a_pipe(scan, bundle):
     assert image.shape == scan[0].shape
 
 
-def test_broken_pipe_ends_with_one_line(scan, bundle):
+def test_a_pipe_that_the_reader_closes_ends_it_without_a_word(scan, bundle):
     big = gzip.decompress(scan[2].read_bytes())
     running = program("reconstruct", "-", "-o", "-", "--model", bundle)
     running.stdout.close()
     running.stdin.write(big)
     running.stdin.close()
     err = running.stderr.read().decode()
-    assert running.wait() == 1
-    assert "Traceback" not in err
-    assert "pipe" in err
+    assert running.wait() == 141
+    assert err == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -465,10 +463,10 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
         "output of another kind": ([file, "-o", tmp_path / "o.png"], 2, ".nii"),
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
-        "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
+        "unknown device": ([file, "--device", "quantum"], 2, "--device quantum is not known"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
         "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
-        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
+        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "--pattern spiral is not known"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),
         "unknown option": ([file, "--undersampel", 4], 2, ""),

@@ -147,3 +147,19 @@ def _plain(content: bytes, layout: PixelLayout) -> Array | None:
         return None
     stored: Array = np.frombuffer(content, "<i2" if signed else "<u2", count, start).reshape(shape)
     return stored if kept == 16 else (stored << (16 - kept)) >> (16 - kept)
+
+
+CODECS = {
+    "RLE": "1.2.840.10008.1.2.5", "JPEG": "1.2.840.10008.1.2.4.50", "JPEG lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80", "JPEG 2000": "1.2.840.10008.1.2.4.90",
+}  # fmt: skip
+"""Compressions that scanners and archives use, each with one of its transfer syntaxes."""
+
+
+def available_codecs() -> dict[str, str | None]:
+    """The decoder that reads each of `CODECS`; None where none is installed that is trusted."""
+    found: dict[str, str | None] = {}
+    for name, syntax in CODECS.items():
+        plugins = get_decoder(UID(syntax)).available_plugins
+        found[name] = next((plugin for plugin in _TRUSTED if plugin in plugins), None)
+    return found

@@ -59,7 +59,8 @@ def _layout(
     least = [min(wide, LEAST_PROSE) if name in prose else wide for name, wide in zip(columns, widest, strict=True)]
     if sum(least) + GAP * (len(columns) - 1) <= width:
         return [*heading, _grid(columns, rows, prose)]
-    for row in rows:
+    for index, row in enumerate(rows):
+        heading += [Text("")] if index else []
         first = Text(f"{columns[0]} {row[0]}" if _NUMBER.match(row[0]) else row[0], style="bold", overflow="fold")
         heading += [first, _pairs(list(zip(columns, row, strict=True))[1:], width)]
     return heading
@@ -89,16 +90,17 @@ def _pairs(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
     named = [(name, value) for name, value in pairs if name or value]
     longest = max((len(name) for name, _ in named), default=0)
     below = width - longest - 2 * GAP < min(LEAST_PROSE, max((len(value) for _, value in named), default=0))
-    grid = Table.grid(padding=(0, GAP, 0, 0))
-    grid.add_column()
+    indent, gap = " " * GAP, " " * GAP
+    grid = Table.grid()
+    grid.add_column(no_wrap=not below)
     if below:
         for name, value in named:
-            grid.add_row(Text(f"  {name}", overflow="fold"))
+            grid.add_row(Text(indent + name, overflow="fold"))
             grid.add_row(_indented(value))
         return grid
     grid.add_column()
     for name, value in named:
-        grid.add_row(Text(f"  {name}", no_wrap=True), Text(value, overflow="fold"))
+        grid.add_row(Text(indent + name + gap), Text(value, overflow="fold"))
     return grid
 
 

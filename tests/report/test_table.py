@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from crnn_cli.cli import console
-from crnn_cli.cli.tables import render_table
+from crnn_cli.report.table import render_table
 
 COLUMNS = ["name", "task", "licence", "PSNR (dB)", "what it is"]
 ROWS = [
@@ -37,12 +37,15 @@ def test_wide_tables_have_columns_and_narrow_ones_blocks():
 @pytest.mark.parametrize("width", [30, 60, 80, None])
 def test_names_and_values_have_no_header_and_long_values_fold(width):
     name = "/data/" + "x" * 100
-    text = render_table("scan.nii", ["", ""], [["format", "NIfTI"], ["file", name], ["doubt", "far " * 40]], (), width)
+    rows = [["format", "NIfTI"], ["file", name], ["doubt", "far " * 40], ["largest difference of values", "0"]]
+    text = render_table("scan.nii", ["", ""], rows, (), width)
     lines = text.splitlines()
     assert lines[0] == "scan.nii"
     assert lines[1].split() == ["format", "NIfTI"] or lines[1:3] == ["  format", "    NIfTI"]
     assert name in "".join(text.split())
     assert text.count("far") == 40
+    assert "largest difference of values" in text
+    assert "…" not in text
     assert width is None or max(map(len, lines)) <= width
 
 
