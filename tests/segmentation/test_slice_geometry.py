@@ -174,7 +174,7 @@ def test_without_either_the_axis_with_the_fewest_samples_is_taken_in_doubt():
 
 
 def test_with_nothing_to_go_by_it_is_refused():
-    with pytest.raises(UnsupportedDataError, match=r"8 x 8 x 8 voxels of 1 x 1\.1 x 1\.2 mm.*--slices"):
+    with pytest.raises(UnsupportedDataError, match=r"8 x 8 x 8 voxels of 1 x 1\.1 x 1\.2 mm.*slices='axial'"):
         choose_order(volume(), None, None)
 
 

@@ -189,8 +189,9 @@ def _segment(
     preprocessing = SlicePreprocessing(fed.spacing, fed.rule, fed.low, fed.high)
     began = time.perf_counter()
     result = segment(
-        volume.image, volume.order, engine.network, preprocessing, engine.device, threshold=options.threshold,
-        span=volume.span, keep_probabilities=keep_probabilities, bfloat16=options.precision == "bf16", progress=progress,
+        volume.image, volume.order, engine.network, preprocessing, engine.device,
+        threshold=options.threshold, span=volume.span, keep_probabilities=keep_probabilities,
+        bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
     labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)
