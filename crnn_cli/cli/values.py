@@ -93,7 +93,7 @@ def check_slices(value: str | None) -> str | None:
     if _RANGE.fullmatch(value):
         raise UsageError(f"--slices {value} names no plane; did you mean auto:{value}?")
     if plane not in PLANES:
-        raise UsageError(f"--slices {value} is not known: use {_listed(PLANES)}{suggestion(plane, PLANES)}")
+        raise UsageError(f"--slices {value} is not understood: use {_listed(PLANES)}{suggestion(plane, PLANES)}")
     return value
 
 

@@ -201,11 +201,11 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
     """Write all files, or none."""
     import numpy as np
 
-    from crnn_cli import __version__
     from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.kspace.npy_output import array_output
     from crnn_cli.io.nifti.image import image_output
+    from crnn_cli.version import __version__
 
     samples = arrays["truth"].shape[-1]
     mask_XYZT = np.repeat(arrays["mask"].numpy().T[None, :, None].astype(np.uint8), samples, axis=0)
@@ -223,8 +223,8 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
 
 
 def _report(scan: PhantomScan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:
-    from crnn_cli import __version__
     from crnn_cli.mri.sampling import true_acceleration
+    from crnn_cli.version import __version__
 
     grid = scan.grid
     return {

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.images import has_dicom_preamble, is_dicom
+from crnn_cli.io.formats import has_dicom_preamble, is_dicom
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
 from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows
 from crnn_cli.training.datasets.names import (
@@ -107,11 +107,6 @@ def find_labelled(source: Path) -> LabelledSet:
         more = f" (and {len(found.problems) - _TOLD} more)" if len(found.problems) > _TOLD else ""
         raise UnreadableError(f"{source} ({found.layout}) holds no image with labels: {told}{more}")
     return found
-
-
-def find_pairs(source: Path) -> list[Pair]:
-    """Return the labelled volumes of a folder or manifest, as `find_labelled`."""
-    return list(find_labelled(source).pairs)
 
 
 def find_cines(source: Path) -> list[Path]:

@@ -30,7 +30,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
         If the file cannot be written.
     """
     from crnn_cli.io.atomic_write import require_writable
-    from crnn_cli.io.nifti.image import require_nifti_name
+    from crnn_cli.io.formats import NIFTI, require_output_name
 
     if options.uncertainty is None:
         if options.uncertainty_runs is not None:
@@ -42,7 +42,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
             Param("uncertainty"), " leaves lines out in each of its runs, and the residual is measured there",
             remedy=("give it without ", Param("hold_out_folds")),
         )  # fmt: skip
-    require_nifti_name(options.uncertainty)
+    require_output_name(options.uncertainty, NIFTI)
     require_writable(options.uncertainty, options.force)
 
 
@@ -70,7 +70,7 @@ def uncertainty_map(
     import torch
 
     from crnn_cli.assessment.uncertainty import DEFINITION, UNSEEN, calibrated_deviation
-    from crnn_cli.mri.coverage import body, coverage
+    from crnn_cli.mri.coverage import body_mask, coverage
 
     factor = 1.0 if scale is None else scale
     deviation_ZTYX = np.zeros(result.images_ZTYX.shape, np.float32)
@@ -78,7 +78,7 @@ def uncertainty_map(
         assert reliability.spread_TYX is not None  # a map was asked for
         deviation_ZTYX[z] = calibrated_deviation(reliability.spread_TYX, factor, reliability.noise_floor)
     magnitude = torch.from_numpy(np.abs(result.images_ZTYX))
-    bright = body(magnitude).expand_as(magnitude)
+    bright = body_mask(magnitude).expand_as(magnitude)
     mean, brightness = (
         float(values[bright].mean()) if bright.any() else 0.0
         for values in (torch.from_numpy(deviation_ZTYX), magnitude)
