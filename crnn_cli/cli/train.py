@@ -106,7 +106,7 @@ def train_segment(
     with console.progress_bar("checking") as progress:
         checked = check_labelled(found, progress=progress)
     good = usable_items(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)
-    labelled = LabelledData.of(found, good)
+    labelled = LabelledData.from_checked(found, good)
     own = None if resume and not (config or epochs) else settings
     with training(request.out) as bar:
         bundle = train_segmentation(labelled, own, request, TrainingProgress(bar), bar)
