@@ -232,7 +232,7 @@ def test_the_estimate_of_memory_sees_what_checkpoints_compute_again(monkeypatch)
 
     monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 0)
     kept, by_one, by_six = estimate(0), estimate(1), estimate(6)
-    monkeypatch.setattr(ReconstructJob, "passes", lambda *_: iter([1.0]))
+    monkeypatch.setattr(ReconstructJob, "memory_multipliers", lambda *_: iter([1.0]))
     seen_by_one, seen_by_six = estimate(1), estimate(6)
     assert by_one == pytest.approx(seen_by_one + kept * 2 / 6, rel=0.01)
     assert by_six == pytest.approx(seen_by_six + seen_by_one + kept * 2 / 6, rel=0.01)
