@@ -11,7 +11,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from crnn_cli import __version__
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
 from crnn_cli.cli.command import EXIT_PIPE, Command, Group, JsonBefore, Quiet, Verbose, common_options, declared
@@ -28,6 +27,7 @@ from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED
+from crnn_cli.version import __version__
 
 EXIT_CODES = {
     0: "done",

@@ -121,7 +121,7 @@ def _on(
 
 def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
     if not any(is_dicom(item.path) for item in items):
         return nullcontext()

@@ -10,6 +10,7 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import INPUT, AsJson, SeriesChoice, SliceTolerance, Variable
+from crnn_cli.cli.remedies import spell_option
 
 if TYPE_CHECKING:
     from crnn_cli.workflows.info import FolderDescription
@@ -47,14 +48,15 @@ def info(
 
     description = workflow.describe(file, axes, series, slice_tolerance, variable)
     if as_json:
-        console.print_json(workflow.as_json(description))
+        console.print_json(workflow.as_json(description, spell_option))
     elif isinstance(description, workflow.FolderDescription):
         _print_folder(file, description)
     else:
         from crnn_cli.io.describe import FileDescription
         from crnn_cli.report.description_rows import image_rows, raw_rows
 
-        rows = image_rows(description) if isinstance(description, FileDescription) else raw_rows(description)
+        make_rows = image_rows if isinstance(description, FileDescription) else raw_rows
+        rows = make_rows(description, spell_option)  # type: ignore[arg-type]
         console.table(description.file, ["", ""], rows, result=True)
 
 
@@ -67,7 +69,7 @@ def _print_folder(file: Path, description: FolderDescription) -> None:
 
     listing = description.listing
     console.table(description.file, SERIES_COLUMNS, series_rows(listing), prose=["description", "kind"], result=True)
-    for problem in problems_of(listing):
+    for problem in problems_of(listing, spell_option):
         notices.warn(problem)
     series = next_series(listing)
     if series is not None:

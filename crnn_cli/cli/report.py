@@ -35,7 +35,8 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     Example: crnn report images.nii.gz -o images.html
     """
     from crnn_cli.io.atomic_write import require_writable, write_together
-    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.formats import stem
+    from crnn_cli.io.images import require_readable
     from crnn_cli.report.html import require_page_name
     from crnn_cli.report.reconstruction_page import reconstruction_page
 
@@ -109,7 +110,8 @@ def _read_images(images: Path, report: dict[str, Any]) -> tuple[Image, list[str]
 def _input_notes(report: dict[str, Any]) -> list[str]:
     """Note if the input is not where or what it was."""
     from crnn_cli.io.atomic_write import digest
-    from crnn_cli.io.images import is_dicom, load_image
+    from crnn_cli.io.formats import is_dicom
+    from crnn_cli.io.images import load_image
 
     source = input_facts(report)
     path = Path(str(source.get("file")))
@@ -120,7 +122,7 @@ def _input_notes(report: dict[str, Any]) -> list[str]:
     try:
         tolerance = float(source["slice_tolerance_mm"]) if "slice_tolerance_mm" in source else None
         if is_dicom(path):
-            sha256 = load_image(path, None, source.get("series"), uneven=tolerance).source["sha256"]
+            sha256 = load_image(path, None, source.get("series"), slice_tolerance=tolerance).source["sha256"]
         else:
             sha256 = digest(path)
     except CrnnError as error:

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.errors import Param, Words
+
 Vector = NDArray[np.float64]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -28,12 +30,12 @@ _NOTHING = 1e-6  # mm
 class SliceStack:
     """Slices in ascending order along their normal, and what is wrong with where they lie.
 
-    positions_Z3 : of the same point of each. normal : a unit vector. uneven : how far slices may lie beside the even
-    places between the first and the last and be taken to lie in them, in mm; None where they may not.
+    positions_Z3 : of the same point of each. normal : a unit vector. slice_tolerance : distance in mm that slices may
+    lie off the even spacing between the first and the last; None for rounding alone.
     """
 
-    def __init__(self, positions_Z3: Vector, normal: Vector, uneven: float | None = None) -> None:
-        self.positions, self.normal, self.tolerated = positions_Z3, normal, uneven
+    def __init__(self, positions_Z3: Vector, normal: Vector, slice_tolerance: float | None = None) -> None:
+        self.positions, self.normal, self.tolerated = positions_Z3, normal, slice_tolerance
         along = positions_Z3 @ normal
         self.gaps = np.diff(along)
         self.aside = float(np.abs(along - np.linspace(along[0], along[-1], len(along))).max())
@@ -51,7 +53,7 @@ class SliceStack:
             return [f"slices {after + 1} and {after + 2} along the normal lie in the same place"]
         problems = []
         if len(self.odd) and not (self.tolerated is not None and self.aside <= self.tolerated + _NOTHING):
-            problems.append(f"slices are not evenly spaced: {self._gaps()}{self._advice()}")
+            problems.append(f"slices are not evenly spaced: {self._gaps()}{self._missing()}")
         if self.beside > TILT * len(self.gaps):
             angle = np.degrees(np.arctan2(self.beside, float(self.gaps.sum())))
             problems.append(f"slices do not lie above each other: they are offset by up to {self.beside:.1f} mm, a "
@@ -86,9 +88,19 @@ class SliceStack:
         more = f" and {len(self.odd) - 4} more" if len(self.odd) > 4 else ""
         return f"{self.median:.2f} mm, but {at}{more}"
 
-    def _advice(self) -> str:
-        """Return what would make uneven slices readable, unless one seems to be missing or doubled."""
+    def _missing(self) -> str:
+        return " (slices missing or doubled?)" if self._lacks_slices() else ""
+
+    def _lacks_slices(self) -> bool:
+        """Whether a slice seems to be missing or doubled."""
         half = self.median / 2
-        if self.aside >= half or np.abs(self.gaps - self.median).max() >= half:
-            return " (slices missing or doubled?)"
-        return f" (--uneven {math.ceil(100 * (self.aside - _NOTHING)) / 100:g} takes them as even)"
+        return bool(self.aside >= half or np.abs(self.gaps - self.median).max() >= half)
+
+    def remedy(self) -> tuple[Words, ...]:
+        """Name the least slice tolerance that makes the stack readable; empty where none does."""
+        if len(self.problems()) != 1 or not len(self.odd) or self.gaps.min() < SAME_PLACE or self._lacks_slices():
+            return ()
+        if self.beside > TILT * len(self.gaps):
+            return ()
+        tolerance = math.ceil(100 * (self.aside - _NOTHING)) / 100
+        return ("take them as even with ", Param("slice_tolerance", tolerance))

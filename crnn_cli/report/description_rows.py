@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from crnn_cli.errors import Spelling
+
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
     from crnn_cli.io.dicom.series import Listing
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
 SERIES_COLUMNS = ("series", "description", "kind", "slices x frames", "spacing (mm)", "frame time")
 
 
-def image_rows(description: FileDescription) -> list[list[str]]:
-    """Names and values of an image."""
+def image_rows(description: FileDescription, spell: Spelling = str) -> list[list[str]]:
+    """Names and values of an image. spell : parameters in the advice on what to do next."""
+    from crnn_cli.io.describe import spell_next_step
+
     rows = [
         ["format", f"{description.format}, {description.stored_type}"],
         [f"shape ({description.axes})", _times(description.shape)],
@@ -26,13 +30,19 @@ def image_rows(description: FileDescription) -> list[list[str]]:
     if description.sampling is not None:
         sampling = description.sampling
         lines = _range(sampling.lines_per_frame)
-        rows.append(["sampling", f"{sampling.acceleration:.2f}x along {sampling.undersampled_axis}, {lines} a frame"])
-    return [*rows, *(["doubt", doubt] for doubt in description.doubts), ["next", description.next_step]]
+        rows.append(["sampling", f"{sampling.acceleration:.2f}x along {sampling.phase_encoding_axis}, {lines} a frame"])
+    return [
+        *rows,
+        *(["doubt", doubt] for doubt in description.doubts),
+        ["next", spell_next_step(description.next_step, spell)],
+    ]
 
 
-def raw_rows(description: RawDescription) -> list[list[str]]:
-    """Names and values of raw k-space."""
-    where = "both axes" if description.undersampled_axes == 2 else "one axis"
+def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[str]]:
+    """Names and values of raw k-space. spell : parameters in the advice on what to do next."""
+    from crnn_cli.io.describe import spell_next_step
+
+    where = "both axes" if description.n_undersampled_axes == 2 else "one axis"
     lines = _range(description.lines_per_frame)
     apart = ", measured apart" if description.separate_calibration else ""
     return [
@@ -49,7 +59,7 @@ def raw_rows(description: RawDescription) -> list[list[str]]:
         ["calibration", f"{description.calibration_lines} lines{apart}"],
         ["noise scan", "yes" if description.noise_scan else "no"],
         *(["note", note] for note in description.notes),
-        ["next", description.next_step],
+        ["next", spell_next_step(description.next_step, spell)],
     ]
 
 

@@ -35,8 +35,8 @@ def tool_facts() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from crnn_cli import __version__
     from crnn_cli.report.sidecar import FORMAT
+    from crnn_cli.version import __version__
 
     return {
         "format": FORMAT,

@@ -51,7 +51,7 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
     _plan(source, target, options, folder)
     from crnn_cli.io.images import load_image
 
-    loaded = load_image(source, options.axes, options.series, uneven=options.slice_tolerance)
+    loaded = load_image(source, options.axes, options.series, slice_tolerance=options.slice_tolerance)
     for doubt in loaded.doubts():
         notices.warn(doubt)
     return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded.image, target)
@@ -59,21 +59,23 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
 
 def is_folder_name(target: Path) -> bool:
     """Whether a target is a folder of DICOM images: a name without a suffix."""
-    return target != STREAM and "." not in target.name
+    from crnn_cli.io.formats import DICOM
+
+    return DICOM.is_output_name(target)
 
 
 def _plan(source: Path, target: Path, options: ConvertOptions, folder: bool) -> None:
     """Check names and places before anything is read."""
     from crnn_cli.io.atomic_write import require_pipe, require_writable
     from crnn_cli.io.dicom.folder import require_folder
+    from crnn_cli.io.formats import NIFTI, require_output_name
     from crnn_cli.io.images import require_readable
-    from crnn_cli.io.nifti.image import require_nifti_name
 
     require_readable(source)
     reference = options.reference_dicom
     if not folder:
         if target != STREAM:
-            require_nifti_name(target)
+            require_output_name(target, NIFTI)
         for name in ("reference_dicom", "reference_series", "modality"):
             if getattr(options, name) is not None:
                 raise UsageError(
@@ -142,7 +144,7 @@ def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str
 def _reference(loaded: LoadedImage, options: ConvertOptions) -> tuple[Series | None, str]:
     """The series that patient and study are taken from, if any, and the name of its place."""
     from crnn_cli.io.dicom.read import choose_series, list_series
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
     place = options.reference_dicom
     if place is None:

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from crnn_cli import __version__
 from crnn_cli.errors import CrnnError
+from crnn_cli.version import __version__
 
 REQUIRED = ("torch", "numpy", "scipy", "nibabel", "pydicom", "highdicom", "SimpleITK", "h5py", "safetensors")
 OPTIONAL = ("python-gdcm", "monai", "matplotlib", "distributed", "tensorboard")

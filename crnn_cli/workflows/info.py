@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.errors import Param, UsageError
+from crnn_cli.errors import Param, Spelling, UsageError, spelled
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
@@ -42,9 +42,9 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.kspace.read import is_raw
+    from crnn_cli.io.formats import is_dicom, is_kspace
 
-    if is_raw(file):
+    if is_kspace(file):
         if series is not None:
             raise UsageError(Param("series"), f" is for DICOM, and {file} is raw k-space")
         from crnn_cli.io.kspace.describe import describe_raw
@@ -52,22 +52,24 @@ def describe(
         return describe_raw(file, axes, variable, slice_tolerance)
     if variable is not None:
         raise UsageError(Param("variable"), f" is for HDF5 and MATLAB files of raw k-space, and {file} is none")
-    from crnn_cli.io.images import is_dicom, require_readable
+    from crnn_cli.io.images import require_readable
 
     if is_dicom(file) and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
-        return FolderDescription(str(file), list_series(file, uneven=slice_tolerance))
+        return FolderDescription(str(file), list_series(file, slice_tolerance=slice_tolerance))
     from crnn_cli.io.describe import describe_file
 
-    return describe_file(file, axes, series, uneven=slice_tolerance)
+    return describe_file(file, axes, series, slice_tolerance=slice_tolerance)
 
 
-def as_json(description: FileDescription | RawDescription | FolderDescription) -> dict[str, Any]:
-    """The description as plain values; lengths in mm, times in s."""
+def as_json(description: FileDescription | RawDescription | FolderDescription, spell: Spelling = str) -> dict[str, Any]:
+    """The description as plain values; lengths in mm, times in s. spell : parameters in the advice."""
     if not isinstance(description, FolderDescription):
-        return asdict(description)
+        from crnn_cli.io.describe import spell_next_step
+
+        return asdict(description) | {"next_step": spell_next_step(description.next_step, spell)}
     listing = description.listing
     return {
         "file": description.file, "format": "DICOM", "series": [_series_as_json(each) for each in listing.series],
@@ -92,11 +94,12 @@ def next_series(listing: Listing) -> Series | None:
     return next((each for each in listing.series if each.grid), None)
 
 
-def problems_of(listing: Listing, most: int = 10) -> list[str]:
-    """Sentences about what is wrong in a DICOM folder."""
+def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list[str]:
+    """Sentences about what is wrong in a DICOM folder. spell : parameters in remedies. most : damaged files."""
     texts = []
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
+        texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
         texts += [f"series {series.number}: {note}" for note in series.notes]
     texts += [f"{name} is damaged: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,7 +202,6 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
     """Write all files, or none."""
     import numpy as np
 
-    from crnn_cli import __version__
     from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.kspace.npy_output import array_output
@@ -223,7 +223,6 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
 
 
 def _report(scan: PhantomScan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:
-    from crnn_cli import __version__
     from crnn_cli.mri.sampling import true_acceleration
 
     grid = scan.grid

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from crnn_cli import __version__
 from crnn_cli.cli import console
 from crnn_cli.cli.command import with_errors
 from crnn_cli.errors import CrnnError, QualityError, UnreadableError
+from crnn_cli.version import __version__
 from tests.support.data import ROOT
 
 

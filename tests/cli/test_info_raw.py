@@ -26,7 +26,7 @@ def test_an_array_is_described_by_the_axes_that_are_named(crnn, tmp_path, monkey
     assert found["image_shape"] == [24, 20, 2, 6]
     assert found["lines_per_frame"] == [14]
     assert found["acceleration"] == pytest.approx(20 / 14, abs=1e-3)
-    assert (found["calibration_lines"], found["undersampled_axes"], found["noise_scan"]) == (20, 1, False)
+    assert (found["calibration_lines"], found["n_undersampled_axes"], found["noise_scan"]) == (20, 1, False)
     assert f"--axes {AXES}" in found["next_step"]
     table = table_rows(crnn("info", tmp_path / "k.npy", "--axes", AXES).out)
     assert table["slices, coils, frames"] == ["2, 3, 6"]
@@ -64,7 +64,7 @@ def test_a_variable_belongs_to_raw_data(crnn, scan):
 @pytest.mark.parametrize(
     ("name", "axes", "wanted"),
     [
-        ("ksp.cfl", None, {"format": "BART", "coils": 8, "frames": 1, "grid": [230, 180], "undersampled_axes": 2}),
+        ("ksp.cfl", None, {"format": "BART", "coils": 8, "frames": 1, "grid": [230, 180], "n_undersampled_axes": 2}),
         ("cartesian_ksp.npy", "coil,ky,kx", {"format": "NumPy", "coils": 8, "frames": 1, "grid": [230, 180]}),
         (
             "hp13c_lactate_prospective.mat", "kx,ky,kz,t",

@@ -136,7 +136,7 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
         assert large.image.array.dtype == small[name].image.array.dtype
         np.testing.assert_array_equal(large.image.array, small[name].image.array)
         np.testing.assert_array_equal(large.image.affine, small[name].image.affine)
-        assert (large.source, large.kind, large.intent) == (small[name].source, small[name].kind, small[name].intent)
+        assert (large.source, large.dtype, large.intent) == (small[name].source, small[name].dtype, small[name].intent)
         assert large.image.frame_time == small[name].image.frame_time
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli import __version__
 from crnn_cli.errors import CrnnError, DeviceError, Param, Spelling, UsageError
+from crnn_cli.version import __version__
 from crnn_cli.workflows.batch.items import BatchItem, command_of
 from crnn_cli.workflows.batch.run import BatchContext, BatchTask, Outcome
 

@@ -153,7 +153,7 @@ def assign_outputs(paths: Sequence[Path], out: Path, command: BatchCommand, opti
     UsageError
         If two of them would be written to the same name.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
     items: dict[Path, BatchItem] = {}
     for path in paths:
@@ -182,7 +182,7 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
     OutputError
         If an output exists and not ``force``, or cannot be written.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
     name = stem(item.path).name
     paths: dict[str, Any] = {}

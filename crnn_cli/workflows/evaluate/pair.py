@@ -89,7 +89,7 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
 
     loaded = load_image(path, axes, series)
     name = "standard input" if path == STREAM else str(path)
-    return Candidate(loaded.image, name, loaded.kind, loaded.intent == LABELS, _names_beside(path))
+    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, _names_beside(path))
 
 
 def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:
@@ -100,7 +100,7 @@ def read_reference(path: Path, axes: str | None, series: str | None, tested_axes
     CrnnError
         As in `read_candidate`, in terms of the parameters ``reference_series`` and ``reference_axes``.
     """
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
     inherited = None if is_dicom(path) else tested_axes
     try:

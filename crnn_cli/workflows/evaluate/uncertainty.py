@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def read_uncertainty(path: Path, axes: str | None) -> Candidate:
     """Read an uncertainty map; ``axes`` are those of the image, and do not count for DICOM."""
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
     return read_candidate(path, None if is_dicom(path) else axes, None)
 

@@ -36,9 +36,9 @@ def plan_output(
         If an output cannot be written.
     """
     from crnn_cli.io.atomic_write import require_pipe, require_writable
-    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.formats import NIFTI, require_output_name, stem
+    from crnn_cli.io.images import require_readable
     from crnn_cli.io.kspace.coil_maps import require_maps_name
-    from crnn_cli.io.nifti.image import require_nifti_name
     from crnn_cli.report.html import require_page_name
     from crnn_cli.report.montage import require_preview_name
 
@@ -66,7 +66,7 @@ def plan_output(
             raise UsageError(Param("as_json"), both, remedy=("give ", Param("out", "FILE")))
         require_pipe()
         return out
-    require_nifti_name(out)
+    require_output_name(out, NIFTI)
     require_writable(out, force)
     require_writable(sidecar_path(out), force)
     return out

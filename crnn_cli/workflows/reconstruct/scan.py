@@ -132,9 +132,9 @@ def load_scan(request: ScanRequest) -> Scan:
     CrnnError
         As the readers, `crnn_cli.data.acquisition` and `crnn_cli.reconstruction.raw_source`.
     """
-    from crnn_cli.io.kspace.read import is_raw
+    from crnn_cli.io.formats import is_kspace
 
-    if is_raw(request.scan):
+    if is_kspace(request.scan):
         return _load_raw(request)
     for option in ("coils", "maps", "phases", "variable"):
         if getattr(request, option) is not None:
@@ -282,7 +282,7 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    loaded = load_image(request.scan, request.axes, request.series, uneven=request.slice_tolerance)
+    loaded = load_image(request.scan, request.axes, request.series, slice_tolerance=request.slice_tolerance)
     image, source = loaded.image, dict(loaded.source)
     phase = request.phase or phase_sibling(request.scan)
     if phase is not None:

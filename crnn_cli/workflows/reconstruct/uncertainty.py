@@ -30,7 +30,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
         If the file cannot be written.
     """
     from crnn_cli.io.atomic_write import require_writable
-    from crnn_cli.io.nifti.image import require_nifti_name
+    from crnn_cli.io.formats import NIFTI, require_output_name
 
     if options.uncertainty is None:
         if options.uncertainty_runs is not None:
@@ -42,7 +42,7 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
             Param("uncertainty"), " leaves lines out in each of its runs, and the residual is measured there",
             remedy=("give it without ", Param("hold_out_folds")),
         )  # fmt: skip
-    require_nifti_name(options.uncertainty)
+    require_output_name(options.uncertainty, NIFTI)
     require_writable(options.uncertainty, options.force)
 
 

@@ -73,7 +73,7 @@ def _write_series(target: Path, image: Image, scan: Scan, description: str, forc
     number = (series.series_number or 0) + 1000
     about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
     write_derived(image, series, about, target, force)
-    return str(load_image(target, uneven=math.inf).source["sha256"])
+    return str(load_image(target, slice_tolerance=math.inf).source["sha256"])
 
 
 def _method_name(report: dict[str, Any]) -> str:

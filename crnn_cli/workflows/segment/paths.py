@@ -89,8 +89,8 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
         If an output exists and may not be replaced, or cannot be written.
     """
     from crnn_cli.io.atomic_write import require_pipe
+    from crnn_cli.io.formats import NIFTI, require_output_name
     from crnn_cli.io.images import require_readable
-    from crnn_cli.io.nifti.image import require_nifti_name
     from crnn_cli.report.label_table import require_statistics_name
     from crnn_cli.report.montage import require_preview_name
 
@@ -104,8 +104,8 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
     if labels == STREAM:
         require_pipe()
     for path, require_name in (
-        (None if dicom else labels, require_nifti_name),
-        (paths.probabilities, require_nifti_name),
+        (None if dicom else labels, lambda path: require_output_name(path, NIFTI)),
+        (paths.probabilities, lambda path: require_output_name(path, NIFTI)),
         (paths.statistics, require_statistics_name),
         (paths.preview, require_preview_name),
     ):
@@ -121,7 +121,7 @@ def _label_path(volume: Path, out: Path | None, format_name: str | None) -> tupl
         raise UsageError(Param("format_name", format_name), " is not known: use nifti or dicom")
     dicom = format_name == "dicom" or (format_name is None and out is not None and out.suffix.lower() == ".dcm")
     if out is None:
-        from crnn_cli.io.images import stem
+        from crnn_cli.io.formats import stem
 
         suffix = ".dcm" if dicom else ".nii.gz"
         out = STREAM if volume == STREAM else stem(volume).with_name(f"{stem(volume).name}_labels{suffix}")

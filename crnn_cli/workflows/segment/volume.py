@@ -53,7 +53,7 @@ def read_image(
     """
     from crnn_cli.io.images import load_image
 
-    loaded = load_image(path, None, series, uneven=slice_tolerance)
+    loaded = load_image(path, None, series, slice_tolerance=slice_tolerance)
     name = "standard input" if path == STREAM else str(path)
     if loaded.stored_axes < 3:
         raise UnsupportedDataError(

@@ -168,7 +168,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     require_folder(tmp_path / "out", force=False)  # an empty one is filled
     (tmp_path / "out" / "a.dcm").touch()
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="force"):
         require_folder(tmp_path / "out", force=False)
     require_folder(tmp_path / "out", force=True)
     (tmp_path / "out" / "thesis.odt").touch()
