@@ -3,7 +3,7 @@
     python benchmarks/trust.py --data DATA [--model NAME] [--methods tv zero-filled] [--json FILE]
 
 Cases, phase, sampling and accelerations are those of `quality.py`. Each is reconstructed as `crnn reconstruct
---held-out 2` does it: one coil, from all lines; a tenth of the lines outside the centre held out, twice.
+--hold-out-folds 2` does it: one coil, from all lines; a tenth of the lines outside the centre held out, twice.
 
 Error      ||x - truth|| / ||truth|| of the complex images, all frames.
 Told       of what a user has without a truth: the residual at lines held out by one fold and by two, the same with the

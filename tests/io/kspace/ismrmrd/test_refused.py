@@ -151,7 +151,7 @@ def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, 
     assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
     assert "are taken as even" in " ".join(ended.err.split())
     assert crnn("compare", place, "--methods", "zero-filled").code == 4
-    ended = crnn("compare", place, "--methods", "zero-filled", "--held-out", "0", *asked)
+    ended = crnn("compare", place, "--methods", "zero-filled", "--hold-out-share", "0", *asked)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
 
