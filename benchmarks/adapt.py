@@ -27,7 +27,7 @@ import torch
 from baselines import Problem
 
 from crnn_cli.adaptation.adapt import AdaptResult, AdaptSettings, adapt
-from crnn_cli.compute.device import bfloat16_is_fast, choose_device
+from crnn_cli.compute.device import choose_device, has_native_bfloat16
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
@@ -169,7 +169,7 @@ def prepared(options: argparse.Namespace) -> How:
         torch.set_num_threads(options.threads)
     method = prepare_method(MethodRequest(NETWORK, options.model), options.device).method
     assert isinstance(method, NetworkReconstructor)
-    half = bfloat16_is_fast(options.device)
+    half = has_native_bfloat16(options.device)
     return How(
         method, AdaptSettings(None if options.steps else options.seconds, options.steps, half=half), options.device
     )

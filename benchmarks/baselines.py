@@ -121,7 +121,7 @@ def bundle(name: str, iterations: int | None, shown: str, half: bool = False, co
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
     method = Ensemble(
-        NetworkReconstructor(network, InferenceSettings(found.start, found.amplitude, count, half=half)), copies
+        NetworkReconstructor(network, InferenceSettings(found.initial_image, found.input_rms, count, half=half)), copies
     )
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None))
 

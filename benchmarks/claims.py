@@ -26,7 +26,7 @@ import torch
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.segmentation.segment import SliceRecipe, choose_order, labels_from_probabilities, segment
-from crnn_cli.training.datasets.sets import find_pairs, load_pair, split_pairs
+from crnn_cli.training.datasets.sets import find_labelled, load_pair, split_pairs
 from crnn_cli.training.job import Stage, TrainingPlan
 from crnn_cli.training.loop import TrainingLoop
 from crnn_cli.training.processes import Processes
@@ -81,7 +81,7 @@ def train(task: Task, cases: Sequence[Case], stage: Stage, folder: Path, seed: i
 def train_seed(data: Path, out: Path, seed: int) -> None:
     """Train and measure every row of a seed; what is there already is kept."""
     torch.set_num_threads(1)
-    training, test = split_pairs(find_pairs(data), 0, 5)
+    training, test = split_pairs(find_labelled(data).pairs, 0, 5)
     first = task_of(0, {"ce": 1.0})
     cases = [load_case(pair, first.plane, first.recipe) for pair in training]
     common = train(first, cases, COMMON, out / f"common-{seed}", seed, None)

@@ -14,7 +14,7 @@ import csv
 import sys
 from pathlib import Path
 
-from crnn_cli.training.datasets.sets import find_pairs, split_pairs
+from crnn_cli.training.datasets.sets import find_labelled, split_pairs
 from crnn_cli.training.start import parse_fold
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     fold = parse_fold(arguments.fold)
     if fold is None:
         parser.error("--fold: give the part to hold out, such as 0/5")
-    training, test = split_pairs(find_pairs(arguments.data), *fold)
+    training, test = split_pairs(find_labelled(arguments.data).pairs, *fold)
     subjects = sorted({pair.subject for pair in training})
     chosen = {subjects[(2 * k + 1) * len(subjects) // (2 * arguments.val)] for k in range(arguments.val)}
     table = csv.writer(sys.stdout, lineterminator="\n")

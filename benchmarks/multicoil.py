@@ -28,7 +28,7 @@ from quality import make_problem, read_cases
 from torch import Tensor
 
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
-from crnn_cli.compute.device import bfloat16_is_fast
+from crnn_cli.compute.device import has_native_bfloat16
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.coils import calibration_block, normalise_maps
 from crnn_cli.mri.espirit import espirit
@@ -97,8 +97,8 @@ def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None,
     if name == "crnn":
         bundle = find_bundle(model, "reconstruct")
         network = load_reconstruction(bundle, torch.device("cpu"))
-        half = bundle.bfloat16 and bfloat16_is_fast(torch.device("cpu"))
-        recipe = InferenceSettings(bundle.start, bundle.amplitude, network.config.iterations, half=half)
+        half = bundle.bfloat16 and has_native_bfloat16(torch.device("cpu"))
+        recipe = InferenceSettings(bundle.initial_image, bundle.input_rms, network.config.iterations, half=half)
         method = Ensemble(NetworkReconstructor(network, recipe), copies)
         found = {"weight": None, "sha256": bundle.sha256[:12], "bf16": half, "ensemble": copies}
     else:

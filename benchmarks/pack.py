@@ -2,17 +2,17 @@
 
     python benchmarks/pack.py my-model packed/my-model [--summary TEXT]
 
-Nothing is trained; `crnn_cli/networks/packed.py` says what packing does. The card is copied and wants editing.
+Nothing is trained; `crnn_cli/bundles/int8.py` says what packing does. The card is copied and wants editing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from safetensors.torch import load_file
 
+from crnn_cli.bundles.config import read_config
 from crnn_cli.bundles.int8 import quantize
 from crnn_cli.bundles.store import write_bundle
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="a new folder, named as the bundle is to be called")
     parser.add_argument("--summary", help="one line for lists, in place of the bundle's own")
     options = parser.parse_args()
-    config = json.loads((options.bundle / "config.json").read_text(encoding="utf-8"))
+    config = read_config(options.bundle)
     config = {key: value for key, value in config.items() if key not in ("format", "sha256")}
     config["summary"] = options.summary or config["summary"]
     weights = load_file(options.bundle / "weights.safetensors")

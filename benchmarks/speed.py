@@ -65,7 +65,7 @@ def whole(name: str, half: bool) -> Callable[[int, int], Tensor]:
     bundle = find_bundle(name, "reconstruct")
     net = load_reconstruction(bundle, torch.device("cpu"))
     method = NetworkReconstructor(
-        net, InferenceSettings(bundle.start, bundle.amplitude, net.config.iterations, half=half)
+        net, InferenceSettings(bundle.initial_image, bundle.input_rms, net.config.iterations, half=half)
     )
     return lambda size, frames: method(data(size, frames), lambda: None)
 
@@ -85,7 +85,7 @@ def run(net: CRNNMRI, size: int, frames: int, form: str) -> Tensor:
     if form == "loops":
         return crnn_mri_loops.reconstruct(net.state_dict(), 64, image, operator, net.config.iterations)
     net.on_disk = CpuSchedule.SEQUENCES if form.endswith("on disk") else 0
-    net.roomy = form in PRECISIONS
+    net.ample_memory = form in PRECISIONS
     with torch.autocast("cpu", torch.bfloat16, enabled=form.startswith("bf16")):
         return net(image, operator)
 

@@ -35,7 +35,7 @@ from crnn_cli.adaptation.adapt import AdaptSettings, adapt
 from crnn_cli.assessment.reliability import AssessedReconstructor
 from crnn_cli.bundles.config import CONFIG, read_bundle
 from crnn_cli.bundles.store import find_bundle
-from crnn_cli.mri.coverage import WIDTHS, body
+from crnn_cli.mri.coverage import WIDTHS, body_mask
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, Reconstructor
 from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, prepare_method
 
@@ -69,7 +69,7 @@ def measure(
     with torch.inference_mode():
         image = watched(scan.data, lambda: None)
     truth_BTYX = problem.truth_BTYX.abs()
-    inside = body(truth_BTYX)[0].expand(truth_BTYX.shape[1:])
+    inside = body_mask(truth_BTYX)[0].expand(truth_BTYX.shape[1:])
     error = (image.abs() - truth_BTYX)[0].abs()[inside].double().numpy()
     deviation = torch.from_numpy(watched.slices[0].spread_TYX)[inside].double().numpy()
     ratios = np.quantile(error / deviation.clip(1e-12), np.linspace(0, 1, STEPS))

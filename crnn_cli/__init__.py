@@ -19,7 +19,6 @@ from crnn_cli.version import __version__
 
 if TYPE_CHECKING:
     from crnn_cli.api import (
-        Model,
         ReconstructionResult,
         Reliability,
         Residual,
@@ -31,15 +30,26 @@ if TYPE_CHECKING:
         save,
         segment,
     )
+    from crnn_cli.bundles.config import Bundle
     from crnn_cli.data.image import Image
+    from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.errors import CrnnError
+    from crnn_cli.labels.label_image import LabelImage
 
-_HOME = {"Image": "crnn_cli.data.image", "CrnnError": "crnn_cli.errors"}
+_HOME = {
+    "Bundle": "crnn_cli.bundles.config",
+    "CrnnError": "crnn_cli.errors",
+    "Image": "crnn_cli.data.image",
+    "LabelImage": "crnn_cli.labels.label_image",
+    "RawScan": "crnn_cli.data.raw_scan",
+}
 
 __all__ = [
+    "Bundle",
     "CrnnError",
     "Image",
-    "Model",
+    "LabelImage",
+    "RawScan",
     "ReconstructionResult",
     "Reliability",
     "Residual",

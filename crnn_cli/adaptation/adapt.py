@@ -30,10 +30,9 @@ from crnn_cli.adaptation.losses import SelfSupervisedLosses
 from crnn_cli.adaptation.patches import Patches, gather_patches
 from crnn_cli.adaptation.pseudo_measurement import PSEUDO_SHARE
 from crnn_cli.adaptation.validation import Validation
-from crnn_cli.compute.memory import free_bytes, kept_bytes
+from crnn_cli.compute.memory import free_bytes, saved_tensor_bytes
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.networks.averaged import update_ema
-from crnn_cli.networks.optim import Muon
+from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.reconstruction.measurement import SliceSource
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
@@ -215,8 +214,8 @@ class _Run:
         self.step, self.best_step = 0, 0
         self.before: float | None = None
         self.best, self.least, self.samples = math.nan, math.nan, 0
-        if hasattr(self.averaged, "together"):
-            self.averaged.together = not patches.whole  # type: ignore[assignment]
+        if hasattr(self.averaged, "batch_frames"):
+            self.averaged.batch_frames = not patches.whole  # type: ignore[assignment]
         for weight in self.network.parameters():
             weight.requires_grad_(True)
             if weight.dim() == 4:  # features innermost: faster on a CPU
@@ -315,7 +314,7 @@ class _Run:
             self._set_checkpoint(1)
             return
         state = self.generator.get_state()
-        kept = kept_bytes(lambda: self.losses.self_supervised(self.network, _COUNTED_WIDTH, self.generator))
+        kept = saved_tensor_bytes(lambda: self.losses.self_supervised(self.network, _COUNTED_WIDTH, self.generator))
         needed = _BEYOND * kept / _COUNTED_WIDTH
         self.generator.set_state(state)
         if needed * self.width > free / 2 and self._set_checkpoint(1):

@@ -30,7 +30,7 @@ def resimulate(measurement: SliceMeasurement, image_BTYX: Tensor, generator: tor
     mask_BTYX = measurement.mask_BTYX.roll(int(shift), 1)
     if float(backwards) < 0.5:
         mask_BTYX = mask_BTYX.flip(1)
-    kspace_BCTYX = image_to_kspace(measurement.encoding().seen(image_BTYX))
+    kspace_BCTYX = image_to_kspace(measurement.encoding().coil_images(image_BTYX))
     if measurement.deviation:
         noise = torch.randn(kspace_BCTYX.shape, dtype=kspace_BCTYX.dtype, generator=generator)
         kspace_BCTYX = kspace_BCTYX + measurement.deviation * noise.to(kspace_BCTYX.device)

@@ -113,7 +113,7 @@ def residual_sums(measurement: SliceMeasurement, image_BTYX: Tensor, mask_BTYX: 
     """Squared residual and energy of the data at the samples of ``mask_BTYX``; at all measured samples by default."""
     mask_BTYX = measurement.mask_BTYX if mask_BTYX is None else mask_BTYX
     encoding = SliceMeasurement(measurement.kspace_BCTYX, mask_BTYX, measurement.maps_BCYX).encoding()
-    error_T, energy_T = encoding.misfit_by_frame(image_BTYX, measurement.kspace_BCTYX)
+    error_T, energy_T = encoding.squared_residual_by_frame(image_BTYX, measurement.kspace_BCTYX)
     repeated = measurement.kspace_BCTYX.shape[-1] // mask_BTYX.shape[-1]
     return ResidualSums(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)
 

@@ -127,7 +127,7 @@ class JackknifeSpread:
     def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
         kspace_BCTYX = self._measurement.kspace_BCTYX
         encoding = SliceMeasurement(kspace_BCTYX, mask_BTYX, self._measurement.maps_BCYX).encoding()
-        missed_BCTYX = encoding.forward(image_BTYX) - encoding.prepared(kspace_BCTYX)
+        missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(kspace_BCTYX)
         return _Missed(
             self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),
             self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu()),

@@ -1,27 +1,34 @@
-"""config.json of a bundle: what a published model says of itself, checked.
+"""config.json of a bundle: how a published model is described, read and checked.
 
-format       1
-task         "reconstruct" or "segment"
-network      a key of the table of networks, such as "crnn-mri"
-settings     the fields of that network's config dataclass
-licence      of the weights
-summary      one line for lists
-sha256       of weights.safetensors
+format               2; format 1 is read as well, see below
+task                 "reconstruct" or "segment"
+network              "crnn-mri" or "slice-clstm"
+settings             fields of that network's config dataclass, such as `crnn_cli.networks.crnn_mri.CRNNMRIConfig`
+licence              of the weights
+summary              one line for lists
+sha256               of weights.safetensors
 
-task reconstruct:
-start        the image the network starts from: "total-variation", "time-wiener", "view-shared" or "zero-filled"
-amplitude    energy-weighted r.m.s. that the start image is scaled to
-bfloat16     optional: true where images were measured to be as good, to 0.05 dB, with the network in bfloat16
-uncertainty  optional: {"scale": number}, standard deviations of the error in units of the change from run to run, as
-             measured on cases with a known truth; see `crnn_cli.assessment.uncertainty`
+Task "reconstruct":
 
-task segment:
-plane        of the slices: "axial", "coronal", "sagittal", or "thickest": across the widest spacing
-spacing      of the network's pixels in the slice, mm
-intensity    {"rule": "percentiles" or "window", "low": number, "high": number}
-labels       [{"value": 1, "name": "...", "colour": [red, green, blue]}, ...], values 1, 2, ... in order; perhaps with
-             "code" and "modifier", each [scheme, value, meaning], such as ["SCT", "87878005", "Left ventricle"]
-plausible    {"in_slice": [least, most], "between_slices": [least, most]}: spacings of images it is meant for, mm
+initial_image        image that the network starts from: "total-variation", "time-wiener", "view-shared", "zero-filled"
+input_rms            energy-weighted r.m.s. that the initial image is scaled to
+bfloat16             optional; true where bfloat16 was measured to lose at most 0.05 dB
+uncertainty          optional; {"scale": number}, standard deviation of the error per unit of the spread between runs,
+                     measured on cases with a known truth; see `crnn_cli.assessment.uncertainty`
+
+Task "segment":
+
+plane                of the slices: "axial", "coronal", "sagittal", or "thickest": across the widest spacing
+spacing              of the network's pixels in the slice, mm
+intensity            {"rule": "percentiles" or "window", "low": number, "high": number}
+labels               [{"value": 1, "name": "...", "colour": [red, green, blue]}, ...], values 1, 2, ... in order;
+                     optional "code" and "modifier", each [scheme, value, meaning], such as
+                     ["SCT", "87878005", "Left ventricle"]
+expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]}: images that the model is meant for
+
+Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
+and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
+(noise_aware). Weights are the same in both.
 """
 
 from __future__ import annotations
@@ -38,17 +45,23 @@ from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
-FORMAT = 1
+FORMAT = 2
 Kinds = dict[str, type | tuple[type, ...]]
 _COMMON: Kinds = {
     "format": int, "task": str, "network": str, "settings": dict, "licence": str, "summary": str, "sha256": str,
 }  # fmt: skip
 _OF_TASK: dict[str, Kinds] = {
-    "reconstruct": {"start": str, "amplitude": (int, float)},
-    "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "plausible": dict},
+    "reconstruct": {"initial_image": str, "input_rms": (int, float)},
+    "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "expected_spacing_mm": dict},
 }
+_FORMAT_1 = {"initial_image": "start", "input_rms": "amplitude", "expected_spacing_mm": "plausible"}
+"""Keys by their names in format 1."""
+FORMAT_1_SETTINGS = {
+    "weight_sets": "sets", "tsm_channels": "shift", "temporal_context": "context", "noise_aware": "trust",
+}  # fmt: skip
+"""Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = ("bfloat16", "uncertainty")
-_STARTS = ("total-variation", "time-wiener", "view-shared", "zero-filled")
+_INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
@@ -56,9 +69,14 @@ _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 @dataclass(frozen=True)
 class SliceInput:
-    """How a segmentation model is to be fed, and what its classes are; see the top of this file.
+    """Input and classes of a segmentation model; see the top of this file.
 
-    plane : None for "thickest". in_slice, between_slices : (least, most) plausible spacing in mm.
+    Attributes
+    ----------
+    plane : None for "thickest".
+    spacing : of the network's pixels, mm.
+    rule, low, high : how intensities are scaled: by percentiles, or by a fixed window.
+    in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     """
 
     plane: str | None
@@ -73,11 +91,17 @@ class SliceInput:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle folder says of itself.
+    """A bundle folder, as its config.json describes it; the weights are not read yet.
 
-    name : of the folder. settings : of the network. sha256 : of the weights, checked on loading.
-    start, amplitude : of a reconstruction model, else "" and 0. scale : of its uncertainty, None where it was not
-    measured. bfloat16 : whether it may compute so by itself. slices : of a segmentation model, else None.
+    Attributes
+    ----------
+    name : of the folder.
+    settings : of the network, by the names of format 2.
+    sha256 : of the weights, checked when they are loaded.
+    initial_image, input_rms : of a reconstruction model, else "" and 0.
+    uncertainty_scale : of a reconstruction model; None where it was not measured.
+    bfloat16 : whether it may compute in bfloat16 without being asked.
+    slices : of a segmentation model, else None.
     """
 
     name: str
@@ -88,20 +112,40 @@ class Bundle:
     licence: str
     summary: str
     sha256: str
-    start: str = ""
-    amplitude: float = 0.0
-    scale: float | None = None
+    initial_image: str = ""
+    input_rms: float = 0.0
+    uncertainty_scale: float | None = None
     bfloat16: bool = False
     slices: SliceInput | None = None
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Return what config.json of a bundle folder says, checked.
+    """Read and check config.json of a bundle folder, of format 1 or 2.
 
     Raises
     ------
     UnreadableError
         If the file is not JSON, or a key is missing, unknown, of the wrong type or out of range.
+    UnsupportedDataError
+        If the task is unknown.
+    """
+    file, config = str(folder / CONFIG), read_config(folder)
+    common = {key: config[key] for key in _COMMON if key != "format"}
+    own = (
+        _reconstruction_fields(file, config)
+        if config["task"] == "reconstruct"
+        else {"slices": _slice_input(file, config)}
+    )
+    return Bundle(name=folder.resolve().name, folder=folder, **common, **own)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json of a bundle folder as an object of format 2; keys and types are checked, values are not.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is not JSON or of another format, or a key is missing, unknown or of the wrong type.
     UnsupportedDataError
         If the task is unknown.
     """
@@ -112,17 +156,36 @@ def read_bundle(folder: Path) -> Bundle:
     task = config["task"]
     if task not in list(_OF_TASK):
         raise UnsupportedDataError(f"{file} is for the task {task}, which this version does not know")
+    if config.get("format", FORMAT) not in (1, FORMAT):
+        raise UnreadableError(f"{file} has format {config['format']}; this version reads formats 1 and {FORMAT}")
+    former = _FORMAT_1 if config.get("format") == 1 else {}
     optional = _OPTIONAL if task == "reconstruct" else ()
-    _check(str(file), {key: value for key, value in config.items() if key not in optional}, _COMMON | _OF_TASK[task])
-    if config["format"] != FORMAT:
-        raise UnreadableError(f"{file} has format {config['format']}; this version reads format {FORMAT}")
-    own = _start_of(str(file), config) if task == "reconstruct" else {"slices": _slice_use(str(file), config)}
-    common = {key: config[key] for key in _COMMON if key != "format"}
-    return Bundle(name=folder.resolve().name, folder=folder, **common, **own)
+    kinds = {former.get(key, key): kind for key, kind in (_COMMON | _OF_TASK[task]).items()}
+    _check(str(file), {key: value for key, value in config.items() if key not in optional}, kinds)
+    if config["format"] == 1:
+        config = renamed_keys(config, _FORMAT_1) | {"format": FORMAT}
+        config["settings"] = renamed_keys(config["settings"], FORMAT_1_SETTINGS)
+    return config
+
+
+def renamed_keys(given: Mapping[str, Any], former: Mapping[str, str]) -> dict[str, Any]:
+    """Rename the keys that have a former name, in their order.
+
+    >>> renamed_keys({"start": "zero-filled", "task": "reconstruct"}, {"initial_image": "start"})
+    {'initial_image': 'zero-filled', 'task': 'reconstruct'}
+    """
+    now = {old: new for new, old in former.items() if old}
+    return {now.get(key, key): value for key, value in given.items()}
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; UnreadableError if there is none."""
+    """Read a JSON file that holds one object.
+
+    Raises
+    ------
+    UnreadableError
+        If the file cannot be read, is not JSON, or holds something else.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -132,20 +195,24 @@ def read_object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _start_of(file: str, config: dict[str, Any]) -> dict[str, Any]:
-    if config["start"] not in _STARTS:
-        raise UnreadableError(f"{file}: start is {config['start']!r}, not {', '.join(_STARTS[:-1])} or {_STARTS[-1]}")
-    if not 0 < config["amplitude"] < 1e9:
-        raise UnreadableError(f"{file}: amplitude is no positive number below 1e9")
-    half = config.get("bfloat16", False)
-    if not isinstance(half, bool):
-        raise UnreadableError(f"{file}: bfloat16 is {half!r}, neither true nor false")
-    own = {"start": config["start"], "amplitude": config["amplitude"]}
-    return own | {"scale": _scale(file, config), "bfloat16": half}
+def _reconstruction_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a `Bundle` that reconstructs, checked."""
+    initial_image, bfloat16 = config["initial_image"], config.get("bfloat16", False)
+    if initial_image not in _INITIAL_IMAGES:
+        known = f"{', '.join(_INITIAL_IMAGES[:-1])} or {_INITIAL_IMAGES[-1]}"
+        raise UnreadableError(f"{file}: initial_image is {initial_image!r}, not {known}")
+    if not 0 < config["input_rms"] < 1e9:
+        raise UnreadableError(f"{file}: input_rms is no positive number below 1e9")
+    if not isinstance(bfloat16, bool):
+        raise UnreadableError(f"{file}: bfloat16 is {bfloat16!r}, neither true nor false")
+    return {
+        "initial_image": initial_image, "input_rms": config["input_rms"], "bfloat16": bfloat16,
+        "uncertainty_scale": _scale(file, config),
+    }  # fmt: skip
 
 
 def _scale(file: str, config: dict[str, Any]) -> float | None:
-    """Return the scale of the uncertainty; None where the bundle says nothing of it."""
+    """Scale of the uncertainty; None where the bundle states none."""
     given = config.get("uncertainty")
     if given is None:
         return None
@@ -158,11 +225,11 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
     return float(given["scale"])
 
 
-def _slice_use(file: str, config: dict[str, Any]) -> SliceInput:
-    intensity, plausible = config["intensity"], config["plausible"]
+def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
+    intensity, expected = config["intensity"], config["expected_spacing_mm"]
     number: tuple[type, ...] = (int, float)
     _check(f"{file} (intensity)", intensity, {"rule": str, "low": number, "high": number})
-    _check(f"{file} (plausible)", plausible, {"in_slice": list, "between_slices": list})
+    _check(f"{file} (expected_spacing_mm)", expected, {"in_slice": list, "between_slices": list})
     if config["plane"] not in _PLANES:
         raise UnreadableError(f"{file}: plane is {config['plane']!r}; it must be one of {', '.join(_PLANES)}")
     if not 0.01 <= config["spacing"] <= 100:
@@ -172,26 +239,26 @@ def _slice_use(file: str, config: dict[str, Any]) -> SliceInput:
         raise UnreadableError(f"{file}: intensity must have a rule, percentiles or window, and low below high")
     if rule == "percentiles" and not (low >= 0 and high <= 100):
         raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
-    ranges = [_range(f"{file}: {name}", plausible[name]) for name in ("in_slice", "between_slices")]
+    ranges = [_range(f"{file}: {name}", expected[name]) for name in ("in_slice", "between_slices")]
     plane = None if config["plane"] == "thickest" else config["plane"]
     return SliceInput(plane, float(config["spacing"]), rule, low, high, _labels(file, config["labels"]), *ranges)
 
 
 def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
-    """Return the labels; their values must be 1, 2, ... in order, which is the order of the network's classes."""
+    """Labels, checked: their values are 1, 2, ... in order, the order of the network's classes."""
     labels = []
-    for place, entry in enumerate(listed, start=1):
-        where = f"{file}: label {place}"
+    for index, entry in enumerate(listed, start=1):
+        where = f"{file}: label {index}"
         if not isinstance(entry, dict):
             raise UnreadableError(f"{where} is no JSON object")
         _check(where, {k: v for k, v in entry.items() if k not in _CODES}, {"value": int, "name": str, "colour": list})
         colour = entry["colour"]
         if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
             raise UnreadableError(f"{where} has the colour {colour!r}; it must be three integers from 0 to 255")
-        if entry["value"] != place or not entry["name"].strip():
+        if entry["value"] != index or not entry["name"].strip():
             raise UnreadableError(f"{where} has the value {entry['value']} or no name: values are 1, 2, ... in order")
         code, modifier = (_code(where, key, entry.get(key)) for key in _CODES)
-        labels.append(Label(place, entry["name"], (colour[0], colour[1], colour[2]), code, modifier))
+        labels.append(Label(index, entry["name"], (colour[0], colour[1], colour[2]), code, modifier))
     if not 1 <= len(labels) <= 255 or len({label.name for label in labels}) < len(labels):
         raise UnreadableError(f"{file}: there must be 1 to 255 labels, with names that differ")
     return tuple(labels)
@@ -225,7 +292,20 @@ def _check(where: str, given: Mapping[str, Any], kinds: Kinds) -> None:
 def check_keys(
     source: str, given: Iterable[str], known: Iterable[str], complete: bool = True, noun: str = "key"
 ) -> None:
-    """Raise UnreadableError at the first key that is unknown, naming the nearest, or missing (if ``complete``)."""
+    """Refuse unknown and missing keys.
+
+    Parameters
+    ----------
+    source : of the keys, for the message.
+    given, known : the keys there are, and those there may be.
+    complete : whether all known keys must be there.
+    noun : for a key, in the message.
+
+    Raises
+    ------
+    UnreadableError
+        At the first key that is unknown, naming the nearest known one, or that is missing.
+    """
     given, known = list(given), list(known)
     for key in given:
         if key not in known:

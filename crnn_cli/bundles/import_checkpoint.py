@@ -1,4 +1,4 @@
-"""Weights published elsewhere, made into bundles: PyTorch checkpoints of the original CRNN-MRI code."""
+"""Import of weights that were published elsewhere: PyTorch checkpoints of the original CRNN-MRI code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PUBLISHED_PREFIX = "bcrnn.CRNN_model."
 
 
 def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
-    """Return the weights in a PyTorch checkpoint of the original CRNN-MRI code under our names.
+    """Read a PyTorch checkpoint of the original CRNN-MRI code, and give the weights our names.
 
     Only tensors are unpickled (``weights_only``): no code in the file is executed.
 
@@ -35,21 +35,32 @@ def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     return {name.replace(_PUBLISHED_PREFIX, "bcrnn."): value.float() for name, value in state.items()}
 
 
-def import_checkpoint(file: Path, folder: Path, iterations: int, amplitude: float, licence: str) -> Bundle:
-    """Write the bundle of a published checkpoint; it starts from the zero-filled image, as published.
+def import_checkpoint(file: Path, folder: Path, iterations: int, input_rms: float, licence: str) -> Bundle:
+    """Convert a published checkpoint to a bundle; it starts from the zero-filled image, as published.
+
+    Parameters
+    ----------
+    file : checkpoint (.pth).
+    folder : of the bundle, which must not exist.
+    iterations : that the network was trained with; the checkpoint does not say.
+    input_rms : energy-weighted r.m.s. that the network expects of its input; the checkpoint does not say. With a wrong
+        value images are worse, and nothing warns of it.
+    licence : of the weights, for the card.
 
     Raises
     ------
     UnreadableError
         If the checkpoint is not of CRNN-MRI, or weights are missing, unknown or misshapen.
+    OutputError
+        If the bundle exists or cannot be written.
     """
     weights = read_published_checkpoint(file)
     settings = _settings_of(weights, iterations)
     check_weights(str(file), build_network(str(file), "crnn-mri", dict(settings)), weights)
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     config = {
-        "task": "reconstruct", "network": "crnn-mri", "settings": settings, "start": "zero-filled",
-        "amplitude": amplitude, "licence": licence, "summary": f"imported from {file.name}",
+        "task": "reconstruct", "network": "crnn-mri", "settings": settings, "initial_image": "zero-filled",
+        "input_rms": input_rms, "licence": licence, "summary": f"imported from {file.name}",
     }  # fmt: skip
     card = (
         f"# {folder.name}\n\nImported from the PyTorch checkpoint `{file.name}` (sha256 {checksum}).\n\n"
@@ -59,13 +70,7 @@ def import_checkpoint(file: Path, folder: Path, iterations: int, amplitude: floa
 
 
 def _settings_of(weights: dict[str, torch.Tensor], iterations: int) -> dict[str, int]:
-    """Return the CRNN-MRI settings that weights were made with.
-
-    Raises
-    ------
-    UnreadableError
-        If they are not those of a CRNN-MRI network.
-    """
+    """Infer the CRNN-MRI settings from weights; UnreadableError if they are of another network."""
     first = weights.get("bcrnn.i2h.weight")
     if first is None or first.ndim != 4:
         raise UnreadableError("these weights are not of CRNN-MRI: there is no bcrnn.i2h.weight among them")

@@ -1,7 +1,7 @@
-"""Convolution weights in 8 bits: each kernel of an output and an input channel in steps of its own.
+"""Convolution weights in 8 bits, with a scale for each pair of output and input channel.
 
-The error of a weight is at most half a step, 1/254 of the largest weight of its kernel. What is packed is stored only;
-networks compute with the unpacked single-precision weights.
+The error of a weight is at most half a scale: 1/254 of the largest weight of its kernel. Int8 weights are for storage;
+networks compute with the dequantised single-precision weights.
 """
 
 from __future__ import annotations
@@ -9,30 +9,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STEPS = ".steps"
-_LEAST = 4096  # weights of a tensor; smaller ones are kept as they are
+SCALE_SUFFIX = ".steps"
+"""Of the name under which the scales of a weight are stored; part of the format."""
+_MIN_WEIGHTS = 4096  # weights of a tensor; smaller ones are kept as they are
 
 
 def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with every large convolution (out, in, Y, X) as int8 and its steps (out, in)."""
-    made: dict[str, Tensor] = {}
+    """Quantise every convolution of 4096 weights or more; other tensors stay as they are.
+
+    >>> stored = quantize({"conv.weight": torch.ones(64, 64, 3, 3)})
+    >>> sorted(stored), stored["conv.weight"].dtype
+    (['conv.weight', 'conv.weight.steps'], torch.int8)
+
+    Parameters
+    ----------
+    weights : by name; convolutions are (out, in, Y, X).
+
+    Returns
+    -------
+    Weights by name, and the scales (out, in) of a quantised one under its name with the suffix ".steps".
+    """
+    output: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        if weight.dim() != 4 or weight.numel() < _LEAST:
-            made[name] = weight
+        if weight.dim() != 4 or weight.numel() < _MIN_WEIGHTS:
+            output[name] = weight
             continue
-        steps = (weight.float().abs().amax((2, 3)) / 127).clamp_min(1e-12)
-        made[name] = (weight / steps[..., None, None]).round().clamp(-127, 127).to(torch.int8)
-        made[name + STEPS] = steps
-    return made
+        scales = (weight.float().abs().amax((2, 3)) / 127).clamp_min(1e-12)
+        output[name] = (weight / scales[..., None, None]).round().clamp(-127, 127).to(torch.int8)
+        output[name + SCALE_SUFFIX] = scales
+    return output
 
 
 def dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that were packed; what is not packed is returned as it is."""
-    made: dict[str, Tensor] = {}
+    """Undo `quantize`; tensors that were not quantised are returned as they are.
+
+    >>> weights = {"conv.weight": torch.ones(64, 64, 3, 3)}
+    >>> torch.allclose(dequantize(quantize(weights))["conv.weight"], weights["conv.weight"])
+    True
+    """
+    output: dict[str, Tensor] = {}
     for name, value in stored.items():
-        steps = stored.get(name + STEPS)
-        if name.endswith(STEPS) and name.removesuffix(STEPS) in stored:
+        scales = stored.get(name + SCALE_SUFFIX)
+        if name.endswith(SCALE_SUFFIX) and name.removesuffix(SCALE_SUFFIX) in stored:
             continue
-        fits = steps is not None and value.dtype == torch.int8 and value.shape[:2] == steps.shape
-        made[name] = value.float() * steps[..., None, None] if fits and steps is not None else value
-    return made
+        fits = scales is not None and value.dtype == torch.int8 and value.shape[:2] == scales.shape
+        output[name] = value.float() * scales[..., None, None] if fits and scales is not None else value
+    return output

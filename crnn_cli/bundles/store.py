@@ -1,14 +1,15 @@
-"""Bundles: published models as data. Find one, check it, build its network, load it; or make one.
+"""Bundles: published models as data. Find, check and load one, or write one.
 
-A bundle is a folder of three files: README.md (the card), config.json (see `crnn_cli.bundles.config`),
-weights.safetensors. Weights may be stored in half precision, or packed to 8 bits (`crnn_cli.bundles.int8`);
-networks run in single precision.
+A bundle is a folder of three files: README.md (the model card), config.json (see `crnn_cli.bundles.config`) and
+weights.safetensors. Weights may be stored in half precision, or in 8 bits (`crnn_cli.bundles.int8`); networks run in
+single precision.
 
 Nothing in a bundle is ever executed. torch is imported only where a network is built.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -47,28 +48,38 @@ DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
 def folder_of_bundles() -> Path:
-    """Return where the published bundles lie: inside the installed package, or in the checkout."""
+    """Folder of the published bundles: inside the installed package, or in the checkout."""
     package = Path(__file__).parents[1]
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"
 
 
 def list_bundles() -> list[Bundle]:
-    """Return the published bundles by name."""
+    """Read the published bundles, sorted by name.
+
+    >>> [bundle.name for bundle in list_bundles()]
+    ['cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
+    """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
 
 def find_bundle(name: str | None, task: str | None = None) -> Bundle:
-    """Return the bundle of a published name, or in a folder.
+    """Find a bundle by its published name or its folder, and read its config.json.
+
+    >>> find_bundle("cine-crnn").licence
+    'CC0-1.0'
 
     Parameters
     ----------
-    name : None for the default model of the task. task : what it must be for; None for anything.
+    name : of a published model, or a bundle folder; None for the default model of the task.
+    task : "reconstruct" or "segment", which the model must be for; None for any.
 
     Raises
     ------
+    UsageError
+        If no published model has the name; the message suggests the nearest.
     UnreadableError
-        If there is none; the message names the published ones.
+        If it is a folder, but no valid bundle.
     UnsupportedDataError
         If it is for another task.
     """
@@ -87,11 +98,26 @@ def _folder_of(name: str) -> Path:
     if (Path(name) / CONFIG).is_file():
         return Path(name)
     names = [config.parent.name for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
-    raise UnreadableError(f"no model {name}: it is neither a bundle folder nor one of {', '.join(names) or 'none'}")
+    choice = f"the published models are {', '.join(names) or 'none'}"
+    if name and (Path(name).exists() or Path(name).name != name):
+        why = f"holds no {CONFIG}" if Path(name).exists() else "does not exist"
+        raise UnreadableError(f"{name} is no bundle folder: it {why}; {choice}")
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no model {name}", remedy=[f"{meant}{choice}; a bundle folder will do as well"])
 
 
 def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
-    """Build the bundle's network, load its weights, and return it on the device, in evaluation mode.
+    """Build the network of a bundle and load its weights.
+
+    Parameters
+    ----------
+    bundle : see `find_bundle`.
+    device : where the network is put.
+
+    Returns
+    -------
+    The network in evaluation mode, in single precision.
 
     Raises
     ------
@@ -124,7 +150,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
 
 
 def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
-    """Return the network of a reconstruction bundle; see `load_network`."""
+    """Load the network of a reconstruction bundle; UnreadableError for any other. See `load_network`."""
     from crnn_cli.networks.crnn_mri import CRNNMRI
 
     network = load_network(bundle, device)
@@ -134,7 +160,13 @@ def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
 
 
 def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
-    """Return the network of a segmentation bundle, whose classes must be the bundle's labels; see `load_network`."""
+    """Load the network of a segmentation bundle; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is another network, or its classes are not the labels of the bundle and a background.
+    """
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
     network = load_network(bundle, device)
@@ -146,12 +178,18 @@ def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
 
 
 def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM:
-    """Return an untrained network of the table, with the settings given.
+    """Build an untrained network.
+
+    Parameters
+    ----------
+    source : of the settings, for messages.
+    name : "crnn-mri" or "slice-clstm".
+    settings : fields of the network's config dataclass; fields that are left out keep their default.
 
     Raises
     ------
     UnreadableError
-        If the network or a setting is unknown, or a setting is no integer or out of its range.
+        If the network or a setting is unknown, or a setting is no integer or out of range.
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
     from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
@@ -172,16 +210,27 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
 
 
 def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
-    """Write a bundle folder, whole or not at all, and return it as read back.
+    """Write a bundle folder, whole or not at all.
 
     Parameters
     ----------
-    folder : must not exist. config : all keys but ``format`` and ``sha256``.
+    folder : must not exist.
+    config : all keys of config.json, format 2, but ``format`` and ``sha256``.
+    weights : by their names in the network; see `crnn_cli.bundles.int8.quantize` to store them in 8 bits.
+    card : Markdown of README.md.
+
+    Returns
+    -------
+    The bundle as read back.
 
     Raises
     ------
+    OutputExistsError
+        If the folder exists.
     OutputError
-        If the folder exists or cannot be written.
+        If it cannot be written.
+    UnreadableError
+        If the configuration would be refused when read.
     """
     from safetensors.torch import save
 
@@ -204,9 +253,17 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
 
 
 def require_new(folder: Path) -> None:
-    """Raise OutputError where there is something already, or no folder to put it in, or that one is read-only."""
+    """Check that a folder can be created.
+
+    Raises
+    ------
+    OutputExistsError
+        If it exists.
+    OutputError
+        If its parent does not exist or is read-only.
+    """
     if folder.exists():
-        raise OutputError(f"{folder} exists already; give another name, or remove it")
+        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
     if not folder.parent.is_dir():
         raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
     _folder_beside(folder).rmdir()
@@ -220,12 +277,24 @@ def _folder_beside(folder: Path) -> Path:
 
 
 def is_bundle_alone(folder: Path) -> bool:
-    """Return whether a folder holds a bundle and nothing else, so that it can be replaced."""
+    """Whether a folder holds a bundle and nothing else, so that it may be replaced."""
     return folder.is_dir() and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
 
 
 def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Raise UnreadableError unless the weights are finite and have the names and shapes of the network's."""
+    """Check weights against a network.
+
+    Parameters
+    ----------
+    source : of the weights, for messages.
+    network : that they are for.
+    weights : by their names.
+
+    Raises
+    ------
+    UnreadableError
+        If a name is missing or unknown, a shape or type differs, or a value is not finite.
+    """
     expected = network.state_dict()
     check_keys(source, weights, expected, noun="weight")
     for name, tensor in weights.items():

@@ -55,8 +55,10 @@ def info(
         from crnn_cli.io.describe import FileDescription
         from crnn_cli.report.description_rows import image_rows, raw_rows
 
-        make_rows = image_rows if isinstance(description, FileDescription) else raw_rows
-        rows = make_rows(description, spell_option)  # type: ignore[arg-type]
+        if isinstance(description, FileDescription):
+            rows = image_rows(description, spell_option)
+        else:
+            rows = raw_rows(description, spell_option)
         console.table(description.file, ["", ""], rows, result=True)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
-from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Image
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Param, Spelling, UnsupportedDataError, Words, spelled
 from crnn_cli.io.images import load_image
 
@@ -161,7 +161,7 @@ def _sampling(acquisition: Acquisition) -> SamplingDescription:
     lines = acquisition.mask_ZTYX.any(axis=3).sum(axis=2)[0]
     return SamplingDescription(
         acceleration=round(acquisition.acceleration, 3),
-        effective_acceleration=round(acquisition.acceleration_inside, 3),
+        effective_acceleration=round(acquisition.effective_acceleration, 3),
         phase_encoding_axis="xy"[acquisition.phase_axis],
         n_undersampled_axes=acquisition.undersampled_axes,
         lines_per_frame=sorted({int(n) for n in lines}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.mapped_arrays import Values, apply_by_planes, drop_pages, parts
+from crnn_cli.data.mapped_arrays import Values, apply_by_planes, chunk_indices, drop_pages
 from crnn_cli.errors import UnsupportedDataError
 
 
@@ -74,7 +74,7 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
 
 def _range(image: Image) -> tuple[float, float]:
     extremes = []
-    for part in parts(image.shape, image.array.itemsize):
+    for part in chunk_indices(image.shape, image.array.itemsize):
         values = image.array[part].astype(np.float64)
         extremes += [float(values.min()), float(values.max())]
         drop_pages(image.array)

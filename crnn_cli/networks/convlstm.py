@@ -1,15 +1,19 @@
 """ConvLSTM: a long short-term memory whose states are feature maps, with peepholes.
 
-Shi, Chen, Wang, Yeung, Wong, Woo: "Convolutional LSTM network: a machine learning approach for precipitation
-nowcasting", NeurIPS 2015. One step, * convolution with zero padding, o the product per channel:
+One step, * convolution with zero padding, o the product per channel:
 
     i = sigmoid(Wxi * X + Whi * H + wci o C + bi)        input gate
     f = sigmoid(Wxf * X + Whf * H + wcf o C + bf)        forget gate
     C' = f o C + i o tanh(Wxc * X + Whc * H + bc)        cell
-    g = sigmoid(Wxo * X + Who * H + wco o C' + bo)       output gate, which looks at the new cell
+    g = sigmoid(Wxo * X + Who * H + wco o C' + bo)       output gate, which sees the new cell
     H' = g o tanh(C')                                    hidden state
 
 Legend: B batch, F input feature, H hidden feature, G = 4 H gate (in the order i, f, c, o), Y, X pixel.
+
+References
+----------
+Shi, Chen, Wang, Yeung, Wong, Woo: "Convolutional LSTM network: a machine learning approach for precipitation
+nowcasting", NeurIPS 2015.
 """
 
 from __future__ import annotations
@@ -19,10 +23,15 @@ from torch import Tensor, nn
 
 
 class ConvLSTMCell(nn.Module):
-    """One step of a ConvLSTM; see the top of this file for the formula.
+    """One step of a ConvLSTM; the formula is at the top of this file.
 
-    All four gates come out of one convolution; each gate has one bias and, but for the cell input, one peephole scalar
-    per channel. With no input features the cell runs on its own state, as Shi et al.'s forecaster does.
+    One convolution computes all four gates. Each gate has one bias and, but for the cell input, one peephole weight per
+    channel. Without input features the cell runs on its own state, as the forecaster of Shi et al. does.
+
+    >>> cell = ConvLSTMCell(features=2, hidden=4)
+    >>> hidden, state = cell(cell.input_gates(torch.zeros(1, 2, 8, 8)), None)
+    >>> hidden.shape
+    torch.Size([1, 4, 8, 8])
 
     Parameters
     ----------
@@ -43,19 +52,44 @@ class ConvLSTMCell(nn.Module):
         self.peephole_o = nn.Parameter(torch.zeros(hidden, 1, 1))
 
     def input_gates(self, x_BFYX: Tensor) -> Tensor:
-        """Return Wx * X (B, G, Y, X), what the input says to all gates; it needs no state, so many steps go at once."""
+        """Contribution of the input to all gates, Wx * X.
+
+        It needs no state, so the input of many steps can be passed at once, as one batch.
+
+        Parameters
+        ----------
+        x_BFYX : input.
+
+        Returns
+        -------
+        (B, G, Y, X).
+
+        Raises
+        ------
+        ValueError
+            If the cell was made without input features.
+        """
         if self.x2g is None:
             raise ValueError("this cell was made without input features")
         gates_BGYX: Tensor = self.x2g(x_BFYX)
         return gates_BGYX
 
     def forward(self, input_gates_BGYX: Tensor | None, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Return the next (hidden, cell), each (B, H, Y, X).
+        """Compute the next state.
 
         Parameters
         ----------
-        input_gates_BGYX : what `input_gates` returned for this step; None for a cell without input.
-        state : (hidden, cell) of the step before; None for zeros, then an input is needed.
+        input_gates_BGYX : `input_gates` of this step; None for a cell without input.
+        state : (hidden, cell) of the step before; None for zeros.
+
+        Returns
+        -------
+        The next (hidden, cell), each (B, H, Y, X).
+
+        Raises
+        ------
+        ValueError
+            If there is neither input nor state.
         """
         if state is None:
             if input_gates_BGYX is None:

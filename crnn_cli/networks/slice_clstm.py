@@ -1,20 +1,22 @@
 """Slice CNN and ConvLSTM: a 2-D network labels each slice, a recurrent one walks through the slices and refines.
 
-Cai, Lu, Xie, Xing, Yang: "Improving deep pancreas segmentation in CT and MRI images via recurrent neural contextual
-learning and direct loss function", MICCAI 2017; Cai, Lu, Xing, Yang: "Pancreas segmentation in CT and MRI via
-task-specific network design and recurrent neural contextual learning", arXiv 1803.11303 (deep supervision, multi-scale
-aggregation, both directions of slices).
-
     e_m = block_m(pool(e_(m-1)))                     scale blocks of convolution, normalisation, ReLU; e_0 full size
     a_m = block(lateral_m * e_m + up(above_m * a_(m+1)))        aggregation, from the coarsest scale down; a_M = e_M
     s_m = side_m * a_m                               logits at every scale, for deep supervision
     h_t = ConvLSTM(a_0 of slice t, state)            in ascending order, in descending order, or both
     logits_t = s_0 + readout * (h_t ascending, h_t descending)
 
-Our ConvLSTM reads the features that the output layer reads, not its probabilities, and corrects the logits: with the
-readout at zero it changes nothing, so it is attached to a trained CNN without loss.
+Unlike that of the papers, our ConvLSTM reads the features that the output layer reads, not its probabilities, and
+corrects the logits. With the readout at zero it changes nothing, so it can be attached to a trained CNN without loss.
 
 Legend: B sequence, S slice, F feature, G gate, K class (0 background), Y row, X column, N = B * S.
+
+References
+----------
+Cai, Lu, Xie, Xing, Yang: "Improving deep pancreas segmentation in CT and MRI images via recurrent neural contextual
+learning and direct loss function", MICCAI 2017.
+Cai, Lu, Xing, Yang: "Pancreas segmentation in CT and MRI via task-specific network design and recurrent neural
+contextual learning", arXiv 1803.11303 (deep supervision, multi-scale aggregation, both directions of slices).
 """
 
 from __future__ import annotations
@@ -29,17 +31,27 @@ from torch import Tensor, nn
 from crnn_cli.networks.convlstm import ConvLSTMCell
 from crnn_cli.networks.engines.slice_layers import FoldedBatchNormLayers, ReferenceLayers, SliceLayers
 
-_PIXELS_AT_ONCE = 2**16  # at inference: of the slices that the CNN works on at a time, one at least
-_KEPT_BYTES = 2**28  # at inference: features of the stack are kept for the second direction up to this size
+_PIXELS_AT_ONCE = 2**16  # at inference, of the slices that the CNN computes at once; at least one slice
+_MAX_KEPT_BYTES = 2**28  # at inference, of features kept for the second direction
 
 
 @dataclass(frozen=True)
 class SliceCLSTMConfig:
     """Sizes of the network.
 
-    classes : with the background. width : features at full size; they double from scale to scale. scales : 1 or more.
-    hidden : of the ConvLSTM, per direction. kernel : of its convolutions, odd.
-    directions : 0 the CNN alone, 1 the ConvLSTM in ascending order of slices, 2 in both orders.
+    Attributes
+    ----------
+    classes : with the background.
+    width : features at full size; they double from scale to scale.
+    scales : of the CNN, 1 or more.
+    hidden : features of the ConvLSTM, per direction.
+    kernel : width of the ConvLSTM's convolution kernels, odd.
+    directions : 0: the CNN alone; 1: the ConvLSTM in ascending order of slices; 2: in both orders.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range.
     """
 
     classes: int = 2
@@ -77,27 +89,42 @@ class SliceCNN(nn.Module):
         )
         self.side = nn.ModuleList(nn.Conv2d(width, config.classes, 1) for width in widths)
 
-    def forward(self, image_N1YX: Tensor, way: SliceLayers | None = None) -> list[Tensor]:
-        """Return the features a_m of every scale, full size first; sides must divide by 2^(scales - 1)."""
-        way = way or ReferenceLayers()
+    def forward(self, image_N1YX: Tensor, engine: SliceLayers | None = None) -> list[Tensor]:
+        """Compute the aggregated features a_m of every scale.
+
+        Parameters
+        ----------
+        image_N1YX : slices, whose sides must divide by 2^(scales - 1).
+        engine : how layers are computed; by default as PyTorch does.
+
+        Returns
+        -------
+        Features (N, F, Y / 2^m, X / 2^m), full size first.
+        """
+        engine = engine or ReferenceLayers()
         features: list[Tensor] = []
-        x = way.enter(image_N1YX)
+        x = engine.to_layout(image_N1YX)
         for block in self.blocks:
-            x = way.block(block, F.max_pool2d(x, 2) if features else x)
+            x = engine.block(block, F.max_pool2d(x, 2) if features else x)
             features.append(x)
         for m in reversed(range(len(features) - 1)):
-            layers = self.lateral[m], self.above[m], self.aggregate[m]
-            features[m] = way.aggregate(*layers, features[m], features[m + 1])
+            features[m] = engine.aggregate(
+                self.lateral[m], self.above[m], self.aggregate[m], features[m], features[m + 1]
+            )
         return features
 
 
 class SliceCLSTM(nn.Module):
-    """The network of the top of this file, for single-channel slices of any size.
+    """The network at the top of this file, for single-channel slices of any size.
+
+    >>> network = SliceCLSTM(SliceCLSTMConfig(classes=3, width=4, scales=2, hidden=4)).eval()
+    >>> network.label(torch.zeros(5, 30, 20)).shape
+    torch.Size([5, 3, 30, 20])
 
     Attributes
     ----------
-    truncate : slices after which `forward` cuts the gradients through the sequence, in each direction counted from
-        its own first slice; the states themselves are carried on. 0, the default: never, the whole stack.
+    truncate : slices after which `forward` cuts the gradients through the sequence, in each direction counted from its
+        own first slice; states are carried on. 0, the default: never.
     """
 
     truncate: int = 0
@@ -117,13 +144,19 @@ class SliceCLSTM(nn.Module):
             nn.init.zeros_(readout.weight)
 
     def forward(self, image_BSYX: Tensor) -> list[Tensor]:
-        """Return logits for training: the refined ones (B, S, K, Y, X) first, then the side outputs s_0, s_1, ...
+        """Compute logits for training; `label` is for inference.
 
-        Side outputs keep the size of their scale, (B, S, K, Y / 2^m, X / 2^m) of the padded slice. Everything is
-        kept for the gradients; `label` is for inference.
+        Parameters
+        ----------
+        image_BSYX : sequences of slices, intensities scaled as in training.
+
+        Returns
+        -------
+        The refined logits (B, S, K, Y, X) first, then the side outputs s_0, s_1, ..., of the size of their scale:
+        (B, S, K, Y / 2^m, X / 2^m) of the padded slice.
         """
         batch, slices, rows, columns = image_BSYX.shape
-        features = self.cnn(self._padded(image_BSYX.flatten(0, 1)[:, None]))
+        features = self.cnn(self._pad(image_BSYX.flatten(0, 1)[:, None]))
         sides = [side(a) for side, a in zip(self.cnn.side, features, strict=True)]
         logits_BSKYX = sides[0].unflatten(0, (batch, slices))
         for direction, (cell, readout) in enumerate(zip(self.cells, self.readout, strict=True)):
@@ -142,57 +175,65 @@ class SliceCLSTM(nn.Module):
 
     @torch.no_grad()
     def label(self, image_SYX: Tensor, progress: Callable[[int, int], None] = lambda done, total: None) -> Tensor:
-        """Return class probabilities (S, K, Y, X) of a stack, float32.
+        """Compute class probabilities of a stack, without gradients.
 
-        Under autocast, in its kind. Memory beyond the result: the CNN's features of a few slices, one recurrent
-        state and the logits. For the second direction the features are kept if they are small, and else computed again.
+        Under autocast features have its dtype. Memory beyond the result: the CNN's features of a few slices, one
+        recurrent state, and the logits. For the second direction small features are kept, large ones computed again.
 
         Parameters
         ----------
+        image_SYX : slices in their order in space, intensities scaled as in training.
         progress : called with (steps done, steps in all); a step is one slice in one direction.
+
+        Returns
+        -------
+        Probabilities (S, K, Y, X), float32.
         """
         slices, rows, columns = image_SYX.shape
-        directions, way = self.config.directions, self._way(image_SYX)
+        directions, engine = self.config.directions, self._choose_layers(image_SYX)
         total, done = slices * max(1, directions), 0
-        image_N1YX = self._padded(image_SYX[:, None])
+        image_N1YX = self._pad(image_SYX[:, None])
         sizes = slices, self.config.classes, *image_N1YX.shape[-2:]
         logits_SKYX = image_N1YX.new_empty(sizes).contiguous(memory_format=torch.channels_last)
         kept: dict[int, Tensor] = {}
         at_once = max(1, _PIXELS_AT_ONCE // image_N1YX[0].numel())
         chunks = [range(k, min(k + at_once, slices)) for k in range(0, slices, at_once)]
-        keep = directions == 2 and 4 * self.config.width * image_SYX.numel() <= _KEPT_BYTES
+        keep = directions == 2 and 4 * self.config.width * image_SYX.numel() <= _MAX_KEPT_BYTES
         for direction in range(max(1, directions)):
             state = None
             for chunk in chunks[::-1] if direction else chunks:
                 if chunk.start in kept:
                     features = kept.pop(chunk.start)
                 else:
-                    features = self.cnn(image_N1YX[chunk.start : chunk.stop], way)[0]
+                    features = self.cnn(image_N1YX[chunk.start : chunk.stop], engine)[0]
                 if keep and direction == 0:
                     kept[chunk.start] = features
                 if direction == 0:
-                    logits_SKYX[chunk.start : chunk.stop] = way.logits(self.cnn.side[0], features)
+                    logits_SKYX[chunk.start : chunk.stop] = engine.logits(self.cnn.side[0], features)
                 for s in chunk[::-1] if direction else chunk:
                     if directions:
-                        state = way.step(self.cells[direction], features[s - chunk.start, None], state)
-                        way.refine(self.readout[direction], state, logits_SKYX[s : s + 1])
+                        state = engine.step(self.cells[direction], features[s - chunk.start, None], state)
+                        engine.refine(self.readout[direction], state, logits_SKYX[s : s + 1])
                     done += 1
                     progress(done, total)
-        found_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
-        for found_KYX, logits_KYX in zip(found_SKYX, logits_SKYX[..., :rows, :columns], strict=True):
-            found_KYX.copy_(torch.softmax(logits_KYX.contiguous(), dim=0))
-        return found_SKYX
+        probability_SKYX = image_SYX.new_empty((slices, self.config.classes, rows, columns))
+        for probability_KYX, logits_KYX in zip(probability_SKYX, logits_SKYX[..., :rows, :columns], strict=True):
+            probability_KYX.copy_(torch.softmax(logits_KYX.contiguous(), dim=0))
+        return probability_SKYX
 
-    def _way(self, image_SYX: Tensor) -> SliceLayers:
-        """Return the fastest way for a stack. The kernels of `FoldedBatchNormLayers` are of now: the weights may change later."""
+    def _choose_layers(self, image_SYX: Tensor) -> SliceLayers:
+        """The fastest implementation for a stack.
+
+        `FoldedBatchNormLayers` holds kernels of the current weights, so it must not outlive the call.
+        """
         if self.training or image_SYX.device.type != "cpu" or image_SYX.dtype != torch.float32:
             return ReferenceLayers()
         return FoldedBatchNormLayers(
             torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
         )
 
-    def _padded(self, image_N1YX: Tensor) -> Tensor:
-        """Return the slices with their last row and column repeated until the sides divide by the coarsest pixel."""
+    def _pad(self, image_N1YX: Tensor) -> Tensor:
+        """Repeat the last row and column until the sides divide by the coarsest pixel."""
         step = 2 ** (self.config.scales - 1)
         rows, columns = image_N1YX.shape[-2:]
         return F.pad(image_N1YX, (0, -columns % step, 0, -rows % step), mode="replicate")

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from crnn_cli.mri.fourier import kspace_of_flipped, mirrored
+from crnn_cli.mri.fourier import flip_in_kspace, mirror_kspace
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
 
@@ -71,8 +71,8 @@ def make_copy(measurement: SliceMeasurement, number: int) -> SliceMeasurement:
     axes, maps_BCYX = VIEWS[number], measurement.maps_BCYX
     return replace(
         measurement,
-        kspace_BCTYX=kspace_of_flipped(measurement.kspace_BCTYX, axes) * 1j**number,
-        mask_BTYX=mirrored(measurement.mask_BTYX, axes),
+        kspace_BCTYX=flip_in_kspace(measurement.kspace_BCTYX, axes) * 1j**number,
+        mask_BTYX=mirror_kspace(measurement.mask_BTYX, axes),
         maps_BCYX=None if maps_BCYX is None else maps_BCYX.flip(axes),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from crnn_cli.compute.memory import free_bytes, held_bytes
+from crnn_cli.compute.memory import free_bytes, resident_bytes
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.reconstruct import MemoryAdaptive, NetworkReconstructor, Reconstructor
@@ -66,7 +66,7 @@ def estimate_memory(
     coils, frames, lines, columns = shape_CTYX
     image = _COMPLEX * frames * lines * columns
     data = coils * image
-    held = held_bytes()
+    held = resident_bytes()
     beside = 0
     if isinstance(method, Ensemble):  # the data of a copy, the sum of the images, the last of them
         beside, method = (data + 2 * image if method.count > 1 else 0), method.method

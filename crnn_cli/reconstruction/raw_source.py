@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, remove_oversampling
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.mri.coils import calibration_block, compression_matrix, mix_coils, normalise_maps, whitening_matrix
 from crnn_cli.mri.espirit import espirit
@@ -84,7 +84,7 @@ class RawSliceSource:
         CrnnError
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated.
         """
-        raw = without_oversampling(self.scan.read(z), self.scan.shown_YX[1])
+        raw = remove_oversampling(self.scan.read(z), self.scan.fov_fraction_YX[1])
         kspace = torch.from_numpy(raw.kspace_CTYX).to(device)
         mask = torch.from_numpy(raw.mask_TYX).to(device)
         matrix, facts = self._coil_matrix(kspace)
@@ -106,7 +106,7 @@ class RawSliceSource:
         """Crop and resample images to the field of view and matrix that the scan asks for."""
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
         matrix = shape[axes[1]], shape[axes[2]]
-        images: Complex = crop_and_resample(images_TYX, (self.scan.shown_YX[0], 1.0), matrix)
+        images: Complex = crop_and_resample(images_TYX, (self.scan.fov_fraction_YX[0], 1.0), matrix)
         return images
 
     def _coil_matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
@@ -148,7 +148,7 @@ class RawSliceSource:
         if given is None:
             return
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
-        samples = round(samples * self.scan.shown_YX[1])
+        samples = round(samples * self.scan.fov_fraction_YX[1])
         wanted = (slices, coils, lines, samples)
         if given.ndim != 4 or given.shape[0] not in (1, slices) or given.shape[1:] != wanted[1:]:
             raise UnsupportedDataError(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
@@ -160,7 +160,7 @@ class NetworkReconstructor:
                 "this scan has one frame; the network needs at least 2 to recur over",
                 remedy=("use ", Param("method", "sense"), ", or tv"),
             )
-        with without_memory_of(measurement.kspace_BCTYX.device):
+        with explain_out_of_memory(measurement.kspace_BCTYX.device):
             operator = measurement.consistency(self.settings.noise_ratio)
             initial_BTYX = INITIAL_IMAGES[self.settings.initial_image](operator)
             brightness = energy_weighted_rms(initial_BTYX)
@@ -181,7 +181,7 @@ class NetworkReconstructor:
                 on_step()
 
         settings = self.settings
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16), precision(settings.tf32):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16), tf32_convolutions(settings.tf32):
             free = free_bytes(device, settings.memory)
             if isinstance(self.network, MemoryAdaptive) and free is not None:
                 self.network.plan_memory(initial_BTYX, free)
@@ -351,7 +351,7 @@ def _reconstruct_slice(
         return _SlicePart(mask_TYX, measurement.facts), before_TYX, np.zeros_like(before_TYX)
     result = method(measurement, on_step)
     after_TYX = _to_output_grid(slices, result.images_BTYX)
-    error, energy = encoding.misfit(result.images_BTYX, measurement.kspace_BCTYX)
+    error, energy = encoding.squared_residual(result.images_BTYX, measurement.kspace_BCTYX)
     kept = result.assessment, result.regularisation_weight
     return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), before_TYX, after_TYX
 

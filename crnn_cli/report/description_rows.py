@@ -16,7 +16,7 @@ SERIES_COLUMNS = ("series", "description", "kind", "slices x frames", "spacing (
 
 
 def image_rows(description: FileDescription, spell: Spelling = str) -> list[list[str]]:
-    """Names and values of an image. spell : parameters in the advice on what to do next."""
+    """Names and values of an image; the next command spelled by ``spell``."""
     from crnn_cli.io.describe import spell_next_step
 
     rows = [
@@ -39,7 +39,7 @@ def image_rows(description: FileDescription, spell: Spelling = str) -> list[list
 
 
 def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[str]]:
-    """Names and values of raw k-space. spell : parameters in the advice on what to do next."""
+    """Names and values of raw k-space; the next command spelled by ``spell``."""
     from crnn_cli.io.describe import spell_next_step
 
     where = "both axes" if description.n_undersampled_axes == 2 else "one axis"

@@ -22,13 +22,17 @@ def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     old = network.config
     if (old.features, old.kernel) != (config.features, config.kernel):
         raise ValueError("features and kernel must be the same")
-    if old.sets > config.sets or old.context > config.context or old.trust > config.trust:
-        raise ValueError("sets, context and trust can be added, not taken away")
-    made, before = CRNNMRI(config), _by_set(network.state_dict(), old.sets)
+    grown = ("weight_sets", "temporal_context", "noise_aware")
+    if any(getattr(old, name) > getattr(config, name) for name in grown):
+        raise ValueError("weight_sets, temporal_context and noise_aware can be added, not taken away")
+    made, before = CRNNMRI(config), _by_set(network.state_dict(), old.weight_sets)
     for name, like in made.state_dict().items():
-        number, rest = _numbered(name, config.sets)
-        if (number * old.sets // config.sets, rest) in before:  # else it is the error expected, as at first
-            like.copy_(_widened(before[number * old.sets // config.sets, rest], like))
+        number, rest = _numbered(name, config.weight_sets)
+        if (
+            number * old.weight_sets // config.weight_sets,
+            rest,
+        ) in before:  # else it is the error expected, as at first
+            like.copy_(_widened(before[number * old.weight_sets // config.weight_sets, rest], like))
     return made
 
 

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from crnn_cli.errors import CrnnError, UsageError
+from crnn_cli.errors import CrnnError, Param, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.networks.averaged import update_ema
+from crnn_cli.networks.optim import update_ema
 from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
@@ -162,7 +162,8 @@ class TrainingLoop:
         made = ", ".join(self.job.describe(self.stage, n) for n in range(first, first + stage.batch))
         raise CrnnError(
             f"the loss is no longer finite at step {self.step} of stage {stage.name}, items made from {made}; the last "
-            f"good weights are in {self.folder.folder}; lower learning_rate or clip, or use --precision fp32"
+            f"good weights are in {self.folder.folder}",
+            remedy=("lower learning_rate or clip, or use ", Param("precision", "fp32")),
         )
 
     def _validate_if_due(self, stage: Stage) -> bool:

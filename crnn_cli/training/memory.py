@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from crnn_cli.compute.memory import kept_bytes
+from crnn_cli.compute.memory import saved_tensor_bytes
 
 _BEYOND = 1.5  # of what is kept for the gradients: work space, gradients of features, fragmentation
 
@@ -18,4 +18,4 @@ def step_bytes(forward: Callable[[], Tensor], factor: float) -> int:
     ----------
     forward : a step with small items, up to its loss. factor : how much larger the real ones are.
     """
-    return round(_BEYOND * factor * kept_bytes(forward))
+    return round(_BEYOND * factor * saved_tensor_bytes(forward))

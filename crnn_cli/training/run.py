@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from crnn_cli.errors import OutputError
+from crnn_cli.errors import OutputError, Param
 
 
 class RunFolder:
@@ -113,8 +113,8 @@ class RunFolder:
         except (OSError, RuntimeError, SafetensorError) as error:  # torch.save says RuntimeError when the disk is full
             reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             raise OutputError(
-                f"cannot write {self.folder / name}: {reason}; what was saved before is still there: make room, and "
-                f"go on with --resume"
+                f"cannot write {self.folder / name}: {reason}; what was saved before is still there",
+                remedy=("make room, and go on with ", Param("resume")),
             ) from None
         finally:
             temporary.unlink(missing_ok=True)

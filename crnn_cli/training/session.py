@@ -20,7 +20,7 @@ from torch import Tensor
 
 from crnn_cli.bundles.store import Bundle, write_bundle
 from crnn_cli.compute.memory import free_bytes
-from crnn_cli.errors import DeviceError, OutputError, UsageError
+from crnn_cli.errors import DeviceError, OutputError, OutputExistsError, Param, UsageError
 from crnn_cli.training.card import card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
@@ -29,7 +29,7 @@ from crnn_cli.training.loop import TrainingLoop, backward_pass
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
-from crnn_cli.training.settings import from_table, to_toml
+from crnn_cli.training.settings import former_table, from_table, to_toml
 from crnn_cli.version import __version__
 
 Settings = TypeVar("Settings")
@@ -126,7 +126,9 @@ def _make(folder: Path) -> None:
 def require_startable(request: TrainingRequest) -> None:
     """Raise unless the run can start, or be resumed; see `session`."""
     if request.out.exists() or not request.out.name:
-        raise OutputError(f"{request.out} exists already; give another name with -o, or remove it")
+        raise OutputExistsError(
+            f"{request.out} exists already", remedy=("give another name with ", Param("out"), ", or remove it")
+        )
     if not request.out.parent.is_dir():
         raise OutputError(
             f"cannot write {request.out}: the folder {request.out.parent} does not exist; create it first"
@@ -136,7 +138,10 @@ def require_startable(request: TrainingRequest) -> None:
     if request.resume and not begun:
         raise UsageError(f"there is nothing to resume: {folder} holds no run")
     if begun and not request.resume:
-        raise OutputError(f"{folder} holds a run already: go on with --resume, give another name, or remove it")
+        raise OutputExistsError(
+            f"{folder} holds a run already",
+            remedy=("go on with ", Param("resume"), ", give another name, or remove it"),
+        )
 
 
 def earlier_settings(kind: type[Settings], folder: RunFolder, request: TrainingRequest) -> Settings | None:
@@ -177,7 +182,8 @@ def run_training(
     described = before or now
     if processes.first and before is None:
         folder.describe(described)
-    kept = {name: _digest(now[name]) for name in _MUST_AGREE}
+    compared = now | {"settings": former_table(run.settings)}
+    kept = {name: _digest(compared[name]) for name in _MUST_AGREE}
     often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
     plan = TrainingPlan(
         stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept
@@ -286,8 +292,8 @@ def _digest(value: Any) -> str:
 def digest_of_files(files: Sequence[Path]) -> str:
     """Return one sha256 of the names and contents of files, in their order; of a folder, of the files below it."""
     whole = hashlib.sha256()
-    scale_stages_to_budget = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in files)
-    for file in (each for place in scale_stages_to_budget for each in place if each.is_file()):
+    below = (sorted(path.rglob("*")) if path.is_dir() else [path] for path in files)
+    for file in (each for paths in below for each in paths if each.is_file()):
         with file.open("rb") as opened:
             whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()

@@ -13,16 +13,23 @@ from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crnn_cli.bundles.config import check_keys
+from crnn_cli.bundles.config import check_keys, renamed_keys
 from crnn_cli.errors import UnreadableError
 
 Settings = TypeVar("Settings")
 _KINDS: dict[Any, Any] = {bool: bool, int: int, float: (int, float), str: str}
 
 
-def setting(default: Any, says: str) -> Any:
-    """Return a dataclass field with its default and what it means, which becomes the comment in the TOML file."""
-    return field(default=default, metadata={"says": says})
+def setting(default: Any, says: str, formerly: str = "") -> Any:
+    """Declare a field of a settings class.
+
+    Parameters
+    ----------
+    default : of the field.
+    says : its meaning, the comment in the TOML file.
+    formerly : its name in earlier versions, which files and resumed runs may still have.
+    """
+    return field(default=default, metadata={"says": says, "formerly": formerly})
 
 
 def counting(weights: dict[str, float]) -> dict[str, float]:
@@ -54,6 +61,15 @@ def to_toml(settings: Any, name: str = "") -> str:
     return "\n".join([*head, *said, ""]) + "".join(f"\n{table}" for table in tables)
 
 
+def former_table(settings: Any) -> dict[str, Any]:
+    """Settings as a table with their former names, so that checkpoints of earlier versions agree with it."""
+    return {
+        each.metadata.get("formerly") or each.name: former_table(value) if is_dataclass(value) else value
+        for each in fields(settings)
+        for value in [getattr(settings, each.name)]
+    }
+
+
 def read_toml(kind: type[Settings], file: Path) -> Settings:
     """Return the settings that a TOML file gives; what it does not mention keeps its default.
 
@@ -82,6 +98,7 @@ def from_table(kind: type[Settings], given: Any, source: str, before: Settings |
     if not isinstance(given, dict):
         raise UnreadableError(f"{source} must be a table")
     types = typing.get_type_hints(kind)
+    given = renamed_keys(given, {each.name: each.metadata.get("formerly", "") for each in fields(standing)})
     check_keys(source, given, types, complete=False, noun="setting")
     values = {n: _value(types[n], value, f"{source}, {n}", getattr(standing, n)) for n, value in given.items()}
     try:

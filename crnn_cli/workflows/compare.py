@@ -118,7 +118,7 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
     scan = whole
     if options.slice_number is not None:
         scan = select_slice(whole, options.slice_number)
-        truth = None if truth is None else truth.one_slice(options.slice_number - 1)
+        truth = None if truth is None else truth.select_slice(options.slice_number - 1)
     rows: list[dict[str, Any]] = []
     images: dict[str, Image] = {}
     facts: dict[str, Any] = {}

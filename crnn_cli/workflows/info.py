@@ -42,7 +42,7 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_dicom, is_kspace
+    from crnn_cli.io.formats import is_kspace
 
     if is_kspace(file):
         if series is not None:
@@ -52,6 +52,7 @@ def describe(
         return describe_raw(file, axes, variable, slice_tolerance)
     if variable is not None:
         raise UsageError(Param("variable"), f" is for HDF5 and MATLAB files of raw k-space, and {file} is none")
+    from crnn_cli.io.formats import is_dicom
     from crnn_cli.io.images import require_readable
 
     if is_dicom(file) and series is None and axes is None:
@@ -65,7 +66,7 @@ def describe(
 
 
 def as_json(description: FileDescription | RawDescription | FolderDescription, spell: Spelling = str) -> dict[str, Any]:
-    """The description as plain values; lengths in mm, times in s. spell : parameters in the advice."""
+    """The description as plain values; lengths in mm, times in s; the next command spelled by ``spell``."""
     if not isinstance(description, FolderDescription):
         from crnn_cli.io.describe import spell_next_step
 
@@ -95,7 +96,7 @@ def next_series(listing: Listing) -> Series | None:
 
 
 def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list[str]:
-    """Sentences about what is wrong in a DICOM folder. spell : parameters in remedies. most : damaged files."""
+    """Sentences about what is wrong in a DICOM folder, with remedies spelled by ``spell``."""
     texts = []
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]

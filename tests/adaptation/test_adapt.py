@@ -64,7 +64,7 @@ def several_coils(samples=1):
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
     mask = torch.rand(1, 8, 24, samples, generator=generator) < 0.5
     mask[:, :, 9:15] = True
-    kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(image))
+    kspace = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(image))
     return Given(SliceMeasurement(kspace * mask[:, None], mask, maps))
 
 
@@ -80,11 +80,11 @@ def test_a_patch_is_a_scan_of_its_columns():
     """Cut from the k-space of the whole readout, and measured of the cut images: the same samples."""
     source = several_coils()
     whole, image = source.slices[0], torch.randn(1, 8, 24, 12, dtype=torch.complex64)
-    kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).seen(image)) * whole.mask_BTYX[:, None]
+    kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).coil_images(image)) * whole.mask_BTYX[:, None]
     patches = gather_patches(Given(replace(whole, kspace_BCTYX=kspace)), RECIPE, 0, CPU)
     patch, held = patches.cut(0, 3, 5, CPU)
     maps = whole.maps_BCYX[..., 3:8]
-    wanted = image_to_kspace(Encoding(torch.ones(1), maps).seen(image[..., 3:8])) * whole.mask_BTYX[:, None]
+    wanted = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(image[..., 3:8])) * whole.mask_BTYX[:, None]
     torch.testing.assert_close(patch.kspace_BCTYX, wanted)
     assert (patch.maps_BCYX == maps).all()
     assert held.any()
@@ -412,7 +412,7 @@ def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_
 
     class Watched(CRNNMRI):
         def forward(self, *arguments):
-            seen.add((torch.is_grad_enabled(), self.together))
+            seen.add((torch.is_grad_enabled(), self.batch_frames))
             return super().forward(*arguments)
 
     torch.manual_seed(0)
@@ -420,5 +420,5 @@ def test_narrow_patches_are_shown_all_frames_together_and_images_afterwards_are_
     tuned, found = adapt(several_coils(12 if whole else 1), untuned, SHORT, CPU)
     assert found.used
     assert seen == {(True, False), (False, not whole)}
-    assert not tuned.network.together
-    assert not untuned.network.together
+    assert not tuned.network.batch_frames
+    assert not untuned.network.batch_frames

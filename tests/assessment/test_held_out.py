@@ -78,7 +78,7 @@ def test_the_truth_predicts_everything_and_zero_nothing(coils):
     data = measured(coils=coils)
     image = torch.randn(1, 4, 32, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     encoding = SliceMeasurement(data.kspace_BCTYX, torch.ones(1, 4, 32, 8), data.maps_BCYX).encoding()
-    kspace = image_to_kspace(encoding.seen(image)) * data.mask_BTYX[:, None]
+    kspace = image_to_kspace(encoding.coil_images(image)) * data.mask_BTYX[:, None]
     data = SliceMeasurement(kspace, data.mask_BTYX, data.maps_BCYX)
     for make, wanted in ((lambda _: image, 0.0), (lambda _: 0 * image, 1.0), (lambda _: 0.5 * image, 0.5)):
         judged = HoldOutReconstructor(Guess(make), 0.3)

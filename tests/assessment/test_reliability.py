@@ -48,7 +48,7 @@ def watch(make, data, folds=0):
 def scan(image, mask, coils=1, sigma=0.0):
     """Return what is measured of an image."""
     found = None if coils == 1 else maps(coils, *image.shape[-2:])
-    kspace = image_to_kspace(Encoding(torch.ones(1), found).seen(image))
+    kspace = image_to_kspace(Encoding(torch.ones(1), found).coil_images(image))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
     return SliceMeasurement(kspace * mask[:, None], mask, found)
 

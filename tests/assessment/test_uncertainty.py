@@ -15,7 +15,7 @@ from crnn_cli.assessment.held_out import CENTRE, hold_out_lines, outside_acs
 from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
 from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, JackknifeSpread, calibrated_deviation, noise_floor
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.mri.coverage import DARK, WIDTHS, body, coverage
+from crnn_cli.mri.coverage import DARK, WIDTHS, body_mask, coverage
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.reconstruction.measurement import SliceMeasurement
@@ -30,7 +30,7 @@ TRUTH = 10 + 0 * noise(1, FRAMES, LINES, SAMPLES)
 def scan(mask, sigma=0.0, coils=1, truth=TRUTH):
     """Return what is measured of the truth; coils see the same, with a sum of squares of 1."""
     maps = torch.full((1, coils, LINES, SAMPLES), coils**-0.5, dtype=torch.complex64) if coils > 1 else None
-    kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(truth))
+    kspace = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(truth))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
     return SliceMeasurement(kspace * mask[:, None], mask, maps, sigma)
 
@@ -273,11 +273,11 @@ def test_the_body_is_what_is_bright_on_the_mean():
     image[:, :, 2:8] = 1
     image[:, :, 0] = 1.01 * DARK
     image[:, :2, 9] = 1.5 * DARK
-    inside = body(image)[0, 0]
+    inside = body_mask(image)[0, 0]
     assert inside[2:8].all()
     assert inside[0].all()
     assert not inside[[1, 8, 9]].any()
-    assert not body(0 * image).any()
+    assert not body_mask(0 * image).any()
     with pytest.raises(ValueError, match="differ"):
         coverage(image, image[:, :1], image)
     assert math.isclose(coverage(0 * image, 0 * image, image).body, 0)

@@ -42,7 +42,7 @@ def test_it_runs_on_a_cpu(tmp_path):
 
 
 def test_the_rate_counts_the_multiplications_that_are_made(gpu, monkeypatch):
-    monkeypatch.setattr("crnn_cli.networks.engines.onednn._FUSED", False)  # convolutions that PyTorch counts
+    monkeypatch.setattr("crnn_cli.networks.engines.onednn._has_fused", lambda dtype: False)  # PyTorch counts these
     net = gpu.published(3)
     image, operator = gpu.problem(8, 5)
     with FlopCounterMode(display=False) as counted:

@@ -80,9 +80,9 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c["labels"][1].update(name="left ventricle"), "differ"),
         (lambda c: c["labels"][0].update(colour=[0, 0, 256]), "colour"),
         (lambda c: c["labels"].append("aorta"), "no JSON object"),
-        (lambda c: c["plausible"].update(in_slice=[3, 1]), "in_slice"),
-        (lambda c: c["plausible"].update(in_slice=[1]), "in_slice"),
-        (lambda c: c.update(start="view-shared"), "unknown key 'start'"),
+        (lambda c: c["expected_spacing_mm"].update(in_slice=[3, 1]), "in_slice"),
+        (lambda c: c["expected_spacing_mm"].update(in_slice=[1]), "in_slice"),
+        (lambda c: c.update(initial_image="view-shared"), "unknown key 'initial_image'"),
         (lambda c: c.pop("task"), "lacks the key 'task'"),
     ],
 )

@@ -1,5 +1,6 @@
 """A bundle is loaded as it was published, or refused."""
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from crnn_cli.bundles.config import read_config
 from crnn_cli.bundles.import_checkpoint import import_checkpoint
 from crnn_cli.bundles.int8 import dequantize, quantize
 from crnn_cli.bundles.store import (
@@ -19,7 +21,7 @@ from crnn_cli.bundles.store import (
     read_bundle,
     write_bundle,
 )
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from tests.support.data import data_file
 
@@ -100,15 +102,15 @@ def test_wrong_weights_are_named(copy, change, reason):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"amplitud": 1}, "unknown key 'amplitud'.*'amplitude'"),
+        ({"input_rm": 1}, "unknown key 'input_rm'.*'input_rms'"),
         ({"sha256": None}, "lacks the key 'sha256'"),
-        ({"amplitude": "big"}, "amplitude is 'big'"),
-        ({"amplitude": True}, "amplitude is True"),
-        ({"amplitude": -1}, "no positive number"),
-        ({"amplitude": float("inf")}, "no positive number"),
-        ({"amplitude": float("nan")}, "no positive number"),
+        ({"input_rms": "big"}, "input_rms is 'big'"),
+        ({"input_rms": True}, "input_rms is True"),
+        ({"input_rms": -1}, "no positive number"),
+        ({"input_rms": float("inf")}, "no positive number"),
+        ({"input_rms": float("nan")}, "no positive number"),
         ({"format": 99}, "format 99"),
-        ({"start": "warm"}, "not total-variation, time-wiener, view-shared or zero-filled"),
+        ({"initial_image": "warm"}, "not total-variation, time-wiener, view-shared or zero-filled"),
         ({"network": "u-net"}, "unknown network 'u-net'"),
         ({"settings": {"feature": 6}}, "unknown key 'feature'.*'features'"),
         ({"settings": {"features": 6.5}}, "features is 6.5"),
@@ -122,6 +124,48 @@ def test_wrong_config_is_named(copy, changes, reason):
     edit(copy, **changes)
     with pytest.raises(UnreadableError, match=reason):
         load_network(read_bundle(copy), CPU)
+
+
+FORMAT_1 = {"initial_image": "start", "input_rms": "amplitude", "expected_spacing_mm": "plausible"}
+FORMAT_1_SETTINGS = {"weight_sets": "sets", "tsm_channels": "shift", "temporal_context": "context",
+                     "noise_aware": "trust"}  # fmt: skip
+
+
+def to_format_1(folder):
+    """Rewrite config.json of a bundle as earlier versions wrote it."""
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"] = {FORMAT_1_SETTINGS.get(key, key): value for key, value in config["settings"].items()}
+    config = {FORMAT_1.get(key, key): value for key, value in config.items()} | {"format": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    return config
+
+
+@pytest.mark.parametrize("name", [bundle.name for bundle in list_bundles()])
+def test_bundles_of_format_1_load_as_the_same(name, tmp_path):
+    bundle = find_bundle(name)
+    shutil.copytree(bundle.folder, tmp_path / name)
+    config = to_format_1(tmp_path / name)
+    assert not {"initial_image", "expected_spacing_mm", "weight_sets"} & {*config, *config["settings"]}
+    before = read_bundle(tmp_path / name)
+    assert dataclasses.replace(before, folder=bundle.folder) == bundle
+    ours, theirs = load_network(before, CPU), load_network(bundle, CPU)
+    assert ours.config == theirs.config
+    for weight, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize("changes", [{"start": None}, {"initial_image": "zero-filled"}])
+def test_keys_of_format_1_are_checked_by_their_names_there(copy, changes):
+    to_format_1(copy)
+    edit(copy, **changes)
+    with pytest.raises(UnreadableError, match=r"lacks the key 'start'|unknown key 'initial_image'"):
+        read_bundle(copy)
+
+
+def test_what_is_written_is_of_format_2(bundle):
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["format"] == 2
+    assert config == read_config(bundle)
 
 
 def test_task_of_another_version_is_refused(copy):
@@ -141,8 +185,24 @@ def test_a_bundle_is_found_by_its_folder_and_named_after_it(copy, tmp_path, monk
     monkeypatch.chdir(copy)
     assert find_bundle(".").name == "copy"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UnreadableError, match="no model"):
+    with pytest.raises(UnreadableError, match=r"holds no config\.json"):
         find_bundle(str(tmp_path / "folder"))
+    with pytest.raises(UnreadableError, match="does not exist"):
+        find_bundle(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cine-cnn", r"did you mean cine-crnn\?"),
+        ("Cine-CRNN", r"the published models are .*cine-crnn,"),
+        ("", "no model"),
+    ],
+)
+def test_an_unknown_name_is_wrong_usage_and_the_nearest_is_named(name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        find_bundle(name)
 
 
 def test_missing_or_unreadable_parts(copy):
@@ -155,8 +215,6 @@ def test_missing_or_unreadable_parts(copy):
     (copy / "config.json").write_text("[]")
     with pytest.raises(UnreadableError, match="no JSON object"):
         read_bundle(copy)
-    with pytest.raises(UnreadableError, match="cine-crnn"):
-        find_bundle("no-such-model")
 
 
 def test_writing_never_replaces(bundle):
@@ -170,8 +228,8 @@ def test_writing_is_whole_and_readable_by_all_or_leaves_nothing(bundle, tmp_path
     del config["format"], config["sha256"]
     with pytest.raises(OutputError, match="create it first"):
         write_bundle(tmp_path / "no" / "a", config, {}, "")
-    with pytest.raises(UnreadableError, match="amplitude"):
-        write_bundle(tmp_path / "a", {**config, "amplitude": 0}, {}, "")
+    with pytest.raises(UnreadableError, match="input_rms"):
+        write_bundle(tmp_path / "a", {**config, "input_rms": 0}, {}, "")
     assert not list(tmp_path.iterdir())
 
 
@@ -187,7 +245,7 @@ def test_a_checkpoint_of_any_size_and_precision_becomes_a_bundle_of_what_was_sai
     torch.save({name: value.half() for name, value in published(network).items()}, file)
     found = import_checkpoint(file, tmp_path / "small", 7, 0.25, "CC0-1.0")
     assert found.settings == {"features": 4, "kernel": 5, "iterations": 7}
-    assert (found.amplitude, found.licence, found.start) == (0.25, "CC0-1.0", "zero-filled")
+    assert (found.input_rms, found.licence, found.initial_image) == (0.25, "CC0-1.0", "zero-filled")
     assert found.summary == "imported from small.pth"
     card = (found.folder / "README.md").read_text()
     for word in ("CC0-1.0", "small.pth", hashlib.sha256(file.read_bytes()).hexdigest()):
@@ -214,7 +272,7 @@ def test_published_checkpoint_is_imported_weight_by_weight(tmp_path):
     network = load_network(found, CPU)
     original = torch.load(file, weights_only=True, map_location="cpu")
     assert found.settings == {"features": 64, "kernel": 3, "iterations": 5}
-    assert found.start == "zero-filled"
+    assert found.initial_image == "zero-filled"
     for name, tensor in network.state_dict().items():
         theirs = original[name.replace("bcrnn.", "bcrnn.CRNN_model.")]
         assert torch.equal(tensor, theirs.float())
@@ -253,7 +311,7 @@ def test_other_checkpoints_are_refused(tmp_path, state):
 
 def test_packed_weights_come_back_within_half_a_step_and_load(tmp_path):
     torch.manual_seed(0)
-    network = CRNNMRI(CRNNMRIConfig(features=32, sets=2))
+    network = CRNNMRI(CRNNMRIConfig(features=32, weight_sets=2))
     weights = network.state_dict()
     weights["conv1_x.weight"] *= torch.rand(32, 32, 1, 1) ** 4
     stored = quantize(weights)
@@ -266,8 +324,9 @@ def test_packed_weights_come_back_within_half_a_step_and_load(tmp_path):
         largest = weight.abs().amax((2, 3), keepdim=True) if name + ".steps" in stored else 0 * weight
         assert ((again[name] - weight).abs() <= largest / 254 * 1.1 + 1e-9).all(), name
     assert torch.equal(dequantize(weights)["conv1_x.weight"], weights["conv1_x.weight"])
-    config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "sets": 2}, "amplitude": 1.0,
-              "start": "view-shared", "licence": "CC0-1.0", "summary": "for tests"}  # fmt: skip
+    config = {"task": "reconstruct", "network": "crnn-mri", "settings": {"features": 32, "weight_sets": 2},
+              "input_rms": 1.0, "initial_image": "view-shared", "licence": "CC0-1.0",
+              "summary": "for tests"}  # fmt: skip
     bundle = write_bundle(tmp_path / "b", config, stored, "# b")
     loaded = load_network(bundle, torch.device("cpu")).state_dict()
     assert torch.equal(loaded["conv1_x.weight"], again["conv1_x.weight"])

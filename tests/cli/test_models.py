@@ -40,7 +40,7 @@ def test_show_prints_the_card_and_checks_the_weights(crnn, bundle):
     parameters = sum(p.numel() for p in CRNNMRI(CRNNMRIConfig(6, 3, 2)).parameters())
     assert found["parameters"] == parameters
     assert ended.err.startswith(f"tiny: {parameters:,} parameters, sha256 {found['sha256']} verified")
-    assert crnn("models", "show", "nothing").code == 3
+    assert crnn("models", "show", "nothing").code == 2
 
 
 def test_show_refuses_damaged_weights_and_does_without_a_card(crnn, bundle, tmp_path):
@@ -62,7 +62,7 @@ def test_import_takes_what_was_said(crnn, tmp_path):
         folder = tmp_path / out
         assert ended.err == f"wrote {folder}; use it with: crnn reconstruct SCAN --model {folder}\n"
         found = json.loads(crnn("models", "show", tmp_path / out, "--json").out)
-        assert (found["settings"]["iterations"], found["amplitude"], found["licence"]) == expected
+        assert (found["settings"]["iterations"], found["input_rms"], found["licence"]) == expected
 
 
 def test_import_then_reconstruct(crnn, scan, tmp_path):

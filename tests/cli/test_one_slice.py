@@ -95,7 +95,7 @@ def test_a_derived_series_of_one_slice_lies_on_the_source(crnn, bundle, tmp_path
     assert ended.code == 0, ended.err
     source, made = read_series(tmp_path / "scan")[2], read_series(tmp_path / "out")[2]
     assert (made.slices, made.frames) == (1, 4)
-    np.testing.assert_allclose(source.one_slice(2).affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3])
+    np.testing.assert_allclose(source.select_slice(2).affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3])
     assert made.grid[0][0].position == source.grid[2][0].position
     np.testing.assert_allclose(made.affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3], atol=1e-3)
 
@@ -139,7 +139,7 @@ def test_a_slice_of_an_image_keeps_a_second_place_too():
     array = np.arange(24.0).reshape(2, 3, 4, 1)
     other = AFFINE.copy()
     other[:3, 3] += 7
-    one = Image(array, AFFINE, qform=other).one_slice(2)
+    one = Image(array, AFFINE, qform=other).select_slice(2)
     np.testing.assert_array_equal(one.array, array[:, :, 2:3])
     for found, before in ((one.affine, AFFINE), (one.qform, other)):
         np.testing.assert_allclose(found @ [1, 2, 0, 1], before @ [1, 2, 2, 1])

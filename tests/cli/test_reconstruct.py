@@ -147,7 +147,7 @@ def test_same_input_same_bytes(crnn, scan, bundle, tmp_path):
 def run(array, bundle, noise=0.0, iterations=2):
     description = read_bundle(bundle)
     network = load_network(description, torch.device("cpu"))
-    recipe = InferenceSettings(description.start, description.amplitude, iterations, noise)
+    recipe = InferenceSettings(description.initial_image, description.input_rms, iterations, noise)
     acquisition = from_zero_filled(Image(array, AFFINE))
     method = NetworkReconstructor(network, recipe)
     return acquisition.to_image(

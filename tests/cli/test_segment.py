@@ -30,7 +30,7 @@ CONFIG = {
     "task": "segment", "network": "slice-clstm", "plane": "thickest", "spacing": 1.5, "licence": "CC0-1.0",
     "settings": {"classes": 3, "width": 4, "scales": 2, "hidden": 3, "kernel": 3, "directions": 2},
     "intensity": {"rule": "percentiles", "low": 1, "high": 99}, "labels": LABELS, "summary": "untrained, for tests",
-    "plausible": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
+    "expected_spacing_mm": {"in_slice": [0.5, 3], "between_slices": [4, 15]},
 }  # fmt: skip
 
 
@@ -325,7 +325,7 @@ def test_bad_input_is_refused_with_one_line_and_nothing_left(crnn, model, tmp_pa
         (["--threshold", "0"], 2, "--threshold"),
         (["--threshold", "nan"], 2, "--threshold"),
         (["--model", "cine-crnn"], 4, "not to segment"),
-        (["--model", "nothing-here"], 3, "no model"),
+        (["--model", "nothing-here"], 2, "no model"),
         (["--device", "cuda:77"], 5, "cuda:77"),
         (["--statistics", "s.txt"], 2, ".csv"),
         (["--preview", "p.jpg"], 2, ".png"),

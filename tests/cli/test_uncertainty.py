@@ -284,9 +284,9 @@ def test_a_scale_that_is_none_is_refused(bundle, tmp_path, given, said):
 
 
 def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bundle, tmp_path):
-    assert read_bundle(bundle).scale is None
+    assert read_bundle(bundle).uncertainty_scale is None
     source = calibrated(bundle, tmp_path / "source", scale=1.5)
-    assert read_bundle(source).scale == 1.5
+    assert read_bundle(source).uncertainty_scale == 1.5
     from crnn_cli.bundles.store import load_reconstruction
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from tests.bundles.test_store import CPU
@@ -299,4 +299,4 @@ def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bund
                "validation_residual": said, "generalise": False}  # fmt: skip
     report = {"adapted": adapted, "input": {"file": "x", "sha256": "y"}, "tool": "t", "versions": {}, "command": ["c"]}
     write_adapted(tmp_path / "tuned", str(source), method, report, False)
-    assert read_bundle(tmp_path / "tuned").scale == 1.5
+    assert read_bundle(tmp_path / "tuned").uncertainty_scale == 1.5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri import consistency, multicoil
@@ -68,16 +68,16 @@ def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_i
 
 def test_what_never_fits_says_what_to_do():
     for net in (Small(fits=0), lambda image, consistency, iterations, progress: Small(0)(0, 0, 0, progress)):
-        with pytest.raises(DeviceError, match=r"Tried|out of memory.*--precision bf16.*--device cpu") as raised:
+        with pytest.raises(DeviceError, match=r"Tried|out of memory.*precision='bf16'.*device='cpu'") as raised:
             run(net)
         assert raised.value.exit_code == 5
-    with pytest.raises(ValueError, match="other"), without_memory_of(CPU):
+    with pytest.raises(ValueError, match="other"), explain_out_of_memory(CPU):
         raise ValueError("other")
 
 
 def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
-    net._kind = lambda image: torch.float32
+    net._feature_dtype = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
     least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
@@ -92,7 +92,7 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
     assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"shift": 2, "context": 1, "sets": 2, "trust": 1}])
+@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
 def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
     with torch.no_grad():
         wanted = net(image, operator)
         for net.at_once in range(1, frames + 1):
-            assert isinstance(net._way(image), ChunkedGpuSchedule)
+            assert isinstance(net._schedule(image), ChunkedGpuSchedule)
             torch.testing.assert_close(net(image, operator), wanted)
 
 
@@ -120,7 +120,7 @@ def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
         operator = multicoil.MultiCoilConsistency(kspace, mask, maps, noise, steps=6)
         wanted = operator(image)
         with monkeypatch.context() as patched:
-            patched.setattr(multicoil, "_all_known", never)
+            patched.setattr(multicoil, "_all_converged", never)
             assert torch.equal(operator(image), wanted)
     assert not all(asked)
 
@@ -131,19 +131,19 @@ def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two
     operator = consistency.SingleCoilConsistency(kspace[:, 0], mask)
     wanted = operator.time_wiener()
     for lines in (2, 3, 7, 100):
-        monkeypatch.setattr(consistency, "_lines_at_once", lambda mask, lines=lines: lines)
+        monkeypatch.setattr(consistency, "_lines_per_batch", lambda mask, lines=lines: lines)
         torch.testing.assert_close(operator.time_wiener(), wanted)
     monkeypatch.undo()
     empty = {"dtype": torch.float32, "device": "meta"}
-    assert consistency._lines_at_once(torch.empty(1, 30, 256, 1, **empty)) == 256
-    assert 1 < consistency._lines_at_once(torch.empty(1, 30, 256, 256, **empty)) < 256
-    assert consistency._lines_at_once(torch.empty(4, 300, 256, 256, **empty)) == 1
-    assert consistency._lines_at_once(mask) == 1
+    assert consistency._lines_per_batch(torch.empty(1, 30, 256, 1, **empty)) == 256
+    assert 1 < consistency._lines_per_batch(torch.empty(1, 30, 256, 256, **empty)) < 256
+    assert consistency._lines_per_batch(torch.empty(4, 300, 256, 256, **empty)) == 1
+    assert consistency._lines_per_batch(mask) == 1
 
 
 def test_training_lets_recordings_go():
     net, forgotten = network(), []
-    net.replay.forget = lambda: forgotten.append(True)
+    net.cuda_graph.release = lambda: forgotten.append(True)
     operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))
     with torch.no_grad():
         net(operator.zero_filled(), operator)
@@ -155,7 +155,7 @@ def test_training_lets_recordings_go():
 def test_float32_is_exact_unless_rounding_is_asked_for_and_the_setting_is_put_back():
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled
     for rounded in (False, True):
-        with precision(rounded):
+        with tf32_convolutions(rounded):
             assert torch.backends.cudnn.allow_tf32 is rounded
             assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled) == before[1:]
         assert (torch.backends.cudnn.allow_tf32, *before[1:]) == before

@@ -57,7 +57,7 @@ def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
 def images(half=False, free=None, monkeypatch=None):
     net = network()
     if monkeypatch is not None:
-        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, most: free)
+        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, limit: free)
     made = reconstruct(
         SingleCoilSource(acquisition()),
         NetworkReconstructor(net, InferenceSettings("view-shared", 1.0, 3, 0.0, half)),
@@ -110,7 +110,7 @@ def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
 def test_a_model_measured_in_bfloat16_is_used_so_where_the_device_has_it(
     crnn, scan, bundle, tmp_path, monkeypatch, allowed, able, asked, used
 ):
-    monkeypatch.setattr("crnn_cli.compute.device.bfloat16_is_fast", lambda device: able)
+    monkeypatch.setattr("crnn_cli.compute.device.has_native_bfloat16", lambda device: able)
     model = shutil.copytree(bundle, tmp_path / "model")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | ({} if allowed is None else {"bfloat16": allowed})))

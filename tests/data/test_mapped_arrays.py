@@ -27,7 +27,7 @@ def spilled(monkeypatch):
 
     def spill():
         monkeypatch.setattr(scratch, "LARGE", 1)
-        monkeypatch.setattr(scratch, "_AT_ONCE", 5000)
+        monkeypatch.setattr(scratch, "_CHUNK_BYTES", 5000)
 
     return spill
 
@@ -41,21 +41,21 @@ def mapped():
 def test_values_stay_when_their_memory_is_let_go_of(spilled):
     spilled()
     array = scratch.zeros((6, 5, 4), np.complex64, "F")
-    assert scratch.in_file(array)
+    assert scratch.is_file_backed(array)
     assert not array.any()
     array[:] = np.arange(120).reshape(6, 5, 4)
     scratch.drop_pages(array, array[2:].T)
     np.testing.assert_array_equal(array, np.arange(120).reshape(6, 5, 4))
-    assert scratch.in_file(array[1:3].transpose(2, 0, 1))
+    assert scratch.is_file_backed(array[1:3].transpose(2, 0, 1))
     assert len(mapped()) == 1
     del array
     assert not mapped()
-    assert not scratch.in_file(np.zeros(3))
+    assert not scratch.is_file_backed(np.zeros(3))
 
 
 def test_small_arrays_stay_in_memory():
-    assert not scratch.in_file(scratch.zeros((scratch.LARGE // 8 - 1,), np.complex64))
-    assert scratch.in_file(scratch.zeros((scratch.LARGE // 8,), np.complex64))
+    assert not scratch.is_file_backed(scratch.zeros((scratch.LARGE // 8 - 1,), np.complex64))
+    assert scratch.is_file_backed(scratch.zeros((scratch.LARGE // 8,), np.complex64))
 
 
 def test_functions_of_planes_are_those_of_the_whole(spilled):
@@ -64,7 +64,7 @@ def test_functions_of_planes_are_those_of_the_whole(spilled):
         expected = np.abs(view)
         spilled()
         found = scratch.apply_by_planes(np.abs, np.float32, view)
-        assert scratch.in_file(found)
+        assert scratch.is_file_backed(found)
         np.testing.assert_array_equal(found, expected)
 
 
@@ -132,7 +132,7 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
     spilled()
     for name, place in places.items():
         large = load_image(place, axes[name])
-        assert scratch.in_file(large.image.array)
+        assert scratch.is_file_backed(large.image.array)
         assert large.image.array.dtype == small[name].image.array.dtype
         np.testing.assert_array_equal(large.image.array, small[name].image.array)
         np.testing.assert_array_equal(large.image.affine, small[name].image.affine)
@@ -180,7 +180,7 @@ def test_phase_is_joined_as_at_once(spilled, unit):
     np.testing.assert_allclose(expected, np.abs(cine) * np.exp(1j * angle), atol=1e-5)
     spilled()
     found = join_phase(magnitude, phase, "phase").array
-    assert scratch.in_file(found)
+    assert scratch.is_file_backed(found)
     np.testing.assert_array_equal(found, expected)
 
 

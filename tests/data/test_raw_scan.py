@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, place_images, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, place_images, remove_oversampling
 
 
 def noise(*shape, seed=0):
@@ -27,7 +27,7 @@ def to_images(kspace, axes):
 def test_without_oversampling_is_the_middle_of_the_image(samples, share, seed):
     images = noise(2, 3, 5, samples, seed=seed)
     whole = RawSlice(to_kspace(images, (-1,)).astype(np.complex64), np.ones((3, 5, 1), bool), images[:, 0])
-    cut = without_oversampling(whole, share)
+    cut = remove_oversampling(whole, share)
     kept = round(samples * share)
     assert cut.kspace_CTYX.shape == (2, 3, 5, kept)
     first = samples // 2 - kept // 2
@@ -37,7 +37,7 @@ def test_without_oversampling_is_the_middle_of_the_image(samples, share, seed):
 
 
 def test_the_noise_stays_white_and_as_strong():
-    cut = without_oversampling(RawSlice(noise(1, 1, 200, 64), np.ones((1, 200, 1), bool)), 0.5).kspace_CTYX[0, 0]
+    cut = remove_oversampling(RawSlice(noise(1, 1, 200, 64), np.ones((1, 200, 1), bool)), 0.5).kspace_CTYX[0, 0]
     covariance = cut.T @ cut.conj() / 200
     assert np.abs(np.diag(covariance)).mean() == pytest.approx(2, rel=0.05)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 1
@@ -46,7 +46,7 @@ def test_the_noise_stays_white_and_as_strong():
 def test_an_asymmetric_echo_keeps_its_gap_and_loses_a_sample_at_its_edge():
     mask = np.ones((1, 4, 64), bool)
     mask[..., :16] = False
-    cut = without_oversampling(RawSlice(noise(1, 1, 4, 64) * mask, mask), 0.5)
+    cut = remove_oversampling(RawSlice(noise(1, 1, 4, 64) * mask, mask), 0.5)
     assert cut.mask_TYX.shape == (1, 4, 32)
     assert not cut.mask_TYX[..., :9].any()
     assert cut.mask_TYX[..., 9:31].all()

@@ -134,7 +134,7 @@ def test_separate_calibration_lines_are_taken_alone():
 def test_too_few_centre_lines_are_refused_with_ways_out():
     kspace, mask = random(2, 4, 40, 30), torch.zeros(4, 40, 1, dtype=torch.bool)
     mask[:, 18:23] = True
-    with pytest.raises(UnsupportedDataError, match=r"has 5 .*--maps FILE.*--coils 1"):
+    with pytest.raises(UnsupportedDataError, match=r"has 5 .*maps='FILE'.*coils=1"):
         calibration_block(kspace * mask, mask)
     mask[:, 20] = False
     with pytest.raises(UnsupportedDataError, match="has 0"):

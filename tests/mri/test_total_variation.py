@@ -27,7 +27,7 @@ def objective(data, image):
     down, across = torch.zeros_like(image), torch.zeros_like(image)
     down[:, :, :-1], across[..., :-1] = image.diff(dim=2), image.diff(dim=3)
     changes = image.diff(dim=1).abs().sum() + SPACE * (down.abs().square() + across.abs().square()).sqrt().sum()
-    return 0.5 * data.encoding().misfit(image, data.kspace_BCTYX)[0] + weight * float(changes)
+    return 0.5 * data.encoding().squared_residual(image, data.kspace_BCTYX)[0] + weight * float(changes)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])

@@ -23,8 +23,9 @@ def network(features=5, iterations=3, seed=0, **more):
 
 
 VARIANTS = [
-    {"sets": 2}, {"sets": 9}, {"shift": 2}, {"context": 1}, {"sets": 3, "shift": 1, "context": 1},
-    {"sets": 2, "trust": 1},
+    {"weight_sets": 2}, {"weight_sets": 9}, {"tsm_channels": 2}, {"temporal_context": 1},
+    {"weight_sets": 3, "tsm_channels": 1, "temporal_context": 1},
+    {"weight_sets": 2, "noise_aware": 1},
 ]  # fmt: skip
 
 
@@ -51,14 +52,18 @@ def test_published_size():
 
 
 def test_errors_expected_fall_from_set_to_set():
-    assert network(sets=3, trust=1).state_dict()["error"] == pytest.approx(0.05)
-    errors = [float(value) for name, value in network(sets=3, trust=1).state_dict().items() if name.endswith("error")]
+    assert network(weight_sets=3, noise_aware=1).state_dict()["error"] == pytest.approx(0.05)
+    errors = [
+        float(value)
+        for name, value in network(weight_sets=3, noise_aware=1).state_dict().items()
+        if name.endswith("error")
+    ]
     assert sorted(errors, reverse=True) == pytest.approx([0.2, 0.1, 0.05])
-    assert network(trust=1).state_dict()["error"] == pytest.approx(0.05)
+    assert network(noise_aware=1).state_dict()["error"] == pytest.approx(0.05)
 
 
 def test_an_error_expected_matters_only_where_noise_is_known():
-    net = network(sets=2, trust=1)
+    net = network(weight_sets=2, noise_aware=1)
     with torch.no_grad():
         for deviation, least, most in ((0.0, 0.0, 0.0), (0.1, 1e-3, 10)):
             image, operator = problem(deviation=deviation)
@@ -94,16 +99,25 @@ def test_variants_equal_the_loops(more, frames, gradients):
     image, operator = problem(frames=frames)
     with torch.no_grad():
         expected = crnn_mri_loops.reconstruct(net.state_dict(), 5, image, operator, 3, **more)
-        plain = crnn_mri_loops.reconstruct(net.state_dict(), 5, image, operator, 3, **more | {"shift": 0, "sets": 1})
+        plain = crnn_mri_loops.reconstruct(
+            net.state_dict(), 5, image, operator, 3, **more | {"tsm_channels": 0, "weight_sets": 1}
+        )
     with torch.set_grad_enabled(gradients):
         found = net(image, operator).detach()
     assert relative(found, expected) < 1e-5
-    assert relative(found, plain) > 1e-3 or more == {"context": 1} or (more == {"shift": 2} and frames == 1)
+    assert (
+        relative(found, plain) > 1e-3
+        or more == {"temporal_context": 1}
+        or (more == {"tsm_channels": 2} and frames == 1)
+    )
 
 
 @pytest.mark.parametrize("more", [{}, *VARIANTS])
 def test_gradients_equal_those_of_the_loops(more):
-    more = more | {"shift": min(1, more.get("shift", 0)), "sets": min(2, more.get("sets", 1))}
+    more = more | {
+        "tsm_channels": min(1, more.get("tsm_channels", 0)),
+        "weight_sets": min(2, more.get("weight_sets", 1)),
+    }
     net = network(features=3, iterations=4, **more)
     image, operator = problem(frames=3)
     net(image, operator).abs().sum().backward()
@@ -116,12 +130,13 @@ def test_gradients_equal_those_of_the_loops(more):
 @pytest.mark.parametrize(
     ("before", "config"),
     [
-        (1, {"sets": 3}), (2, {"sets": 4}), (2, {"sets": 2, "context": 1}), (1, {"sets": 3, "context": 1}),
-        (1, {"context": 1}), (2, {"sets": 2, "trust": 1}),
+        (1, {"weight_sets": 3}), (2, {"weight_sets": 4}), (2, {"weight_sets": 2, "temporal_context": 1}),
+        (1, {"weight_sets": 3, "temporal_context": 1}),
+        (1, {"temporal_context": 1}), (2, {"weight_sets": 2, "noise_aware": 1}),
     ],
 )  # fmt: skip
 def test_a_grown_network_is_the_same_function(before, config):
-    net = network(sets=before)
+    net = network(weight_sets=before)
     image, operator = problem(deviation=0.0)
     larger = expand_network(net, CRNNMRIConfig(features=5, **config))
     with torch.no_grad():
@@ -132,13 +147,13 @@ def test_a_grown_network_is_the_same_function(before, config):
     ("config", "why"),
     [
         ({"features": 6}, "features"),
-        ({"features": 5, "sets": 1}, "taken away"),
+        ({"features": 5, "weight_sets": 1}, "taken away"),
         ({"features": 5, "kernel": 5}, "kernel"),
     ],
 )
 def test_what_cannot_grow_is_refused(config, why):
     with pytest.raises(ValueError, match=why):
-        expand_network(network(sets=2), CRNNMRIConfig(**config))
+        expand_network(network(weight_sets=2), CRNNMRIConfig(**config))
 
 
 def test_one_batch_item_does_not_see_another():
@@ -280,7 +295,7 @@ def test_truncation_leaves_the_images_as_they_are(truncate):
 @pytest.mark.parametrize("truncate", [0, 1, 2])
 def test_gradients_of_sets_that_are_alike_add_up_to_those_of_one(truncate):
     net = network(features=3, iterations=4)
-    alike = expand_network(net, CRNNMRIConfig(features=3, iterations=4, sets=2))
+    alike = expand_network(net, CRNNMRIConfig(features=3, iterations=4, weight_sets=2))
     image, operator = problem(frames=6, dtype=torch.complex128)
     _, wanted = gradients(net.double(), image, operator, truncate=truncate)
     _, found = gradients(alike.double(), image, operator, truncate=truncate)

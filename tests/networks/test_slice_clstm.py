@@ -46,9 +46,9 @@ def seen(made, slices=6):
 @pytest.mark.parametrize("directions", [0, 1, 2])
 @pytest.mark.parametrize("slices", [1, 4, 5, 10])
 @pytest.mark.parametrize("kept_bytes", [2**28, 0])
-def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, kept_bytes):
+def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, saved_tensor_bytes):
     """Whether the stack divides by the chunk or not, and whether features are kept or computed again."""
-    monkeypatch.setattr(slice_clstm, "_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(slice_clstm, "_MAX_KEPT_BYTES", saved_tensor_bytes)
     made, image = network(directions), stack(slices)
     found = made.label(image)
     assert found.shape == (slices, 3, 9, 7)
@@ -62,7 +62,7 @@ def test_features_are_computed_once_if_they_are_kept_and_else_twice(monkeypatch)
     made.cnn.register_forward_hook(lambda *_: calls.append(1))
     made.label(image)
     assert len(calls) == 3
-    monkeypatch.setattr(slice_clstm, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(slice_clstm, "_MAX_KEPT_BYTES", 0)
     made.label(image)
     assert len(calls) == 3 + 6
 

@@ -51,7 +51,9 @@ def test_copies_are_scans_of_images_flipped_from_edge_to_edge_with_a_phase_of_th
     for quarters, (seen, axes) in enumerate(zip(stub.seen, VIEWS, strict=True)):
         image = truth.flip(axes) * 1j**quarters
         encoding = seen.encoding()
-        torch.testing.assert_close(encoding.forward(image), encoding.prepared(seen.kspace_BCTYX), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            encoding.forward(image), encoding.to_data_space(seen.kspace_BCTYX), atol=1e-5, rtol=0
+        )
         assert seen.deviation == data.deviation
 
 

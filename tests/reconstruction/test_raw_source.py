@@ -83,7 +83,7 @@ def test_maps_go_through_the_same_matrix_as_the_samples():
     )  # fmt: skip
     measured = RawSliceSource(data, CoilChoice(maps=maps)).measure(0, CPU)
     made = measured.encoding().zero_filled(measured.kspace_BCTYX)[0]
-    again = measured.encoding().misfit(made[None], measured.kspace_BCTYX)
+    again = measured.encoding().squared_residual(made[None], measured.kspace_BCTYX)
     assert again[0] < 1e-8 * again[1]
     assert np.corrcoef(made.abs().numpy().ravel(), np.abs(image).ravel())[0, 1] > 0.8
 

@@ -181,7 +181,7 @@ def test_a_default_weight_grows_with_the_noise_found_and_a_given_one_does_not(na
     used = found.regularisation_weights
     for z, operator in enumerate(operators(data)):
         sigma = 0.2 / float(energy_weighted_rms(operator.view_shared()))
-        assert used[z] == pytest.approx(kind.weight + kind.noisy * sigma, rel=1e-4)
+        assert used[z] == pytest.approx(kind.weight + kind.weight_per_sigma * sigma, rel=1e-4)
         assert used[z] > 2 * kind.weight
     again = reconstruct(SingleCoilSource(data), ClassicalReconstructor(name, used[0], 2), CPU)
     np.testing.assert_allclose(again.images_ZTYX[0], found.images_ZTYX[0], atol=1e-6)

@@ -18,18 +18,21 @@ def shifted(states, t, shift):
     return torch.cat([before[:, :shift], after[:, shift : 2 * shift], states[t][:, 2 * shift :]], 1)
 
 
-def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, shift=0, context=0, trust=0):
+def reconstruct(
+    weights, features, image_BTYX, consistency, iterations, weight_sets=1, tsm_channels=0, temporal_context=0,
+    noise_aware=0,
+):  # fmt: skip
     batch, frames, lines, columns = image_BTYX.shape
     zero = torch.zeros(batch, features, lines, columns)
     states = [[zero] * frames for _ in range(4)]
     change_BTYX = torch.zeros_like(image_BTYX)
     every = weights
     for number in range(iterations):
-        chosen = number * sets // iterations
-        prefix = f"earlier.{chosen}." if chosen < sets - 1 else ""
+        chosen = number * weight_sets // iterations
+        prefix = f"earlier.{chosen}." if chosen < weight_sets - 1 else ""
         weights = {name[len(prefix) :]: value for name, value in every.items() if name.startswith(prefix)}
         x = [channels(image_BTYX[:, t]) for t in range(frames)]
-        if context:
+        if temporal_context:
             mean = channels(sum(image_BTYX[:, t] for t in range(frames)) / frames)
             x = [torch.cat([x[t], mean, channels(change_BTYX[:, t])], 1) for t in range(frames)]
         directions = []
@@ -48,7 +51,7 @@ def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, 
             new.append(
                 [
                     torch.relu(
-                        conv(shifted(new[layer - 1], t, shift), weights, f"conv{layer}_x")
+                        conv(shifted(new[layer - 1], t, tsm_channels), weights, f"conv{layer}_x")
                         + conv(states[layer][t], weights, f"conv{layer}_h")
                     )
                     for t in range(frames)
@@ -60,6 +63,6 @@ def reconstruct(weights, features, image_BTYX, consistency, iterations, sets=1, 
             [image_BTYX[:, t] + torch.complex(residual[t][:, 0], residual[t][:, 1]) for t in range(frames)], 1
         )
         guess_BTYX = image_BTYX
-        image_BTYX = consistency(guess_BTYX, weights["error"]) if trust else consistency(guess_BTYX)
+        image_BTYX = consistency(guess_BTYX, weights["error"]) if noise_aware else consistency(guess_BTYX)
         change_BTYX = image_BTYX - guess_BTYX
     return image_BTYX

@@ -11,7 +11,7 @@ from torch import nn
 
 from crnn_cli.errors import CrnnError, OutputError, UsageError
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.networks.averaged import update_ema
+from crnn_cli.networks.optim import update_ema
 from crnn_cli.training import session
 from crnn_cli.training.job import OptimiserSettings, Stage, TrainingPlan
 from crnn_cli.training.loop import TrainingLoop, backward_pass, learning_rate_factor
@@ -352,15 +352,15 @@ def test_learning_rate_warms_up_and_cools_down():
 TWO = """
 import sys, torch
 from pathlib import Path
-from crnn_cli.training.loop import Loop, go_back
+from crnn_cli.training.loop import TrainingLoop, backward_pass
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 from tests.training.test_loop import CPU, PLAN, Job
 torch.set_num_threads(1)
 processes = Processes(CPU)
-loop = Loop(Job(), PLAN, RunFolder(Path(sys.argv[1])), processes, lambda report: None)
+loop = TrainingLoop(Job(), PLAN, RunFolder(Path(sys.argv[1])), processes, lambda report: None)
 items = [loop.job.item(0, 2 * processes.rank + k) for k in range(2)]
-loss = processes.average(loop.network, go_back(loop.job, 0, loop.network, items, CPU, "fp32"))
+loss = processes.average(loop.network, backward_pass(loop.job, 0, loop.network, items, CPU, "fp32"))
 first = {"loss": torch.tensor(loss), "gradient": loop.network[0].weight.grad.clone()}
 torch.save(first, Path(sys.argv[1]) / f"first{processes.rank}.pt")
 loop.run()
@@ -412,7 +412,7 @@ def test_the_time_of_a_step_knows_that_workers_draw_beside_it(workers, wanted, m
         now += 2.0
 
     monkeypatch.setattr(session.time, "monotonic", lambda: now)
-    monkeypatch.setattr(session, "go_back", back)
+    monkeypatch.setattr(session, "backward_pass", back)
     request = session.TrainingRequest(tmp_path, CPU, workers=workers)
     assert session.seconds_of_steps(Slow(), STAGES[:1], request, Processes(CPU)) == [pytest.approx(wanted)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from crnn_cli.errors import UnreadableError
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
-from crnn_cli.training.settings import from_table, read_toml, setting, to_toml
+from crnn_cli.training.settings import former_table, from_table, read_toml, setting, to_toml
 
 pytest.importorskip("monai", reason="training of segmentation needs the extra train")
 
@@ -62,6 +62,19 @@ def test_a_table_with_one_setting_keeps_the_others_of_the_task(tmp_path, kind):
     file.write_text("[optimiser]\nlearning_rate = 0.5\n")
     assert read_toml(kind, file).optimiser == replace(kind().optimiser, learning_rate=0.5)
     assert len({kind().optimiser, SegmentSettings().optimiser, ReconstructSettings().optimiser}) == 2
+
+
+def test_files_and_runs_of_earlier_versions_keep_their_meaning(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("start = 'zero-filled'\n[network]\nsets = 2\nshift = 4\ncontext = 1\ntrust = 1\n")
+    settings = read_toml(ReconstructSettings, file)
+    assert settings.initial_image == "zero-filled"
+    network = settings.network
+    assert (network.weight_sets, network.tsm_channels, network.temporal_context, network.noise_aware) == (2, 4, 1, 1)
+    former = former_table(settings)
+    assert from_table(ReconstructSettings, former, "run.json") == settings
+    assert (former["start"], former["network"]["sets"]) == ("zero-filled", 2)
+    assert former_table(SegmentSettings()) == asdict(SegmentSettings())
 
 
 def test_what_is_not_mentioned_keeps_its_default(tmp_path):

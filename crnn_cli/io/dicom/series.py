@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Affine, affine_of_slice
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Words
 from crnn_cli.io.dicom.headers import Frame
 from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular

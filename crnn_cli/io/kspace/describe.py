@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crnn_cli.data.geometry import axis_codes
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.data.sampling_mask import Mask, acceleration, effective_acceleration, undersampled_axes
 from crnn_cli.errors import Param
@@ -85,7 +85,7 @@ def describe_raw(
         next_step = (Command("reconstruct", str(path), given),)
     return RawDescription(
         file=str(path), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
-        grid=[lines, samples], field_shown=list(scan.shown_YX), image_shape=list(scan.geometry.shape),
+        grid=[lines, samples], field_shown=list(scan.fov_fraction_YX), image_shape=list(scan.geometry.shape),
         spacing_mm=[round(v, 4) for v in scan.geometry.spacing], orientation=axis_codes(scan.geometry.affine),
         frame_time_s=scan.geometry.frame_time, acceleration=round(acceleration(mask_ZTYX), 3),
         effective_acceleration=round(effective_acceleration(mask_ZTYX), 3),

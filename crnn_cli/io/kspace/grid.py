@@ -17,7 +17,7 @@ import numpy as np
 
 from crnn_cli.data.acquisition import OUTSIDE, Complex
 from crnn_cli.data.image import Image
-from crnn_cli.data.raw_scan import RawScan, RawSlice, along_image
+from crnn_cli.data.raw_scan import RawScan, RawSlice, kspace_to_image_along
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
@@ -176,7 +176,7 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
         raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
     require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, describe_axes(names, stored.shape))
     mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
-    images = along_image(kspace_CTXYZ, 2)
+    images = kspace_to_image_along(kspace_CTXYZ, 2)
 
     def read(z: int) -> RawSlice:
         return RawSlice(np.ascontiguousarray(images[:, :, z]) * mask_TYX, mask_TYX)
@@ -229,7 +229,7 @@ def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: 
         geometry=Image(zeros, np.diag([*spacing, 1.0]), codes=(0, 0)),
         axes_ZYX=(image_axes[0], image_axes[1], image_axes[2]),
         read=slices.read,
-        shown_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
+        fov_fraction_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
         notes=(
             *notes,
             *(["averages were taken as their mean, sample by sample"] if "average" in names else []),

@@ -46,7 +46,7 @@ class NiftiHeader:
     affine: Affine
     codes: tuple[int, int]
     qform: Affine | None
-    unnamed_step: float
+    unitless_frame_step: float
     pixdim: tuple[float, float, float] | None
 
 
@@ -69,8 +69,8 @@ def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, sourc
         affine, qform, pixdim = ordered_affine(affine, axes), None, None
         header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
     timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
-    frame_time, step = (header.frame_time, header.unnamed_step) if timed else (None, 0.0)
-    return Image(array, affine, frame_time, header.codes, qform, step, pixdim)
+    frame_time, step = (header.frame_time, header.unitless_frame_step) if timed else (None, 0.0)
+    return Image(array, affine, frame_time, header.codes, qform=qform, unitless_frame_step=step, pixdim=pixdim)
 
 
 def parse_header(raw: bytes, source: Path) -> Any:

@@ -176,9 +176,9 @@ def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
         _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
     if image.pixdim is not None:
         nifti.header["pixdim"][1:4] = image.pixdim
-    nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unnamed_step else "unknown")
+    nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unitless_frame_step else "unknown")
     if image.array.ndim == 4:
-        nifti.header["pixdim"][4] = image.frame_time or image.unnamed_step
+        nifti.header["pixdim"][4] = image.frame_time or image.unitless_frame_step
     nifti.header["descrip"] = description.encode()[:79]
     nifti.header.set_intent(intent)
     return nifti

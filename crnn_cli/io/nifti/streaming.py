@@ -17,7 +17,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.mapped_arrays import SpooledBytes, drop_pages, is_large, parts, zeros
+from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
 from crnn_cli.io.nifti.header import NiftiHeader, header_of, image_from_stored, parse_header, to_single_precision
@@ -81,7 +81,7 @@ def _copied(stream: IO[bytes], source: Path, proxy: Any, dtype: type[np.generic]
     """Copy the voxels of a stream to a temporary file, scaled and in single precision."""
     voxels = ArrayProxy(stream, (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter), mmap=False)
     copied = zeros(proxy.shape, dtype, "F")
-    for part in parts(proxy.shape):
+    for part in chunk_indices(proxy.shape):
         copied[part] = to_single_precision(np.asanyarray(voxels[part]), source)
         drop_pages(copied)
     while stream.read(_HEAD):  # to the end, where gzip has its checksum
@@ -105,7 +105,7 @@ def encode_large(voxel_file: bytes, array: Array, packed: bool) -> SpooledBytes:
     header = nib.Nifti1Header(voxel_file[:_SIZE], check=False)
     header["dim"][1 : 1 + array.ndim] = array.shape
     put(header.binaryblock + voxel_file[_SIZE : int(header["vox_offset"])])
-    for part in parts(array.shape, array.itemsize):
+    for part in chunk_indices(array.shape, array.itemsize):
         put(array[part].tobytes("F"))
         drop_pages(array)
     spooled.write(packer.flush() if packed else b"")
@@ -116,7 +116,7 @@ def same_values(first: Array, second: Array) -> bool:
     """Whether two arrays have the same shape and values, compared a part at a time."""
     if first.shape != second.shape:
         return False
-    for part in parts(first.shape, first.itemsize):
+    for part in chunk_indices(first.shape, first.itemsize):
         if not np.array_equal(first[part], second[part]):
             return False
         drop_pages(first, second)

@@ -1,11 +1,14 @@
-"""Convolutions that finish their output while it is in the cache: with a sum and ReLU, as oneDNN has them on a CPU.
+"""Convolutions fused with a sum and ReLU by oneDNN on a CPU: the output is finished while it is in the cache.
 
-PyTorch's names for them are private (`torch.ops.mkldnn`): where they are missing, the same is done one after the other.
+PyTorch's operators for them are private (`torch.ops.mkldnn`). Where they are missing, `Convolutions` computes the same
+with public operators, one after the other.
 
 Legend: N batch, F feature, Y row, X column; features lie innermost in memory (channels last).
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,74 +20,101 @@ Kernel = tuple[Tensor, Tensor | None]
 
 
 class Convolutions:
-    """Convolutions with zero padding that keep the size, in the kind of the features.
+    """Zero-padded convolutions that keep the size, in the dtype of the features.
 
-    kind, device : of features and kernels.
+    All take a `Kernel` and features (N, F, Y, X).
+
+    Parameters
+    ----------
+    dtype, device : of features and kernels.
+
+    Attributes
+    ----------
+    fused : whether oneDNN's operators are used.
     """
 
-    def __init__(self, kind: torch.dtype, device: torch.device = CPU) -> None:
-        has = kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        self.fused = _FUSED and device.type == "cpu" and has
+    def __init__(self, dtype: torch.dtype, device: torch.device = CPU) -> None:
+        self.fused = device.type == "cpu" and _has_fused(dtype)
 
-    def made(self, kernel: Kernel, features: Tensor, relu: bool = False, rows: range | None = None) -> Tensor:
-        """Return kernel * features, perhaps without what is negative, perhaps a range of rows of it only."""
-        features, padding = _part(kernel, features, rows)
+    def conv(self, kernel: Kernel, features: Tensor, relu: bool = False, rows: range | None = None) -> Tensor:
+        """Kernel * features, followed by ReLU if ``relu``.
+
+        Parameters
+        ----------
+        kernel, features : (weight, bias), and (N, F, Y, X).
+        relu : whether negative values become 0.
+        rows : the rows of the output to compute; None for all.
+        """
+        features, padding = _crop_rows(kernel, features, rows)
         if not self.fused:
-            found = conv2d(features, *kernel, padding=padding)
-            return found.relu_() if relu else found
-        one = [1, 1]
-        made: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            features, *kernel, padding, one, one, 1, "relu" if relu else "none", [], None
+            output = conv2d(features, *kernel, padding=padding)
+            return output.relu_() if relu else output
+        one, after = [1, 1], "relu" if relu else "none"
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            features, *kernel, padding, one, one, 1, after, [], None
         )
-        return made
+        return fused
 
-    def few(self, kernel: Kernel, features: Tensor) -> Tensor:
-        """Return kernel * features, in single precision at least, for a kernel of few outputs.
+    def conv_few_outputs(self, kernel: Kernel, features: Tensor) -> Tensor:
+        """Kernel * features for a kernel of few output channels, such as 2 for a complex image.
 
-        oneDNN computes at least 16 outputs. One matrix product gives what every tap of the kernel adds, as features
-        lie innermost in memory, and the shifted planes are summed.
+        oneDNN would compute at least 16 output channels. Here one matrix product gives the contribution of every tap of
+        the kernel, and the shifted planes are summed, in float32 at least.
+
+        Returns
+        -------
+        (N, F, Y, X), float32 or more precise.
         """
         weight, bias = kernel
         (outputs, inputs, rows, columns), (batch, _, height, width) = weight.shape, features.shape
         taps = weight.permute(2, 3, 0, 1).reshape(-1, inputs)
         planes = taps @ features.permute(0, 2, 3, 1).reshape(batch, height * width, inputs).mT
         planes = planes.view(batch, rows, columns, outputs, height, width)
-        kind = torch.promote_types(planes.dtype, torch.float32)
-        found = torch.zeros(batch, outputs, height + rows - 1, width + columns - 1, dtype=kind)
+        dtype = torch.promote_types(planes.dtype, torch.float32)
+        output = torch.zeros(batch, outputs, height + rows - 1, width + columns - 1, dtype=dtype)
         for row in range(rows):
             for column in range(columns):
                 top, left = rows - 1 - row, columns - 1 - column
-                found[..., top : top + height, left : left + width] += planes[:, row, column]
+                output[..., top : top + height, left : left + width] += planes[:, row, column]
         above, beside = _padding(kernel)
-        made = found[..., above : above + height, beside : beside + width]
-        return made if bias is None else made.add_(bias.view(-1, 1, 1))
+        output = output[..., above : above + height, beside : beside + width]
+        return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
-    def plus(self, kernel: Kernel, features: Tensor, terms: Tensor) -> Tensor:
-        """Return ReLU(terms + kernel * features) in new memory."""
+    def conv_add_relu(self, kernel: Kernel, features: Tensor, terms: Tensor) -> Tensor:
+        """ReLU(terms + kernel * features), in new memory."""
         if not self.fused:
             return conv2d(features, *kernel, padding=_padding(kernel)).add_(terms).relu_()
         one = [1, 1]
-        made: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
             features, terms, *kernel, _padding(kernel), one, one, 1, "add", 1.0, "relu", [], None
         )
-        return made
+        return output
 
-    def added(
-        self, kernel: Kernel, features: Tensor, to: Tensor, relu: bool = False, rows: range | None = None
+    def conv_accumulate_(
+        self, kernel: Kernel, features: Tensor, total: Tensor, relu: bool = False, rows: range | None = None
     ) -> Tensor:
-        """Return to + kernel * features in the memory of ``to``, perhaps without what is negative.
+        """Add kernel * features to ``total`` in place, followed by ReLU if ``relu``.
 
-        rows : where ``to`` is only this range of rows.
+        Parameters
+        ----------
+        kernel, features : (weight, bias), and (N, F, Y, X).
+        total : what is added to, (N, F, Y, X).
+        relu : whether negative sums become 0.
+        rows : the rows of the whole that ``total`` holds; None for all.
+
+        Returns
+        -------
+        ``total``, changed.
         """
-        features, padding = _part(kernel, features, rows)
-        if not self.fused or not to.is_contiguous(memory_format=torch.channels_last):
-            made = to.add_(conv2d(features, *kernel, padding=padding))
-            return made.relu_() if relu else made
+        features, padding = _crop_rows(kernel, features, rows)
+        if not self.fused or not total.is_contiguous(memory_format=torch.channels_last):
+            output = total.add_(conv2d(features, *kernel, padding=padding))
+            return output.relu_() if relu else output
         after, one = "relu" if relu else None, [1, 1]
-        accumulated: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
-            to, features, *kernel, padding, one, one, 1, "add", 1.0, after, [], None
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            total, features, *kernel, padding, one, one, 1, "add", 1.0, after, [], None
         )
-        return accumulated
+        return fused
 
 
 def _padding(kernel: Kernel) -> tuple[int, int]:
@@ -92,8 +122,8 @@ def _padding(kernel: Kernel) -> tuple[int, int]:
     return rows // 2, columns // 2
 
 
-def _part(kernel: Kernel, features: Tensor, rows: range | None) -> tuple[Tensor, tuple[int, int]]:
-    """Return what of the features a range of rows needs, and how much padding it still needs."""
+def _crop_rows(kernel: Kernel, features: Tensor, rows: range | None) -> tuple[Tensor, tuple[int, int]]:
+    """Rows of the features that a range of output rows needs, and the padding that they still need."""
     reach, columns = _padding(kernel)
     height = features.shape[2]
     if rows is None or len(rows) == height:
@@ -103,19 +133,21 @@ def _part(kernel: Kernel, features: Tensor, rows: range | None) -> tuple[Tensor,
     return (pad(part, (0, 0, above, below)) if above or below else part), (0, columns)
 
 
-def _has_fused() -> bool:
-    """Return whether this PyTorch convolves into a sum; on a small case, as the names are private."""
+@lru_cache
+def _has_fused(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's operators on a CPU for a dtype; tried on a small case, as they are private."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    features, weight, total = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1), torch.full((1, 1, 2, 2), -3.0)
+    ones, none = [1, 1], [0, 0]
     try:
-        features, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1)
-        ones, none = [1, 1], [0, 0]
-        total = torch.full((1, 1, 2, 2), -3.0)
-        torch.ops.mkldnn._convolution_pointwise_.binary(
-            total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None
-        )
-        alone = torch.ops.mkldnn._convolution_pointwise(features, -weight, None, none, ones, ones, 1, "relu", [], None)
-        return bool(total.eq(0).all() and alone.eq(0).all())
+        operators = torch.ops.mkldnn
+        if dtype == torch.bfloat16 and not operators._is_mkldnn_bf16_supported():
+            return False
+        convolve, accumulate = operators._convolution_pointwise, operators._convolution_pointwise_
+        added = convolve.binary(features, total, weight, None, none, ones, ones, 1, "add", 1.0, "relu", [], None)
+        alone = convolve(features, -weight, None, none, ones, ones, 1, "relu", [], None)
+        accumulate.binary(total, features, weight, torch.ones(1), none, ones, ones, 1, "add", 1.0, "relu", [], None)
+        return bool(added.eq(0).all() and alone.eq(0).all() and total.eq(0).all())
     except (AttributeError, RuntimeError, TypeError):
         return False
-
-
-_FUSED = _has_fused()

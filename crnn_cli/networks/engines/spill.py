@@ -14,26 +14,36 @@ from torch import Tensor
 
 
 class DiskTensorList(MutableSequence[Tensor]):
-    """A list of features (N, F, Y, X) in a file without a name, in the folder for temporary files (TMPDIR).
+    """A list of features (N, F, Y, X) in a nameless file, in the folder for temporary files (TMPDIR).
 
-    What is asked for is read into new memory, features innermost; what is changed there must be put back. The file is
-    gone with the list, or with the process. An element can only be replaced by one of the same size, added and taken
-    at the end.
+    An element that is read is a copy in new memory, features innermost: changes must be assigned back. Elements are
+    appended and removed at the end, and replaced by others of the same shape and dtype. The file is gone with the list,
+    or with the process.
+
+    >>> features = DiskTensorList()
+    >>> features.append(torch.ones(1, 2, 3, 3))
+    >>> len(features), features[0].shape
+    (1, torch.Size([1, 2, 3, 3]))
+
+    Raises
+    ------
+    OSError
+        When the disk is full, or the file ends early.
     """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        self._kept: list[tuple[int, torch.Size, torch.dtype]] = []
+        self._entries: list[tuple[int, torch.Size, torch.dtype]] = []
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return an element, in new memory."""
-        place, (n, f, y, x), kind = self._kept[index]
-        values_NYXF = torch.empty(n, y, x, f, dtype=kind)
+        """Read an element into new memory."""
+        offset, (n, f, y, x), dtype = self._entries[index]
+        values_NYXF = torch.empty(n, y, x, f, dtype=dtype)
         left = memoryview(_bytes(values_NYXF))
-        self._file.seek(place)
+        self._file.seek(offset)
         while left:
             count = self._file.readinto(left)
             if not count:
@@ -43,35 +53,35 @@ class DiskTensorList(MutableSequence[Tensor]):
 
     def __setitem__(self, index: Any, value: Tensor | Iterable[Tensor]) -> None:
         assert isinstance(value, Tensor)
-        place, shape, kind = self._kept[index]
-        if (value.shape, value.dtype) != (shape, kind):
-            raise ValueError(f"{tuple(shape)} of {kind} cannot become {tuple(value.shape)} of {value.dtype}")
-        self._write(place, value)
+        offset, shape, dtype = self._entries[index]
+        if (value.shape, value.dtype) != (shape, dtype):
+            raise ValueError(f"{tuple(shape)} of {dtype} cannot become {tuple(value.shape)} of {value.dtype}")
+        self._write(offset, value)
 
     def __delitem__(self, index: Any) -> None:
         if index not in (-1, len(self) - 1):
             raise ValueError("only the last element can be taken away")
-        self._kept.pop()
+        self._entries.pop()
 
     def insert(self, index: int, value: Tensor) -> None:
-        """Add an element at the end."""
+        """Add an element; ValueError unless at the end."""
         if index != len(self):
             raise ValueError("an element can only be added at the end")
-        place = self._kept[-1][0] + _size(*self._kept[-1][1:]) if self._kept else 0
-        self._write(place, value)
-        self._kept.append((place, value.shape, value.dtype))
+        offset = self._entries[-1][0] + _size(*self._entries[-1][1:]) if self._entries else 0
+        self._write(offset, value)
+        self._entries.append((offset, value.shape, value.dtype))
 
-    def _write(self, place: int, value: Tensor) -> None:
+    def _write(self, offset: int, value: Tensor) -> None:
         left = memoryview(_bytes(value.permute(0, 2, 3, 1).contiguous()))
-        self._file.seek(place)
+        self._file.seek(offset)
         while left:
             left = left[self._file.write(left) :]
 
 
-def _size(shape: torch.Size, kind: torch.dtype) -> int:
-    return shape.numel() * kind.itemsize
+def _size(shape: torch.Size, dtype: torch.dtype) -> int:
+    return shape.numel() * dtype.itemsize
 
 
 def _bytes(values: Tensor) -> Any:
-    """Return the memory of contiguous values."""
+    """Memory of contiguous values, as bytes."""
     return values.flatten().view(torch.uint8).numpy()

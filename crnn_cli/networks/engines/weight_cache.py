@@ -1,4 +1,4 @@
-"""Weights of convolutions in the kind of the features, made once.
+"""Weights of convolutions in the dtype of the features, cast once.
 
 Legend: F feature.
 """
@@ -10,25 +10,32 @@ from torch import Tensor, nn
 
 
 class CastWeightCache:
-    """Weight and bias of convolutions in one kind of number, features innermost in memory.
+    """Weights and biases of convolutions, cast to one dtype at their first use; features lie innermost in memory.
 
-    kind : of the features.
+    The cache is not renewed when a weight changes: make a new one for every inference.
+
+    Parameters
+    ----------
+    dtype : of the features.
     """
 
-    def __init__(self, kind: torch.dtype) -> None:
-        self.kind = kind
-        self._known: dict[tuple[nn.Conv2d, ...], tuple[Tensor, Tensor]] = {}
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._cast: dict[tuple[nn.Conv2d, ...], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, convolution: nn.Conv2d, *of_zeros: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a convolution, plus what others make of zeros: their biases. Each must have one."""
-        all_of = convolution, *of_zeros
-        if all_of not in self._known:
-            biases = [each.bias for each in all_of if each.bias is not None]
-            assert len(biases) == len(all_of)
-            self._known[all_of] = cast_weights(convolution.weight, torch.stack(biases).sum(0), self.kind)
-        return self._known[all_of]
+        """Weight of a convolution, and the sum of the biases of it and of ``of_zeros``.
+
+        ``of_zeros`` are applied to states of zeros, and a convolution of zeros is its bias. Each must have one.
+        """
+        convolutions = convolution, *of_zeros
+        if convolutions not in self._cast:
+            biases = [each.bias for each in convolutions if each.bias is not None]
+            assert len(biases) == len(convolutions)
+            self._cast[convolutions] = cast_weights(convolution.weight, torch.stack(biases).sum(0), self.dtype)
+        return self._cast[convolutions]
 
 
-def cast_weights(weight: Tensor, bias: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return weight and bias in a kind of number, features innermost in memory."""
-    return weight.to(kind, memory_format=torch.channels_last), bias.to(kind)
+def cast_weights(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cast weight and bias to a dtype, with features innermost in memory (channels last)."""
+    return weight.to(dtype, memory_format=torch.channels_last), bias.to(dtype)

@@ -109,11 +109,6 @@ def find_labelled(source: Path) -> LabelledSet:
     return found
 
 
-def find_pairs(source: Path) -> list[Pair]:
-    """Return the labelled volumes of a folder or manifest, as `find_labelled`."""
-    return list(find_labelled(source).pairs)
-
-
 def find_cines(source: Path) -> list[Path]:
     """Return the cines in and below a folder, by path, or the one given: NIfTI files, and folders that hold DICOM.
 

@@ -67,21 +67,21 @@ class CineItems:
     cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
     real_share : the share of items made from them.
     pixels : frames * lines * columns of one item, about: what a step costs.
-    start : of the reconstruction, a key of `crnn_cli.reconstruction.reconstruct.INITIAL_IMAGES`.
+    initial_image : of the network, a key of `crnn_cli.reconstruction.reconstruct.INITIAL_IMAGES`.
     """
 
     cines: Sequence[Tensor]
     real_share: float = 0.4
     pixels: int = 25_600
     sampling: SamplingSettings = SamplingSettings()
-    start: str = "time-wiener"
+    initial_image: str = "time-wiener"
 
 
 @dataclass(frozen=True)
 class CineItem:
     """One training item, scaled so that the bright parts of the start image are about 1."""
 
-    start_BTYX: Tensor
+    initial_BTYX: Tensor
     truth_BTYX: Tensor
     consistency: SingleCoilConsistency | MultiCoilConsistency
 
@@ -90,13 +90,13 @@ class CineItem:
 class DrawnSampling:
     """What is drawn of an item on the CPU; its start image, most of the work, is made where the training goes on.
 
-    measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. start : see `CineItems`.
+    measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. initial_image : see `CineItems`.
     brightness : of the bright parts of the start image. part : the frames that the item has.
     """
 
     measured: SliceMeasurement
     truth_BTYX: Tensor
-    start: str
+    initial_image: str
     brightness: float
     part: slice
 
@@ -104,7 +104,7 @@ class DrawnSampling:
         """Return the item on a device, its start calculated there, in full precision. It knows the whole cycle."""
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             whole = self.measured.to(device)
-            start = INITIAL_IMAGES[self.start](whole.consistency())
+            start = INITIAL_IMAGES[self.initial_image](whole.consistency())
             scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
             kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
             kept = SliceMeasurement(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))
@@ -118,21 +118,21 @@ def draw(source: CineItems, seed: int) -> DrawnSampling:
     Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
     along Y only. Magnitudes get a random phase; a complex cine keeps its own.
     """
-    dice, how = SceneRandom(seed), source.sampling
-    lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
+    rng, how = SceneRandom(seed), source.sampling
+    lines, kept = rng.integer(how.lines, how.most_lines), rng.integer(how.frames, how.most_frames)
     columns = max(16, min(_MOST_COLUMNS, round(source.pixels / (lines * kept) / 4) * 4))
-    size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
-    if source.cines and dice.chance(source.real_share):
-        cine = source.cines[dice.integer(0, len(source.cines) - 1)]
-        view = from_cine(cine, size, dice)
+    size = SceneSize(max(kept, rng.integer(how.cycle, how.most_cycle)), lines, columns)
+    if source.cines and rng.chance(source.real_share):
+        cine = source.cines[rng.integer(0, len(source.cines) - 1)]
+        view = from_cine(cine, size, rng)
     else:
-        view = random_scene(size, dice)
-    truth = (view if view.is_complex() else with_phase(view, dice))[None]
+        view = random_scene(size, rng)
+    truth = (view if view.is_complex() else with_phase(view, rng))[None]
     truth = truth / energy_weighted_rms(truth).clamp_min(1e-3)
-    measured = _sample(truth, dice, how)
-    brightness = dice.log_uniform(0.8, 1.25)
-    first = dice.integer(0, size.frames - kept)
-    return DrawnSampling(measured, truth, source.start, brightness, slice(first, first + kept))
+    measured = _sample(truth, rng, how)
+    brightness = rng.log_uniform(0.8, 1.25)
+    first = rng.integer(0, size.frames - kept)
+    return DrawnSampling(measured, truth, source.initial_image, brightness, slice(first, first + kept))
 
 
 def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineItem:
@@ -140,7 +140,7 @@ def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineI
     return draw(source, seed).item(device)
 
 
-def _sample(truth_BTYX: Tensor, dice: SceneRandom, how: SamplingSettings) -> SliceMeasurement:
+def _sample(truth_BTYX: Tensor, rng: SceneRandom, how: SamplingSettings) -> SliceMeasurement:
     """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
 
     One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
@@ -148,20 +148,20 @@ def _sample(truth_BTYX: Tensor, dice: SceneRandom, how: SamplingSettings) -> Sli
     deviation that data consistency is told: a little off too, or 0, nothing.
     """
     frames, lines, columns = truth_BTYX.shape[1:]
-    pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"
-    acceleration = dice.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
-    centre = None if dice.chance(0.7) else dice.integer(1, max(1, int(lines / acceleration * 0.8)))
-    mask = PATTERNS[pattern](frames, lines, acceleration, dice.generator, centre)[None, :, :, None]
-    noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
+    pattern = "variable-density" if rng.chance(how.variable_density) else "sheared-grid"
+    acceleration = rng.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
+    centre = None if rng.chance(0.7) else rng.integer(1, max(1, int(lines / acceleration * 0.8)))
+    mask = PATTERNS[pattern](frames, lines, acceleration, rng.generator, centre)[None, :, :, None]
+    noise = rng.log_uniform(how.noise, how.most_noise) if rng.chance(how.noisy) else 0.0
     seen_BCTYX, maps_BCYX = truth_BTYX[:, None], None
-    if how.several and dice.chance(how.several):
-        maps_CYX = random_maps(dice.integer(how.coils, how.most_coils), lines, columns, dice)
+    if how.several and rng.chance(how.several):
+        maps_CYX = random_maps(rng.integer(how.coils, how.most_coils), lines, columns, rng)
         seen_BCTYX = seen_BCTYX * maps_CYX[:, None]
-        error = dice.log_uniform(how.maps_error / 10, how.maps_error) if how.maps_error else 0.0
-        maps_BCYX = perturb_maps(maps_CYX, error, dice)[None]
+        error = rng.log_uniform(how.maps_error / 10, how.maps_error) if how.maps_error else 0.0
+        maps_BCYX = perturb_maps(maps_CYX, error, rng)[None]
     kspace = image_to_kspace(seen_BCTYX)
-    kspace = kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5
-    told = noise and how.told and (maps_BCYX is not None or dice.chance(how.told))
+    kspace = kspace + noise * torch.complex(rng.normal(*kspace.shape), rng.normal(*kspace.shape)) / 2**0.5
+    told = noise and how.told and (maps_BCYX is not None or rng.chance(how.told))
     return SliceMeasurement(
-        kspace * mask[:, None], mask, maps_BCYX, noise * dice.log_uniform(0.8, 1.25) if told else 0.0
+        kspace * mask[:, None], mask, maps_BCYX, noise * rng.log_uniform(0.8, 1.25) if told else 0.0
     )

@@ -18,7 +18,7 @@ _ALIKE = 0.15  # share of maps that are nearly the same in all coils: little is 
 _WAVES = 8
 
 
-def random_maps(coils: int, lines: int, columns: int, dice: SceneRandom) -> Tensor:
+def random_maps(coils: int, lines: int, columns: int, rng: SceneRandom) -> Tensor:
     """Return smooth random sensitivities (C, Y, X), complex64, with sum_c |s_c|^2 = 1.
 
     A coil is a loop of radius a; at a distance r from its centre it sees (1 + r^2 / a^2)^(-3/2), as on the axis of a
@@ -26,48 +26,48 @@ def random_maps(coils: int, lines: int, columns: int, dice: SceneRandom) -> Tens
     patch is a cut of the readout, anywhere in a field about as wide as it is long. Some maps are of virtual coils:
     the strongest combinations of up to three times as many.
     """
-    virtual = dice.chance(_VIRTUAL)
-    maps_CYX = normalise_maps(_loops(coils * dice.integer(1, 3) if virtual else coils, lines, columns, dice))
+    virtual = rng.chance(_VIRTUAL)
+    maps_CYX = normalise_maps(_loops(coils * rng.integer(1, 3) if virtual else coils, lines, columns, rng))
     if virtual:
         matrix_NC, _ = compression_matrix(maps_CYX[:, None], coils)
         maps_CYX = normalise_maps(mix_coils(maps_CYX[:, None], matrix_NC)[:, 0])
     return maps_CYX
 
 
-def perturb_maps(maps_CYX: Tensor, error: float, dice: SceneRandom) -> Tensor:
+def perturb_maps(maps_CYX: Tensor, error: float, rng: SceneRandom) -> Tensor:
     """Return sensitivities off by a smooth random error, again with sum_c |s_c|^2 = 1.
 
     s' = (s + e) / |s + e| with sum_c conj(s_c) e_c = 0: a factor that all coils share is the image's, no error. The
     root mean square of |e| over the pixels is ``error``.
     """
     coils, lines, columns = maps_CYX.shape
-    parts = _smooth(2 * coils, _places(lines, columns), dice.log_uniform(0.03, 0.3), dice)
+    parts = _smooth(2 * coils, _places(lines, columns), rng.log_uniform(0.03, 0.3), rng)
     error_CYX = torch.complex(parts[:coils], parts[coils:])
     error_CYX = error_CYX - maps_CYX * (maps_CYX.conj() * error_CYX).sum(0)
     size = error_CYX.abs().square().sum(0).mean().sqrt().clamp_min(1e-9)
     return normalise_maps(maps_CYX + error / size * error_CYX)
 
 
-def _loops(coils: int, lines: int, columns: int, dice: SceneRandom) -> Tensor:
+def _loops(coils: int, lines: int, columns: int, rng: SceneRandom) -> Tensor:
     """Return what loops around or above the field see, (C, Y, X) complex."""
-    wide = max(columns / lines, dice.uniform(0.6, 1.4))
+    wide = max(columns / lines, rng.uniform(0.6, 1.4))
     y, x = _places(lines, columns)
-    x = x + dice.uniform(-0.5, 0.5) * (wide - columns / lines)
-    alike = dice.chance(_ALIKE)
-    radius = dice.uniform(1.5, 3.0) if alike else dice.log_uniform(0.12, 1.5)
+    x = x + rng.uniform(-0.5, 0.5) * (wide - columns / lines)
+    alike = rng.chance(_ALIKE)
+    radius = rng.uniform(1.5, 3.0) if alike else rng.log_uniform(0.12, 1.5)
     strength = 0.1 if alike else 1.0
-    fields = _smooth(2 * coils, (y, x), dice.uniform(0.2, 0.8), dice)
-    change = torch.exp(strength * dice.uniform(0, 0.4) * fields[:coils])
-    phase = strength * dice.uniform(0, 1.5) * fields[coils:]
-    first, arc, out = dice.uniform(0, 2 * math.pi), 2 * math.pi * dice.uniform(0.3, 1.0), dice.uniform(0.3, 0.9)
+    fields = _smooth(2 * coils, (y, x), rng.uniform(0.2, 0.8), rng)
+    change = torch.exp(strength * rng.uniform(0, 0.4) * fields[:coils])
+    phase = strength * rng.uniform(0, 1.5) * fields[coils:]
+    first, arc, out = rng.uniform(0, 2 * math.pi), 2 * math.pi * rng.uniform(0.3, 1.0), rng.uniform(0.3, 0.9)
     maps = []
     for coil in range(coils):
-        angle = first + arc * (coil + dice.uniform(-0.3, 0.3)) / coils
-        away = out * dice.uniform(0.7, 1.3)
-        above, size = dice.uniform(0, 0.5), radius * dice.log_uniform(0.7, 1.4)
+        angle = first + arc * (coil + rng.uniform(-0.3, 0.3)) / coils
+        away = out * rng.uniform(0.7, 1.3)
+        above, size = rng.uniform(0, 0.5), radius * rng.log_uniform(0.7, 1.4)
         square = (y[:, None] - away * math.sin(angle)) ** 2 + (x - away * wide * math.cos(angle)) ** 2 + above**2
-        seen = dice.log_uniform(0.6, 1.6) * change[coil] * (1 + square / size**2) ** -1.5
-        maps.append(torch.polar(seen, phase[coil] + dice.uniform(-math.pi, math.pi)))
+        seen = rng.log_uniform(0.6, 1.6) * change[coil] * (1 + square / size**2) ** -1.5
+        maps.append(torch.polar(seen, phase[coil] + rng.uniform(-math.pi, math.pi)))
     return torch.stack(maps)
 
 
@@ -75,13 +75,13 @@ def _places(lines: int, columns: int) -> tuple[Tensor, Tensor]:
     return (torch.arange(lines) - lines // 2) / lines, (torch.arange(columns) - columns // 2) / lines
 
 
-def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, dice: SceneRandom) -> Tensor:
+def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, rng: SceneRandom) -> Tensor:
     """Return random fields (count, Y, X) of about unit variance, each the sum of a few plane waves.
 
     Their correlation is a Gaussian of standard deviation ``length``.
     """
-    turns_WC2 = dice.normal(_WAVES, count, 2) / length
-    phase_WC = torch.rand(_WAVES, count, generator=dice.generator) * 2 * math.pi
+    turns_WC2 = rng.normal(_WAVES, count, 2) / length
+    phase_WC = torch.rand(_WAVES, count, generator=rng.generator) * 2 * math.pi
     along = torch.polar(torch.ones(()), turns_WC2[..., :1] * places[0] + phase_WC[..., None])
     across = torch.polar(torch.ones(()), turns_WC2[..., 1:] * places[1])
     fields: Tensor = (2 / _WAVES) ** 0.5 * torch.einsum("wcy,wcx->cyx", along, across).real

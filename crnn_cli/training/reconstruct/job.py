@@ -39,10 +39,10 @@ class ReconstructJob:
         start: CRNNMRI | None = None, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         self.settings, self.seed, self.start, self.device = settings, seed, start, device
-        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.start)
+        self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.initial_image)
         one, several = (replace(settings.sampling, several=share) for share in (0.0, 1.0))
-        self.simulated = CineItems((), 0.0, settings.pixels, one, settings.start)
-        self.real = CineItems(held_out, 1.0, settings.pixels, one, settings.start) if held_out else None
+        self.simulated = CineItems((), 0.0, settings.pixels, one, settings.initial_image)
+        self.real = CineItems(held_out, 1.0, settings.pixels, one, settings.initial_image) if held_out else None
         self.several = replace(self.real or self.simulated, sampling=several) if settings.sampling.several else None
         self._items = settings.stages()[0].steps * settings.batch
 
@@ -75,7 +75,7 @@ class ReconstructJob:
         del stage
         for known, iterations in items:
             item = known.item(device) if isinstance(known, DrawnSampling) else known
-            image = network(item.start_BTYX, item.consistency, iterations)
+            image = network(item.initial_BTYX, item.consistency, iterations)
             yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
 
     def set_mode(self, stage: int, network: nn.Module) -> None:
@@ -136,8 +136,8 @@ class ReconstructJob:
         """Return a validation item: truth, reconstruction, start, and the errors of these two."""
         item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED, device)
         with torch.no_grad():
-            made = network(item.start_BTYX, item.consistency)
-        truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.start_BTYX))
+            made = network(item.initial_BTYX, item.consistency)
+        truth, image, start = (x[0].abs().cpu().numpy() for x in (item.truth_BTYX, made, item.initial_BTYX))
         panels = [
             Panel("truth", truth), Panel("crnn", image), Panel("start", start),
             Panel("error of crnn x 5", np.abs(image - truth), 5), Panel("error of start x 5", np.abs(start - truth), 5),
@@ -155,8 +155,8 @@ def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict
     with torch.no_grad():
         for index in range(_VALIDATION_ITEMS):
             item = draw_item(source, _VALIDATION_SEED + index, device)
-            image = network(item.start_BTYX, item.consistency)
-            errors.append((relative_error_db(item.start_BTYX, item), relative_error_db(image, item)))
+            image = network(item.initial_BTYX, item.consistency)
+            errors.append((relative_error_db(item.initial_BTYX, item), relative_error_db(image, item)))
     start, reconstructed = np.mean(errors, axis=0)
     return {"start_db": round(float(start), 3), "reconstructed_db": round(float(reconstructed), 3)}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from crnn_cli.bundles.store import Bundle, load_reconstruction
-from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.training.grow_network import expand_network
 from crnn_cli.training.job import TrainingReport
@@ -40,14 +40,15 @@ def split_cines(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[li
     training = [file for file in files if file not in held_out]
     if not held_out or not training:
         raise UnsupportedDataError(
-            f"{len(files)} cine(s) cannot be divided into {fold[1]} folds; add data, or say --fold none: validation is "
-            f"on simulated items then"
+            f"{len(files)} cine(s) cannot be divided into {fold[1]} folds",
+            remedy=("add data, or validate on simulated items with ", Param("fold", "none")),
         )
     return training, held_out
 
 
 def train_reconstruction(
-    files: Sequence[Path], settings: ReconstructSettings | None, request: TrainingRequest, tell: Callable[[TrainingReport], None]
+    files: Sequence[Path], settings: ReconstructSettings | None, request: TrainingRequest,
+    tell: Callable[[TrainingReport], None],
 ) -> Bundle | None:  # fmt: skip
     """Train and publish; return the bundle, None in all processes but the first.
 
@@ -76,7 +77,7 @@ def train_reconstruction(
         job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network, asked.device)
         config = {
             "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
-            "start": settings.start, "amplitude": 1.0,
+            "initial_image": settings.initial_image, "input_rms": 1.0,
             "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
             f"trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip

@@ -64,31 +64,31 @@ class SceneRandom:
         return 1.3 * fine[top : top + lines, left : left + columns]
 
 
-def random_scene(size: SceneSize, dice: SceneRandom) -> Tensor:
+def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
     """Return the magnitude of a random beating scene, (T, Y, X) float, bright parts about 1."""
     fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
     margin = 8 * SUPERSAMPLING
-    still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, dice)
-    phase_T = _cycle(fine.frames, dice)
-    moving_TYX = _warp(still, _motion(fine, margin, heart, phase_T, dice), margin)
-    if dice.chance(0.6):
-        moving_TYX = moving_TYX * _brightening(fine, margin, heart, phase_T, dice)
-    return _downsample(moving_TYX, dice)
+    still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, rng)
+    phase_T = _cycle(fine.frames, rng)
+    moving_TYX = _warp(still, _motion(fine, margin, heart, phase_T, rng), margin)
+    if rng.chance(0.6):
+        moving_TYX = moving_TYX * _brightening(fine, margin, heart, phase_T, rng)
+    return _downsample(moving_TYX, rng)
 
 
-def with_phase(magnitude_TYX: Tensor, dice: SceneRandom) -> Tensor:
+def with_phase(magnitude_TYX: Tensor, rng: SceneRandom) -> Tensor:
     """Return a complex sequence: smooth phase of up to a few pi, a little of it following the beat, and shading."""
     frames, lines, columns = magnitude_TYX.shape
     extent = float(max(lines, 64))
-    phase = dice.uniform(0.2, 2.5) * dice.smooth(lines, columns, extent / dice.uniform(1.0, 3.0))
-    swing = dice.uniform(0, 0.3) * dice.smooth(lines, columns, extent / 3)
-    beat = torch.sin(2 * math.pi * torch.arange(frames) / dice.uniform(12, 40) + dice.uniform(0, 6.28))
-    angle_TYX = phase + beat[:, None, None] * swing + dice.uniform(-math.pi, math.pi)
-    shading = torch.exp(dice.uniform(0, 0.4) * dice.smooth(lines, columns, extent / 2))
+    phase = rng.uniform(0.2, 2.5) * rng.smooth(lines, columns, extent / rng.uniform(1.0, 3.0))
+    swing = rng.uniform(0, 0.3) * rng.smooth(lines, columns, extent / 3)
+    beat = torch.sin(2 * math.pi * torch.arange(frames) / rng.uniform(12, 40) + rng.uniform(0, 6.28))
+    angle_TYX = phase + beat[:, None, None] * swing + rng.uniform(-math.pi, math.pi)
+    shading = torch.exp(rng.uniform(0, 0.4) * rng.smooth(lines, columns, extent / 2))
     return torch.polar(magnitude_TYX * shading, angle_TYX.expand_as(magnitude_TYX).contiguous())
 
 
-def from_cine(cine_TYX: Tensor, size: SceneSize, dice: SceneRandom) -> Tensor:
+def from_cine(cine_TYX: Tensor, size: SceneSize, rng: SceneRandom) -> Tensor:
     """Return a random view of a real cine: turned, mirrored, scaled, cropped, its contrast bent.
 
     Parameters
@@ -97,24 +97,24 @@ def from_cine(cine_TYX: Tensor, size: SceneSize, dice: SceneRandom) -> Tensor:
         the phase of the cine.
     """
     frames = cine_TYX.shape[0]
-    steps = torch.arange(size.frames) * (1 if dice.chance(0.8) else 2) + dice.integer(0, frames - 1)
-    cine = cine_TYX[(steps % frames).flip(0) if dice.chance(0.5) else steps % frames]
-    angle, zoom = dice.uniform(-math.pi, math.pi), dice.log_uniform(0.7, 2.2)
+    steps = torch.arange(size.frames) * (1 if rng.chance(0.8) else 2) + rng.integer(0, frames - 1)
+    cine = cine_TYX[(steps % frames).flip(0) if rng.chance(0.5) else steps % frames]
+    angle, zoom = rng.uniform(-math.pi, math.pi), rng.log_uniform(0.7, 2.2)
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * zoom
-    if dice.chance(0.5):
+    if rng.chance(0.5):
         turn[:, 0] *= -1
     y, x = _pixel_grid(size.lines, size.columns)
-    off = torch.tensor([dice.uniform(-0.5, 0.5) * size.lines, dice.uniform(-0.5, 0.5) * size.columns])
-    place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) + off * dice.uniform(0, 1)
-    bend = torch.stack([dice.smooth(size.lines, size.columns, 24) for _ in range(2)], -1)
-    place_TYX2 = (place + dice.uniform(0, 2.5) * bend).expand(size.frames, -1, -1, -1)
-    if dice.chance(0.5):
-        place_TYX2 = place_TYX2 + _sway(size, size.lines / dice.uniform(1.5, 6), dice)
+    off = torch.tensor([rng.uniform(-0.5, 0.5) * size.lines, rng.uniform(-0.5, 0.5) * size.columns])
+    place = torch.stack([y - size.lines / 2, x - size.columns / 2], -1) + off * rng.uniform(0, 1)
+    bend = torch.stack([rng.smooth(size.lines, size.columns, 24) for _ in range(2)], -1)
+    place_TYX2 = (place + rng.uniform(0, 2.5) * bend).expand(size.frames, -1, -1, -1)
+    if rng.chance(0.5):
+        place_TYX2 = place_TYX2 + _sway(size, size.lines / rng.uniform(1.5, 6), rng)
     grid = _normalised(place_TYX2 @ turn.T + _moving_centre(cine), cine.shape[1], cine.shape[2])
     parts = torch.view_as_real(cine).movedim(-1, 1).contiguous() if cine.is_complex() else cine[:, None]
     sampled = F.grid_sample(parts, grid, mode="bicubic", padding_mode="reflection", align_corners=True)
     magnitude = torch.linalg.vector_norm(sampled, dim=1) if cine.is_complex() else sampled[:, 0].clamp_min(0)
-    bent = (magnitude / magnitude.amax().clamp_min(1e-6)) ** dice.uniform(0.5, 1.3)
+    bent = (magnitude / magnitude.amax().clamp_min(1e-6)) ** rng.uniform(0.5, 1.3)
     if not cine.is_complex():
         return bent
     return torch.polar(bent, torch.atan2(sampled[:, 1], sampled[:, 0]))
@@ -130,106 +130,106 @@ def _moving_centre(cine_TYX: Tensor) -> Tensor:
     return torch.stack([(variance_YX * y).sum(), (variance_YX * x).sum()]) / total
 
 
-def _sway(size: SceneSize, cell: float, dice: SceneRandom) -> Tensor:
+def _sway(size: SceneSize, cell: float, rng: SceneRandom) -> Tensor:
     """Return displacements (T, Y, X, 2) in pixels: a smooth field of its own for cosine and sine of the phase."""
-    phase_T, amount = _cycle(size.frames, dice), dice.uniform(0, 1.5)
-    fields = [torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
+    phase_T, amount = _cycle(size.frames, rng), rng.uniform(0, 1.5)
+    fields = [torch.stack([rng.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
     waves = (torch.cos(phase_T), torch.sin(phase_T))
     first, second = (wave[:, None, None, None] * field for wave, field in zip(waves, fields, strict=True))
     return amount * (first + second)
 
 
-def _still_picture(lines: int, columns: int, dice: SceneRandom) -> tuple[Tensor, tuple[float, float, float]]:
+def _still_picture(lines: int, columns: int, rng: SceneRandom) -> tuple[Tensor, tuple[float, float, float]]:
     """Return a still picture and the heart in it: centre y, x and outer radius, in fine pixels."""
     scale = float(max(lines, 96 * SUPERSAMPLING))
-    regions = dice.integer(3, 10)
-    cell = scale / dice.uniform(3, 14)
-    labels = torch.stack([dice.smooth(lines, columns, cell) for _ in range(regions)]).argmax(0)
-    palette = torch.tensor([dice.uniform(0.02, 1.0) ** dice.uniform(0.7, 2.0) for _ in range(regions)])
+    regions = rng.integer(3, 10)
+    cell = scale / rng.uniform(3, 14)
+    labels = torch.stack([rng.smooth(lines, columns, cell) for _ in range(regions)]).argmax(0)
+    palette = torch.tensor([rng.uniform(0.02, 1.0) ** rng.uniform(0.7, 2.0) for _ in range(regions)])
     picture = palette[labels]
     y, x = _pixel_grid(lines, columns)
-    for _ in range(dice.integer(0, 8)):
-        _paint_disc(picture, y, x, scale * dice.log_uniform(0.008, 0.05), dice)
-    for _ in range(dice.integer(0, 2)):
-        parts = dice.integer(3, 8)
-        cell = scale / dice.uniform(6, 25)
-        labels = torch.stack([dice.smooth(lines, columns, cell) for _ in range(parts)]).argmax(0)
-        strength = dice.uniform(0, 0.6)
-        picture = picture * torch.tensor([math.exp(strength * dice.uniform(-1, 1)) for _ in range(parts)])[labels]
-    radius = scale * dice.uniform(0.15, 0.42)
-    centre = (lines * dice.uniform(0.25, 0.75), columns * dice.uniform(0.1, 0.9))
-    if dice.chance(0.8):
-        _paint_heart(picture, y - centre[0], x - centre[1], radius, dice)
-    for fineness in (dice.uniform(2, 5), dice.uniform(5, 20)):
-        texture = dice.smooth(lines, columns, fineness * SUPERSAMPLING)
-        picture = picture * torch.exp(dice.uniform(0, 0.25) * texture)
-    if dice.chance(0.5):
-        picture = picture * _body(y / lines - 0.5, x / columns - 0.5, dice)
+    for _ in range(rng.integer(0, 8)):
+        _paint_disc(picture, y, x, scale * rng.log_uniform(0.008, 0.05), rng)
+    for _ in range(rng.integer(0, 2)):
+        parts = rng.integer(3, 8)
+        cell = scale / rng.uniform(6, 25)
+        labels = torch.stack([rng.smooth(lines, columns, cell) for _ in range(parts)]).argmax(0)
+        strength = rng.uniform(0, 0.6)
+        picture = picture * torch.tensor([math.exp(strength * rng.uniform(-1, 1)) for _ in range(parts)])[labels]
+    radius = scale * rng.uniform(0.15, 0.42)
+    centre = (lines * rng.uniform(0.25, 0.75), columns * rng.uniform(0.1, 0.9))
+    if rng.chance(0.8):
+        _paint_heart(picture, y - centre[0], x - centre[1], radius, rng)
+    for fineness in (rng.uniform(2, 5), rng.uniform(5, 20)):
+        texture = rng.smooth(lines, columns, fineness * SUPERSAMPLING)
+        picture = picture * torch.exp(rng.uniform(0, 0.25) * texture)
+    if rng.chance(0.5):
+        picture = picture * _body(y / lines - 0.5, x / columns - 0.5, rng)
     return picture, (*centre, radius)
 
 
-def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: SceneRandom) -> None:
+def _paint_heart(picture: Tensor, y: Tensor, x: Tensor, radius: float, rng: SceneRandom) -> None:
     """Paint, around the origin, a dark ring with a bright pool, muscles in the pool, and a crescent beside it."""
-    ragged = 1 + dice.uniform(0.02, 0.15) * dice.smooth(picture.shape[0], picture.shape[1], radius / dice.uniform(1, 3))
-    distance = torch.hypot(y * dice.uniform(0.8, 1.2), x) * ragged / radius
-    blood, muscle = dice.uniform(0.5, 1.0), dice.uniform(0.05, 0.4)
-    if dice.chance(0.15):
+    ragged = 1 + rng.uniform(0.02, 0.15) * rng.smooth(picture.shape[0], picture.shape[1], radius / rng.uniform(1, 3))
+    distance = torch.hypot(y * rng.uniform(0.8, 1.2), x) * ragged / radius
+    blood, muscle = rng.uniform(0.5, 1.0), rng.uniform(0.05, 0.4)
+    if rng.chance(0.15):
         blood, muscle = muscle, blood
-    angle = dice.uniform(0, 2 * math.pi)
+    angle = rng.uniform(0, 2 * math.pi)
     beside = torch.hypot(y - 0.9 * radius * math.sin(angle), x - 0.9 * radius * math.cos(angle)) * ragged
     picture[beside < 1.05 * radius] = muscle
-    picture[beside < dice.uniform(0.8, 1.0) * radius] = blood * dice.uniform(0.8, 1.1)
+    picture[beside < rng.uniform(0.8, 1.0) * radius] = blood * rng.uniform(0.8, 1.1)
     picture[distance < 1] = muscle
-    pool = dice.uniform(0.5, 0.85)
+    pool = rng.uniform(0.5, 0.85)
     picture[distance < pool] = blood
-    for _ in range(dice.integer(0, 6)):
-        turn, out, size = dice.uniform(0, 6.28), dice.uniform(0.5, 1) * pool * radius, radius * dice.uniform(0.04, 0.15)
+    for _ in range(rng.integer(0, 6)):
+        turn, out, size = rng.uniform(0, 6.28), rng.uniform(0.5, 1) * pool * radius, radius * rng.uniform(0.04, 0.15)
         picture[torch.hypot(y - out * math.sin(turn), x - out * math.cos(turn)) < size] = muscle
 
 
-def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, dice: SceneRandom) -> None:
+def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, rng: SceneRandom) -> None:
     lines, columns = picture.shape
-    inside = torch.hypot(y - lines * dice.uniform(0, 1), x - columns * dice.uniform(0, 1)) < radius
-    picture[inside] = dice.uniform(0.0, 1.2)
+    inside = torch.hypot(y - lines * rng.uniform(0, 1), x - columns * rng.uniform(0, 1)) < radius
+    picture[inside] = rng.uniform(0.0, 1.2)
 
 
-def _body(y: Tensor, x: Tensor, dice: SceneRandom) -> Tensor:
+def _body(y: Tensor, x: Tensor, rng: SceneRandom) -> Tensor:
     """Return the support of a body that ends inside the field of view along y (coordinates from -1/2 to 1/2)."""
-    outline = torch.hypot((y - dice.uniform(-0.08, 0.08)) / dice.uniform(0.3, 0.5), x / dice.uniform(0.5, 2.0))
-    air = dice.uniform(0, 0.03)
+    outline = torch.hypot((y - rng.uniform(-0.08, 0.08)) / rng.uniform(0.3, 0.5), x / rng.uniform(0.5, 2.0))
+    air = rng.uniform(0, 0.03)
     return torch.where(outline < 1, 1.0, air)
 
 
 def _motion(
-    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: SceneRandom
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom
 ) -> Tensor:
     """Return displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
-    squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** dice.uniform(0.6, 1.5) * dice.uniform(0.1, 0.6)
-    y, x, near = _near_heart(size, margin, heart, dice.uniform(0.7, 1.3))
-    contraction = torch.stack([y, x]) * near + dice.uniform(-0.2, 0.2) * torch.stack([-x, y]) * near
+    squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** rng.uniform(0.6, 1.5) * rng.uniform(0.1, 0.6)
+    y, x, near = _near_heart(size, margin, heart, rng.uniform(0.7, 1.3))
+    contraction = torch.stack([y, x]) * near + rng.uniform(-0.2, 0.2) * torch.stack([-x, y]) * near
     displacement = squeeze_T[:, None, None, None] * contraction
     local = 0.2 + near
     for wave in (torch.cos(phase_T), torch.sin(phase_T)):
-        cell = size.lines / dice.uniform(1.5, 5)
-        sway = torch.stack([dice.smooth(size.lines, size.columns, cell) for _ in range(2)])
-        amount = dice.uniform(0, 2.0) * SUPERSAMPLING
+        cell = size.lines / rng.uniform(1.5, 5)
+        sway = torch.stack([rng.smooth(size.lines, size.columns, cell) for _ in range(2)])
+        amount = rng.uniform(0, 2.0) * SUPERSAMPLING
         displacement = displacement + wave[:, None, None, None] * amount * local * sway
-    if dice.chance(0.35):
-        breath = torch.sin(torch.arange(size.frames) * dice.uniform(0.02, 0.25) + dice.uniform(0, 6.28))
-        way = dice.normal(2) * dice.uniform(0, 2.5) * SUPERSAMPLING
+    if rng.chance(0.35):
+        breath = torch.sin(torch.arange(size.frames) * rng.uniform(0.02, 0.25) + rng.uniform(0, 6.28))
+        way = rng.normal(2) * rng.uniform(0, 2.5) * SUPERSAMPLING
         displacement = displacement + breath[:, None, None, None] * way[:, None, None]
     return displacement
 
 
 def _brightening(
-    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, dice: SceneRandom
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom
 ) -> Tensor:
     """Return factors (T, Y, X): fresh blood, and what moves through the plane, change brightness over the cycle."""
-    _, _, near = _near_heart(size, margin, heart, dice.uniform(0.5, 1.2))
+    _, _, near = _near_heart(size, margin, heart, rng.uniform(0.5, 1.2))
     exponent = torch.zeros(size.frames, size.lines, size.columns)
-    for wave in (torch.cos(phase_T), torch.sin(2 * phase_T + dice.uniform(0, 6.28))):
-        field = dice.smooth(size.lines, size.columns, heart[2] / dice.uniform(1, 4))
-        exponent = exponent + dice.uniform(0, 0.35) * wave[:, None, None] * near * field
+    for wave in (torch.cos(phase_T), torch.sin(2 * phase_T + rng.uniform(0, 6.28))):
+        field = rng.smooth(size.lines, size.columns, heart[2] / rng.uniform(1, 4))
+        exponent = exponent + rng.uniform(0, 0.35) * wave[:, None, None] * near * field
     return torch.exp(exponent.clamp(-1.5, 1.0))
 
 
@@ -242,14 +242,14 @@ def _near_heart(
     return y, x, torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * reach) ** 2))
 
 
-def _cycle(frames: int, dice: SceneRandom) -> Tensor:
+def _cycle(frames: int, rng: SceneRandom) -> Tensor:
     """Return the cardiac phase of each frame: period 12 to 40 frames, systole faster, now and then arrhythmic."""
-    rate = 2 * math.pi / dice.uniform(12, 40)
+    rate = 2 * math.pi / rng.uniform(12, 40)
     steps = torch.full((frames,), rate)
-    if dice.chance(0.15):
-        steps = steps * torch.exp(0.3 * dice.normal(frames))
-    phase = dice.uniform(0, 6.28) + torch.cumsum(steps, 0)
-    return phase + dice.uniform(0, 0.6) * torch.sin(phase)
+    if rng.chance(0.15):
+        steps = steps * torch.exp(0.3 * rng.normal(frames))
+    phase = rng.uniform(0, 6.28) + torch.cumsum(steps, 0)
+    return phase + rng.uniform(0, 0.6) * torch.sin(phase)
 
 
 def _warp(still: Tensor, displacement_T2YX: Tensor, margin: int) -> Tensor:
@@ -261,9 +261,9 @@ def _warp(still: Tensor, displacement_T2YX: Tensor, margin: int) -> Tensor:
     return F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)[:, 0]
 
 
-def _downsample(fine_TYX: Tensor, dice: SceneRandom) -> Tensor:
+def _downsample(fine_TYX: Tensor, rng: SceneRandom) -> Tensor:
     """Return the sequence on the output grid: by averaging, or, as a scanner does, by cutting k-space (ringing)."""
-    if dice.chance(0.5):
+    if rng.chance(0.5):
         return F.avg_pool2d(fine_TYX[:, None], SUPERSAMPLING)[:, 0]
     lines, columns = fine_TYX.shape[1:]
     out_lines, out_columns = lines // SUPERSAMPLING, columns // SUPERSAMPLING

@@ -18,10 +18,12 @@ class ReconstructionNetworkSettings:
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
     iterations: int = setting(5, "of the published model")
-    sets: int = setting(1, "of weights; iterations beside each other share one")
-    shift: int = setting(0, "channels that later layers take from the frame before, and as many from the one after")
-    context: int = setting(0, "1: the network sees the mean over time, and what data consistency changed last, too")
-    trust: int = setting(0, "1: known noise is weighed against the error that the network expects of its images")
+    weight_sets: int = setting(1, "sets of weights; neighbouring iterations share one", "sets")
+    tsm_channels: int = setting(0, "channels that later layers take from each neighbour frame (TSM)", "shift")
+    temporal_context: int = setting(
+        0, "1: input also the mean over time and the last data-consistency change", "context"
+    )
+    noise_aware: int = setting(0, "1: weigh known noise against the error that the network expects", "trust")
     truncate: int = setting(0, "frames after which gradients through time are cut; 0: never")
     checkpoint: int = setting(0, "iterations per activation checkpoint: less memory, more time; 0: none")
 
@@ -33,7 +35,13 @@ class ReconstructionNetworkSettings:
     def config(self) -> CRNNMRIConfig:
         """Return the network's own configuration."""
         return CRNNMRIConfig(
-            self.features, self.kernel, self.iterations, self.sets, self.shift, self.context, self.trust
+            self.features,
+            self.kernel,
+            self.iterations,
+            self.weight_sets,
+            self.tsm_channels,
+            self.temporal_context,
+            self.noise_aware,
         )
 
 
@@ -65,7 +73,9 @@ class ReconstructSettings:
     batch: int = setting(1, "items in a step; each has a size of its own, and their gradients are added up")
     real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
-    start: str = setting("time-wiener", "what the network starts from; or total-variation, view-shared, zero-filled")
+    initial_image: str = setting(
+        "time-wiener", "input of the network; or total-variation, view-shared, zero-filled", "start"
+    )
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
     network: ReconstructionNetworkSettings = field(default_factory=ReconstructionNetworkSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
@@ -77,8 +87,10 @@ class ReconstructSettings:
     def __post_init__(self) -> None:
         if min(self.epochs, self.items, self.batch, self.start_iterations) < 1:
             raise ValueError("epochs, items, batch and start_iterations must be 1 or more")
-        if self.start not in INITIAL_IMAGES:
-            raise ValueError(f"start is {self.start!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}")
+        if self.initial_image not in INITIAL_IMAGES:
+            raise ValueError(
+                f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}"
+            )
         if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 

@@ -9,7 +9,7 @@ import torch
 
 from crnn_cli.bundles.store import Bundle, load_segmentation
 from crnn_cli.data.image import Image
-from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.training.datasets.checks import CheckedVolume
 from crnn_cli.training.datasets.sets import LabelledSet, Pair, split_pairs
@@ -65,8 +65,8 @@ class LabelledData:
             training, held_out = split_pairs(self.pairs, *fold)
             if not held_out or not training:
                 raise UnsupportedDataError(
-                    f"{len({p.subject for p in self.pairs})} subject(s) cannot be divided into {fold[1]} folds; add "
-                    f"data, or say --fold none to train on everything and validate on nothing"
+                    f"{len({p.subject for p in self.pairs})} subject(s) cannot be divided into {fold[1]} folds",
+                    remedy=("add data, or train on everything and validate on nothing with ", Param("fold", "none")),
                 )
         if not training:
             raise UnsupportedDataError("the manifest leaves nothing to train on: no row is for train")
@@ -74,8 +74,8 @@ class LabelledData:
 
 
 def train_segmentation(
-    data: LabelledData, settings: SegmentSettings | None, request: TrainingRequest, tell: Callable[[TrainingReport], None],
-    loading: Progress,
+    data: LabelledData, settings: SegmentSettings | None, request: TrainingRequest,
+    tell: Callable[[TrainingReport], None], loading: Progress,
 ) -> Bundle | None:  # fmt: skip
     """Train and publish; return the bundle, None in all processes but the first.
 

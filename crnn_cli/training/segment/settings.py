@@ -186,7 +186,7 @@ class Task:
             "spacing": self.recipe.spacing,
             "intensity": {"rule": self.recipe.rule, "low": self.recipe.low, "high": self.recipe.high},
             "labels": [{"value": v.value, "name": v.name, "colour": list(v.colour)} for v in self.labels()],
-            "plausible": {"in_slice": list(self.in_slice), "between_slices": list(self.between_slices)},
+            "expected_spacing_mm": {"in_slice": list(self.in_slice), "between_slices": list(self.between_slices)},
         }
 
 

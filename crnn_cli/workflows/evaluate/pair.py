@@ -229,7 +229,7 @@ def _distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float
 
 
 def _geometry(image: Image) -> str:
-    from crnn_cli.data.geometry import axis_codes
+    from crnn_cli.data.orientation import axis_codes
 
     origin = ", ".join(f"{v:.4g}" for v in image.affine[:3, 3])
     size = " x ".join(f"{v:.4g}" for v in image.spacing)

@@ -132,11 +132,11 @@ def tune_to_scan(
     interruptible : how the tuning can be ended early.
     """
     from crnn_cli.adaptation.adapt import AdaptSettings, adapt
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
     assert isinstance(method.method, NetworkReconstructor)
-    bfloat16 = bfloat16_is_fast(device) if method.precision is None else method.precision == "bf16"
+    bfloat16 = has_native_bfloat16(device) if method.precision is None else method.precision == "bf16"
     settings = AdaptSettings(budget.seconds, budget.steps, seed, bfloat16, method.copies, budget.generalise)
 
     def on_progress(state: AdaptProgress) -> None:
@@ -204,9 +204,10 @@ def write_adapted(
     summary = source.summary if source.summary.startswith(_SUMMARY) else f"{_SUMMARY}: {source.summary}"
     config = {
         "task": source.task, "network": source.network, "settings": source.settings, "licence": source.licence,
-        "summary": summary, "start": source.start, "amplitude": source.amplitude,
+        "summary": summary, "initial_image": source.initial_image, "input_rms": source.input_rms,
     }  # fmt: skip
-    config |= {} if source.scale is None else {"uncertainty": {"scale": source.scale}}
+    if source.uncertainty_scale is not None:
+        config["uncertainty"] = {"scale": source.uncertainty_scale}
     earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
     facts: dict[str, Any] = report["adapted"] | {"bundle": str(folder), "weight_interpolation": alpha}
     card = _model_card(folder.name, source, report | {"adapted": facts}, earlier)

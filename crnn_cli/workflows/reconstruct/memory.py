@@ -17,9 +17,9 @@ def format_memory_estimate(estimate: MemoryEstimate) -> str:
 
 def memory_facts(estimate: MemoryEstimate, result: Reconstruction[Any]) -> dict[str, Any]:
     """Facts for the report: the estimate beyond what was held before, and the bytes of states and images on disk."""
-    from crnn_cli.data.mapped_arrays import in_file
+    from crnn_cli.data.mapped_arrays import is_file_backed
 
-    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if in_file(each)]
+    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if is_file_backed(each)]
     return {
         "estimated_bytes": estimate.peak - estimate.held,
         "states_on_disk_bytes": estimate.sequence_bytes,

@@ -101,7 +101,7 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
         others = "; the others take ", Param("regularisation")
         raise UsageError(Param("noise_ratio"), " belongs to ", method_crnn, *others)
     known = METHODS[name]
-    if weight is not None and not known.weighs:
+    if weight is not None and not known.weight_meaning:
         raise UsageError(Param("regularisation"), " does not belong to ", Param("method", name), ": it has none")
     if iterations is not None and not known.iterations:
         raise UsageError(Param("iterations"), " does not belong to ", Param("method", name), ": it does not iterate")
@@ -115,7 +115,7 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
 
 def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from crnn_cli.report.provenance import model_facts, tool_facts
 
@@ -124,19 +124,19 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
         unused = " averages images of a network, and with ", Param("iterations", 0), " none is used"
         raise UsageError(Param("ensemble"), *unused)
     bundle = find_bundle(request.model, "reconstruct")
-    default = "bf16" if bundle.bfloat16 and bfloat16_is_fast(device) else "fp32"
+    default = "bf16" if bundle.bfloat16 and has_native_bfloat16(device) else "fp32"
     precision = default if request.precision is None else _parse_precision(request.precision, device)
     network = load_reconstruction(bundle, device)
     iterations = network.config.iterations if request.iterations is None else request.iterations
     settings = InferenceSettings(
-        bundle.start, bundle.amplitude, iterations, request.noise_ratio, precision == "bf16", memory,
+        bundle.initial_image, bundle.input_rms, iterations, request.noise_ratio, precision == "bf16", memory,
         precision == "tf32",
     )  # fmt: skip
     facts = tool_facts() | model_facts(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
     method = NetworkReconstructor(network, settings, notices.warn)
-    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.scale)
+    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
 
 
 def _parse_precision(text: str, device: torch.device) -> str:

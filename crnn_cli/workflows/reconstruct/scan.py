@@ -167,20 +167,17 @@ def scan_from_image(
     return from_acquisition(acquisition, source or {}, image if simulation else None, series)
 
 
-def scan_from_kspace(
+def raw_from_kspace(
     kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", mask: Mask | None = None,
-    maps: Complex | None = None, coils: int | None = None, affine: Affine | None = None,
-    frame_time: float | None = None,
-) -> Scan:  # fmt: skip
-    """Take centred, orthonormal k-space in memory as a scan.
+    affine: Affine | None = None, frame_time: float | None = None,
+) -> RawScan:  # fmt: skip
+    """Take centred, orthonormal k-space in memory as raw data.
 
     Parameters
     ----------
     kspace : complex, zero where not measured.
     axes : names of its axes with commas between them: slice, coil, t, ky, kx, kz.
     mask : boolean (T, Y, X), each axis 1 or as long as the k-space's; None to find it from the zeros.
-    maps : sensitivities (slice, coil, y, x), one slice for all or one each; None to estimate them by ESPIRiT.
-    coils : virtual coils to compress to; None for as many as there are.
     affine : (4, 4) voxel index to RAS+ mm; None for voxels of 1 mm.
     frame_time : seconds between frames.
 
@@ -203,7 +200,22 @@ def scan_from_kspace(
         geometry = replace(geometry, affine=affine, codes=(1, 1))
     if frame_time is not None:
         geometry = replace(geometry, frame_time=frame_time)
-    return _from_raw(replace(raw, geometry=geometry), coils, maps, {})
+    return replace(raw, geometry=geometry)
+
+
+def scan_from_kspace(
+    kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", mask: Mask | None = None,
+    maps: Complex | None = None, coils: int | None = None, affine: Affine | None = None,
+    frame_time: float | None = None,
+) -> Scan:  # fmt: skip
+    """Take k-space in memory as a scan, see `raw_from_kspace`.
+
+    Parameters
+    ----------
+    maps : sensitivities (slice, coil, y, x), one slice for all or one each; None to estimate them by ESPIRiT.
+    coils : virtual coils to compress to; None for as many as there are.
+    """
+    return scan_from_raw(raw_from_kspace(kspace, axes, mask, affine, frame_time), coils, maps, {})
 
 
 def select_slice(scan: Scan, number: int) -> Scan:
@@ -220,11 +232,11 @@ def select_slice(scan: Scan, number: int) -> Scan:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
     z, of = number - 1, scan.slices.count
-    slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.one_slice(z)
+    slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
         scan, slices=slices, geometry=geometry, source=scan.source | {"slice": number, "slices": of},
         to_image=lambda images: replace(geometry, array=scan.to_image(images).array),
-        truth=None if scan.truth is None else scan.truth.one_slice(z),
+        truth=None if scan.truth is None else scan.truth.select_slice(z),
         series=None if scan.series is None else scan.series.one_slice(z),
     )  # fmt: skip
 
@@ -259,10 +271,10 @@ def _load_raw(request: ScanRequest) -> Scan:
     if request.maps is not None:
         maps = read_maps(request.maps)
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
-    return _from_raw(raw, request.coils, maps, source)
+    return scan_from_raw(raw, request.coils, maps, source)
 
 
-def _from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
+def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
     """Take raw k-space as a scan; what is odd about it is logged."""
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource

@@ -70,7 +70,7 @@ def uncertainty_map(
     import torch
 
     from crnn_cli.assessment.uncertainty import DEFINITION, UNSEEN, calibrated_deviation
-    from crnn_cli.mri.coverage import body, coverage
+    from crnn_cli.mri.coverage import body_mask, coverage
 
     factor = 1.0 if scale is None else scale
     deviation_ZTYX = np.zeros(result.images_ZTYX.shape, np.float32)
@@ -78,7 +78,7 @@ def uncertainty_map(
         assert reliability.spread_TYX is not None  # a map was asked for
         deviation_ZTYX[z] = calibrated_deviation(reliability.spread_TYX, factor, reliability.noise_floor)
     magnitude = torch.from_numpy(np.abs(result.images_ZTYX))
-    bright = body(magnitude).expand_as(magnitude)
+    bright = body_mask(magnitude).expand_as(magnitude)
     mean, brightness = (
         float(values[bright].mean()) if bright.any() else 0.0
         for values in (torch.from_numpy(deviation_ZTYX), magnitude)

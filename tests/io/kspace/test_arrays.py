@@ -164,7 +164,7 @@ def test_fastmri_sizes_and_mask(full, tmp_path):
     k = full * mask[:, None]
     scan = read_raw(write_fastmri(tmp_path / "f.h5", k, mask.astype(np.float32), wx=32.0, rx=16, wy=36.0, ry=12))
     assert (scan.format, scan.shape_ZCTYX) == ("fastMRI", (3, 4, 1, 24, 32))
-    assert scan.shown_YX == (0.5, 0.5)
+    assert scan.fov_fraction_YX == (0.5, 0.5)
     assert scan.geometry.shape == (16, 12, 3, 1)
     assert scan.geometry.spacing == (2.0, 3.0, 5.0)
     np.testing.assert_array_equal(scan.read(2).kspace_CTYX, k[2][:, :1])

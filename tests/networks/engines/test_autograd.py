@@ -11,12 +11,12 @@ from crnn_cli.networks.engines.schedule import broadcast_bias
 FEATURES = 5
 
 
-def convolution(inputs=FEATURES, kind=torch.float64):
-    return nn.Conv2d(inputs, FEATURES, 3, padding=1).to(kind)
+def convolution(inputs=FEATURES, dtype=torch.float64):
+    return nn.Conv2d(inputs, FEATURES, 3, padding=1).to(dtype)
 
 
-def sequence(frames, batch, channels=FEATURES, kind=torch.float64):
-    return torch.randn(frames * batch, channels, 4, 3).to(kind).requires_grad_(True)
+def sequence(frames, batch, channels=FEATURES, dtype=torch.float64):
+    return torch.randn(frames * batch, channels, 4, 3).to(dtype).requires_grad_(True)
 
 
 def channels_of_neighbours(features, shift, batch):
@@ -56,8 +56,8 @@ def compare(made, plain, values):
 
 
 @pytest.fixture(params=[torch.float64, torch.float32], ids=["one after the other", "fused"])
-def kind(request):
-    if request.param == torch.float32 and not module._FUSED:
+def dtype(request):
+    if request.param == torch.float32 and not module._has_fused(torch.float32):
         pytest.skip("this PyTorch has no convolution into a sum")
     torch.manual_seed(0)
     return request.param
@@ -67,9 +67,9 @@ def kind(request):
 @pytest.mark.parametrize("frames", [1, 2, 5])
 @pytest.mark.parametrize(("relu", "shift"), [(True, 0), (True, 2), (False, 0), (False, 1)])
 @pytest.mark.parametrize("first", [False, True])
-def test_a_sum_and_its_gradients(frames, batch, relu, shift, first, kind):
-    one, other = convolution(kind=kind), convolution(kind=kind)
-    features, before = sequence(frames, batch, kind=kind), None if first else sequence(frames, batch, kind=kind)
+def test_a_sum_and_its_gradients(frames, batch, relu, shift, first, dtype):
+    one, other = convolution(dtype=dtype), convolution(dtype=dtype)
+    features, before = sequence(frames, batch, dtype=dtype), None if first else sequence(frames, batch, dtype=dtype)
     weights = [one.weight, one.bias, other.bias, *([] if first else [other.weight])]
     values = [features, *weights, *([] if first else [before])]
     given = one, features, other, before, relu, shift, batch
@@ -79,8 +79,8 @@ def test_a_sum_and_its_gradients(frames, batch, relu, shift, first, kind):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("frames", [1, 2, 5, 6])
 @pytest.mark.parametrize("truncate", [0, 1, 2])
-def test_both_directions_and_their_gradients(frames, batch, truncate, kind):
-    h2h, terms = convolution(kind=kind), sequence(frames, batch, kind=kind)
+def test_both_directions_and_their_gradients(frames, batch, truncate, dtype):
+    h2h, terms = convolution(dtype=dtype), sequence(frames, batch, dtype=dtype)
     compare(
         bidirectional_recurrence(h2h, terms, batch, truncate), plain_directions(h2h, terms, batch, truncate),
         [terms, h2h.weight, h2h.bias],
@@ -112,19 +112,19 @@ def test_images_without_gradients_take_part():
     assert images.grad is None
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_features_and_gradients_stay_innermost_in_memory(kind):
-    one, other = convolution(kind=torch.float32), convolution(kind=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_and_gradients_stay_innermost_in_memory(dtype):
+    one, other = convolution(dtype=torch.float32), convolution(dtype=torch.float32)
     features, before = (
-        sequence(3, 2).detach().to(kind, memory_format=torch.channels_last).requires_grad_(True) for _ in range(2)
+        sequence(3, 2).detach().to(dtype, memory_format=torch.channels_last).requires_grad_(True) for _ in range(2)
     )
     made = bidirectional_recurrence(other, fused_sum(one, features, other, before, shift=1, batch=2), 2)
-    assert made.dtype == kind
+    assert made.dtype == dtype
     assert made.is_contiguous(memory_format=torch.channels_last)
     made.backward(torch.ones_like(made))
     for values in (features, before):
         assert values.grad.is_contiguous(memory_format=torch.channels_last)
-        assert values.grad.dtype == kind
+        assert values.grad.dtype == dtype
     assert one.weight.grad.dtype == other.bias.grad.dtype == torch.float32
 
 
@@ -137,10 +137,10 @@ def test_the_gradient_of_a_convolution_is_one_of_any_size():
 
 def test_a_convolution_of_numbers_of_half_precision_is_near():
     torch.manual_seed(0)
-    h2h, terms = convolution(kind=torch.float32), sequence(5, 1, kind=torch.float32)
+    h2h, terms = convolution(dtype=torch.float32), sequence(5, 1, dtype=torch.float32)
     found = {}
-    for kind in (torch.float32, torch.bfloat16):
-        made = bidirectional_recurrence(h2h, terms.to(kind), 1)
-        found[kind] = torch.cat([v.flatten() for v in torch.autograd.grad(made.float().square().sum(), h2h.weight)])
+    for dtype in (torch.float32, torch.bfloat16):
+        made = bidirectional_recurrence(h2h, terms.to(dtype), 1)
+        found[dtype] = torch.cat([v.flatten() for v in torch.autograd.grad(made.float().square().sum(), h2h.weight)])
     error = (found[torch.bfloat16] - found[torch.float32]).norm() / found[torch.float32].norm()
     assert 1e-4 < error < 0.03

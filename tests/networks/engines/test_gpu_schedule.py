@@ -20,7 +20,7 @@ def fused(request, monkeypatch):
         assert z.is_contiguous(memory_format=torch.channels_last)
         return (torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups) + alpha * z).relu()
 
-    monkeypatch.setattr(module, "_has_fused", lambda device, kind: request.param == "fused")
+    monkeypatch.setattr(module, "_has_fused", lambda device, dtype: request.param == "fused")
     monkeypatch.setattr(torch, "cudnn_convolution_add_relu", stand_in)
     torch.manual_seed(0)
 
@@ -30,33 +30,33 @@ def fused(request, monkeypatch):
 @pytest.mark.parametrize("frames", [1, 2, 3, 6, 7])
 @pytest.mark.parametrize("first", [False, True])
 def test_every_number_of_frames_at_once_gives_the_same(batch, frames, first):
-    cell, one, two = RecurrentCell(2, FEATURES, 3).double(), convolution(kind=DOUBLE), convolution(kind=DOUBLE)
-    out = convolution(outputs=2, kind=DOUBLE)
-    x = features(frames, batch, channels=2, kind=DOUBLE)
-    old = [features(frames, batch, kind=DOUBLE, seed=seed) for seed in (1, 2)]
+    cell, one, two = RecurrentCell(2, FEATURES, 3).double(), convolution(dtype=DOUBLE), convolution(dtype=DOUBLE)
+    out = convolution(outputs=2, dtype=DOUBLE)
+    x = features(frames, batch, channels=2, dtype=DOUBLE)
+    old = [features(frames, batch, dtype=DOUBLE, seed=seed) for seed in (1, 2)]
     with torch.no_grad():
         for shift in (0, 2):
             whole = BatchedSchedule(batch, DOUBLE)
-            before = [None if first else whole.enter(sequence) for sequence in old]
-            state = whole.recurrent(cell, whole.enter(x), before[0])
+            before = [None if first else whole.to_layout(sequence) for sequence in old]
+            state = whole.recurrent(cell, whole.to_layout(x), before[0])
             above = whole.layer(one, two, state, before[1], shift)
-            wanted = [whole.leave(made) for made in (state, above, whole.output(out, above))]
+            wanted = [whole.from_layout(made) for made in (state, above, whole.output(out, above))]
             for at_once in range(1, frames + 1):
                 way = ChunkedGpuSchedule(frames, batch, DOUBLE, at_once)
-                before = [None if first else way.enter(sequence) for sequence in old]
-                state = way.recurrent(cell, way.enter(x), before[0])
+                before = [None if first else way.to_layout(sequence) for sequence in old]
+                state = way.recurrent(cell, way.to_layout(x), before[0])
                 above = way.layer(one, two, state, before[1], shift)
                 for made, expected in zip((state, above, way.output(out, above)), wanted, strict=True):
-                    torch.testing.assert_close(way.leave(made), expected)
+                    torch.testing.assert_close(way.from_layout(made), expected)
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_channels_of_zeros_change_nothing(first):
     """As they are added on a GPU, where tensor cores take eight."""
     cell = RecurrentCell(2, FEATURES, 3).double()
-    way, old = ChunkedGpuSchedule(5, 1, DOUBLE, 3), features(5, 1, kind=DOUBLE)
-    x = way.enter(features(5, 1, channels=2, kind=DOUBLE))
-    before = [None if first else way.enter(old) for _ in range(2)]
+    way, old = ChunkedGpuSchedule(5, 1, DOUBLE, 3), features(5, 1, dtype=DOUBLE)
+    x = way.to_layout(features(5, 1, channels=2, dtype=DOUBLE))
+    before = [None if first else way.to_layout(old) for _ in range(2)]
     with torch.no_grad():
         wanted = way.recurrent(cell, x, before[0])
         filled = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 6))
@@ -65,7 +65,7 @@ def test_channels_of_zeros_change_nothing(first):
 
 def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
     way = ChunkedGpuSchedule(4, 1, torch.float32, 4)
-    below, before = (way.enter(features(4, 1, seed=seed)) for seed in (0, 1))
+    below, before = (way.to_layout(features(4, 1, seed=seed)) for seed in (0, 1))
     kept = before.clone()
     with torch.no_grad():
         made = way.layer(convolution(), convolution(), below, before, 0)
@@ -75,7 +75,7 @@ def test_where_all_frames_are_computed_at_once_a_layer_needs_no_copy():
 
 def test_states_take_the_memory_of_those_before_and_features_lie_innermost():
     way, cell = ChunkedGpuSchedule(5, 1, torch.float32, 2), RecurrentCell(2, FEATURES, 3)
-    x = way.enter(features(5, 1, channels=2))
+    x = way.to_layout(features(5, 1, channels=2))
     with torch.no_grad():
         state = way.recurrent(cell, x, None)
         again = way.recurrent(cell, x, state)

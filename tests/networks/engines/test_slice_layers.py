@@ -20,9 +20,10 @@ def probabilities(made, image_SYX):
 
 @pytest.fixture(params=["fused", "one after the other"])
 def fused(request, monkeypatch):
-    if request.param == "fused" and not fused_module._FUSED:
+    if request.param == "fused" and not fused_module._has_fused(torch.float32):
         pytest.skip("this PyTorch has no convolution into a sum")
-    monkeypatch.setattr(fused_module, "_FUSED", request.param == "fused")
+    if request.param != "fused":
+        monkeypatch.setattr(fused_module, "_has_fused", lambda dtype: False)
 
 
 @pytest.mark.usefixtures("fused")
@@ -42,7 +43,7 @@ def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, at_onc
 def test_rows_at_a_time_change_nothing(monkeypatch, gates, kernel):
     """One row, two, five of twelve, or all."""
     made, image = network(2, kernel=kernel), stack(4)
-    monkeypatch.setattr(slices, "_GATES_AT_ONCE", max(1, gates // torch.get_num_threads()))
+    monkeypatch.setattr(slices, "_GATES_PER_THREAD", max(1, gates // torch.get_num_threads()))
     torch.testing.assert_close(made.label(image), probabilities(made, image), rtol=0, atol=2e-6)
 
 
@@ -55,11 +56,11 @@ def test_rows_of_a_convolution_are_rows_of_the_whole(rows, size):
     kernel = torch.randn(3, 4, *size, generator=g), torch.randn(3, generator=g)
     convolutions, part = Convolutions(torch.float32), slice(rows.start, rows.stop)
     whole = torch.nn.functional.conv2d(features, *kernel, padding=(size[0] // 2, size[1] // 2))
-    torch.testing.assert_close(convolutions.made(kernel, features, rows=rows), whole[:, :, part])
-    torch.testing.assert_close(convolutions.made(kernel, features, relu=True), whole.relu())
+    torch.testing.assert_close(convolutions.conv(kernel, features, rows=rows), whole[:, :, part])
+    torch.testing.assert_close(convolutions.conv(kernel, features, relu=True), whole.relu())
     terms = torch.randn(1, 3, len(rows), 6, generator=g).contiguous(memory_format=torch.channels_last)
     expected = terms + whole[:, :, part]
-    torch.testing.assert_close(convolutions.added(kernel, features, terms, rows=rows), expected)
+    torch.testing.assert_close(convolutions.conv_accumulate_(kernel, features, terms, rows=rows), expected)
 
 
 @pytest.mark.parametrize("width", [1, 4])

@@ -12,7 +12,6 @@ from crnn_cli.training.datasets.sets import (
     Pair,
     find_cines,
     find_labelled,
-    find_pairs,
     load_pair,
     split_pairs,
 )
@@ -74,7 +73,6 @@ def test_pairs_of_two_folders(tmp_path, suffix, ending):
     assert found.pairs[0].labels == tmp_path / f"labels{suffix}" / f"a{ending}"
     assert not found.problems + found.notes
     assert not found.names
-    assert find_pairs(tmp_path) == list(found.pairs)
 
 
 def test_pairs_of_a_folder_per_subject(tmp_path):
@@ -100,9 +98,9 @@ def test_pairs_in_one_folder(tmp_path):
 def test_names_are_unique(tmp_path):
     """Volumes are told apart by name in tables; where files of subjects are called the same, the folder is added."""
     touch(tmp_path, *(f"{p}/{kind}.nii.gz" for p in ("p1", "p2") for kind in ("ed", "ed_gt")))
-    assert [(p.name, p.subject) for p in find_pairs(tmp_path)] == [("p1/ed", "p1"), ("p2/ed", "p2")]
+    assert [(p.name, p.subject) for p in find_labelled(tmp_path).pairs] == [("p1/ed", "p1"), ("p2/ed", "p2")]
     file = manifest(tmp_path, "image,label\np1/ed.nii.gz,p1/ed_gt.nii.gz\np2/ed.nii.gz,p2/ed_gt.nii.gz\n")
-    assert [(p.name, p.subject) for p in find_pairs(file)] == [("p1/ed", "p1/ed"), ("p2/ed", "p2/ed")]
+    assert [(p.name, p.subject) for p in find_labelled(file).pairs] == [("p1/ed", "p1/ed"), ("p2/ed", "p2/ed")]
 
 
 @pytest.mark.parametrize("suffix", ["", "Tr"])
@@ -147,17 +145,17 @@ def test_two_layouts_at_once_are_refused(tmp_path):
 
 def test_where_nothing_fits_the_message_says_what_was_looked_for(tmp_path):
     with pytest.raises(UnreadableError, match="is empty"):
-        find_pairs(tmp_path)
+        find_labelled(tmp_path)
     with pytest.raises(UnreadableError, match="does not exist"):
-        find_pairs(tmp_path / "absent")
+        find_labelled(tmp_path / "absent")
     touch(tmp_path, "imagesTr/a.nii.gz", "note.txt")
     with pytest.raises(UnreadableError, match=r"(?s)imagesTr/ with labelsTr/.*_gt.*image,label"):
-        find_pairs(tmp_path)
+        find_labelled(tmp_path)
     with pytest.raises(UnreadableError, match="neither a folder nor a CSV"):
-        find_pairs(tmp_path / "note.txt")
+        find_labelled(tmp_path / "note.txt")
     touch(tmp_path, "labelsTr/b.nii.gz")
     with pytest.raises(UnreadableError, match=r"no image with labels: b: .*; a: "):
-        find_pairs(tmp_path)
+        find_labelled(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "count", "subjects"), [("hippocampus", 200, 200), ("acdc_labelled", 40, 20)])
@@ -197,7 +195,7 @@ def test_nnunet_names_its_channel(tmp_path):
 
 def test_names_that_end_like_channels_are_names_first(tmp_path):
     touch(tmp_path, *(f"{kind}/{n}.nii.gz" for kind in ("images", "labels") for n in ("a_0000", "a_0001", "b_0001")))
-    assert [p.name for p in find_pairs(tmp_path)] == ["a_0000", "a_0001", "b_0001"]
+    assert [p.name for p in find_labelled(tmp_path).pairs] == ["a_0000", "a_0001", "b_0001"]
     touch(tmp_path, "labels/a.nii.gz")  # the labels of a must not go to an image that has its own
     found = find_labelled(tmp_path)
     assert [(p.name, p.image.name) for p in found.pairs] == [
@@ -205,7 +203,7 @@ def test_names_that_end_like_channels_are_names_first(tmp_path):
     ]
     assert [p.name for p in found.problems] == ["a"]
     (tmp_path / "labels" / "a_0000.nii.gz").unlink()  # now it may, and a_0001 is no second channel
-    assert [(p.name, p.image.name) for p in find_pairs(tmp_path)][:2] == [
+    assert [(p.name, p.image.name) for p in find_labelled(tmp_path).pairs][:2] == [
         ("a", "a_0000.nii.gz"),
         ("a_0001", "a_0001.nii.gz"),
     ]
@@ -218,7 +216,7 @@ def test_several_channels_are_refused(tmp_path):
         with pytest.raises(UnsupportedDataError, match="single-channel images are trained on"):
             find_labelled(tmp_path)
     (tmp_path / "dataset.json").unlink()
-    assert len(find_pairs(tmp_path)) == 1
+    assert len(find_labelled(tmp_path).pairs) == 1
     touch(tmp_path, "imagesTr/a_0001.nii.gz")
     with pytest.raises(UnsupportedDataError, match="single-channel images are trained on"):
         find_labelled(tmp_path)
@@ -280,7 +278,7 @@ def test_a_manifest_says_everything(tmp_path):
 def test_image_and_label_are_enough(tmp_path):
     touch(tmp_path, "a.nii", "a_seg.nii")
     for path in ("", f"{tmp_path}/"):
-        (pair,) = find_pairs(manifest(tmp_path, f"image,label\n{path}a.nii,{path}a_seg.nii\n"))
+        (pair,) = find_labelled(manifest(tmp_path, f"image,label\n{path}a.nii,{path}a_seg.nii\n")).pairs
         assert pair == Pair("a", "a", tmp_path / "a.nii", tmp_path / "a_seg.nii")
 
 

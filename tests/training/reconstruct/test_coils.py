@@ -27,6 +27,7 @@ from crnn_cli.training.reconstruct.settings import (
 )
 from crnn_cli.training.session import TrainingRequest
 from tests.support.cines import moving_cine
+from tests.support.consistency import residual_energies
 
 CPU = torch.device("cpu")
 TINY = SamplingSettings(lines=24, most_lines=40, frames=3, most_frames=4, cycle=5, most_cycle=6)
@@ -75,22 +76,22 @@ def test_maps_are_from_nearly_equal_to_sharply_falling():
 
 def single_coil_item(seed, source):
     """Return start, truth, k-space and mask of an item of one coil, written on its own."""
-    dice, how = SceneRandom(seed), source.sampling
-    lines, kept = dice.integer(how.lines, how.most_lines), dice.integer(how.frames, how.most_frames)
+    rng, how = SceneRandom(seed), source.sampling
+    lines, kept = rng.integer(how.lines, how.most_lines), rng.integer(how.frames, how.most_frames)
     columns = max(16, min(64, round(source.pixels / (lines * kept) / 4) * 4))
-    size = SceneSize(max(kept, dice.integer(how.cycle, how.most_cycle)), lines, columns)
-    truth = with_phase(random_scene(size, dice), dice)[None]
+    size = SceneSize(max(kept, rng.integer(how.cycle, how.most_cycle)), lines, columns)
+    truth = with_phase(random_scene(size, rng), rng)[None]
     truth = truth / energy_weighted_rms(truth)
-    pattern = "variable-density" if dice.chance(how.variable_density) else "sheared-grid"
-    rate = dice.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
-    centre = None if dice.chance(0.7) else dice.integer(1, max(1, int(lines / rate * 0.8)))
-    mask = PATTERNS[pattern](size.frames, lines, rate, dice.generator, centre)[None, :, :, None]
-    noise = dice.log_uniform(how.noise, how.most_noise) if dice.chance(how.noisy) else 0.0
+    pattern = "variable-density" if rng.chance(how.variable_density) else "sheared-grid"
+    rate = rng.log_uniform(how.acceleration, max(how.acceleration, min(how.most_acceleration, lines / 6)))
+    centre = None if rng.chance(0.7) else rng.integer(1, max(1, int(lines / rate * 0.8)))
+    mask = PATTERNS[pattern](size.frames, lines, rate, rng.generator, centre)[None, :, :, None]
+    noise = rng.log_uniform(how.noise, how.most_noise) if rng.chance(how.noisy) else 0.0
     kspace = image_to_kspace(truth)
-    kspace = (kspace + noise * torch.complex(dice.normal(*kspace.shape), dice.normal(*kspace.shape)) / 2**0.5) * mask
-    start = INITIAL_IMAGES[source.start](SingleCoilConsistency(kspace, mask))
-    scale = dice.log_uniform(0.8, 1.25) / energy_weighted_rms(start)
-    first = dice.integer(0, size.frames - kept)
+    kspace = (kspace + noise * torch.complex(rng.normal(*kspace.shape), rng.normal(*kspace.shape)) / 2**0.5) * mask
+    start = INITIAL_IMAGES[source.initial_image](SingleCoilConsistency(kspace, mask))
+    scale = rng.log_uniform(0.8, 1.25) / energy_weighted_rms(start)
+    first = rng.integer(0, size.frames - kept)
     return [scale * x[:, first : first + kept] for x in (start, truth, kspace)], mask[:, first : first + kept]
 
 
@@ -102,10 +103,10 @@ def test_items_of_one_coil_are_bit_for_bit_what_they_were(seed):
     for sampling in (SamplingSettings(), SamplingSettings(coils=7, most_coils=9, maps_error=0.3)):
         item = draw_item(replace(source, sampling=sampling), seed)
         assert torch.equal(item.truth_BTYX, truth)
-        assert torch.equal(item.start_BTYX, start)
+        assert torch.equal(item.initial_BTYX, start)
         expected = SingleCoilConsistency(kspace, mask)
         assert torch.equal(item.consistency.zero_filled(), expected.zero_filled())
-        assert item.consistency.misfit(start) == expected.misfit(start)
+        assert residual_energies(item.consistency, start) == residual_energies(expected, start)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -113,40 +114,42 @@ def test_exact_maps_and_no_noise_leave_no_residual(seed):
     item = draw_item(items(replace(SEVERAL, noisy=0.0, maps_error=0.0)), seed)
     assert isinstance(item.consistency, MultiCoilConsistency)
     assert 3 <= item.consistency._maps_BCYX.shape[1] <= 5
-    error, energy = item.consistency.misfit(item.truth_BTYX)
+    error, energy = residual_energies(item.consistency, item.truth_BTYX)
     assert error < 1e-9 * energy
     assert torch.linalg.vector_norm(item.consistency(item.truth_BTYX) - item.truth_BTYX) < 1e-4
-    assert 0.4 < float(energy_weighted_rms(item.start_BTYX)) < 2.5
+    assert 0.4 < float(energy_weighted_rms(item.initial_BTYX)) < 2.5
 
 
 def test_the_residual_of_the_truth_is_as_large_as_noise_and_error_say():
     """Relative to the bright parts each sample has the noise; the error of the maps counts as a share of the data."""
     for seed in range(6):
         noisy = draw_item(items(replace(SEVERAL, noisy=1.0, noise=0.02, most_noise=0.02, maps_error=0.0)), seed)
-        error, _ = noisy.consistency.misfit(noisy.truth_BTYX)
+        error, _ = residual_energies(noisy.consistency, noisy.truth_BTYX)
         samples = noisy.consistency.at_samples(noisy.truth_BTYX)[0].numel()
         whole_cycle = float(energy_weighted_rms(noisy.truth_BTYX))  # of a part of the cycle, so only about the same
         assert (error / samples) ** 0.5 / whole_cycle == pytest.approx(0.02, rel=0.2)
     found = []
     for seed in range(20):
         off = draw_item(items(replace(SEVERAL, noisy=0.0, maps_error=0.1)), seed)
-        error, energy = off.consistency.misfit(off.truth_BTYX)
+        error, energy = residual_energies(off.consistency, off.truth_BTYX)
         found.append((error / energy) ** 0.5)
     assert 0.003 < min(found) < 0.02 < 0.06 < max(found) < 0.2  # log-uniform from a tenth of it
 
 
 @pytest.mark.parametrize("start", INITIAL_IMAGES)
 def test_items_repeat_survive_pickling_and_start_from_their_own_data(start):
-    source = replace(items(SEVERAL), start=start)
+    source = replace(items(SEVERAL), initial_image=start)
     for seed in range(3):
         item, again, other = (draw_item(source, s) for s in (seed, seed, seed + 50))
         copied = pickle.loads(pickle.dumps(item))
         for same in (again, copied):
-            assert torch.equal(same.start_BTYX, item.start_BTYX)
+            assert torch.equal(same.initial_BTYX, item.initial_BTYX)
             assert torch.equal(same.consistency(item.truth_BTYX), item.consistency(item.truth_BTYX))
-        assert other.start_BTYX.shape != item.start_BTYX.shape or not torch.equal(other.start_BTYX, item.start_BTYX)
+        assert other.initial_BTYX.shape != item.initial_BTYX.shape or not torch.equal(
+            other.initial_BTYX, item.initial_BTYX
+        )
         part = INITIAL_IMAGES[start](item.consistency)  # from a part of the cycle: near to that from all of it
-        assert relative(part, item.start_BTYX) < (1e-4 if start == "zero-filled" else 0.7)
+        assert relative(part, item.initial_BTYX) < (1e-4 if start == "zero-filled" else 0.7)
 
 
 def test_the_share_of_several_coils_is_as_set():
@@ -163,7 +166,8 @@ def test_settings_that_make_no_sense_are_refused(wrong):
 
 SMALL = ReconstructSettings(
     epochs=1, items=4, batch=2, pixels=2_000, start_iterations=2, sampling=SEVERAL,
-    network=ReconstructionNetworkSettings(features=4, iterations=2, context=1), loss=ReconstructionLoss(l1=0.5, kspace=0.5),
+    network=ReconstructionNetworkSettings(features=4, iterations=2, temporal_context=1),
+    loss=ReconstructionLoss(l1=0.5, kspace=0.5),
 )  # fmt: skip
 
 
@@ -173,7 +177,7 @@ def test_gradients_are_those_of_single_precision_whatever_autocast_does_to_convo
     item = draw_item(items(SEVERAL), 3)
     found = []
     for rounded in (False, True):
-        image = item.start_BTYX.clone().requires_grad_()
+        image = item.initial_BTYX.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
             made = item.consistency(image)
             image_loss({"l1": 1.0, "kspace": 1.0}, made, item.truth_BTYX, item.consistency).backward()
@@ -234,7 +238,7 @@ def test_two_steps_change_the_weights_and_make_a_bundle(tmp_path):
     before = ReconstructJob(SMALL, [], [], 1).network(0, None).state_dict()
     assert all(not torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
     item = draw_item(items(SEVERAL), 0)
-    assert torch.isfinite(torch.view_as_real(network(item.start_BTYX, item.consistency))).all()
+    assert torch.isfinite(torch.view_as_real(network(item.initial_BTYX, item.consistency))).all()
     card = (bundle.folder / "README.md").read_text()
     assert "several_coils, reconstructed_db" in card
     assert "coils: 100% of the items with 3 to 5 coils" in card
@@ -249,7 +253,7 @@ def test_the_deviation_of_the_noise_is_told_to_all_of_several_coils_and_to_a_sha
         for seed in range(40):
             item = draw_item(items(replace(noisy, several=several, coils=2, most_coils=2)), seed)
             deviation = float(item.consistency._deviation._value)
-            error, _ = item.consistency.misfit(item.truth_BTYX)
+            error, _ = residual_energies(item.consistency, item.truth_BTYX)
             told.append(deviation > 0)
             if deviation and not several:  # the truth misses the data by the noise: its deviation, 20 to 25 % off
                 samples = item.consistency.at_samples(item.truth_BTYX)[0].numel()

@@ -20,6 +20,7 @@ from crnn_cli.training.reconstruct.settings import ReconstructionNetworkSettings
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.session import TrainingRequest, TrainingRun, require_memory
 from tests.support.cines import moving_cine, save
+from tests.support.consistency import residual_energies
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
 
@@ -28,16 +29,16 @@ CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
 @pytest.mark.parametrize("seed", range(6))
 def test_items_are_consistent_with_their_truth(cines, seed):
     item = draw_item(CineItems(cines, real_share=1.0), seed)
-    assert item.start_BTYX.shape == item.truth_BTYX.shape
-    assert torch.isfinite(torch.view_as_real(item.start_BTYX)).all()
+    assert item.initial_BTYX.shape == item.truth_BTYX.shape
+    assert torch.isfinite(torch.view_as_real(item.initial_BTYX)).all()
     assert 0.3 < float(energy_weighted_rms(item.truth_BTYX)) < 3
-    error, energy = item.consistency.misfit(item.truth_BTYX)
+    error, energy = residual_energies(item.consistency, item.truth_BTYX)
     assert error < 0.1 * energy  # the noise that was added, nothing else
-    assert item.consistency.misfit(item.start_BTYX)[0] < 1e-9 * energy
-    assert relative_error_db(item.start_BTYX, item) < -3
+    assert item.consistency.squared_residual(item.initial_BTYX)[0] < 1e-9 * energy
+    assert relative_error_db(item.initial_BTYX, item) < -3
     assert relative_error_db(0.9 * item.truth_BTYX, item) == pytest.approx(-20, abs=1e-3)
-    filled_in = item.start_BTYX - item.consistency.zero_filled()  # from frames before and after
-    assert filled_in.norm() > 0.02 * item.start_BTYX.norm()
+    filled_in = item.initial_BTYX - item.consistency.zero_filled()  # from frames before and after
+    assert filled_in.norm() > 0.02 * item.initial_BTYX.norm()
     assert item.truth_BTYX.numel() < 1.2 * CineItems(()).pixels
 
 
@@ -48,10 +49,10 @@ def test_items_are_as_varied_as_they_say():
         item = draw_item(CineItems((), pixels=4_000), seed)
         frames, lines, columns = item.truth_BTYX.shape[1:]
         mask = item.consistency._mask
-        error, energy = item.consistency.misfit(item.truth_BTYX)
+        error, energy = residual_energies(item.consistency, item.truth_BTYX)
         deviation = (error / float(mask.sum()) / columns) ** 0.5 / float(energy_weighted_rms(item.truth_BTYX))
         found.append((frames, lines, columns, lines * frames / float(mask.sum()), deviation))
-        assert 0.4 < float(energy_weighted_rms(item.start_BTYX)) < 2.5
+        assert 0.4 < float(energy_weighted_rms(item.initial_BTYX)) < 2.5
         assert energy > 0
     frames, lines, columns, acceleration, deviation = (np.array(v) for v in zip(*found, strict=True))
     assert (frames.min(), frames.max()) == (6, 12)
@@ -68,8 +69,10 @@ def test_items_are_as_varied_as_they_say():
 
 def test_same_seed_same_item_other_seed_other_item():
     first, again, other = (draw_item(CineItems(()), seed) for seed in (5, 5, 6))
-    assert torch.equal(first.start_BTYX, again.start_BTYX)
-    assert first.start_BTYX.shape != other.start_BTYX.shape or not torch.equal(first.start_BTYX, other.start_BTYX)
+    assert torch.equal(first.initial_BTYX, again.initial_BTYX)
+    assert first.initial_BTYX.shape != other.initial_BTYX.shape or not torch.equal(
+        first.initial_BTYX, other.initial_BTYX
+    )
 
 
 def test_scenes_move_and_are_not_negative():
@@ -120,9 +123,9 @@ def test_items_of_a_job_follow_from_seed_and_number():
     for number in (0, 17):
         again.item(0, 30)
         (a, n), (b, m), (c, _) = (job.item(0, number) for job in (one, again, other))
-        assert torch.equal(a.start_BTYX, b.start_BTYX)
+        assert torch.equal(a.initial_BTYX, b.initial_BTYX)
         assert n == m
-        assert a.start_BTYX.shape != c.start_BTYX.shape or not torch.equal(a.start_BTYX, c.start_BTYX)
+        assert a.initial_BTYX.shape != c.initial_BTYX.shape or not torch.equal(a.initial_BTYX, c.initial_BTYX)
     assert one.describe(0, 3) == again.describe(0, 3) != one.describe(0, 4)
 
 
@@ -139,7 +142,7 @@ def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_run_tells_its_job_what_it_trains_on(monkeypatch, tmp_path, kind):
-    monkeypatch.setattr(reconstruct_run, "carry_out", lambda run, *rest: run)
+    monkeypatch.setattr(reconstruct_run, "run_training", lambda run, *rest: run)
     run = reconstruct_run.train_reconstruction([], SMALL, TrainingRequest(tmp_path / "out", torch.device(kind)), print)
     assert run.job.device.type == kind
 
@@ -196,7 +199,7 @@ def test_sampling_is_as_set():
         assert 3 <= frames <= 4
         assert 40 <= lines <= 44
         assert 1.8 < lines * frames / float(item.consistency._mask.sum()) < 2.7
-        error, energy = item.consistency.misfit(item.truth_BTYX)
+        error, energy = residual_energies(item.consistency, item.truth_BTYX)
         assert error < 1e-9 * energy
 
 

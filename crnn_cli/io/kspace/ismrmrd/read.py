@@ -86,7 +86,7 @@ def read_ismrmrd(
         geometry=stack.geometry(matrix, frames.count, frames.time),
         axes_ZYX=(2, 1, 0),
         read=read,
-        shown_YX=(_share(header, 1), _share(header, 0)),
+        fov_fraction_YX=(_share(header, 1), _share(header, 0)),
         noise_CC=noise_CC,
         notes=(*_notes(header, lines), *groups.notes, *notes, *stack.notes, *frames.notes, *noise_notes),
     )
