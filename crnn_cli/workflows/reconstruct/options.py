@@ -40,6 +40,7 @@ class ReconstructOptions:
     ensemble: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
+    generalise: bool = False
     save_adapted: Path | None = None
     device: str = "auto"
     preview: Path | None = None
