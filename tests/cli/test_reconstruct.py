@@ -255,7 +255,7 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
         psnr = 10 * np.log10(np.abs(truth).max() ** 2 / np.mean(error**2))
         found = report["quality_against_truth"][name]
         assert found["psnr_db"] == pytest.approx(psnr, abs=1e-3)
-        assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
+        assert table[f"{name.replace('_', '-')} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
     assert table["method"] == ["tiny (CC0-1.0)"]
@@ -465,7 +465,7 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
         "unknown device": ([file, "--device", "quantum"], 2, "--device quantum is not known"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
-        "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
+        "unknown model": ([file, "--model", "gpt"], 2, "no model gpt"),
         "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "--pattern spiral is not known"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),
