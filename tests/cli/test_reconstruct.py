@@ -259,7 +259,7 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
     assert table["method"] == ["tiny (CC0-1.0)"]
-    assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
+    assert table["residual at the samples"] == [f"{report['reliability']['residual']['overall']:.1e}"]
     assert table["written"] == [str(tmp_path / "o.nii")]
 
 

@@ -42,6 +42,7 @@ class ReconstructOptions:
     adapt_steps: int | None = None
     generalise: bool = False
     save_adapted: Path | None = None
+    generalise: bool = False
     device: str = "auto"
     preview: Path | None = None
     hold_out_folds: int | None = None

@@ -245,9 +245,9 @@ def test_of_several_scans_one_must_be_named(tmp_path):
     write(place, acquisitions, header_of(SMALL), group="second")
     with pytest.raises(UnsupportedDataError, match=r"holds 2 scans; .*'dataset', 'second'.*variable"):
         read_ismrmrd(place)
-    assert read_ismrmrd(place, group="second").shape_ZCTYX[2] == 1
+    assert read_ismrmrd(place, variable="second").shape_ZCTYX[2] == 1
     with pytest.raises(UnreadableError, match="no ISMRMRD scan in 'third'"):
-        read_ismrmrd(place, group="third")
+        read_ismrmrd(place, variable="third")
 
 
 def test_without_directions_the_place_is_unknown_and_said(tmp_path):
