@@ -40,7 +40,6 @@ class ReconstructOptions:
     ensemble: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
-    generalise: bool = False
     save_adapted: Path | None = None
     generalise: bool = False
     device: str = "auto"
