@@ -215,7 +215,7 @@ def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundl
     spilled()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    measured, held = SingleCoilSource.measured, []
+    measured, held = SingleCoilSource.measure, []
 
     def breaking(self, z, device):
         if z:
@@ -223,7 +223,7 @@ def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundl
             raise error
         return measured(self, z, device)
 
-    monkeypatch.setattr(SingleCoilSource, "measured", breaking)
+    monkeypatch.setattr(SingleCoilSource, "measure", breaking)
     ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "o.nii")
     assert ended.code == {KeyboardInterrupt: 130, MemoryError: 5}[error]
     assert len(held) >= 3  # the scan, and both kinds of images
