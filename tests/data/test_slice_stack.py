@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.data.slice_stack import SliceStack
+from crnn_cli.errors import Param
 
 NORMAL = np.array([0.0, 0.6, 0.8])
 
@@ -36,3 +37,20 @@ def test_all_problems_are_named():
     assert "8.50 mm, but 8.00 mm after slice 1, 9.00 mm after slice 2" in first
     assert "offset by up to 4.0 mm, a tilt of 13.2 degrees" in second
     assert len(stack([0, 8, 17], 2, slice_tolerance=0.5).problems()) == 1
+
+
+@pytest.mark.parametrize(
+    ("along", "aside", "tolerance"),
+    [
+        ([0, 8, 17], 0, 0.5),
+        ([0, 8, 17], 2, None),
+        ([0, 8, 16], 0, None),
+        ([0, 8, 24, 32], 0, None),
+        ([0, 8, 8, 16], 0, None),
+    ],
+)
+def test_the_least_tolerance_is_offered_where_it_helps(along, aside, tolerance):
+    refused = stack(along, aside)
+    remedy = () if tolerance is None else ("take them as even with ", Param("slice_tolerance", tolerance))
+    assert refused.remedy() == remedy
+    assert stack(along, aside, slice_tolerance=tolerance).problems() == ([] if remedy else refused.problems())
