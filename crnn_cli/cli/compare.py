@@ -7,43 +7,89 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, SliceTolerance, Variable
+from crnn_cli.cli import console, values
+from crnn_cli.cli.options import (
+    INPUT,
+    METHOD,
+    OUTPUT,
+    RELIABILITY,
+    SIMULATION,
+    AsJson,
+    Coils,
+    DeviceName,
+    Force,
+    Maps,
+    Phases,
+    ReconstructionModel,
+    SeriesChoice,
+    SliceNumber,
+    SliceTolerance,
+    Undersample,
+    Variable,
+)
 
-ScanFile = Annotated[Path, typer.Argument(help="Raw k-space, NIfTI series or DICOM, as crnn reconstruct takes it.")]
-Methods = Annotated[str, typer.Option(help="Names with commas between them, or all.")]
-Reference = Annotated[Path | None, typer.Option(help="Fully sampled images of the same grid, NIfTI or DICOM.")]
-HoldOutShare = Annotated[
-    float, typer.Option(min=0, max=0.5, help="Share of the outer lines to predict; 0: no such column.")
+ScanFile = Annotated[
+    Path,
+    typer.Argument(metavar="SCAN", help="Raw k-space, NIfTI series or DICOM, as crnn reconstruct takes it."),
 ]
-Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
-Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as coil,t,ky,kx.")]
-Undersample = Annotated[float | None, typer.Option(min=1, help="Of images: simulate a scan this many times faster.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Of the simulated pattern and of what is held out.")]
-Model = Annotated[str | None, typer.Option(help="Of crnn: a published model, or a bundle folder.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the figures to standard output.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")]
+Axes = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", rich_help_panel=INPUT, help="Stored axes, such as coil,t,ky,kx."),
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES", rich_help_panel=METHOD, autocompletion=values.complete(values.METHODS),
+        help="Methods with commas between them, or all.",
+    ),
+]  # fmt: skip
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=RELIABILITY,
+        help="Fully sampled images on the grid of the scan: adds PSNR and SSIM.",
+    ),
+]  # fmt: skip
+HoldOutShare = Annotated[
+    float,
+    typer.Option(
+        min=0, max=0.5, metavar="SHARE", rich_help_panel=RELIABILITY,
+        help="Share of the outer lines that a second run must predict; 0: no second run.",
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**62, metavar="INTEGER", rich_help_panel=SIMULATION,
+        help="Seed of the simulated pattern and of the lines held out.",
+    ),
+]  # fmt: skip
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT, help="Picture of all methods: .png montage, or .gif of the series."
+    ),
+]  # fmt: skip
 
 
 def compare(
     scan: ScanFile,
-    methods: Methods = "zero-filled,sense,tv,llr,crnn",
-    reference: Reference = None,
-    slice_number: SliceNumber = None,
-    hold_out_share: HoldOutShare = 0.1,
-    preview: Preview = None,
     axes: Axes = None,
     variable: Variable = None,
     series: SeriesChoice = None,
+    slice_number: SliceNumber = None,
     slice_tolerance: SliceTolerance = None,
-    undersample: Undersample = None,
-    seed: Seed = 0,
     coils: Coils = None,
     maps: Maps = None,
     phases: Phases = None,
-    model: Model = None,
+    undersample: Undersample = None,
+    seed: Seed = 0,
+    methods: Methods = "zero-filled,sense,tv,llr,crnn",
+    model: ReconstructionModel = None,
     device: DeviceName = "auto",
+    reference: Reference = None,
+    hold_out_share: HoldOutShare = 0.1,
+    preview: Preview = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:

@@ -8,28 +8,78 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice
+from crnn_cli.cli.options import INPUT, METHOD, OUTPUT, RELIABILITY, AsJson, SeriesChoice
 from crnn_cli.errors import Param, UsageError
 
-ImageFile = Annotated[Path, typer.Argument(help="The image or label map to judge: NIfTI, DICOM, or -.")]
-Reference = Annotated[Path, typer.Option("--reference", "-r", help="What to compare it with: NIfTI, DICOM, or -.")]
-ReferenceSeries = Annotated[str | None, typer.Option(help="Of a DICOM folder as the reference.")]
-Axes = Annotated[str | None, typer.Option(help="What the stored axes of NIfTI files are, such as x,y,t.")]
-ReferenceAxes = Annotated[str | None, typer.Option(help="The reference's axes, where they are not those of --axes.")]
+ImageFile = Annotated[
+    Path, typer.Argument(metavar="IMAGE", help="The image or label map to measure: NIfTI, DICOM, or -.")
+]
+Reference = Annotated[
+    Path,
+    typer.Option(
+        "--reference", "-r", metavar="FILE", rich_help_panel=INPUT, help="What to compare it with: NIfTI, DICOM, or -."
+    ),
+]
+ReferenceSeries = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|UID", rich_help_panel=INPUT, help="Series of a DICOM folder as the reference."
+    ),
+]  # fmt: skip
+Axes = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", rich_help_panel=INPUT, help="Stored axes of NIfTI files, such as x,y,t."),
+]
+ReferenceAxes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", rich_help_panel=INPUT, help="Stored axes of the reference, where they differ from --axes."
+    ),
+]
+AsLabels = Annotated[
+    bool,
+    typer.Option("--as-labels", rich_help_panel=INPUT, help="Both files are label maps, whatever they look like."),
+]
+AsImages = Annotated[
+    bool, typer.Option("--as-images", rich_help_panel=INPUT, help="Both files are images, whatever they look like.")
+]
 IgnoreGeometry = Annotated[
-    bool, typer.Option("--ignore-geometry", help="Compare as stored, wherever it lies in space.")
+    bool,
+    typer.Option(
+        "--ignore-geometry", rich_help_panel=METHOD, help="Compare voxel by voxel as stored, wherever they lie."
+    ),
 ]
-FitScale = Annotated[bool, typer.Option("--fit-scale", help="First multiply the image by the factor that fits best.")]
-PerFrame = Annotated[bool, typer.Option("--per-frame", help="Show every frame; JSON always has them.")]
-AsLabels = Annotated[bool, typer.Option("--as-labels", help="Both files are label maps, whatever they look like.")]
-AsImages = Annotated[bool, typer.Option("--as-images", help="Both files are images, whatever they look like.")]
-Uncertainty = Annotated[Path | None, typer.Option(help="Map by crnn reconstruct --uncertainty of the image: judge it.")]
-RequirePsnr = Annotated[float | None, typer.Option(help="Exit with 6 if PSNR is below this, in dB.")]
-RequireSsim = Annotated[float | None, typer.Option(help="Exit with 6 if SSIM is below this.")]
+FitScale = Annotated[
+    bool,
+    typer.Option(
+        "--fit-scale", rich_help_panel=METHOD, help="First multiply the image by the factor that fits best."
+    ),
+]  # fmt: skip
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=RELIABILITY,
+        help="Map by crnn reconstruct --uncertainty of the image: measure its coverage.",
+    ),
+]  # fmt: skip
+RequirePsnr = Annotated[
+    float | None,
+    typer.Option(metavar="DB", rich_help_panel=RELIABILITY, help="Exit with 6 if PSNR is below DB."),
+]
+RequireSsim = Annotated[
+    float | None,
+    typer.Option(metavar="SSIM", rich_help_panel=RELIABILITY, help="Exit with 6 if SSIM is below this."),
+]
 RequireDice = Annotated[
-    float | None, typer.Option(help="Exit with 6 if a label of the reference has a Dice below this, 0 to 1.")
+    float | None,
+    typer.Option(
+        metavar="DICE", rich_help_panel=RELIABILITY,
+        help="Exit with 6 if a label of the reference has a Dice below this, 0 to 1.",
+    ),
+]  # fmt: skip
+PerFrame = Annotated[
+    bool, typer.Option("--per-frame", rich_help_panel=OUTPUT, help="Show every frame; JSON always has them.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, which is empty otherwise.")]
 
 
 def evaluate(
@@ -39,15 +89,15 @@ def evaluate(
     reference_series: ReferenceSeries = None,
     axes: Axes = None,
     reference_axes: ReferenceAxes = None,
-    ignore_geometry: IgnoreGeometry = False,
-    fit_scale: FitScale = False,
-    per_frame: PerFrame = False,
     as_labels: AsLabels = False,
     as_images: AsImages = False,
+    ignore_geometry: IgnoreGeometry = False,
+    fit_scale: FitScale = False,
     uncertainty: Uncertainty = None,
     require_psnr: RequirePsnr = None,
     require_ssim: RequireSsim = None,
     require_dice: RequireDice = None,
+    per_frame: PerFrame = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure how near an image or a label map is to a reference on the same grid.

@@ -1,4 +1,4 @@
-"""Where parallel slices lie, of any format: what is told, and the step from one to the next."""
+"""Stacks of parallel slices: problems, notes, and the step from one slice to the next."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_even_slices_have_no_problem_and_no_note():
 
 
 @pytest.mark.parametrize(("aside", "told"), [(0.02, False), (0.05, True)])
-def test_slices_a_little_beside_the_normal_are_told_of_and_kept_where_they_are(aside, told):
+def test_small_offsets_from_the_normal_are_noted_and_kept(aside, told):
     shifted = stack([0, 8, 16], aside)
     assert not shifted.problems()
     assert shifted.notes() == (["slices lie up to 0.10 mm beside their common normal"] if told else [])

@@ -182,14 +182,16 @@ def _segment(
     volume: Volume, options: SegmentOptions, engine: SegmentEngine, keep_probabilities: bool, progress: notices.Progress
 ) -> SegmentationRun:
     """Run the network over a volume and sum up what came of it."""
-    from crnn_cli.segmentation.segment import SliceRecipe, segment
+    from crnn_cli.segmentation.preprocessing import SlicePreprocessing
+    from crnn_cli.segmentation.segment import segment
 
     fed = engine.slice_input
-    recipe = SliceRecipe(fed.spacing, fed.rule, fed.low, fed.high)
+    preprocessing = SlicePreprocessing(fed.spacing, fed.rule, fed.low, fed.high)
     began = time.perf_counter()
     result = segment(
-        volume.image, volume.order, engine.network, recipe, engine.device, threshold=options.threshold,
-        chosen=volume.span, keep_probabilities=keep_probabilities, half=options.precision == "bf16", progress=progress,
+        volume.image, volume.order, engine.network, preprocessing, engine.device,
+        threshold=options.threshold, span=volume.span, keep_probabilities=keep_probabilities,
+        bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
     labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)

@@ -220,7 +220,7 @@ def test_the_command_writes_what_the_label_map_says(crnn, tmp_path, model, frame
     labels = np.asarray(nib.load(tmp_path / "labels.nii.gz").dataobj).reshape(*volume().shape, frames)
     assert labels.any()
     report = json.loads((tmp_path / "seg.json").read_text())
-    assert report["output_format"] == "DICOM SEG"
+    assert (report["format"], report["output_format"]) == (2, "DICOM SEG")
     assert [tmp_path / n for n in report["output"]] == seg_names(tmp_path / "seg.dcm", frames)
     for t, file in enumerate(seg_names(tmp_path / "seg.dcm", frames)):
         read = read_seg(file)
