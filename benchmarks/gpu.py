@@ -279,7 +279,7 @@ def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict
     for kind in ("fp32", "bf16"):
 
         def measure(half: bool = kind == "bf16") -> dict:
-            found = adapt(data, method, AdaptSettings(steps=200, half=half), options.device)[1]
+            found = adapt(data, method, AdaptSettings(steps=200, bfloat16=half), options.device)[1]
             residuals = {"before": found.before, "after": found.after}
             return {"seconds": round(found.seconds, 1)} | {name: round(r or 0, 4) for name, r in residuals.items()}
 
@@ -298,7 +298,7 @@ def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dic
     for kind in KINDS if device.type == "cuda" else ("fp32", "bf16"):
         net = load_reconstruction(bundle, device)
         recipe = InferenceSettings(
-            bundle.initial_image, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
+            bundle.initial_image, 1.0, net.config.iterations, bfloat16=kind == "bf16", tf32=kind == "tf32"
         )
         ends, warned = [], []
 

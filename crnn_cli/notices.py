@@ -24,6 +24,10 @@ STREAM = Path("-")
 _SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 
 
+def no_progress(done: int, total: int) -> None:
+    """Progress callback that does nothing."""
+
+
 @contextmanager
 def about(name: str) -> Iterator[None]:
     """Prefix the messages of this context (thread or task) with the name of the input, for batches.

@@ -64,7 +64,14 @@ class SelfSupervisedLosses:
     generalise: bool = False
 
     def self_supervised(self, network: nn.Module, width: int, generator: torch.Generator) -> Tensor:
-        """Loss at random lines of a random patch that are withheld from the network (SSDU)."""
+        """Loss at random lines of a random patch that are withheld from the network (SSDU).
+
+        Parameters
+        ----------
+        network : the network that is tuned.
+        width : of the patch, in columns.
+        generator : of patch, lines and copy.
+        """
         z, x = self.patches.draw(width, generator)
         seen = drop_samples(*self.patches.cut(z, x, width, self.device))
         given, withheld_BTYX = hold_out_lines(seen, SHARE, generator, centre=NEAR)

@@ -82,7 +82,14 @@ class Patches:
         return self._slices[z].density_weights
 
     def cut(self, z: int, x: int, width: int, device: torch.device) -> tuple[SliceMeasurement, Tensor]:
-        """Cut columns x to x + width - 1 of slice z: their measurement, and the mask of the lines for validation."""
+        """Cut a patch: its measurement, and the mask of the lines for validation.
+
+        Parameters
+        ----------
+        z : number of the slice.
+        x, width : first column and number of columns; of single samples the slice is taken whole.
+        device : where the tensors lie.
+        """
         lines_z = self._slices[z]
         frames, lines, columns = lines_z.mask_BTYX.shape[1:]
         if lines_z.samples.dim() == 2:
@@ -100,7 +107,10 @@ class Patches:
         return measurement, lines_z.validation_BTYX.to(device)
 
     def draw(self, width: int, generator: torch.Generator) -> tuple[int, int]:
-        """Draw a slice and a first column, more often where there is more energy."""
+        """Draw a slice and a first column, more often where there is more energy.
+
+        Lines for validation do not count for the energy.
+        """
         places, weights = self._places(width, _everywhere)
         return places[int(torch.multinomial(weights, 1, generator=generator))]
 

@@ -55,7 +55,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> ResidualSums:
-        """Reconstruct all patches with a network, and sum its residual at the lines for validation."""
+        """Reconstruct all patches with a network, and sum its residual at the lines for validation.
+
+        The images are kept for `draw`.
+        """
         sums = []
         for tile in self._tiles:
             patch, held_BTYX = self._cut(tile.z, tile.x, self._wide)
@@ -65,7 +68,10 @@ class Validation:
         return reduce(add, sums)
 
     def draw(self, generator: torch.Generator) -> tuple[int, SliceMeasurement, Tensor]:
-        """Draw a training patch, more often where there is more energy: slice number, measurement, last images."""
+        """Draw a patch for a pseudo-supervised step, more often where there is more energy.
+
+        It comes as number of the slice, measurement without the lines for validation, and last images.
+        """
         tile = self._tiles[int(torch.multinomial(self._energies, 1, generator=generator))]
         columns = tile.image_BTYX.shape[-1]
         width = columns if self._losses.patches.whole else min(self._width, columns)

@@ -60,7 +60,11 @@ def hold_out_lines(
 
 
 def outside_acs(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
-    """Mask of the samples outside the centre (the autocalibration lines); see `hold_out_lines`."""
+    """Mask of the measured samples outside the centre, where autocalibration lines lie; see `hold_out_lines`.
+
+    >>> outside_acs(torch.ones(1, 1, 13, 1, dtype=torch.bool)).flatten().nonzero().flatten().tolist()
+    [0, 1, 11, 12]
+    """
     lines, samples = mask_BTYX.shape[-2:]
     far = (torch.arange(lines) - lines // 2).abs()[:, None] > centre
     if samples > 1:
@@ -69,7 +73,13 @@ def outside_acs(mask_BTYX: Tensor, centre: int = CENTRE) -> Tensor:
 
 
 def drop_samples(measurement: SliceMeasurement, held_BTYX: Tensor) -> SliceMeasurement:
-    """Take samples out of a measurement; both masks are boolean."""
+    """Take samples out of a measurement: k-space and mask are zero there afterwards.
+
+    Parameters
+    ----------
+    measurement : with a boolean mask.
+    held_BTYX : boolean mask of the samples to be taken out.
+    """
     left_BTYX = measurement.mask_BTYX & ~held_BTYX
     return replace(measurement, kspace_BCTYX=measurement.kspace_BCTYX * left_BTYX[:, None], mask_BTYX=left_BTYX)
 
@@ -110,7 +120,14 @@ def _root_of_ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 def residual_sums(measurement: SliceMeasurement, image_BTYX: Tensor, mask_BTYX: Tensor | None = None) -> ResidualSums:
-    """Squared residual and energy of the data at the samples of ``mask_BTYX``; at all measured samples by default."""
+    """Compare images with measured samples: sums of ||A x - y||^2 and ||y||^2 by frame.
+
+    Parameters
+    ----------
+    measurement : the samples y, and the sensitivities of A.
+    image_BTYX : complex images x.
+    mask_BTYX : samples that count; None for all that were measured.
+    """
     mask_BTYX = measurement.mask_BTYX if mask_BTYX is None else mask_BTYX
     encoding = SliceMeasurement(measurement.kspace_BCTYX, mask_BTYX, measurement.maps_BCYX).encoding()
     error_T, energy_T = encoding.squared_residual_by_frame(image_BTYX, measurement.kspace_BCTYX)
@@ -141,7 +158,13 @@ class HoldOutReconstructor:
         return self.method.steps
 
     def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[ResidualSums]:
-        """Reconstruct a slice without the lines held out, and measure the images at those lines."""
+        """Reconstruct a slice without the lines held out, and measure the images at those lines.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If no lines can be held out.
+        """
         shown, held_BTYX = self.hold_out(measurement)
         return self.predict(measurement, shown, held_BTYX, on_step)
 
@@ -154,7 +177,15 @@ class HoldOutReconstructor:
     def predict(
         self, measurement: SliceMeasurement, shown: SliceMeasurement, held_BTYX: Tensor, on_step: Callable[[], None]
     ) -> MethodResult[ResidualSums]:
-        """Reconstruct what is shown, and measure the images at the samples of ``held_BTYX``."""
+        """Reconstruct what is shown, and measure the images elsewhere.
+
+        Parameters
+        ----------
+        measurement : all samples.
+        shown : those that the method may use.
+        held_BTYX : mask of the samples to be predicted.
+        on_step : called after each step of the method.
+        """
         result = self.method(shown, on_step)
         sums = residual_sums(measurement, result.images_BTYX, held_BTYX)
         return MethodResult(result.images_BTYX, sums, result.regularisation_weight)

@@ -252,6 +252,9 @@ def robust_deviations(values_T: Tensor) -> list[float]:
     """Distance of each value from the median, in units of 1.4826 times the median absolute deviation.
 
     The unit is at least 0.1 (10 % where values are logarithms). All are zero where fewer than five values are known.
+
+    >>> [round(value, 6) for value in robust_deviations(torch.tensor([0.0, 0, 0, 0, 0.5], dtype=torch.float64))]
+    [0.0, 0.0, 0.0, 0.0, 5.0]
     """
     known = values_T[values_T.isfinite()]
     if len(known) < _FEWEST_FRAMES:

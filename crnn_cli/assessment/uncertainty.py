@@ -114,7 +114,10 @@ class JackknifeSpread:
         return energy * self.runs / self._change if self._change else 0.0
 
     def standard_deviation(self) -> Map:
-        """Expected standard deviation of the magnitude before calibration, (T, Y, X)."""
+        """Expected standard deviation of the magnitude before calibration, (T, Y, X).
+
+        It is the root of the box-filtered squared change over the runs (`WINDOW`), times `variance_scale`.
+        """
         mean_TYX = torch.from_numpy(self._squared_change_TYX / self.runs)
         sizes = [size // 2 for size in WINDOW]
         near_TYX = F.avg_pool3d(mean_TYX[None, None], WINDOW, 1, sizes, count_include_pad=False)[0, 0].clamp_min(0)
@@ -158,7 +161,11 @@ def noise_floor(measurement: SliceMeasurement) -> float:
 
 
 def calibrated_deviation(spread_TYX: Map, scale: float, floor: float = 0.0) -> Map:
-    """Multiply a `JackknifeSpread` map by the calibration scale of a method; nowhere below the noise floor."""
+    """Multiply a `JackknifeSpread` map by the calibration scale of a method; nowhere below the noise floor.
+
+    >>> calibrated_deviation(np.float32([0.1, 2.0]), 1.5, floor=0.5).tolist()
+    [0.5, 3.0]
+    """
     deviation: Map = np.maximum(np.float32(scale) * spread_TYX, np.float32(floor))
     return deviation
 

@@ -100,7 +100,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
     require_dynamic(image)
     if not image.is_complex:
         raise UnsupportedDataError(
-            "this series has magnitude only: nothing in it says which k-space samples were measured",
+            "this series has magnitude only, and nothing in it says which k-space samples were measured",
             remedy=("give its phase (", Param("phase", "FILE"), ") if it was undersampled, or simulate an undersampled "
                     "scan from it with ", Param("undersample", 8)),
         )  # fmt: skip
@@ -110,7 +110,7 @@ def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
         mask_ZT01 = find_mask(kspace_ZT01)
         if mask_ZT01 is None:
             raise UnsupportedDataError(
-                "this complex series is fully sampled: its k-space has no zeros inside the measured region, so there "
+                "this complex series is fully sampled (its k-space has no zeros inside the measured region), so there "
                 "is nothing to fill in",
                 remedy=("to try the network on it, simulate a scan with ", Param("undersample", 8), "; if it was "
                         "undersampled but stored as integers or filtered, give the pattern with ", Param("mask")),
@@ -143,7 +143,7 @@ def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: st
     lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
     if image.is_complex and find_mask(SeriesKspace(image)) is not None:
         raise UnsupportedDataError(
-            "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
+            "this complex series is undersampled already (its k-space has zeros inside the measured region), so it is "
             "no truth to simulate from",
             remedy=("reconstruct it without ", Param("undersample")),
         )
@@ -161,7 +161,7 @@ def require_dynamic(image: Image) -> None:
     """
     if image.array.ndim == 3:
         raise UnsupportedDataError(
-            f"this file is 3-D {image.shape}: it has no time axis",
+            f"this file is 3-D {image.shape} and has no time axis",
             remedy=("if its third axis is time, say so with ", Param("axes", "x,y,t")),
         )
     if image.frames < 2:

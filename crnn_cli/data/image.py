@@ -77,8 +77,18 @@ class Image:
         unitless_frame_step: float = 0.0,
         pixdim: tuple[float, float, float] | None = None,
     ) -> None:
-        values = array if isinstance(array, np.ndarray) else np.asarray(array)
-        matrix = np.eye(4) if affine is None else np.asarray(affine, np.float64)
+        fields = {
+            "array": array, "affine": affine, "frame_time": frame_time, "codes": codes, "qform": qform,
+            "unitless_frame_step": unitless_frame_step, "pixdim": pixdim,
+        }  # fmt: skip
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Convert array and affine to numpy, and check them; classes derived from `Image` call it too."""
+        values = self.array if isinstance(self.array, np.ndarray) else np.asarray(self.array)
+        matrix = np.eye(4) if self.affine is None else np.asarray(self.affine, np.float64)
         if values.dtype.kind not in "biufc":
             raise UnsupportedDataError(f"an image has numbers; this array has values of type {values.dtype}")
         if values.ndim not in (3, 4) or 0 in values.shape:
@@ -87,12 +97,8 @@ class Image:
             raise UnsupportedDataError("the affine is not a finite 4 x 4 matrix: the header has no usable geometry")
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
             raise UnsupportedDataError("the affine is singular: two of the voxel axes point the same way")
-        fields = {
-            "array": values, "affine": matrix, "frame_time": frame_time, "codes": codes, "qform": qform,
-            "unitless_frame_step": unitless_frame_step, "pixdim": pixdim,
-        }  # fmt: skip
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "array", values)
+        object.__setattr__(self, "affine", matrix)
 
     def __repr__(self) -> str:
         """Shape, spacing, frame time and type of the voxels."""

@@ -34,8 +34,8 @@ class SliceStack:
     ----------
     positions_Z3 : position of the same voxel of each slice, LPS in mm.
     normal : unit vector.
-    slice_tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None: only
-        rounding is tolerated. A tolerance moves slices in the written image without an error, only with a note.
+    slice_tolerance : distance in mm that slices may lie off evenly spaced positions and still be taken as even; None:
+        only rounding is tolerated. A tolerance moves slices in the written image with no more than a note.
 
     Attributes
     ----------
@@ -113,7 +113,10 @@ class SliceStack:
         return bool(self.unevenness >= half or np.abs(self.gaps - self.median).max() >= half)
 
     def remedy(self) -> tuple[Words, ...]:
-        """Least slice tolerance that makes the stack readable, as a remedy; empty where none does."""
+        """Remedy of uneven gaps: the smallest slice tolerance that makes the stack readable.
+
+        Empty where no tolerance helps: a slice is missing, doubled or tilted.
+        """
         if len(self.problems()) != 1 or not len(self.uneven) or self.gaps.min() < SAME_PLACE or self._lacks_slices():
             return ()
         if self.offset > TILT * len(self.gaps):

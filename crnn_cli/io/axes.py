@@ -46,6 +46,9 @@ def axis_names(axes: str) -> list[str]:
     ------
     UsageError
         If they are not x,y,t or x,y,z or x,y,z,t in some order with time third or fourth.
+
+    >>> axis_names("x, y, t")
+    ['x', 'y', 't']
     """
     names = [name.strip() for name in axes.split(",")]
     if sorted(names) not in (["t", "x", "y"], ["t", "x", "y", "z"], ["x", "y", "z"]):

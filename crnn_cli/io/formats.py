@@ -3,7 +3,7 @@
 `FORMATS` is searched from the top, and the first row that matches a path is its format. Formats are told by content:
 the first 2 kB of a file, and for two of them a second look. NIfTI comes last, by name, as gzip hides its content.
 
-Readers return data and facts: a `crnn_cli.io.images.LoadedImage` (image, file, sha256) or a
+Readers return data and facts: a `crnn_cli.io.loaded_image.LoadedImage` (image, file, sha256) or a
 `crnn_cli.data.raw_scan.RawScan` (headers; slices are read on demand). Their modules are imported when they are called,
 so that reading one format does not load the libraries of the others.
 
@@ -29,7 +29,7 @@ from crnn_cli.notices import STREAM
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.data.raw_scan import RawScan
-    from crnn_cli.io.images import LoadedImage
+    from crnn_cli.io.loaded_image import LoadedImage
 
 Kind = Literal["image", "kspace", "labels"]
 
@@ -191,7 +191,15 @@ def is_kspace(path: Path) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path holds images or label maps: a folder, DICOM, a zip archive, or a file with a name of NIfTI."""
+    """Whether a path holds, or claims to hold, images or label maps; only its first bytes are read.
+
+    That is a folder, a DICOMDIR, a DICOM file, a zip archive, a file with a name of NIfTI, or ``-``.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is there but cannot be read.
+    """
     start = first_bytes(path)
     return any(row.kind != "kspace" and row.matches(path, start) for row in FORMATS)
 
@@ -233,7 +241,18 @@ def load(path: str | Path, **choices: Any) -> LoadedImage | RawScan:
 
 
 def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
-    """Read a path as a format; a path of no known format as NIfTI, whose reader says what is wrong with it."""
+    """Read a path in a format; a path of no known format as NIfTI, whose reader names the reason.
+
+    Parameters
+    ----------
+    row : the format, as `identify` finds it.
+    choices : parameters of the reader; those that are None count as not given.
+
+    Raises
+    ------
+    CrnnError
+        As `load`.
+    """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
         require_choices(path, given, None)
@@ -292,7 +311,11 @@ def require_output_name(path: Path, *formats: Format) -> Format:
 
 
 def stem(path: Path) -> Path:
-    """Path without the suffix of its format, to name an output after it; of a folder, its full path."""
+    """Path without the suffix of its format, to name an output after it; of a folder, its full path.
+
+    >>> stem(Path("study/scan.v2.nii.gz")).name, stem(Path("raw.h5")).name, stem(Path("notes.txt")).name
+    ('scan.v2', 'raw', 'notes.txt')
+    """
     if path.is_dir():
         return path.resolve()
     name = path.name.removesuffix(".gz")
@@ -326,5 +349,5 @@ def _readable_bytes(path: Path) -> bytes:
 
 def _imported(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    imported: Callable[..., Any] = getattr(import_module(module), function)
+    return imported

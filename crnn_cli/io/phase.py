@@ -14,7 +14,10 @@ from crnn_cli.errors import UnsupportedDataError
 
 
 def phase_sibling(source: Path) -> Path | None:
-    """BIDS phase file (``part-phase``) beside a magnitude file (``part-mag``); None if there is none."""
+    """BIDS phase file beside a magnitude file, None if there is none.
+
+    Beside ``sub-1_part-mag_cine.nii.gz`` that is ``sub-1_part-phase_cine.nii.gz``.
+    """
     if "part-mag" not in source.name:
         return None
     sibling = source.with_name(source.name.replace("part-mag", "part-phase"))

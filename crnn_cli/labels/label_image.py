@@ -25,7 +25,7 @@ class LabelImage(Image):
     Raises
     ------
     UnsupportedDataError
-        If the array is not of unsigned integers.
+        If the array is not of unsigned integers; else as `Image`.
 
     Examples
     --------
@@ -38,6 +38,8 @@ class LabelImage(Image):
     labels: tuple[Label, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check the geometry, as of any `Image`, and the type of the values."""
+        super().__post_init__()
         if self.array.dtype.kind != "u":
             raise UnsupportedDataError(f"a label map holds unsigned integers; this array is of {self.array.dtype}")
 
@@ -53,12 +55,14 @@ class LabelImage(Image):
         return {label.value: label.name for label in self.labels}
 
     def mask(self, label: str | int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Voxels of one label, named by its name (upper and lower case alike) or value.
+        """Boolean mask of one label, given by its name (case-insensitive) or its value.
+
+        A value that does not occur gives an empty mask.
 
         Raises
         ------
         KeyError
-            If there is no such name.
+            If no label has this name.
         """
         by_name = {known.name.lower(): known.value for known in self.labels}
         value = by_name[label.lower()] if isinstance(label, str) else label
@@ -67,7 +71,6 @@ class LabelImage(Image):
     def __repr__(self) -> str:
         """Shape, spacing, and the names of the labels."""
         shape = " x ".join(map(str, self.shape))
-        spacing = " x ".join(f"{v:.4g}" for v in self.spacing)
-        return (
-            f"LabelImage({shape}, {spacing} mm, {', '.join(f'{v} {n}' for v, n in self.names.items()) or 'no names'})"
-        )
+        spacing = " x ".join(f"{v:.3g}" for v in self.spacing)
+        names = ", ".join(f"{value} {name}" for value, name in self.names.items()) or "no names"
+        return f"LabelImage({shape}, {spacing} mm, {names})"

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.mri.conjugate_gradient import Progress, no_progress, sense
+from crnn_cli.mri.conjugate_gradient import sense
 from crnn_cli.mri.consistency import energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse
 from crnn_cli.mri.total_variation import tv
+from crnn_cli.notices import Progress, no_progress
 
 Reconstruct = Callable[[Encoding, Tensor, float, int, Progress], Tensor]
 """(encoding, data_BCTYX, weight, iterations, progress) -> image_BTYX, for data whose image has scale 1."""

@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.notices import Progress, no_progress
 
-Progress = Callable[[int, int], None]
-"""Callback of (iterations done, iterations in all)."""
 RESIDUAL = 1e-5  # relative residual at which CG-SENSE stops
-
-
-def no_progress(done: int, total: int) -> None:
-    """Progress callback that does nothing."""
 
 
 def conjugate_gradient(

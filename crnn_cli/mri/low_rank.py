@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from crnn_cli.mri.conjugate_gradient import Progress, no_progress
 from crnn_cli.mri.consistency import share_views
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.notices import Progress, no_progress
 
 BLOCK = 8  # width of LLR blocks in pixels, along Y and X
 CHANGE = 1e-4  # relative change of the image per iteration at which iterations stop

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, no_progress
+from crnn_cli.mri.conjugate_gradient import conjugate_gradient
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.notices import Progress, no_progress
 
 SPACE = 0.1  # weight of spatial relative to temporal differences
 CHANGE = 1e-4  # relative change of the image per iteration at which iterations stop

@@ -52,7 +52,10 @@ class Ensemble:
         return self.count * self.method.steps
 
     def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[None]:
-        """Reconstruct all copies and average their images, brought back to the orientation of the scan."""
+        """Reconstruct all copies and average their images, brought back to the orientation of the scan.
+
+        The regularisation weight is that of the scan itself, the first copy.
+        """
         result = self.method(measurement, on_step)
         total_BTYX, weight = result.images_BTYX, result.regularisation_weight
         for number in range(1, self.count):
@@ -78,5 +81,11 @@ def make_copy(measurement: SliceMeasurement, number: int) -> SliceMeasurement:
 
 
 def undo_copy(image_BTYX: Tensor, number: int) -> Tensor:
-    """Undo flip and phase of copy ``number``."""
+    """Undo flip and phase of copy ``number``: the inverse of what `make_copy` did to the images.
+
+    >>> import torch
+    >>> image_BTYX = torch.arange(4.0).reshape(1, 1, 2, 2) + 1j
+    >>> bool((undo_copy(image_BTYX.flip(VIEWS[3]) * 1j**3, 3) == image_BTYX).all())
+    True
+    """
     return image_BTYX.flip(VIEWS[number]) * (-1j) ** number if number else image_BTYX

@@ -67,7 +67,10 @@ class SliceMeasurement:
 
 
 class SliceSource(Protocol):
-    """Source of measured slices: simulated or zero-filled images, or a file of raw k-space."""
+    """Source of measured slices: simulated or zero-filled images, or a file of raw k-space.
+
+    Slices may be read more than once, in any order; each read gives the same measurement.
+    """
 
     @property
     def count(self) -> int:
@@ -80,17 +83,33 @@ class SliceSource(Protocol):
         ...
 
     def measure(self, z: int, device: torch.device) -> SliceMeasurement:
-        """Read slice z, counted from 0, and prepare it on a device."""
+        """Read slice z and prepare it.
+
+        Parameters
+        ----------
+        z : number of the slice, from 0.
+        device : where the tensors lie.
+        """
         ...
 
     def to_output_grid(self, images_TYX: Complex) -> Complex:
-        """Crop or resample images from the grid of the k-space to the matrix that is written."""
+        """Crop or resample images from the grid of the k-space to the matrix that is written.
+
+        Parameters
+        ----------
+        images_TYX : complex, on the grid of the k-space of `measure`.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class SingleCoilSource:
-    """The slices of an `Acquisition`: one channel, images on the grid of the k-space."""
+    """The slices of an `Acquisition`: one channel, images on the grid of the k-space.
+
+    Attributes
+    ----------
+    acquisition : k-space of one coil, its mask, and where its images lie.
+    """
 
     acquisition: Acquisition
 

@@ -73,7 +73,10 @@ class RawSliceSource:
 
     @property
     def estimated_maps(self) -> list[Complex]:
-        """Sensitivities (C, Y, X) of the slices read so far, in order; none where there is one coil."""
+        """Sensitivities (C, Y, X) of the slices read so far, in order; none where there is one coil.
+
+        They are those of the coils after whitening and compression.
+        """
         return [self._maps[z][0] for z in sorted(self._maps)]
 
     def measure(self, z: int, device: torch.device) -> SliceMeasurement:
@@ -103,7 +106,10 @@ class RawSliceSource:
         return SliceMeasurement(kspace[None], mask[None], None if maps is None else maps[None], deviation, facts)
 
     def to_output_grid(self, images_TYX: Complex) -> Complex:
-        """Crop and resample images to the field of view and matrix that the scan asks for."""
+        """Crop and resample images to the field of view and matrix that the scan asks for.
+
+        Readout oversampling is gone already (`measure`); along Y the central share of the field of view is kept.
+        """
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
         matrix = shape[axes[1]], shape[axes[2]]
         images: Complex = crop_and_resample(images_TYX, (self.scan.fov_fraction_YX[0], 1.0), matrix)

@@ -37,7 +37,10 @@ Assessment_co = TypeVar("Assessment_co", covariant=True)
 
 
 class ReconstructionNetwork(Protocol):
-    """A network that takes complex images (B, T, Y, X) and returns images consistent with the data."""
+    """A network that takes complex images (B, T, Y, X) and returns images consistent with the data.
+
+    `crnn_cli.networks.crnn_mri.CRNNMRI` is one.
+    """
 
     def __call__(
         self,
@@ -46,16 +49,34 @@ class ReconstructionNetwork(Protocol):
         iterations: int | None = None,
         progress: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Run the unrolled iterations; ``progress`` is called after each."""
+        """Run the unrolled iterations.
+
+        Parameters
+        ----------
+        image_BTYX : complex initial images.
+        consistency : data consistency with the samples, in the same scale.
+        iterations : unrolled iterations; None for the network's own number.
+        progress : called after each iteration.
+        """
         ...
 
 
 @runtime_checkable
 class MemoryAdaptive(Protocol):
-    """A network that can compute the same images in less memory."""
+    """A network that can compute the same images in less memory.
+
+    On a CPU sequences of hidden states spill to disk; on a GPU fewer frames are computed at once. A network without
+    these methods is run as it is.
+    """
 
     def plan_memory(self, image_BTYX: Tensor, free: int) -> None:
-        """Prepare for an image in ``free`` bytes; MemoryError if that cannot be."""
+        """Prepare for an image in ``free`` bytes.
+
+        Raises
+        ------
+        MemoryError
+            If that cannot be, on a CPU.
+        """
         ...
 
     def reduce_memory(self, image_BTYX: Tensor) -> int:
@@ -67,7 +88,13 @@ class MemoryAdaptive(Protocol):
         ...
 
     def sequences_on_disk(self, image_BTYX: Tensor, free: int) -> int:
-        """Fewest sequences of states that must lie on disk to fit ``free`` bytes; MemoryError if all are too few."""
+        """Fewest sequences of states that must lie on disk to fit ``free`` bytes. The network is not changed.
+
+        Raises
+        ------
+        MemoryError
+            If it does not fit with all of them on disk.
+        """
         ...
 
 
@@ -113,7 +140,11 @@ class MethodResult(Generic[Assessment_co]):
 
 
 class Reconstructor(Protocol[Assessment_co]):
-    """A method that turns the measured samples of a slice into images."""
+    """A method that turns the measured samples of a slice into images.
+
+    Its ``Assessment`` is what it finds out about its images besides: None for a plain method, `SliceReliability` or
+    `ResidualSums` for one wrapped for assessment (`crnn_cli.assessment`).
+    """
 
     @property
     def steps(self) -> int:
@@ -121,7 +152,13 @@ class Reconstructor(Protocol[Assessment_co]):
         ...
 
     def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[Assessment_co]:
-        """Reconstruct a slice; ``on_step`` is called after each step."""
+        """Reconstruct a slice.
+
+        Parameters
+        ----------
+        measurement : its samples, on the device of the method.
+        on_step : called after each step, at most `steps` times.
+        """
         ...
 
 
@@ -219,7 +256,13 @@ class ClassicalReconstructor:
         return self.iterations
 
     def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[None]:
-        """Reconstruct a slice; the weight that was used is in the result."""
+        """Reconstruct a slice; the weight that was used is in the result.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If the method needs more frames than there are.
+        """
         reported, used = 0, self.weight
 
         def progress(done: int, total: int) -> None:
@@ -314,19 +357,7 @@ def reconstruct(
                 progress(done, total)
     if not images.finite:
         raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
-    error, energy = sum(part.error for part in parts), sum(part.energy for part in parts)
-    filled = [(z, part) for z, part in enumerate(parts) if part.result is not None]
-    results = [part.result for _, part in filled if part.result is not None]
-    return Reconstruction(
-        images.images_ZTYX,
-        zero_filled.images_ZTYX,
-        (error / energy) ** 0.5 if energy else 0.0,
-        _stack_masks([part.mask_TYX for part in parts]),
-        tuple(part.facts for part in parts),
-        tuple(z for z, _ in filled),
-        tuple(assessment for assessment, _ in results),
-        tuple(weight for _, weight in results if weight is not None),
-    )
+    return _join(images.images_ZTYX, zero_filled.images_ZTYX, parts)
 
 
 @dataclass(frozen=True)
@@ -354,6 +385,24 @@ def _reconstruct_slice(
     error, energy = encoding.squared_residual(result.images_BTYX, measurement.kspace_BCTYX)
     kept = result.assessment, result.regularisation_weight
     return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), before_TYX, after_TYX
+
+
+def _join(
+    images_ZTYX: Complex, zero_filled_ZTYX: Complex, parts: list[_SlicePart[Assessment_co]]
+) -> Reconstruction[Assessment_co]:
+    """Join what is known about all slices, empty ones too, with their images."""
+    error, energy = sum(part.error for part in parts), sum(part.energy for part in parts)
+    results = {z: part.result for z, part in enumerate(parts) if part.result is not None}
+    return Reconstruction(
+        images_ZTYX,
+        zero_filled_ZTYX,
+        (error / energy) ** 0.5 if energy else 0.0,
+        _stack_masks([part.mask_TYX for part in parts]),
+        tuple(part.facts for part in parts),
+        tuple(results),
+        tuple(assessment for assessment, _ in results.values()),
+        tuple(weight for _, weight in results.values() if weight is not None),
+    )
 
 
 def _stack_masks(masks: list[Mask]) -> Mask:

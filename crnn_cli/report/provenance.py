@@ -15,12 +15,20 @@ def input_facts(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def slice_label(source: dict[str, Any], z: int, slices: int) -> str:
-    """Name slice z of the images by its number in the scan, such as "slice 3 of 12"; ``source`` is that of the scan."""
+    """Name slice z of the images by its number in the scan, counted from 1.
+
+    >>> slice_label({}, 2, 12), slice_label({"slice": 7, "slices": 12}, 0, 1)
+    ('slice 3 of 12', 'slice 7 of 12')
+    """
     return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"
 
 
 def ensemble_label(report: dict[str, Any]) -> str:
-    """Words for an ensemble, to follow the name of the method; empty without one."""
+    """Words for an ensemble, to follow the name of the method; empty without one.
+
+    >>> ensemble_label({"ensemble": 4}), ensemble_label({})
+    (', mean over 4 flipped copies', '')
+    """
     count = report.get("ensemble", 1)
     return f", mean over {count} flipped copies" if count > 1 else ""
 

@@ -18,7 +18,11 @@ MEASURES = {"held_out": "lines held out", "residual": "the samples"}
 
 
 def decisive_residual(report: dict[str, Any]) -> tuple[str, float | None]:
-    """Measure and value of the residual that counts: at held-out lines where there are any, else at the samples."""
+    """Measure and value of the residual that counts: at held-out lines where there are any, else at the samples.
+
+    >>> decisive_residual({"reliability": {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}})
+    ('held_out', 0.3)
+    """
     reliability = report["reliability"]
     held = reliability.get("held_out", {}).get("overall")
     return ("residual", reliability["residual"]["overall"]) if held is None else ("held_out", held)
@@ -41,7 +45,11 @@ def reliability_rows(report: dict[str, Any]) -> list[list[str]]:
 
 
 def with_floor(residual: dict[str, Any], digits: str = ".3f") -> str:
-    """Write a residual and, where it is known, the residual that noise alone would give."""
+    """Write a residual and, where it is known, the residual that noise alone would give.
+
+    >>> with_floor({"overall": 0.25, "noise_floor": 0.1}), with_floor({"overall": None})
+    ('0.250 (noise alone: 0.1)', 'not known')
+    """
     value, floor = residual["overall"], residual.get("noise_floor")
     text = "not known" if value is None else f"{value:{digits}}"
     return text if floor is None else f"{text} (noise alone: {floor:.2g})"
@@ -88,7 +96,11 @@ def uncertainty_rows(report: dict[str, Any]) -> list[list[str]]:
 
 
 def format_coverage(coverage: dict[str, Any]) -> str:
-    """Write the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations."""
+    """Write the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations.
+
+    >>> format_coverage({"within_1": 0.68, "within_1.64": 0.9, "within_2": 0.95})
+    '68.0 % within 1, 90.0 % within 1.64, 95.0 % within 2 sd'
+    """
     parts = [f"{100 * coverage[f'within_{width}']:.1f} % within {width}" for width in ("1", "1.64", "2")]
     return ", ".join(parts) + " sd"
 
@@ -130,7 +142,11 @@ def quality_rows(report: dict[str, Any]) -> list[list[str]]:
 
 
 def acceleration_text(report: dict[str, Any]) -> str:
-    """Write the acceleration and its axes, such as "7.91x along y"."""
+    """Write the acceleration and its axes.
+
+    >>> acceleration_text({"acceleration": 7.9123, "n_undersampled_axes": 1, "phase_encoding_axis": "y"})
+    '7.91x along y'
+    """
     axis = "both axes" if report.get("n_undersampled_axes") == 2 else report["phase_encoding_axis"]
     return f"{report['acceleration']:.2f}x along {axis}"
 

@@ -34,7 +34,11 @@ _MISSING = object()
 
 
 def sidecar_path(target: Path) -> Path:
-    """Name of the report beside an output: that of the output, with the suffix .json."""
+    """Name of the report beside an output: that of the output, with the suffix .json.
+
+    >>> sidecar_path(Path("images.nii.gz")).name, sidecar_path(Path("series")).name
+    ('images.json', 'series.json')
+    """
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 

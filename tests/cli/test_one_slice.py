@@ -95,7 +95,7 @@ def test_a_derived_series_of_one_slice_lies_on_the_source(crnn, bundle, tmp_path
     assert ended.code == 0, ended.err
     source, made = read_series(tmp_path / "scan")[2], read_series(tmp_path / "out")[2]
     assert (made.slices, made.frames) == (1, 4)
-    np.testing.assert_allclose(source.select_slice(2).affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3])
+    np.testing.assert_allclose(source.one_slice(2).affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3])
     assert made.grid[0][0].position == source.grid[2][0].position
     np.testing.assert_allclose(made.affine[:3, 3], (source.affine @ [0, 0, 2, 1])[:3], atol=1e-3)
 

@@ -255,11 +255,11 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
         psnr = 10 * np.log10(np.abs(truth).max() ** 2 / np.mean(error**2))
         found = report["quality_against_truth"][name]
         assert found["psnr_db"] == pytest.approx(psnr, abs=1e-3)
-        assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
+        assert table[f"{name.replace('_', '-')} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
     assert table["method"] == ["tiny (CC0-1.0)"]
-    assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
+    assert table["residual at the samples"] == [f"{report['reliability']['residual']['overall']:.1e}"]
     assert table["written"] == [str(tmp_path / "o.nii")]
 
 

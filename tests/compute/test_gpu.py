@@ -1,4 +1,4 @@
-"""A GPU whose memory runs out, an exact or a rounded float32; most of it with stand-ins, on the CPU."""
+"""GPU memory that runs out, and TF32; mostly with stand-ins on the CPU."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def run(net, told=None):
     return reconstruct(SingleCoilSource(acquisition()), method, CPU, progress), warned
 
 
-def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_is_said():
+def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_chunks_with_a_note():
     wanted, silence = run(network())
     assert not silence
     told = []
@@ -66,7 +66,7 @@ def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_i
     assert told == list(range(7))  # 3 steps of 2 slices, none told twice
 
 
-def test_what_never_fits_says_what_to_do():
+def test_a_slice_that_never_fits_raises_with_a_remedy():
     for net in (Small(fits=0), lambda image, consistency, iterations, progress: Small(0)(0, 0, 0, progress)):
         with pytest.raises(DeviceError, match=r"Tried|out of memory.*precision='bf16'.*device='cpu'") as raised:
             run(net)
@@ -75,7 +75,7 @@ def test_what_never_fits_says_what_to_do():
         raise ValueError("other")
 
 
-def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
+def test_chunks_hold_as_many_frames_as_fit_and_are_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
     net._feature_dtype = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
@@ -94,7 +94,7 @@ def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
 
 @pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
-def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
+def test_the_gpu_schedule_gives_the_images_of_the_cpu_schedule(more, frames):
     torch.manual_seed(0)
     net = CRNNMRI(CRNNMRIConfig(features=6, iterations=4, **more)).double()
     kspace, mask, maps, image = coil_problem(dtype=torch.complex128)
@@ -107,7 +107,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
             torch.testing.assert_close(net(image, operator), wanted)
 
 
-def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
+def test_steps_after_convergence_add_nothing(monkeypatch):
     kspace, mask, maps, image = coil_problem(coils=1)
     maps = maps / maps.abs()
     asked = []
@@ -126,7 +126,7 @@ def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("two_axes", [False, True])
-def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two_axes):
+def test_lines_of_the_initial_image_are_solved_one_by_one_or_in_batches(monkeypatch, two_axes):
     kspace, mask, _, _ = coil_problem(two_axes, coils=1)
     operator = consistency.SingleCoilConsistency(kspace[:, 0], mask)
     wanted = operator.time_wiener()
@@ -141,7 +141,7 @@ def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two
     assert consistency._lines_per_batch(mask) == 1
 
 
-def test_training_lets_recordings_go():
+def test_training_discards_captured_graphs():
     net, forgotten = network(), []
     net.cuda_graph.release = lambda: forgotten.append(True)
     operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))

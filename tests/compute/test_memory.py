@@ -1,4 +1,4 @@
-"""Less memory and less precision: what they cost, and that the images stay what they are."""
+"""Memory limits and reduced precision: their cost, and that the images stay the same."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def network():
     return CRNNMRI(CRNNMRIConfig(features=8, iterations=3)).eval()
 
 
-def test_a_cap_counts_what_the_process_holds():
+def test_a_limit_includes_memory_already_held():
     everything = free_bytes(CPU)
     assert everything is None or everything > 2**20
     held = torch.ones(2**26, dtype=torch.uint8)
@@ -35,7 +35,7 @@ def test_a_cap_counts_what_the_process_holds():
     assert with_it < free_bytes(CPU, 2**31) + 2**20
 
 
-def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
+def test_as_few_sequences_as_possible_are_spilled_to_disk():
     net, image = network(), torch.zeros(1, 6, 64, 64, dtype=torch.complex64)
     sequence = 6 * 64 * 64 * 8 * 4
     net.plan_memory(image, 10**12)

@@ -1,4 +1,4 @@
-"""An image checks itself, knows its geometry, and says what looks wrong in it."""
+"""Image: checks, geometry, warnings about the header, and how it shows itself."""
 
 import io
 from dataclasses import replace

@@ -12,8 +12,10 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io import formats
+from crnn_cli.io.describe import describe_file
+from crnn_cli.io.discover import find_inputs
 from crnn_cli.io.formats import FORMATS, identify, is_dicom, is_image, is_kspace, load, require_output_name, save, stem
-from crnn_cli.io.images import LoadedImage
+from crnn_cli.io.images import LoadedImage, load_image
 from tests.support.cfl import write_cfl
 from tests.support.cines import moving_cine, to_kspace
 from tests.support.cines import save as save_nifti
@@ -103,6 +105,7 @@ def test_load_gives_images_or_a_scan(one_of_each):
         "ismrmrd": RawScan, "dicom": LoadedImage, "nifti.nii": LoadedImage, "numpy": RawScan,
     }  # fmt: skip
     assert loaded["dicom"].format == "DICOM"
+    assert load(one_of_each["dicom"], series=1).source["series"] == "1"
     assert loaded["nifti.nii"].source["file"] == str(one_of_each["nifti.nii"])
 
 
@@ -169,6 +172,29 @@ def test_outputs_are_named_after_inputs(tmp_path):
             assert stem(Path(f"a/scan.v2{suffix}")) == Path("a/scan.v2")
     assert stem(Path("scan.txt")) == Path("scan.txt")
     assert stem(tmp_path) == tmp_path.resolve()
+
+
+def load_toy(path, axes=None):
+    """Reader of a format of tests: a magic word, and one number that fills the image."""
+    value = float(path.read_text().split()[1])
+    image = Image(np.full((4, 4, 2), value, np.float32), np.eye(4))
+    return LoadedImage(image, {"file": str(path), "axes": axes or ""}, dtype="float32", format="toy")
+
+
+def test_a_new_image_format_needs_a_reader_and_a_row(tmp_path, monkeypatch, crnn):
+    reader = "tests.io.test_formats:load_toy"
+    toy = formats.Format("toy", "image", (".toy",), lambda path, start: start.startswith(b"TOY"), reader, ("axes",))
+    (tmp_path / "a.toy").write_text("TOY 7")
+    (tmp_path / "other.txt").write_text("no image")
+    monkeypatch.setattr(formats, "FORMATS", (toy, *FORMATS))
+    assert load_image(tmp_path / "a.toy", "x,y,z").source["axes"] == "x,y,z"
+    assert find_inputs(tmp_path) == [tmp_path / "a.toy"]
+    assert stem(tmp_path / "a.toy") == tmp_path / "a"
+    assert describe_file(tmp_path / "a.toy").format == "toy"
+    assert crnn("convert", tmp_path / "a.toy", tmp_path / "a.nii").code == 0
+    assert load(tmp_path / "a.nii").image.array.max() == 7
+    with pytest.raises(UsageError, match="is toy"):
+        load(tmp_path / "a.toy", series="1")
 
 
 @pytest.mark.parametrize(

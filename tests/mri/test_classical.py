@@ -1,4 +1,4 @@
-"""Classical reconstructions minimise what they say they minimise."""
+"""Classical reconstructions minimise their cost functions."""
 
 import math
 

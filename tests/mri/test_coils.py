@@ -1,4 +1,4 @@
-"""Whitening makes noise white, compression keeps energy, and calibration blocks are the centre that was measured."""
+"""Whitening, coil compression and calibration blocks."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_a_broken_coil_does_not_change_the_scale_of_the_others():
         ([[1, 2], [2, 1]], "singular"),
     ],
 )
-def test_what_is_no_covariance_is_refused(entries, said):
+def test_a_matrix_that_is_no_covariance_is_refused(entries, said):
     with pytest.raises(UnsupportedDataError, match=said):
         whitening_matrix(torch.tensor(entries, dtype=torch.complex64))
 

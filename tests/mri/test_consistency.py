@@ -1,4 +1,4 @@
-"""Data consistency keeps what was measured."""
+"""Data consistency of one coil, and initial images that share samples between frames."""
 
 import pytest
 import torch
@@ -162,7 +162,7 @@ def test_samples_outside_the_mask_are_ignored():
     torch.testing.assert_close(SingleCoilConsistency(dirty, mask)(image), SingleCoilConsistency(kspace, mask)(image))
 
 
-def test_scaled_operator_and_misfit():
+def test_scaled_operator_and_residual():
     kspace, mask, image = problem(two_axes=False)
     for noise in (0.0, 0.5):
         operator = SingleCoilConsistency(kspace, mask, noise)

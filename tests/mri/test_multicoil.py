@@ -1,4 +1,4 @@
-"""Data consistency of several coils solves its equations, and equals that of one coil where there is one."""
+"""Data consistency of several coils solves its normal equations, and equals that of one coil where there is one."""
 
 import pytest
 import torch
@@ -144,7 +144,7 @@ def test_frames_are_systems_of_their_own():
         torch.testing.assert_close(whole[:, part], alone)
 
 
-def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
+def test_chunks_of_frames_give_the_same(monkeypatch):
     kspace, mask, maps, image = problem()
     whole = MultiCoilConsistency(kspace, mask, maps)(image)
     encodings = [Encoding(mask, maps), Encoding(mask[:, :1], maps)]  # the second has the same lines in all frames
@@ -158,7 +158,7 @@ def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
 
 @pytest.mark.parametrize("two_axes", [False, True])
 @pytest.mark.parametrize("at_once", [2, 3])
-def test_coils_worked_on_at_once_give_the_same(at_once, two_axes, monkeypatch):
+def test_batches_of_coils_give_the_same(at_once, two_axes, monkeypatch):
     """As on a GPU: 2 and 1 of three coils, or all."""
     kspace, mask, maps, image = problem(two_axes, dtype=torch.complex128)
 
@@ -214,7 +214,7 @@ def test_scaled_operator():
         )
 
 
-def test_misfit_is_the_error_at_the_samples():
+def test_the_residual_is_that_at_the_samples():
     kspace, mask, maps, image = problem()
     operator = MultiCoilConsistency(kspace + 5 * ~mask[:, None], mask, maps)
     expected = measure(image, mask, maps) - kspace
@@ -226,7 +226,7 @@ def test_misfit_is_the_error_at_the_samples():
     assert float(difference.norm()) == pytest.approx(2 * float(expected.norm()), rel=1e-5)
 
 
-def test_starts_combine_what_one_coil_alone_gives():
+def test_initial_images_combine_those_of_single_coils():
     kspace, mask, maps, _ = problem()
     operator = MultiCoilConsistency(kspace, mask, maps)
     for name in ("view_shared", "time_wiener"):

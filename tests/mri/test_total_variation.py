@@ -1,9 +1,9 @@
-"""The image of a few iterations of total variation, where networks start."""
+"""TV initial image of the networks: a few iterations of total variation."""
 
 import pytest
 import torch
 
-from crnn_cli.bundles.config import _STARTS
+from crnn_cli.bundles.config import _INITIAL_IMAGES
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
@@ -59,10 +59,10 @@ def test_start_scales_with_the_data_each_item_alone(coils):
     torch.testing.assert_close(alone, made[1:], rtol=1e-3, atol=1e-4)
 
 
-def test_start_of_nothing_is_nothing():
+def test_initial_image_of_zeros_is_zero():
     _, data = measured()
     assert not tv_start(SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX, data.maps_BCYX).consistency()).any()
 
 
 def test_bundles_may_name_every_start():
-    assert set(_STARTS) == set(INITIAL_IMAGES)
+    assert set(_INITIAL_IMAGES) == set(INITIAL_IMAGES)

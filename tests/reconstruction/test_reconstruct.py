@@ -164,7 +164,7 @@ def test_a_device_is_the_one_asked_for_or_an_error(monkeypatch, count, name, wan
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     if wanted is None:
-        with pytest.raises(DeviceError, match=r"--device cpu|use auto"):
+        with pytest.raises(DeviceError, match=r"device='cpu'|use auto"):
             choose_device(name)
     else:
         assert choose_device(name) == torch.device(wanted)

@@ -184,7 +184,11 @@ def _place_of_group(data: Dataset, frame: Frame) -> None:
 
 
 def decimals(values: Sequence[float]) -> list[str]:
-    """Format numbers as DICOM decimal strings (DS) of at most 16 characters, as exact as these can be."""
+    """Format numbers as DICOM decimal strings (DS) of at most 16 characters, as exact as these can be.
+
+    >>> decimals([1.5, -1 / 3])
+    ['1.5', '-0.3333333333333']
+    """
     texts = []
     for value in values:
         text = repr(float(value))

@@ -93,7 +93,13 @@ class Frame:
 
 
 def frames_of(source: Source) -> list[Frame]:
-    """Read the headers of a file: one frame each; none if it is no DICOM image; one with a ``problem`` if damaged."""
+    """Read the headers of a file, without its pixels.
+
+    Returns
+    -------
+    One `Frame` for a classic image, one for each frame of an enhanced image. Empty if the file is no DICOM image, such
+    as a report. A single one with a ``problem`` if the file is damaged.
+    """
     try:
         with silence_pydicom(), source.open() as opened:
             if opened.read(132)[128:] != _MAGIC:

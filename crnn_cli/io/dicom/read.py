@@ -20,7 +20,7 @@ from crnn_cli.io.dicom.headers import Frame, frames_of, silence_pydicom
 from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources
-from crnn_cli.io.images import LoadedImage
+from crnn_cli.io.loaded_image import LoadedImage
 
 _MOST_BYTES = 64 * 2**30
 
@@ -89,11 +89,24 @@ def table(contents: Listing) -> str:
     )
 
 
-def load_dicom(path: Path, series: str | None = None, slice_tolerance: float | None = None) -> LoadedImage:
-    """Read a series with the facts about its source; parameters and errors as of `read_series`."""
-    image, digest, chosen = read_series(path, series, slice_tolerance=slice_tolerance)
+def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: float | None = None) -> LoadedImage:
+    """Read a series with the facts about its source.
+
+    Parameters
+    ----------
+    path : folder, DICOMDIR, zip archive or file.
+    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        See `read_series`.
+    """
+    choice = None if series is None else str(series)
+    image, digest, chosen = read_series(path, choice, slice_tolerance=slice_tolerance)
     source = {"file": str(path), "format": "DICOM", "sha256": digest}
-    source |= {"series": series} if series else {}
+    source |= {"series": choice} if choice else {}
     source |= {} if slice_tolerance is None else {"slice_tolerance_mm": f"{slice_tolerance:g}"}
     return LoadedImage(image, source, image.array.ndim, chosen, str(image.array.dtype), format="DICOM")
 

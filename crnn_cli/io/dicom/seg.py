@@ -29,7 +29,7 @@ from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.dicom.header_copy import copy_headers, decimals
 from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.series import Series
-from crnn_cli.io.images import LoadedImage
+from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.names import Label
 from crnn_cli.version import __version__
@@ -40,14 +40,24 @@ _UNNAMED = codes.SCT.AnatomicalStructure
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Algorithm that made the labels: its name and parameters, such as the sha256 of the weights."""
+    """Algorithm that made the labels (AlgorithmIdentificationSequence).
+
+    Attributes
+    ----------
+    name : AlgorithmName.
+    parameters : AlgorithmParameters, such as the sha256 of the weights.
+    """
 
     name: str
     parameters: dict[str, str] = field(default_factory=dict)
 
 
 def seg_names(target: Path, frames: int) -> list[Path]:
-    """Names of the files of a SEG: the target itself, or NAME_01.dcm and so on for several frames."""
+    """Names of the files of a SEG: the target itself, or one for each of several frames.
+
+    >>> [name.name for name in seg_names(Path("heart.dcm"), 2)]
+    ['heart_01.dcm', 'heart_02.dcm']
+    """
     if frames == 1:
         return [target]
     width = max(2, len(str(frames)))
@@ -178,7 +188,13 @@ def _descriptions(segments: Sequence[Label], algorithm: Algorithm) -> list[hd.se
 
 
 def load_seg(path: Path) -> LoadedImage:
-    """Read a SEG as a label map, with the facts about its source; errors as of `read_seg`."""
+    """Read a SEG as a label map, with the facts about its source.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        See `read_seg`.
+    """
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

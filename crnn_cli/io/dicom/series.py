@@ -84,7 +84,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Listing:
-    """Series of a folder or archive, its damaged files (name: reason), and the number of files without DICOM images."""
+    """Contents of a folder or archive.
+
+    Attributes
+    ----------
+    series : in the order of SeriesNumber.
+    damaged : name of each damaged file, and the reason.
+    others : number of files without DICOM images.
+    """
 
     series: tuple[Series, ...]
     damaged: dict[str, str]
@@ -190,7 +197,7 @@ def _files(frames: list[Frame]) -> int:
 
 
 def _duplicates(sorted_frames: list[list[Frame]]) -> list[str]:
-    uids = Counter((frame.instance, frame.index) for place in sorted_frames for frame in place if frame.instance)
+    uids = Counter((frame.instance, frame.index) for group in sorted_frames for frame in group if frame.instance)
     twice = sum(count - 1 for count in uids.values())
     return [f"{twice} image(s) are there twice (the same SOP Instance UID)"] if twice else []
 

@@ -13,7 +13,7 @@ import numpy as np
 from crnn_cli.io.dicom.headers import Frame
 
 
-def sort_by_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
+def sort_by_time(by_position: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
     """Sort the frames of each position in time.
 
     The first of `Frame.times` orders them that every frame has and that differs between all frames of each position. A
@@ -21,21 +21,21 @@ def sort_by_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, .
 
     Parameters
     ----------
-    by_place : frames of each position.
+    by_position : frames of each position.
 
     Returns
     -------
     Name of the time that orders the frames, "" for a single time; the grid by position and time; and holes in it, as
     sentences.
     """
-    count = max(len(place) for place in by_place)
+    count = max(len(group) for group in by_position)
     if count == 1:
-        return "", tuple(tuple(place) for place in by_place), []
-    names = [name for name in by_place[0][0].times if all(name in f.times for place in by_place for f in place)]
+        return "", tuple(tuple(group) for group in by_position), []
+    names = [name for name in by_position[0][0].times if all(name in f.times for group in by_position for f in group)]
     for name in names:
-        values = [[frame.times[name] for frame in place] for place in by_place]
+        values = [[frame.times[name] for frame in group] for group in by_position]
         if all(len(set(v)) == len(v) for v in values):
-            rows = tuple(tuple(sorted(place, key=lambda frame: frame.times[name])) for place in by_place)
+            rows = tuple(tuple(sorted(group, key=lambda frame: frame.times[name])) for group in by_position)
             return name, rows, _missing(name, [sorted(v) for v in values], count)
     return "", (), [f"up to {count} images lie at one place, and nothing in the headers tells their times apart"]
 

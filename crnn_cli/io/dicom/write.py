@@ -129,12 +129,31 @@ def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
 
 
 def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
-    """Write images made from a series, on its grid, as a derived series of the same study; see `write_series`."""
+    """Write images made from a series, on its grid, as a derived series of the same study.
+
+    Parameters
+    ----------
+    image : on the grid of ``series``; see `require_source`.
+    force : replace an earlier folder of DICOM files.
+
+    Raises
+    ------
+    UnsupportedDataError, OutputError
+        See `write_series`.
+    """
     write_series(image, copy_headers(series), about, target, force)
 
 
 def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
-    """Write an image as a new series of a new study without a patient; see `crnn_cli.io.formats.save`."""
+    """Write an image as a new series of a new study without a patient; see `crnn_cli.io.formats.save`.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the values are labels, complex or not finite, or the voxel axes are not perpendicular.
+    OutputError
+        If the folder exists and not ``force``, or cannot be written.
+    """
     if labels:
         raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
     require_perpendicular(image.affine, "the image")

@@ -189,7 +189,11 @@ def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
 
 
 def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
-    """Names and lengths of the stored axes as text: ``coil 8, t 25, ky 144, kx 192``."""
+    """Names and lengths of the stored axes as text.
+
+    >>> describe_axes(("coil", "-", "ky", "kx"), (8, 1, 144, 192))
+    'coil 8, ky 144, kx 192'
+    """
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
 
 

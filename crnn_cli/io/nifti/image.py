@@ -23,7 +23,7 @@ from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
 from crnn_cli.io.formats import NIFTI, require_output_name
-from crnn_cli.io.images import LoadedImage
+from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import (
     NiftiHeader,
     header_of,
@@ -219,7 +219,15 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
 
 
 def write_image(image: Image, target: Path, description: str) -> None:
-    """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced."""
+    """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced.
+
+    Raises
+    ------
+    UsageError
+        If the name ends in neither .nii nor .nii.gz.
+    OutputError
+        If the file cannot be written.
+    """
     write_together([image_output(image, target, description)])
 
 

@@ -59,6 +59,9 @@ def parse_budget(
     ------
     UsageError
         If the time has no unit or is out of range, or the options exclude each other.
+
+    >>> parse_budget("90s", None), parse_budget(None, 20, generalise=True)
+    (AdaptBudget(seconds=90.0, steps=None, generalise=False), AdaptBudget(seconds=None, steps=20, generalise=True))
     """
     if adapt is None and steps is None:
         remedy = ("give ", Param("adapt", "3m"), ", or ", Param("adapt_steps"))

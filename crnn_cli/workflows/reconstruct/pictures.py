@@ -40,7 +40,11 @@ class PreviewContent:
 
 
 def preview_content(run: ReconstructionRun) -> PreviewContent:
-    """Panels of the middle slice: reconstruction, zero-filled, and of a simulation the truth and both errors."""
+    """Choose the panels of the middle slice.
+
+    They are the reconstruction and the zero-filled images; of a simulation also the truth, and five times the error
+    of both.
+    """
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice

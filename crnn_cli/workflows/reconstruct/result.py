@@ -64,6 +64,9 @@ def decide_folds(asked: int | None, shape: Sequence[int], wanted: bool) -> int:
     asked : folds asked for; None where nothing was said.
     shape : of the images.
     wanted : a page or a threshold was asked for.
+
+    >>> decide_folds(None, (192, 192, 1, 30), False), decide_folds(None, (192, 192, 12, 30), False)
+    (1, 0)
     """
     from crnn_cli.assessment.reliability import SMALL
 
@@ -73,13 +76,24 @@ def decide_folds(asked: int | None, shape: Sequence[int], wanted: bool) -> int:
 
 
 def residual_verdict(report: dict[str, Any], limit: float | None) -> bool | None:
-    """Whether the residual that counts is at most ``limit``; None without a limit. A residual not known fails."""
+    """Whether the residual that counts is at most ``limit``; None without a limit. A residual not known fails.
+
+    >>> report = {"reliability": {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}}
+    >>> residual_verdict(report, 0.5), residual_verdict(report, 0.1), residual_verdict(report, None)
+    (True, False, None)
+    """
     _, value = decisive_residual(report)
     return None if limit is None else value is not None and value <= limit
 
 
 def require_residual(report: dict[str, Any], limit: float | None) -> None:
-    """Raise QualityError if the residual that counts is above ``limit``, or not known."""
+    """Check the residual that counts against a limit; see `residual_verdict`.
+
+    Raises
+    ------
+    QualityError
+        If it is above the limit, or not known.
+    """
     if residual_verdict(report, limit) in (None, True):
         return
     measure, value = decisive_residual(report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, tune_to_scan
@@ -15,6 +15,9 @@ from crnn_cli.workflows.reconstruct.scan import Scan
 
 if TYPE_CHECKING:
     import torch
+
+    from crnn_cli.assessment.reliability import SliceReliability
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def reconstruct_scan(
     MemoryError
         If the network needs more memory than there is, even with its states on disk.
     """
-    from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
+    from crnn_cli.assessment.reliability import AssessedReconstructor
     from crnn_cli.reconstruction.ensemble import Ensemble
     from crnn_cli.reconstruction.measurement import ValidationSource
     from crnn_cli.reconstruction.memory_estimate import estimate_memory
@@ -123,14 +126,20 @@ def reconstruct_scan(
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)
     report = {**method.facts, "input": scan.source, **scan.facts(result)}
-    report |= measure_quality(scan, result, method.name == NETWORK)
-    if result.regularisation_weights:
-        report["regularisation_weights_used"] = list(result.regularisation_weights)
-    report["reliability"] = reliability_summary(result.assessments, result.filled, folds, assessed.share)
+    report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
+    report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
     deviation_ZTYX = None
     if settings.uncertainty_runs:
         deviation_ZTYX, report["uncertainty"] = uncertainty_map(scan, result, folds, assessed.share, method.scale)
-    report |= {"device": str(device), "seconds": seconds, "memory": memory_facts(estimate, result)}
-    report |= {"seed": settings.seed, "max_residual": settings.max_residual}
-    report |= {"passed": residual_verdict(report, settings.max_residual)}
     return ReconstructionRun(scan, result, report, method.method, deviation_ZTYX)
+
+
+def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:
+    """Facts for the report on reliability, weights, threshold and seed."""
+    from crnn_cli.assessment.reliability import reliability_summary
+
+    facts: dict[str, Any] = {"reliability": reliability_summary(result.assessments, result.filled, folds, share)}
+    if result.regularisation_weights:
+        facts["regularisation_weights_used"] = list(result.regularisation_weights)
+    verdict = residual_verdict(facts, settings.max_residual)
+    return facts | {"seed": settings.seed, "max_residual": settings.max_residual, "passed": verdict}

@@ -46,7 +46,20 @@ class Simulation:
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """A scan in files, and what the options say about it; see the help of `crnn reconstruct`."""
+    """A scan in files, and what the options say about it; see the help of `crnn reconstruct`.
+
+    Attributes
+    ----------
+    scan : NIfTI, DICOM or raw k-space; `crnn_cli.notices.STREAM` for standard input.
+    axes : names of the stored axes, where the file does not say them.
+    series : of a DICOM folder, its number or UID.
+    slice_tolerance : mm that slices may lie off an even spacing.
+    phase, mask : phase of a magnitude file; sampling mask.
+    simulation : undersampling of fully sampled images.
+    coils, maps : virtual coils; sensitivities of raw k-space.
+    phases : cardiac phases of an ISMRMRD file.
+    variable : array or group of an HDF5 or MATLAB file.
+    """
 
     scan: Path
     axes: str | None = None
@@ -101,7 +114,12 @@ class Scan:
         return replace(image, array=np.ascontiguousarray(image.array.real))
 
     def facts(self, result: Reconstruction[Any]) -> dict[str, Any]:
-        """Facts about the sampling for the report, from the masks of all slices that were reconstructed."""
+        """Facts about data and sampling for the report: origin, acceleration, pattern, coils.
+
+        Parameters
+        ----------
+        result : with the masks and facts of all slices that were reconstructed.
+        """
         from crnn_cli.data.sampling_mask import (
             acceleration,
             describe_pattern,

@@ -32,7 +32,15 @@ INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
 
 @dataclass(frozen=True)
 class ReconstructPlan:
-    """A reconstruction that was checked before any work: input, output, options, budget of the fine-tuning."""
+    """A reconstruction that was checked before any work is done.
+
+    Attributes
+    ----------
+    request : the input.
+    target : the images: a file, a folder of a DICOM series, or `STREAM`.
+    options : all options of the command.
+    budget : of the fine-tuning; None for none.
+    """
 
     request: ScanRequest
     target: Path
@@ -47,7 +55,11 @@ class ReconstructPlan:
 
 
 def output_name(stem: str, options: ReconstructOptions) -> str:
-    """Name of the images of a scan, where the options do not say it."""
+    """Name of the images of a scan, where the options do not say it.
+
+    >>> output_name("scan", ReconstructOptions()), output_name("scan", ReconstructOptions(format_name="dicom"))
+    ('scan_crnn.nii.gz', 'scan_crnn')
+    """
     return f"{stem}_crnn" if options.format_name == "dicom" else f"{stem}_crnn.nii.gz"
 
 
@@ -92,7 +104,13 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
 
 
 def prepare(options: ReconstructOptions) -> ReconstructEngine:
-    """Load the method, and its model, on its device."""
+    """Load the method, and its model, on its device.
+
+    Raises
+    ------
+    CrnnError
+        As `crnn_cli.workflows.reconstruct.run.prepare_engine`.
+    """
     request = MethodRequest(
         options.method, options.model, options.iterations, options.regularisation, options.noise_ratio,
         options.precision, options.memory, options.ensemble,
@@ -101,7 +119,13 @@ def prepare(options: ReconstructOptions) -> ReconstructEngine:
 
 
 def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
-    """Open the scan; of raw k-space the slices are read one by one, while they are reconstructed."""
+    """Open the scan; of raw k-space the slices are read one by one, while they are reconstructed.
+
+    Raises
+    ------
+    CrnnError
+        As `load_scan`; UsageError or UnsupportedDataError where an output does not go with this input.
+    """
     from crnn_cli.io.dicom.write import require_source
 
     del engine
@@ -156,7 +180,13 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
 
 
 def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
-    """Raise QualityError if the residual is above the threshold that was asked for."""
+    """Check the residual against the threshold that was asked for.
+
+    Raises
+    ------
+    QualityError
+        If it is above.
+    """
     require_residual(report, planned.options.max_residual)
 
 

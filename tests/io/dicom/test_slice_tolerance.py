@@ -92,7 +92,8 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
     assert "take them as even with --slice-tolerance 0.6" in " ".join(ended.err.split())
     ended = crnn(*given, "--slice-tolerance", "0.6")
     assert ended.code == 0
-    words = " ".join(re.sub(r"[^\x20-\x7e]", " ", ended.err).split())  # without the lines of a table
+    everything = ended.err + ended.out.decode(errors="replace")
+    words = " ".join(re.sub(r"[^\x20-\x7e]", " ", everything).split())  # without the lines of a table
     assert "slices lie up to 0.60 mm from even places" in words
     if arguments[0] == "convert":
         assert read_image(tmp_path / "out.nii.gz").spacing[2] == pytest.approx(8)

@@ -97,7 +97,13 @@ def find_group(path: Path, group: str | None) -> str:
 
 
 def read_header(path: Path, group: str) -> bytes:
-    """Read the XML header of a scan."""
+    """Read the XML header of a scan.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is damaged.
+    """
     with _opened(path) as file:
         stored = file[group]["xml"]
         value = stored[()] if stored.shape == () else stored[0] if stored.size else b""

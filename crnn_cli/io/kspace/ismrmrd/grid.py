@@ -20,7 +20,14 @@ from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
 
 @dataclass(frozen=True)
 class Grid:
-    """Lengths of the axes of k-space; planes are the steps of the second phase encoding."""
+    """Lengths of the axes of k-space.
+
+    Attributes
+    ----------
+    coils, frames : C and T.
+    planes : K, steps of the second phase encoding; 1 for 2-D scans.
+    lines, samples : Y and X.
+    """
 
     coils: int
     frames: int

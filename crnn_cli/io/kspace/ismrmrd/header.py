@@ -25,7 +25,13 @@ class Space:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a counter along an encoding axis (encodingLimits), with the counter of the centre of k-space."""
+    """Limits of a counter along an encoding axis (encodingLimits).
+
+    Attributes
+    ----------
+    minimum, maximum : first and last counter.
+    centre : counter of the centre of k-space.
+    """
 
     minimum: int
     maximum: int

@@ -151,7 +151,7 @@ def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, 
     assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
     assert "are taken as even" in " ".join(ended.err.split())
     assert crnn("compare", place, "--methods", "zero-filled").code == 4
-    ended = crnn("compare", place, "--methods", "zero-filled", "--held-out", "0", *asked)
+    ended = crnn("compare", place, "--methods", "zero-filled", "--hold-out-share", "0", *asked)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
 
@@ -245,9 +245,9 @@ def test_of_several_scans_one_must_be_named(tmp_path):
     write(place, acquisitions, header_of(SMALL), group="second")
     with pytest.raises(UnsupportedDataError, match=r"holds 2 scans; .*'dataset', 'second'.*variable"):
         read_ismrmrd(place)
-    assert read_ismrmrd(place, group="second").shape_ZCTYX[2] == 1
+    assert read_ismrmrd(place, variable="second").shape_ZCTYX[2] == 1
     with pytest.raises(UnreadableError, match="no ISMRMRD scan in 'third'"):
-        read_ismrmrd(place, group="third")
+        read_ismrmrd(place, variable="third")
 
 
 def test_without_directions_the_place_is_unknown_and_said(tmp_path):
