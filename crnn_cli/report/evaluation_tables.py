@@ -12,7 +12,15 @@ _LABEL_DIGITS = {"dice": ".4f", "jaccard": ".4f", "hd95_mm": ".2f", "mean_surfac
 
 @dataclass(frozen=True)
 class TableContent:
-    """A table to be printed. prose : the columns that hold sentences."""
+    """A table to be printed.
+
+    Attributes
+    ----------
+    title : above the table.
+    columns : headings.
+    rows : cells, one for each column.
+    prose : headings of the columns that hold sentences, which may be broken into lines.
+    """
 
     title: str
     columns: Sequence[str]
@@ -21,7 +29,14 @@ class TableContent:
 
 
 def evaluation_tables(report: dict[str, Any], title: str, per_frame: bool) -> list[TableContent]:
-    """Tables of a report of `crnn evaluate`, one of every frame too if ``per_frame``."""
+    """Tables of a report of `crnn evaluate`.
+
+    Parameters
+    ----------
+    report : see `crnn_cli.workflows.evaluate.evaluate.Evaluation`.
+    title : names of both images.
+    per_frame : add a table of every frame.
+    """
     if report["compared"] == "labels":
         return _label_tables(report, title, per_frame)
     tables = [_image_table(report, title)]

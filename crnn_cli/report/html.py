@@ -125,7 +125,10 @@ def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
 
 
 def render_page(title: str, parts: Sequence[Part]) -> str:
-    """Draw the page as HTML; texts are shown as they are, never taken as markup."""
+    """Draw the page as HTML.
+
+    Texts are shown as they are, never taken as markup: names in a DICOM header are not trusted.
+    """
     body = "\n".join(_draw(part) for part in parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'

@@ -132,7 +132,10 @@ def _movie(panels: Sequence[Grey], labels: Sequence[str], size: tuple[int, int])
 
 
 def captioned(picture: Grey, caption: str) -> Grey:
-    """Put a line of text on top of a picture, cut where it does not fit; an empty text adds nothing."""
+    """Put a line of text on top of a picture.
+
+    The text is cut where it does not fit; an empty one adds no line, so that the picture keeps its height.
+    """
     if not caption:
         return picture
     strip = PIL.Image.new("L", (picture.shape[1], STRIP_HEIGHT))

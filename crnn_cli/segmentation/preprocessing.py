@@ -83,13 +83,24 @@ def to_network_grid(slices_SYX: Tensor, order: SliceOrder, spacing: float) -> Te
 
 
 def network_size(shape: tuple[int, ...] | torch.Size, order: SliceOrder, spacing: float) -> tuple[int, int]:
-    """Rows and columns that slices of a shape (S, Y, X) have at a pixel spacing of ``spacing`` mm."""
+    """Rows and columns of slices at the pixel spacing of the network, at least 1 each.
+
+    Parameters
+    ----------
+    shape : (S, Y, X) of the slices as they are.
+    order : of the slices, which knows their pixel spacing.
+    spacing : of the network, mm.
+    """
     rows, columns = (max(1, round(n * mm / spacing)) for n, mm in zip(shape[1:], order.spacing[1:], strict=True))
     return rows, columns
 
 
 def resample_slices(image_NCYX: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample images to (rows, columns) over the same field of view: bilinear, averaging on the way down."""
+    """Resample images to (rows, columns) over the same field of view.
+
+    Bilinear; where pixels get coarser they are averaged (antialiasing), so that thin structures do not vanish. Images
+    that have the size already are returned as they are.
+    """
     if tuple(image_NCYX.shape[-2:]) == size:
         return image_NCYX
     return F.interpolate(image_NCYX, size, mode="bilinear", antialias=True, align_corners=False)

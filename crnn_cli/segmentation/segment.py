@@ -33,7 +33,13 @@ class SliceNetwork(Protocol):
     """Segmentation network for stacks of slices, such as `crnn_cli.networks.slice_clstm.SliceCLSTM`."""
 
     def label(self, image_SYX: Tensor, progress: Callable[[int, int], None] = ...) -> Tensor:
-        """Class probabilities (S, K, Y, X) of a stack (S, Y, X)."""
+        """Class probabilities (S, K, Y, X) of a stack.
+
+        Parameters
+        ----------
+        image_SYX : normalised slices in anatomical order, on the network's device.
+        progress : called with (steps done, steps in all).
+        """
         ...
 
 

@@ -134,7 +134,10 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
 
 
 def comparison_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of a comparison."""
+    """Headings and rows of the table of a comparison.
+
+    Columns that no method has a value for are left out; a method that failed has hyphens.
+    """
     rows = report["methods"]
     with_quality, with_held_out = (any(key in row for row in rows) for key in ("ssim", "residual_held_out"))
     headings = ["method", "time", "residual"]
@@ -154,7 +157,15 @@ def comparison_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]
 
 
 def comparison_picture(comparison: Comparison, target: Path) -> Output:
-    """Picture of the middle slice: a row for each method, and its difference from the truth or from the last method."""
+    """Draw the middle slice: a row for each method, and its difference from the truth or from the last method.
+
+    Differences are five times as bright. The truth is scaled to the last method, as methods may differ from it by a
+    factor.
+
+    Parameters
+    ----------
+    target : a name that ends in .png (montage) or .gif (movie).
+    """
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice

@@ -324,7 +324,7 @@ def test_bad_input_is_refused_with_one_line_and_nothing_left(crnn, model, tmp_pa
     ("options", "code", "words"),
     [
         (["--labels", "aorta"], 2, "left ventricle"),
-        (["--slices=diagonal"], 2, "not known"),
+        (["--slices=diagonal"], 2, "not understood"),
         (["--slices", "axial:4-2"], 2, "counted from 1"),
         (["--threshold", "0"], 2, "--threshold"),
         (["--threshold", "nan"], 2, "--threshold"),

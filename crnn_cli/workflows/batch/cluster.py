@@ -47,7 +47,10 @@ class ClusterJob:
 
 
 def absolute_paths(options: Any) -> Any:
-    """Copy of the options whose paths do not depend on where a process runs."""
+    """Copy of the options with absolute paths: workers may run in another folder.
+
+    A relative path would name another file there, without an error.
+    """
     values = {field.name: getattr(options, field.name) for field in fields(options)}
     return replace(options, **{name: path.absolute() for name, path in values.items() if isinstance(path, Path)})
 
@@ -138,7 +141,11 @@ def _lost(item: BatchItem, error: BaseException) -> Outcome:
 
 
 def do_item(job: ClusterJob, item: BatchItem) -> Outcome:
-    """Take an input through all steps; this runs in a worker."""
+    """Take an input through all steps; this runs in a worker.
+
+    The engine is loaded at the first input and kept. One input at a time is computed, while others are read and
+    written.
+    """
     engine = _load_engine(job.name, job.options)
     task = BatchTask(item, BatchContext(command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell))
     task.read()

@@ -41,7 +41,10 @@ class BatchCommand(Protocol):
         ...
 
     def prepare(self, options: Any, /) -> Any:
-        """Load the engine: the method or the model, once for all inputs."""
+        """Load the engine: the method or the model.
+
+        Once for all inputs of the same options; an engine is not changed by what is computed with it.
+        """
         ...
 
     def read(self, plan: Any, engine: Any, /) -> Any:
@@ -49,7 +52,12 @@ class BatchCommand(Protocol):
         ...
 
     def compute(self, plan: Any, engine: Any, data: Any, progress: Progress, /) -> Any:
-        """Compute the run: results and report."""
+        """Compute the run: results and report.
+
+        Parameters
+        ----------
+        progress : called with (steps done, steps in all).
+        """
         ...
 
     def save(self, plan: Any, run: Any, /) -> dict[str, Any]:

@@ -14,7 +14,10 @@ _NOT_OF_THE_RESULT = ("out", "force")
 
 
 def batch_stamp(options: Any) -> dict[str, Any]:
-    """Options that differ from their defaults, as the report of each output keeps them."""
+    """Options that differ from their defaults, as the report of each output keeps them.
+
+    ``out`` and ``force`` are left out, as they do not change the result; paths become text.
+    """
     given = {
         field.name: getattr(options, field.name) for field in fields(options) if field.name not in _NOT_OF_THE_RESULT
     }

@@ -71,7 +71,10 @@ class BatchContext:
     spell: Spelling = str
 
     def earlier(self, target: Path) -> dict[str, Any] | None:
-        """Report of what is done already, if it counts here: of any earlier run with ``resume``, else of this one."""
+        """Report of an earlier run, if it counts here (`earlier_report`).
+
+        With ``resume`` any run counts; without it only this very one, on a cluster.
+        """
         run = self.stamp.get("run")
         if not self.resume and run is None:
             return None

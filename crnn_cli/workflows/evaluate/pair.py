@@ -48,7 +48,10 @@ class Candidate:
 
     @property
     def may_be_labels(self) -> bool:
-        """Whether it says that it is a label map, or holds few whole numbers, of any type."""
+        """Whether it can be a label map: it says so, or holds at most 64 distinct whole numbers from 0 to 65535.
+
+        They may be stored in floating point, as much software does.
+        """
         return self.declared_labels or holds_few_labels(self.image.array)
 
 
@@ -83,7 +86,13 @@ class Pair:
 
 
 def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidate:
-    """Read an image or a label map; names of labels come from the report beside it, if there is one."""
+    """Read an image or a label map; names of labels come from the report beside it, if there is one.
+
+    Parameters
+    ----------
+    axes : what the stored axes of a NIfTI file are; None where it says so.
+    series : number or UID of a DICOM series, where there are several.
+    """
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def read_uncertainty(path: Path, axes: str | None) -> Candidate:
-    """Read an uncertainty map; ``axes`` are those of the image, and do not count for DICOM."""
+    """Read an uncertainty map.
+
+    Parameters
+    ----------
+    axes : stored axes of the image that it belongs to, which are its own as well; they do not count for DICOM.
+    """
     from crnn_cli.io.formats import is_dicom
 
     return read_candidate(path, None if is_dicom(path) else axes, None)

@@ -44,7 +44,11 @@ class SegmentPaths:
         return [path for path in paths if path is not None and path != STREAM]
 
     def probability_names(self, labels: Sequence[Label]) -> dict[int, Path]:
-        """File of each label's probabilities by label value: P.nii.gz becomes P_left-ventricle.nii.gz."""
+        """File of each label's probabilities by label value; empty where they were not asked for.
+
+        P.nii.gz becomes P_left-ventricle.nii.gz: the name in lower case, each character that is neither a letter nor a
+        digit replaced by a hyphen.
+        """
         if self.probabilities is None:
             return {}
         suffix = ".nii.gz" if self.probabilities.name.endswith(".nii.gz") else ".nii"

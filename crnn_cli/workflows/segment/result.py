@@ -39,7 +39,12 @@ class LabelledVolume:
     removed: dict[int, int] = field(default_factory=dict)
 
     def keep_asked(self, keep_largest: bool) -> LabelledVolume:
-        """Set all labels but those asked for to background; of these keep the largest piece, if ``keep_largest``."""
+        """Set all labels but those asked for to background.
+
+        Parameters
+        ----------
+        keep_largest : of each label keep the largest connected piece only, in each frame; ``removed`` counts the rest.
+        """
         import numpy as np
 
         from crnn_cli.labels.components import keep_largest as largest_only
@@ -60,7 +65,10 @@ class LabelledVolume:
 
     @cached_property
     def statistics(self) -> list[LabelStatistics]:
-        """Volume, intensity and position of every label in every frame."""
+        """Volume, intensity and position of every label in every frame, as in `labels.statistics.label_statistics`.
+
+        Computed at first use and kept.
+        """
         from crnn_cli.labels.statistics import label_statistics
 
         return label_statistics(self.label_image, self.volume.image, self.labels)
@@ -79,7 +87,13 @@ class LabelledVolume:
 
 @dataclass(frozen=True)
 class SegmentationRun:
-    """A finished segmentation and its report, which is complete but for the files that are written."""
+    """A finished segmentation of an image in memory.
+
+    Parameters
+    ----------
+    labelled : label map, probabilities, and what they were made from.
+    report : complete but for the command and the files; lengths in mm, volumes in ml, time in s.
+    """
 
     labelled: LabelledVolume
     report: dict[str, Any]
@@ -97,7 +111,13 @@ class SegmentationRun:
 
 @dataclass(frozen=True)
 class SegmentFileRun:
-    """A finished segmentation of a file, and where its results go."""
+    """A finished segmentation of a file.
+
+    Parameters
+    ----------
+    labelled, report : as in `SegmentationRun`.
+    paths : where the results go.
+    """
 
     labelled: LabelledVolume
     report: dict[str, Any]
@@ -105,7 +125,11 @@ class SegmentFileRun:
 
 
 def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
-    """Facts about a label map: the model, the slices, and voxels and volume of each label in each frame."""
+    """Report of a label map: tool, model, slices, and each label with its size.
+
+    ``slices`` counts from 1 along the axis of the array as stored. Each label has ``voxels`` and ``volume_ml`` for each
+    frame, and the voxels that were removed as smaller pieces, of all frames together.
+    """
     volume = labelled.volume
     order, count = volume.order, volume.image.shape[volume.order.axes[0]]
     rows: dict[int, list[LabelStatistics]] = {label.value: [] for label in labelled.labels}

@@ -71,7 +71,10 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class SegmentVolume:
-    """A volume that was read from a file, and where its results go."""
+    """A volume that was read from a file, and where its results go.
+
+    The paths are those of the plan, for a DICOM SEG with the file of each frame.
+    """
 
     volume: Volume
     paths: SegmentPaths
@@ -136,7 +139,15 @@ def plan(volume: Path, options: SegmentOptions, as_json: bool = False) -> Segmen
 
 
 def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
-    """Read the volume, and order its slices for the model."""
+    """Read the volume, and order its slices for the model.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        See `read_image` and `order_slices`; a DICOM SEG needs a DICOM source with even slices.
+    OutputError
+        If a file of probabilities, or of a SEG, cannot be written: their names depend on model and volume.
+    """
     paths, options = planned.paths, planned.options
     require_writable_all(planned.path, paths.all(engine.labels), options.force)
     image, source, series = read_image(planned.path, options.series, options.slice_tolerance)
@@ -150,14 +161,19 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
 def compute(
     planned: SegmentPlan, engine: SegmentEngine, data: SegmentVolume, progress: notices.Progress
 ) -> SegmentFileRun:
-    """Label the volume."""
+    """Label the volume; labels and probabilities are on its own grid."""
     options = planned.options
     run = _segment(data.volume, options, engine, options.probabilities is not None, progress)
     return SegmentFileRun(run.labelled, run.report, data.paths)
 
 
 def save(planned: SegmentPlan, run: SegmentFileRun) -> dict[str, Any]:
-    """Write the labels, the report, and what was asked for beside them; return the report as written."""
+    """Write the labels, the report, and what was asked for beside them: all or nothing.
+
+    Returns
+    -------
+    The report as written; see `crnn_cli.workflows.segment.write.save`.
+    """
     from crnn_cli.workflows.segment.write import save as write
 
     return write(run, planned.options.force)
