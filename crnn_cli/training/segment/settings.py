@@ -241,7 +241,13 @@ def resolve_settings(
 
 
 def _plane(asked: str, grids: Sequence[Image]) -> str | None:
-    """Plane of the slices, None for across the widest spacing; UnsupportedDataError where that decides and is missing."""
+    """Plane of the slices, None for across the widest spacing.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the widest spacing is to decide, and an image has none.
+    """
     thick = [thickest_axis(image) is not None for image in grids]
     if asked == "auto":
         return None if all(thick) else "axial"
