@@ -27,7 +27,7 @@ import torch
 from baselines import Problem
 
 from crnn_cli.adaptation.adapt import AdaptResult, AdaptSettings, adapt
-from crnn_cli.compute.device import bfloat16_is_fast, choose_device
+from crnn_cli.compute.device import choose_device, has_native_bfloat16
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
@@ -73,11 +73,11 @@ class Scan:
     def of(cls, problem: Problem) -> Scan:
         return cls(replace(problem.measured(), mask_BTYX=problem.mask_BTYX.bool()))
 
-    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
         del z
         return self.data.to(device)
 
-    def finished(self, images_TYX: Complex) -> Complex:
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
         return images_TYX
 
 
@@ -91,7 +91,7 @@ def run(name: str, acceleration: float, problem: Problem, how: How) -> Result:
 
 def quality_of(method: NetworkReconstructor, scan: Scan, problem: Problem, device: torch.device) -> tuple[float, float]:
     with torch.inference_mode():
-        image = method(scan.measured(0, device), lambda: None).cpu()
+        image = method(scan.measure(0, device), lambda: None).images_BTYX.cpu()
     return quality.psnr(image, problem), quality.ssim(image, problem)
 
 
@@ -169,9 +169,9 @@ def prepared(options: argparse.Namespace) -> How:
         torch.set_num_threads(options.threads)
     method = prepare_method(MethodRequest(NETWORK, options.model), options.device).method
     assert isinstance(method, NetworkReconstructor)
-    half = bfloat16_is_fast(options.device)
+    half = has_native_bfloat16(options.device)
     return How(
-        method, AdaptSettings(None if options.steps else options.seconds, options.steps, half=half), options.device
+        method, AdaptSettings(None if options.steps else options.seconds, options.steps, bfloat16=half), options.device
     )
 
 

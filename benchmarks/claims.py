@@ -25,7 +25,8 @@ import torch
 
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, labels_from_probabilities, segment
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
+from crnn_cli.segmentation.segment import choose_order, labels_from_probabilities, segment
 from crnn_cli.training.datasets.sets import find_labelled, load_pair, split_pairs
 from crnn_cli.training.job import Stage, TrainingPlan
 from crnn_cli.training.loop import TrainingLoop
@@ -65,7 +66,7 @@ def task_of(directions: int, loss: dict[str, float]) -> Task:
         network=SegmentationNetworkSettings(width=12, hidden=8, directions=directions),
         loss=SegmentationLoss(**weights),
     )
-    recipe = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
+    recipe = SlicePreprocessing(1.0, "percentiles", 1.0, 99.0)
     return Task(NAMES, "axial", recipe, settings, (ItemSize(2, 16, 56, 40),), (0.6, 1.6), (0.6, 1.6))
 
 

@@ -76,7 +76,7 @@ def bart(command: str, arrays: dict[str, np.ndarray], shape: tuple[int, ...], sp
 
 
 def bart_tv(encoding: Encoding, kspace_BCTYX: Tensor, weight: float) -> Tensor:
-    data = encoding.prepared(kspace_BCTYX)[0].numpy()
+    data = encoding.to_data_space(kspace_BCTYX)[0].numpy()
     _, frames, lines, columns = data.shape
     maps = np.ones((1, lines, columns)) if encoding.maps_BCYX is None else encoding.maps_BCYX[0].numpy()
     pattern = encoding.mask_BTYX[0].expand(frames, lines, columns).numpy()[None]
@@ -124,7 +124,7 @@ def cine(options: argparse.Namespace) -> list[dict]:
                 problem = make_problem(case, magnitude, acceleration)
                 maps = None if coils == 1 else coil_maps(coils, *magnitude.shape[1:])
                 encoding = Encoding(problem.mask_BTYX, maps)
-                kspace = image_to_kspace(encoding.seen(problem.truth_BTYX)) * problem.mask_BTYX[:, None]
+                kspace = image_to_kspace(encoding.coil_images(problem.truth_BTYX)) * problem.mask_BTYX[:, None]
                 common = {"case": case, "acceleration": acceleration, "coils": coils}
                 for name in options.methods:
 

@@ -31,7 +31,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError
 from crnn_cli.io.dicom.read import list_series, read_dicom
 from crnn_cli.io.dicom.series import Series
-from crnn_cli.io.images import has_dicom_preamble
+from crnn_cli.io.formats import has_dicom_preamble
 from crnn_cli.io.nifti.image import read_image
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from crnn_cli.adaptation.adapt import AdaptSettings, adapt
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
-from crnn_cli.compute.device import choose_device, precision
+from crnn_cli.compute.device import choose_device, tf32_convolutions
 from crnn_cli.data.acquisition import from_fully_sampled
 from crnn_cli.data.image import Image
 from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
@@ -83,12 +83,12 @@ class Timing:
         }
 
 
-def problem(size: int, frames: int) -> tuple[Tensor, SingleCoilConsistency]:
-    """Return a start image and its operator on the CPU, 4-fold, scaled as the networks want them."""
+def problem(size: int, frames: int, device: str | torch.device = "cpu") -> tuple[Tensor, SingleCoilConsistency]:
+    """Return a start image and its operator on a device, 4-fold, scaled as the networks want them."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(1, frames, size, 1, generator=generator) < 0.25
     kspace = torch.randn(1, frames, size, size, dtype=torch.complex64, generator=generator) * mask
-    operator = SingleCoilConsistency(kspace, mask)
+    operator = SingleCoilConsistency(kspace.to(device), mask.to(device))
     return operator.zero_filled(), operator
 
 
@@ -131,7 +131,7 @@ def ready(net: CRNNMRI, form: Form, image: Tensor, operator: Consistency) -> Cal
         with (
             torch.no_grad(),
             torch.autocast(image.device.type, torch.bfloat16, enabled=form.precision == "bf16"),
-            precision(form.precision == "tf32"),
+            tf32_convolutions(form.precision == "tf32"),
         ):
             found = function(image, operator)
         if form.how == "replayed" and net.cuda_graph.failure:
@@ -216,7 +216,7 @@ def inference(size: int, frames: int, options: argparse.Namespace) -> Iterator[d
     """Yield what every network needs in every form."""
     device, limits = options.device, options.limits
     image, operator = problem(size, frames)
-    there, data = image.to(device), operator.to(device)
+    there, data = problem(size, frames, device)
     for name, net in networks(device):
         wanted = None
         if not options.no_cpu:
@@ -254,7 +254,7 @@ def training(size: int, frames: int, options: argparse.Namespace) -> Iterator[di
 
             def step(net: CRNNMRI = net, kind: str = kind) -> None:
                 net.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bf16"), precision(False):
+                with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bf16"), tf32_convolutions(False):
                     made = net(image, operator)
                 (made - image).abs().mean().backward()
 
@@ -279,7 +279,7 @@ def tuning(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict
     for kind in ("fp32", "bf16"):
 
         def measure(half: bool = kind == "bf16") -> dict:
-            found = adapt(data, method, AdaptSettings(steps=200, half=half), options.device)[1]
+            found = adapt(data, method, AdaptSettings(steps=200, bfloat16=half), options.device)[1]
             residuals = {"before": found.before, "after": found.after}
             return {"seconds": round(found.seconds, 1)} | {name: round(r or 0, 4) for name, r in residuals.items()}
 
@@ -298,7 +298,7 @@ def command(size: int, frames: int, options: argparse.Namespace) -> Iterator[dic
     for kind in KINDS if device.type == "cuda" else ("fp32", "bf16"):
         net = load_reconstruction(bundle, device)
         recipe = InferenceSettings(
-            bundle.initial_image, 1.0, net.config.iterations, half=kind == "bf16", rounded=kind == "tf32"
+            bundle.initial_image, 1.0, net.config.iterations, bfloat16=kind == "bf16", tf32=kind == "tf32"
         )
         ends, warned = [], []
 

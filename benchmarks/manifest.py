@@ -14,8 +14,8 @@ import csv
 import sys
 from pathlib import Path
 
-from crnn_cli.cli.train import parse_fold
 from crnn_cli.training.datasets.sets import find_labelled, split_pairs
+from crnn_cli.training.start import parse_fold
 
 
 def main() -> None:

@@ -91,7 +91,17 @@ def main() -> None:
         for slices in options.slices:
             file = written(Path(folder), options.size, options.frames, slices)
             for method in options.methods:
-                asked = ["-q", "reconstruct", str(file), "--undersample", "8", "--held-out", "0", "--method", method]
+                asked = [
+                    "-q",
+                    "reconstruct",
+                    str(file),
+                    "--undersample",
+                    "8",
+                    "--hold-out-folds",
+                    "0",
+                    "--method",
+                    method,
+                ]
                 asked += ["--json", "--device", "cpu", "--force"]
                 limit = ["--memory", options.memory] if options.memory and method == "crnn" else []
                 network = ["--iterations", "1", "--precision", options.precision] if method == "crnn" else []

@@ -28,7 +28,7 @@ from quality import make_problem, read_cases
 from torch import Tensor
 
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
-from crnn_cli.compute.device import bfloat16_is_fast
+from crnn_cli.compute.device import has_native_bfloat16
 from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.coils import calibration_block, normalise_maps
 from crnn_cli.mri.espirit import espirit
@@ -97,8 +97,8 @@ def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None,
     if name == "crnn":
         bundle = find_bundle(model, "reconstruct")
         network = load_reconstruction(bundle, torch.device("cpu"))
-        half = bundle.bfloat16 and bfloat16_is_fast(torch.device("cpu"))
-        recipe = InferenceSettings(bundle.initial_image, bundle.input_rms, network.config.iterations, half=half)
+        half = bundle.bfloat16 and has_native_bfloat16(torch.device("cpu"))
+        recipe = InferenceSettings(bundle.initial_image, bundle.input_rms, network.config.iterations, bfloat16=half)
         method = Ensemble(NetworkReconstructor(network, recipe), copies)
         found = {"weight": None, "sha256": bundle.sha256[:12], "bf16": half, "ensemble": copies}
     else:
@@ -106,7 +106,7 @@ def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None,
         known = truth[..., columns // 2 - COLUMNS // 2 : columns // 2 + COLUMNS // 2]
 
         def tried(weight: float) -> Tensor:
-            return ClassicalReconstructor(name, weight, METHODS[name].iterations)(few, lambda: None)
+            return ClassicalReconstructor(name, weight, METHODS[name].iterations)(few, lambda: None).images_BTYX
 
         best = ladder(tried, lambda image: psnr(image, known), LADDERS[name])
         method, found = (
@@ -114,7 +114,7 @@ def run(name: str, measured: SliceMeasurement, truth: Tensor, model: str | None,
             {"weight": best["weight"]},
         )
     began = time.monotonic()
-    image = method(measured, lambda: None)
+    image = method(measured, lambda: None).images_BTYX
     return found | {"psnr": round(psnr(image, truth), 3), "seconds": round(time.monotonic() - began, 1)}
 
 

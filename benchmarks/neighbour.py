@@ -3,12 +3,12 @@
     python benchmarks/neighbour.py --data DATA [--patients 41 42] [--ways 0.8 1] [--seconds 180 | --steps 80] [--plain]
 
 ACDC patients, those of `quality.py` where none are named, 8x; phase, sampling and measures as there. The network is
-tuned to the middle slice as `--save-adapted` has it, and used for the slice after it, as `--model` allows: with weights
+tuned to the middle slice as `--generalise` has it, and used for the slice after it, as `--model` allows: with weights
 some way towards the tuned ones. --plain tunes as `--adapt` does alone: nothing that is rehearsed is flipped. Both
 slices have the same phase, as in a scan, and each its own lines.
 
-Way   how far the weights go from those of the model, 0, to the tuned ones, 1; `--save-adapted` writes the first of the
-      default ones.
+Way   how far the weights go from those of the model, 0, to the tuned ones, 1; `--save-adapted --generalise` writes the
+      first of the default ones.
 Kept  the gain on the next slice over that on the slice tuned to, of the same weights. The bar is a half. Beside it the
       same over the gain of the tuned weights.
 """
@@ -116,7 +116,7 @@ def main() -> None:
     tuning_of.add_options(parser)
     options = parser.parse_args()
     how, found = tuning_of.prepared(options), []
-    how = replace(how, tuning=replace(how.tuning, elsewhere=not options.plain))
+    how = replace(how, tuning=replace(how.tuning, generalise=not options.plain))
     print("| case | way | tuned to | gain | next slice | gain | kept | of the tuned | steps |\n" + "|---" * 9 + "|")
     for patient in options.patients:
         rows = run(options.data, patient, options.ways, how)

@@ -31,7 +31,8 @@ from torch import Tensor
 from crnn_cli.bundles.store import find_bundle, load_segmentation
 from crnn_cli.io.images import load_image
 from crnn_cli.networks.slice_clstm import SliceCLSTM
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, class_probabilities, labels_from_probabilities
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
+from crnn_cli.segmentation.segment import choose_order, class_probabilities, labels_from_probabilities
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -94,7 +95,7 @@ def on_volumes(name: str, files: list[Path]) -> list[str]:
     """Return a row for a bundle: how labels of real volumes differ."""
     bundle = find_bundle(name, "segment")
     network, use = load_segmentation(bundle, CPU), bundle.slices
-    recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
+    recipe = SlicePreprocessing(use.spacing, use.rule, use.low, use.high)
     apart, others, lower, voxels, dice = 0.0, 0, 0, 0, []
     for file in files:
         image = load_image(file, None, None).image

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from crnn_cli.bundles.store import find_bundle, load_segmentation
-from crnn_cli.cli.train import parse_fold
 from crnn_cli.labels.components import keep_largest
 from crnn_cli.labels.overlap import overlaps
 from crnn_cli.labels.surface import surface_distances
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, segment
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
+from crnn_cli.segmentation.segment import choose_order, segment
 from crnn_cli.training.datasets.sets import find_labelled, load_pair, split_pairs
+from crnn_cli.training.start import parse_fold
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "mean_distance_mm", "volume_difference_percent")
 
@@ -55,7 +56,7 @@ def main() -> None:
     bundle = find_bundle(arguments.model, "segment")
     network, use = load_segmentation(bundle, torch.device("cpu")), bundle.slices
     assert use is not None
-    recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
+    recipe = SlicePreprocessing(use.spacing, use.rule, use.low, use.high)
     training, test = split_pairs(find_labelled(arguments.data).pairs, *fold)
     values = [label.value for label in use.labels]
     cases = {}

@@ -40,7 +40,7 @@ from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.workflows.reconstruct.scan import ScanRequest, load
+from crnn_cli.workflows.reconstruct.scan import ScanRequest, load_scan
 
 ACCELERATION, DECIBELS = 8.0, 15.0
 BRAIN_ACCELERATION, BRAIN_FRAMES, BRAIN_WARP = 6.0, 12, 0.02
@@ -98,7 +98,7 @@ def warped(image_YX: Tensor, phase: float) -> Tensor:
 def prospective(data: Path, how: How) -> Result:
     """Return what becomes of the residual of the hyperpolarised scan."""
     file = data / "kspace/hp13c_lactate_prospective.mat"
-    _, found = adapt(load(ScanRequest(file, axes="kx,ky,kz,t")).slices, how.method, how.tuning, how.device)
+    _, found = adapt(load_scan(ScanRequest(file, axes="kx,ky,kz,t")).slices, how.method, how.tuning, how.device)
     return result("prospective", PROSPECTIVE_ACCELERATION, NAN, NAN, found)
 
 

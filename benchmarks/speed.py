@@ -65,9 +65,9 @@ def whole(name: str, half: bool) -> Callable[[int, int], Tensor]:
     bundle = find_bundle(name, "reconstruct")
     net = load_reconstruction(bundle, torch.device("cpu"))
     method = NetworkReconstructor(
-        net, InferenceSettings(bundle.initial_image, bundle.input_rms, net.config.iterations, half=half)
+        net, InferenceSettings(bundle.initial_image, bundle.input_rms, net.config.iterations, bfloat16=half)
     )
-    return lambda size, frames: method(data(size, frames), lambda: None)
+    return lambda size, frames: method(data(size, frames), lambda: None).images_BTYX
 
 
 def network(iterations: int = 5) -> CRNNMRI:

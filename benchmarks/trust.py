@@ -3,7 +3,7 @@
     python benchmarks/trust.py --data DATA [--model NAME] [--methods tv zero-filled] [--json FILE]
 
 Cases, phase, sampling and accelerations are those of `quality.py`. Each is reconstructed as `crnn reconstruct
---held-out 2` does it: one coil, from all lines; a tenth of the lines outside the centre held out, twice.
+--hold-out-folds 2` does it: one coil, from all lines; a tenth of the lines outside the centre held out, twice.
 
 Error      ||x - truth|| / ||truth|| of the complex images, all frames.
 Told       of what a user has without a truth: the residual at lines held out by one fold and by two, the same with the
@@ -59,23 +59,23 @@ GROUPS: dict[str, Callable[[Result], tuple]] = {
 }
 
 
-def judge(case: str, acceleration: float, name: str, method: Reconstructor, problem: Problem) -> Result:
+def judge(case: str, acceleration: float, name: str, method: Reconstructor[None], problem: Problem) -> Result:
     """Reconstruct and judge, as the command does."""
     found, truth = {}, problem.truth_BTYX
     data = problem.measured()
     for folds in (1, 2):
         watched = AssessedReconstructor(method, folds, lambda images: images)
-        image = watched(data, lambda: None)
-        found[folds] = reliability_summary(watched.slices, [0], folds)
-    error = float((image - truth).norm() / truth.norm())
+        assessed = watched(data, lambda: None)
+        found[folds] = reliability_summary([assessed.assessment], [0], folds)
+    error = float((assessed.images_BTYX - truth).norm() / truth.norm())
     held = found[2]["held_out"]
     above = math.sqrt(max(0.0, held["overall"] ** 2 - (held["noise_floor"] or 0.0) ** 2))
-    told = found[1]["held_out"]["overall"], held["overall"], above, found[2]["undetermined"]["overall"]
+    told = found[1]["held_out"]["overall"], held["overall"], above, found[2]["null_space_energy_fraction"]["overall"]
     return Result(case, acceleration, name, error, *told)
 
 
 def run(
-    cases: dict[str, np.ndarray], accelerations: list[float], methods: dict[str, Reconstructor]
+    cases: dict[str, np.ndarray], accelerations: list[float], methods: dict[str, Reconstructor[None]]
 ) -> Iterator[Result]:
     """Yield results, acceleration by acceleration."""
     for acceleration in accelerations:

@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from crnn_cli.adaptation.adapt import AdaptSettings, adapt
 from crnn_cli.assessment.reliability import AssessedReconstructor
 from crnn_cli.bundles.config import CONFIG, read_bundle
 from crnn_cli.bundles.store import find_bundle
-from crnn_cli.mri.coverage import WIDTHS, body
+from crnn_cli.mri.coverage import WIDTHS, body_mask
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, Reconstructor
 from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, prepare_method
 
@@ -64,14 +64,14 @@ def measure(
 ) -> Result:  # fmt: skip
     """Reconstruct with a map, as the command does."""
     scan = Scan.of(problem)
-    method, unseen = _tuned(chosen.method, scan, options) if options.adapt_steps else (chosen.method, [])
-    watched = AssessedReconstructor(method, options.runs, scan.finished, unseen, mapped=True)
+    method, unseen = _tuned(chosen.method, scan, options) if options.adapt_steps else (chosen.method, {})
+    watched = AssessedReconstructor(method, options.runs, scan.to_output_grid, mapped=True)
     with torch.inference_mode():
-        image = watched(scan.data, lambda: None)
+        assessed = watched(replace(scan.data, unseen_BTYX=unseen.get(0)), lambda: None)
     truth_BTYX = problem.truth_BTYX.abs()
-    inside = body(truth_BTYX)[0].expand(truth_BTYX.shape[1:])
-    error = (image.abs() - truth_BTYX)[0].abs()[inside].double().numpy()
-    deviation = torch.from_numpy(watched.slices[0].spread_TYX)[inside].double().numpy()
+    inside = body_mask(truth_BTYX)[0].expand(truth_BTYX.shape[1:])
+    error = (assessed.images_BTYX.abs() - truth_BTYX)[0].abs()[inside].double().numpy()
+    deviation = torch.from_numpy(assessed.assessment.spread_TYX)[inside].double().numpy()
     ratios = np.quantile(error / deviation.clip(1e-12), np.linspace(0, 1, STEPS))
     rank = float(spearmanr(error, deviation).statistic)
     levels = (float(np.sqrt(np.mean(values**2))) for values in (error, deviation))
@@ -94,12 +94,14 @@ def run(
                 yield result
 
 
-def _tuned(method: Reconstructor, scan: Scan, options: argparse.Namespace) -> tuple[Reconstructor, list[Tensor | None]]:
+def _tuned(
+    method: Reconstructor[None], scan: Scan, options: argparse.Namespace
+) -> tuple[Reconstructor[None], dict[int, Tensor | None]]:
     """Return the method tuned to a scan, and what it never saw of it."""
     assert isinstance(method, NetworkReconstructor)
-    tuning = AdaptSettings(steps=options.adapt_steps, half=options.precision == "bf16")
+    tuning = AdaptSettings(steps=options.adapt_steps, bfloat16=options.precision == "bf16")
     tuned, found = adapt(scan, method, tuning, torch.device("cpu"))
-    return tuned, list(found.validation.values()) if found.used else []
+    return tuned, found.validation if found.used else {}
 
 
 def best_scale(results: list[Result]) -> float:

@@ -22,11 +22,10 @@ from quality import make_problem, read_cases
 from torch import Tensor
 
 from crnn_cli.mri.classical import METHODS, run_method
-from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.mri.consistency import energy_weighted_rms, share_views
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.phantom.ellipses import Grid
 from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
-from crnn_cli.mri.view_sharing import share_views
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 COLUMNS = 48
@@ -57,7 +56,7 @@ def relative_noise(measured: SliceMeasurement) -> float:
     """Return the deviation found over the bright parts, as weights are relative to them."""
     encoding = measured.encoding()
     return measured.deviation / float(
-        energy_weighted_rms(share_views(encoding, encoding.prepared(measured.kspace_BCTYX)))
+        energy_weighted_rms(share_views(encoding, encoding.to_data_space(measured.kspace_BCTYX)))
     )
 
 

@@ -1,3 +1,75 @@
-"""crnn: dynamic MR reconstruction and slice-sequence segmentation with convolutional recurrent networks."""
+"""crnn: dynamic MR reconstruction and slice-sequence segmentation with convolutional recurrent networks.
 
-__version__ = "0.1.0"
+    import crnn_cli as crnn
+
+    scan = crnn.load("scan.nii")                          # NIfTI, DICOM, ISMRMRD, ...
+    result = crnn.reconstruct(scan, model="cine-crnn")    # result.images, result.reliability, result.report
+    labels = crnn.segment(result.images, slices="axial")
+    crnn.save(labels, "labels.nii.gz")
+
+Importing the package loads nothing heavy; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.version import __version__
+
+if TYPE_CHECKING:
+    from crnn_cli.api import (
+        ReconstructionResult,
+        Reliability,
+        Residual,
+        evaluate,
+        from_kspace,
+        load,
+        load_model,
+        reconstruct,
+        save,
+        segment,
+    )
+    from crnn_cli.bundles.config import Bundle
+    from crnn_cli.data.image import Image
+    from crnn_cli.data.raw_scan import RawScan
+    from crnn_cli.errors import CrnnError
+    from crnn_cli.labels.label_image import LabelImage
+
+_HOME = {
+    "Bundle": "crnn_cli.bundles.config",
+    "CrnnError": "crnn_cli.errors",
+    "Image": "crnn_cli.data.image",
+    "LabelImage": "crnn_cli.labels.label_image",
+    "RawScan": "crnn_cli.data.raw_scan",
+}
+
+__all__ = [
+    "Bundle",
+    "CrnnError",
+    "Image",
+    "LabelImage",
+    "RawScan",
+    "ReconstructionResult",
+    "Reliability",
+    "Residual",
+    "__version__",
+    "evaluate",
+    "from_kspace",
+    "load",
+    "load_model",
+    "reconstruct",
+    "save",
+    "segment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "crnn_cli.api")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""All errors of the package, what helps against them, and the exit code of each kind.
+"""Errors of the package, their remedies, and the exit code of each kind.
 
 CrnnError                      1  failed
 ├── UsageError                 2  wrong usage: parameters that exclude each other, a missing argument
@@ -11,8 +11,8 @@ CrnnError                      1  failed
     └── OutputExistsError      1  the output exists, and replacing it was not asked for
 Interrupted by the user: 130 (KeyboardInterrupt, not part of the tree).
 
-A message says what was read and why it will not do; the remedy says what to do instead. Where either names a parameter,
-it holds a `Param`, not a word: Python spells it ``undersample=8``, the command line ``--undersample 8``.
+A message says what was read and why it is refused; the remedy says what to do instead. Where either names a parameter,
+it holds a `Param` instead of text: Python spells it ``undersample=8``, the command line ``--undersample 8``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter named in a message, by its Python name, with a value where one is meant.
+    """A parameter in a message or a remedy, by its Python name, with a value where one is meant.
 
     >>> str(Param("undersample", 8)), str(Param("phase"))
     ('undersample=8', 'phase')
@@ -39,16 +39,24 @@ class Param:
 
 
 Spelling = Callable[[Param], str]
+"""Function that spells a parameter for the reader: as Python, or as an option."""
 Words = str | Param
+"""Piece of a message: text, or a parameter."""
 
 
 class CrnnError(Exception):
-    """Root of the tree; ``exit_code`` is that of a command which ends by the error.
+    """Base class of all errors of the package.
+
+    Catch it to handle anything that the package refuses; errors outside this tree are defects.
 
     Parameters
     ----------
-    parts : the message, in pieces: text and parameters.
-    remedy : what to do instead, in the same form; empty where the message says all.
+    parts : the message, in pieces of text and parameters.
+    remedy : what to do instead, in the same form; empty where there is no advice.
+
+    Attributes
+    ----------
+    exit_code : exit status of a command that ends by the error.
 
     >>> error = CrnnError("scan.nii is a magnitude series", remedy=("give its phase with ", Param("phase")))
     >>> str(error)
@@ -73,7 +81,11 @@ class CrnnError(Exception):
         return self.render()
 
     def with_params(self, names: dict[str, str]) -> CrnnError:
-        """Copy of the error about parameters of other names, such as ``reference_series`` for ``series``."""
+        """Copy of the error with parameters renamed, such as ``series`` to ``reference_series``.
+
+        >>> str(UsageError(Param("series", 2), " is missing").with_params({"series": "reference_series"}))
+        'reference_series=2 is missing'
+        """
 
         def renamed(words: Sequence[Words]) -> list[Words]:
             return [Param(names.get(w.name, w.name), w.value) if isinstance(w, Param) else w for w in words]
@@ -82,42 +94,58 @@ class CrnnError(Exception):
 
 
 def spelled(words: Sequence[Words], spell: Spelling = str) -> str:
-    """Join text and parameters, each parameter spelled by ``spell``."""
+    """Join text and parameters to one string, each parameter spelled by ``spell``.
+
+    >>> spelled(["give ", Param("axes", "x,y,t")])
+    "give axes='x,y,t'"
+    """
     return "".join(spell(word) if isinstance(word, Param) else word for word in words)
 
 
 class UsageError(CrnnError):
-    """The parameters contradict each other, or one is missing or not understood."""
+    """The parameters contradict each other, or one is missing or not understood.
+
+    Raised before anything is read where possible.
+    """
 
     exit_code = 2
 
 
 class UnreadableError(CrnnError):
-    """The input is missing, broken, or not what it claims to be."""
+    """The input is missing, broken, or not what it claims to be.
+
+    Such as a truncated file, or a bundle whose checksum does not match.
+    """
 
     exit_code = 3
 
 
 class UnsupportedDataError(CrnnError):
-    """The input was read, but what it means is ambiguous or not supported."""
+    """The input was read, but it is ambiguous or not supported; the package refuses to guess.
+
+    Such as a magnitude series whose sampling nobody can know, a sheared grid, or two images on different grids.
+    """
 
     exit_code = 4
 
 
 class DeviceError(CrnnError):
-    """The device asked for is absent, or its memory ran out."""
+    """The device asked for is absent, or its memory ran out.
+
+    There is no silent fallback to another device.
+    """
 
     exit_code = 5
 
 
 class QualityError(CrnnError):
-    """A quality threshold asked for was not met."""
+    """A quality threshold asked for was not met; the results are written nevertheless."""
 
     exit_code = 6
 
 
 class BatchError(CrnnError):
-    """Some inputs of a batch failed; the others are done."""
+    """Some inputs of a batch failed; the others are done, and their results are kept."""
 
     exit_code = 7
 

@@ -1,7 +1,7 @@
-"""Warnings, notes and details for whoever listens to the logger ``crnn``; the package itself prints nothing.
+"""Messages of the package through the logger ``crnn``: warnings, notes and details. The package itself prints nothing.
 
-The command line listens and writes to standard error. In a notebook, `logging` shows warnings and leaves out the rest,
-as for any library.
+The command line listens and writes to standard error. In a notebook, `logging` shows warnings and drops the rest, as
+for any library; ``logging.getLogger("crnn").setLevel("INFO")`` with a handler shows notes as well.
 """
 
 from __future__ import annotations
@@ -13,19 +13,28 @@ from contextvars import ContextVar
 from pathlib import Path
 
 LOGGER = logging.getLogger("crnn")
+"""Logger of the package."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while work goes on."""
+"""Callback of (done, total), called as work proceeds."""
 
 STREAM = Path("-")
-"""The path that stands for standard input or output."""
+"""Path that stands for standard input or output."""
 
 _SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 
 
+def no_progress(done: int, total: int) -> None:
+    """Progress callback that does nothing."""
+
+
 @contextmanager
 def about(name: str) -> Iterator[None]:
-    """Prefix the warnings and notes of this thread with the name of the input (batch mode)."""
+    """Prefix the messages of this context (thread or task) with the name of the input, for batches.
+
+    >>> with about("scan.nii"):
+    ...     note("read")  # logs "scan.nii: read"
+    """
     before = _SUBJECT.set(f"{name}: ")
     try:
         yield
@@ -34,15 +43,18 @@ def about(name: str) -> Iterator[None]:
 
 
 def warn(text: str) -> None:
-    """Log a warning: a doubt about the data or the result, which does not stop the work."""
+    """Log a warning: a doubt about the data or the result that does not stop the work.
+
+    What stops the work is an error of `crnn_cli.errors`.
+    """
     LOGGER.warning("%s%s", _SUBJECT.get(), text)
 
 
 def note(text: str) -> None:
-    """Log what people usually want to know, such as progress of an adaptation."""
+    """Log a note at level INFO: a fact most users want to know, such as the outcome of an adaptation."""
     LOGGER.info("%s%s", _SUBJECT.get(), text)
 
 
 def detail(text: str) -> None:
-    """Log what only a curious person wants to know."""
+    """Log a detail at level DEBUG, shown by ``-v`` only."""
     LOGGER.debug("%s%s", _SUBJECT.get(), text)

@@ -109,7 +109,8 @@ def names(part: Any) -> str:
         return f"`{argument_usage(part)}`"
     taken = "" if part.is_flag or part.count else f" {part.metavar or kind(part)}"
     options = ", ".join(f"`{name}`" for name in sorted(part.opts, key=len))
-    return options + (f"&nbsp;`{taken.strip()}`" if taken else "")
+    bar = "\\|"  # a bar would end the cell, even in code
+    return options + (f"&nbsp;`{taken.strip().replace('|', bar)}`" if taken else "")
 
 
 def kind(part: Any) -> str:
@@ -121,7 +122,9 @@ def kind(part: Any) -> str:
 
 
 def limits(part: Any) -> str:
-    """The range of a number, where it has one that matters."""
+    """The range of a number, where it has one that matters and its name does not say it."""
+    if any(letter.isdigit() for letter in part.metavar or ""):
+        return ""
     low, high = getattr(part, "min", None), getattr(part, "max", None)
     high = None if high is not None and high >= LARGEST_SHOWN else high
     if high is None:

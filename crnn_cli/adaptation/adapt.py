@@ -1,13 +1,15 @@
-"""A network tunes itself to the scan at hand, on the scan's own samples: no truth is needed.
+"""Scan-specific fine-tuning of a network, self-supervised on the measured lines of the scan.
 
-Lines outside the centre are divided. A few, the same throughout, are for validation; of the others the network learns
-to predict some from the rest (`self_supervision`). What is judged, and used in the end, is the running average of the
-weights; and only if it predicts the lines for validation better.
+1. A few lines outside the centre are set aside for validation, the same throughout (`patches`).
+2. Each step takes either a self-supervised loss, which predicts some of the other lines from the rest (SSDU), or a
+   pseudo-supervised loss on re-simulated images (`losses`).
+3. Every `EVERY` steps the running average of the weights predicts the lines for validation (`validation`).
+4. The best averaged weights are used, and only if they predict these lines better than the original ones.
 
 References
 ----------
-Yaman et al., MRM 84, 2020 (self-supervision by data undersampling); Yaman, Hosseini, Akcakaya, ICLR 2022 (of a single
-scan, with lines for validation). Steps are those of `networks.muon`.
+Yaman et al., MRM 84, 2020 (self-supervision via data undersampling, SSDU). Yaman, Hosseini, Akcakaya, ICLR 2022
+(zero-shot: a single scan, with lines for validation). The optimiser is `crnn_cli.networks.optim.Muon`.
 
 Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
@@ -26,12 +28,11 @@ from torch import Tensor, nn
 
 from crnn_cli.adaptation.losses import SelfSupervisedLosses
 from crnn_cli.adaptation.patches import Patches, gather_patches
-from crnn_cli.adaptation.pseudo_measurement import REHEARSED
+from crnn_cli.adaptation.pseudo_measurement import PSEUDO_SHARE
 from crnn_cli.adaptation.validation import Validation
-from crnn_cli.compute.memory import free_bytes, kept_bytes
+from crnn_cli.compute.memory import free_bytes, saved_tensor_bytes
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.networks.optim import update_ema
-from crnn_cli.networks.optim import Muon
+from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.reconstruction.measurement import SliceSource
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
@@ -40,41 +41,51 @@ EVERY = 20
 WIDTH = 16
 """Columns of a patch: the readout is cut, the undersampled axis is whole."""
 GENERALISE_ALPHA = 0.8
-"""How far to go from the weights at first to the tuned ones for other slices than those tuned to, which gain less all
-the way (`benchmarks/neighbour.py`)."""
+"""Interpolation factor from original (0) to tuned (1) weights for bundles that are used on other slices, which gain
+less from fully tuned weights (`benchmarks/neighbour.py`; WiSE-FT, Wortsman et al., CVPR 2022)."""
 _RATE, _MOMENTUM = 2e-3, 0.9  # of Muon
 _OTHER_RATE = 2e-4  # of Adam, for biases and output layers
 _LARGEST_NORM = 1.0  # of the gradients
 _AVERAGE = 0.975  # of the running average of the weights, a step
 _LEAST_WIDTH, _COUNTED_WIDTH = 8, 4
 _BEYOND = 1.5  # of what is kept for the gradients: work space, fragmentation
-_NEARLY = 0.1  # of what the best weights gain: so little worse, later ones are better, as few lines judge them
-_CHANCE = 10  # of N samples of noise, the best of some predictions may fit such a share 10 / N
+_NEARLY = 0.1  # later weights within 10 % of the best validation gain are preferred: few lines make the minimum noisy
+_CHANCE = 10  # a squared residual above 1 - 10 / N at N samples counts as noise: the best of some predictions by chance
 
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How long, and how. One of ``seconds`` and ``steps`` is None.
+    """Budget and settings of a fine-tuning.
 
-    seed : of the lines and patches. half : convolutions and states in bfloat16, while tuning.
-    copies : of the ensemble that the network is for; see `reconstruction.ensemble`. elsewhere : it is for other slices
-    too, which gain more by it, and those tuned to a little less; see `crnn_cli.adaptation.losses`.
+    Attributes
+    ----------
+    seconds, steps : the budget; one of both is None.
+    seed : of the lines for validation, the patches and the lines left out.
+    bfloat16 : convolutions and states in bfloat16 while tuning.
+    copies : copies of the ensemble that the network is tuned for; see `crnn_cli.reconstruction.ensemble`.
+    generalise : tune for other slices too, which then gain more, and the slices tuned to a little less; see
+        `crnn_cli.adaptation.losses`.
     """
 
     seconds: float | None = None
     steps: int | None = None
     seed: int = 0
-    half: bool = False
+    bfloat16: bool = False
     copies: int = 1
-    elsewhere: bool = False
+    generalise: bool = False
 
 
 @dataclass(frozen=True)
 class AdaptProgress:
-    """Where the tuning stands. steps : in all, estimated where there is a time budget; 0 where that is not known yet.
+    """State of a fine-tuning after a step.
 
-    before, best : residual ||A x - y|| / ||y|| at the lines for validation, at first and of the weights used so far.
-    validated : it was looked at after this step.
+    Attributes
+    ----------
+    step : steps done.
+    steps : steps in all, estimated where the budget is a time; 0 where that is not known yet.
+    seconds : since it began.
+    before, best : residual ||A x - y|| / ||y|| at the lines for validation: at first, and of the best weights so far.
+    validated : whether the residual was measured after this step.
     """
 
     step: int
@@ -87,13 +98,21 @@ class AdaptProgress:
 
 @dataclass(frozen=True)
 class AdaptResult:
-    """What became of it.
+    """Outcome of a fine-tuning.
 
-    steps : done. best_step : after which the best weights were found; as many steps again lead to the same ones.
-    before, after : residual at the lines for validation, of the weights at first and of those that are used; None
-    where nothing was measured. used : whether other weights are used than at first; why, in words.
-    columns : of a patch. validation : of the slices that are not empty, by number, the mask (B, T, Y, X) of the lines
-    that were never tuned on; None: of a slice that was not tuned on at all.
+    Attributes
+    ----------
+    steps : steps done.
+    best_step : step whose weights are used; as many steps again lead to the same weights.
+    seconds : time taken.
+    before, after : residual at the lines for validation, of the original weights and of those that are used; None where
+        nothing was measured.
+    used : whether tuned weights are used.
+    why : why it ended, or why they are not used, in words.
+    columns : width of a patch.
+    validation : mask (B, T, Y, X) of the lines never tuned on, by slice that is not empty; None for a slice that was
+        not tuned on at all.
+    interrupted : whether ``stop`` ended it.
     """
 
     steps: int
@@ -105,66 +124,93 @@ class AdaptResult:
     why: str
     columns: int
     validation: dict[int, Tensor | None]
+    interrupted: bool = False
+
+
+class _StopTuningError(Exception):
+    """``stop`` ended the tuning."""
 
 
 def adapt(
-    slices: SliceSource, method: NetworkReconstructor, tuning: AdaptSettings, device: torch.device,
-    tell: Callable[[AdaptProgress], None] = lambda told: None,
+    slices: SliceSource, method: NetworkReconstructor, settings: AdaptSettings, device: torch.device,
+    on_progress: Callable[[AdaptProgress], None] = lambda progress: None, stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NetworkReconstructor, AdaptResult]:  # fmt: skip
-    """Return the method with the network tuned to a scan, or as it is, and what became of it.
+    """Fine-tune a network to a scan; the method comes back as it was if that predicts held-out lines no better.
 
-    The network that is handed in is not changed. All slices are tuned on together. A KeyboardInterrupt ends the tuning,
-    and the best weights so far are used. On a CPU the weights after so many steps are the same for the same seed.
+    All slices are tuned on together. The network handed in is not changed. On a CPU the weights after a number of steps
+    are the same for the same seed. A scan that cannot be tuned on (one frame, fully sampled, too few lines) is no
+    error: the result says why.
+
+    Parameters
+    ----------
+    slices : the measured data.
+    method : a network with its settings.
+    settings : budget and seed.
+    device : where it is tuned.
+    on_progress : called after each step, and once before the first.
+    stop : asked between steps, and between slices while they are read; once it is true, the tuning ends, and the best
+        weights so far are used.
 
     Raises
     ------
     CrnnError
         As the slices do.
+    TypeError
+        If the network is no `torch.nn.Module`.
     """
     began = time.monotonic()
-    run = None
+    run, interrupted = None, False
+
+    def check() -> None:
+        if stop():
+            raise _StopTuningError
+
     try:
-        patches = gather_patches(slices, method.recipe, tuning.seed, device)
-        run = _Run(method, patches, tuning, device, began)
-        why = run.go(tell)
-    except UnsupportedDataError as reason:
-        why = str(reason)
-    except KeyboardInterrupt:
-        why = "interrupted"
+        patches = gather_patches(slices, method.settings, settings.seed, device, check)
+        run = _Run(method, patches, settings, device, began)
+        why = run.go(on_progress, check)
+    except UnsupportedDataError as error:
+        why = str(error)
+    except _StopTuningError:
+        why, interrupted = "interrupted", True
     seconds = time.monotonic() - began
     if run is None or run.before is None:
-        return method, AdaptResult(0, 0, seconds, None, None, False, why, 0, {})
+        return method, AdaptResult(0, 0, seconds, None, None, False, why, 0, {}, interrupted)
     used, why = run.verdict(why)
-    after = run.best if used else run.before
-    found = AdaptResult(
-        run.step, run.best_step if used else 0, seconds, run.before, after, used, why, run.width, patches.validation
-    )
-    return (replace(method, network=run.tuned()) if used else method), found
+    result = AdaptResult(
+        run.step, run.best_step if used else 0, seconds, run.before, run.best if used else run.before, used, why,
+        run.width, patches.validation, interrupted,
+    )  # fmt: skip
+    return (replace(method, network=run.tuned()) if used else method), result
 
 
-def interpolate_weights(first: nn.Module, tuned: nn.Module, way: float = GENERALISE_ALPHA) -> dict[str, Tensor]:
-    """Return weights some way from those at first to the tuned ones, on the CPU."""
-    pairs = zip(first.state_dict().items(), tuned.state_dict().values(), strict=True)
+def interpolate_weights(original: nn.Module, tuned: nn.Module, alpha: float = GENERALISE_ALPHA) -> dict[str, Tensor]:
+    """Weights between those of two networks, (1 - alpha) original + alpha tuned, on the CPU.
+
+    Values that are not floating point, such as counters, are those of the tuned network.
+    """
+    pairs = zip(original.state_dict().items(), tuned.state_dict().values(), strict=True)
     return {
-        name: was.cpu().lerp(now.cpu(), way) if was.is_floating_point() else now.cpu() for (name, was), now in pairs
+        name: was.cpu().lerp(now.cpu(), alpha) if was.is_floating_point() else now.cpu() for (name, was), now in pairs
     }
 
 
 class _Run:
-    """Network, optimiser, the best weights so far, and where they stand."""
+    """State of a fine-tuning: network, running average, optimiser, best weights so far."""
 
     def __init__(
-        self, method: NetworkReconstructor, patches: Patches, tuning: AdaptSettings, device: torch.device, began: float
+        self, method: NetworkReconstructor, patches: Patches, settings: AdaptSettings, device: torch.device,
+        began: float,
     ) -> None:  # fmt: skip
         if not isinstance(method.network, nn.Module):
             raise TypeError("only a network of weights can be tuned")
         self.network, self.averaged = copy.deepcopy(method.network), copy.deepcopy(method.network)
-        self.recipe, self.patches = method.recipe, patches
-        self.supervision = SelfSupervisedLosses(
-            patches, method.recipe, tuning.half, device, tuning.copies, tuning.elsewhere
+        self.inference, self.patches = method.settings, patches
+        self.losses = SelfSupervisedLosses(
+            patches, method.settings, settings.bfloat16, device, settings.copies, settings.generalise
         )
-        self.tuning, self.device, self.began = tuning, device, began
-        self.generator = torch.Generator().manual_seed(tuning.seed)
+        self.settings, self.device, self.began = settings, device, began
+        self.generator = torch.Generator().manual_seed(settings.seed)
         self.step, self.best_step = 0, 0
         self.before: float | None = None
         self.best, self.least, self.samples = math.nan, math.nan, 0
@@ -178,17 +224,19 @@ class _Run:
         self.width = WIDTH
         self._kept: dict[str, Tensor] = {}
 
-    def go(self, tell: Callable[[AdaptProgress], None]) -> str:
-        """Tune until the budget is spent; return why it ended."""
+    def go(self, on_progress: Callable[[AdaptProgress], None], check: Callable[[], None]) -> str:
+        """Tune until the budget is spent, or ``check`` raises; why it ended, in words."""
+        check()
         with torch.enable_grad():
             self._fit_memory()
-        self.validation = Validation(self.supervision, self.width, self.generator)
+        self.validation = Validation(self.losses, self.width, self.generator)
         began = time.monotonic()
         self._validate()
         looking, stepping = time.monotonic() - began, 0.0
-        tell(self._told(0, True))
+        on_progress(self._progress(0, True))
         for step in count(1):
-            if self.tuning.steps is not None and step > self.tuning.steps:
+            check()
+            if self.settings.steps is not None and step > self.settings.steps:
                 return "the steps are done"
             began = time.monotonic()
             if not self._train():
@@ -196,18 +244,19 @@ class _Run:
             self.step = step
             taken = time.monotonic() - began
             stepping = taken if step <= 2 else 0.8 * stepping + 0.2 * taken  # the first one is slow
-            left = math.inf if self.tuning.seconds is None else self.tuning.seconds - (time.monotonic() - self.began)
-            ended = step == self.tuning.steps or left < stepping + looking
+            budget = math.inf if self.settings.seconds is None else self.settings.seconds
+            left = budget - (time.monotonic() - self.began)
+            ended = step == self.settings.steps or left < stepping + looking
             if ended or step % EVERY == 0:
                 self._validate()
-            total = self.tuning.steps or step + max(0, int((left - looking) / (stepping + looking / EVERY)))
-            tell(self._told(step if ended else total, ended or step % EVERY == 0))
+            total = self.settings.steps or step + max(0, int((left - looking) / (stepping + looking / EVERY)))
+            on_progress(self._progress(step if ended else total, ended or step % EVERY == 0))
             if ended:
                 break
-        return "the time is spent" if self.tuning.steps is None else "the steps are done"
+        return "the time is spent" if self.settings.steps is None else "the steps are done"
 
     def verdict(self, why: str) -> tuple[bool, str]:
-        """Return whether the best weights are to be used, and why."""
+        """Whether the best weights are used, and why."""
         assert self.before is not None
         if not self.best < self.before:
             return False, f"{why}; no weights predict the lines held out better than those at first"
@@ -216,30 +265,30 @@ class _Run:
         return True, why
 
     def tuned(self) -> nn.Module:
-        """Return the network with the best weights."""
+        """Load the best weights into the network and prepare it for inference."""
         self.network.load_state_dict(self._kept)
         for weight in self.network.parameters():
             weight.requires_grad_(False)
         self._set_checkpoint(0)
         return self.network.eval()
 
-    def _told(self, steps: int, validated: bool) -> AdaptProgress:
+    def _progress(self, steps: int, validated: bool) -> AdaptProgress:
         assert self.before is not None
         return AdaptProgress(self.step, steps, time.monotonic() - self.began, self.before, self.best, validated)
 
     def _validate(self) -> None:
-        """Keep the weights if they are the best so far or, with nearly all that those gain, later: see `_NEARLY`."""
-        total = self.validation.look(self.averaged)
+        """Measure the averaged weights; keep them if they are the best so far, or nearly (`_NEARLY`)."""
+        sums = self.validation.measure(self.averaged)
         if self.before is None:
-            self.before = self.least = total.residual
-        self.least = min(self.least, total.residual)
-        if self.step == 0 or total.residual < self.least + _NEARLY * (self.before - self.least):
-            self.best, self.best_step = total.residual, self.step
+            self.before = self.least = sums.residual
+        self.least = min(self.least, sums.residual)
+        if self.step == 0 or sums.residual < self.least + _NEARLY * (self.before - self.least):
+            self.best, self.best_step = sums.residual, self.step
             self._kept = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
-        self.samples = int(total.samples_T.sum()) * self.patches.coils
+        self.samples = int(sums.samples_T.sum()) * self.patches.coils
 
     def _train(self) -> bool:
-        """Take a step; return whether it was finite, as else the weights stay as they are."""
+        """Take a step; False, with the weights unchanged, if loss or gradients are not finite."""
         with torch.enable_grad():
             self.network.zero_grad()
             self._loss().backward()
@@ -251,25 +300,25 @@ class _Run:
         return True
 
     def _loss(self) -> Tensor:
-        """Return the loss of a step, by lines that were taken away or by a rehearsal."""
-        if float(torch.rand(1, generator=self.generator)) < REHEARSED:
-            return self.supervision.rehearsed(self.network, *self.validation.draw(self.generator), self.generator)
-        return self.supervision.predicted(self.network, self.width, self.generator)
+        """Loss of a step: self-supervised, or pseudo-supervised for a share `PSEUDO_SHARE` of the steps."""
+        if float(torch.rand(1, generator=self.generator)) < PSEUDO_SHARE:
+            return self.losses.pseudo_supervised(self.network, *self.validation.draw(self.generator), self.generator)
+        return self.losses.self_supervised(self.network, self.width, self.generator)
 
     def _fit_memory(self) -> None:
-        """Choose checkpoints and narrower patches where a step would not fit; see `crnn_cli.compute.memory`."""
-        free = free_bytes(self.device, self.recipe.memory)
+        """Choose activation checkpoints and narrower patches where a step would not fit into memory."""
+        free = free_bytes(self.device, self.inference.memory)
         if free is None:
             return
         if self.patches.whole:
             self._set_checkpoint(1)
             return
         state = self.generator.get_state()
-        kept = kept_bytes(lambda: self.supervision.predicted(self.network, _COUNTED_WIDTH, self.generator))
+        kept = saved_tensor_bytes(lambda: self.losses.self_supervised(self.network, _COUNTED_WIDTH, self.generator))
         needed = _BEYOND * kept / _COUNTED_WIDTH
         self.generator.set_state(state)
         if needed * self.width > free / 2 and self._set_checkpoint(1):
-            needed *= min(1.0, 2 / max(1, self.recipe.iterations))
+            needed *= min(1.0, 2 / max(1, self.inference.iterations))
         while needed * self.width > free and self.width > _LEAST_WIDTH:
             self.width //= 2
         if needed * self.width > free:
@@ -278,7 +327,7 @@ class _Run:
             )
 
     def _set_checkpoint(self, iterations: int) -> bool:
-        """Let the network keep less for the gradients, if it can; see `crnn_cli.networks.crnn_mri`."""
+        """Set activation checkpoints of the network, if it has them; see `crnn_cli.networks.crnn_mri`."""
         if not hasattr(self.network, "checkpoint"):
             return False
         self.network.checkpoint = iterations  # type: ignore[assignment]

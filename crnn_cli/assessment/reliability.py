@@ -1,4 +1,4 @@
-"""How far to trust a reconstruction: what it says of samples that it saw, of samples that it did not, and of no sample.
+"""Reliability measures of a reconstruction: data residual, held-out residual, null-space energy, outlier frames.
 
 Legend: Z slice, B batch of one, T frame, Y phase encoding, X readout.
 """
@@ -23,19 +23,19 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.encoding import energy_by_frame
 from crnn_cli.mri.null_space import noise_energy, null_space_component
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import Reconstructor
+from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
 
 SHARE = 0.1
-"""Of the lines outside the centre, held out in each fold."""
+"""Share of the lines outside the centre held out in each fold."""
 FOLDS = 2
-"""At most; each is a reconstruction more."""
+"""Largest number of folds; each costs a further reconstruction."""
 SMALL = 4_000_000
-"""Pixels of all frames and slices up to which one fold is run without being asked for: about a minute on two cores."""
+"""Pixels of all frames and slices up to which one fold runs by default: about a minute on two cores."""
 DEVIATIONS = 3.0
-"""A frame stands out whose error, on a log scale, is so many robust deviations above the median of its slice."""
+"""A frame is an outlier if the logarithm of its error is this many robust deviations above the median of its slice."""
 _FEWEST_FRAMES = 5
 _UNIT = 0.1
-_ROUNDING = 1e-4  # a residual at the samples below this is one of data kept as they were
+_ROUNDING = 1e-4  # a residual at the samples below this comes from hard data consistency
 
 DEFINITION = (
     "share of the image's energy that the samples do not determine; one coil: outside the mask in k-space; several: "
@@ -45,57 +45,64 @@ DEFINITION = (
 
 @dataclass(frozen=True)
 class SliceReliability:
-    """What was found of a slice.
+    """Reliability measures of one slice.
 
-    seen : at all samples. held : at those held out, None where none were, which `reason` explains.
-    noise : energy of one sample of all coils together, None where it cannot be estimated.
-    free_T, whole_T : energy of the undetermined part and of the image. free_YX : root mean square of that part over
-    time, as the images are written. spread_TYX : the standard deviation of the magnitude but for its scale, where
-    it was asked for; floor : what the noise alone would give. See `crnn_cli.assessment.uncertainty`.
+    Attributes
+    ----------
+    residual_all : sums at all measured samples.
+    residual_held_out : sums at the samples held out; None where there are none.
+    reason : why there are none; else empty.
+    noise_energy : energy of the noise in one sample of all coils together; None where it cannot be estimated.
+    null_energy_T, energy_T : energy of the null-space component and of the images, by frame.
+    null_rms_YX : root mean square over time of the null-space component, on the output grid.
+    spread_TYX : standard deviation of the magnitude before calibration; None where no map was asked for.
+    noise_floor : standard deviation that the noise alone gives; see `crnn_cli.assessment.uncertainty`.
     """
 
-    seen: ResidualSums
-    held: ResidualSums | None
+    residual_all: ResidualSums
+    residual_held_out: ResidualSums | None
     reason: str
-    noise: float | None
-    free_T: Tensor
-    whole_T: Tensor
-    free_YX: Map
+    noise_energy: float | None
+    null_energy_T: Tensor
+    energy_T: Tensor
+    null_rms_YX: Map
     spread_TYX: Map | None = None
-    floor: float = 0.0
+    noise_floor: float = 0.0
 
 
 class AssessedReconstructor:
-    """A method whose images are judged on the way, slice by slice; see `crnn_cli.reconstruction.reconstruct.Reconstructor`.
+    """A method whose images are assessed slice by slice; a `Reconstructor` that returns `SliceReliability`.
 
-    In each fold a tenth of the lines outside the centre is left out, and predicted by another run of the method; no
-    line is judged twice. For a map of the uncertainty it is a quarter, of a frame none again before all were, and the
-    same runs serve for both. Sensitivities are those of the whole data: they come from the centre.
+    In each fold a tenth of the lines outside the centre is held out, and predicted by a further run of the method; no
+    line is held out twice. For a map of the uncertainty it is a quarter, every line of a frame once before any twice,
+    and the same runs serve both purposes. Coil sensitivities stay those of all data: they come from the centre.
+
+    Of a scan that the method was tuned to (``unseen_BTYX`` of its measurements), only lines that it was never tuned on
+    count. For a map other lines are left out as well, but do not count as held out.
 
     Parameters
     ----------
-    folds : 0 to `FOLDS`; for a map, the runs, 1 or more. finished : see `crnn_cli.reconstruction.measurement.SliceSource`.
-    unseen : of each slice that is not empty, what alone may be held out, (B, T, Y, X), as the method was tuned on the
-        rest; None for anything. () for anything in all slices.
-    mapped : a map of the uncertainty is asked for. Then lines that are not unseen are left out as well, but not judged.
+    method : the method to be assessed.
+    folds : 0 to `FOLDS`; for a map the number of runs, 1 or more.
+    to_output_grid : as of `crnn_cli.reconstruction.measurement.SliceSource`.
+    mapped : make a map of the uncertainty.
     """
 
     def __init__(
-        self, method: Reconstructor, folds: int, finished: Callable[[Complex], Complex],
-        unseen: Sequence[Tensor | None] = (), mapped: bool = False,
+        self, method: Reconstructor[None], folds: int, to_output_grid: Callable[[Complex], Complex],
+        mapped: bool = False,
     ) -> None:  # fmt: skip
-        self.method, self.folds, self.finished, self.unseen, self.mapped = method, folds, finished, unseen, mapped
+        self.method, self.folds, self.to_output_grid, self.mapped = method, folds, to_output_grid, mapped
         self.share = LEFT_OUT if mapped else SHARE
-        self.slices: list[SliceReliability] = []
-        self._judged = HoldOutReconstructor(method, self.share)
+        self._hold_out = HoldOutReconstructor(method, self.share)
 
     @property
     def steps(self) -> int:
-        """Return the steps of the method, once and in each fold."""
+        """Steps of the method, once and in each fold."""
         return self.method.steps * (1 + self.folds)
 
-    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X), from all data.
+    def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[SliceReliability]:
+        """Reconstruct a slice from all data, then assess it.
 
         Raises
         ------
@@ -103,142 +110,151 @@ class AssessedReconstructor:
             If a map is asked for and no lines can be left out.
         """
         if self.mapped:
-            require_lines(measured)
-        image_BTYX = self.method(measured, tick)
-        free_BTYX = null_space_component(measured.encoding(), image_BTYX)
-        shown_TYX = self.finished(free_BTYX[0].cpu().numpy())
-        spread = JackknifeSpread(measured, image_BTYX, self.finished) if self.mapped else None
-        held, reason = self._held(measured, tick, spread)
-        self.slices.append(
-            SliceReliability(
-                residual_sums(measured, image_BTYX), held, reason, noise_energy(measured.kspace_BCTYX, measured.mask_BTYX),
-                energy_by_frame(free_BTYX), energy_by_frame(image_BTYX),
-                np.sqrt((np.abs(shown_TYX) ** 2).mean(0)).astype(np.float32),
-                None if spread is None else spread.root_mean_square(), noise_floor(measured),
-            )
-        )  # fmt: skip
-        return image_BTYX
+            require_lines(measurement)
+        result = self.method(measurement, on_step)
+        image_BTYX = result.images_BTYX
+        null_BTYX = null_space_component(measurement.encoding(), image_BTYX)
+        null_TYX = self.to_output_grid(null_BTYX[0].cpu().numpy())
+        spread = JackknifeSpread(measurement, image_BTYX, self.to_output_grid) if self.mapped else None
+        held_out, reason = self._predict_held_out(measurement, on_step, spread)
+        reliability = SliceReliability(
+            residual_sums(measurement, image_BTYX),
+            held_out,
+            reason,
+            noise_energy(measurement.kspace_BCTYX, measurement.mask_BTYX),
+            energy_by_frame(null_BTYX),
+            energy_by_frame(image_BTYX),
+            np.sqrt((np.abs(null_TYX) ** 2).mean(0)).astype(np.float32),
+            None if spread is None else spread.standard_deviation(),
+            noise_floor(measurement),
+        )
+        return MethodResult(image_BTYX, reliability, result.regularisation_weight)
 
-    def _held(
-        self, measured: SliceMeasurement, tick: Callable[[], None], spread: JackknifeSpread | None
+    def _predict_held_out(
+        self, measurement: SliceMeasurement, on_step: Callable[[], None], spread: JackknifeSpread | None
     ) -> tuple[ResidualSums | None, str]:
-        """Return what the folds found, and why there is nothing where there is not."""
+        """Run all folds: their sums, or None and the reason."""
         if not self.folds:
             return None, "not asked for"
-        if bool(measured.mask_BTYX.all()):
+        if bool(measurement.mask_BTYX.all()):
             return None, "fully sampled: nothing had to be predicted"
-        total, spared_BTYX = None, torch.zeros_like(measured.mask_BTYX, dtype=torch.bool)
-        unseen_BTYX = self.unseen[len(self.slices)] if self.unseen else None
+        total, spared_BTYX = None, torch.zeros_like(measurement.mask_BTYX, dtype=torch.bool)
+        unseen_BTYX = measurement.unseen_BTYX
         if unseen_BTYX is not None:
             unseen_BTYX = unseen_BTYX.to(spared_BTYX.device)
             if spread is None:
-                spared_BTYX = measured.mask_BTYX.bool() & ~unseen_BTYX
+                spared_BTYX = measurement.mask_BTYX.bool() & ~unseen_BTYX
         for _ in range(self.folds):
             try:
-                kept, held_BTYX = self._judged.hold_out(measured, spared_BTYX)
+                shown, held_BTYX = self._hold_out.hold_out(measurement, spared_BTYX)
             except UnsupportedDataError as none_left:
                 return total, "" if total else str(none_left)
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
-            image_BTYX = self._judged.predict(measured, kept, counted_BTYX, tick)
-            last = self._judged.tallies[-1]
-            total, spared_BTYX = last if total is None else total + last, spared_BTYX | held_BTYX
+            fold = self._hold_out.predict(measurement, shown, counted_BTYX, on_step)
+            total = fold.assessment if total is None else total + fold.assessment
+            spared_BTYX = spared_BTYX | held_BTYX
             if spread is not None:
-                spread.add(image_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
-                left_BTYX = outside_acs(measured.mask_BTYX.bool()) & ~spared_BTYX
+                spread.update(fold.images_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
+                left_BTYX = outside_acs(measurement.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
         return total, ""
 
 
 def reliability_summary(
-    slices: Sequence[SliceReliability], places: Sequence[int], folds: int, share: float = SHARE
-) -> dict[str, Any]:  # fmt: skip
-    """Return what a report says: residuals, the share that is undetermined, frames that stand out.
+    slices: Sequence[SliceReliability], numbers: Sequence[int], folds: int, share: float = SHARE
+) -> dict[str, Any]:
+    """Summarise slices for the report (its key ``reliability``).
 
-    Residuals of all frames and per frame are those of all slices together. Numbers have six digits; None is what
-    cannot be said. Frames are counted from 0, slices from 1.
+    Residuals, overall and per frame, are those of all slices together. Numbers have six digits; None is what cannot
+    be said. Frames are counted from 0, slices from 1.
 
     Parameters
     ----------
-    places : which slice each is, counted from 0. share : of the lines outside the centre, held out in each fold.
+    slices : the slices that are not empty.
+    numbers : the number of each, counted from 0.
+    folds : folds that were asked for.
+    share : of the lines outside the centre, held out in each fold.
     """
-    held = [one for one in slices if one.held is not None]
-    reasons = sorted({one.reason for one in slices if one.reason})
-    found: dict[str, Any] = {
-        "residual": _residual([(one.seen, one.noise) for one in slices]),
-        "held_out": {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None},
-        "undetermined": _undetermined(slices),
-        "stand_out": [frame for one, z in zip(slices, places, strict=True) for frame in _standing_out(one, z)],
+    held = [(each.residual_held_out, each.noise_energy) for each in slices if each.residual_held_out is not None]
+    reasons = sorted({each.reason for each in slices if each.reason})
+    outliers = [frame for each, z in zip(slices, numbers, strict=True) for frame in _outlier_frames(each, z)]
+    held_out: dict[str, Any] = {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None}
+    return {
+        "residual": _residual_facts([(each.residual_all, each.noise_energy) for each in slices]),
+        "held_out": held_out | (_residual_facts(held) if held else {}),
+        "null_space_energy_fraction": _null_space_facts(slices),
+        "outlier_frames": outliers,
     }
-    if held:
-        found["held_out"] |= _residual([(one.held, one.noise) for one in held if one.held is not None])
-    return found
 
 
-def _residual(tallies: Sequence[tuple[ResidualSums, float | None]]) -> dict[str, Any]:
-    """Return residuals, and those that noise alone would give, overall and per frame."""
-    if not tallies:
+def _residual_facts(sums: Sequence[tuple[ResidualSums, float | None]]) -> dict[str, Any]:
+    """Residuals, and those that noise alone would give, overall and per frame."""
+    if not sums:
         return {"overall": None, "per_frame": [], "samples": 0, "noise_floor": None, "noise_floor_per_frame": []}
-    total = reduce(add, (one for one, _ in tallies))
-    noise_T = torch.stack([_noise(one, noise) for one, noise in tallies]).sum(0)
-    alone = ResidualSums(noise_T, total.energy_T, total.samples_T)
+    total = reduce(add, (each for each, _ in sums))
+    noise_T = torch.stack([_noise_energy_at(each, noise) for each, noise in sums]).sum(0)
+    noise_alone = ResidualSums(noise_T, total.energy_T, total.samples_T)
     return {
         "overall": _digits(total.residual),
         "per_frame": [_digits(value) for value in total.residual_by_frame.tolist()],
         "samples": int(total.samples_T.sum()),
-        "noise_floor": _digits(alone.residual),
-        "noise_floor_per_frame": [_digits(value) for value in alone.residual_by_frame.tolist()],
+        "noise_floor": _digits(noise_alone.residual),
+        "noise_floor_per_frame": [_digits(value) for value in noise_alone.residual_by_frame.tolist()],
     }
 
 
-def _noise(counted: ResidualSums, noise: float | None) -> Tensor:
-    """Return the noise energy at the samples counted, frame by frame; NaN where it is not known."""
-    return counted.samples_T * (math.nan if noise is None else noise)
+def _noise_energy_at(sums: ResidualSums, noise: float | None) -> Tensor:
+    """Noise energy at the samples counted, frame by frame; NaN where it is not known."""
+    return sums.samples_T * (math.nan if noise is None else noise)
 
 
-def _undetermined(slices: Sequence[SliceReliability]) -> dict[str, Any]:
+def _null_space_facts(slices: Sequence[SliceReliability]) -> dict[str, Any]:
     if not slices:
         return {"overall": None, "per_frame": [], "definition": DEFINITION}
-    free_T, whole_T = reduce(add, (one.free_T for one in slices)), reduce(add, (one.whole_T for one in slices))
-    shares = [_digits(float(share)) for share in free_T / whole_T]
-    return {"overall": _digits(float(free_T.sum() / whole_T.sum())), "per_frame": shares, "definition": DEFINITION}
+    null_T, energy_T = reduce(add, (s.null_energy_T for s in slices)), reduce(add, (s.energy_T for s in slices))
+    shares = [_digits(float(share)) for share in null_T / energy_T]
+    return {"overall": _digits(float(null_T.sum() / energy_T.sum())), "per_frame": shares, "definition": DEFINITION}
 
 
-def _standing_out(one: SliceReliability, z: int) -> list[dict[str, Any]]:
-    """Return the frames of a slice whose error is far above what the others make one expect, of either kind.
+def _outlier_frames(reliability: SliceReliability, z: int) -> list[dict[str, Any]]:
+    """Frames of a slice whose error, of either kind, is far above that of the others, each against its expectation.
 
-    A frame whose samples were disturbed is found where its error is large against its own energy. Noise in one frame
-    alone raises both, and may pass.
+    A frame with disturbed samples is found because its error is large against its own energy. Noise in one frame alone
+    raises both, and may pass.
     """
-    found = []
-    for kind, counted in (("held_out", one.held), ("residual", one.seen)):
-        if counted is None or (kind == "residual" and counted.residual < _ROUNDING):
+    frames = []
+    for measure, sums in (("held_out", reliability.residual_held_out), ("residual", reliability.residual_all)):
+        if sums is None or (measure == "residual" and sums.residual < _ROUNDING):
             continue
-        ratios_T = ratio_to_expected(counted, one.noise)
+        ratios_T = ratio_to_expected(sums, reliability.noise_energy)
         for frame, deviation in enumerate(robust_deviations(ratios_T.log())):
             if deviation > DEVIATIONS:
-                value, ratio = float(counted.residual_by_frame[frame]), float(ratios_T[frame])
-                row = {"slice": z + 1, "frame": frame, "measure": kind, "value": _digits(value)}
-                found.append(row | {"times_expected": _digits(ratio), "deviations": _digits(deviation)})
-    return found
+                value, ratio = float(sums.residual_by_frame[frame]), float(ratios_T[frame])
+                row = {"slice": z + 1, "frame": frame, "measure": measure, "value": _digits(value)}
+                frames.append(row | {"ratio_to_expected": _digits(ratio), "deviations": _digits(deviation)})
+    return frames
 
 
-def ratio_to_expected(counted: ResidualSums, noise: float | None) -> Tensor:
-    """Return the error of each frame over what is to be expected at its samples.
+def ratio_to_expected(sums: ResidualSums, noise: float | None) -> Tensor:
+    """Error of each frame over the error expected at its samples, (T,).
 
-    Far from the centre lines hold little but noise, and no method predicts noise: there residuals are large in the
-    best of frames. Expected is the noise, and of the energy above it the share that is missed over all frames.
+    Far from the centre, lines hold little but noise, which no method predicts: residuals there are large even in good
+    frames. The expected error is the noise, plus the energy above it times the share that is missed over all frames.
     """
-    noise_T = counted.samples_T * (noise or 0.0)
-    signal_T = (counted.energy_T - noise_T).clamp_min(0)
-    missed = ((counted.error_T - noise_T).sum() / signal_T.sum()).clamp_min(0)
+    noise_T = sums.samples_T * (noise or 0.0)
+    signal_T = (sums.energy_T - noise_T).clamp_min(0)
+    missed = ((sums.error_T - noise_T).sum() / signal_T.sum()).clamp_min(0)
     expected_T = noise_T + missed * signal_T
-    return torch.where(expected_T > 0, counted.error_T / expected_T, torch.nan).sqrt()
+    return torch.where(expected_T > 0, sums.error_T / expected_T, torch.nan).sqrt()
 
 
 def robust_deviations(values_T: Tensor) -> list[float]:
-    """Return how far each value is from the median, in units of 1.4826 times the median absolute deviation.
+    """Distance of each value from the median, in units of 1.4826 times the median absolute deviation.
 
-    The unit is at least 0.1: of logarithms, 10 %. All zero where fewer than five values are known.
+    The unit is at least 0.1 (10 % where values are logarithms). All are zero where fewer than five values are known.
+
+    >>> [round(value, 6) for value in robust_deviations(torch.tensor([0.0, 0, 0, 0, 0.5], dtype=torch.float64))]
+    [0.0, 0.0, 0.0, 0.0, 5.0]
     """
     known = values_T[values_T.isfinite()]
     if len(known) < _FEWEST_FRAMES:

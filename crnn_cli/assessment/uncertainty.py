@@ -1,8 +1,9 @@
-"""How uncertain each pixel is: where images move when some measured lines are left out, and how wrong they are there.
+"""Uncertainty of each pixel, from reconstructions without some of the measured lines (a delete-d jackknife).
 
-What is left out is predicted, and known: that gives the level. How far the image of all data moves from pixel to pixel
-gives the place. Legend: R run, D distance from the middle of k-space, B batch of one, C coil, T frame, Y phase
-encoding, X readout.
+The shape of the map is how far the images of these runs differ from the image of all data, pixel by pixel. Its scale
+comes from the errors at the lines left out, which were measured and are known.
+
+Legend: R run, D distance from the middle of k-space, B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from torch import Tensor
 
 from crnn_cli.assessment.held_out import hold_out_lines
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 LEFT_OUT = 0.25
-"""Of the lines outside the centre of each frame, left out in each run; others in each, until all were."""
+"""Share of the lines outside the centre of each frame left out in each run; every line once before any twice."""
 RUNS = 4
-"""Where nothing is said."""
+"""Default number of runs."""
 WINDOW = (3, 5, 5)
-"""Frames, lines and columns that the mean square of the change is taken over."""
+"""Frames, lines and columns of the box filter over the squared change."""
 _NEAR, _WIDTH = 3.0, 0.25  # distances d are compared by log(d + 3), lines, with a Gaussian of this width
 Map = NDArray[np.float32]
 
@@ -42,7 +43,7 @@ UNSEEN = "it cannot show what no measured line shows: a structure missing in all
 
 @dataclass(frozen=True)
 class _Missed:
-    """Energy of the errors at samples, and how many these are, by their distance from the middle."""
+    """Energy of the errors at samples, and the number of samples, by distance from the middle of k-space."""
 
     error_D: Tensor
     count_D: Tensor
@@ -52,45 +53,54 @@ class _Missed:
 
 
 class JackknifeSpread:
-    """How the images of runs with fewer lines differ from those of all lines, and what they miss of what was left out.
+    """Accumulates runs without some of the lines, and turns them into a standard deviation per pixel.
 
     Parameters
     ----------
-    image_BTYX : of all data. finished : see `crnn_cli.reconstruction.measurement.SliceSource`.
+    measurement : the slice with all its lines.
+    image_BTYX : images of all data.
+    to_output_grid : as of `crnn_cli.reconstruction.measurement.SliceSource`; the map lies on that grid.
     """
 
-    def __init__(self, measured: SliceMeasurement, image_BTYX: Tensor, finished: Callable[[Complex], Complex]) -> None:
-        self._measured, self._image_BTYX, self._finished = measured, image_BTYX, finished
-        self._magnitude_TYX = self._shown(image_BTYX)
-        self._moved_TYX = np.zeros(self._magnitude_TYX.shape, np.float64)
-        self._mask_TYX = measured.encoding().mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
+    def __init__(
+        self, measurement: SliceMeasurement, image_BTYX: Tensor, to_output_grid: Callable[[Complex], Complex]
+    ) -> None:
+        self._measurement, self._image_BTYX, self._to_output_grid = measurement, image_BTYX, to_output_grid
+        self._magnitude_TYX = self._magnitude(image_BTYX)
+        self._squared_change_TYX = np.zeros(self._magnitude_TYX.shape, np.float64)
+        self._mask_TYX = measurement.encoding().mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
         self._distance_YX = _distances(self._mask_TYX)
         nothing_D = torch.zeros(int(self._distance_YX.max()) + 1).double()
         self._left_out, self._unseen = _Missed(nothing_D, nothing_D), _Missed(nothing_D, nothing_D)
         self._change, self.runs = 0.0, 0
 
-    def add(self, image_BTYX: Tensor, held_BTYX: Tensor, unseen_BTYX: Tensor | None = None) -> None:
-        """Count the image of a run, and what it misses of what it was not shown.
+    def update(self, image_BTYX: Tensor, held_BTYX: Tensor, unseen_BTYX: Tensor | None = None) -> None:
+        """Add the images of one run.
 
-        unseen_BTYX : what of that the method was not tuned on either; None where it was not tuned on any of it.
+        Parameters
+        ----------
+        image_BTYX : images of the run.
+        held_BTYX : mask of the samples that were left out.
+        unseen_BTYX : those of them that the method was not tuned on either; None where it was not tuned at all.
         """
-        self._moved_TYX += np.square(self._shown(image_BTYX) - self._magnitude_TYX)
+        self._squared_change_TYX += np.square(self._magnitude(image_BTYX) - self._magnitude_TYX)
         self._change += float((image_BTYX - self._image_BTYX).abs().double().square().sum())
         self._left_out += self._missed(image_BTYX, held_BTYX)
         if unseen_BTYX is not None:
             self._unseen += self._missed(image_BTYX, unseen_BTYX)
         self.runs += 1
 
-    def level(self) -> float:
-        """Return the energy of the error that is to be expected, over that of the change from all data to a run.
+    def variance_scale(self) -> float:
+        """Ratio of the expected energy of the error to the energy of the change between all data and a run.
 
-        The energy of a line that was not measured is that of lines left out at about the same distance from the
-        centre, less the noise. Lines left out at most distances make it good; where there are none, the nearest count.
-        Lines that the method was tuned on are predicted too well: by as much as the others are worse, it is raised.
+        The error energy at a sample that was not measured is taken from the samples left out at about the same distance
+        from the centre, less the noise: a Gaussian over the logarithm of the distance, the nearest where there are
+        none. A tuned method predicts the lines that it was tuned on too well; the energy is raised by as much as it
+        predicts the others worse.
         """
         whole_lines = self._mask_TYX.shape[-1] == 1
-        noise = self._measured.deviation**2 * self._measured.kspace_BCTYX.shape[1]
-        noise *= self._measured.kspace_BCTYX.shape[-1] if whole_lines else 1
+        noise = self._measurement.deviation**2 * self._measurement.kspace_BCTYX.shape[1]
+        noise *= self._measurement.kspace_BCTYX.shape[-1] if whole_lines else 1
         missing_D = self._by_distance((1 - self._mask_TYX.double()).sum(0))
         place_D = (torch.arange(len(missing_D)).double() + _NEAR).log()
         weight_DD = -0.5 * ((place_D[:, None] - place_D) / _WIDTH).square()
@@ -98,33 +108,36 @@ class JackknifeSpread:
         weight_DD = torch.where(left_out.count_D > 0, weight_DD, -torch.inf)
         weight_DD = (weight_DD - weight_DD.amax(1, keepdim=True)).exp()
         expected_D = ((weight_DD @ left_out.error_D) / (weight_DD @ left_out.count_D) - noise).clamp_min(0)
-        energy, told = float((missing_D * expected_D).sum()), float((unseen.count_D * expected_D).sum())
-        if told:
-            energy *= max(1.0, float((unseen.error_D - noise * unseen.count_D).sum()) / told)
+        energy, unseen_energy = float((missing_D * expected_D).sum()), float((unseen.count_D * expected_D).sum())
+        if unseen_energy:
+            energy *= max(1.0, float((unseen.error_D - noise * unseen.count_D).sum()) / unseen_energy)
         return energy * self.runs / self._change if self._change else 0.0
 
-    def root_mean_square(self) -> Map:
-        """Return the standard deviation to be expected of the magnitude, but for the scale, (T, Y, X)."""
-        mean_TYX = torch.from_numpy(self._moved_TYX / self.runs)
+    def standard_deviation(self) -> Map:
+        """Expected standard deviation of the magnitude before calibration, (T, Y, X).
+
+        It is the root of the box-filtered squared change over the runs (`WINDOW`), times `variance_scale`.
+        """
+        mean_TYX = torch.from_numpy(self._squared_change_TYX / self.runs)
         sizes = [size // 2 for size in WINDOW]
         near_TYX = F.avg_pool3d(mean_TYX[None, None], WINDOW, 1, sizes, count_include_pad=False)[0, 0].clamp_min(0)
-        found: Map = (self.level() * near_TYX).sqrt().numpy().astype(np.float32)
-        return found
+        deviation: Map = (self.variance_scale() * near_TYX).sqrt().numpy().astype(np.float32)
+        return deviation
 
-    def _shown(self, image_BTYX: Tensor) -> NDArray[np.float64]:
-        return np.abs(self._finished(image_BTYX[0].cpu().numpy())).astype(np.float64)
+    def _magnitude(self, image_BTYX: Tensor) -> NDArray[np.float64]:
+        return np.abs(self._to_output_grid(image_BTYX[0].cpu().numpy())).astype(np.float64)
 
     def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
-        kspace_BCTYX = self._measured.kspace_BCTYX
-        encoding = SliceMeasurement(kspace_BCTYX, mask_BTYX, self._measured.maps_BCYX).encoding()
-        missed_BCTYX = encoding.forward(image_BTYX) - encoding.prepared(kspace_BCTYX)
+        kspace_BCTYX = self._measurement.kspace_BCTYX
+        encoding = SliceMeasurement(kspace_BCTYX, mask_BTYX, self._measurement.maps_BCYX).encoding()
+        missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(kspace_BCTYX)
         return _Missed(
             self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),
             self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu()),
         )
 
     def _by_distance(self, values_YX: Tensor) -> Tensor:
-        """Return sums over all that lies at the same distance; along X first where whole lines were measured."""
+        """Sums over samples at the same distance; along X first where whole lines were measured."""
         if self._distance_YX.shape[-1] == 1:
             values_YX = values_YX.sum(-1, keepdim=True)
         length = int(self._distance_YX.max()) + 1
@@ -132,41 +145,46 @@ class JackknifeSpread:
 
 
 def _distances(mask_TYX: Tensor) -> Tensor:
-    """Return how far samples lie from the middle, in lines, rounded, (Y, X)."""
+    """Distance of samples from the middle in lines, rounded, (Y, X)."""
     lines, samples = mask_TYX.shape[-2:]
     y, x = torch.arange(lines) - lines // 2, torch.arange(samples) - samples // 2
     return (y[:, None].square() + x.square()).double().sqrt().round().long()
 
 
-def noise_floor(measured: SliceMeasurement) -> float:
-    """Return the standard deviation that the measured noise alone gives the magnitude; 0 where it is not known.
+def noise_floor(measurement: SliceMeasurement) -> float:
+    """Standard deviation that the measured noise alone gives the magnitude; 0 where the noise is not known.
 
-    sigma sqrt(m / 2): the transform is orthonormal and sensitivities have a sum of squares of 1, so a share m of
-    samples measured carries that share of the noise into the image; half of it lies along the image's phase.
+    It is sigma sqrt(m / 2) with the measured share m: the transform is orthonormal and sensitivities have a sum of
+    squares of 1, so the image carries the share m of the noise variance, half of it along the phase of the image.
     """
-    return measured.deviation * math.sqrt(float(measured.mask_BTYX.float().mean()) / 2)
+    return measurement.deviation * math.sqrt(float(measurement.mask_BTYX.float().mean()) / 2)
 
 
-def standard_deviation(spread_TYX: Map, scale: float, floor: float = 0.0) -> Map:
-    """Return the standard deviation of the magnitude: scale times what is to be expected, the noise at least."""
-    found: Map = np.maximum(np.float32(scale) * spread_TYX, np.float32(floor))
-    return found
+def calibrated_deviation(spread_TYX: Map, scale: float, floor: float = 0.0) -> Map:
+    """Multiply a `JackknifeSpread` map by the calibration scale of a method; nowhere below the noise floor.
+
+    >>> calibrated_deviation(np.float32([0.1, 2.0]), 1.5, floor=0.5).tolist()
+    [0.5, 3.0]
+    """
+    deviation: Map = np.maximum(np.float32(scale) * spread_TYX, np.float32(floor))
+    return deviation
 
 
-def require_lines(measured: SliceMeasurement) -> None:
-    """Raise UnsupportedDataError where no lines can be left out.
+def require_lines(measurement: SliceMeasurement) -> None:
+    """Check that lines can be left out.
 
     Raises
     ------
     UnsupportedDataError
         If everything was measured, or too little outside the centre.
     """
-    if bool(measured.mask_BTYX.all()):
+    without = ("reconstruct without ", Param("uncertainty"))
+    if bool(measurement.mask_BTYX.all()):
         raise UnsupportedDataError(
-            "everything was measured: no lines are missing, and leaving some out says nothing of these images; "
-            "reconstruct without --uncertainty"
+            "everything was measured: no lines are missing, and leaving some out says nothing of these images",
+            remedy=without,
         )
     try:
-        hold_out_lines(measured, LEFT_OUT, torch.Generator())
-    except UnsupportedDataError as reason:
-        raise UnsupportedDataError(f"{reason}, as --uncertainty needs to; reconstruct without it") from None
+        hold_out_lines(measurement, LEFT_OUT, torch.Generator())
+    except UnsupportedDataError as error:
+        raise UnsupportedDataError(*error.parts, ", as ", Param("uncertainty"), " needs to", remedy=without) from None

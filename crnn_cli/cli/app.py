@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import functools
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from crnn_cli import __version__
 from crnn_cli.cli import console
 from crnn_cli.cli.batch import batch_reconstruct, batch_segment
+from crnn_cli.cli.command import EXIT_PIPE, Command, Group, JsonBefore, Quiet, Verbose, common_options, declared
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
+from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.info import info
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
-from crnn_cli.cli.remedies import spell_option
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_INTERRUPTED
-from crnn_cli.workflows.failures import describe_error
+from crnn_cli.version import __version__
 
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 input unreadable or not what it claims; 4 ambiguous or "
-    "unsupported data (refused, not guessed); 5 device or memory; 6 a quality threshold was not met; 7 some of a "
-    "batch failed; 130 interrupted."
-)
+EXIT_CODES = {
+    0: "done",
+    1: "failed",
+    2: "wrong usage",
+    3: "input unreadable or not what it claims",
+    4: "ambiguous or unsupported data (refused, not guessed)",
+    5: "device or memory",
+    6: "a quality threshold was not met",
+    7: "some of a batch failed",
+    EXIT_INTERRUPTED: "interrupted",
+    EXIT_PIPE: "the reader closed the pipe",
+}
+"""What the exit code of a command means; docs/reference/exit-codes.md says the same."""
 
 EXAMPLES = (
     "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
@@ -47,43 +55,37 @@ EXAMPLES = (
     "crnn batch reconstruct STUDIES -o RESULTS --resume --keep-going",
     "crnn report images.nii.gz -o images.html",
     "crnn models list",
+    "crnn doctor",
     "crnn train segment DATA -o my-model --minutes 90",
 )
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+_CODES = [f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()]
+
 app = typer.Typer(
     name="crnn",
+    cls=Group,
     help="Dynamic MR reconstruction and segmentation with recurrent convolutional networks. Not for diagnostic use.",
-    epilog="\n\n".join(["Examples:", *EXAMPLES, EXIT_CODES]),
+    epilog="\n".join(["Examples:", *(f"  {each}" for each in EXAMPLES), "", "Exit codes:", *_CODES]),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
-train = typer.Typer(help="Make your own models: from labelled volumes, or from cines.", no_args_is_help=True)
-batch = typer.Typer(help="Reconstruct or segment many inputs, in one go or in shares.", no_args_is_help=True)
-models = typer.Typer(help="List, show and import model bundles.", no_args_is_help=True)
-
-
-def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn failures into one clear line and the exit code of their kind."""
-
-    @functools.wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except KeyboardInterrupt:
-            raise console.stop("interrupted; nothing half-written was left", EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            console.close_stdout()
-            raise console.stop("the program that read the output closed the pipe", 1) from None
-        except Exception as error:
-            found = describe_error(error, spell_option)
-            if found is None:
-                raise
-            if isinstance(error, OSError):
-                console.close_stdout()
-            raise console.stop(*found) from None
-
-    return run
+train = typer.Typer(
+    cls=Group,
+    callback=common_options,
+    help="Make your own models: from labelled volumes, or from cines.",
+    no_args_is_help=True,
+)
+batch = typer.Typer(
+    cls=Group,
+    callback=common_options,
+    help="Reconstruct or segment many inputs, in one go or in shares.",
+    no_args_is_help=True,
+)
+models = typer.Typer(
+    cls=Group, callback=common_options, help="List, show and import model bundles.", no_args_is_help=True
+)
 
 
 def _version(wanted: bool) -> None:
@@ -94,36 +96,49 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: JsonBefore = False,
 ) -> None:
     del version
     console.listen()
-    console.Verbosity.level = 0 if quiet else 2 if verbose else 1
+    console.Verbosity.level = 1
+    common_options(ctx, quiet, verbose, as_json)
 
 
-app.command()(handle_errors(reconstruct))
-app.command(cls=SegmentCommand)(handle_errors(segment))
-app.command()(handle_errors(simulate))
-app.command()(handle_errors(evaluate))
-app.command()(handle_errors(info))
-app.command()(handle_errors(convert))
-app.command()(handle_errors(verify))
-app.command()(handle_errors(compare))
-batch.command("reconstruct")(handle_errors(batch_reconstruct))
-batch.command("segment", cls=SegmentCommand)(handle_errors(batch_segment))
-app.command()(handle_errors(report))
-models.command("list")(handle_errors(models_list))
-models.command("show")(handle_errors(models_show))
-models.command("import")(handle_errors(models_import))
-train.command("reconstruct")(handle_errors(train_reconstruct))
-train.command("segment")(handle_errors(train_segment))
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report, doctor,
+)  # fmt: skip
+_IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
+    (batch, "reconstruct", batch_reconstruct),
+    (batch, "segment", batch_segment),
+    (models, "list", models_list),
+    (models, "show", models_show),
+    (models, "import", models_import),
+    (train, "reconstruct", train_reconstruct),
+    (train, "segment", train_segment),
+)
+for _command in _COMMANDS:
+    app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))
+for _group, _name, _command in _IN_GROUPS:
+    _group.command(_name, cls=SegmentCommand if _command is batch_segment else Command)(declared(_command))
 app.add_typer(batch, name="batch")
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
+
+
+def bound_spinning(environment: MutableMapping[str, str]) -> None:
+    """Let idle threads of OpenMP wait without spinning for long, unless the user said otherwise.
+
+    Where other programs keep the cores busy, threads that spin take the time that the work needs. Read by the runtime
+    when torch is loaded, so this comes first.
+    """
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -135,10 +150,22 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    bound_spinning(os.environ)
     try:
-        app(prog_name="crnn")
+        try:
+            app(prog_name="crnn")
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # typer and rich end with 1 by it
+                raise end.__context__ from None
+            raise
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        console.close_stdout()
+        sys.exit(EXIT_PIPE)
     except OSError as error:
         console.close_stdout()
         sys.exit(f"error: reading or writing failed: {error}")

@@ -20,6 +20,7 @@ import typer
 
 from crnn_cli.cli import console
 from crnn_cli.cli.batch_report import BatchReporter
+from crnn_cli.cli.options import BATCH, OUTPUT, PANELS, Force
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.remedies import spell_option
 from crnn_cli.cli.segment import segment
@@ -30,25 +31,41 @@ from crnn_cli.workflows.batch.items import BatchItem, assign_outputs, collect_in
 from crnn_cli.workflows.batch.resume import batch_stamp
 from crnn_cli.workflows.batch.run import BatchContext, Outcome, run
 
-Inputs = Annotated[list[Path], typer.Argument(help="Files, DICOM folders, or folders of them.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the outputs; made if it is not there.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Skip what is done; do again what is not, or has changed.")]
-KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Go on after a failure; exit with 7 in the end.")]
-Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Only the share I, from 1, of N, by sorted name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each input to standard output.")]
-Scheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster that is to do it, such as tcp://host:8786.")
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Files, DICOM folders, or folders of them.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
+        help="Folder of the outputs; made if it is not there.",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", rich_help_panel=BATCH, help="Skip what is done; do again what is not, or has changed."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", rich_help_panel=BATCH, help="Go on after a failure; exit with 7 in the end.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", rich_help_panel=BATCH, help="Share I of N only, from 1, by sorted name."),
+]
+BatchJson = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print a line of JSON for each input.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", rich_help_panel=BATCH, help="Dask cluster to run on, such as tcp://host:8786."
+    ),
+]  # fmt: skip
 
 _OWN = ("inputs", "out", "resume", "keep_going", "shard", "scheduler", "as_json", "force")
 
 
 def _run(
     name: str, given: dict[str, Any], inputs: Inputs, out: Out, resume: Resume = False, keep_going: KeepGoing = False,
-    shard: Shard = None, scheduler: Scheduler = None, as_json: AsJson = False, force: Force = False,
+    shard: Shard = None, scheduler: Scheduler = None, as_json: BatchJson = False, force: Force = False,
 ) -> None:  # fmt: skip
-    """Do a share of the inputs; given : the options of the command for one."""
+    """Do a share of the inputs. given : the options of the command for one."""
     began = time.perf_counter()
     if force and resume:
         raise UsageError("--force does all again and --resume only what is not done: use one of them")
@@ -65,7 +82,7 @@ def _run(
     ]
     _make_folder(out)
     items = [plan_item(item, command, options, force or resume) for item in items]
-    refused = [item for item in items if item.refused is not None]
+    refused = [item for item in items if item.refusal is not None]
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
         work = BatchContext(
@@ -77,14 +94,14 @@ def _run(
             name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume, spell_option
         )
         do = partial(_on, scheduler, out, todo, job)
-    teller = BatchReporter(out, part, len(items), as_json, began)
+    reporter = BatchReporter(out, part, len(items), as_json, began)
     try:
-        do(teller.tell, keep_going)
+        do(reporter.tell, keep_going)
     finally:
-        teller.summary()
-    if teller.count("failed"):
+        reporter.summary()
+    if reporter.count("failed"):
         left = "the others are done" if keep_going else "nothing was begun after that: --keep-going does the others"
-        raise BatchError(f"{teller.count('failed')} of {len(items)} failed; {left}")
+        raise BatchError(f"{reporter.count('failed')} of {len(items)} failed; {left}")
 
 
 def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:
@@ -94,7 +111,8 @@ def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcom
 
 
 def _on(
-    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
+    address: str, out: Path, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None],
+    keep_going: bool,
 ) -> None:  # fmt: skip
     """Do the inputs on a cluster."""
     with connect(address, out) as client:
@@ -103,9 +121,9 @@ def _on(
 
 def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
     """Keep pydicom silent for all threads at once, where there is DICOM: each would end the silence of the others."""
-    from crnn_cli.io.images import is_dicom
+    from crnn_cli.io.formats import is_dicom
 
-    if not any(is_dicom(item.place) for item in items):
+    if not any(is_dicom(item.path) for item in items):
         return nullcontext()
     from crnn_cli.io.dicom.headers import silence_pydicom
 
@@ -114,9 +132,9 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
 
 def _options(name: str, given: dict[str, Any]) -> Any:
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
-    from crnn_cli.workflows.segment import steps as segment_job
+    from crnn_cli.workflows.segment.options import SegmentOptions
 
-    kind = {"reconstruct": ReconstructOptions, "segment": segment_job.SegmentOptions}[name]
+    kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 
@@ -133,7 +151,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _many(name: str, single: Callable[..., None], description: str) -> Callable[..., None]:
-    """Return the command for many inputs: its own options, and those of the command for one but for the same names."""
+    """Make the command for many inputs: its own options, and those of the command for one but for the same names."""
 
     def command(**given: Any) -> None:
         own = {option: given.pop(option) for option in _OWN}
@@ -143,11 +161,15 @@ def _many(name: str, single: Callable[..., None], description: str) -> Callable[
         hints = get_type_hints(function, include_extras=True)
         return [each.replace(annotation=hints[each.name]) for each in inspect.signature(function).parameters.values()]
 
+    def panel(parameter: inspect.Parameter) -> int:
+        title = getattr(parameter.annotation.__metadata__[0], "rich_help_panel", None)
+        return PANELS.index(title) if title in PANELS else -1
+
     own = [each for each in declared(_run) if each.name in _OWN]
     others = [each for each in declared(single)[1:] if each.name not in _OWN]
     command.__name__, command.__doc__ = f"batch_{name}", description
     keyword = inspect.Parameter.KEYWORD_ONLY
-    ordered = [each.replace(kind=keyword) for each in (*own, *others)]
+    ordered = [each.replace(kind=keyword) for each in sorted([*own, *others], key=panel)]
     vars(command)["__signature__"] = inspect.Signature(ordered)
     return command
 

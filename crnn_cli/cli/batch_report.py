@@ -1,4 +1,4 @@
-"""What a batch says: a line as each input is finished, a journal beside the outputs, a summary at the end."""
+"""Progress of a batch: a line as each input is finished, a journal beside the outputs, a summary at the end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from crnn_cli.workflows.batch.run import STEPS, Outcome
 
 
 class BatchReporter:
-    """Tells what became of each input, and keeps it for the summary.
+    """Prints the outcome of each input, and keeps it for the summary.
 
     The journal, crnn_batch.jsonl in the folder of the outputs (crnn_batch_2of8.jsonl of a share), has a line for each
     run and then the lines of --json; it is a record for people, and marks the folder as one of outputs.
 
-    began : when the command did, by `time.perf_counter`; this is made when the model is loaded.
+    began : when the command started, by `time.perf_counter`; the reporter is made once the model is loaded.
     """
 
     def __init__(self, out: Path, shard: tuple[int, int], total: int, as_json: bool, began: float) -> None:
@@ -35,7 +35,7 @@ class BatchReporter:
         self._note({"command": command_line(), "began": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
     def tell(self, outcome: Outcome) -> None:
-        """Tell what became of an input."""
+        """Print and note the outcome of an input."""
         self.outcomes.append(outcome)
         words = outcome.error if outcome.status == "failed" else f"{sum(outcome.seconds.values()):.1f} s"
         name = Path(outcome.input).name
@@ -45,7 +45,7 @@ class BatchReporter:
             console.print_json(outcome.line(), indent=None)
 
     def count(self, status: str) -> int:
-        """Return how many ended so."""
+        """Number of inputs that ended with a status."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
     def summary(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import typer
 
@@ -20,6 +21,12 @@ class Verbosity:
     """How much is said on standard error: 0 errors only, 1 usual, 2 details."""
 
     level = 1
+
+
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """Follow ``-q`` and ``-v``; where neither is given, the level stays."""
+    if quiet or verbose:
+        Verbosity.level = 0 if quiet else 2
 
 
 class StderrHandler(logging.Handler):
@@ -48,26 +55,55 @@ def say(text: str, level: int = 1) -> None:
         sys.stderr.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard error."""
-    if Verbosity.level < 1 or sys.stderr is None:
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    prose: Collection[str] = (),
+    result: bool = False,
+) -> None:
+    """Print a table: to standard output where it is the result of the command, else to standard error.
 
-    drawn = Table(title=Text(title), title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        drawn.add_column(Text(column), justify="left" if index == 0 else "right")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(stderr=True, highlight=False).print(drawn)
+    Parameters
+    ----------
+    columns : headings; ``["", ""]`` for names and their values, without a header.
+    prose : headings of the columns that hold sentences, see `crnn_cli.report.table.render_table`.
+    result : whether the command was run for this table; then ``-q`` does not hide it.
+
+    Raises
+    ------
+    UsageError
+        If it is the result and standard output is closed.
+    """
+    if result:
+        require_stdout()
+    elif Verbosity.level < 1:
+        return
+    stream = sys.stdout if result else sys.stderr
+    if stream is None:
+        return
+    from crnn_cli.report.table import render_table
+
+    color = stream.isatty() and "NO_COLOR" not in os.environ
+    text = render_table(title, columns, rows, prose, _width(stream), color)
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _width(stream: TextIO) -> int | None:
+    """Characters in a line of a terminal, or what COLUMNS says; None of a file or pipe."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def require_stdout() -> None:
-    """Raise UsageError where there is nowhere to print JSON to."""
+    """Raise UsageError where there is nowhere to print a result to."""
     if sys.stdout is None:
-        raise UsageError("standard output is closed: there is nowhere to print JSON to")
+        raise UsageError("standard output is closed: there is nowhere to print the result to")
 
 
 def print_json(value: dict[str, Any] | list[Any], indent: int | None = 2) -> None:

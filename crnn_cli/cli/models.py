@@ -8,8 +8,28 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
+from crnn_cli.cli.options import AsJson
+from crnn_cli.cli.values import complete_model
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=complete_model, help="A name from the list, or a bundle folder."),
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(metavar="CHECKPOINT", help="A PyTorch checkpoint of the original CRNN-MRI code (.pth)."),
+]
+Out = Annotated[Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="The bundle folder to make.")]
+Iterations = Annotated[
+    int, typer.Option(min=1, max=100, metavar="INTEGER 1-100", help="Iterations it was trained with.")
+]
+Amplitude = Annotated[
+    float,
+    typer.Option(
+        min=1e-6, max=1e6, metavar="FLOAT", help="Energy-weighted r.m.s. of the zero-filled input that it expects."
+    ),
+]
+Licence = Annotated[str, typer.Option(metavar="TEXT", help="Licence of the weights, for the card.")]
 
 
 def models_list(as_json: AsJson = False) -> None:
@@ -25,13 +45,11 @@ def models_list(as_json: AsJson = False) -> None:
         console.print_json([{field: getattr(bundle, field) for field in fields} for bundle in bundles])
         return
     rows = [[b.name, b.task, b.network, b.licence, b.summary] for b in bundles]
-    console.table("models", ["name", "task", "network", "licence", "what it is"], rows)
+    columns = ["name", "task", "network", "licence", "summary"]
+    console.table("models", columns, rows, prose=["summary"], result=True)
 
 
-def models_show(
-    name: Annotated[str, typer.Argument(help="A name from the list, or a bundle folder.")],
-    as_json: AsJson = False,
-) -> None:
+def models_show(name: Name, as_json: AsJson = False) -> None:
     """Check a model (its sha256, its weights) and print its card.
 
     Example: crnn models show cine-crnn
@@ -55,13 +73,11 @@ def models_show(
 
 
 def models_import(
-    checkpoint: Annotated[Path, typer.Argument(help="A PyTorch checkpoint of the original CRNN-MRI code (.pth).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle folder to make.")],
-    iterations: Annotated[int, typer.Option(min=1, max=100, help="Iterations it was trained with.")] = 5,
-    amplitude: Annotated[
-        float, typer.Option(min=1e-6, max=1e6, help="Energy-weighted r.m.s. of the zero-filled input it expects.")
-    ] = 0.7,
-    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "unknown",
+    checkpoint: Checkpoint,
+    out: Out,
+    iterations: Iterations = 5,
+    amplitude: Amplitude = 0.7,
+    licence: Licence = "unknown",
 ) -> None:
     """Turn a published PyTorch checkpoint of CRNN-MRI into a bundle; no code in it is executed.
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share: each name has one meaning, one help text, and one way to be completed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,103 @@ from typing import Annotated
 
 import typer
 
+from crnn_cli.cli import values
+
+INPUT = "Input"
+SIMULATION = "Sampling simulation"
+METHOD = "Method"
+NETWORK = "Network and device"
+ADAPTATION = "Adaptation"
+RELIABILITY = "Reliability"
+OUTPUT = "Output"
+BATCH = "Batch"
+PANELS = (BATCH, INPUT, SIMULATION, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
+"""Panels of the help, in order."""
+
 SeriesChoice = Annotated[
-    str | None, typer.Option("--series", help="Of a DICOM folder: its number in crnn info, or its UID.")
-]
-Uneven = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="NUMBER|UID", rich_help_panel=INPUT,
+        help="Series of a DICOM folder: its number in crnn info, or its UID.",
+    ),
+]  # fmt: skip
+SliceTolerance = Annotated[
     float | None,
-    typer.Option("--uneven", min=0, metavar="MM", help="Take slices as even that lie so near to even places."),
+    typer.Option(
+        "--slice-tolerance", min=0, metavar="MM", rich_help_panel=INPUT,
+        help="Tolerate slice positions up to MM off an even spacing.",
+    ),
+]  # fmt: skip
+SliceNumber = Annotated[
+    int | None,
+    typer.Option("--slice", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="One slice only, counted from 1."),
 ]
-SliceNumber = Annotated[int | None, typer.Option("--slice", min=1, help="One slice only, counted from 1.")]
-Coils = Annotated[int | None, typer.Option(min=1, help="Of raw k-space: compress to so many virtual coils.")]
-Maps = Annotated[Path | None, typer.Option(help="Of raw k-space: coil sensitivities, .npy or .cfl; else ESPIRiT.")]
-Phases = Annotated[int | None, typer.Option(min=2, help="Of ISMRMRD: sort lines into so many cardiac phases, by ECG.")]
-Variable = Annotated[str | None, typer.Option(help="Of HDF5 and MATLAB: which array is the k-space.")]
+Coils = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="INTEGER", rich_help_panel=INPUT,
+        help="Raw k-space: compress to this number of virtual coils.",
+    ),
+]  # fmt: skip
+Maps = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=INPUT,
+        help="Raw k-space: coil sensitivities, .npy or .cfl. Default: estimated (ESPIRiT).",
+    ),
+]  # fmt: skip
+Phases = Annotated[
+    int | None,
+    typer.Option(
+        min=2, metavar="INTEGER", rich_help_panel=INPUT,
+        help="ISMRMRD, retrospective gating: number of cardiac phases (ECG time stamps).",
+    ),
+]  # fmt: skip
+Variable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=INPUT, help="HDF5 and MATLAB: the array that holds the k-space."
+    ),
+]  # fmt: skip
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", rich_help_panel=NETWORK, callback=values.check_device,
+        autocompletion=values.complete_device, help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.",
+    ),
+]  # fmt: skip
+ReconstructionModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        help="A published model (crnn models list), or a bundle folder. Default: cine-crnn.",
+    ),
+]  # fmt: skip
+SegmentationModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        help="A published model (crnn models list), or a bundle folder. Default: cardiac-sax-clstm.",
+    ),
+]  # fmt: skip
+Undersample = Annotated[
+    float | None,
+    typer.Option(
+        min=1, metavar="FACTOR", rich_help_panel=SIMULATION,
+        help="Simulate an undersampled scan of fully sampled images, FACTOR times faster.",
+    ),
+]  # fmt: skip
+ScanSeed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**62, metavar="INTEGER", rich_help_panel=SIMULATION,
+        help="Seed of the simulated sampling pattern (default: 0).",
+    ),
+]  # fmt: skip
+AsJson = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON to standard output in place of a table.")
+]
+ReportAsJson = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print the report to standard output too.")
+]
+Force = Annotated[bool, typer.Option("--force", rich_help_panel=OUTPUT, help="Replace outputs that exist.")]

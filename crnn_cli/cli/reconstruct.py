@@ -7,138 +7,279 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli.cli import console
-from crnn_cli.cli.options import Coils, Maps, Phases, SeriesChoice, SliceNumber, Uneven, Variable
-from crnn_cli.workflows.reconstruct import steps as job
+from crnn_cli.cli import console, values
+from crnn_cli.cli.options import (
+    ADAPTATION,
+    INPUT,
+    METHOD,
+    NETWORK,
+    OUTPUT,
+    RELIABILITY,
+    SIMULATION,
+    Coils,
+    DeviceName,
+    Force,
+    Maps,
+    Phases,
+    ReconstructionModel,
+    ReportAsJson,
+    ScanSeed,
+    SeriesChoice,
+    SliceNumber,
+    SliceTolerance,
+    Undersample,
+    Variable,
+)
+from crnn_cli.workflows.reconstruct import steps
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
 ScanFile = Annotated[
     Path,
-    typer.Argument(help="NIfTI series (x, y, z, t), - for standard input, DICOM, or raw k-space."),
+    typer.Argument(metavar="SCAN", help="NIfTI series (x, y, z, t), - for standard input, DICOM, or raw k-space."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Output NIfTI; - for standard output.")]
-MaskFile = Annotated[Path | None, typer.Option(help="Sampling pattern, 0/1 over centred k-space.")]
-PhaseFile = Annotated[Path | None, typer.Option(help="Phase of a magnitude file, radians or scanner units.")]
-Axes = Annotated[str | None, typer.Option(help="What the stored axes are, such as x,y,t, or coil,t,ky,kx of k-space.")]
-Undersample = Annotated[float | None, typer.Option(min=1, help="Simulate a scan this many times faster.")]
-Pattern = Annotated[str | None, typer.Option(help="Of the simulation: variable-density (default) or sheared-grid.")]
-CentreLines = Annotated[int | None, typer.Option(min=0, help="Of the simulation; 8, or two thirds of the lines.")]
-PhaseAxis = Annotated[str | None, typer.Option(help="Array axis that the simulation undersamples: x or y (default).")]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**62, help="Of the simulated pattern; 0 by default.")]
+MaskFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=INPUT,
+        help="Sampling mask, 0/1 over centred k-space. Default: the zeros of the k-space.",
+    ),
+]  # fmt: skip
+PhaseFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=INPUT, help="Phase of a magnitude series, in radians or scanner units."
+    ),
+]  # fmt: skip
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", rich_help_panel=INPUT, help="Stored axes, such as x,y,t; or coil,t,ky,kx of k-space."
+    ),
+]  # fmt: skip
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=SIMULATION, callback=values.one_of("--pattern", values.PATTERNS),
+        autocompletion=values.complete(values.PATTERNS),
+        help="Sampling pattern of --undersample: variable-density (default) or sheared-grid.",
+    ),
+]  # fmt: skip
+CentreLines = Annotated[
+    int | None,
+    typer.Option(
+        min=0, metavar="INTEGER", rich_help_panel=SIMULATION,
+        help="Fully sampled central lines of --undersample (default: 8, at most 2/3 of the lines).",
+    ),
+]  # fmt: skip
+PhaseAxis = Annotated[
+    str | None,
+    typer.Option(
+        metavar="x|y", rich_help_panel=SIMULATION, callback=values.one_of("--phase-axis", {"x": "", "y": ""}),
+        help="Array axis that --undersample thins out (default: y).",
+    ),
+]  # fmt: skip
 MethodName = Annotated[
-    str, typer.Option("--method", help="crnn, or zero-filled, sliding-window, sense, tv, llr, l+s; see crnn compare.")
-]
-Weight = Annotated[
-    float | None, typer.Option(min=0, help="Of a classical method's regularisation; relative to the data.")
-]
-SaveMaps = Annotated[
-    Path | None, typer.Option("--save-maps", help="Write the sensitivities: .npy, or .png to look at.")
-]
-Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
-Iterations = Annotated[
-    int | None, typer.Option(min=0, max=100, help="Other than the model's own; 0: the image it starts from.")
-]
-Noise = Annotated[
+    str,
+    typer.Option(
+        "--method", metavar="NAME", rich_help_panel=METHOD, callback=values.one_of("--method", values.METHODS),
+        autocompletion=values.complete(values.METHODS),
+        help="crnn (network), zero-filled, sliding-window, sense, tv, llr or l+s; see crnn compare.",
+    ),
+]  # fmt: skip
+Regularisation = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1e6, help="0 keeps the samples as measured; more trusts them less. Raw data: by its noise."
+        "--regularisation", "--lambda", min=0, metavar="FLOAT", rich_help_panel=METHOD,
+        help="Regularisation weight of a classical method, relative to the data. Default: the method's own.",
     ),
-]
+]  # fmt: skip
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=100, metavar="INTEGER 0-100", rich_help_panel=METHOD,
+        help="Unrolled iterations (default: the model's). 0 returns the initial image.",
+    ),
+]  # fmt: skip
+NoiseRatio = Annotated[
+    float | None,
+    typer.Option(
+        "--noise-ratio", min=0, max=1e6, metavar="FLOAT", rich_help_panel=METHOD,
+        help="Noise variance of the samples relative to the network's error. 0: hard data consistency. "
+        "Default: estimated for raw data, else 0.",
+    ),
+]  # fmt: skip
+Ensemble = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=4, metavar="INTEGER 1-4", rich_help_panel=METHOD,
+        help="Test-time augmentation over N flipped copies (N times slower, +0.1 to 0.4 dB).",
+    ),
+]  # fmt: skip
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="Of the network: fp32, or bf16: faster, in half the memory, less exact; on a GPU also tf32. Default: bf16 "
-        "where the device computes in it and the model was measured to be as good to 0.05 dB, else fp32."
+        metavar="NAME", rich_help_panel=NETWORK, callback=values.one_of("--precision", values.PRECISIONS),
+        autocompletion=values.complete(values.PRECISIONS),
+        help="fp32, bf16 (faster, half the memory, less exact) or tf32 (GPU). Default: bf16 where the device computes "
+        "in it and the model was measured to lose less than 0.05 dB, else fp32.",
     ),
-]
+]  # fmt: skip
 Memory = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Use at most so much, such as 8G; states go to disk if need be.")
-]
-Ensemble = Annotated[
-    int | None, typer.Option(min=1, max=4, help="Average over so many flipped copies of the scan; so much slower.")
-]
+    str | None,
+    typer.Option(
+        metavar="SIZE", rich_help_panel=NETWORK,
+        help="Memory limit, e.g. 8G; hidden states spill to disk when needed.",
+    ),
+]  # fmt: skip
 Adapt = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Tune the network to this scan first: 90s, 5m, or auto for 3m.")
-]
+    str | None,
+    typer.Option(
+        metavar="TIME", rich_help_panel=ADAPTATION,
+        help="Fine-tune the network to this scan first: 90s, 5m, or auto for 3m.",
+    ),
+]  # fmt: skip
 AdaptSteps = Annotated[
-    int | None, typer.Option(min=1, max=1_000_000, help="The same by steps: repeats what a report says exactly.")
-]
+    int | None,
+    typer.Option(
+        min=1, max=1_000_000, metavar="INTEGER", rich_help_panel=ADAPTATION,
+        help="Fine-tune for exactly N steps (reproduces a reported run bit for bit).",
+    ),
+]  # fmt: skip
 SaveAdapted = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Tune for other slices too, and write a bundle for them (--model).")
-]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Preview = Annotated[Path | None, typer.Option(help="Picture: .png montage, or .gif of the beating heart.")]
-HeldOut = Annotated[
-    int | None, typer.Option(min=0, max=2, help="Leave lines out and predict them, so many times; 0: never.")
-]
+    Path | None,
+    typer.Option(
+        metavar="DIR", rich_help_panel=ADAPTATION, help="Write the tuned network as a bundle, for --model."
+    ),
+]  # fmt: skip
+Generalise = Annotated[
+    bool,
+    typer.Option(
+        "--generalise", rich_help_panel=ADAPTATION,
+        help="Tune for other slices too: better on those, slightly worse on this one.",
+    ),
+]  # fmt: skip
+HoldOutFolds = Annotated[
+    int | None,
+    typer.Option(
+        "--hold-out-folds", min=0, max=2, metavar="INTEGER 0-2", rich_help_panel=RELIABILITY,
+        help="Extra reconstructions that predict held-out lines. Default: 1 for small scans and where --report or "
+        "--max-residual needs it, else 0.",
+    ),
+]  # fmt: skip
 Uncertainty = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the standard deviation of each pixel, NIfTI; some runs more.")
-]
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=RELIABILITY,
+        help="Write a NIfTI map of the per-pixel standard deviation (costs --uncertainty-runs extra reconstructions).",
+    ),
+]  # fmt: skip
 UncertaintyRuns = Annotated[
-    int | None, typer.Option(min=2, max=16, help="Runs for --uncertainty, each as long as the reconstruction; 4.")
-]
-Page = Annotated[Path | None, typer.Option("--report", help="Page to read: table, pictures, residuals; .html.")]
+    int | None,
+    typer.Option(
+        min=2, max=16, metavar="INTEGER 2-16", rich_help_panel=RELIABILITY,
+        help="Reconstructions for --uncertainty (default: 4).",
+    ),
+]  # fmt: skip
 MaxResidual = Annotated[
-    float | None, typer.Option(min=0, help="Exit with 6 if the residual at lines held out is above this.")
+    float | None,
+    typer.Option(
+        min=0, metavar="FLOAT", rich_help_panel=RELIABILITY,
+        help="Exit with code 6 if the residual at held-out lines is above this.",
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
+        help="Output NIfTI, - for standard output. Default: SCAN_crnn.nii.gz beside the scan.",
+    ),
+]  # fmt: skip
+FormatName = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="nifti|dicom", rich_help_panel=OUTPUT, callback=values.one_of("--format", values.FORMATS),
+        autocompletion=values.complete(values.FORMATS),
+        help="dicom writes a derived series; -o is then a folder (default: SCAN_crnn beside the scan).",
+    ),
+]  # fmt: skip
+ComplexOutput = Annotated[
+    bool, typer.Option("--complex", rich_help_panel=OUTPUT, help="Write complex images instead of magnitudes.")
 ]
-ComplexOutput = Annotated[bool, typer.Option("--complex", help="Write complex images instead of magnitudes.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
-FormatName = Annotated[str, typer.Option("--format", help="nifti, or dicom: a derived series, -o a folder.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+SaveMaps = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT, help="Write the coil sensitivities: .npy, or .png to look at."
+    ),
+]  # fmt: skip
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT, help="Picture: .png montage, or .gif of the beating heart."
+    ),
+]  # fmt: skip
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", rich_help_panel=OUTPUT, help="Report to read, .html: figures, pictures, residuals."
+    ),
+]  # fmt: skip
 
 
 def reconstruct(
     scan: ScanFile,
-    out: Out = None,
     mask: MaskFile = None,
     phase: PhaseFile = None,
     axes: Axes = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
+    slice_tolerance: SliceTolerance = None,
     slice_number: SliceNumber = None,
+    coils: Coils = None,
+    maps: Maps = None,
+    phases: Phases = None,
+    variable: Variable = None,
     undersample: Undersample = None,
     pattern: Pattern = None,
     centre_lines: CentreLines = None,
     phase_axis: PhaseAxis = None,
-    seed: Seed = None,
+    seed: ScanSeed = None,
     method: MethodName = "crnn",
-    weight: Weight = None,
-    coils: Coils = None,
-    maps: Maps = None,
-    save_maps: SaveMaps = None,
-    phases: Phases = None,
-    variable: Variable = None,
-    model: Model = None,
+    regularisation: Regularisation = None,
     iterations: Iterations = None,
-    noise: Noise = None,
+    noise_ratio: NoiseRatio = None,
+    ensemble: Ensemble = None,
+    model: ReconstructionModel = None,
     precision: Precision = None,
     memory: Memory = None,
-    ensemble: Ensemble = None,
+    device: DeviceName = "auto",
     adapt: Adapt = None,
     adapt_steps: AdaptSteps = None,
+    generalise: Generalise = False,
     save_adapted: SaveAdapted = None,
-    device: DeviceName = "auto",
-    preview: Preview = None,
-    held_out: HeldOut = None,
+    hold_out_folds: HoldOutFolds = None,
     uncertainty: Uncertainty = None,
     uncertainty_runs: UncertaintyRuns = None,
-    report: Page = None,
     max_residual: MaxResidual = None,
-    complex_output: ComplexOutput = False,
+    out: Out = None,
     format_name: FormatName = "nifti",
-    as_json: AsJson = False,
+    complex_output: ComplexOutput = False,
+    save_maps: SaveMaps = None,
+    preview: Preview = None,
+    report: Page = None,
+    as_json: ReportAsJson = False,
     force: Force = False,
 ) -> None:
     """Reconstruct an undersampled dynamic scan.
 
-    The sampling pattern is found from the zeros of the k-space, or given by --mask. A report goes to OUT.json.
-    --ensemble 4 gives the network the scan flipped as well, and averages: a little better everywhere, 4 times as long.
-    --adapt tunes the network on the scan's own lines and keeps the result only if lines that it was never tuned on are
-    predicted better; Ctrl-C ends the tuning and goes on with the best so far.
-    --uncertainty leaves a quarter of the outer lines out, a few times, and maps how far the images move, scaled to a
-    standard deviation of the magnitude on cases with a known truth. It cannot show what no measured line shows: a
+    The images go to SCAN_crnn.nii.gz beside the scan, or to -o; a report in JSON goes beside them. The sampling mask is
+    found from the zeros of the k-space, or given by --mask. Raw k-space: ISMRMRD, BART .cfl, fastMRI and CMRxRecon
+    HDF5, MATLAB, and NumPy with --axes.
+
+    --adapt tunes the network on the scan's own lines. The result is used only if it predicts lines better that it was
+    never tuned on. Ctrl-C ends the tuning and goes on with the best so far.
+
+    --uncertainty reconstructs again without a quarter of the outer lines, several times, and maps how far the images
+    move, scaled to a standard deviation on cases with a known truth. It cannot show what no measured line shows: a
     structure that is missing in all runs alike, or a blur that they share.
-    Raw k-space: ISMRMRD, BART .cfl, fastMRI and CMRxRecon HDF5, MATLAB, NumPy with --axes.
 
     Examples: crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif;
     crnn reconstruct cine.nii.gz --undersample 8 --preview test.png;
@@ -148,24 +289,24 @@ def reconstruct(
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = ReconstructOptions(
-        out=out, mask=mask, phase=phase, axes=axes, series=series, uneven=uneven, slice_number=slice_number,
-        undersample=undersample, pattern=pattern, centre_lines=centre_lines, phase_axis=phase_axis, seed=seed,
-        method=method, weight=weight, coils=coils, maps=maps, save_maps=save_maps, phases=phases, variable=variable,
-        model=model, iterations=iterations, noise=noise, precision=precision, memory=memory, ensemble=ensemble,
-        adapt=adapt, adapt_steps=adapt_steps, save_adapted=save_adapted, device=device, preview=preview,
-        held_out=held_out, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
+        out=out, mask=mask, phase=phase, axes=axes, series=series, slice_tolerance=slice_tolerance,
+        slice_number=slice_number, undersample=undersample, pattern=pattern, centre_lines=centre_lines,
+        phase_axis=phase_axis, seed=seed, method=method, regularisation=regularisation, coils=coils, maps=maps,
+        save_maps=save_maps, phases=phases, variable=variable, model=model, iterations=iterations,
+        noise_ratio=noise_ratio, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
+        adapt_steps=adapt_steps, save_adapted=save_adapted, generalise=generalise, device=device, preview=preview,
+        hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
         max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
     )  # fmt: skip
-    planned = job.plan(scan, options, as_json)
-    engine = job.prepare(options)
-    data = job.read(planned, engine)
+    plan = steps.plan(scan, options, as_json)
+    engine = steps.prepare(options)
+    data = steps.read(plan, engine)
     with console.progress_bar("reconstructing") as progress:
-        made = job.compute(planned, engine, data, progress)
-    job.save(planned, made)
+        run = steps.compute(plan, engine, data, progress)
+    written = steps.save(plan, run)
     from crnn_cli.report.rows import reconstruction_rows
 
-    rows = reconstruction_rows(planned.target, engine.chosen.title, made.report)
-    console.table("crnn reconstruct", ["", ""], rows)
+    console.table("crnn reconstruct", ["", ""], reconstruction_rows(plan.target, engine.method.title, written))
     if as_json:
-        console.print_json(made.report)
-    job.check_threshold(planned, made.report)
+        console.print_json(written)
+    steps.check_threshold(plan, written)

@@ -10,17 +10,19 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.errors import CrnnError, UnreadableError, UsageError
+from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import input_facts, slice_label
-from crnn_cli.report.sidecar import require_apart, sidecar_path
+from crnn_cli.report.sidecar import require_apart, sidecar_path, upgrade_report
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.report.html import Picture
 
 ImagesFile = Annotated[Path, typer.Argument(help="Images that crnn reconstruct wrote: NIfTI, or a DICOM folder.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The page, .html; beside the images by default.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "--output", "-o", help="The page, .html; beside the images by default.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a page that exists.")]
 
 
@@ -33,7 +35,8 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     Example: crnn report images.nii.gz -o images.html
     """
     from crnn_cli.io.atomic_write import require_writable, write_together
-    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.formats import stem
+    from crnn_cli.io.images import require_readable
     from crnn_cli.report.html import require_page_name
     from crnn_cli.report.reconstruction_page import reconstruction_page
 
@@ -44,17 +47,18 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     require_page_name(target)
     require_apart([images, sidecar_path(images)], [target])
     require_writable(target, force)
-    found = _read_report(images)
-    image, notes = _read_images(images, found)
-    notes += _about_input(found)
+    facts = _read_report(images)
+    image, notes = _read_images(images, facts)
+    notes += _input_notes(facts)
     notes.append("Made again from images and report: zero-filled images and the map of what the data do not determine "
                  "need the k-space and are left out.")  # fmt: skip
     try:
-        page = reconstruction_page(target, found, [_picture(image, found)], notes)
+        page = reconstruction_page(target, facts, [_picture(image, facts)], notes)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UnreadableError(
-            f"{sidecar_path(images)} does not say what a report of crnn reconstruct says ({type(error).__name__}: {error}): "
-            "reconstruct again, with --report"
+            f"{sidecar_path(images)} does not say what a report of crnn reconstruct says "
+            f"({type(error).__name__}: {error})",
+            remedy=("reconstruct again, with ", Param("report")),
         ) from None
     write_together([page], force)
     for note in notes[:-1]:
@@ -63,63 +67,71 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
 
 
 def _read_report(images: Path) -> dict[str, Any]:
-    """Return the report beside images, which names them."""
-    place = sidecar_path(images)
+    """Read the report beside images, of any format; it must name them."""
+    path = sidecar_path(images)
     try:
-        found = json.loads(place.read_bytes())
+        report = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UnreadableError(
-            f"{place} does not exist: a report lies beside the images under this name; was one of both moved?"
+            f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
         ) from None
     except OSError as error:
-        raise UnreadableError(f"{place} cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise UnreadableError(f"{place} is not JSON: it is no report of crnn reconstruct, or was damaged") from None
-    if not isinstance(found, dict) or not {"tool", "acceleration", "residual", "input"} <= set(found):
-        raise UnreadableError(f"{place} is no report of crnn reconstruct: name images that it wrote")
-    named = Path(str(found.get("output"))).name
+        raise UnreadableError(f"{path} is not JSON: it is no report of crnn reconstruct, or was damaged") from None
+    if isinstance(report, dict):
+        report = upgrade_report(report)
+    if not isinstance(report, dict) or not {"tool", "acceleration", "reliability", "input"} <= set(report):
+        raise UnreadableError(f"{path} is no report of crnn reconstruct", remedy=("name images that it wrote",))
+    named = Path(str(report.get("output"))).name
     if named != images.resolve().name and named != images.name:
-        raise UnreadableError(f"{place} is the report of {named}, not of {images.name}")
-    return found
+        raise UnreadableError(f"{path} is the report of {named}, not of {images.name}")
+    return report
 
 
-def _read_images(images: Path, found: dict[str, Any]) -> tuple[Image, list[str]]:
-    """Return images that are those of the report, and what could not be made sure of."""
+def _read_images(images: Path, report: dict[str, Any]) -> tuple[Image, list[str]]:
+    """Read images, check that they are those of the report, and note what cannot be checked."""
     from crnn_cli.io.images import load_image
 
-    made = load_image(images)
-    if "output_sha256" not in found:
-        older = f"The report is of an older version ({found['tool']}), which kept no hash of the images: they may have "
-        return made.image, [f"{older}changed since."]
-    if found["output_sha256"] != made.source["sha256"]:
-        raise UnreadableError(
-            f"{images} is not what the report was written for: its sha256 is {made.source['sha256'][:12]}..., that in "
-            f"{sidecar_path(images)} is {str(found['output_sha256'])[:12]}...; it was changed or replaced since"
+    loaded = load_image(images)
+    if "output_sha256" not in report:
+        older = (
+            f"The report is of an older version ({report['tool']}), which kept no hash of the images: they may have "
         )
-    return made.image, []
+        return loaded.image, [f"{older}changed since."]
+    if report["output_sha256"] != loaded.source["sha256"]:
+        raise UnreadableError(
+            f"{images} is not what the report was written for: its sha256 is {loaded.source['sha256'][:12]}..., "
+            f"that in {sidecar_path(images)} is {str(report['output_sha256'])[:12]}...; it was changed or replaced since"
+        )
+    return loaded.image, []
 
 
-def _about_input(found: dict[str, Any]) -> list[str]:
-    """Return what is to be said if the input is not where and what it was."""
+def _input_notes(report: dict[str, Any]) -> list[str]:
+    """Note if the input is not where or what it was."""
     from crnn_cli.io.atomic_write import digest
-    from crnn_cli.io.images import is_dicom, load_image
+    from crnn_cli.io.formats import is_dicom
+    from crnn_cli.io.images import load_image
 
-    source = input_facts(found)
-    place = Path(str(source.get("file")))
-    if place == STREAM:
+    source = input_facts(report)
+    path = Path(str(source.get("file")))
+    if path == STREAM:
         return ["The input came from standard input and cannot be looked at again."]
-    if not place.exists():
-        return [f"The input, {place}, is not there any more, or was named from another folder."]
+    if not path.exists():
+        return [f"The input, {path}, is not there any more, or was named from another folder."]
     try:
-        uneven = float(source["uneven_mm"]) if "uneven_mm" in source else None
-        dicom = is_dicom(place)
-        now = load_image(place, None, source.get("series"), uneven=uneven).source["sha256"] if dicom else digest(place)
-    except CrnnError as reason:
-        return [f"The input, {place}, could not be looked at again: {reason}"]
-    return [] if now == source.get("sha256") else [f"The input, {place}, is not what it was: its sha256 has changed."]
+        tolerance = float(source["slice_tolerance_mm"]) if "slice_tolerance_mm" in source else None
+        if is_dicom(path):
+            sha256 = load_image(path, None, source.get("series"), slice_tolerance=tolerance).source["sha256"]
+        else:
+            sha256 = digest(path)
+    except CrnnError as error:
+        return [f"The input, {path}, could not be looked at again: {error}"]
+    return [] if sha256 == source.get("sha256") else [f"The input, {path}, is not what it was: its sha256 has changed."]
 
 
-def _picture(image: Image, found: dict[str, Any]) -> Picture:
+def _picture(image: Image, report: dict[str, Any]) -> Picture:
+    """Middle slice of the images as a picture of the page."""
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
@@ -127,9 +139,9 @@ def _picture(image: Image, found: dict[str, Any]) -> Picture:
     from crnn_cli.report.montage import Panel, still_picture
 
     z = image.shape[2] // 2
-    panel = Panel(f"{found['method']['name']} {found['acceleration']:.1f}x", np.abs(displayed_slice(image, z)))
-    simulated = "SIMULATED scan, " if "SIMULATED" in found["origin"] else ""
-    which = slice_label(input_facts(found), z, image.shape[2])
+    panel = Panel(f"{report['method']['name']} {report['acceleration']:.1f}x", np.abs(displayed_slice(image, z)))
+    simulated = "SIMULATED scan, " if report["simulated"] else ""
+    which = slice_label(input_facts(report), z, image.shape[2])
     caption = f"{simulated}{which}, not for diagnostic use, {displayed_directions(image)}"
     return Picture(
         still_picture([panel], (image.spacing[1], image.spacing[0]), caption), "Frames, and one column over time."

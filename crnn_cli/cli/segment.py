@@ -8,82 +8,163 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice, Uneven
+from crnn_cli.cli import console, values
+from crnn_cli.cli.command import Command
+from crnn_cli.cli.options import (
+    INPUT,
+    METHOD,
+    NETWORK,
+    OUTPUT,
+    RELIABILITY,
+    DeviceName,
+    Force,
+    ReportAsJson,
+    SegmentationModel,
+    SeriesChoice,
+    SliceTolerance,
+)
 from crnn_cli.notices import STREAM
-from crnn_cli.workflows.segment import steps as job
-from crnn_cli.workflows.segment.steps import SegmentOptions
+from crnn_cli.workflows.segment import steps
+from crnn_cli.workflows.segment.options import SegmentOptions
 
-_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")  # meant as one, right or wrong
+_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?|\d{1,6}-\d{1,6}")  # meant as one, right or wrong
 
 
-class SegmentCommand(TyperCommand):
+class SegmentCommand(Command):
     """The command whose ``--slices`` may stand without a value, in front of a file name or at the end."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give ``--slices`` the value ``auto`` where what follows is not one of its values."""
-        return super().parse_args(ctx, with_slices_value(args))
+        return super().parse_args(ctx, args if ctx.resilient_parsing else with_slices_value(args))
 
 
 def with_slices_value(args: Sequence[str]) -> list[str]:
-    """Return the arguments with ``auto`` behind every ``--slices`` that is not followed by a plane or range."""
+    """Put ``auto`` behind every ``--slices`` that is not followed by a plane or range."""
     given: list[str] = []
-    for place, argument in enumerate(args):
+    for index, argument in enumerate(args):
         if argument == "--":
-            return [*given, *args[place:]]
+            return [*given, *args[index:]]
         given.append(argument)
-        following = args[place + 1] if place + 1 < len(args) else ""
-        if argument == "--slices" and not _SLICES_VALUE.fullmatch(following):
+        if argument == "--slices" and not _is_slices_value(args[index + 1] if index + 1 < len(args) else ""):
             given.append("auto")
     return given
 
 
-Volume = Annotated[Path, typer.Argument(help="NIfTI or DICOM; standard input if there is none, or -.")]
-Slices = Annotated[str, typer.Option(help="auto, axial, coronal, sagittal, or a range: axial:10-40, auto:3-8.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="NIfTI, - for standard output, or NAME.dcm: DICOM SEG.")]
-FormatName = Annotated[str | None, typer.Option("--format", help="nifti, or dicom (SEG); else by the name of -o.")]
-Model = Annotated[str | None, typer.Option(help="A published model, or a bundle folder.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Only = Annotated[str | None, typer.Option("--labels", help="Names or values to keep, such as 'left ventricle,2'.")]
-Threshold = Annotated[float, typer.Option(help="Label where the structures together reach this probability.")]
-KeepLargest = Annotated[bool, typer.Option("--keep-largest", help="Keep the largest piece of each label and frame.")]
-Precision = Annotated[str | None, typer.Option(help="fp32 (the default), or bf16: faster, few voxels differ.")]
-Probabilities = Annotated[Path | None, typer.Option(help="Also write P_NAME.nii.gz for each label, for P.nii.gz.")]
-Statistics = Annotated[Path | None, typer.Option(help="Volumes, intensities, places: .csv or .json.")]
-Preview = Annotated[Path | None, typer.Option(help="Slices with outlines: .png, or .gif of all frames.")]
-RequireLabels = Annotated[bool, typer.Option("--require-labels", help="Exit with 6 if everything is background.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report to standard output too.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+def _is_slices_value(text: str) -> bool:
+    """Whether a word is meant as planes, perhaps mistyped, and not as the name of the volume."""
+    if _SLICES_VALUE.fullmatch(text):
+        return True
+    if "." in text or "/" in text:
+        return False
+    return values.suggestion(text.partition(":")[0], values.PLANES) != "" and not Path(text).exists()
+
+
+Volume = Annotated[
+    Path, typer.Argument(metavar="VOLUME", help="NIfTI or DICOM; standard input if there is none, or -.")
+]
+Slices = Annotated[
+    str,
+    typer.Option(
+        metavar="PLANE[:FIRST-LAST]", rich_help_panel=INPUT, callback=values.check_slices,
+        autocompletion=values.complete(values.PLANES),
+        help="auto, axial, coronal or sagittal, perhaps with a range: axial:10-40, auto:3-8.",
+    ),
+]  # fmt: skip
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="NAMES", rich_help_panel=METHOD,
+        help="Labels to keep, by name or value, such as 'left ventricle,2'. Default: all.",
+    ),
+]  # fmt: skip
+Threshold = Annotated[
+    float,
+    typer.Option(
+        metavar="FLOAT 0-1", rich_help_panel=METHOD,
+        help="Label a voxel where the structures together reach this probability.",
+    ),
+]  # fmt: skip
+KeepLargest = Annotated[
+    bool,
+    typer.Option("--keep-largest", rich_help_panel=METHOD, help="Keep the largest piece of each label and frame."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fp32|bf16", rich_help_panel=NETWORK, callback=values.one_of("--precision", values.SEGMENT_PRECISIONS),
+        autocompletion=values.complete(values.SEGMENT_PRECISIONS),
+        help="fp32 (default), or bf16: faster, few voxels differ.",
+    ),
+]  # fmt: skip
+RequireLabels = Annotated[
+    bool,
+    typer.Option(
+        "--require-labels", rich_help_panel=RELIABILITY, help="Exit with code 6 if everything is background."
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
+        help="Label map: NIfTI, - for standard output, or NAME.dcm for DICOM SEG. Default: VOLUME_labels.nii.gz "
+        "beside the volume.",
+    ),
+]  # fmt: skip
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="nifti|dicom", rich_help_panel=OUTPUT, callback=values.one_of("--format", values.FORMATS),
+        autocompletion=values.complete(values.FORMATS), help="nifti, or dicom (SEG). Default: by the name of -o.",
+    ),
+]  # fmt: skip
+Probabilities = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT,
+        help="Write the probabilities of each label: P.nii.gz gives P_NAME.nii.gz.",
+    ),
+]  # fmt: skip
+Statistics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT, help="Table of volumes, intensities and places: .csv or .json."
+    ),
+]  # fmt: skip
+Preview = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="Slices with outlines: .png, or .gif of all frames."),
+]
 
 
 def segment(
     volume: Volume = STREAM,
     slices: Slices = "auto",
-    out: Out = None,
     series: SeriesChoice = None,
-    uneven: Uneven = None,
-    model: Model = None,
-    device: DeviceName = "auto",
+    slice_tolerance: SliceTolerance = None,
     labels: Only = None,
     threshold: Threshold = 0.5,
     keep_largest: KeepLargest = False,
+    model: SegmentationModel = None,
     precision: Precision = None,
+    device: DeviceName = "auto",
+    require_labels: RequireLabels = False,
+    out: Out = None,
+    format_name: FormatName = None,
     probabilities: Probabilities = None,
     statistics: Statistics = None,
     preview: Preview = None,
-    format_name: FormatName = None,
-    require_labels: RequireLabels = False,
-    as_json: AsJson = False,
+    as_json: ReportAsJson = False,
     force: Force = False,
 ) -> None:
     """Label a volume slice by slice; of a series (4-D), every frame.
 
-    The label map lies on the input's own grid, uint8; its names and colours are in the report, OUT.json. From a DICOM
-    source it can be a DICOM SEG instead; of a series, one for each frame (NAME_01.dcm ...). --slices auto takes the
-    slices across the widest spacing, or else the model's plane. Slices of a range are counted from 1 along the axis as
-    stored, as most viewers show them; the others are not looked at.
+    The labels go to VOLUME_labels.nii.gz beside the volume, or to -o: uint8, on the grid of the input. Names and
+    colours are in the report, OUT.json. From a DICOM source the labels can be a DICOM SEG instead; of a series, one for
+    each frame (NAME_01.dcm ...).
+
+    --slices auto takes the slices across the widest spacing, or else the model's plane. Slices of a range are counted
+    from 1 along the axis as stored, as most viewers show them; the others stay unlabelled.
 
     Examples: crnn segment cine.nii.gz --slices -o labels.nii.gz --preview heart.gif --statistics volumes.csv;
     crnn segment t1.nii.gz --slices axial --model hippocampus-clstm -o labels.nii.gz;
@@ -91,19 +172,20 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, uneven=uneven, model=model, device=device, labels=labels,
-        threshold=threshold, keep_largest=keep_largest, precision=precision, probabilities=probabilities,
-        statistics=statistics, preview=preview, format_name=format_name, require_labels=require_labels, force=force,
+        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device,
+        labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
+        probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
+        require_labels=require_labels, force=force,
     )  # fmt: skip
-    planned = job.plan(volume, options, as_json)
-    engine = job.prepare(options)
-    data = job.read(planned, engine)
+    plan = steps.plan(volume, options, as_json)
+    engine = steps.prepare(options)
+    data = steps.read(plan, engine)
     with console.progress_bar("segmenting") as progress:
-        made = job.compute(planned, engine, data, progress)
-    job.save(planned, made)
+        run = steps.compute(plan, engine, data, progress)
+    written = steps.save(plan, run)
     from crnn_cli.report.rows import segmentation_rows
 
-    console.table("crnn segment", ["", ""], segmentation_rows(planned.targets.labels, made.report))
+    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, written))
     if as_json:
-        console.print_json(made.report)
-    job.check_threshold(planned, made.report)
+        console.print_json(written)
+    steps.check_threshold(plan, written)

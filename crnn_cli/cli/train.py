@@ -2,73 +2,144 @@
 
 from __future__ import annotations
 
-import re
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crnn_cli.cli import console
-from crnn_cli.cli.train_report import (
-    TrainingProgress,
-    finish,
-    is_main_process,
-    silence_later_processes,
-    training,
-    usable_items,
-)
+from crnn_cli import notices
+from crnn_cli.cli import console, values
+from crnn_cli.cli.options import INPUT, NETWORK, OUTPUT, DeviceName
 from crnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
+    from crnn_cli.bundles.store import Bundle
+    from crnn_cli.training.datasets.checks import CheckedVolume
+    from crnn_cli.training.job import TrainingReport
     from crnn_cli.training.session import TrainingRequest
 
-Settings = TypeVar("Settings")
-_FOLD = re.compile(r"(\d{1,4})/(\d{1,4})")
+RUN = "Training"
+_PRECISIONS = {"auto": "bf16 on a GPU that has it", "fp32": "", "bf16": ""}
+_LISTED = 40  # problems in the table
 
-Volumes = Annotated[Path | None, typer.Argument(help="Folder of labelled volumes, NIfTI or DICOM, or a CSV manifest.")]
-Cines = Annotated[
-    Path | None, typer.Argument(help="Folder of fully sampled 4-D cines, NIfTI or DICOM, or one of them.")
+Volumes = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="Folder of labelled volumes, NIfTI or DICOM, or a CSV manifest."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The bundle to make; the run is kept in OUT.run.")]
-Config = Annotated[Path | None, typer.Option(help="Settings, TOML; what it does not mention keeps its default.")]
-PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print all settings as TOML, with comments.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="In place of the settings' epochs.")]
-Minutes = Annotated[float | None, typer.Option(help="Time budget in place of epochs; the steps are timed first.")]
-Fold = Annotated[str, typer.Option(help="What is held out: 0/5 is the first of 5 parts; none holds out nothing.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; torchrun gives each process its own.")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16 or auto: bf16 on a GPU that has it.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of weights and items; same seed, same model on a CPU.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.run.")]
-InitFrom = Annotated[str | None, typer.Option(help="Begin from a published model or bundle folder of the same sizes.")]
-Workers = Annotated[int | None, typer.Option(min=0, max=64, help="Processes that prepare items; by the machine.")]
-Cache = Annotated[float, typer.Option(min=0, help="GiB of memory for decoded volumes; others are mapped from disk.")]
-Licence = Annotated[str, typer.Option(help="Licence of the weights, for the card; mind that of the data.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Train on what is good where some data are not.")]
-Simulated = Annotated[bool, typer.Option("--simulated", help="Train on simulated scenes alone; no DATA needed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what the run came to as JSON.")]
+Cines = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="Folder of fully sampled 4-D cines, NIfTI or DICOM, or one of them."),
+]
+Simulated = Annotated[
+    bool, typer.Option("--simulated", rich_help_panel=INPUT, help="Train on simulated scenes alone; no DATA needed.")
+]
+Fold = Annotated[
+    str,
+    typer.Option(
+        metavar="I/N|none", rich_help_panel=INPUT,
+        help="Part of the data to hold out: 0/5 is the first of 5 parts; none holds out nothing.",
+    ),
+]  # fmt: skip
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", rich_help_panel=INPUT, help="Train on what is good where some data are not.")
+]
+Cache = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="GIB", rich_help_panel=INPUT,
+        help="Memory for decoded volumes; the others are mapped from disk.",
+    ),
+]  # fmt: skip
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=RUN, help="Settings, TOML; what it does not mention keeps its default."
+    ),
+]  # fmt: skip
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", rich_help_panel=RUN, help="Print all settings as TOML, with comments.")
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="INTEGER", rich_help_panel=RUN, help="Epochs, in place of those of the settings."),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES", rich_help_panel=RUN, help="Time budget in place of epochs; the steps are timed first."
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**31 - 1, metavar="INTEGER", rich_help_panel=RUN,
+        help="Of weights and items; same seed, same model on a CPU.",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    bool, typer.Option("--resume", rich_help_panel=RUN, help="Go on from the last checkpoint in OUT.run.")
+]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        help="Begin from the weights of a published model or bundle folder of the same sizes.",
+    ),
+]  # fmt: skip
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=NETWORK, callback=values.one_of("--precision", _PRECISIONS),
+        autocompletion=values.complete(_PRECISIONS), help="fp32, bf16 or auto: bf16 on a GPU that has it.",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=64, metavar="INTEGER 0-64", rich_help_panel=NETWORK,
+        help="Processes that prepare items. Default: by the machine.",
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
+        help="The bundle to make; the run is kept in OUT.run.",
+    ),
+]  # fmt: skip
+Licence = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT", rich_help_panel=OUTPUT, help="Licence of the weights, for the card; mind that of the data."
+    ),
+]  # fmt: skip
+TrainJson = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print the outcome as JSON to standard output.")
+]
 
 
 def train_segment(
     data: Volumes = None,
-    out: Out = None,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
+    cache: Cache = 4.0,
     config: Config = None,
     print_config: PrintConfig = False,
     epochs: Epochs = None,
     minutes: Minutes = None,
-    fold: Fold = "0/5",
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
     seed: Seed = 0,
     resume: Resume = False,
     init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
     workers: Workers = None,
-    cache: Cache = 4.0,
+    out: Out = None,
     licence: Licence = "not stated",
-    skip_bad: SkipBad = False,
-    as_json: AsJson = False,
+    as_json: TrainJson = False,
 ) -> None:
     """Train a segmentation model: a slice CNN, then a ConvLSTM attached to it.
 
@@ -82,17 +153,19 @@ def train_segment(
     crnn train segment --print-config > settings.toml; crnn train segment data.csv -o my-model --config settings.toml;
     then crnn segment volume.nii --slices --model my-model
     """
-    silence_later_processes()
-    require_monai()
+    from crnn_cli.training import start
+
+    _silence_later_processes()
+    start.require_monai()
     from crnn_cli.training.segment.settings import SegmentSettings
 
-    settings = _settings(SegmentSettings, config, epochs)
+    settings = start.load_settings(SegmentSettings, config, epochs)
     if print_config:
         _print_settings(settings)
         return
-    request = _request(
-        out=out, minutes=minutes, epochs=epochs, fold=fold, device=device, precision=precision, seed=seed,
-        resume=resume, init_from=init_from, task="segment", workers=workers, cache=cache, licence=licence,
+    request = start.make_request(
+        "segment", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=cache, licence=licence, command=sys.argv[1:],
     )  # fmt: skip
     if data is None:
         raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
@@ -100,37 +173,36 @@ def train_segment(
     from crnn_cli.training.datasets.sets import find_labelled
     from crnn_cli.training.segment.run import LabelledData, train_segmentation
 
-    found = find_labelled(data)
-    for note in found.notes:
-        console.say(f"{note.name}: {note.text}", 2)
+    volumes = find_labelled(data)
+    for note in volumes.notes:
+        notices.detail(f"{note.name}: {note.text}")
     with console.progress_bar("checking") as progress:
-        checked = check_labelled(found, progress=progress)
-    good = usable_items(checked, [(problem.name, problem.text) for problem in found.problems], skip_bad)
-    labelled = LabelledData.from_checked(found, good)
+        checked = check_labelled(volumes, progress=progress)
+    good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
     own = None if resume and not (config or epochs) else settings
-    with training(request.out) as bar:
-        bundle = train_segmentation(labelled, own, request, TrainingProgress(bar), bar)
-    finish(request, bundle, as_json)
+    with _training(request.out) as bar:
+        bundle = train_segmentation(LabelledData.from_checked(volumes, good), own, request, TrainingProgress(bar), bar)
+    _print_outcome(request, bundle, as_json)
 
 
 def train_reconstruct(
     data: Cines = None,
-    out: Out = None,
+    simulated: Simulated = False,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
     config: Config = None,
     print_config: PrintConfig = False,
-    simulated: Simulated = False,
     epochs: Epochs = None,
     minutes: Minutes = None,
-    fold: Fold = "0/5",
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
     seed: Seed = 0,
     resume: Resume = False,
     init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
     workers: Workers = None,
+    out: Out = None,
     licence: Licence = "not stated",
-    skip_bad: SkipBad = False,
-    as_json: AsJson = False,
+    as_json: TrainJson = False,
 ) -> None:
     """Train a reconstruction model (CRNN-MRI) on cines, simulated scenes, or both.
 
@@ -142,16 +214,17 @@ def train_reconstruct(
     crnn train reconstruct --simulated -o my-model --epochs 5; crnn train reconstruct --print-config > settings.toml;
     then crnn reconstruct scan.nii --model my-model
     """
-    silence_later_processes()
+    from crnn_cli.training import start
     from crnn_cli.training.reconstruct.settings import ReconstructSettings
 
-    settings = _settings(ReconstructSettings, config, epochs)
+    _silence_later_processes()
+    settings = start.load_settings(ReconstructSettings, config, epochs)
     if print_config:
         _print_settings(settings)
         return
-    request = _request(
-        out=out, minutes=minutes, epochs=epochs, fold=fold, device=device, precision=precision, seed=seed,
-        resume=resume, init_from=init_from, task="reconstruct", workers=workers, cache=0.0, licence=licence,
+    request = start.make_request(
+        "reconstruct", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
     )  # fmt: skip
     if (data is None) != simulated:
         raise UsageError("give DATA, a folder of cines, or --simulated, and not both")
@@ -162,41 +235,40 @@ def train_reconstruct(
     files = [] if data is None else find_cines(data)
     with console.progress_bar("checking") as progress:
         checked = check_cines(files, progress=progress)
-    good = usable_items(checked, [], skip_bad)
-    kept = [file for file, each in zip(files, checked, strict=True) if each in good]
+    good = _usable_items(checked, [], skip_bad)
+    cines = [file for file, each in zip(files, checked, strict=True) if each in good]
     own = None if resume and not (config or epochs) else settings
-    with training(request.out) as bar:
-        bundle = train_reconstruction(kept, own, request, TrainingProgress(bar))
-    finish(request, bundle, as_json)
+    with _training(request.out) as bar:
+        bundle = train_reconstruction(cines, own, request, TrainingProgress(bar))
+    _print_outcome(request, bundle, as_json)
 
 
-def parse_fold(text: str) -> tuple[int, int] | None:
-    """Return (number, of how many), None for ``none``; UsageError otherwise."""
-    if text == "none":
-        return None
-    match = _FOLD.fullmatch(text)
-    if match is None or not int(match[1]) < int(match[2]) or int(match[2]) < 2:
-        raise UsageError(
-            f"--fold {text} is not understood: 0/5 holds out the first of 5 parts, 4/5 the last, none none"
-        )
-    return int(match[1]), int(match[2])
+class TrainingProgress:
+    """Moves the bar, and tells where a run stands: at every validation, and once a minute between them."""
+
+    def __init__(self, bar: notices.Progress) -> None:
+        self._bar, self._last = bar, 0.0
+
+    def __call__(self, report: TrainingReport) -> None:
+        """Take a report of the run."""
+        self._bar(report.step, report.steps)
+        if report.validation is None and time.monotonic() - self._last < 60:
+            return
+        self._last = time.monotonic()
+        share = f"{report.stage}, step {report.step} of {report.steps}"
+        left = f"about {_minutes(report.seconds_left)} left"
+        if report.validation is None:
+            console.say(f"{share}: loss {report.loss:.4f}, {report.items_per_second:.1f} items/s, {left}")
+        else:
+            console.say(f"{share}: validation {_figures_in_words(report.validation)}, {left}")
 
 
-def require_monai() -> None:
-    """Raise UsageError where the extra for training is not installed."""
-    from importlib.util import find_spec
+def _silence_later_processes() -> None:
+    """Let only the first of several processes speak."""
+    from crnn_cli.training.start import is_main_process
 
-    if find_spec("monai") is None:
-        raise UsageError('training of segmentation needs MONAI: python3 -m pip install "crnn[train]"')
-
-
-def _settings(kind: type[Settings], config: Path | None, epochs: int | None) -> Settings:
-    from dataclasses import replace
-
-    from crnn_cli.training.settings import read_toml
-
-    settings = kind() if config is None else read_toml(kind, config)
-    return settings if epochs is None else replace(settings, epochs=epochs)  # type: ignore[type-var]
+    if not is_main_process():
+        console.Verbosity.level = 0
 
 
 def _print_settings(settings: Any) -> None:
@@ -205,45 +277,53 @@ def _print_settings(settings: Any) -> None:
     sys.stdout.write(to_toml(settings))
 
 
-def _request(
-    *, out: Path | None, minutes: float | None, epochs: int | None, fold: str, device: str, precision: str, seed: int,
-    resume: bool, init_from: str | None, task: str, workers: int | None, cache: float, licence: str,
-) -> TrainingRequest:  # fmt: skip
-    """Return what was asked for, checked."""
-    from crnn_cli.bundles.store import find_bundle
-    from crnn_cli.compute.device import choose_device
-    from crnn_cli.training.session import TrainingRequest, require_startable
+def _usable_items(
+    checked: Sequence[CheckedVolume], others: Sequence[tuple[str, str]], skip_bad: bool
+) -> list[CheckedVolume]:
+    """Print all problems of the data at once, and go on with the rest if that was asked for."""
+    from crnn_cli.training import start
 
-    if out is None:
-        raise UsageError("-o is missing: the name of the bundle to make")
-    if epochs is not None and minutes is not None:
-        raise UsageError("--epochs and --minutes exclude each other")
-    if minutes is not None and not 0 < minutes < 1e6:
-        raise UsageError(f"--minutes {minutes:g}: a time budget above 0")
-    place = choose_device(device)
-    request = TrainingRequest(
-        out, place, _precision(precision, place), seed, minutes, resume, _workers(workers, place), cache, licence,
-        sys.argv[1:], parse_fold(fold), None if init_from is None else find_bundle(init_from, task),
-    )  # fmt: skip
-    if is_main_process():
-        require_startable(request)
-    return request
+    problems = start.list_problems(checked, others)
+    if problems:
+        console.table("Problems", ("data", "problem"), problems[:_LISTED], prose=["problem"])
+        if len(problems) > _LISTED:
+            console.say(f"... and {len(problems) - _LISTED} more")
+    return start.usable_items(checked, problems, skip_bad)
 
 
-def _precision(name: str, place: torch.device) -> str:
-    import torch
+@contextmanager
+def _training(out: Path) -> Iterator[notices.Progress]:
+    """Yield the bar; an interruption tells how to go on."""
+    try:
+        with console.progress_bar("training") as bar:
+            yield bar
+    except (KeyboardInterrupt, SystemExit):
+        console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
+        raise
 
-    if name not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"--precision {name}: auto, fp32 or bf16")
-    if name != "auto":
-        return name
-    return "bf16" if place.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+def _print_outcome(request: TrainingRequest, bundle: Bundle | None, as_json: bool) -> None:
+    """Print the bundle and its figures; nothing in later processes, which have none."""
+    from crnn_cli.training.run import RunFolder
+
+    if bundle is None:
+        return
+    figures = RunFolder(request.folder).figures()
+    console.say(
+        f"{request.out}: {_figures_in_words(figures) or 'nothing was held out'}; the run is in {request.folder}"
+    )
+    if as_json:
+        console.print_json({"bundle": str(request.out), "sha256": bundle.sha256, "figures": figures})
 
 
-def _workers(asked: int | None, place: torch.device) -> int:
-    import os
+def _figures_in_words(figures: dict[str, Any]) -> str:
+    """Validation figures in a line."""
+    parts = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            parts.append(f"{name.replace('_', ' ')} {', '.join(f'{k}: {v}' for k, v in value.items())}")
+    return "; ".join(parts)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if asked is not None:
-        return asked
-    return min(8, cores - 1) if place.type == "cuda" else 0  # on a CPU the training itself keeps all cores busy
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

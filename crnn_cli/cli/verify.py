@@ -8,15 +8,23 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import SeriesChoice
-from crnn_cli.errors import QualityError
+from crnn_cli.cli.options import INPUT, METHOD, AsJson, SeriesChoice
 
-First = Annotated[Path, typer.Argument(help="NIfTI or DICOM.")]
-Second = Annotated[Path, typer.Argument(help="NIfTI or DICOM, to compare it with.")]
-SecondSeries = Annotated[str | None, typer.Option("--other-series", help="Of a DICOM folder as the second.")]
-Millimetres = Annotated[float, typer.Option(min=0, help="How far apart a voxel may lie, in mm.")]
-Values = Annotated[float, typer.Option(min=0, help="How far values may differ.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the figures to standard output.")]
+First = Annotated[Path, typer.Argument(metavar="FIRST", help="NIfTI or DICOM.")]
+Second = Annotated[Path, typer.Argument(metavar="SECOND", help="NIfTI or DICOM, to compare it with.")]
+SecondSeries = Annotated[
+    str | None,
+    typer.Option(
+        "--other-series", metavar="NUMBER|UID", rich_help_panel=INPUT,
+        help="Series of a DICOM folder that is the second.",
+    ),
+]  # fmt: skip
+Millimetres = Annotated[
+    float, typer.Option(min=0, metavar="MM", rich_help_panel=METHOD, help="How far apart a voxel may lie.")
+]
+Values = Annotated[
+    float, typer.Option(min=0, metavar="FLOAT", rich_help_panel=METHOD, help="How far values may differ.")
+]
 
 
 def verify(
@@ -35,24 +43,12 @@ def verify(
 
     Examples: crnn verify DICOM_FOLDER cine.nii.gz; crnn verify a.nii.gz b.nii.gz --value-tolerance 1e-3
     """
-    from dataclasses import asdict
+    from crnn_cli.workflows.verify import verify_images
 
-    from crnn_cli.data.alignment import compare_images
-    from crnn_cli.io.images import load_image
-
-    found = compare_images(load_image(first, None, series).image, load_image(second, None, other_series).image)
-    differs = found.differs(tolerance, value_tolerance)
+    verification = verify_images(first, second, series, other_series, tolerance, value_tolerance)
     if as_json:
-        console.print_json({"first": str(first), "second": str(second), **asdict(found), "same": not differs})
+        console.print_json(verification.as_json())
     else:
-        rows = [
-            ["shapes", " and ".join(" x ".join(map(str, shape)) for shape in found.shapes)],
-            ["farthest voxels apart", "-" if found.distance_mm is None else f"{found.distance_mm:.3g} mm"],
-            ["largest difference of values", "-" if found.difference is None else f"{found.difference:.6g}"],
-            ["voxels that differ", "-" if found.voxels is None else str(found.voxels)],
-            ["frame times", " and ".join("unknown" if t is None else f"{1000 * t:g} ms" for t in found.frame_times)],
-        ]
-        console.table(f"{first} and {second}", ["", ""], rows)
-    if differs:
-        raise QualityError(f"{first} and {second} are not the same: {'; '.join(differs)}")
+        console.table(f"{first} and {second}", ["", ""], verification.rows(), result=True)
+    verification.require_passed()
     console.say("the same values in the same places")

@@ -1,4 +1,4 @@
-"""Where tensors are calculated: which device, how exactly, and what is said when its memory runs out."""
+"""Compute device: choice by name, precision of convolutions, and errors of exhausted GPU memory."""
 
 from __future__ import annotations
 
@@ -8,70 +8,79 @@ from contextlib import contextmanager
 
 import torch
 
-from crnn_cli.errors import DeviceError
+from crnn_cli.errors import DeviceError, Param
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+    """Device of a name: ``auto`` (CUDA where available, else CPU), ``cpu``, ``cuda`` or ``cuda:1``.
 
-    Apple's GPUs (MPS) are refused: they have no double precision (PyTorch issue 122602), which scaling and residuals
-    are calculated in, and their linear equations were real only in PyTorch 2.12 (issue 187107), where the starts of
-    the networks have complex ones.
+    Apple's GPUs (MPS) are refused: they lack double precision (PyTorch issue 122602), in which scaling and residuals
+    are computed, and complex linear solves (issue 187107), which the initial images of the networks need.
 
     Raises
     ------
     DeviceError
-        If the name is unknown or the device is not there: never a silent fall-back.
+        If the name is unknown or the device is absent. There is no silent fallback to the CPU.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if count else "cpu")
     if re.fullmatch(r"mps(:\d{1,3})?", name):
         raise DeviceError(
-            f"{name} was asked for, but Apple's GPUs do not calculate in double precision, and crnn does in places; "
-            "use --device cpu"
+            f"{name} was asked for, but Apple's GPUs do not calculate in double precision, and crnn does in places",
+            remedy=("use ", Param("device", "cpu")),
         )
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise DeviceError(f"unknown device {name}: use auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceError(f"{name} was asked for, but this PyTorch sees {count} CUDA devices; use --device cpu")
+        raise DeviceError(
+            f"{name} was asked for, but this PyTorch sees {count} CUDA devices", remedy=("use ", Param("device", "cpu"))
+        )
     return device
 
 
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Return whether the device multiplies in bfloat16 itself."""
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device has bfloat16 multiply instructions (AVX512-BF16 on a CPU).
+
+    Without them PyTorch emulates bfloat16, slower than single precision. False too where PyTorch cannot tell.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # a private name
-    return bool(asked is not None and asked())
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private: absent in some versions
+    return bool(is_supported is not None and is_supported())
 
 
 @contextmanager
-def precision(rounded: bool) -> Iterator[None]:
-    """Let convolutions in single precision on a GPU round what they multiply to 10 bits (TF32), or keep them from it.
+def tf32_convolutions(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 in single-precision cuDNN convolutions: factors rounded to 10 bits of mantissa.
 
-    PyTorch itself lets them.
+    PyTorch's own default is to allow it. No effect on a CPU.
     """
-    now = torch.backends.cudnn
-    with now.flags(now.enabled, now.benchmark, now.benchmark_limit, now.deterministic, rounded):
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allowed):
         yield
 
 
 @contextmanager
-def without_memory_of(device: torch.device) -> Iterator[None]:
-    """Say what to do when the memory of a GPU has run out.
+def explain_out_of_memory(device: torch.device) -> Iterator[None]:
+    """Turn PyTorch's out-of-memory error of a GPU into a `DeviceError` with a remedy.
 
     Raises
     ------
     DeviceError
-        If it has.
+        If the memory of the device runs out inside the block. Other errors pass unchanged.
     """
     try:
         yield
     except torch.cuda.OutOfMemoryError as reason:
         first = str(reason).partition(". ")[0].rstrip(".")
         raise DeviceError(
-            f"the memory of {device} does not suffice, however few frames are computed at once ({first}); use "
-            "--precision bf16, which needs half of it, or --device cpu"
+            f"the memory of {device} does not suffice, however few frames are computed at once ({first})",
+            remedy=("use ", Param("precision", "bf16"), ", which needs half of it, or ", Param("device", "cpu")),
         ) from None

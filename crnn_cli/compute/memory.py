@@ -1,4 +1,4 @@
-"""How much memory there is for what comes next."""
+"""Free memory of a device, memory of the process, and memory that autograd saves."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 
-def free_bytes(device: torch.device, most: int | None = None) -> int | None:
-    """Return the memory that is free on a device, None where that cannot be known.
+def free_bytes(device: torch.device, limit: int | None = None) -> int | None:
+    """Free memory of a device in bytes; None where it is unknown (a CPU outside Linux).
 
-    On a GPU what this process holds in reserve and does not use is free too.
+    On a GPU, memory that PyTorch has reserved but does not use counts as free. On a CPU, it is the least of what Linux
+    calls available, the limit of the control group (which includes memory in use) and ``limit``.
 
     Parameters
     ----------
-    most : bytes that this process may hold in all, what it holds already included; for the CPU.
+    limit : total bytes that this process may hold, those that it holds already included; CPU only.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    left = [] if most is None else [max(0, most - held_bytes())]
+    free = [] if limit is None else [max(0, limit - resident_bytes())]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
-        return min(left, default=None)
+        return min(free, default=None)
     kib = {name: rest for name, _, rest in (line.partition(":") for line in lines)}.get("MemAvailable", "")
-    left += [int(kib.split()[0]) * 1024] if kib else []
+    free += [int(kib.split()[0]) * 1024] if kib else []
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             text = Path(file).read_text(encoding="ascii").strip()
         except OSError:
             continue
         if text.isdigit():
-            left.append(int(text))
-    return min(left, default=None)
+            free.append(int(text))
+    return min(free, default=None)
 
 
-def held_bytes() -> int:
-    """Return the bytes that this process holds; 0 where that cannot be known."""
+def resident_bytes() -> int:
+    """Resident memory of this process in bytes; 0 where it is unknown (outside Linux)."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:
@@ -49,15 +50,18 @@ def held_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def kept_bytes(forward: Callable[[], Tensor]) -> int:
-    """Return how many bytes a calculation keeps for its gradients."""
-    kept: dict[int, int] = {}  # by address: what is kept stays where it is
+def saved_tensor_bytes(forward: Callable[[], Tensor]) -> int:
+    """Bytes that autograd saves for the backward pass of a calculation, which is run once.
+
+    Storages are counted once, however many saved tensors share them.
+    """
+    sizes: dict[int, int] = {}  # by address, which stays fixed while a tensor is saved
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         forward()
-    return sum(kept.values())
+    return sum(sizes.values())

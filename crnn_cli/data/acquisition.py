@@ -1,7 +1,9 @@
-"""Acquisition: dynamic Cartesian k-space, what of it was measured, and where it lies in space.
+"""Acquisition: single-coil dynamic Cartesian k-space with its sampling mask and geometry.
+
+`from_zero_filled` recovers it from zero-filled complex images, `from_fully_sampled` simulates it from a series.
 
 Legend: Z slice, C coil, T frame, Y phase encoding (the undersampled axis), X readout. K-space is centred and
-orthonormal, complex64. This room knows numpy only, so that a file can be described without loading torch.
+orthonormal, complex64. Only numpy is imported, so that a file can be described without loading torch.
 """
 
 from __future__ import annotations
@@ -12,38 +14,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.lazy_kspace import LazyKspace, Planes, kspace_of, slices_of
+from crnn_cli.data.lazy_kspace import LazyKspace, SeriesKspace, iterate_slices, series_to_kspace
 from crnn_cli.data.sampling_mask import (
     Mask,
     acceleration,
+    crop_to_measured,
+    drop_empty_slices,
     effective_acceleration,
-    filled_slices,
-    measured_box,
-    share_measured,
+    measured_fraction,
     undersampled_axes,
 )
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError
 
 Complex = NDArray[np.complex64]
 
 ZERO = 1e-6
-"""A line is unmeasured where its r.m.s. is below this share of the strongest line's: single-precision rounding of
+"""R.m.s. of a line, relative to the strongest line, below which it counts as unmeasured: single-precision rounding of
 the images leaves about 3e-8, the noise of a scanner is above 1e-4."""
 OUTSIDE = 1e-3
-"""Share of the energy that may lie outside a mask given by hand."""
+"""Share of the energy that may lie outside a mask given by the user."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a scanner measured, or what a simulation says it would have.
+    """Undersampled k-space, measured or simulated.
 
     Attributes
     ----------
-    kspace_ZCTYX : complex64, zero where not measured; in memory, or made slice by slice when it is asked for.
+    kspace_ZCTYX : complex64, zero where not measured; in memory, or transformed slice by slice on access.
     mask_ZTYX : boolean; X is 1 where whole lines were measured.
-    phase_axis : which array axis of the image (0 or 1) is Y.
-    geometry : an image of zeros that says where and when the images are, as in `Image`.
-    origin : in words, where the data come from; goes into every report.
+    phase_axis : array axis of the image (0 or 1) that is Y.
+    geometry : an `Image` of zeros with the affine, shape and frame time of the images.
+    origin : provenance of the data in words; goes into every report.
     """
 
     kspace_ZCTYX: Complex | LazyKspace
@@ -54,74 +56,83 @@ class Acquisition:
 
     @property
     def acceleration(self) -> float:
-        """Samples of the grid over samples measured, in slices that are not empty."""
+        """Nominal acceleration: grid samples per measured sample, over the slices that are not empty."""
         return acceleration(self.mask_ZTYX)
 
     @property
-    def acceleration_inside(self) -> float:
-        """The same inside the measured region: without what no frame measured at the edge.
-
-        Zero-filled interpolation and partial Fourier are left out; so are outermost lines that chance left out.
-        """
+    def effective_acceleration(self) -> float:
+        """Acceleration inside the measured region; see `sampling_mask.effective_acceleration`."""
         return effective_acceleration(self.mask_ZTYX)
 
     @property
     def undersampled_axes(self) -> int:
-        """2 if, inside the measured region, the pattern also changes along the readout, else 1."""
+        """Number of undersampled axes: 2 if the pattern also varies along the readout, else 1."""
         return undersampled_axes(self.mask_ZTYX)
 
     def to_image(self, images_ZTYX: Complex) -> Image:
-        """Return images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; not a copy."""
+        """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; a view.
+
+        Y and X become the array axes that ``phase_axis`` says, so the image lies where the source lies.
+        """
         order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
         return replace(self.geometry, array=images_ZTYX.transpose(order))
 
 
 def from_zero_filled(image: Image, mask: Image | None = None) -> Acquisition:
-    """Return the acquisition behind complex zero-filled images.
+    """Recover k-space and sampling mask from complex zero-filled images.
 
     Parameters
     ----------
     image : complex (x, y, z, t), the centred inverse FFT of k-space with zeros where nothing was measured.
-    mask : 0/1 over k-space, its axes broadcastable to the image's; None to find it from the zeros.
+    mask : 0/1 over k-space, broadcastable to the image; None to find it from the zeros of the k-space.
 
     Raises
     ------
     UnsupportedDataError
-        If the image is no complex dynamic series, is constant, or is fully sampled; if the mask does not fit.
+        If the image is not a complex dynamic series, is constant, or is fully sampled; if the mask contradicts the
+        k-space.
+
+    Notes
+    -----
+    Images that were filtered, resized or stored as integers after their zero-filled reconstruction have no exact zeros
+    left; they look fully sampled and are refused. A magnitude series carries no trace of its sampling.
     """
     require_dynamic(image)
     if not image.is_complex:
         raise UnsupportedDataError(
-            "this series has magnitude only: nothing in it says which k-space samples were measured. Give its phase "
-            "(--phase FILE) if it was undersampled, or simulate an undersampled scan from it with --undersample 8"
-        )
-    kspace_ZT01 = Planes(image)
+            "this series has magnitude only, and nothing in it says which k-space samples were measured",
+            remedy=("give its phase (", Param("phase", "FILE"), ") if it was undersampled, or simulate an undersampled "
+                    "scan from it with ", Param("undersample", 8)),
+        )  # fmt: skip
+    kspace_ZT01 = SeriesKspace(image)
     if mask is None:
         require_encoded_by_slice(image)
         mask_ZT01 = find_mask(kspace_ZT01)
         if mask_ZT01 is None:
             raise UnsupportedDataError(
-                "this complex series is fully sampled: its k-space has no zeros inside the measured region, so there "
-                "is nothing to fill in. To try the network on it, simulate a scan with --undersample 8; if it was "
-                "undersampled but stored as integers or filtered, give the pattern with --mask"
-            )
+                "this complex series is fully sampled (its k-space has no zeros inside the measured region), so there "
+                "is nothing to fill in",
+                remedy=("to try the network on it, simulate a scan with ", Param("undersample", 8), "; if it was "
+                        "undersampled but stored as integers or filtered, give the pattern with ", Param("mask")),
+            )  # fmt: skip
         origin = "zero-filled images as given, pattern found from the zeros of their k-space"
     else:
         mask_ZT01 = _given_mask(mask, image)
         _require_agreement(kspace_ZT01, mask_ZT01)
         origin = "zero-filled images as given, pattern from the mask given"
-    return _acquisition(image, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
+    return _build(image, mask_ZT01, _undersampled_axis(mask_ZT01), origin)
 
 
 def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: str) -> Acquisition:
-    """Return the acquisition that measures only the lines of ``mask_ZTY`` of a fully sampled series.
+    """Simulate an undersampled acquisition: keep only the lines of ``mask_ZTY`` of a fully sampled series.
 
     Parameters
     ----------
-    image : magnitude or complex (x, y, z, t); a magnitude counts as an image of phase zero.
-    mask_ZTY : boolean lines per slice and frame; Z may be 1.
-    phase_axis : array axis (0 or 1) that Y is.
-    origin : says that this is a simulation, and how.
+    image : magnitude or complex (x, y, z, t); a magnitude is taken as an image of phase zero, which makes the
+        simulation easier than a real scan.
+    mask_ZTY : boolean, lines per slice and frame; Z may be 1.
+    phase_axis : array axis of the image (0 or 1) that is Y.
+    origin : provenance in words: that this is a simulation, and of which kind.
 
     Raises
     ------
@@ -130,41 +141,54 @@ def from_fully_sampled(image: Image, mask_ZTY: Mask, phase_axis: int, origin: st
     """
     require_dynamic(image)
     lines = mask_ZTY[..., None] if phase_axis == 0 else mask_ZTY[:, :, None, :]
-    if image.is_complex and find_mask(Planes(image)) is not None:
+    if image.is_complex and find_mask(SeriesKspace(image)) is not None:
         raise UnsupportedDataError(
-            "this complex series is undersampled already: its k-space has zeros inside the measured region, so it is "
-            "no truth to simulate from. Reconstruct it without --undersample"
+            "this complex series is undersampled already (its k-space has zeros inside the measured region), so it is "
+            "no truth to simulate from",
+            remedy=("reconstruct it without ", Param("undersample")),
         )
     x, y, z, t = image.shape
-    return _acquisition(image, np.broadcast_to(lines, (z, t, x, y)), phase_axis, origin)
+    return _build(image, np.broadcast_to(lines, (z, t, x, y)), phase_axis, origin)
 
 
 def require_dynamic(image: Image) -> None:
-    """Raise UnsupportedDataError unless the image is a finite series of at least two frames with something in it."""
+    """Refuse an image that a dynamic reconstruction cannot use.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the image is 3-D, has one frame, is constant, has NaN or infinite voxels, or lies outside 1e-30 to 1e30.
+    """
     if image.array.ndim == 3:
         raise UnsupportedDataError(
-            f"this file is 3-D {image.shape}: it has no time axis. If its third axis is time, say so with --axes x,y,t"
+            f"this file is 3-D {image.shape} and has no time axis",
+            remedy=("if its third axis is time, say so with ", Param("axes", "x,y,t")),
         )
     if image.frames < 2:
         raise UnsupportedDataError("this series has one frame; the network needs at least 2 to recur over")
     image.require_finite("this series")
-    peak = max(float(np.abs(part).max()) for part in slices_of(image))
+    peak = max(float(np.abs(slice_).max()) for slice_ in iterate_slices(image))
     if peak and not 1e-30 < peak < 1e30:
         raise UnsupportedDataError(f"the brightest voxel is {peak:.3g}: rescale the series into 1e-30 to 1e30")
     first = image.array[0, 0, 0, 0]
-    if not peak or all((part == first).all() for part in slices_of(image)):
+    if not peak or all((slice_ == first).all() for slice_ in iterate_slices(image)):
         raise UnsupportedDataError("this series is constant: there is nothing to reconstruct")
 
 
 def require_encoded_by_slice(image: Image) -> None:
-    """Raise UnsupportedDataError if the slice axis is phase-encoded and undersampled too (a 3-D scan).
+    """Refuse a 3-D scan, whose slice axis is phase-encoded and undersampled too.
 
-    Looks at the first frame that is not empty: samples are missing along kz there that no slice alone lacks, and not
-    whole planes at a time (as in stacks that were interpolated or repeated).
+    The test is on the first frame that is not empty: samples are missing along kz although the slices have them, and
+    not whole kz planes at a time (as in stacks that were interpolated or repeated).
+
+    Raises
+    ------
+    UnsupportedDataError
+        If fewer than 90 % of the samples that the slices have were measured along kz.
     """
-    filled = np.logical_or.reduce([part.any(axis=(0, 1)) for part in slices_of(image)])
+    filled = np.logical_or.reduce([slice_.any(axis=(0, 1)) for slice_ in iterate_slices(image)])
     frame = int(np.argmax(filled))
-    kspace_Z01 = kspace_of(image.array[..., frame : frame + 1])[:, 0]
+    kspace_Z01 = series_to_kspace(image.array[..., frame : frame + 1])[:, 0]
     kspace_Z01 = kspace_Z01 / np.abs(kspace_Z01).max()
     volume = np.abs(np.fft.fft(kspace_Z01, axis=0, norm="ortho"))
     floor = ZERO * np.sqrt((volume**2).mean(axis=2)).max()
@@ -178,11 +202,16 @@ def require_encoded_by_slice(image: Image) -> None:
         )
 
 
-def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
-    """Find which samples were measured from the zeros of k-space; None if none is missing in the measured region.
+def find_mask(kspace_ZT01: Complex | SeriesKspace) -> Mask | None:
+    """Find the sampling mask from the zeros of k-space; None if no sample is missing in the measured region.
 
-    The region is what lies between measured samples along either axis, over all frames and slices: zeros outside it are
-    zero-filled interpolation, partial Fourier or an elliptical shutter, and do not make a series undersampled.
+    The measured region is what lies between measured samples along either axis, over all frames and slices. Zeros
+    outside it come from zero-filled interpolation, partial Fourier or an elliptical shutter, and do not make a series
+    undersampled. Whole lines are preferred to single samples where they explain the zeros.
+
+    Returns
+    -------
+    (Z, T, 0, 1) boolean, with 0 and 1 the first two array axes of the image.
 
     Raises
     ------
@@ -190,22 +219,22 @@ def find_mask(kspace_ZT01: Complex | Planes) -> Mask | None:
         If a frame has no measured sample at all.
     """
     mask = _measured_samples(kspace_ZT01)
-    seen: Mask = np.logical_or.reduce(mask, axis=(2, 3))
-    empty = np.argwhere(seen.any(axis=1, keepdims=True) & ~seen)
+    filled_ZT: Mask = np.logical_or.reduce(mask, axis=(2, 3))
+    empty = np.argwhere(filled_ZT.any(axis=1, keepdims=True) & ~filled_ZT)
     if len(empty):
         slice_, frame = (int(v) for v in empty[0])
         raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
-    return None if share_measured(filled_slices(mask)) > 0.995 else mask
+    return None if measured_fraction(drop_empty_slices(mask)) > 0.995 else mask
 
 
-def _measured_samples(kspace_ZT01: Complex | Planes) -> Mask:
-    """Return which samples are not zero: by whole lines where lines explain the zeros, else one by one.
+def _measured_samples(kspace_ZT01: Complex | SeriesKspace) -> Mask:
+    """Non-zero samples: whole lines where lines explain the zeros, else sample by sample.
 
     One slice after the other; empty slices have none.
     """
     samples = np.zeros(kspace_ZT01.shape, np.bool_)
     lines_Z: dict[int, tuple[Mask, Mask]] = {}
-    seen = claimed = 0
+    nonzero = claimed = 0
     for z in range(len(kspace_ZT01)):
         magnitude = np.abs(kspace_ZT01[z])
         if not magnitude.any():
@@ -216,30 +245,30 @@ def _measured_samples(kspace_ZT01: Complex | Planes) -> Mask:
         lines_Z[z] = lines[0] > floors[0], lines[1] > floors[1]
         samples[z] = magnitude > max(floors)
         by_lines = _crossing(lines_Z[z])
-        seen, claimed = seen + int(samples[z][by_lines].sum()), claimed + int(by_lines.sum())
-    if claimed and seen / claimed >= 0.95:
+        nonzero, claimed = nonzero + int(samples[z][by_lines].sum()), claimed + int(by_lines.sum())
+    if claimed and nonzero / claimed >= 0.95:
         for z, both in lines_Z.items():
             samples[z] = _crossing(both)
     return samples
 
 
 def _crossing(lines: tuple[Mask, Mask]) -> Mask:
-    """Return the samples (T, 0, 1) that lie on lines (T, 0) and on lines (T, 1)."""
+    """Samples (T, 0, 1) at the crossings of lines (T, 0) and lines (T, 1)."""
     both: Mask = lines[0][..., :, None] & lines[1][..., None, :]
     return both
 
 
-def _acquisition(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
+def _build(image: Image, mask_ZT01: Mask, phase_axis: int, origin: str) -> Acquisition:
     mask = mask_ZT01 if phase_axis == 0 else mask_ZT01.swapaxes(2, 3)
-    if all((one == one[..., :1]).all() for one in mask):
+    if all((mask_TYX == mask_TYX[..., :1]).all() for mask_TYX in mask):
         mask = mask[..., :1]
     mask = mask.copy()
     geometry = replace(image, array=np.broadcast_to(np.float32(0), image.shape))
-    return Acquisition(LazyKspace(Planes(image), mask, phase_axis), mask, phase_axis, geometry, origin)
+    return Acquisition(LazyKspace(SeriesKspace(image), mask, phase_axis), mask, phase_axis, geometry, origin)
 
 
 def _given_mask(mask: Image, image: Image) -> Mask:
-    """Return a mask file's values as (Z, T, 0, 1), checked."""
+    """Check a mask given by the user and bring it to (Z, T, 0, 1)."""
     values = mask.array if mask.array.ndim == 4 else mask.array[..., None]
     if mask.is_complex or not np.isin(values, (0, 1)).all():
         raise UnsupportedDataError("the mask has values other than 0 and 1: it must say which samples were measured")
@@ -259,16 +288,17 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     return whole
 
 
-def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
-    along = 1 + 1 - _undersampled_axis(mask_ZT01)
+def _require_agreement(kspace_ZT01: SeriesKspace, mask_ZT01: Mask) -> None:
+    """Refuse a mask with energy outside it, or with empty lines inside it."""
+    readout = 2 - _undersampled_axis(mask_ZT01)  # axis of (T, 0, 1)
     outside = energy = 0.0
     lines, claimed = [], []
     for z, mask_T01 in enumerate(mask_ZT01):
         power = np.abs(kspace_ZT01[z]) ** 2
         outside += float(power[~mask_T01].sum(dtype=np.float64))
         energy += float(power.sum(dtype=np.float64))
-        lines.append(np.sqrt(power.mean(axis=along)))
-        claimed.append(mask_T01.any(axis=along))
+        lines.append(np.sqrt(power.mean(axis=readout)))
+        claimed.append(mask_T01.any(axis=readout))
     if outside / energy > OUTSIDE:
         share = f"{100 * outside / energy:.2g} %"
         raise UnsupportedDataError(
@@ -285,6 +315,6 @@ def _require_agreement(kspace_ZT01: Planes, mask_ZT01: Mask) -> None:
 
 
 def _undersampled_axis(mask_ZT01: Mask) -> int:
-    """Return the array axis along which, inside the measured region, the mask changes most."""
-    cut = measured_box(mask_ZT01)
-    return int(np.argmax([float(cut.mean(axis=other).std()) for other in (3, 2)]))
+    """Array axis (0 or 1) along which, inside the measured region, the mask varies most."""
+    region = crop_to_measured(mask_ZT01)
+    return int(np.argmax([float(region.mean(axis=other).std()) for other in (3, 2)]))

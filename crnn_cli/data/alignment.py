@@ -1,4 +1,4 @@
-"""Two images compared voxel by voxel in the patient's space, whatever the order and direction of their axes."""
+"""Comparison of two images voxel by voxel in patient space, whatever the order and direction of their axes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import numpy as np
 from crnn_cli.data.image import Affine, Array, Image
 
 SAME_PLACE_MM = 5e-3
-"""How far apart voxels of one place may lie: rounded positions in DICOM headers add up to half of it."""
+"""Largest distance between voxels that count as one position: rounded positions in DICOM headers reach half of it."""
 
 
 @dataclass(frozen=True)
 class ImageComparison:
-    """How far two images differ; None where it cannot be said because the grids do not fit.
+    """Differences between two images; None where their grids do not fit, so that no difference is defined.
 
-    shapes : as stored. distance_mm : between voxels that fall on each other, at most. difference : of values, at most.
-    voxels : how many differ at all (two NaN are the same). frame_times : s.
+    Attributes
+    ----------
+    shapes : as stored.
+    distance_mm : largest distance between corresponding voxels.
+    difference : largest absolute difference of corresponding values; NaN where one of them is NaN.
+    voxels : number of voxels whose values differ; two NaN count as equal.
+    frame_times : of both, in s.
     """
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
@@ -28,64 +33,81 @@ class ImageComparison:
     frame_times: tuple[float | None, float | None]
 
     def differs(self, millimetres: float, values: float, *, times: bool = True) -> list[str]:
-        """Return in words what is beyond the tolerances; frame times, if they count, may differ by a microsecond."""
+        """List, in words, the differences beyond the tolerances; empty where the images agree.
+
+        Parameters
+        ----------
+        millimetres, values : tolerances of voxel positions and of values.
+        times : compare the frame times too, to a microsecond.
+        """
         if self.distance_mm is None or self.difference is None:
             return [f"shapes {self.shapes[0]} and {self.shapes[1]} do not fit"]
-        found = []
+        differences = []
         if self.distance_mm > millimetres:
-            found.append(f"voxels lie up to {self.distance_mm:.3g} mm apart")
+            differences.append(f"voxels lie up to {self.distance_mm:.3g} mm apart")
         if not self.difference <= values:
-            found.append(f"{self.voxels} values differ, by up to {self.difference:.6g}")
-        one, other = self.frame_times
-        if times and one is not None and other is not None and abs(one - other) > 1e-6:
-            found.append(f"the frame times are {1000 * one:g} and {1000 * other:g} ms")
-        return found
+            differences.append(f"{self.voxels} values differ, by up to {self.difference:.6g}")
+        first, second = self.frame_times
+        if times and first is not None and second is not None and abs(first - second) > 1e-6:
+            differences.append(f"the frame times are {1000 * first:g} and {1000 * second:g} ms")
+        return differences
 
 
 def compare_images(first: Image, second: Image) -> ImageComparison:
-    """Compare two images after turning the axes of the second to where those of the first lie."""
+    """Compare two images after reorienting the second: axes in the order and direction that lies nearest to the first.
+
+    Nothing is interpolated: corresponding voxels may still lie apart, by the ``distance_mm`` of the result.
+    """
     shapes, times = (first.shape, second.shape), (first.frame_time, second.frame_time)
     a, b = (i.array if i.array.ndim == 4 else i.array[..., None] for i in (first, second))
     if sorted(a.shape[:3]) != sorted(b.shape[:3]) or a.shape[3] != b.shape[3]:
         return ImageComparison(shapes, None, None, None, times)
-    found = [turned for turned in _turned(b, second.affine) if turned[0].shape == a.shape]
-    array, affine = min(found, key=lambda turned: _apart(first.affine, turned[1], a.shape))
+    candidates = [view for view in _reorientations(b, second.affine) if view[0].shape == a.shape]
+    array, affine = min(candidates, key=lambda view: _max_distance(first.affine, view[1], a.shape))
     same = (a == array) | (np.isnan(a) & np.isnan(array))
     difference = 0.0
     if not same.all():
         wide = np.complex128 if first.is_complex or second.is_complex else np.float64
         difference = float(np.abs(a[~same].astype(wide) - array[~same].astype(wide)).max())
-    return ImageComparison(shapes, _apart(first.affine, affine, a.shape), difference, int((~same).sum()), times)
+    distance = _max_distance(first.affine, affine, a.shape)
+    return ImageComparison(shapes, distance, difference, int((~same).sum()), times)
 
 
 def reorient_to(
     image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM
 ) -> Image | None:
-    """Return an image with its axes ordered and directed as those of a grid that it lies on, or None if it does not.
+    """Permute and flip the axes of an image to those of a grid on which it lies; None where it lies on another grid.
 
-    shape : of the grid, (x, y, z, t). millimetres : how far a voxel may lie beside that of the grid.
+    Parameters
+    ----------
+    affine, shape : of the grid; the shape is (x, y, z, t).
+    millimetres : tolerance of the voxel positions.
+
+    Returns
+    -------
+    The image as a view, with the affine of the grid.
     """
     array = image.array if image.array.ndim == 4 else image.array[..., None]
-    for turned, moved in _turned(array, image.affine):
-        if turned.shape == shape and _apart(affine, moved, shape) <= millimetres:
-            return replace(image, array=turned if image.array.ndim == 4 else turned[..., 0], affine=affine, qform=None)
+    for view, candidate in _reorientations(array, image.affine):
+        if view.shape == shape and _max_distance(affine, candidate, shape) <= millimetres:
+            return replace(image, array=view if image.array.ndim == 4 else view[..., 0], affine=affine, qform=None)
     return None
 
 
-def _turned(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:
-    """Return every order and direction of the three spatial axes, with the affine that goes with it."""
-    made = []
+def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:
+    """All 48 orders and directions of the three spatial axes, each with its affine."""
+    views = []
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
-        turned, moved = array.transpose(*order, 3), affine[:, [*order, 3]].copy()
+        view, matrix = array.transpose(*order, 3), affine[:, [*order, 3]].copy()
         for axis in (axis for axis in range(3) if flips[axis]):
-            turned = np.flip(turned, axis)
-            moved[:, 3] += moved[:, axis] * (turned.shape[axis] - 1)
-            moved[:, axis] *= -1
-        made.append((turned, moved))
-    return made
+            view = np.flip(view, axis)
+            matrix[:, 3] += matrix[:, axis] * (view.shape[axis] - 1)
+            matrix[:, axis] *= -1
+        views.append((view, matrix))
+    return views
 
 
-def _apart(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
-    """Return the largest distance in mm between where two affines put a corner voxel of the grid."""
+def _max_distance(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
+    """Largest distance in mm between the positions that two affines give a corner voxel of the grid."""
     corners = np.array([[*corner, 1.0] for corner in product(*((0, n - 1) for n in shape[:3]))]).T
-    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
+    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

@@ -1,4 +1,4 @@
-"""Anatomy and array axes: which way the voxel axes of an affine point, and slices in the order of the body."""
+"""Slice geometry: the anatomical order of the slices of a volume, and slices as a viewer shows them."""
 
 from __future__ import annotations
 
@@ -8,54 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Affine, Array, Image
+from crnn_cli.data.orientation import patient_axes, radiological_directions, to_radiological
 from crnn_cli.errors import UnsupportedDataError
 
-_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Anatomical planes and the patient axis (right, anterior, superior) along which their slices follow each other."""
 THICKER = 1.5
-"""Slices lie across an axis whose spacing is this many times that of the next finest: nobody slices otherwise."""
+"""Ratio of the widest to the next spacing from which on the widest axis is taken as the slice axis."""
 SHEAR = 0.02
-"""Largest cosine between two voxel axes that still count as perpendicular: 1.1 degrees."""
-_HAIR = 1e-4  # rad; turns the patient axes a hair's breadth, so that an exactly diagonal scan has no ties
-
-
-def axis_codes(affine: Affine) -> str:
-    """Return the anatomical direction that each voxel axis runs to, such as ``RAS`` or ``LPS``.
-
-    Each voxel axis takes the patient axis that it is nearest to, the clearest first, so that no letter is used twice.
-    """
-    return "".join(_LETTERS[patient][int(up)] for patient, up in _patient_axes(affine))
-
-
-def _patient_axes(affine: Affine) -> list[tuple[int, bool]]:
-    """Return for each voxel axis its patient axis (0 right, 1 anterior, 2 superior) and whether it runs up it.
-
-    The same voxel axes in another order, or running the other way, get the same patient axes: ties are broken in
-    space, by turning the patient axes by a hair.
-    """
-    a, b, c = _HAIR, 1.7 * _HAIR, 0.6 * _HAIR
-    hair = np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]])
-    cosines = hair @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
-    strength = np.abs(cosines)
-    found = [(0, True)] * 3
-    for _ in range(3):
-        patient, voxel = (int(v) for v in np.unravel_index(int(np.argmax(strength)), (3, 3)))
-        found[voxel] = (patient, bool(cosines[patient, voxel] > 0))
-        strength[patient, :] = strength[:, voxel] = -1
-    return found
+"""Largest cosine between two voxel axes that still count as perpendicular (1.1 degrees)."""
 
 
 @dataclass(frozen=True)
 class SliceOrder:
-    """How a volume is a sequence of slices, in an order that depends on the body and not on how it is stored.
+    """Anatomical order of a volume's slices, independent of how its axes are stored.
 
-    Slices ascend along the patient axis of their plane (to the right, to anterior, upwards). Rows and columns ascend
-    along the other two, the cycle slice, column, row being right, anterior, superior: so a turned volume is never a
-    mirrored one.
+    Slices ascend along the patient axis of their plane (to the right, to anterior, to superior). Rows and columns
+    ascend along the other two, in the cyclic order slice, column, row = right, anterior, superior: the system stays
+    right-handed, so a reoriented volume is never mirrored.
 
-    plane : the anatomical plane nearest to the slices. axes : array axes of slice, row, column. flips : which of
-    them run the other way in the array. spacing : of slice, row, column, in mm.
+    Attributes
+    ----------
+    plane : anatomical plane nearest to the slices, a key of `PLANES`.
+    axes : array axes of slice, row and column.
+    flips : which of them run the other way in the array.
+    spacing : of slice, row and column, in mm.
+
+    Examples
+    --------
+    >>> order = slice_order(Image(np.zeros((4, 5, 3)), np.diag([-1.0, -1.0, 8.0, 1.0])), "axial")
+    >>> order.axes, order.flips, order.to_slices(np.zeros((4, 5, 3))).shape
+    ((2, 1, 0), (False, True, True), (3, 5, 4))
     """
 
     plane: str
@@ -64,67 +47,91 @@ class SliceOrder:
     spacing: tuple[float, float, float]
 
     def to_slices(self, array: Array) -> Array:
-        """Return (slice, row, column) of an array (x, y, z); a view."""
-        turned = array.transpose(self.axes)
-        return turned[tuple(slice(None, None, -1 if flip else None) for flip in self.flips)]
+        """Reorder an array (x, y, z) to (slice, row, column); a view."""
+        return array.transpose(self.axes)[self._flip]
 
     def from_slices(self, slices: Array) -> Array:
-        """Return (x, y, z) of an array (slice, row, column): the inverse of `to_slices`; a view."""
-        turned = slices[tuple(slice(None, None, -1 if flip else None) for flip in self.flips)]
-        return turned.transpose(np.argsort(self.axes))
+        """Reorder an array (slice, row, column) to (x, y, z), the inverse of `to_slices`; a view."""
+        return slices[self._flip].transpose(np.argsort(self.axes))
+
+    @property
+    def _flip(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else None) for flip in self.flips)
 
     def to_display(self, slices: Array) -> Array:
-        """Return slices (..., row, column) as a viewer shows them: superior, else anterior, on top; right, else
-        anterior, on the left (radiological convention); a view.
-        """  # noqa: D205
-        shown = slices.swapaxes(-1, -2) if self.plane == "coronal" else slices
-        return shown[..., ::-1, ::-1]
+        """Orient slices (..., row, column) as a radiological viewer shows them; a view.
+
+        Superior is on top, in axial slices anterior; the patient's right is on the left, in sagittal slices anterior.
+        """
+        rows_first = slices.swapaxes(-1, -2) if self.plane == "coronal" else slices
+        return rows_first[..., ::-1, ::-1]
 
     def display_spacing(self) -> tuple[float, float]:
-        """Return row and column spacing in mm of `to_display`."""
+        """Row and column spacing of `to_display` in mm."""
         _, row, column = self.spacing
         return (column, row) if self.plane == "coronal" else (row, column)
 
     def display_directions(self) -> str:
-        """Return what is on the left and on the top of `to_display`, such as ``left R, top A``."""
+        """Anatomical directions at the left and the top of `to_display`, such as ``left R, top A``."""
         return {"axial": "left R, top A", "coronal": "left R, top S", "sagittal": "left A, top S"}[self.plane]
 
     def numbers(self, count: int) -> list[int]:
-        """Return what a viewer calls each of ``count`` slices in ascending order: 1 is the first in the array."""
+        """Viewer numbers of ``count`` slices listed in anatomical order.
+
+        Viewers call the first slice in the array 1, so the numbers descend where the slice axis is flipped.
+        """
         return list(range(count, 0, -1) if self.flips[0] else range(1, count + 1))
 
 
 def slice_order(image: Image, across: str | int) -> SliceOrder:
-    """Return how a volume is sliced.
+    """Determine the slice order of a volume.
 
     Parameters
     ----------
-    across : a key of `PLANES`, for slices across the array axis nearest to that plane's patient axis, however oblique;
-        or the array axis itself.
+    across : a key of `PLANES`: slices lie across the array axis nearest to the patient axis of that plane, however
+        oblique; or the number of the array axis itself.
     """
-    patient_axes, spacing = _patient_axes(image.affine), image.spacing
-    patient = PLANES[across] if isinstance(across, str) else patient_axes[across][0]
-    by_patient = {axis: voxel for voxel, (axis, _) in enumerate(patient_axes)}
+    patients, spacing = patient_axes(image.affine), image.spacing
+    patient = PLANES[across] if isinstance(across, str) else patients[across][0]
+    by_patient = {axis: voxel for voxel, (axis, _) in enumerate(patients)}
     slice_axis, row, column = (by_patient[axis % 3] for axis in (patient, patient + 2, patient + 1))
     name = next(name for name, axis in PLANES.items() if axis == patient)
-    flips = (not patient_axes[slice_axis][1], not patient_axes[row][1], not patient_axes[column][1])
+    flips = (not patients[slice_axis][1], not patients[row][1], not patients[column][1])
     return SliceOrder(name, (slice_axis, row, column), flips, (spacing[slice_axis], spacing[row], spacing[column]))
 
 
 def thickest_axis(image: Image) -> int | None:
-    """Return the array axis whose spacing is so much the widest (`THICKER`) that slices lie across it, if any."""
+    """Array axis with the widest spacing, if it is at least `THICKER` times the next; else None.
+
+    >>> thickest_axis(Image(np.zeros((9, 9, 9)), np.diag([0.8, 0.8, 8.0, 1.0])))
+    2
+    """
     _, middle, widest = sorted(image.spacing)
     return image.spacing.index(widest) if widest >= THICKER * middle else None
 
 
 def shortest_axis(image: Image) -> int | None:
-    """Return the array axis that has at most half the samples of each of the others, if any."""
+    """Array axis with at most half the samples of each other axis; None where there is none.
+
+    >>> shortest_axis(Image(np.zeros((9, 4, 9)), np.eye(4)))
+    1
+    """
     fewest, middle, _ = sorted(image.shape[:3])
     return image.shape.index(fewest) if 2 * fewest <= middle else None
 
 
 def require_perpendicular(affine: Affine, name: str) -> None:
-    """Raise UnsupportedDataError where voxel axes are not perpendicular: slices would not lie above each other."""
+    """Refuse a sheared grid, whose slices would not lie above each other.
+
+    Parameters
+    ----------
+    name : how the message calls the image.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the cosine between two voxel axes exceeds `SHEAR`.
+    """
     unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     worst = float(np.abs(unit.T @ unit - np.eye(3)).max())
     if worst > SHEAR:
@@ -135,21 +142,15 @@ def require_perpendicular(affine: Affine, name: str) -> None:
 
 
 def displayed_slice(image: Image, z: int) -> NDArray[np.generic]:
-    """Return one slice of a series as a viewer shows it, (T, rows, columns).
+    """Slice z of a series as a viewer shows it, (T, rows, columns); a view.
 
-    Columns run along the first array axis, rows along the second; both are turned so that right, anterior and
-    superior come first: the patient's right is on the left of the picture (radiological convention).
+    Columns run along the first array axis, rows along the second. Both are flipped so that right, anterior and superior
+    come first: the patient's right is on the left of the picture (radiological convention).
     """
-    array = image.array if image.array.ndim == 4 else image.array[..., None]
-    frames = array[:, :, z].transpose(2, 1, 0)
-    codes = axis_codes(image.affine)
-    if codes[1] in "RAS":
-        frames = frames[:, ::-1]
-    return frames[:, :, ::-1] if codes[0] in "RAS" else frames
+    series = image.array if image.array.ndim == 4 else image.array[..., None]
+    return to_radiological(series[:, :, z].transpose(2, 1, 0), image.affine)
 
 
 def displayed_directions(image: Image) -> str:
-    """Return what is on the left and on the top of a displayed slice, such as ``left R, top A``."""
-    codes = axis_codes(image.affine)
-    first = {letter: pair[1] for pair in _LETTERS for letter in pair}
-    return f"left {first[codes[0]]}, top {first[codes[1]]}"
+    """Anatomical directions at the left and the top of `displayed_slice`, such as ``left R, top A``."""
+    return radiological_directions(image.affine)

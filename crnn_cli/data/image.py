@@ -1,45 +1,61 @@
-"""Image: an array that knows where it lies in space and how fast its frames follow each other."""
+"""Image: voxels with their position in space and the time between frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from crnn_cli.data.mapped_arrays import drop_pages, parts
+from crnn_cli.data.mapped_arrays import chunk_indices, drop_pages
+from crnn_cli.data.orientation import Affine
+from crnn_cli.data.thumbnail import middle_slice_png
 from crnn_cli.errors import UnsupportedDataError
 
 Array = NDArray[np.generic]
-Affine = NDArray[np.float64]
+
+__all__ = ["Affine", "Array", "Image", "affine_of_slice"]
 
 
 def affine_of_slice(affine: Affine, z: int) -> Affine:
-    """Return the affine of slice z (third axis) alone, of the affine of all slices."""
-    moved = affine.copy()
-    moved[:3, 3] += z * affine[:3, 2]
-    return moved
+    """Affine of slice z (third axis) alone: that of the volume, its origin moved by z steps along the third axis.
+
+    >>> affine_of_slice(np.diag([1.0, 1.0, 8.0, 1.0]), 2)[:3, 3].tolist()
+    [0.0, 0.0, 16.0]
+    """
+    shifted = affine.copy()
+    shifted[:3, 3] += z * affine[:3, 2]
+    return shifted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Image:
-    """Voxels with geometry.
+    """A volume or a series of volumes with its geometry.
 
-    Attributes
+    In a notebook an image shows its middle slice; its ``repr`` states shape, spacing and frame time. Voxels are not
+    copied and not checked for NaN on construction: call `require_finite` where it matters.
+
+    Parameters
     ----------
-    array : (x, y, z) or (x, y, z, t), real or complex, finite or not: `require_finite` tells.
-    affine : (4, 4) voxel index to RAS+ position in mm.
-    frame_time : seconds between frames; None where the source does not say.
+    array : (x, y, z) or (x, y, z, t), real or complex; any array-like.
+    affine : (4, 4) voxel index to RAS+ position in mm; the identity where not given. The slice order and all sizes
+        come from it, so a wrong affine gives wrong volumes and orientations without an error.
+    frame_time : seconds between frames; None where unknown.
     codes : NIfTI qform and sform codes of the source.
-    qform : the source's qform where it says another place than ``affine`` (which is the sform then); else None.
-    unnamed_step : the frame step of the source, where it does not say in which unit; else 0.
-    pixdim : the voxel size in mm that the source states beside an affine whose steps are all exactly 1 mm, so that the
-        affine must have lost it; else None. The affine is kept as it is, sizes go by this.
+    qform : the qform of the source where it differs from ``affine`` (which is then the sform); else None.
+    unitless_frame_step : the frame step of a source that gives it without a unit; else 0.
+    pixdim : voxel size in mm that the header states beside an affine whose steps are all exactly 1 mm, and which must
+        therefore have lost its spacing; else None. Sizes follow ``pixdim``; the affine is written as it was read.
 
     Raises
     ------
     UnsupportedDataError
-        If the array is not 3-D or 4-D, has an empty axis, or the affine is singular or not finite.
+        If the array is not numeric, not 3-D or 4-D, or has an empty axis; if the affine is singular or not finite.
+
+    Examples
+    --------
+    >>> Image(np.zeros((256, 256, 10, 20), np.float32), np.diag([0.82, 0.82, 10, 1]), frame_time=0.038)
+    Image(256 x 256 x 10 x 20, 0.82 x 0.82 x 10 mm, frame time 38 ms, float32)
     """
 
     array: Array
@@ -47,16 +63,54 @@ class Image:
     frame_time: float | None = None
     codes: tuple[int, int] = (1, 1)
     qform: Affine | None = None
-    unnamed_step: float = 0.0
+    unitless_frame_step: float = 0.0
     pixdim: tuple[float, float, float] | None = None
 
+    def __init__(
+        self,
+        array: ArrayLike,
+        affine: ArrayLike | None = None,
+        frame_time: float | None = None,
+        codes: tuple[int, int] = (1, 1),
+        *,
+        qform: Affine | None = None,
+        unitless_frame_step: float = 0.0,
+        pixdim: tuple[float, float, float] | None = None,
+    ) -> None:
+        fields = {
+            "array": array, "affine": affine, "frame_time": frame_time, "codes": codes, "qform": qform,
+            "unitless_frame_step": unitless_frame_step, "pixdim": pixdim,
+        }  # fmt: skip
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
     def __post_init__(self) -> None:
-        if self.array.ndim not in (3, 4) or 0 in self.array.shape:
-            raise UnsupportedDataError(f"an image has axes x, y, z and perhaps t; this array is {self.array.shape}")
-        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
+        """Convert array and affine to numpy, and check them; classes derived from `Image` call it too."""
+        values = self.array if isinstance(self.array, np.ndarray) else np.asarray(self.array)
+        matrix = np.eye(4) if self.affine is None else np.asarray(self.affine, np.float64)
+        if values.dtype.kind not in "biufc":
+            raise UnsupportedDataError(f"an image has numbers; this array has values of type {values.dtype}")
+        if values.ndim not in (3, 4) or 0 in values.shape:
+            raise UnsupportedDataError(f"an image has axes x, y, z and perhaps t; this array is {values.shape}")
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise UnsupportedDataError("the affine is not a finite 4 x 4 matrix: the header has no usable geometry")
-        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+        if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
             raise UnsupportedDataError("the affine is singular: two of the voxel axes point the same way")
+        object.__setattr__(self, "array", values)
+        object.__setattr__(self, "affine", matrix)
+
+    def __repr__(self) -> str:
+        """Shape, spacing, frame time and type of the voxels."""
+        shape, spacing = (" x ".join(format(v, "g") for v in values) for values in (self.shape, self._rounded_spacing))
+        time = "" if self.frame_time is None else f"frame time {1000 * self.frame_time:.4g} ms, "
+        return f"Image({shape}, {spacing} mm, {time}{self.array.dtype})"
+
+    def _repr_png_(self) -> bytes:
+        """Picture in a notebook: the middle slice, up to four frames side by side."""
+        png = middle_slice_png(self.array, self.affine, self.spacing)
+        drop_pages(self.array)
+        return png
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,56 +119,79 @@ class Image:
 
     @property
     def frames(self) -> int:
-        """Frames, 1 for a 3-D image."""
+        """Number of frames; 1 for a 3-D image."""
         return self.array.shape[3] if self.array.ndim == 4 else 1
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along the array axes in mm."""
+        """Voxel size along the array axes in mm: ``pixdim`` where set, else the column norms of the affine."""
         if self.pixdim is not None:
             return self.pixdim
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
     @property
+    def _rounded_spacing(self) -> tuple[float, ...]:
+        return tuple(float(f"{value:.3g}") for value in self.spacing)
+
+    @property
     def is_complex(self) -> bool:
         """Whether the voxels are complex."""
         return bool(np.iscomplexobj(self.array))
 
-    def one_slice(self, z: int) -> Image:
-        """Return slice z (third axis) alone, where it lies; not a copy."""
+    def select_slice(self, z: int) -> Image:
+        """Slice z (third axis) alone, at its position in space; a view.
+
+        >>> Image(np.zeros((8, 8, 3, 5)), frame_time=0.04).select_slice(1)
+        Image(8 x 8 x 1 x 5, 1 x 1 x 1 mm, frame time 40 ms, float64)
+        """
         qform = None if self.qform is None else affine_of_slice(self.qform, z)
         return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 
     def doubts(self) -> list[str]:
-        """Return what looks wrong in the geometry, in words; nothing here stops anything."""
-        found = []
+        """Warnings about implausible geometry or timing, in words: lost spacing, missing or unusual frame time.
+
+        None of them stops a command; the caller reports them.
+        """
+        doubts = []
         if self.pixdim is not None:
             stated = " x ".join(f"{v:.4g}" for v in self.pixdim)
-            found.append(
+            doubts.append(
                 f"the affine has steps of exactly 1 x 1 x 1 mm, the voxel size beside it is {stated} mm: the affine "
                 "has lost its spacing; sizes go by the latter, positions are written as they were read"
             )
         elif self.spacing == (1.0, 1.0, 1.0):
-            found.append("the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it")
+            doubts.append("the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it")
         elif max(self.spacing) > 100 or min(self.spacing) < 0.01:
-            found.append(f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible")
+            doubts.append(f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible")
         if self.frames > 1 and self.frame_time is None:
-            found.append("the header gives no frame time")
+            doubts.append("the header gives no frame time")
         elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
-            found.append(f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?")
+            doubts.append(
+                f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?"
+            )
         if self.codes == (0, 0):
-            found.append("neither qform nor sform is set: the position in space is unknown")
-        return found
+            doubts.append("neither qform nor sform is set: the position in space is unknown")
+        return doubts
 
     def require_finite(self, name: str) -> None:
-        """Raise UnsupportedDataError, naming the first place, where a voxel is NaN or infinite."""
+        """Refuse NaN and infinite voxels.
+
+        Parameters
+        ----------
+        name : how the message calls the image.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If there are any; it states their number and the index of the first.
+        """
         count, first = 0, list[tuple[int, ...]]()
-        for part in parts(self.array.shape, self.array.itemsize):
-            bad = np.argwhere(~np.isfinite(self.array[part]))
+        for chunk in chunk_indices(self.array.shape, self.array.itemsize):
+            bad = np.argwhere(~np.isfinite(self.array[chunk]))
             if len(bad):
-                *places, last = (int(v) for v in bad[0])
-                count, first = count + len(bad), [*first, (*places, last + part[-1].start)]
+                *leading, last = (int(v) for v in bad[0])
+                count, first = count + len(bad), [*first, (*leading, last + chunk[-1].start)]
             drop_pages(self.array)
         if count:
             raise UnsupportedDataError(

@@ -1,7 +1,7 @@
-"""Arrays and bytes that are too many for memory, in files without a name.
+"""Arrays and bytes that are too large for memory, in anonymous temporary files.
 
-The files lie in the folder for temporary files (TMPDIR) and are gone with what they hold, or with the process, however
-it ends. Pages of them that were looked at count as memory of the process until they are let go of: `drop_pages`.
+The files lie in the folder for temporary files (TMPDIR). They vanish with the array, or with the process however it
+ends. Pages that were accessed count as memory of the process until `drop_pages` releases them.
 """
 
 from __future__ import annotations
@@ -19,83 +19,99 @@ from numpy.typing import DTypeLike, NDArray
 from crnn_cli.errors import OutputError
 
 LARGE = 2**26
-"""Bytes of an array from which on it goes into a file: 64 MiB."""
-_AT_ONCE = 2**26
+"""Size in bytes from which on an array goes into a file: 64 MiB."""
+_CHUNK_BYTES = 2**26
 Values = NDArray[Any]
 
 
-def is_large(shape: tuple[int, ...], kind: DTypeLike) -> bool:
-    """Return whether an array goes into a file."""
-    return math.prod(shape) * np.dtype(kind).itemsize >= LARGE
+def is_large(shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+    """Whether an array of this shape and type goes into a file, not into memory."""
+    return math.prod(shape) * np.dtype(dtype).itemsize >= LARGE
 
 
-def zeros(shape: tuple[int, ...], kind: DTypeLike, order: Literal["C", "F"] = "C") -> Values:
-    """Return an array of zeros: in memory, or in a file where it is large.
+def zeros(shape: tuple[int, ...], dtype: DTypeLike, order: Literal["C", "F"] = "C") -> Values:
+    """Allocate an array of zeros like `numpy.zeros`: in memory, or in a temporary file where it is large.
+
+    The disk space is reserved at once, so that a full disk raises here instead of ending the process later.
 
     Raises
     ------
     OutputError
         If there is no folder for temporary files, or no room in it.
     """
-    if not is_large(shape, kind):
-        return np.zeros(shape, kind, order)
-    size = math.prod(shape) * np.dtype(kind).itemsize
+    if not is_large(shape, dtype):
+        return np.zeros(shape, dtype, order)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         with tempfile.TemporaryFile(prefix="crnn-") as file:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, not by a signal later
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk raises now, instead of a signal later
             else:
                 file.truncate(size)
             mapped = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise _no_room(size, error) from error
-    return np.ndarray(shape, kind, mapped, order=order)
+    return np.ndarray(shape, dtype, mapped, order=order)
 
 
-def in_file(array: Values) -> bool:
-    """Return whether the values lie in a file."""
+def is_file_backed(array: Values) -> bool:
+    """Whether an array, or the array that it is a view of, lies in a file."""
     return _mapping(array) is not None
 
 
 def drop_pages(*arrays: Values) -> None:
-    """Let go of the memory that values in files take; they stay in the files."""
+    """Release the memory of file-backed arrays; their values stay in the files.
+
+    No effect on arrays in memory, and on systems without ``madvise``.
+    """
     for array in arrays:
         mapped = _mapping(array)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def apply_by_planes(function: Callable[..., Values], kind: DTypeLike, *arrays: Values) -> Values:
-    """Return function(arrays), which works element by element, of arrays (x, y, ...) of one shape.
+def apply_by_planes(function: Callable[..., Values], dtype: DTypeLike, *arrays: Values) -> Values:
+    """Apply an elementwise function to arrays (x, y, ...) of one shape, chunk by chunk where the result is large.
 
-    What is large is computed a few planes (x, y) at a time into a file, x innermost.
+    Parameters
+    ----------
+    function : must work element by element; anything else gives results that depend on the chunks.
+    dtype : type of the result.
+
+    Returns
+    -------
+    The result; where it is large, in a file, in Fortran order.
     """
     shape = arrays[0].shape
-    if not is_large(shape, kind):
+    if not is_large(shape, dtype):
         return function(*arrays)
-    made = zeros(shape, kind, "F")
-    for planes in parts(shape, np.dtype(kind).itemsize):
-        made[planes] = function(*(array[planes] for array in arrays))
-        drop_pages(made, *arrays)
-    return made
+    output = zeros(shape, dtype, "F")
+    for chunk in chunk_indices(shape, np.dtype(dtype).itemsize):
+        output[chunk] = function(*(array[chunk] for array in arrays))
+        drop_pages(output, *arrays)
+    return output
 
 
-def parts(shape: tuple[int, ...], itemsize: int = 8) -> Iterator[tuple[Any, ...]]:
-    """Yield indices that take an array (x, y, ..., z) apart along its last axis, in order, a few planes at a time."""
+def chunk_indices(shape: tuple[int, ...], itemsize: int = 8) -> Iterator[tuple[Any, ...]]:
+    """Yield indices of consecutive chunks of an array along its last axis, each about 64 MiB.
+
+    >>> list(chunk_indices((2, 3, 4)))
+    [(Ellipsis, slice(0, 4, None))]
+    """
     frame = math.prod(shape[:-1]) * itemsize
-    step = max(1, _AT_ONCE // max(1, frame))
+    step = max(1, _CHUNK_BYTES // max(1, frame))
     for first in range(0, shape[-1], step):
         yield ..., slice(first, min(first + step, shape[-1]))
 
 
 class SpooledBytes:
-    """Bytes that are written once and read as often as wanted; in a file where they are many."""
+    """Bytes that are written once and read any number of times; from `LARGE` on in a temporary file."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=LARGE, prefix="crnn-")  # noqa: SIM115
 
     def write(self, content: bytes) -> None:
-        """Add bytes at the end.
+        """Append bytes.
 
         Raises
         ------
@@ -108,13 +124,14 @@ class SpooledBytes:
             raise _no_room(len(content), error) from error
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes in order, some at a time."""
+        """Yield the bytes in order, at most 4 MiB at a time."""
         self._file.seek(0)
         while chunk := self._file.read(2**22):
             yield chunk
 
 
 def _mapping(array: Values) -> mmap.mmap | None:
+    """Memory map that an array is a view of, if any."""
     base: Any = array
     while isinstance(base, np.ndarray | memoryview):
         base = base.obj if isinstance(base, memoryview) else base.base

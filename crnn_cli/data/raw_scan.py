@@ -1,7 +1,7 @@
-"""RawScan: multi-coil Cartesian k-space in a file, read slice by slice, and where its images lie in space.
+"""RawScan: multi-coil Cartesian k-space in a file, read slice by slice, with the geometry of its images.
 
-Legend: Z slice, C coil, T frame, Y phase encoding, X readout. K-space is centred and orthonormal, complex64.
-This room knows numpy only, so that a file can be described without loading torch.
+Legend: Z slice, C coil, T frame, Y phase encoding, X readout. K-space is centred and orthonormal, complex64. Only numpy
+is imported, so that a file can be described without loading torch.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from crnn_cli.data.sampling_mask import Mask
 
 @dataclass(frozen=True)
 class RawSlice:
-    """What was measured of one slice.
+    """Measured k-space of one slice.
 
     Attributes
     ----------
     kspace_CTYX : complex64, zero where not measured.
     mask_TYX : boolean; X is 1 where whole lines were measured.
-    calibration_CYX : lines for calibration only, on the same grid with zeros elsewhere; None if there are none.
+    calibration_CYX : separate calibration lines (such as ACS) on the same grid, zero elsewhere; None without them.
     """
 
     kspace_CTYX: Complex
@@ -35,20 +35,20 @@ class RawSlice:
 
 @dataclass(frozen=True)
 class RawScan:
-    """A file of raw k-space. Nothing but headers is in memory until a slice is read.
+    """A file of raw k-space; only headers are in memory until a slice is read.
 
     Attributes
     ----------
-    format : in the field's words: ISMRMRD, BART, fastMRI, CMRxRecon, OCMR, NumPy, MATLAB.
-    stored : what the stored axes were taken to be, with their lengths, for people to check.
-    shape_ZCTYX : of the k-space grid, as it was encoded.
-    geometry : an image of zeros (x, y, z, t) that says where and when the images are, as in `Image`; its matrix is that
-        of the images asked for.
-    axes_ZYX : which array axes of the images Z, Y and X are: (2, 1, 0) where x is the readout of a slice z.
-    shown_YX : share of the encoded field of view that the images show: (1, 0.5) with twofold oversampled readout.
-    noise_CC : covariance of the coils' noise, of complex samples in the scale of the k-space; None where unknown.
-    notes : what is odd, in words: missing lines, averages, what was assumed.
-    read : returns slice z.
+    format : name of the format: ISMRMRD, BART, fastMRI, CMRxRecon, OCMR, NumPy, MATLAB.
+    stored : interpretation of the stored axes with their lengths, for people to check.
+    shape_ZCTYX : shape of the encoded k-space grid.
+    geometry : an `Image` of zeros (x, y, z, t) with affine, frame time and matrix of the images to be written.
+    axes_ZYX : array axes of the images that are Z, Y and X: (2, 1, 0) where x is the readout and z the slice.
+    read : reads slice z, counted from 0; raises as the reader of the format does.
+    fov_fraction_YX : fraction of the encoded field of view that the images show: (1, 0.5) with twofold readout
+        oversampling.
+    noise_CC : noise covariance of the coils, of complex samples in the scale of the k-space; None where unknown.
+    notes : peculiarities in words: missing lines, averages, assumptions.
     """
 
     format: str
@@ -57,82 +57,90 @@ class RawScan:
     geometry: Image
     axes_ZYX: tuple[int, int, int]
     read: Callable[[int], RawSlice]
-    shown_YX: tuple[float, float] = (1.0, 1.0)
+    fov_fraction_YX: tuple[float, float] = (1.0, 1.0)
     noise_CC: NDArray[np.complex64] | None = None
     notes: tuple[str, ...] = ()
 
 
-def without_oversampling(measured: RawSlice, share: float) -> RawSlice:
-    """Return a slice whose readout covers the middle ``share`` of its field of view: fewer samples, the same images.
+def remove_oversampling(measured: RawSlice, fraction: float) -> RawSlice:
+    """Remove readout oversampling: keep the central ``fraction`` of the field of view along X.
 
-    The samples are transformed along the readout, cut and transformed back, which keeps the noise white. Where a part
-    of the readout was not measured (asymmetric echo), the mask of the shorter readout leaves out one sample more, for
-    what the cut smears over the edge.
+    The readout is transformed to image space, cropped and transformed back, which keeps the noise white. Where a part
+    of the readout was not measured (asymmetric echo), the mask loses one sample more on each side of its gaps, as the
+    crop spreads samples over the edge. Returns the slice itself where nothing is to be removed.
     """
     samples = measured.kspace_CTYX.shape[-1]
-    kept = round(samples * share)
-    if kept >= samples:
+    width = round(samples * fraction)
+    if width >= samples:
         return measured
     mask = measured.mask_TYX
     if mask.shape[-1] > 1:
-        centre = np.arange(kept) - kept // 2
-        places = samples // 2 + np.rint(centre / share).astype(int)
+        centre = np.arange(width) - width // 2
+        nearest = samples // 2 + np.rint(centre / fraction).astype(int)
         mask = mask & np.roll(mask, 1, -1) & np.roll(mask, -1, -1) | mask.all(-1, keepdims=True)
-        mask = mask[..., np.clip(places, 0, samples - 1)]
-    kspace = _cut_field(measured.kspace_CTYX, kept)
+        mask = mask[..., np.clip(nearest, 0, samples - 1)]
+    kspace = _crop_readout(measured.kspace_CTYX, width)
     kspace *= mask
     calibration = measured.calibration_CYX
-    return RawSlice(kspace, mask, None if calibration is None else _cut_field(calibration, kept))
+    return RawSlice(kspace, mask, None if calibration is None else _crop_readout(calibration, width))
 
 
-def _cut_field(kspace: Complex, kept: int) -> Complex:
-    """Return k-space of the middle ``kept`` pixels along the last axis."""
-    first = kspace.shape[-1] // 2 - kept // 2
-    cut = np.empty((*kspace.shape[:-1], kept), np.complex64)
-    for coil, whole in enumerate(kspace):  # memory for one is enough
-        cut[coil] = along_kspace(along_image(whole, -1)[..., first : first + kept], -1)
-    return cut
+def _crop_readout(kspace: Complex, width: int) -> Complex:
+    """K-space (C, ..., X) of the central ``width`` pixels along X, a coil at a time to save memory."""
+    first = kspace.shape[-1] // 2 - width // 2
+    cropped = np.empty((*kspace.shape[:-1], width), np.complex64)
+    for coil, whole in enumerate(kspace):
+        cropped[coil] = image_to_kspace_along(kspace_to_image_along(whole, -1)[..., first : first + width], -1)
+    return cropped
 
 
-def along_image(kspace: Complex, axis: int) -> Complex:
-    """Return k-space brought to image space along one axis: the centred orthonormal inverse transform."""
+def kspace_to_image_along(kspace: Complex, axis: int) -> Complex:
+    """Centred orthonormal inverse Fourier transform along one axis, complex64.
+
+    >>> kspace_to_image_along(np.array([0, 0, 2, 0], np.complex64), 0).real.tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
     image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axis), axis=axis, norm="ortho"), axis)
     return image.astype(np.complex64, copy=False)
 
 
-def along_kspace(image: Complex, axis: int) -> Complex:
-    """Return images brought to k-space along one axis: the inverse of `along_image`."""
+def image_to_kspace_along(image: Complex, axis: int) -> Complex:
+    """Centred orthonormal Fourier transform along one axis, the inverse of `kspace_to_image_along`; complex64."""
     kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, axis), axis=axis, norm="ortho"), axis)
     return kspace.astype(np.complex64, copy=False)
 
 
-def crop_and_resample(images_TYX: Complex, share: tuple[float, float], matrix: tuple[int, int]) -> Complex:
-    """Return images cut to the middle ``share`` of their field of view (Y, X) and brought to a matrix (Y, X).
+def crop_and_resample(images_TYX: Complex, fraction: tuple[float, float], matrix: tuple[int, int]) -> Complex:
+    """Crop images to the central ``fraction`` of the field of view (Y, X), then resample them to a matrix (Y, X).
 
-    The matrix is reached by zeros around k-space, or by leaving out its edge, as scanners do; brightness is kept.
+    Resampling zero-pads k-space or cuts off its edge, as scanners do; brightness is kept.
     """
-    for axis, (part, wanted) in enumerate(zip(share, matrix, strict=True), start=1):
+    for axis, (part, size) in enumerate(zip(fraction, matrix, strict=True), start=1):
         n = images_TYX.shape[axis]
-        kept = min(n, max(1, round(n * part)))
-        first = n // 2 - kept // 2
-        images_TYX = images_TYX.take(range(first, first + kept), axis)
-        if kept != wanted:
-            images_TYX = _resampled(images_TYX, wanted, axis)
+        width = min(n, max(1, round(n * part)))
+        first = n // 2 - width // 2
+        images_TYX = images_TYX.take(range(first, first + width), axis)
+        if width != size:
+            images_TYX = _resample(images_TYX, size, axis)
     return np.ascontiguousarray(images_TYX)
 
 
-def _resampled(images: Complex, wanted: int, axis: int) -> Complex:
+def _resample(images: Complex, size: int, axis: int) -> Complex:
+    """Images with ``size`` pixels along an axis, by zero-padding or cropping k-space."""
     n = images.shape[axis]
-    kspace = along_kspace(images, axis)
-    out = np.zeros((*images.shape[:axis], wanted, *images.shape[axis + 1 :]), np.complex64)
-    both = min(n, wanted)
-    source, target = (slice(m // 2 - both // 2, m // 2 - both // 2 + both) for m in (n, wanted))
+    kspace = image_to_kspace_along(images, axis)
+    out = np.zeros((*images.shape[:axis], size, *images.shape[axis + 1 :]), np.complex64)
+    common = min(n, size)
+    source, target = (slice(m // 2 - common // 2, m // 2 - common // 2 + common) for m in (n, size))
     np.moveaxis(out, axis, 0)[target] = np.moveaxis(kspace, axis, 0)[source]
-    return along_image(out, axis) * np.float32((wanted / n) ** 0.5)
+    return kspace_to_image_along(out, axis) * np.float32((size / n) ** 0.5)
 
 
 def place_images(images_ZTYX: Complex, scan: RawScan) -> Image:
-    """Return images (Z, T, Y, X) of the scan's own matrix as an `Image` (x, y, z, t) with its geometry; not a copy."""
+    """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the scan; a view.
+
+    The images must have the matrix of ``scan.geometry`` already (`crop_and_resample`); it is not checked.
+    """
     z, y, x = scan.axes_ZYX
     order = {z: 0, 3: 1, y: 2, x: 3}
     return replace(scan.geometry, array=images_ZTYX.transpose([order[axis] for axis in range(4)]))

@@ -1,1 +1,1 @@
-"""Files to images and back; no torch in this room."""
+"""Files to images and k-space, and back: NIfTI, DICOM, ISMRMRD and other raw data; without torch."""

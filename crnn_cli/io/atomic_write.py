@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing files so that they are there whole or not at all, and sha256 of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableErr
 
 
 def require_pipe(*, example: str = "FILE.nii.gz") -> None:
-    """Refuse to pour binary data over a terminal, or into a standard output that is closed."""
+    """Refuse to write binary data to a terminal, or to a standard output that is closed.
+
+    Parameters
+    ----------
+    example : name of a file, for the message.
+
+    Raises
+    ------
+    UsageError
+        If standard output is a terminal, or closed.
+    """
     remedy = ("give ", Param("out", example))
     if sys.stdout is None:
         raise UsageError("standard output is closed", remedy=remedy)
@@ -26,7 +36,15 @@ def require_pipe(*, example: str = "FILE.nii.gz") -> None:
 
 
 def require_writable(target: Path, force: bool) -> None:
-    """Raise OutputError if ``target`` exists (and not ``force``), or its folder is missing or read-only."""
+    """Refuse a target that cannot be written.
+
+    Raises
+    ------
+    OutputExistsError
+        If it exists and not ``force``.
+    OutputError
+        If it is a folder, or its folder is missing or read-only.
+    """
     folder = target.parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
@@ -35,7 +53,7 @@ def require_writable(target: Path, force: bool) -> None:
     if os.path.lexists(target) and not force:
         remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
         raise OutputExistsError(f"{target} exists already", remedy=remedy)
-    with _explained(target):
+    with _os_errors_named(target):
         handle, name = tempfile.mkstemp(prefix=".crnn-", dir=folder)
         os.close(handle)
         Path(name).unlink()
@@ -43,18 +61,25 @@ def require_writable(target: Path, force: bool) -> None:
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be: where, what, and how it is looked at again before it counts."""
+    """A file to be written.
+
+    Attributes
+    ----------
+    target : its path.
+    content : its bytes.
+    check : reads the temporary file and raises if it is not as it should be; None for no check.
+    """
 
     target: Path
     content: bytes | SpooledBytes
     check: Callable[[Path], None] | None = None
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content in order."""
+        """Iterate over the content in order."""
         return iter([self.content]) if isinstance(self.content, bytes) else self.content.chunks()
 
     def sha256(self) -> str:
-        """Return the sha256 of the content."""
+        """SHA-256 of the content."""
         summed = hashlib.sha256()
         for chunk in self.chunks():
             summed.update(chunk)
@@ -62,18 +87,18 @@ class Output:
 
 
 def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
-    """Write every file to a temporary one beside it, let the checks re-read them, then move all into place.
+    """Write every file to a temporary one beside it, let the checks read them, then move all into place.
 
-    Whatever happens before the last step, Ctrl-C included, each target is what it was and nothing else is left.
+    Whatever happens before the last step, Ctrl-C included, each target stays as it was and no other file is left.
 
     Parameters
     ----------
-    replace : without it, a target that came into being meanwhile is kept.
+    replace : without it, a target that another program made meanwhile is kept.
 
     Raises
     ------
     OutputError
-        If a folder cannot be written or the disk is full; whatever a check raises passes through.
+        If a folder cannot be written or the disk is full. Errors of a check pass through.
     """
     temporaries: list[Path] = []
     try:
@@ -82,7 +107,7 @@ def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
             if output.check is not None:
                 output.check(temporaries[-1])
         for output, temporary in zip(outputs, temporaries, strict=True):
-            with _explained(output.target):
+            with _os_errors_named(output.target):
                 if not replace and os.path.lexists(output.target):
                     raise OutputError(f"{output.target} was made by another program meanwhile; it was kept")
                 temporary.replace(output.target)
@@ -93,11 +118,11 @@ def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
 
 def _write_temporary(output: Output) -> Path:
     suffix = "".join(output.target.suffixes[-2:])
-    with _explained(output.target):
+    with _os_errors_named(output.target):
         handle, name = tempfile.mkstemp(prefix=".crnn-", suffix=suffix, dir=output.target.parent)
     temporary = Path(name)
     try:
-        with _explained(output.target), os.fdopen(handle, "wb") as stream:
+        with _os_errors_named(output.target), os.fdopen(handle, "wb") as stream:
             for chunk in output.chunks():
                 stream.write(chunk)
             stream.flush()
@@ -110,7 +135,7 @@ def _write_temporary(output: Output) -> Path:
 
 
 @contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def _os_errors_named(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -132,8 +157,8 @@ def _umask() -> int:
     return mask
 
 
-def digest(place: Path) -> str:
-    """Return the sha256 of a file of any size.
+def digest(path: Path) -> str:
+    """SHA-256 of a file, read in blocks.
 
     Raises
     ------
@@ -141,21 +166,21 @@ def digest(place: Path) -> str:
         If it cannot be read.
     """
     try:
-        with place.open("rb") as opened:
+        with path.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise UnreadableError(f"{place} cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def digest_tree(place: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of all files in a folder.
+def digest_tree(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files in a folder.
 
     Raises
     ------
     UnreadableError
         If a file cannot be read.
     """
-    if not place.is_dir():
-        return digest(place)
-    lines = [f"{file.relative_to(place)} {digest(file)}\n" for file in sorted(place.rglob("*")) if file.is_file()]
+    if not path.is_dir():
+        return digest(path)
+    lines = [f"{file.relative_to(path)} {digest(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -1,13 +1,26 @@
-"""What the stored axes of a file are: ``--axes`` to arrays (x, y, z) or (x, y, z, t) and their affine."""
+"""Names of stored image axes, such as ``x,y,t``: arrays and affines in the order x, y, z, t."""
 
 from __future__ import annotations
 
 from crnn_cli.data.image import Affine, Array
-from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 
 
 def ordered_array(array: Array, axes: str | None, name: str) -> Array:
-    """Return the array as (x, y, z) or (x, y, z, t)."""
+    """Bring an array to (x, y, z) or (x, y, z, t).
+
+    Parameters
+    ----------
+    axes : names of the stored axes; None for x,y,z(,t) with axes of length 1 added or removed at the end.
+    name : of the file, for messages.
+
+    Raises
+    ------
+    UsageError
+        If ``axes`` are not understood.
+    UnsupportedDataError
+        If the array has more axes, or another number than ``axes``.
+    """
     if axes is None:
         while array.ndim > 4 and array.shape[-1] == 1:
             array = array[..., 0]
@@ -20,25 +33,36 @@ def ordered_array(array: Array, axes: str | None, name: str) -> Array:
     while array.ndim > len(names) and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != len(names):
-        raise UnsupportedDataError(f"--axes {axes} names {len(names)} axes, {name} has {array.shape}")
+        raise UnsupportedDataError(Param("axes", axes), f" names {len(names)} axes, {name} has {array.shape}")
     wanted = [name for name in "xyzt" if name in names]
     ordered = array.transpose([names.index(name) for name in wanted])
     return ordered if "z" in names else ordered[:, :, None]
 
 
 def axis_names(axes: str) -> list[str]:
-    """Return the names in ``--axes``; UsageError where they make no sense."""
+    """Split ``axes`` into names.
+
+    Raises
+    ------
+    UsageError
+        If they are not x,y,t or x,y,z or x,y,z,t in some order with time third or fourth.
+
+    >>> axis_names("x, y, t")
+    ['x', 'y', 't']
+    """
     names = [name.strip() for name in axes.split(",")]
     if sorted(names) not in (["t", "x", "y"], ["t", "x", "y", "z"], ["x", "y", "z"]):
-        raise UsageError(f"--axes {axes} is not understood; write for instance x,y,t or x,y,z,t")
+        raise UsageError(Param("axes", axes), " is not understood; write for instance x,y,t or x,y,z,t")
     if "t" in names[:2]:
-        raise UsageError(f"--axes {axes}: time can be the third or the fourth axis; else the header has no geometry")
+        raise UsageError(
+            Param("axes", axes), ": time can be the third or the fourth axis; else the header has no geometry"
+        )
     return names
 
 
 def ordered_affine(affine: Affine, axes: str) -> Affine:
-    """Return the affine with its columns in the order x, y, z; the header's third column stands for z where t is."""
-    names = ["z" if name == "t" and place == 2 else name for place, name in enumerate(axis_names(axes)[:3])]
+    """Affine with its columns in the order x, y, z; where time is the third axis, the third column stands for z."""
+    names = ["z" if name == "t" and index == 2 else name for index, name in enumerate(axis_names(axes)[:3])]
     ordered = affine.copy()
     ordered[:, :3] = affine[:, [names.index(name) for name in "xyz"]]
     return ordered

@@ -1,4 +1,4 @@
-"""What inputs a folder of studies holds, told by content."""
+"""Discovery of the inputs in a folder of studies: which files and folders a batch works on."""
 
 from __future__ import annotations
 
@@ -6,46 +6,47 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.images import has_dicom_preamble, is_dicom
-from crnn_cli.io.kspace.read import is_raw
-from crnn_cli.io.nifti.image import SUFFIXES
+from crnn_cli.io.formats import BART, NIFTI, has_dicom_preamble, is_image, is_kspace
 from crnn_cli.io.phase import phase_sibling
 
 JOURNAL = "crnn_batch"
-"""How the names of the records begin that a batch keeps in the folder of its outputs."""
+"""Beginning of the names of the journals that a batch keeps in its output folder."""
 
 
-def find_inputs(place: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
-    """Return the inputs that a name stands for, sorted.
+def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
+    """Find the inputs that a path stands for, sorted.
 
-    A file is one, and so is a folder in which DICOM files lie directly. Any other folder stands for what lies directly
-    in it: NIfTI by name, DICOM, zip and raw k-space by content, and folders with DICOM files somewhere in them. Hidden
-    names, the phase beside a magnitude, outputs of a batch and files of other kinds are left out.
+    A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for the entries
+    directly in it: NIfTI by name; DICOM, zip archives and raw k-space by content; folders with DICOM files at any
+    depth. Hidden names, the phase beside a magnitude, outputs of a batch and files of other formats are left out.
 
-    leave : resolved folders that are not looked at. raw : whether raw k-space is an input.
+    Parameters
+    ----------
+    leave : resolved folders to skip.
+    raw : whether raw k-space is an input.
 
     Raises
     ------
     UnreadableError
         If the folder cannot be read, or holds no input.
     """
-    if not place.is_dir() or _is_study(place):
-        return [place]
+    if not path.is_dir() or _is_study(path):
+        return [path]
     try:
-        entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        raise UnreadableError(f"the folder {place} cannot be read: {error.strerror}") from None
-    phases = {sibling for path in entries if (sibling := phase_sibling(path)) is not None}
-    found = [path for path in entries if path not in phases and _is_input(path, leave, raw)]
-    if not found:
+        raise UnreadableError(f"the folder {path} cannot be read: {error.strerror}") from None
+    phases = {sibling for entry in entries if (sibling := phase_sibling(entry)) is not None}
+    inputs = [entry for entry in entries if entry not in phases and _is_input(entry, leave, raw)]
+    if not inputs:
         others = f"none of the {len(entries)} names in it is" if entries else "it is empty, no"
         known = "NIfTI, DICOM or raw k-space" if raw else "NIfTI or DICOM"
-        raise UnreadableError(f"the folder {place} holds no input: {others} {known}")
-    return found
+        raise UnreadableError(f"the folder {path} holds no input: {others} {known}")
+    return inputs
 
 
 def is_output(folder: Path) -> bool:
-    """Return whether a batch wrote to a folder."""
+    """Whether a batch wrote its outputs to a folder."""
     return folder.is_dir() and any(map(_is_journal, folder.iterdir()))
 
 
@@ -54,7 +55,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _is_study(folder: Path) -> bool:
-    """Return whether DICOM files lie directly in a folder."""
+    """Whether DICOM files lie directly in a folder."""
     try:
         return any(
             path.name.upper() == "DICOMDIR" or (path.is_file() and has_dicom_preamble(path))
@@ -67,18 +68,18 @@ def _is_study(folder: Path) -> bool:
 def _is_input(path: Path, leave: Collection[Path], raw: bool) -> bool:
     if path.is_dir():
         return path.resolve() not in leave and any(map(has_dicom_preamble, _files(path, leave)))
-    if path.name.lower().endswith(SUFFIXES):
+    if path.name.lower().endswith(NIFTI.suffixes):
         return True
-    if path.suffix == ".hdr" and path.with_suffix(".cfl").is_file():
+    if path.suffix == BART.suffixes[1] and path.with_suffix(BART.suffixes[0]).is_file():
         return False  # of a pair the .cfl stands for both
     try:
-        return path.is_file() and (is_dicom(path) or (raw and is_raw(path)))
+        return path.is_file() and (is_image(path) or (raw and is_kspace(path)))
     except UnreadableError:
         return True  # reading it will say why
 
 
 def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
-    """Yield the files of a folder and its folders; not of those that a batch wrote to."""
+    """Yield the files of a folder and its subfolders, but for those that a batch wrote to."""
     try:
         entries = sorted(folder.iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""A magnitude and a phase image make a complex one."""
+"""Complex images from a magnitude and a phase image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.mapped_arrays import Values, apply_by_planes, drop_pages, parts
+from crnn_cli.data.mapped_arrays import Values, apply_by_planes, chunk_indices, drop_pages
 from crnn_cli.errors import UnsupportedDataError
 
 
 def phase_sibling(source: Path) -> Path | None:
-    """Return the BIDS phase file (``part-phase``) beside a magnitude file (``part-mag``), if it is there."""
+    """BIDS phase file beside a magnitude file, None if there is none.
+
+    Beside ``sub-1_part-mag_cine.nii.gz`` that is ``sub-1_part-phase_cine.nii.gz``.
+    """
     if "part-mag" not in source.name:
         return None
     sibling = source.with_name(source.name.replace("part-mag", "part-phase"))
@@ -22,10 +25,18 @@ def phase_sibling(source: Path) -> Path | None:
 
 
 def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
-    """Return the complex image of a magnitude and a phase image on the same grid.
+    """Join a magnitude and a phase image on the same grid to a complex image.
 
     Phase in radians is taken as it is. Scanner units are recognised by their range, as BIDS writers leave them: one
-    turn over -4096 ... 4095 or 0 ... 4095 (Siemens), most of it used. Degrees and milliradians are not guessed at.
+    turn over -4096 ... 4095 or 0 ... 4095 (Siemens), most of it used. Degrees and milliradians are refused.
+
+    Parameters
+    ----------
+    name : of the phase image, for messages.
+
+    Returns
+    -------
+    complex64, with the geometry of the magnitude.
 
     Raises
     ------
@@ -55,16 +66,16 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
 
     def joined(sizes: Values, values: Values) -> Values:
         angle = values.astype(np.float64) * factor - offset
-        made: Values = (sizes * np.exp(1j * angle)).astype(np.complex64)
-        return made
+        values_complex: Values = (sizes * np.exp(1j * angle)).astype(np.complex64)
+        return values_complex
 
     return replace(magnitude, array=apply_by_planes(joined, np.complex64, magnitude.array, phase.array))
 
 
 def _range(image: Image) -> tuple[float, float]:
-    found = []
-    for part in parts(image.shape, image.array.itemsize):
+    extremes = []
+    for part in chunk_indices(image.shape, image.array.itemsize):
         values = image.array[part].astype(np.float64)
-        found += [float(values.min()), float(values.max())]
+        extremes += [float(values.min()), float(values.max())]
         drop_pages(image.array)
-    return min(found), max(found)
+    return min(extremes), max(extremes)

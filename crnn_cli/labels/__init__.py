@@ -1,1 +1,1 @@
-"""What label maps say: names, overlap, surface distance, statistics, components (numpy and SimpleITK only)."""
+"""Label maps: names, overlap, surface distance, statistics, connected components (numpy and SimpleITK only)."""

@@ -1,4 +1,4 @@
-"""The labels of a map: value, name, colour."""
+"""Labels of a label map: value, name, colour and code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """One structure of a label map.
+    """A structure of a label map.
 
-    value : in the map, 1 to 255; 0 is the background and has no entry. colour : red, green, blue, 0 to 255 each.
-    code, modifier : what it is and which part of it in a coding scheme: (scheme, value, meaning), such as
-    ("SCT", "5366008", "Hippocampus") and ("SCT", "255549009", "Anterior"); None where nobody said.
+    Attributes
+    ----------
+    value : in the map, 1 to 255; 0 is the background and has no entry.
+    name : such as ``anterior hippocampus``.
+    colour : red, green and blue, 0 to 255 each.
+    code, modifier : the structure, and which part of it, in a coding scheme: (scheme, value, meaning), such as
+        ("SCT", "5366008", "Hippocampus") and ("SCT", "255549009", "Anterior"); None where unknown.
     """
 
     value: int

@@ -1,6 +1,6 @@
-"""How far two label maps agree voxel by voxel: Dice, Jaccard, volumes.
+"""Overlap of two label maps: Dice, Jaccard and volume difference of each label.
 
-Where neither map has a label, Dice and Jaccard are undefined, not 1; where only one has it they are 0.
+Where neither map has a label, Dice and Jaccard are undefined (None), not 1; where only one map has it they are 0.
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ from crnn_cli.errors import UnsupportedDataError
 LabelMap = NDArray[np.unsignedinteger[Any]]
 
 LARGEST_LABEL = 65535
+"""Largest label value, that of 16 bits."""
 FEW_LABELS = 64
-"""How many distinct values, background included, a file may have to be taken for a label map without being told."""
+"""Largest number of distinct values, background included, up to which a file is taken for a label map by itself."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Voxel counts of one label; adding two pools their voxels.
+    """Voxel counts of one label in two maps, with the measures that follow; adding two pools their voxels.
 
     Attributes
     ----------
-    common : voxels that have the label in both maps. tested, reference : voxels that have it in one of them.
+    common : voxels with the label in both maps.
+    tested, reference : voxels with the label in the tested map (A) and in the reference (B).
+
+    Examples
+    --------
+    >>> overlap = Overlap(common=6, tested=8, reference=10)
+    >>> overlap.dice, overlap.jaccard, overlap.difference_percent
+    (0.6666666666666666, 0.5, -20.0)
     """
 
     common: int
@@ -41,24 +49,28 @@ class Overlap:
 
     @property
     def dice(self) -> float | None:
-        """2 |A and B| / (|A| + |B|); None where both are empty (Dice, Ecology 1945)."""
+        """Dice coefficient 2 |A and B| / (|A| + |B|); None where both are empty (Dice, Ecology 26, 1945)."""
         total = self.tested + self.reference
         return 2 * self.common / total if total else None
 
     @property
     def jaccard(self) -> float | None:
-        """|A and B| / |A or B|, which is D / (2 - D) of the Dice D; None where both are empty (Jaccard, 1912)."""
+        """Jaccard index |A and B| / |A or B| = D / (2 - D) of the Dice coefficient D; None where both are empty."""
         union = self.tested + self.reference - self.common
         return self.common / union if union else None
 
     @property
     def difference_percent(self) -> float | None:
-        """100 (|A| - |B|) / |B|, B the reference; positive where A is larger. None where the reference is empty."""
+        """Volume difference 100 (|A| - |B|) / |B| to the reference B in per cent; None where B is empty."""
         return 100 * (self.tested - self.reference) / self.reference if self.reference else None
 
 
 def as_labels(array: Array, name: str) -> LabelMap:
-    """Return the values of a label map as integers, shape unchanged.
+    """Convert the values of a label map to uint16.
+
+    Parameters
+    ----------
+    name : how the message calls the map.
 
     Raises
     ------
@@ -79,7 +91,10 @@ def as_labels(array: Array, name: str) -> LabelMap:
 
 
 def holds_few_labels(array: Array) -> bool:
-    """Tell whether an array holds nothing but whole numbers from 0 to 65535, at most 64 distinct ones."""
+    """Whether an array looks like a label map: whole numbers from 0 to 65535, at most `FEW_LABELS` distinct ones.
+
+    A magnitude image of few grey values passes as well.
+    """
     try:
         labels = as_labels(array, "")
     except UnsupportedDataError:
@@ -88,18 +103,22 @@ def holds_few_labels(array: Array) -> bool:
 
 
 def label_values(*maps: LabelMap) -> list[int]:
-    """Return the labels that occur in any of the maps, in order, without the background 0."""
-    found = {int(value) for one in maps for value in np.flatnonzero(np.bincount(one.ravel()))}
-    return sorted(found - {0})
+    """Labels that occur in any of the maps, ascending, without the background 0.
+
+    >>> label_values(np.array([0, 2, 2], np.uint8), np.array([0, 1, 5], np.uint8))
+    [1, 2, 5]
+    """
+    values = {int(value) for map_ in maps for value in np.flatnonzero(np.bincount(map_.ravel()))}
+    return sorted(values - {0})
 
 
 def overlaps(tested: LabelMap, reference: LabelMap, values: Iterable[int]) -> dict[int, Overlap]:
-    """Count the voxels of each label.
+    """Count the voxels of each label in two maps and in both.
 
     Parameters
     ----------
-    tested, reference : label maps of one shape, any number of axes.
-    values : the labels to count; they may be absent.
+    tested, reference : label maps of one shape, any number of axes. Their geometry is not compared.
+    values : labels to count; they may be absent.
 
     Raises
     ------
@@ -108,13 +127,17 @@ def overlaps(tested: LabelMap, reference: LabelMap, values: Iterable[int]) -> di
     """
     if tested.shape != reference.shape:
         raise UnsupportedDataError(f"label maps of {tested.shape} and {reference.shape} voxels cannot be compared")
-    sets = (tested[tested == reference], tested.ravel(), reference.ravel())
-    common, first, second = (np.bincount(one, minlength=LARGEST_LABEL + 1) for one in sets)
+    groups = (tested[tested == reference], tested.ravel(), reference.ravel())
+    common, first, second = (np.bincount(group, minlength=LARGEST_LABEL + 1) for group in groups)
     return {value: Overlap(int(common[value]), int(first[value]), int(second[value])) for value in values}
 
 
 def voxel_millilitres(grid: Image) -> float:
-    """Return the volume of one voxel in ml: that of the parallelepiped that it is, so that a shear is no matter."""
+    """Volume of one voxel in ml, the parallelepiped of its edges: also correct for a sheared grid.
+
+    >>> round(voxel_millilitres(Image(np.zeros((2, 2, 2)), np.diag([2.0, 2.0, 10.0, 1.0]))), 6)
+    0.04
+    """
     axes = grid.affine[:3, :3]
     edges = axes / np.linalg.norm(axes, axis=0) * np.array(grid.spacing)
     return abs(float(np.linalg.det(edges))) / 1000

@@ -1,4 +1,4 @@
-"""How large, how bright and where: figures of each label in each frame."""
+"""Statistics of each label in each frame: volume, intensity, centroid, extent."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Figures of one label in one frame; None from ``mean`` on where the label is absent.
+    """Statistics of one label in one frame; None from ``mean`` on where the label is absent.
 
     Attributes
     ----------
-    frame : counted from 0. time : s from frame 0; None where the frame time is not known.
-    volume : ml; voxels times |det| of the affine, which is the volume of a voxel however the axes stand.
-    mean, deviation : of the intensity over the label's voxels, in the image's units; the deviation divides by N.
-    centroid : mean of the voxel centres, RAS+ mm; None too where the affine has lost its spacing (`Image.pixdim`), for
-        then no position is known. Sizes go by ``pixdim`` there.
-    extent : size in mm of the box around the label along the three array axes, whole voxels times spacing.
+    value, name : of the label.
+    frame : counted from 0.
+    time : seconds from frame 0; None where the frame time is unknown.
+    voxels : number of voxels.
+    volume : in ml; voxels times the volume of a voxel, |det| of the affine.
+    mean, deviation : mean and standard deviation (divided by N) of the intensity, in the units of the image.
+    centroid : mean of the voxel centres, RAS+ in mm; None too where the affine has lost its spacing (`Image.pixdim`),
+        as no position is known then. Sizes follow ``pixdim`` there.
+    extent : size in mm of the bounding box along the three array axes, whole voxels times spacing.
     """
 
     value: int
@@ -42,13 +45,13 @@ class LabelStatistics:
 
 
 def label_statistics(labels: Image, image: Image, names: Sequence[Label]) -> list[LabelStatistics]:
-    """Measure each label in each frame: all frames of the first label, then of the second.
+    """Measure each label in each frame: all frames of the first label, then of the second, and so on.
 
     Parameters
     ----------
-    labels : the label map; its geometry and frame time count.
-    image : what was labelled, on the same grid; of complex values the magnitude is measured.
-    names : the labels to measure; voxels of any other value are not reported.
+    labels : label map; geometry and frame time are taken from it.
+    image : the labelled image on the same grid; magnitudes of complex values are measured.
+    names : labels to measure; voxels of other values are ignored without a message.
 
     Raises
     ------
@@ -69,14 +72,14 @@ def label_statistics(labels: Image, image: Image, names: Sequence[Label]) -> lis
             indices = np.argwhere(label_frames[..., frame] == label.value)
             values = frames[..., frame][tuple(indices.T)]
             time = None if labels.frame_time is None else frame * labels.frame_time
-            rows.append(_measured(label, frame, time, indices, values, labels))
+            rows.append(_measure(label, frame, time, indices, values, labels))
     return rows
 
 
-def _measured(
+def _measure(
     label: Label, frame: int, time: float | None, indices: NDArray[np.intp], values: NDArray[np.generic], grid: Image
 ) -> LabelStatistics:
-    """Return the figures of the voxels of a grid at ``indices`` (N, 3), whose intensities are ``values`` (N,)."""
+    """Statistics of the voxels at ``indices`` (N, 3) of a grid, with intensities ``values`` (N,)."""
     voxels, axes = len(indices), grid.affine[:3, :3]
     spacing = np.array(grid.spacing)
     volume = voxels * abs(float(np.linalg.det(axes / np.linalg.norm(axes, axis=0) * spacing))) / 1000

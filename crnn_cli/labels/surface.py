@@ -1,9 +1,9 @@
-"""How far apart the surfaces of two masks are, in mm: 95 % Hausdorff distance and mean surface distance.
+"""Surface distances of two masks in mm: 95 % Hausdorff distance and mean surface distance.
 
-The surface of a mask is its voxels with at least one of the six face neighbours outside; beyond the border of the array
-all is outside. An array axis of length 1 has no neighbours, so that one slice has an outline; in an array of one voxel,
-that is the surface. For each surface voxel of one mask the distance to the nearest surface voxel of the other is taken,
-between voxel centres: two directed sets.
+The surface of a mask are its voxels with at least one of six face neighbours outside the mask; beyond the border of the
+array everything is outside. An array axis of length 1 has no neighbours, so that a single slice has an outline; the
+surface in an array of one voxel is that voxel. Distances run between voxel centres, from each surface voxel of one mask
+to the nearest surface voxel of the other: two directed sets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Distances = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 
 ORTHOGONAL = 1e-3
-"""Largest |cosine| between two voxel axes of an orthogonal grid (0.06 degrees): what rounding leaves, not a shear."""
+"""Largest |cosine| between two voxel axes of an orthogonal grid (0.06 degrees): rounding, not shear."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class SurfaceDistances:
 
     Attributes
     ----------
-    hd95 : the larger of the 95th percentiles of the two directed sets, interpolated linearly.
-    mean : sum of both directed sets over the number of voxels in both (average symmetric surface distance).
+    hd95 : 95 % Hausdorff distance: the larger 95th percentile of the two directed sets, linearly interpolated.
+    mean : average symmetric surface distance: sum of both directed sets over the number of voxels in both.
     """
 
     hd95: float
@@ -40,12 +40,12 @@ class SurfaceDistances:
 
 
 def orthogonal_spacing(grid: Image) -> Spacing:
-    """Return the voxel size along the array axes in mm, of a grid whose axes are at right angles.
+    """Voxel size along the array axes in mm, of a grid whose axes must be perpendicular.
 
     Raises
     ------
     UnsupportedDataError
-        If two voxel axes are not at right angles, to a |cosine| of 1e-3.
+        If the |cosine| between two voxel axes exceeds 1e-3.
     """
     axes = grid.affine[:3, :3]
     unit = axes / np.linalg.norm(axes, axis=0)
@@ -60,33 +60,37 @@ def orthogonal_spacing(grid: Image) -> Spacing:
 
 
 def surface(mask: Mask) -> Mask:
-    """Return the surface voxels of a mask of any number of axes."""
+    """Surface voxels of a mask of any number of axes: those with a face neighbour outside.
+
+    >>> surface(np.ones((3, 3), bool)).astype(int).tolist()
+    [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+    """
     inside = mask.copy()
     for axis, length in enumerate(mask.shape):
         if length == 1:
             continue
-        along, kept = np.moveaxis(mask, axis, 0), np.moveaxis(inside, axis, 0)
-        kept[1:] &= along[:-1]
-        kept[:-1] &= along[1:]
-        kept[[0, -1]] = False
+        neighbours, interior = np.moveaxis(mask, axis, 0), np.moveaxis(inside, axis, 0)
+        interior[1:] &= neighbours[:-1]
+        interior[:-1] &= neighbours[1:]
+        interior[[0, -1]] = False
     return mask & ~inside if mask.size > 1 else mask
 
 
 def directed_distances(tested: Mask, reference: Mask, spacing: Spacing) -> tuple[Distances, Distances] | None:
-    """Return the distance in mm from each surface voxel of one mask to the other's surface, both ways.
+    """Distances in mm from each surface voxel of one mask to the surface of the other, in both directions.
 
     Parameters
     ----------
     tested, reference : (x, y, z), of one shape.
-    spacing : voxel size along x, y, z in mm; the grid is orthogonal (`orthogonal_spacing`).
+    spacing : voxel size along x, y, z in mm; the grid must be orthogonal (`orthogonal_spacing`).
 
     Returns
     -------
-    From tested to reference, and from reference to tested; None where a mask is empty, for then nothing is defined.
+    From tested to reference, and from reference to tested; None where a mask is empty, as nothing is defined then.
 
-    Notes
-    -----
-    Exact Euclidean distance transform of Maurer et al., IEEE TPAMI 2003, by SimpleITK, within the box of both masks.
+    References
+    ----------
+    Maurer et al., IEEE TPAMI 25, 2003: exact Euclidean distance transform, as implemented in SimpleITK.
     """
     if not tested.any() or not reference.any():
         return None
@@ -96,14 +100,26 @@ def directed_distances(tested: Mask, reference: Mask, spacing: Spacing) -> tuple
 
 
 def surface_distances(tested: Mask, reference: Mask, spacing: Spacing) -> SurfaceDistances | None:
-    """Return 95 % Hausdorff distance and mean surface distance; arguments as in `directed_distances`.
+    """95 % Hausdorff distance and mean surface distance; None where a mask is empty.
 
-    HD95 = max(P95(tested to reference), P95(reference to tested)), as in MONAI and in DeepMind's surface-distance;
-    each surface voxel counts once, as in MONAI (surface-distance weights by area). MedPy
-    takes one percentile of both sets together: in general another number. The mean is MONAI's with ``symmetric=True``.
+    HD95 = max(P95(tested to reference), P95(reference to tested)), as in MONAI and DeepMind's surface-distance. Each
+    surface voxel counts once, as in MONAI (surface-distance weights by area). MedPy takes one percentile of both sets
+    together, in general another number. The mean is that of MONAI with ``symmetric=True``. Both are symmetric.
 
-    Both are symmetric in the two masks, and None where one is empty. Huttenlocher et al., IEEE TPAMI 1993; Heimann et
-    al., IEEE TMI 2009.
+    Parameters
+    ----------
+    tested, reference, spacing : as in `directed_distances`.
+
+    References
+    ----------
+    Huttenlocher et al., IEEE TPAMI 15, 1993; Heimann et al., IEEE TMI 28, 2009.
+
+    Examples
+    --------
+    >>> mask = np.zeros((8, 4, 4), bool)
+    >>> mask[1:3, 1:3, 1:3] = True
+    >>> surface_distances(mask, np.roll(mask, 3, axis=0), (2.0, 1.0, 1.0))
+    SurfaceDistances(hd95=6.0, mean=5.0)
     """
     directed = directed_distances(tested, reference, spacing)
     if directed is None:
@@ -113,16 +129,16 @@ def surface_distances(tested: Mask, reference: Mask, spacing: Spacing) -> Surfac
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:
-    """Return the box around a mask and one voxel more, so that no axis becomes 1 long that was longer."""
-    found = []
+    """Bounding box of a mask, one voxel larger on each side so that no longer axis shrinks to length 1."""
+    box = []
     for axis in range(3):
         used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        found.append(slice(max(int(used[0]) - 1, 0), int(used[-1]) + 2))
-    return tuple(found)
+        box.append(slice(max(int(used[0]) - 1, 0), int(used[-1]) + 2))
+    return tuple(box)
 
 
 def _distance_to(target: Mask, spacing: Spacing) -> Distances:
-    """Return for each voxel the distance in mm to the nearest True one."""
+    """Distance in mm from each voxel to the nearest True one."""
     image = GetImageFromArray(target.astype(np.uint8))
     image.SetSpacing(spacing[::-1])
     signed = SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)

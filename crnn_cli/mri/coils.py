@@ -1,4 +1,4 @@
-"""Receive coils before a reconstruction: white noise, fewer virtual coils, and the block that sensitivities come from.
+"""Receive coils: noise whitening, coil compression, normalised sensitivities, and the calibration block.
 
 Legend: C coil, N virtual coil, T frame, Y phase encoding, X readout. K-space is centred and orthonormal.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 
 BLOCK = 24
-"""Lines and samples of a calibration block; a larger one costs time and sharpens the sensitivities little."""
+"""Largest width of a calibration block; a larger one costs time and sharpens the sensitivities little."""
 LEAST_LINES = 6
-"""Lines that a calibration block needs."""
+"""Smallest number of lines of a calibration block."""
 
 
 def whitening_matrix(noise_CC: Tensor) -> Tensor:
-    """Return the matrix after which the noise of the coils is white: W N W^H = v I.
+    """Whitening (noise prewhitening) matrix W of the coils, with W N W^H = v I.
 
-    W = sqrt(v) L^-1, L L^H = N the Cholesky factors. v is the median of the coils' variances, so that intensities stay
-    in the scale of the file, even where one broken coil is a thousand times noisier than the others.
+    W = sqrt(v) L^-1 with the Cholesky factor L L^H = N. v is the median of the coil variances, so that intensities stay
+    in the scale of the file even where one broken coil is a thousand times noisier than the others.
 
     Parameters
     ----------
-    noise_CC : covariance of the complex noise, Hermitian.
+    noise_CC : covariance N of the complex noise, Hermitian.
 
     Returns
     -------
@@ -33,27 +33,27 @@ def whitening_matrix(noise_CC: Tensor) -> Tensor:
     Raises
     ------
     UnsupportedDataError
-        If the matrix is not the covariance of noise in every coil: not finite, not Hermitian, or singular.
+        If N is not the covariance of noise in every coil: not finite, not Hermitian, or singular.
 
     References
     ----------
     Roemer et al., MRM 16, 1990; Pruessmann et al., MRM 42, 1999, appendix A.
     """
-    said = "the noise covariance of the coils"
+    subject = "the noise covariance of the coils"
     wide = noise_CC.to(torch.complex128)
     if not bool(torch.isfinite(torch.view_as_real(wide)).all()):
-        raise UnsupportedDataError(f"{said} has values that are not finite: leave the noise scan out")
+        raise UnsupportedDataError(f"{subject} has values that are not finite: leave the noise scan out")
     if float((wide - wide.mH).abs().max()) > 1e-3 * float(wide.abs().max()):
-        raise UnsupportedDataError(f"{said} is not Hermitian, so it is not a covariance: leave the noise scan out")
+        raise UnsupportedDataError(f"{subject} is not Hermitian, so it is not a covariance: leave the noise scan out")
     variance_C = wide.diagonal().real
     dead = [str(c) for c, value in enumerate(variance_C.tolist()) if value <= 0]
     if dead:
-        raise UnsupportedDataError(f"{said} is 0 in coil {', '.join(dead)} (counted from 0): leave those coils out")
+        raise UnsupportedDataError(f"{subject} is 0 in coil {', '.join(dead)} (counted from 0): leave those coils out")
     scale_C = variance_C.sqrt()
-    factor, failed = torch.linalg.cholesky_ex(wide / (scale_C[:, None] * scale_C))
-    if int(failed) or float(factor.diagonal().real.min()) < 1e-4:
+    factor, info = torch.linalg.cholesky_ex(wide / (scale_C[:, None] * scale_C))
+    if int(info) or float(factor.diagonal().real.min()) < 1e-4:
         raise UnsupportedDataError(
-            f"{said} ({len(scale_C)} coils) is singular: the noise scan has too few samples, or one coil is made of "
+            f"{subject} ({len(scale_C)} coils) is singular: the noise scan has too few samples, or one coil is made of "
             "others; leave the noise scan out, or the coil"
         )
     inverse = torch.linalg.solve_triangular(factor, torch.diag(1 / scale_C).to(wide.dtype), upper=False)
@@ -62,16 +62,28 @@ def whitening_matrix(noise_CC: Tensor) -> Tensor:
 
 
 def mix_coils(kspace_CTYX: Tensor, matrix_NC: Tensor) -> Tensor:
-    """Return virtual coils (N, ...), each a sum of coils (C, ...) weighted by a row of the matrix."""
+    """Combine coils (C, ...) to virtual coils (N, ...): each is the sum weighted by a row of the matrix (N, C).
+
+    Applies to k-space, images and calibration lines alike; sensitivities must be mixed by the same matrix.
+    """
     virtual: Tensor = torch.tensordot(matrix_NC.to(kspace_CTYX.dtype), kspace_CTYX, dims=([1], [0]))
     return virtual
 
 
 def compression_matrix(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
-    """Return the matrix (N, C) onto the virtual coils of most energy, and the share of the energy they keep.
+    """Coil compression matrix (N, C) onto the ``coils`` virtual coils of most energy, and the fraction they retain.
 
-    The rows are the first left singular vectors of the measured samples, conjugate: orthonormal, strongest first, so
-    white noise stays white. Zeros where nothing was measured change nothing.
+    Its rows are the conjugates of the first left singular vectors of the measured samples (principal components):
+    orthonormal, strongest first, so white noise stays white. Zeros where nothing was measured have no effect.
+
+    Parameters
+    ----------
+    kspace_CTYX : complex, of one slice; whiten it first, or a noisy coil counts as signal.
+    coils : number N of virtual coils.
+
+    Returns
+    -------
+    The matrix, for `mix_coils`, and the retained fraction of the energy (1 for k-space of zeros).
 
     Raises
     ------
@@ -92,14 +104,18 @@ def compression_matrix(kspace_CTYX: Tensor, coils: int) -> tuple[Tensor, float]:
     energy_C, vectors_CC = torch.linalg.eigh(gram_CC)
     energy_C, vectors_CC = energy_C.flip(0).clamp_min(0), vectors_CC.flip(1)
     largest = vectors_CC.gather(0, vectors_CC.abs().argmax(0, keepdim=True))
-    matrix_CC = (vectors_CC * (largest.conj() / largest.abs())).mH  # the phase of a singular vector is free: fix it
+    matrix_CC = (vectors_CC * (largest.conj() / largest.abs())).mH  # fixes the arbitrary phase of singular vectors
     total = float(energy_C.sum())
-    kept = float(energy_C[:coils].sum()) / total if total else 1.0
-    return matrix_CC[:coils].to(kspace_CTYX.dtype).contiguous(), kept
+    retained = float(energy_C[:coils].sum()) / total if total else 1.0
+    return matrix_CC[:coils].to(kspace_CTYX.dtype).contiguous(), retained
 
 
 def normalise_maps(maps_CYX: Tensor) -> Tensor:
-    """Return sensitivities with sum_c |s_c|^2 = 1; they stay 0 where all coils are 0."""
+    """Normalise sensitivities to sum_c |s_c|^2 = 1 at each pixel; pixels where all are 0 stay 0.
+
+    >>> normalise_maps(torch.tensor([3.0, 4.0]).reshape(2, 1, 1)).flatten().tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
     norm_YX = maps_CYX.abs().square().sum(0).sqrt()
     return maps_CYX / torch.where(norm_YX > 0, norm_YX, torch.ones_like(norm_YX))
 
@@ -107,18 +123,19 @@ def normalise_maps(maps_CYX: Tensor) -> Tensor:
 def calibration_block(
     kspace_CTYX: Tensor, mask_TYX: Tensor, calibration_CYX: Tensor | None = None, least_lines: int = LEAST_LINES
 ) -> Tensor:
-    """Return the block of k-space around its centre that coil sensitivities are estimated from.
+    """Cut out the calibration block: the fully sampled centre of k-space, averaged over time.
 
-    Samples are averaged over the frames that measured them. The block is made of the consecutive lines around the
-    centre that at least one frame measured, and of the samples along X that they share, at most 24 x 24; where the
-    corners were left out, the rectangle whose shorter side is longest.
+    Samples are averaged over the frames that measured them. The block holds the consecutive lines around the centre
+    that at least one frame measured, and the samples along X that they share, at most 24 x 24. Where the corners of
+    k-space are missing, it is the rectangle whose shorter side is longest.
 
     Parameters
     ----------
     kspace_CTYX : complex, zero where not measured.
     mask_TYX : boolean or 0/1; X may be 1.
-    calibration_CYX : separate calibration lines, zero elsewhere; where given, the block comes from them alone, as
-        their contrast may be another.
+    calibration_CYX : separate calibration lines, zero elsewhere. Where given, the block comes from them alone, as
+        their contrast may differ.
+    least_lines : smallest accepted number of lines, and of samples along X.
 
     Returns
     -------
@@ -139,9 +156,10 @@ def calibration_block(
     if min(lines, samples) < least_lines:
         raise UnsupportedDataError(
             f"coil sensitivities need {least_lines} consecutive lines around the centre of k-space, and this scan has "
-            f"{lines} with {samples} samples each: give sensitivities with --maps FILE, take --coils 1, or measure "
-            "more centre lines"
-        )
+            f"{lines} with {samples} samples each",
+            remedy=("give sensitivities with ", Param("maps", "FILE"), ", take ", Param("coils", 1), ", or measure "
+                    "more centre lines"),
+        )  # fmt: skip
     if calibration_CYX is not None:
         return calibration_CYX[:, along, across].clone()
     total_CYX = kspace_CTYX[:, :, along, across].sum(1)
@@ -149,7 +167,7 @@ def calibration_block(
 
 
 def _block(measured_YX: Tensor) -> tuple[slice, slice]:
-    """Return the lines and the samples of the block: of all widths around the centre, the one nearest to a square."""
+    """Lines and samples of the block: the most square one of all widths around the centre."""
     widest = _around_centre(measured_YX[measured_YX.shape[0] // 2])
     centre, best = measured_YX.shape[1] // 2, (slice(0, 0), slice(0, 0))
     for side in range(1, BLOCK // 2 + 1):
@@ -161,13 +179,13 @@ def _block(measured_YX: Tensor) -> tuple[slice, slice]:
 
 
 def _sides(along: slice, across: slice) -> tuple[int, int]:
-    """Return the shorter side and the longer one."""
+    """Shorter and longer side of a block."""
     lines, samples = along.stop - along.start, across.stop - across.start
     return min(lines, samples), max(lines, samples)
 
 
 def _around_centre(measured: Tensor) -> slice:
-    """Return the run of true values around floor(N / 2), at most 24 of them; empty where the centre is false."""
+    """Run of true values around floor(N / 2), at most 24 long; empty where the centre is false."""
     values = measured.tolist()
     centre = len(values) // 2
     first, last = centre, centre

@@ -1,4 +1,4 @@
-"""Conjugate gradients for A^H A with coils, and CG-SENSE, the least-squares image of a scan with several coils.
+"""Conjugate gradients, and CG-SENSE: the regularised least-squares image of a multi-coil scan.
 
 Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 """
@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.notices import Progress, no_progress
 
-Progress = Callable[[int, int], None]
-"""Called with (iterations done, iterations in all)."""
-RESIDUAL = 1e-5  # of the right-hand side: CG-SENSE is done
-
-
-def silent(done: int, total: int) -> None:
-    """Tell nobody about progress."""
+RESIDUAL = 1e-5  # relative residual at which CG-SENSE stops
 
 
 def conjugate_gradient(
@@ -27,17 +22,21 @@ def conjugate_gradient(
     start_BTYX: Tensor,
     iterations: int,
     tolerance: float = 0.0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Tensor:
-    """Solve H x = b for a Hermitian, positive semidefinite H, every batch item on its own.
+    """Solve H x = b for a Hermitian positive semidefinite H, each batch item with its own step lengths.
 
     Parameters
     ----------
-    operator : x -> H x.
-    right_BTYX : b.
-    start_BTYX : where to begin; a good guess saves iterations.
-    iterations : at most so many applications of H, and one for the start.
-    tolerance : stop when ||b - H x|| <= tolerance ||b|| for every item.
+    operator : x -> H x. A matrix that is not Hermitian gives a wrong result without an error.
+    right_BTYX : b, complex.
+    start_BTYX : initial x; a good one saves iterations.
+    iterations : largest number of applications of H, besides one for the initial residual.
+    tolerance : stops once ||b - H x|| <= tolerance ||b|| for every item.
+
+    Returns
+    -------
+    x, (B, T, Y, X) complex, also where the tolerance was not reached.
 
     References
     ----------
@@ -51,10 +50,10 @@ def conjugate_gradient(
     for done in range(iterations):
         if bool((power <= enough).all()):
             break
-        turned = torch.view_as_real(operator(torch.view_as_complex(direction)))
-        step = _ratio(power, _dot(direction, turned))
+        applied = torch.view_as_real(operator(torch.view_as_complex(direction)))
+        step = _ratio(power, _dot(direction, applied))
         image = torch.addcmul(image, step, direction)
-        residual = torch.addcmul(residual, step, turned, value=-1)
+        residual = torch.addcmul(residual, step, applied, value=-1)
         before, power = power, _dot(residual, residual)
         direction = torch.addcmul(residual, _ratio(power, before), direction)
         progress(done + 1, iterations)
@@ -63,17 +62,23 @@ def conjugate_gradient(
 
 
 def sense(
-    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = silent
+    encoding: Encoding, data_BCTYX: Tensor, weight: float, iterations: int, progress: Progress = no_progress
 ) -> Tensor:
-    """Return argmin_x ||A x - y||^2 + w ||x||^2, each frame on its own: CG-SENSE with a Tikhonov term.
+    """CG-SENSE with a Tikhonov term: argmin_x ||A x - y||^2 + w ||x||^2, without a model of time.
 
-    By conjugate gradients on (A^H A + w) x = A^H y from zero, which also picks the image of least norm for w = 0. Stops
-    at a residual of 1e-5 of A^H y. Good where the coils alone can tell the aliases apart: static scans, few-fold
-    acceleration. With one coil it is the zero-filled image over 1 + w.
+    Solved by conjugate gradients on (A^H A + w) x = A^H y from zero, which gives the least-norm image for w = 0. Stops
+    at a relative residual of 1e-5. Suited to static scans and few-fold acceleration, where the coils alone can separate
+    the aliases. With one coil it is the zero-filled image divided by 1 + w.
 
     Parameters
     ----------
+    data_BCTYX : y, as `Encoding.to_data_space` returns it.
     weight : w >= 0; A^H A is at most 1, so w is a noise-to-signal ratio of powers.
+    iterations : largest number of conjugate gradient iterations.
+
+    Returns
+    -------
+    (B, T, Y, X) complex.
 
     References
     ----------
@@ -88,11 +93,11 @@ def sense(
     return conjugate_gradient(operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress)
 
 
-def _dot(one_BTYXC: Tensor, other_BTYXC: Tensor) -> Tensor:
-    """Return the inner product of each batch item, (B, 1, 1, 1, 1); C is real and imaginary part."""
-    return (one_BTYXC * other_BTYXC).sum((1, 2, 3, 4), keepdim=True)
+def _dot(first_BTYXC: Tensor, second_BTYXC: Tensor) -> Tensor:
+    """Real inner product of each batch item, (B, 1, 1, 1, 1); C is real and imaginary part."""
+    return (first_BTYXC * second_BTYXC).sum((1, 2, 3, 4), keepdim=True)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Return above / below, 0 where below is 0."""
+    """Quotient above / below, 0 where below is 0."""
     return torch.where(below > 0, above / torch.where(below > 0, below, torch.ones_like(below)), 0 * above)

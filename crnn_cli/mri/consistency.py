@@ -1,11 +1,11 @@
-"""Data consistency: what keeps a reconstruction true to the samples that were measured.
+"""Data consistency operators for one receive channel, and initial images that share samples between frames.
 
-Legend: B batch, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
+A network sees a `Consistency` only: ``operator(image, error)`` is the data consistency step, ``operator.zero_filled()``
+is A^H y, ``operator.normal(image)`` is A^H A x; ``operator.view_shared()`` and ``operator.time_wiener()`` are initial
+images in which each frame borrows missing samples from other frames. `crnn_cli.mri.multicoil` has the operator of
+several coils.
 
-An operator of this room has five methods, and networks know no more of it than these:
-``operator(image, error)`` pulls an image to the measured data, ``operator.zero_filled()`` is the adjoint A^H applied to
-the data, ``operator.normal(image)`` is A^H A, ``operator.view_shared()`` and ``operator.time_wiener()`` fill what a
-frame lacks from other frames.
+Legend: B batch, C coil, T frame, Y phase encoding, X readout. Images and k-space are complex, centred, orthonormal.
 """
 
 from __future__ import annotations
@@ -16,86 +16,108 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 
 
 class Consistency(Protocol):
-    """What a reconstruction network may ask of the measured data."""
+    """Interface between a reconstruction network and the measured data.
+
+    All images are (B, T, Y, X) complex.
+    """
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
-        """Return the image pulled to the measured data.
+        """Apply the data consistency step to an image.
 
-        error : r.m.s. error that the image is expected to have in a pixel, a scalar: what the noise of the data is
-            weighed against. None: the data are taken as they are.
+        Parameters
+        ----------
+        error : expected r.m.s. error of the image per pixel, a scalar, against which the noise of the data is weighed.
+            None: the data are taken as noiseless.
         """
         ...
 
     def zero_filled(self) -> Tensor:
-        """Return the images of the measured samples with zeros elsewhere, (B, T, Y, X)."""
+        """Zero-filled images A^H y."""
         ...
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Return A^H A x, the zero-filled images of what an image would be measured as, (B, T, Y, X)."""
+        """Normal operator A^H A x: the zero-filled images of the samples that an image would give.
+
+        Differentiable with respect to the image.
+        """
         ...
 
     def view_shared(self) -> Tensor:
-        """Return the images with missing samples taken from other frames, (B, T, Y, X)."""
+        """Images whose missing samples are averaged from other frames."""
         ...
 
     def time_wiener(self) -> Tensor:
-        """Return the images with missing samples estimated from those of other frames, (B, T, Y, X)."""
+        """Images whose missing samples are Wiener estimates from other frames."""
         ...
 
 
 class NoiseLevel:
-    """Standard deviation of the noise of a sample, scaled with the data; 0 where the data are taken as they are."""
+    """Standard deviation of the complex noise of a sample, which scales with the data; 0 where unknown.
+
+    Parameters
+    ----------
+    value : the standard deviation, in the units of the k-space.
+    like : a tensor whose real type and device the level takes.
+    """
 
     def __init__(self, value: float, like: Tensor) -> None:
         self._value = torch.full((1, 1, 1, 1), value, dtype=like.real.dtype, device=like.device)
 
     def scaled(self, factor: Tensor) -> NoiseLevel:
-        """Return that of data times a factor."""
+        """Noise level of the data times a real factor."""
         twin = copy.copy(self)
         twin._value = self._value * factor
         return twin
 
-    def to(self, device: torch.device) -> NoiseLevel:
-        """Return it on a device."""
-        twin = copy.copy(self)
-        twin._value = self._value.to(device)
-        return twin
+    def relative_variance(self, error: Tensor | None) -> Tensor | float:
+        """Noise variance relative to the error variance of the image: (deviation / error)^2, (B, 1, 1, 1).
 
-    def over(self, error: Tensor | None) -> Tensor | float:
-        """Return (deviation / error)^2, (B, 1, 1, 1); 0 without an error."""
+        Parameters
+        ----------
+        error : expected r.m.s. error of the image per pixel; None gives 0, hard data consistency.
+        """
         return 0.0 if error is None else (self._value / error) ** 2
 
 
-_MIDDLE = 2  # lines from the middle of k-space whose energy would hide how the others change
-_RIDGE = 1e-3  # of the mean energy of a frame
-_AT_ONCE = 2**24  # coefficients of equations that a GPU solves at once
+_CENTRE_LINES = 2  # central lines on either side, left out of the covariance: their energy would hide how others change
+_RIDGE = 1e-3  # Tikhonov term of the Wiener filter, relative to the mean energy of a frame
+_GPU_COEFFICIENTS = 2**24  # coefficients of linear systems that a GPU solves at once
 
 
 class SingleCoilConsistency:
     """Data consistency of one receive channel on a Cartesian grid.
 
-    With k the k-space of the image and y the measured samples under mask m:
-    noise 0 (hard): k <- (1 - m) k + m y. noise v > 0: k <- (1 - m) k + m (v k + y) / (1 + v), the minimiser of
-    v ||x - x_net||^2 + ||m F x - y||^2. So v is the noise variance of the data relative to the network's error.
+    With k = F x the k-space of the image and y the measured samples under mask m, the step is
 
-    Where a mask does not change along kx, the readout stays in image space: along x the transform is unitary
-    and the result the same, at half the cost.
+        k <- (1 - m) k + m y                    for v = 0 (hard data consistency),
+        k <- (1 - m) k + m (v k + y) / (1 + v)  for v > 0, the minimiser of v ||x - x_net||^2 + ||m F x - y||^2.
+
+    So v is the noise variance of the data relative to the error variance of the network.
+
+    Where the mask is constant along kx, the readout stays in image space: the transform along x is unitary, so the
+    result is the same at half the cost.
 
     Parameters
     ----------
-    kspace_BTYX : complex, zero where nothing was measured; what lies outside the mask is ignored.
+    kspace_BTYX : complex; values outside the mask are ignored.
     mask_BTYX : boolean or 0/1, broadcastable to the k-space; X may be 1.
     noise : v above, >= 0.
-    deviation : standard deviation of the complex noise of a sample, where it is known; with an expected error e of the
+    deviation : standard deviation of the complex noise of a sample where known; given an expected error e of the
         image, v grows by (deviation / e)^2.
 
     Notes
     -----
-    The demo code of Qin et al. writes (k + v y) / (1 + v) with v the weight of the data, the reciprocal of ours.
+    The demo code of Qin et al. writes (k + v y) / (1 + v), where v is the weight of the data: the reciprocal of v here.
+    The mask is trusted: samples that it calls measured but that are zero pull the image to zero without an error.
+
+    References
+    ----------
+    Schlemper et al., IEEE TMI 37(2), 2018; Qin et al., IEEE TMI 38(1), 2019.
     """
 
     def __init__(
@@ -111,55 +133,51 @@ class SingleCoilConsistency:
         self._noise, self._deviation = noise, NoiseLevel(deviation, kspace_BTYX)
 
     def scaled(self, factor: Tensor) -> SingleCoilConsistency:
-        """Return the operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
+        """Operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         twin = copy.copy(self)
         twin._data, twin._zero_filled = self._data * factor, self._zero_filled * factor
         twin._deviation = self._deviation.scaled(factor)
         return twin
 
-    def to(self, device: torch.device) -> SingleCoilConsistency:
-        """Return the operator with its data on a device."""
-        twin = copy.copy(self)
-        for name in ("_mask", "_mask_from_corner", "_data", "_zero_filled", "_deviation"):
-            setattr(twin, name, getattr(self, name).to(device))
-        return twin
-
-    def misfit(self, image_BTYX: Tensor) -> tuple[float, float]:
-        """Return ||m F x - y||^2 and ||y||^2."""
-        return _energy(self._difference(image_BTYX)), _energy(self._data)
-
     def at_samples(self, image_BTYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Return m F x - y and y at the N measured samples of k-space, each complex (N,); differentiable."""
-        difference, data = self._difference(image_BTYX), self._data
+        """Residual m F x - y and data y at the N measured samples of k-space, each complex (N,).
+
+        Differentiable with respect to the image, for losses in k-space.
+        """
+        difference = image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
+        data = self._data
         if len(self._axes) == 1:
             difference, data = (image_to_kspace(values, (-1,)) for values in (difference, data))
         measured = (self._mask > 0).expand(difference.shape)
         return difference[measured], data[measured]
 
-    def _difference(self, image_BTYX: Tensor) -> Tensor:
-        """Return m F x - y, along x in the space of the data."""
-        return image_to_kspace(image_BTYX, self._axes) * self._mask - self._data
-
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
-        """Return the image with its k-space pulled to the measured samples."""
-        weight = 1 / (1 + self._noise + self._deviation.over(error))
+        """Data consistency step; `error` as in `Consistency`."""
+        weight = 1 / (1 + self._noise + self._deviation.relative_variance(error))
         return image_BTYX + weight * (self._zero_filled - self.normal(image_BTYX))
 
     def zero_filled(self) -> Tensor:
-        """Return the images of the measured samples, zeros elsewhere."""
+        """Zero-filled images A^H y, (B, T, Y, X)."""
         return self._zero_filled
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Return F^H m F x: a circular convolution, so that images need not be centred for it."""
+        """Normal operator F^H m F x, (B, T, Y, X): a circular convolution, for which images need not be centred."""
         kspace = torch.fft.fftn(image_BTYX, dim=self._axes).mul_(self._mask_from_corner)
-        image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)  # in memory with the axes transformed innermost
-        return image.contiguous()
+        image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)
+        return image.contiguous()  # fftn leaves the transformed axes innermost in memory
 
     def view_shared(self) -> Tensor:
-        """Return the images with missing samples averaged from other frames, near ones counting most.
+        """View-shared images, (B, T, Y, X): missing samples are averages over the frames that measured them.
 
-        A sample missing in frame t becomes sum_s w(t - s) m_s y_s / sum_s w(t - s) m_s, w(d) = 1 / (1 + |d|)^2;
-        zero where no frame measured it. View sharing in the sense of Markl & Hennig, MRM 45, 2001.
+        A sample missing in frame t becomes
+
+            sum_s w(t - s) m_s y_s / sum_s w(t - s) m_s,  w(d) = 1 / (1 + |d|)^2,
+
+        zero where no frame measured it. Motion blurs in time.
+
+        References
+        ----------
+        Markl & Hennig, MRM 45, 2001 (view sharing).
         """
         frames = self._data.shape[1]
         index = torch.arange(frames, device=self._data.device)
@@ -170,43 +188,74 @@ class SingleCoilConsistency:
         return kspace_to_image(self._data + (1 - self._mask) * shared, self._axes)
 
     def time_wiener(self) -> Tensor:
-        """Return the images with missing samples estimated linearly from the same sample in other frames.
+        """Time-Wiener images, (B, T, Y, X): missing samples are linear estimates from the same sample in other frames.
 
-        The estimate is that of least mean square error (Wiener) for the covariance over time C of the view-shared
-        k-space without its middle lines: a missing sample in frame t becomes C[t, o] (C[o, o] + ridge I)^-1 y[o],
-        o the frames that measured it. So frames that look alike share, wherever in the cycle they are; it is k-t BLAST
-        (Tsao, Boesiger, Pruessmann, MRM 50, 2003) with one covariance for all positions, learned from the scan.
+        With o the frames that measured a sample, its value in any other frame t becomes
+
+            C[t, o] (C[o, o] + ridge I)^-1 y[o],
+
+        the linear minimum-mean-square-error estimate for the temporal covariance C of the view-shared k-space without
+        its central lines. Frames that look alike share samples wherever in the cardiac cycle they are. This is k-t
+        BLAST with one covariance for all positions, learned from the scan itself.
+
+        References
+        ----------
+        Tsao, Boesiger, Pruessmann, MRM 50, 2003 (k-t BLAST).
         """
         shared = image_to_kspace(self.view_shared(), self._axes)
-        middle = shared.shape[2] // 2
-        left_out = slice(middle - _MIDDLE + 1, middle + _MIDDLE) if shared.shape[2] > 4 * _MIDDLE else slice(0)
+        middle, width = shared.shape[2] // 2, _CENTRE_LINES
+        centre = slice(middle - width + 1, middle + width) if shared.shape[2] > 4 * width else slice(0)
         outer = shared.clone()
-        outer[:, :, left_out] = 0
+        outer[:, :, centre] = 0
         gram_BTT = _gram(outer)
         ridge_TT = _RIDGE * torch.eye(shared.shape[1], dtype=gram_BTT.dtype, device=gram_BTT.device)
         estimates, lines = [], shared.shape[2]
-        step = _lines_at_once(self._mask)
+        step = _lines_per_batch(self._mask)
         for part in (slice(first, first + step) for first in range(0, lines, step)):  # L lines of S systems of T
-            seen_BLST = self._mask[:, :, part].movedim(1, -1).to(gram_BTT.dtype)  # equations, R right-hand sides each
-            system = gram_BTT[:, None, None] * seen_BLST[..., :, None] * seen_BLST[..., None, :]
-            system = system + torch.diag_embed(1 - seen_BLST) + ridge_TT
-            data_BLSTR = self._data[:, :, part].unflatten(-1, (seen_BLST.shape[2], -1)).movedim(1, 3)
-            weights_BLSTR = seen_BLST[..., None] * torch.linalg.solve(system, data_BLSTR)
+            mask_BLST = self._mask[:, :, part].movedim(1, -1).to(gram_BTT.dtype)  # R right-hand sides for each system
+            system = gram_BTT[:, None, None] * mask_BLST[..., :, None] * mask_BLST[..., None, :]
+            system = system + torch.diag_embed(1 - mask_BLST) + ridge_TT
+            data_BLSTR = self._data[:, :, part].unflatten(-1, (mask_BLST.shape[2], -1)).movedim(1, 3)
+            weights_BLSTR = mask_BLST[..., None] * torch.linalg.solve(system, data_BLSTR)
             estimates.append((gram_BTT[:, None, None] @ weights_BLSTR).movedim(3, 1).flatten(3))
         filled = torch.where(self._mask > 0, self._data, torch.cat(estimates, 2))
         return kspace_to_image(filled, self._axes)
 
 
-def _lines_at_once(mask_BTYX: Tensor) -> int:
-    """Return for how many lines to solve at once: one on a CPU, on a GPU as many as fit in some hundred MB."""
+def share_views(encoding: Encoding, data_BCTYX: Tensor) -> Tensor:
+    """Combined view-shared image of one coil or several, S^H of each coil's `SingleCoilConsistency.view_shared`.
+
+    Parameters
+    ----------
+    data_BCTYX : measured data as `Encoding.to_data_space` returns them.
+
+    Returns
+    -------
+    (B, T, Y, X) complex; k-space that no frame measured is zero.
+    """
+    batch, coils, frames = data_BCTYX.shape[:3]
+    mask_BTYX = encoding.mask_BTYX.expand(batch, frames, -1, -1)
+    total_BTYX = torch.zeros_like(data_BCTYX[:, 0])
+    for coil in range(coils):
+        data_BTYX = data_BCTYX[:, coil]
+        kspace_BTYX = data_BTYX if len(encoding.axes) == 2 else image_to_kspace(data_BTYX, (-1,))
+        shared_BTYX = SingleCoilConsistency(kspace_BTYX, mask_BTYX).view_shared()
+        total_BTYX += (
+            shared_BTYX if encoding.maps_BCYX is None else shared_BTYX * encoding.maps_BCYX[:, coil, None].conj()
+        )
+    return total_BTYX
+
+
+def _lines_per_batch(mask_BTYX: Tensor) -> int:
+    """Lines to solve for at once: one on a CPU; on a GPU as many as fit in a few hundred MB."""
     if mask_BTYX.device.type == "cpu":
         return 1
     batch, frames, lines, columns = mask_BTYX.shape
-    return min(lines, max(1, _AT_ONCE // (batch * columns * frames**2)))
+    return min(lines, max(1, _GPU_COEFFICIENTS // (batch * columns * frames**2)))
 
 
 def _gram(images_or_kspace_BTYX: Tensor) -> Tensor:
-    """Return the inner products of all pairs of frames, (B, T, T), divided by their mean square norm."""
+    """Gram matrix of the frames, (B, T, T), divided by their mean square norm."""
     flat = images_or_kspace_BTYX.flatten(2)
     gram_BTT = flat @ flat.mH
     power = torch.diagonal(gram_BTT, dim1=-2, dim2=-1).real.mean(-1)
@@ -214,10 +263,15 @@ def _gram(images_or_kspace_BTYX: Tensor) -> Tensor:
 
 
 def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
-    """Return sqrt(sum |x|^4 / sum |x|^2) per batch item, (B, 1, 1, 1): how bright the bright parts are.
+    """Brightness of the bright parts of each batch item, sqrt(sum |x|^4 / sum |x|^2), (B, 1, 1, 1) float32.
 
-    Empty background does not change it, so a cropped and a full field of view get the same scale.
-    Zero for an image of zeros.
+    Networks and weights of regularisation are scaled by it. Empty background does not change it, so a cropped and a
+    full field of view get the same scale. Zero for an image of zeros: guard the division.
+
+    >>> image = torch.zeros(1, 1, 8, 8, dtype=torch.complex64)
+    >>> image[..., 2:4, 2:4] = 3j
+    >>> energy_weighted_rms(image).item()
+    3.0
     """
     power = image_BTYX.abs().double() ** 2
     second = power.sum(dim=(1, 2, 3), keepdim=True)
@@ -227,7 +281,3 @@ def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
 
 def _constant_along_readout(mask: Tensor) -> bool:
     return mask.shape[-1] == 1 or bool((mask == mask[..., :1]).all())
-
-
-def _energy(values: Tensor) -> float:
-    return float(values.abs().double().square().sum())

@@ -1,6 +1,6 @@
-"""How often a truth lies within the uncertainty that was stated for it.
+"""Coverage of an uncertainty map: how often the truth lies within k standard deviations of the image.
 
-Legend: Z slice, T frame, Y and X pixel. Images are magnitudes, (Z, T, Y, X), in one unit with their uncertainty.
+Legend: Z slice, T frame, Y and X pixel. Images are magnitudes (Z, T, Y, X), in the unit of their uncertainty.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ import torch
 from torch import Tensor
 
 WIDTHS = (1.0, 1.64, 2.0)
-"""Of the intervals, in standard deviations."""
+"""Half-widths of the intervals in standard deviations."""
 DARK = 0.1
-"""Of the 99th percentile: what is darker, on the mean over time, is not body."""
+"""Threshold of the body mask, as a fraction of the 99th percentile of the temporal mean."""
 RANGES = 4
-"""Parts that the frames are divided into."""
+"""Number of frame ranges in a summary."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What share of the pixels in the body has its truth within so many standard deviations.
+    """Fraction of the body pixels whose truth lies within k standard deviations of the image.
 
-    within : a share for each of `WIDTHS`. within_T : the same of each frame, (width, T). body : share of all pixels.
+    Attributes
+    ----------
+    within : the fraction for each k of `WIDTHS`.
+    within_T : the fraction in each frame, (width, T).
+    body : fraction of all pixels that belong to the body.
     """
 
     within: list[float]
@@ -33,7 +37,7 @@ class Coverage:
     body: float
 
     def summary(self) -> dict[str, Any]:
-        """Return it for JSON, with what a normal distribution would give, overall and of ranges of frames."""
+        """Coverage for JSON: overall, of `RANGES` ranges of frames, and the values of a normal distribution."""
         frames = self.within_T.shape[1]
         edges = [round(part * frames / min(RANGES, frames)) for part in range(min(RANGES, frames) + 1)]
         ranges = [
@@ -44,8 +48,11 @@ class Coverage:
         return {"body_share": _digits(self.body), **_named(self.within), "normal": normal, "frames": ranges}
 
 
-def body(magnitude_ZTYX: Tensor) -> Tensor:
-    """Return where the mean over time is at least a tenth of the 99th percentile of these means, (Z, 1, Y, X)."""
+def body_mask(magnitude_ZTYX: Tensor) -> Tensor:
+    """Mask of the body, (Z, 1, Y, X) boolean: where the temporal mean is at least a tenth of its 99th percentile.
+
+    The percentile is over all slices. Lungs and air are dark and fall outside.
+    """
     mean_Z1YX = magnitude_ZTYX.double().mean(1, keepdim=True)
     ordered = mean_Z1YX.flatten().sort().values
     white = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
@@ -53,20 +60,27 @@ def body(magnitude_ZTYX: Tensor) -> Tensor:
 
 
 def coverage(image_ZTYX: Tensor, truth_ZTYX: Tensor, deviation_ZTYX: Tensor) -> Coverage:
-    """Return how often |image - truth| <= width x deviation, where the truth has its body.
+    """Measure how often |image - truth| <= k x deviation inside the body of the truth.
 
     Parameters
     ----------
-    deviation_ZTYX : standard deviation of the image's magnitude, not negative.
+    image_ZTYX, truth_ZTYX : magnitudes in one unit. A wrong brightness counts as error: fit it first if need be.
+    deviation_ZTYX : standard deviation of the image magnitude, not negative.
 
     Raises
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> truth = torch.ones(1, 2, 8, 8)
+    >>> coverage(truth + 1.5, truth, torch.ones_like(truth)).within  # within 1, 1.64 and 2 deviations
+    [0.0, 1.0, 1.0]
     """
     if not image_ZTYX.shape == truth_ZTYX.shape == deviation_ZTYX.shape:
         raise ValueError(f"shapes {image_ZTYX.shape}, {truth_ZTYX.shape} and {deviation_ZTYX.shape} differ")
-    inside_Z1YX = body(truth_ZTYX)
+    inside_Z1YX = body_mask(truth_ZTYX)
     count = int(inside_Z1YX.sum())
     error_ZTYX = (image_ZTYX.double() - truth_ZTYX.double()).abs()
     within_T = torch.stack(

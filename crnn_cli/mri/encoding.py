@@ -1,6 +1,7 @@
-"""The encoding operator of a Cartesian scan, from images to the samples that the coils measure.
+"""Encoding operator A = m F S of a Cartesian scan, from images to the samples of the coils.
 
-A = m F S: S multiplies by the coil sensitivities, F is the centred orthonormal transform, m the sampling mask.
+S multiplies by the coil sensitivities, F is the centred orthonormal Fourier transform, m the sampling mask.
+
 Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 """
 
@@ -16,16 +17,24 @@ from crnn_cli.mri.gram import Gram
 
 
 class Encoding:
-    """A, its adjoint and A^H A, for one coil or several.
+    """Encoding operator A = m F S, its adjoint A^H and the normal operator A^H A, for one coil or several.
 
-    Where a mask does not change along kx, the readout stays in image space: along x the transform is unitary, so that
-    norms and adjoints are the same at half the cost. `prepared` brings measured k-space there.
+    Where the mask is constant along kx, the readout stays in image space: the transform along x is unitary, so norms
+    and adjoints are the same at half the cost. `to_data_space` brings measured k-space to that space; `forward` and
+    `adjoint` work in it.
 
     Parameters
     ----------
     mask_BTYX : boolean or 0/1; X may be 1.
     maps_BCYX : complex sensitivities; None for one coil of uniform sensitivity. A^H A is at most the identity where
-        sum_c |s_c|^2 <= 1 everywhere, as it is for maps normalised to 1.
+        sum_c |s_c|^2 <= 1 everywhere, as for maps normalised to 1.
+
+    Examples
+    --------
+    >>> encoding = Encoding(torch.ones(1, 2, 6, 1))
+    >>> image = torch.randn(1, 2, 6, 4, dtype=torch.complex64)
+    >>> torch.allclose(encoding.adjoint(encoding.forward(image)), image, atol=1e-5)
+    True
     """
 
     def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor | None = None) -> None:
@@ -36,11 +45,14 @@ class Encoding:
 
     @property
     def coils(self) -> int:
-        """Return the number of coils."""
+        """Number of coils."""
         return 1 if self.maps_BCYX is None else self.maps_BCYX.shape[1]
 
-    def prepared(self, kspace_BCTYX: Tensor) -> Tensor:
-        """Return measured k-space as `forward` returns it: zero outside the mask, along x perhaps in image space."""
+    def to_data_space(self, kspace_BCTYX: Tensor) -> Tensor:
+        """Bring measured k-space to the space of `forward`: masked, and in image space along x for masks of lines.
+
+        Data consistency terms ||A x - y||^2 need y in that space; `zero_filled` and `squared_residual` take k-space.
+        """
         data_BCTYX = torch.empty_like(kspace_BCTYX)
         for coil in range(kspace_BCTYX.shape[1]):
             kspace_BTYX = kspace_BCTYX[:, coil]
@@ -49,39 +61,48 @@ class Encoding:
         return data_BCTYX
 
     def forward(self, image_BTYX: Tensor) -> Tensor:
-        """Return A x, (B, C, T, Y, X)."""
+        """Encode an image (B, T, Y, X): the data A x, (B, C, T, Y, X), in the space of `to_data_space`."""
         return torch.stack([self._forward(image_BTYX, coil) for coil in range(self.coils)], 1)
 
     def adjoint(self, data_BCTYX: Tensor) -> Tensor:
-        """Return A^H y, (B, T, Y, X), a coil at a time."""
+        """Adjoint A^H y, (B, T, Y, X), of data in the space of `forward` and `to_data_space`.
+
+        K-space as measured gives a wrong image without an error where the mask is constant along kx: use `zero_filled`.
+        """
         total = self._backward(data_BCTYX[:, 0], 0, self.axes)
         for coil in range(1, self.coils):
             total += self._backward(data_BCTYX[:, coil], coil, self.axes)
         return total
 
     def zero_filled(self, kspace_BCTYX: Tensor) -> Tensor:
-        """Return A^H y of measured k-space that is not `prepared`, without a copy of it."""
+        """Adjoint A^H y, (B, T, Y, X), of k-space as measured, without a copy in data space."""
         total = self._backward(kspace_BCTYX[:, 0], 0, (-2, -1))
         for coil in range(1, self.coils):
             total += self._backward(kspace_BCTYX[:, coil], coil, (-2, -1))
         return total
 
-    def misfit(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[float, float]:
-        """Return ||A x - y||^2 and ||y||^2 of measured k-space that is not `prepared`."""
-        error_T, energy_T = self.misfit_by_frame(image_BTYX, kspace_BCTYX)
+    def squared_residual(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[float, float]:
+        """Squared residual ||A x - y||^2 and data energy ||y||^2 over all samples.
+
+        Parameters
+        ----------
+        image_BTYX : x, in the scale of the data.
+        kspace_BCTYX : y as measured, not in data space; values outside the mask are ignored.
+        """
+        error_T, energy_T = self.squared_residual_by_frame(image_BTYX, kspace_BCTYX)
         return float(error_T.sum()), float(energy_T.sum())
 
-    def misfit_by_frame(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same for each frame, (T,) in double precision on the CPU."""
+    def squared_residual_by_frame(self, image_BTYX: Tensor, kspace_BCTYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared residual and data energy of each frame, (T,) in double precision on the CPU."""
         error_T = energy_T = torch.zeros(image_BTYX.shape[1], dtype=torch.float64)
         for coil in range(self.coils):
             measured = kspace_BCTYX[:, coil] * self.mask_BTYX
-            seen = image_to_kspace(self._seen(image_BTYX, coil)) * self.mask_BTYX
-            error_T, energy_T = error_T + energy_by_frame(seen - measured), energy_T + energy_by_frame(measured)
+            predicted = image_to_kspace(self._coil_image(image_BTYX, coil)) * self.mask_BTYX
+            error_T, energy_T = error_T + energy_by_frame(predicted - measured), energy_T + energy_by_frame(measured)
         return error_T, energy_T
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Return A^H A x, (B, T, Y, X), a coil at a time: memory for one coil is enough."""
+        """Normal operator A^H A x, (B, T, Y, X), in the memory of one coil; see `crnn_cli.mri.gram`."""
         if self.maps_BCYX is None:
             return self.adjoint(self.forward(image_BTYX))
         return self._gram.normal(image_BTYX)
@@ -91,22 +112,22 @@ class Encoding:
         assert self.maps_BCYX is not None
         return Gram(self.mask_BTYX, self.maps_BCYX, self.axes)
 
-    def seen(self, image_BTYX: Tensor) -> Tensor:
-        """Return S x: what each coil sees, (B, C, T, Y, X)."""
+    def coil_images(self, image_BTYX: Tensor) -> Tensor:
+        """Coil images S x, (B, C, T, Y, X)."""
         return image_BTYX[:, None] if self.maps_BCYX is None else image_BTYX[:, None] * self.maps_BCYX[:, :, None]
 
     def _forward(self, image_BTYX: Tensor, coil: int) -> Tensor:
-        return image_to_kspace(self._seen(image_BTYX, coil), self.axes) * self.mask_BTYX
+        return image_to_kspace(self._coil_image(image_BTYX, coil), self.axes) * self.mask_BTYX
 
     def _backward(self, data_BTYX: Tensor, coil: int, axes: tuple[int, ...]) -> Tensor:
         images = kspace_to_image(data_BTYX * self.mask_BTYX, axes)
         return images if self.maps_BCYX is None else images * self.maps_BCYX[:, coil, None].conj()
 
-    def _seen(self, image_BTYX: Tensor, coil: int) -> Tensor:
+    def _coil_image(self, image_BTYX: Tensor, coil: int) -> Tensor:
         return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
 
 
 def energy_by_frame(values_BTYX: Tensor) -> Tensor:
-    """Return ||v||^2 of each frame, (T,) in double precision on the CPU."""
+    """Energy ||v||^2 of each frame, summed over the batch, (T,) in double precision on the CPU."""
     norms_BT: Tensor = torch.linalg.vector_norm(values_BTYX, dim=(-2, -1), dtype=torch.complex128)
     return norms_BT.square().sum(0).cpu()

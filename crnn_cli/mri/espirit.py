@@ -1,4 +1,4 @@
-"""ESPIRiT: coil sensitivities from a calibration block, as eigenvectors of what k-space kernels leave unchanged.
+"""ESPIRiT: coil sensitivities from a calibration block, as eigenvectors of the k-space kernel operator.
 
 Legend: C coil, K samples of a kernel (coil, line, sample), D displacement along lines, E along samples,
 Y phase encoding, X readout. K-space is centred.
@@ -12,38 +12,40 @@ import math
 import torch
 from torch import Tensor
 
-_MOST_VALUES = 2**22  # complex numbers of one block of rows: 32 MiB
+_ROW_BLOCK_VALUES = 2**22  # complex numbers of one block of image rows: 32 MiB
 
 
 def espirit(
     block_CYX: Tensor, shape_YX: tuple[int, int], kernel: int = 6, threshold: float = 0.02, crop: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Return coil sensitivities, and how well the calibration block explains them.
+    """Estimate coil sensitivities (one set) and their eigenvalue map from a calibration block.
 
     All windows of ``kernel`` x ``kernel`` samples of the block are the rows of a matrix; V holds its right singular
-    vectors above ``threshold``. Projecting every window of k-space onto V and averaging what overlaps leaves k-space
-    of the coils unchanged. That is a convolution, so in image space a C x C matrix at each pixel,
+    vectors above ``threshold``. The k-space of the coils is invariant under projecting every window onto V and
+    averaging the overlaps. This operator is a convolution, so in image space a C x C matrix at each pixel r,
 
         G(r)[c, d] = 1 / kernel^2 sum_{i, j} (conj(V) V^T)[(c, i), (d, j)] exp(2 pi i (i - j) . r),
 
-    with eigenvalues from 0 to 1; the sensitivities are its eigenvector of the largest, 1 where there is signal.
-    Their phase is such that the strongest virtual coil of the block is real and positive, and sum_c |s_c|^2 = 1.
+    with eigenvalues from 0 to 1. The sensitivities are the eigenvector of the largest, which is 1 where there is
+    signal, with sum_c |s_c|^2 = 1. Their phase makes the strongest virtual coil of the block real and positive.
 
-    Outside the body the eigenvalue falls and the vectors mean little. They are kept there by default, with norm 1: a
-    reconstruction that must explain all samples then has somewhere to put the noise and the artefacts of that region,
-    instead of folding them into the body. ``crop`` sets them to 0 where the eigenvalue is below.
+    Outside the body the eigenvalue falls and the vectors are arbitrary. By default they are kept, with norm 1: a
+    reconstruction that must explain all samples can then place the noise and the artefacts of that region where they
+    belong, instead of folding them into the body. ``crop`` sets the maps to 0 where the eigenvalue is below it.
 
     Parameters
     ----------
     block_CYX : complex, C coils; a block narrower than two kernels gets a narrower kernel.
-    shape_YX : pixels of the sensitivities.
-    threshold : singular values below this share of the largest are noise.
-    crop : eigenvalue from 0 to 1, 0 to keep all; 0.8 to 0.95 outlines the body.
+    shape_YX : matrix of the sensitivities in pixels.
+    kernel : width of the windows in samples.
+    threshold : singular values below this fraction of the largest count as noise.
+    crop : from 0 (keep all) to 1; 0.8 to 0.95 outlines the body.
 
     Returns
     -------
-    maps_CYX : of the type of the block.
-    eigenvalues_YX : real.
+    maps_CYX : sensitivities, of the type of the block.
+    eigenvalues_YX : largest eigenvalue, real; clearly below 1 inside the body means that one set of maps does not
+        explain the scan (a field of view smaller than the body, motion between calibration lines).
 
     References
     ----------
@@ -56,33 +58,33 @@ def espirit(
         _waves(n, size).to(spectrum_CCDE.dtype).to(block_CYX.device) for n, size in zip(shape_YX, sizes, strict=True)
     )
     reference_C = torch.linalg.svd(block_CYX.flatten(1), full_matrices=False)[0][:, 0]
-    partly_CCDX = spectrum_CCDE @ columns
+    along_x_CCDX = spectrum_CCDE @ columns
     maps_CYX = torch.empty(coils, *shape_YX, dtype=block_CYX.dtype, device=block_CYX.device)
     values_YX = torch.empty(shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
-    step = max(1, _MOST_VALUES // (coils**2 * shape_YX[1]))
+    step = max(1, _ROW_BLOCK_VALUES // (coils**2 * shape_YX[1]))
     for first in range(0, shape_YX[0], step):
         part = slice(first, min(first + step, shape_YX[0]))
-        matrices_YXCC = torch.einsum("cdhx,hy->yxcd", partly_CCDX, rows[:, part]).contiguous()
+        matrices_YXCC = torch.einsum("cdhx,hy->yxcd", along_x_CCDX, rows[:, part]).contiguous()
         values_YXC, vectors_YXCC = torch.linalg.eigh(matrices_YXCC)
-        best_YXC = vectors_YXCC[..., -1]
-        along_YX = best_YXC @ reference_C.conj()
-        maps_CYX[:, part] = (best_YXC * torch.sgn(along_YX).conj()[..., None]).movedim(-1, 0)
+        largest_YXC = vectors_YXCC[..., -1]
+        phase_YX = torch.sgn(largest_YXC @ reference_C.conj())
+        maps_CYX[:, part] = (largest_YXC * phase_YX.conj()[..., None]).movedim(-1, 0)
         values_YX[part] = values_YXC[..., -1]
     return maps_CYX * (values_YX >= crop), values_YX
 
 
 def _signal_space(block_CYX: Tensor, sizes: tuple[int, ...], threshold: float) -> Tensor:
-    """Return the projection onto the windows of the block, (K, K), K = coil, line, sample."""
+    """Projection onto the signal space of the block's windows, (K, K), K = coil, line, sample."""
     windows = block_CYX.unfold(1, sizes[0], 1).unfold(2, sizes[1], 1)  # (C, window, window, line, sample)
     matrix_WK = windows.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
     _, singular, right_QK = torch.linalg.svd(matrix_WK, full_matrices=False)
-    kept_QK = right_QK[singular > threshold * singular[0]]
-    projection_KK: Tensor = kept_QK.T @ kept_QK.conj()
+    signal_QK = right_QK[singular > threshold * singular[0]]
+    projection_KK: Tensor = signal_QK.T @ signal_QK.conj()
     return projection_KK
 
 
 def _overlaps(projection_KK: Tensor, coils: int, sizes: tuple[int, ...]) -> Tensor:
-    """Return the mean over the samples of a window, by displacement: (C, C, 2 line - 1, 2 sample - 1)."""
+    """Mean of the projection over the samples of a window, by displacement: (C, C, 2 line - 1, 2 sample - 1)."""
     high, wide = sizes
     split = projection_KK.reshape(coils, high, wide, coils, high, wide).permute(0, 3, 1, 4, 2, 5)
     out = torch.zeros(coils, coils, 2 * high - 1, 2 * wide - 1, dtype=split.dtype, device=split.device)
@@ -92,8 +94,8 @@ def _overlaps(projection_KK: Tensor, coils: int, sizes: tuple[int, ...]) -> Tens
 
 
 def _waves(pixels: int, size: int) -> Tensor:
-    """Return exp(2 pi i d r / N) of displacements d from 1 - size to size - 1 and pixels r about the centre."""
+    """Plane waves exp(2 pi i d r / N) of displacements d from 1 - size to size - 1, at pixels r about the centre."""
     displacement = torch.arange(1 - size, size, dtype=torch.float64)
-    place = torch.arange(pixels, dtype=torch.float64) - pixels // 2
-    cycles = displacement[:, None] * place / pixels
+    position = torch.arange(pixels, dtype=torch.float64) - pixels // 2
+    cycles = displacement[:, None] * position / pixels
     return torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)

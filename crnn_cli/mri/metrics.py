@@ -1,8 +1,9 @@
-"""How near images are to a reference: PSNR, SSIM, NMSE and HFEN, of a whole sequence and of each frame.
+"""Image quality against a reference: PSNR, SSIM, NMSE and HFEN, of a whole sequence and of each frame.
 
-Legend: Z slice, T frame, Y and X pixel, F any number of frames in a row. Images are real, mostly magnitudes,
-(T, Y, X) or (Z, T, Y, X); a "frame" is one (Y, X) picture. No brightness is fitted unless asked for.
-Everything is computed in double precision on the CPU, a few frames at a time.
+Images are real, mostly magnitudes, (T, Y, X) or (Z, T, Y, X). The brightness is compared as it is, unless a scale is
+asked for. Everything is computed in double precision on the CPU, a few frames at a time.
+
+Legend: Z slice, T frame, Y and X pixel, F frames of all slices in a row.
 """
 
 from __future__ import annotations
@@ -18,22 +19,27 @@ from torch import Tensor
 from crnn_cli.errors import UnsupportedDataError
 
 Scale = Literal["none", "least-squares"]
+"""How the brightness of an image is fitted before it is compared."""
 
 SIGMA = 1.5
-"""Standard deviation in pixels of SSIM's window and of HFEN's Laplacian of Gaussian."""
+"""Standard deviation in pixels of the SSIM window and of the Laplacian of Gaussian of HFEN."""
 WINDOW, LOG_WINDOW = 11, 15
+"""Widths in pixels of the SSIM window and of the Laplacian of Gaussian of HFEN."""
 K1, K2 = 0.01, 0.03
+"""Constants of SSIM."""
 _PIXELS_AT_ONCE = 2**18
 _NO_EDGES = 1e-18
-"""A frame has no edges where the energy of its edges is below this share of its energy: rounding leaves 1e-32."""
+"""Energy of the edges relative to that of the frame below which a frame has no edges; rounding leaves 1e-32."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure.
+    """Values of one quality measure.
 
-    whole : of the whole sequence. frames : of each frame, float64, (T,) or (Z, T); NaN where it is undefined because
-    that frame of the reference is empty.
+    Attributes
+    ----------
+    whole : of the whole sequence.
+    frames : of each frame, float64, (T,) or (Z, T); NaN where undefined, as that frame of the reference is empty.
     """
 
     whole: float
@@ -42,10 +48,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Quality:
-    """All measures of an image.
+    """All quality measures of an image.
 
-    psnr in dB, infinite where identical; ssim, nmse, hfen without unit. data_range : see `data_range`, in the units of
-    the reference. scale : the factor that the image was multiplied by before it was compared, None if none was fitted.
+    Attributes
+    ----------
+    psnr : in dB, infinite where identical.
+    ssim, nmse, hfen : dimensionless.
+    data_range : peak of the reference, in its units; see `data_range`.
+    scale : factor by which the image was multiplied before the comparison; None if none was fitted.
     """
 
     psnr: Measure
@@ -56,12 +66,12 @@ class Quality:
     scale: float | None
 
     def summary(self) -> dict[str, Any]:
-        """Return the measures of the whole sequence for JSON: infinite PSNR is null, and ``identical`` true."""
+        """Measures of the whole sequence for JSON; an infinite PSNR becomes null, with ``identical`` true."""
         values = _entry(self.psnr.whole, self.ssim.whole, self.nmse.whole, self.hfen.whole)
         return {**values, "data_range": self.data_range, "scale": self.scale}
 
     def frames(self) -> list[dict[str, Any]]:
-        """Return the measures of each frame for JSON, counted from 0; an undefined one is null."""
+        """Measures of each frame for JSON, slices and frames counted from 0; undefined values become null."""
         measures = (self.psnr, self.ssim, self.nmse, self.hfen)
         stack_ZTM = torch.stack([m.frames.reshape(-1, m.frames.shape[-1]) for m in measures], dim=-1)
         return [
@@ -72,33 +82,47 @@ class Quality:
 
 
 def quality(image: Tensor, reference: Tensor, scale: Scale = "none") -> Quality:
-    """Measure an image against a reference of the same shape, (T, Y, X) or (Z, T, Y, X).
+    """Compute all quality measures of an image against a reference of the same shape, (T, Y, X) or (Z, T, Y, X).
 
     Parameters
     ----------
-    scale : ``none`` compares as it is; ``least-squares`` multiplies the image by `least_squares_scale` first, one
-        factor for all. That hides a wrong brightness and never worsens NMSE and PSNR: say so where you report it.
+    scale : ``none`` compares the brightness as it is; ``least-squares`` first multiplies the image by one factor,
+        `least_squares_scale`. That hides a wrong brightness and never worsens NMSE and PSNR: report that it was done.
 
     Raises
     ------
     UnsupportedDataError
-        If the shapes differ, a value is complex or not finite, Y or X is below 11, or the reference is the same
-        everywhere.
+        If the shapes differ, a value is complex or not finite, Y or X is below 11, or the reference is constant.
+
+    Examples
+    --------
+    >>> reference = torch.arange(256.0).reshape(1, 16, 16)
+    >>> result = quality(1.1 * reference, reference)
+    >>> round(result.psnr.whole, 2), round(result.nmse.whole, 3)
+    (24.76, 0.01)
+    >>> quality(1.1 * reference, reference, "least-squares").nmse.whole < 1e-12
+    True
     """
     factor = least_squares_scale(image, reference) if scale == "least-squares" else None
     if factor is not None:
         image = image.double() * factor
-    measured = [measure(image, reference) for measure in (psnr, ssim, nmse, hfen)]
-    return Quality(measured[0], measured[1], measured[2], measured[3], data_range(reference), factor)
+    return Quality(
+        psnr(image, reference),
+        ssim(image, reference),
+        nmse(image, reference),
+        hfen(image, reference),
+        data_range(reference),
+        factor,
+    )
 
 
 def data_range(reference: Tensor) -> float:
-    """Return max |r| over the whole reference, all slices and frames: what PSNR and SSIM call the data range.
+    """Data range of PSNR and SSIM: max |r| over all slices and frames of the reference.
 
     Raises
     ------
     UnsupportedDataError
-        If it is 0.
+        If the reference is zero everywhere.
     """
     peak = max(float(part.abs().max()) for part in reference.split(1))
     if peak == 0:
@@ -107,12 +131,17 @@ def data_range(reference: Tensor) -> float:
 
 
 def least_squares_scale(image: Tensor, reference: Tensor) -> float:
-    """Return s = <x, r> / <x, x>, the factor that makes ||s x - r|| smallest, over all slices and frames.
+    """Least-squares scale s = <x, r> / <x, x>, which minimises ||s x - r|| over all slices and frames.
 
     Raises
     ------
     UnsupportedDataError
-        If the image is zero everywhere, or as under `quality`.
+        If the image is zero everywhere; else as `quality`.
+
+    Examples
+    --------
+    >>> least_squares_scale(torch.full((1, 4, 4), 2.0), torch.ones(1, 4, 4))
+    0.5
     """
     _require_comparable(image, reference)
     sums = _by_frame(lambda x, r: torch.stack([_sum(x * r), _sum(x * x)], -1), image, reference)
@@ -123,15 +152,15 @@ def least_squares_scale(image: Tensor, reference: Tensor) -> float:
 
 
 def psnr(image: Tensor, reference: Tensor) -> Measure:
-    """Return the peak signal-to-noise ratio 10 log10(R^2 / mean |x - r|^2) in dB, R the `data_range`.
+    """Peak signal-to-noise ratio 10 log10(R^2 / mean |x - r|^2) in dB, R the `data_range` of the whole reference.
 
-    The whole: from the mean over all pixels of all frames, not the mean of decibels. Frames: with the same R.
-    Infinite where x and r are identical.
+    The value of the sequence comes from the mean over all pixels of all frames; it is not the mean of the decibels of
+    frames. Infinite where x and r are identical.
 
     Raises
     ------
     UnsupportedDataError
-        As under `quality`; any size will do.
+        As `quality`, but for any size.
     """
     _require_comparable(image, reference)
     peak = data_range(reference)
@@ -140,12 +169,12 @@ def psnr(image: Tensor, reference: Tensor) -> Measure:
 
 
 def nmse(image: Tensor, reference: Tensor) -> Measure:
-    """Return the normalised squared error ||x - r||^2 / ||r||^2; undefined (NaN) in a frame where r is zero.
+    """Normalised mean squared error ||x - r||^2 / ||r||^2; NaN in a frame where r is zero.
 
     Raises
     ------
     UnsupportedDataError
-        If the reference is zero everywhere, or as under `quality`; any size will do.
+        If the reference is zero everywhere; else as `quality`, but for any size.
     """
     _require_comparable(image, reference)
     data_range(reference)
@@ -154,17 +183,20 @@ def nmse(image: Tensor, reference: Tensor) -> Measure:
 
 
 def ssim(image: Tensor, reference: Tensor) -> Measure:
-    """Return the structural similarity, averaged over each frame, then over frames; 1 where identical.
+    """Structural similarity, averaged over each frame, then over frames; 1 where identical.
 
-    (2 m_x m_r + C1) (2 c_xr + C2) / ((m_x^2 + m_r^2 + C1) (v_x + v_r + C2)), C1 = (0.01 R)^2, C2 = (0.03 R)^2, R the
-    `data_range`. Means m, variances v and covariance c are weighted by a Gaussian of 1.5 pixels over 11 x 11 pixels and
-    normalised by 1, not n - 1. Only windows that lie inside the frame count, so the 5 pixels along its border are no
-    centres. scikit-image agrees with gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=R.
+    With C1 = (0.01 R)^2, C2 = (0.03 R)^2 and R the `data_range`, the similarity at a pixel is
+
+        (2 m_x m_r + C1) (2 c_xr + C2) / ((m_x^2 + m_r^2 + C1) (v_x + v_r + C2)).
+
+    Means m, variances v and covariance c are weighted by a Gaussian of 1.5 pixels over 11 x 11 pixels and divided by n,
+    not n - 1. Only windows inside the frame count, so the 5 pixels along its border are no centres. Agrees with
+    scikit-image for gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=R.
 
     Raises
     ------
     UnsupportedDataError
-        If Y or X is below 11, or as under `quality`.
+        If Y or X is below 11; else as `quality`.
 
     References
     ----------
@@ -172,12 +204,18 @@ def ssim(image: Tensor, reference: Tensor) -> Measure:
     """
     _require_comparable(image, reference, WINDOW)
     peak = data_range(reference)
-    frames = _by_frame(lambda x, r: similarity(x, r, peak), image, reference)
+    frames = _by_frame(lambda x, r: ssim_per_frame(x, r, peak), image, reference)
     return Measure(float(frames.mean()), frames)
 
 
-def similarity(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
-    """Return the `ssim` of each frame (F,), differentiable; ``peak`` is its R, a number or one a frame (F, 1, 1)."""
+def ssim_per_frame(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
+    """Structural similarity of each frame, (F,), differentiable: the formula of `ssim`, for training losses.
+
+    Parameters
+    ----------
+    x_FYX, r_FYX : image and reference, real, at least 11 x 11 pixels; not checked.
+    peak : the data range R, a number or one per frame, (F, 1, 1).
+    """
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     weights = _gaussian(WINDOW)
     mean_x, mean_r, xx, rr, xr = (
@@ -189,19 +227,19 @@ def similarity(x_FYX: Tensor, r_FYX: Tensor, peak: float | Tensor) -> Tensor:
 
 
 def hfen(image: Tensor, reference: Tensor) -> Measure:
-    """Return the high-frequency error norm ||L(x - r)|| / ||L r||; undefined (NaN) in a frame where r has no edges.
+    """High-frequency error norm ||L(x - r)|| / ||L r||; NaN in a frame where r has no edges.
 
-    L filters each frame with a Laplacian of Gaussian: 15 x 15 pixels, 1.5 pixels wide, made to sum to zero as MATLAB's
-    fspecial("log", 15, 1.5) does. Frames are mirrored at their border, so that the border is no edge.
+    L filters each frame with a Laplacian of Gaussian of 15 x 15 pixels and sigma 1.5 that sums to zero, as MATLAB's
+    fspecial("log", 15, 1.5). Frames are mirrored at their border, so that the border is no edge.
 
     Raises
     ------
     UnsupportedDataError
-        If Y or X is below 7, no frame of the reference has any edge, or as under `quality`.
+        If Y or X is below 7, or no frame of the reference has an edge; else as `quality`.
 
     References
     ----------
-    Ravishankar & Bresler, IEEE TMI 30(5), 2011, there not divided by ||L r||.
+    Ravishankar & Bresler, IEEE TMI 30(5), 2011, who do not divide by ||L r||.
     """
     _require_comparable(image, reference, LOG_WINDOW // 2)
     data_range(reference)
@@ -236,12 +274,12 @@ def _require_comparable(image: Tensor, reference: Tensor, smallest: int = 1) -> 
 
 
 def _by_frame(measure: Callable[[Tensor, Tensor], Tensor], image: Tensor, reference: Tensor) -> Tensor:
-    """Apply a measure of frames (F, Y, X) to a few at a time, in one memory layout; return (T, ...) or (Z, T, ...)."""
+    """Apply a function of frames (F, Y, X) to a few at a time in double precision; (T, ...) or (Z, T, ...)."""
     x_FYX, r_FYX = image.detach().flatten(0, -3), reference.detach().flatten(0, -3)
     several = max(1, _PIXELS_AT_ONCE // x_FYX[0].numel())
     batches = zip(torch.split(x_FYX, several), torch.split(r_FYX, several), strict=True)
-    found = torch.cat([measure(*(v.to("cpu", torch.float64).contiguous() for v in pair)) for pair in batches])
-    return found.reshape(*image.shape[:-2], *found.shape[1:])
+    values = torch.cat([measure(*(v.to("cpu", torch.float64).contiguous() for v in pair)) for pair in batches])
+    return values.reshape(*image.shape[:-2], *values.shape[1:])
 
 
 def _sum(values_FYX: Tensor) -> Tensor:
@@ -252,10 +290,10 @@ def _decibel(peak: float, mean_squared_error: Tensor) -> Tensor:
     return 10 * torch.log10(peak**2 / mean_squared_error)
 
 
-def _ratio(error: Tensor, energy: Tensor, nothing: Tensor) -> Measure:
-    """Return error / energy, NaN where the energy is no more than ``nothing``."""
-    whole = float(error.sum() / energy.sum()) if energy.sum() > nothing.sum() else math.nan
-    return Measure(whole, torch.where(energy > nothing, error / energy, math.nan))
+def _ratio(error: Tensor, energy: Tensor, floor: Tensor) -> Measure:
+    """Quotient error / energy, NaN where the energy does not exceed ``floor``."""
+    whole = float(error.sum() / energy.sum()) if energy.sum() > floor.sum() else math.nan
+    return Measure(whole, torch.where(energy > floor, error / energy, math.nan))
 
 
 def _offsets(taps: int) -> Tensor:
@@ -268,7 +306,7 @@ def _gaussian(taps: int) -> Tensor:
 
 
 def _inside(image_FYX: Tensor, weights_Y: Tensor, weights_X: Tensor) -> Tensor:
-    """Filter along Y, then X, where the window lies inside the frame: (F, Y - taps + 1, X - taps + 1)."""
+    """Separable filter along Y, then X, at windows inside the frame: (F, Y - taps + 1, X - taps + 1)."""
     for axis, weights in ((-2, weights_Y), (-1, weights_X)):
         length = image_FYX.shape[axis] - len(weights) + 1
         shifted = (w * image_FYX.narrow(axis, k, length) for k, w in enumerate(weights.tolist()))
@@ -282,13 +320,13 @@ def _laplacian_of_gaussian(image_FYX: Tensor) -> Tensor:
     second = smooth * (_offsets(LOG_WINDOW) ** 2 - SIGMA**2) / SIGMA**4
     flat = torch.ones_like(smooth)
     mean = 2 * second.sum() / LOG_WINDOW**2
-    mirrored = _mirrored(_mirrored(image_FYX, -2), -1)
-    curvature = _inside(mirrored, second, smooth) + _inside(mirrored, smooth, second)
-    return curvature - _inside(mirrored, mean * flat, flat)
+    padded = _pad_mirrored(_pad_mirrored(image_FYX, -2), -1)
+    curvature = _inside(padded, second, smooth) + _inside(padded, smooth, second)
+    return curvature - _inside(padded, mean * flat, flat)
 
 
-def _mirrored(image_FYX: Tensor, axis: int) -> Tensor:
-    """Add 7 pixels on either side, mirrored at the edge of the outermost pixel (c b a | a b c)."""
+def _pad_mirrored(image_FYX: Tensor, axis: int) -> Tensor:
+    """Add 7 pixels on either side, mirrored at the outer edge of the last pixel (c b a | a b c)."""
     pad, length = LOG_WINDOW // 2, image_FYX.shape[axis]
     before, after = image_FYX.narrow(axis, 0, pad), image_FYX.narrow(axis, length - pad, pad)
     return torch.cat([before.flip(axis), image_FYX, after.flip(axis)], axis)
@@ -296,5 +334,5 @@ def _mirrored(image_FYX: Tensor, axis: int) -> Tensor:
 
 def _entry(psnr_db: float, ssim: float, nmse: float, hfen: float) -> dict[str, Any]:
     values = {"psnr_db": psnr_db, "ssim": ssim, "nmse": nmse, "hfen": hfen}
-    shown = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    return {**shown, "identical": psnr_db == math.inf}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {**finite, "identical": psnr_db == math.inf}

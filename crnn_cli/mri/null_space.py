@@ -1,4 +1,4 @@
-"""The part of an image that the data did not determine, and the noise of the data.
+"""Null-space component of an image, which the data did not determine, and the noise energy of the data.
 
 Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
@@ -13,45 +13,54 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.noise import noise_deviation
 
 GAIN = 0.01
-"""Share of the energy of an image that the scan must pass on for the image to count as determined by half."""
-_ITERATIONS, _ENOUGH = 30, 1e-3
-_ZERO = 1e-12  # of the energy of the brightest sample: was not measured, or is rounding
+"""Eigenvalue w of A^H A at which an image component counts as half determined."""
+_ITERATIONS, _TOLERANCE = 30, 1e-3
+_ZERO = 1e-12  # power, relative to the strongest sample, below which a sample is zero up to rounding
 
 
 def null_space_component(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
-    """Return u, the part of an image x that the samples do not determine: what the method added.
+    """Null-space component u of an image x: the part that the samples do not determine, which the method added.
 
-    One coil: u = x - A^H A x, exactly what lies outside the mask. Several: u = w (A^H A + w)^-1 x with w = 0.01. What
-    the scan passes on with a share g of its energy remains by w / (g + w): nothing of what is well seen, all of what
-    is not seen, and half at g = w, where a plain inversion would make the noise ten times stronger. For one coil
-    this is the same for small w. By at most 30 conjugate gradients, to 0.1 % of the right-hand side.
+    One coil: u = x - A^H A x, exactly the k-space outside the mask. Several: u = w (A^H A + w)^-1 x with w = 0.01, a
+    soft null space. A component with eigenvalue g of A^H A remains by w / (g + w): nothing of what is well encoded, all
+    of what is not encoded, and half at g = w, where plain inversion would amplify the noise tenfold. For one coil both
+    agree as w goes to 0. Solved by at most 30 conjugate gradients, to a relative residual of 0.1 %.
 
-    It says where an image rests on the method alone, not that it is wrong there.
+    u shows where an image rests on the method alone, not that it is wrong there.
+
+    Parameters
+    ----------
+    image_BTYX : x, complex, in the scale of the data.
+
+    Returns
+    -------
+    (B, T, Y, X) complex.
     """
-    seen_BTYX = encoding.normal(image_BTYX)
+    normal_BTYX = encoding.normal(image_BTYX)
     if encoding.maps_BCYX is None:
-        return image_BTYX - seen_BTYX
+        return image_BTYX - normal_BTYX
 
-    def operator(part_BTYX: Tensor) -> Tensor:
-        return encoding.normal(part_BTYX) + GAIN * part_BTYX
+    def operator(x_BTYX: Tensor) -> Tensor:
+        return encoding.normal(x_BTYX) + GAIN * x_BTYX
 
     start_BTYX = torch.zeros_like(image_BTYX)
-    return image_BTYX - conjugate_gradient(operator, seen_BTYX, start_BTYX, _ITERATIONS, _ENOUGH)
+    return image_BTYX - conjugate_gradient(operator, normal_BTYX, start_BTYX, _ITERATIONS, _TOLERANCE)
 
 
 def noise_energy(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float | None:
-    """Return the noise energy of one sample of all coils together; None where the samples do not tell it.
+    """Noise energy of one sample, summed over the coils; None where the samples do not allow an estimate.
 
-    Coil by coil, by `noise_deviation`: where the outermost samples hold signal it is too large, where they were
-    filtered too small. Samples that are zero but for rounding, as after interpolation, do not count.
+    Each coil is estimated by `noise_deviation`, with its errors: too large where the outermost samples hold signal, too
+    small where they were filtered. Samples that are zero up to rounding, as after interpolation, are ignored, and so
+    are coils without any signal.
     """
     total = 0.0
     for coil in range(kspace_BCTYX.shape[1]):
-        one = kspace_BCTYX[:, coil : coil + 1]
-        if not bool(one.any()):  # not connected
+        coil_BCTYX = kspace_BCTYX[:, coil : coil + 1]
+        if not bool(coil_BCTYX.any()):  # not connected
             continue
-        power = one.abs().square()
-        variance = noise_deviation(torch.where(power > _ZERO * power.max(), one, 0), mask_BTYX) ** 2
+        power = coil_BCTYX.abs().square()
+        variance = noise_deviation(torch.where(power > _ZERO * power.max(), coil_BCTYX, 0), mask_BTYX) ** 2
         if not variance:
             return None
         total += variance

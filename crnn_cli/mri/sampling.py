@@ -1,6 +1,6 @@
-"""Sampling patterns: which k-space lines each frame of a dynamic Cartesian scan measures.
+"""Sampling patterns of dynamic Cartesian scans, for simulation and training: variable density and sheared grid.
 
-Axes: masks are ``(T, Y)`` boolean; Y is the phase-encoding (undersampled) axis, its centre at floor(Y / 2).
+Masks are (T, Y) boolean: T frame, Y phase encoding (the undersampled axis), its centre at floor(Y / 2).
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from torch import Tensor
 from crnn_cli.errors import UsageError
 
 CENTRE_LINES = 8
+"""Default number of fully sampled central lines, as in the CRNN-MRI demo."""
 
 
 def default_centre_lines(measured_lines: int) -> int:
-    """Return the number of centre lines of a frame: 8, but at most two thirds of the lines measured.
+    """Default number of central lines of a frame: 8, but at most two thirds of the lines measured.
 
-    The published demo always takes 8. With 8 lines per frame that would leave none to vary over time.
+    The published demo always takes 8, which at 8 lines per frame would leave none to vary over time.
+
+    >>> default_centre_lines(24), default_centre_lines(6)
+    (8, 4)
     """
     return min(CENTRE_LINES, max(1, 2 * measured_lines // 3))
 
@@ -27,14 +31,26 @@ def default_centre_lines(measured_lines: int) -> int:
 def variable_density(
     frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None = None
 ) -> Tensor:
-    """Draw lines per frame from a Gaussian density with a floor, as the CRNN-MRI demo does.
+    """Draw random lines for each frame from a Gaussian density with a floor, as the CRNN-MRI demo does.
 
-    pdf(i) = exp(-(0.5 / (N / 10)^2) (i - N / 2)^2) + 1 / (2 R) over N lines; floor(N / R) lines per
-    frame including the centre lines, the rest drawn without replacement.
+    Each frame has floor(N / R) of N lines: the central ones, and the rest drawn without replacement from
+
+        pdf(i) ~ exp(-(0.5 / (N / 10)^2) (i - N / 2)^2) + 1 / (2 R).
+
+    Parameters
+    ----------
+    acceleration : R, central lines included.
+    generator : of the lines; the same state gives the same mask.
+    centre_lines : None for `default_centre_lines`.
 
     Returns
     -------
     (frames, lines) boolean.
+
+    Raises
+    ------
+    UsageError
+        If acceleration or central lines do not fit the number of lines.
 
     References
     ----------
@@ -57,15 +73,26 @@ def variable_density(
 def sheared_grid(
     frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None = None
 ) -> Tensor:
-    """Measure every s-th line, the grid moved along from frame to frame, and the centre lines.
+    """Build a sheared grid (k-t BLAST, TSENSE): every s-th line, shifted from frame to frame, and central lines.
 
-    The step s is the smallest integer with which grid and centre lines together stay within
-    floor(N / R) lines per frame. The shift over s successive frames is a permutation of 0 ... s - 1 that
-    jumps by the integer nearest to s / golden ratio coprime with s (k-t BLAST, TSENSE: a sheared grid).
+    The step s is the smallest integer for which grid and central lines together stay within floor(N / R) lines per
+    frame. Over s successive frames the shift is a permutation of 0 ... s - 1 that jumps by the integer coprime with s
+    that is nearest to s / golden ratio.
+
+    Parameters
+    ----------
+    acceleration : R, central lines included.
+    generator : of the shift of the first frame.
+    centre_lines : None for `default_centre_lines`.
 
     Returns
     -------
     (frames, lines) boolean.
+
+    Raises
+    ------
+    UsageError
+        If acceleration or central lines do not fit the number of lines.
 
     References
     ----------
@@ -86,7 +113,7 @@ def sheared_grid(
 
 
 def _grid_step(outside: Tensor, most: int) -> int:
-    """Return the smallest step of which no shift puts more than ``most`` grid lines outside the centre."""
+    """Smallest step at which no shift puts more than ``most`` grid lines outside the centre."""
     step = max(1, int(outside.sum()) // most)
     while max(int(outside[shift::step].sum()) for shift in range(step)) > most:
         step += 1
@@ -94,18 +121,26 @@ def _grid_step(outside: Tensor, most: int) -> int:
 
 
 Pattern = Callable[[int, int, float, torch.Generator, int | None], Tensor]
+"""Function of (frames, lines, acceleration, generator, centre lines) that returns a mask (frames, lines)."""
 PATTERNS: dict[str, Pattern] = {"variable-density": variable_density, "sheared-grid": sheared_grid}
+"""Sampling patterns by name."""
 
 
 def draw_pattern(
     name: str, frames: int, lines: int, acceleration: float, generator: torch.Generator, centre_lines: int | None = None
 ) -> Tensor:
-    """Return a mask (frames, lines) of the named pattern.
+    """Draw a mask (frames, lines) of the pattern called ``name``, a key of `PATTERNS`.
 
     Raises
     ------
     UsageError
         If the name is unknown or the numbers do not fit.
+
+    Examples
+    --------
+    >>> mask_TY = draw_pattern("variable-density", 5, 64, 4, torch.Generator().manual_seed(0))
+    >>> mask_TY.sum(1).tolist(), true_acceleration(mask_TY)
+    ([16, 16, 16, 16, 16], 4.0)
     """
     if name not in PATTERNS:
         raise UsageError(f"unknown pattern {name}: use {' or '.join(PATTERNS)}")
@@ -113,12 +148,16 @@ def draw_pattern(
 
 
 def true_acceleration(mask: Tensor) -> float:
-    """Return k-space samples over measured samples of a boolean mask: what R really is, centre lines included."""
+    """Acceleration of a boolean mask: all samples over measured samples, central lines included.
+
+    >>> true_acceleration(torch.tensor([[True, False, True, False]]))
+    2.0
+    """
     return mask.numel() / max(1, int(mask.sum()))
 
 
 def _budget(lines: int, acceleration: float, centre_lines: int | None) -> tuple[int, int]:
-    """Return (lines measured per frame, centre lines among them)."""
+    """Lines measured per frame, and the central lines among them."""
     if not 1 <= acceleration <= lines:
         raise UsageError(f"acceleration {acceleration:g} does not fit {lines} lines: choose a value from 1 to {lines}")
     measured = int(lines / acceleration)

@@ -1,4 +1,4 @@
-"""Total variation in time and space: images whose changes are few, that fit the samples.
+"""Total variation in time and space (TV), solved by ADMM, and the TV initial image of the networks.
 
 Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 """
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.conjugate_gradient import Progress, conjugate_gradient, silent
-from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
+from crnn_cli.mri.conjugate_gradient import conjugate_gradient
+from crnn_cli.mri.consistency import Consistency, energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.view_sharing import share_views
+from crnn_cli.notices import Progress, no_progress
 
-SPACE = 0.1  # weight of a difference in space, of that in time
-CHANGE = 1e-4  # relative change of the image in an iteration: done
-PENALTY = 20.0  # of the split, times the weight, for data of scale 1
-INNER = 8  # conjugate gradient iterations in each
-Factors = tuple[float, float]  # of the differences in time and in space
+SPACE = 0.1  # weight of spatial relative to temporal differences
+CHANGE = 1e-4  # relative change of the image per iteration at which iterations stop
+PENALTY = 20.0  # ADMM penalty over the weight, for data of scale 1
+INNER = 8  # conjugate gradient iterations per ADMM iteration
+Factors = tuple[float, float]  # weights of the differences in time and in space
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """Weight, penalty, weight of space, iterations."""
+    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations."""
 
     weight: float
     penalty: float
@@ -41,23 +41,33 @@ def tv(
     data_BCTYX: Tensor,
     weight: float,
     iterations: int,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     space: float = SPACE,
 ) -> Tensor:
-    """Return argmin_x 1/2 ||A x - y||^2 + w ||D_t x||_1 + w s TV(x), s `space`; of one frame, w TV(x).
+    """Total variation reconstruction: argmin_x 1/2 ||A x - y||^2 + w ||D_t x||_1 + w s TV(x); of one frame, w TV(x).
 
-    D_t is the difference of successive frames, TV the isotropic total variation of each frame; no difference leaves
-    the image, and none joins the last frame to the first. ADMM, with K = (D_t, s D_yx) and penalty r = 20 w, at most 1:
+    D_t is the difference of successive frames, without one from the last frame to the first. TV is the isotropic total
+    variation of each frame, without differences across the border. ADMM with K = (D_t, s D_yx) and penalty r = 20 w, at
+    most 1, iterates
 
-        z = shrink(K x + u, w / r),  u = u + K x - z,  x = argmin 1/2 ||A x - y||^2 + r/2 ||K x - z + u||^2
+        z = shrink(K x + u, w / r),  u = u + K x - z,  x = argmin 1/2 ||A x - y||^2 + r/2 ||K x - z + u||^2,
 
-    the last by eight conjugate gradients from the last x. Starts at the view-shared image, stops when x changes by
-    less than 1e-4 of its norm. Good on cine and perfusion: sharp in time, edges kept; small slow changes
-    turn into stairs.
+    the last by eight conjugate gradient iterations from the previous x. It starts at the view-shared image and stops
+    when x changes by less than 1e-4 of its norm.
+
+    Suited to cine and perfusion: motion stays sharp and edges are preserved. Small slow changes turn into steps
+    (staircasing).
 
     Parameters
     ----------
-    weight : w >= 0, in the brightness of the image, whose bright parts are about 1.
+    data_BCTYX : y, as `Encoding.to_data_space` returns it, scaled so that bright parts of the image are about 1.
+    weight : w >= 0, in the brightness of the image.
+    iterations : largest number of ADMM iterations.
+    space : s, weight of spatial relative to temporal differences.
+
+    Returns
+    -------
+    (B, T, Y, X) complex.
 
     References
     ----------
@@ -67,40 +77,40 @@ def tv(
     image = share_views(encoding, data_BCTYX)
     penalty = min(PENALTY * max(weight, 1e-4), 1.0)
     adjoint = encoding.adjoint(data_BCTYX)
-    return _alternated(image, adjoint, encoding.normal, _Steps(weight, penalty, space, iterations), progress)
+    return _admm(image, adjoint, encoding.normal, _Steps(weight, penalty, space, iterations), progress)
 
 
 def tv_start(consistency: Consistency) -> Tensor:
-    """Return the image after a few iterations of `tv` from the time-Wiener image, (B, T, Y, X): where a network starts.
+    """TV initial image of the networks, (B, T, Y, X): a few iterations of `tv` from the time-Wiener image.
 
-    Five iterations for w = 0.01, relative to `energy_weighted_rms`, with r = 0.3. Mean PSNR in dB at 4x, 8x and 12x of
-    a phantom and two cines, the columns in their middle, a noise of 1/100; and what a network trained to start from
-    time-Wiener images made of both:
+    Five iterations with w = 0.01 relative to `energy_weighted_rms`, and r = 0.3. Mean PSNR in dB at 4x, 8x and 12x over
+    a phantom and two cines (their central columns, noise 1/100), of the two initial images, and of the reconstructions
+    that a network trained to start from time-Wiener images makes from them:
 
-        coils   time-Wiener           this                  made of the first     made of this
-        1       28.51  24.87  22.23   31.68  26.95  23.58   34.56  29.14  25.73   34.68  29.31  25.95
-        8       29.24  25.52  23.02   31.75  28.26  25.33   33.21  29.57  26.56   33.22  29.79  26.75
+        coils   time-Wiener           TV                    network from the first  network from TV
+        1       28.51  24.87  22.23   31.68  26.95  23.58   34.56  29.14  25.73     34.68  29.31  25.95
+        8       29.24  25.52  23.02   31.75  28.26  25.33   33.21  29.57  26.56     33.22  29.79  26.75
     """
     start = consistency.time_wiener()
     scale = energy_weighted_rms(start).clamp_min(torch.finfo(start.real.dtype).tiny)
     adjoint = consistency.zero_filled() / scale
-    return _alternated(start / scale, adjoint, consistency.normal, _START) * scale
+    return _admm(start / scale, adjoint, consistency.normal, _START) * scale
 
 
-def _alternated(
-    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = silent
+def _admm(
+    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = no_progress
 ) -> Tensor:
-    """Return the image after iterations of ADMM; adjoint : A^H y. normal : x -> A^H A x."""
+    """Iterate ADMM from ``image``; ``adjoint`` is A^H y, ``normal`` is x -> A^H A x."""
     penalty, iterations = steps.penalty, steps.iterations
     factors = (1.0, steps.space) if image.shape[1] > 1 else (0.0, 1.0)
     dual = torch.zeros_like(_differences(image, factors))
 
     def operator(x_BTYX: Tensor) -> Tensor:
-        return _with_second_differences(normal(x_BTYX), x_BTYX, penalty, factors)
+        return _add_second_differences(normal(x_BTYX), x_BTYX, penalty, factors)
 
     for done in range(iterations):
         dual += _differences(image, factors)
-        split = _shrunk(dual, steps.weight / penalty)
+        split = _shrink(dual, steps.weight / penalty)
         dual -= split
         right = adjoint + penalty * _differences_adjoint(split - dual, factors)
         before, image = image, conjugate_gradient(operator, right, image, INNER)
@@ -115,15 +125,15 @@ def _norm(image: Tensor) -> float:
     return float(torch.view_as_real(image).norm())  # ten times as fast as of complex numbers
 
 
-def _shrunk(values_KBTYX: Tensor, most: float) -> Tensor:
-    """Return the prox of the norms: the time part and the (Y, X) vectors of space, shortened by a length."""
+def _shrink(values_KBTYX: Tensor, threshold: float) -> Tensor:
+    """Proximal operator of the norms: temporal differences and spatial (Y, X) vectors, shortened by a length."""
     power = values_KBTYX.real.square().addcmul_(values_KBTYX.imag, values_KBTYX.imag)
     length = torch.cat((power[:1], power[1:].sum(0, keepdim=True))).sqrt()
-    kept = 1 - most / length.clamp_min(max(most, 1e-30))
-    return torch.cat((values_KBTYX[:1] * kept[:1], values_KBTYX[1:] * kept[1:]))
+    factor = 1 - threshold / length.clamp_min(max(threshold, 1e-30))
+    return torch.cat((values_KBTYX[:1] * factor[:1], values_KBTYX[1:] * factor[1:]))
 
 
-def _with_second_differences(sum_BTYX: Tensor, image_BTYX: Tensor, penalty: float, factors: Factors) -> Tensor:
+def _add_second_differences(sum_BTYX: Tensor, image_BTYX: Tensor, penalty: float, factors: Factors) -> Tensor:
     """Add r K^H K x to a sum, in place."""
     time, space = factors
     for axis, factor in enumerate((time, space, space), start=1):
@@ -136,7 +146,7 @@ def _with_second_differences(sum_BTYX: Tensor, image_BTYX: Tensor, penalty: floa
 
 
 def _differences(image_BTYX: Tensor, factors: Factors) -> Tensor:
-    """Return K x, (K, B, T, Y, X): along T and, unless its factor is 0, Y and X; 0 at the far end of each."""
+    """Differences K x, (K, B, T, Y, X): along T and, unless their factor is 0, Y and X; 0 at the far end of each."""
     time, space = factors
     change = image_BTYX.new_zeros(3 if space else 1, *image_BTYX.shape)
     change[0, :, :-1] = (image_BTYX[:, 1:] - image_BTYX[:, :-1]) * time
@@ -147,7 +157,7 @@ def _differences(image_BTYX: Tensor, factors: Factors) -> Tensor:
 
 
 def _differences_adjoint(change_KBTYX: Tensor, factors: Factors) -> Tensor:
-    """Return K^H, (B, T, Y, X)."""
+    """Adjoint K^H of `_differences`, (B, T, Y, X)."""
     time, space = factors
     image = torch.zeros_like(change_KBTYX[0])
     for axis, (change, factor) in enumerate(zip(change_KBTYX, (time, space, space), strict=False), start=1):

@@ -246,12 +246,12 @@ class CRNNMRI(Layers):
         image: Tensor = carried[0]
         return image
 
-    def fit(self, image_BTYX: Tensor, free: int) -> None:
+    def plan_memory(self, image_BTYX: Tensor, free: int) -> None:
         """Choose ``on_disk``, ``ample_memory`` or ``at_once`` so that an image fits into memory.
 
         On a CPU ``on_disk`` becomes the fewest sequences with which it fits. On a GPU ``at_once`` becomes all frames,
         or half of them, a fourth and so on, at least one: the memory that a convolution takes there is not known
-        beforehand. An image of the shape that `less` was last called for gets no more frames than that.
+        beforehand. An image of the shape that `reduce_memory` was last called for gets no more frames than that.
 
         Parameters
         ----------
@@ -263,8 +263,8 @@ class CRNNMRI(Layers):
         MemoryError
             On a CPU, if it does not fit with all sequences on disk.
         """
-        work, sequence = self.needs(image_BTYX)
-        _, frames, lines, columns = image_BTYX.shape
+        work, sequence = self.memory_required(image_BTYX)
+        frames = image_BTYX.shape[1]
         if image_BTYX.device.type != "cpu":
             left = free - _IMAGES * image_BTYX.numel() - ChunkedGpuSchedule.SEQUENCES * sequence
             self.at_once = self._scarce.get(image_BTYX.shape, frames)
@@ -272,14 +272,27 @@ class CRNNMRI(Layers):
                 self.at_once = (self.at_once + 1) // 2
             return
         self.ample_memory = free > 2 * (work + CpuSchedule.SEQUENCES * sequence)
-        self.on_disk = max(0, -((free - work - CpuSchedule.SEQUENCES * sequence) // sequence))
-        if self.on_disk > CpuSchedule.SEQUENCES:
+        self.on_disk = self.sequences_on_disk(image_BTYX, free)
+
+    def sequences_on_disk(self, image_BTYX: Tensor, free: int) -> int:
+        """Fewest of the sequences of states that must lie on disk for an image to fit into ``free`` bytes, on a CPU.
+
+        Raises
+        ------
+        MemoryError
+            If it does not fit with all of them on disk.
+        """
+        work, sequence = self.memory_required(image_BTYX)
+        _, frames, lines, columns = image_BTYX.shape
+        on_disk = max(0, -((free - work - CpuSchedule.SEQUENCES * sequence) // sequence))
+        if on_disk > CpuSchedule.SEQUENCES:
             raise MemoryError(
                 f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
                 f"{max(0, free) / 2**30:.1f} are free"
             )
+        return on_disk
 
-    def less(self, image_BTYX: Tensor) -> int:
+    def reduce_memory(self, image_BTYX: Tensor) -> int:
         """Halve ``at_once`` after memory ran out on a GPU, and let the captured graph go.
 
         Returns
@@ -294,7 +307,7 @@ class CRNNMRI(Layers):
         self._scarce = {image_BTYX.shape: self.at_once}
         return self.at_once
 
-    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
+    def memory_required(self, image_BTYX: Tensor) -> tuple[int, int]:
         """Estimate the memory of inference on a CPU.
 
         Returns

@@ -1,68 +1,91 @@
-"""Images averaged over flipped copies of a scan, as a network makes its errors a little differently in each.
+"""Test-time augmentation: the mean over reconstructions of flipped copies of a scan.
 
-A convolutional network knows up from down, and the real part from the imaginary: the copies differ in both. They are
-flipped from edge to edge, so that what lies side by side stays side by side: mirrored about the pixel at the centre,
-an even axis would bring its last row beside its first, an edge that spreads along the undersampled axis. All copies are
-true to the same samples, and so is their mean. (Averaging over what should make no difference is test-time
-augmentation; by mirroring, for example, in Isensee et al.: nnU-Net, Nature Methods 18, 2021.)
+A convolutional network knows up from down, and the real part from the imaginary part: the copies differ in both. They
+are flipped from edge to edge, so that neighbouring pixels stay neighbours. (Mirroring about the centre pixel would
+bring the last row of an even axis beside its first, an edge that spreads along the undersampled axis.) All copies are
+consistent with the same samples, and so is their mean.
+
+References
+----------
+Isensee et al., nnU-Net, Nature Methods 18, 2021 (mirroring at test time).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
-from operator import add
 
 from torch import Tensor
 
-from crnn_cli.mri.fourier import kspace_of_flipped, mirrored
+from crnn_cli.mri.fourier import flip_in_kspace, mirror_kspace
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import Reconstructor
+from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
 
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
-"""Axes that each copy is flipped along; its phase is turned by so many quarters as its place in this row says."""
+"""VIEWS[n]: axes along which copy n is flipped; it is also multiplied by 1j**n."""
 COPIES = len(VIEWS)
-"""At most."""
+"""Largest number of copies."""
 
 
 class Ensemble:
-    """A method whose images are the mean of those of some copies; see `crnn_cli.reconstruction.reconstruct.Reconstructor`.
+    """A `Reconstructor` that averages another one over flipped copies of the scan.
 
     Parameters
     ----------
-    count : of the copies, from 1, the scan as it is, to `COPIES`; it takes so many times as long.
+    method : the reconstructor that every copy goes through.
+    count : copies, from 1 (the scan as it is) to `COPIES`; the cost grows in proportion.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is out of range.
     """
 
-    def __init__(self, method: Reconstructor, count: int) -> None:
+    def __init__(self, method: Reconstructor[None], count: int) -> None:
         if not 1 <= count <= COPIES:
             raise ValueError(f"{count} copies: from 1 to {COPIES}")
         self.method, self.count = method, count
 
     @property
     def steps(self) -> int:
-        """Return the steps of the method, for all copies."""
+        """Steps of the method, for all copies together."""
         return self.count * self.method.steps
 
-    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X)."""
-        images = (undo_copy(self.method(make_copy(measured, number), tick), number) for number in range(self.count))
-        return reduce(add, images) / self.count
+    def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[None]:
+        """Reconstruct all copies and average their images, brought back to the orientation of the scan.
+
+        The regularisation weight is that of the scan itself, the first copy.
+        """
+        result = self.method(measurement, on_step)
+        total_BTYX, weight = result.images_BTYX, result.regularisation_weight
+        for number in range(1, self.count):
+            result = self.method(make_copy(measurement, number), on_step)
+            total_BTYX = total_BTYX + undo_copy(result.images_BTYX, number)
+        return MethodResult(total_BTYX / self.count, None, weight)
 
 
-def make_copy(measured: SliceMeasurement, number: int) -> SliceMeasurement:
-    """Return the data of a copy: of the images flipped along its axes, times its phase. Number 0 is the scan itself."""
+def make_copy(measurement: SliceMeasurement, number: int) -> SliceMeasurement:
+    """K-space of a copy: of the images flipped along ``VIEWS[number]`` and multiplied by ``1j**number``.
+
+    Number 0 is the scan itself. Mask and sensitivities are flipped along.
+    """
     if number == 0:
-        return measured
-    axes, maps_BCYX = VIEWS[number], measured.maps_BCYX
+        return measurement
+    axes, maps_BCYX = VIEWS[number], measurement.maps_BCYX
     return replace(
-        measured,
-        kspace_BCTYX=kspace_of_flipped(measured.kspace_BCTYX, axes) * 1j**number,
-        mask_BTYX=mirrored(measured.mask_BTYX, axes),
+        measurement,
+        kspace_BCTYX=flip_in_kspace(measurement.kspace_BCTYX, axes) * 1j**number,
+        mask_BTYX=mirror_kspace(measurement.mask_BTYX, axes),
         maps_BCYX=None if maps_BCYX is None else maps_BCYX.flip(axes),
     )
 
 
 def undo_copy(image_BTYX: Tensor, number: int) -> Tensor:
-    """Return what images of a copy are of the scan itself."""
+    """Undo flip and phase of copy ``number``: the inverse of what `make_copy` did to the images.
+
+    >>> import torch
+    >>> image_BTYX = torch.arange(4.0).reshape(1, 1, 2, 2) + 1j
+    >>> bool((undo_copy(image_BTYX.flip(VIEWS[3]) * 1j**3, 3) == image_BTYX).all())
+    True
+    """
     return image_BTYX.flip(VIEWS[number]) * (-1j) ** number if number else image_BTYX

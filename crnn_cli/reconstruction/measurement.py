@@ -1,12 +1,13 @@
-"""What was measured of a slice, ready for any method, and where slices come from.
+"""Measured slices, ready for any method, and the sources that hand them out.
 
 Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,79 +21,111 @@ from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 @dataclass(frozen=True)
 class SliceMeasurement:
-    """What was measured of a slice, ready for any method, on a device.
+    """K-space samples of one slice on a device, with mask, coil sensitivities and noise level.
 
-    kspace_BCTYX : complex64, zero where not measured. mask_BTYX : 0/1, X may be 1.
-    maps_BCYX : coil sensitivities, sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
-    deviation : standard deviation of the complex noise of a sample; 0 where the samples are to be taken as they are.
+    Attributes
+    ----------
+    kspace_BCTYX : complex64, centred and orthonormal, zero where not measured.
+    mask_BTYX : 0/1 or boolean; X is 1 where whole lines were measured.
+    maps_BCYX : coil sensitivities with sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
+    deviation : standard deviation of the complex noise of a sample; 0 where the samples count as exact.
+    facts : how the samples were prepared (coils, compression, calibration), for the report.
+    unseen_BTYX : samples that a network tuned to this scan was never tuned on; None where nothing was tuned.
     """
 
     kspace_BCTYX: Tensor
     mask_BTYX: Tensor
     maps_BCYX: Tensor | None = None
     deviation: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unseen_BTYX: Tensor | None = None
 
     def to(self, device: torch.device) -> SliceMeasurement:
-        """Return the same on a device."""
+        """Copy to a device; tensors that are there already are shared."""
         maps_BCYX = None if self.maps_BCYX is None else self.maps_BCYX.to(device)
-        return SliceMeasurement(self.kspace_BCTYX.to(device), self.mask_BTYX.to(device), maps_BCYX, self.deviation)
+        return replace(
+            self, kspace_BCTYX=self.kspace_BCTYX.to(device), mask_BTYX=self.mask_BTYX.to(device), maps_BCYX=maps_BCYX
+        )
 
     def encoding(self) -> Encoding:
-        """Return the operator from images to these samples."""
+        """Build the encoding operator A from images to these samples."""
         return Encoding(self.mask_BTYX, self.maps_BCYX)
 
-    def consistency(self, noise: float | None = None) -> SingleCoilConsistency | MultiCoilConsistency:
-        """Return what keeps images true to the samples.
+    def consistency(self, noise_ratio: float | None = None) -> SingleCoilConsistency | MultiCoilConsistency:
+        """Build the data consistency operator of a network.
 
-        noise : its noise, the same in every iteration; None: the deviation is weighed against what a network expects.
+        Parameters
+        ----------
+        noise_ratio : noise variance of the samples relative to the network's error, the same in every iteration; 0 is
+            hard data consistency. None weighs ``deviation`` against the error that the network expects, where it was
+            trained to.
         """
-        fixed, deviation = (0.0, self.deviation) if noise is None else (noise, 0.0)
+        fixed, deviation = (0.0, self.deviation) if noise_ratio is None else (noise_ratio, 0.0)
         if self.maps_BCYX is None:
             return SingleCoilConsistency(self.kspace_BCTYX[:, 0], self.mask_BTYX, fixed, deviation)
         return MultiCoilConsistency(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation)
 
 
 class SliceSource(Protocol):
-    """Where the measured data come from: simulated or zero-filled images, a file of raw k-space."""
+    """Source of measured slices: simulated or zero-filled images, or a file of raw k-space.
+
+    Slices may be read more than once, in any order; each read gives the same measurement.
+    """
 
     @property
     def count(self) -> int:
-        """Return the number of slices."""
+        """Number of slices."""
         ...
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return the shape (C, T, Y, X) of the k-space of a slice, before coils are compressed."""
+        """Shape (C, T, Y, X) of the k-space of a slice, before coils are compressed."""
         ...
 
-    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
-        """Return what was measured of slice z."""
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
+        """Read slice z and prepare it.
+
+        Parameters
+        ----------
+        z : number of the slice, from 0.
+        device : where the tensors lie.
+        """
         ...
 
-    def finished(self, images_TYX: Complex) -> Complex:
-        """Return images on the grid of the k-space as they are to be written: cut, resampled, or as they are."""
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Crop or resample images from the grid of the k-space to the matrix that is written.
+
+        Parameters
+        ----------
+        images_TYX : complex, on the grid of the k-space of `measure`.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class SingleCoilSource:
-    """The slices of an `Acquisition`: one channel, images on the grid of the k-space."""
+    """The slices of an `Acquisition`: one channel, images on the grid of the k-space.
+
+    Attributes
+    ----------
+    acquisition : k-space of one coil, its mask, and where its images lie.
+    """
 
     acquisition: Acquisition
 
     @property
     def count(self) -> int:
-        """Return the number of slices."""
+        """Number of slices."""
         return len(self.acquisition.kspace_ZCTYX)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return the shape (C, T, Y, X) of the k-space of a slice."""
+        """Shape (C, T, Y, X) of the k-space of a slice."""
         c, t, y, x = self.acquisition.kspace_ZCTYX.shape[1:]
         return c, t, y, x
 
-    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
-        """Return what was measured of slice z.
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
+        """Take slice z from the acquisition.
 
         Raises
         ------
@@ -105,14 +138,20 @@ class SingleCoilSource:
         mask_BTYX = torch.from_numpy(self.acquisition.mask_ZTYX[z])[None].to(device)
         return SliceMeasurement(torch.from_numpy(kspace_CTYX)[None].to(device), mask_BTYX)
 
-    def finished(self, images_TYX: Complex) -> Complex:
-        """Return the images as they are."""
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Hand the images on unchanged: their grid is that of the k-space."""
         return images_TYX
 
 
 @dataclass(frozen=True)
 class SingleSliceSource:
-    """One slice of others. z : counted from 0."""
+    """One slice of another source, as if the scan held no other.
+
+    Attributes
+    ----------
+    slices : the source.
+    z : the slice, counted from 0.
+    """
 
     slices: SliceSource
     z: int
@@ -123,19 +162,53 @@ class SingleSliceSource:
 
     @property
     def count(self) -> int:
-        """Return 1."""
+        """Number of slices: 1."""
         return 1
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return the shape (C, T, Y, X) of the k-space of the slice."""
+        """Shape (C, T, Y, X) of the k-space of the slice."""
         return self.slices.shape
 
-    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
-        """Return what was measured of the slice."""
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
+        """Read the slice; z is 0."""
         del z
-        return self.slices.measured(self.z, device)
+        return self.slices.measure(self.z, device)
 
-    def finished(self, images_TYX: Complex) -> Complex:
-        """Return images as they are to be written."""
-        return self.slices.finished(images_TYX)
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Crop or resample as the source does."""
+        return self.slices.to_output_grid(images_TYX)
+
+
+@dataclass(frozen=True)
+class ValidationSource:
+    """A source whose measurements name the samples that a network tuned to the scan has never seen.
+
+    Attributes
+    ----------
+    slices : the source.
+    unseen : mask (B, T, Y, X) of these samples by slice number; None or absent where a slice was not tuned on.
+    """
+
+    slices: SliceSource
+    unseen: Mapping[int, Tensor | None]
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return self.slices.count
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (C, T, Y, X) of the k-space of a slice."""
+        return self.slices.shape
+
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
+        """Read slice z, and add the mask of the samples never tuned on."""
+        unseen_BTYX = self.unseen.get(z)
+        measurement = self.slices.measure(z, device)
+        return measurement if unseen_BTYX is None else replace(measurement, unseen_BTYX=unseen_BTYX.to(device))
+
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Crop or resample as the source does."""
+        return self.slices.to_output_grid(images_TYX)

@@ -1,4 +1,4 @@
-"""A file of raw k-space as slices for a method: whitened, compressed, with coil sensitivities.
+"""Slices of raw multi-coil k-space: noise whitening, coil compression, coil sensitivities.
 
 Legend: Z slice, C coil, T frame, Y phase encoding, X readout.
 """
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, without_oversampling
-from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.errors import UnsupportedDataError, UsageError
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, remove_oversampling
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.mri.coils import calibration_block, compression_matrix, mix_coils, normalise_maps, whitening_matrix
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.mri.noise import noise_deviation
@@ -24,8 +23,10 @@ from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 @dataclass(frozen=True)
 class CoilChoice:
-    """What is to be done with the coils.
+    """Treatment of the receive coils.
 
+    Attributes
+    ----------
     coils : virtual coils to compress to; None for as many as there are.
     maps : sensitivities (slice, coil, y, x) of the file's coils, one slice for all or one each; None to estimate them.
     """
@@ -35,112 +36,125 @@ class CoilChoice:
 
 
 class RawSliceSource:
-    """The slices of a `RawScan`, read one at a time; see `crnn_cli.reconstruction.reconstruct.Slices`.
+    """The slices of a `RawScan`, read one at a time, with whitened and compressed coils.
 
-    What was found on the way is kept: the masks, the sensitivities, what was done to the coils.
+    Coil sensitivities are estimated by ESPIRiT when a slice is read for the first time, and kept for further reads.
+
+    Parameters
+    ----------
+    scan : the file, of which nothing but headers was read.
+    choice : number of virtual coils, and sensitivities where they are given.
+
+    Raises
+    ------
+    UsageError
+        If more coils are asked for than there are.
+    UnsupportedDataError
+        If the sensitivities given do not fit the scan, or are zero or not finite.
     """
 
     def __init__(self, scan: RawScan, choice: CoilChoice) -> None:
         self.scan, self.choice = scan, choice
-        self.masks: dict[int, Mask] = {}
-        self.maps: dict[int, Complex] = {}
-        self.facts: dict[int, dict[str, Any]] = {}
+        self._maps: dict[int, tuple[Complex, dict[str, Any]]] = {}
         coils = scan.shape_ZCTYX[1]
         if choice.coils is not None and choice.coils > coils:
-            raise UsageError(f"--coils {choice.coils}: there are {coils}")
+            raise UsageError(Param("coils", choice.coils), f": there are {coils}")
         self._require_fitting_maps()
 
     @property
     def count(self) -> int:
-        """Return the number of slices."""
+        """Number of slices."""
         return self.scan.shape_ZCTYX[0]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return the shape (C, T, Y, X) of the k-space of a slice in the file, before coils are compressed."""
+        """Shape (C, T, Y, X) of the k-space of a slice in the file, before coils are compressed."""
         return self.scan.shape_ZCTYX[1:]
 
-    def pattern(self) -> Mask:
-        """Return the masks (Z, T, Y, X) of the slices read so far."""
-        masks = [self.masks[z] for z in sorted(self.masks)]
-        longest = max(mask.shape[-1] for mask in masks)
-        return np.stack([np.broadcast_to(mask, (*mask.shape[:-1], longest)) for mask in masks])
+    @property
+    def estimated_maps(self) -> list[Complex]:
+        """Sensitivities (C, Y, X) of the slices read so far, in order; none where there is one coil.
 
-    def measured(self, z: int, device: torch.device) -> SliceMeasurement:
-        """Return what was measured of slice z, with sensitivities normalised to sum_c |s_c|^2 = 1.
+        They are those of the coils after whitening and compression.
+        """
+        return [self._maps[z][0] for z in sorted(self._maps)]
 
-        They are estimated when a slice is read for the first time.
+    def measure(self, z: int, device: torch.device) -> SliceMeasurement:
+        """Read slice z, whiten and compress its coils, and find their sensitivities, sum_c |s_c|^2 = 1.
 
         Raises
         ------
         CrnnError
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated.
         """
-        taken = without_oversampling(self.scan.read(z), self.scan.shown_YX[1])
-        self.masks[z] = taken.mask_TYX
-        kspace = torch.from_numpy(taken.kspace_CTYX).to(device)
-        mask = torch.from_numpy(taken.mask_TYX).to(device)
-        matrix, facts = self._matrix(kspace)
+        raw = remove_oversampling(self.scan.read(z), self.scan.fov_fraction_YX[1])
+        kspace = torch.from_numpy(raw.kspace_CTYX).to(device)
+        mask = torch.from_numpy(raw.mask_TYX).to(device)
+        matrix, facts = self._coil_matrix(kspace)
         if matrix is not None:
             kspace = mix_coils(kspace, matrix)
-        self.facts.setdefault(z, facts)
         maps = None
-        if z in self.maps:  # read before
-            maps = torch.from_numpy(self.maps[z]).to(kspace)
+        if z in self._maps:  # read before
+            maps = torch.from_numpy(self._maps[z][0]).to(kspace)
         elif len(kspace) > 1:
-            maps = self._maps(z, taken, kspace, mask, matrix)
-            self.maps[z] = maps.cpu().numpy()
+            maps, how = self._sensitivities(z, raw, kspace, mask, matrix)
+            self._maps[z] = maps.cpu().numpy(), how
+        if z in self._maps:
+            facts |= self._maps[z][1]
         deviation = noise_deviation(kspace[None], mask[None])
-        self.facts[z]["noise_deviation"] = float(f"{deviation:.4g}")
-        return SliceMeasurement(kspace[None], mask[None], None if maps is None else maps[None], deviation)
+        facts["noise_deviation"] = float(f"{deviation:.4g}")
+        return SliceMeasurement(kspace[None], mask[None], None if maps is None else maps[None], deviation, facts)
 
-    def finished(self, images_TYX: Complex) -> Complex:
-        """Return images in the field of view and matrix that the scan asks for."""
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Crop and resample images to the field of view and matrix that the scan asks for.
+
+        Readout oversampling is gone already (`measure`); along Y the central share of the field of view is kept.
+        """
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
-        done: Complex = crop_and_resample(images_TYX, (self.scan.shown_YX[0], 1.0), (shape[axes[1]], shape[axes[2]]))
-        return done
+        matrix = shape[axes[1]], shape[axes[2]]
+        images: Complex = crop_and_resample(images_TYX, (self.scan.fov_fraction_YX[0], 1.0), matrix)
+        return images
 
-    def _matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
-        """Return the matrix that whitens and compresses the coils, None for neither, and what it does."""
+    def _coil_matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
+        """Matrix that whitens and compresses the coils (None for neither), and facts about it."""
         matrix, coils = None, len(kspace_CTYX)
         facts: dict[str, Any] = {"coils": coils, "used": coils, "whitened": False}
         if self.scan.noise_CC is not None and coils > 1:
-            matrix, alive = _white(self.scan.noise_CC)
+            matrix, connected = _whitening(self.scan.noise_CC)
             matrix = matrix.to(kspace_CTYX.device)
-            facts |= {"whitened": True, "used": alive}
+            facts |= {"whitened": True, "used": connected}
         if self.choice.coils is not None and self.choice.coils < facts["used"]:
             white = kspace_CTYX if matrix is None else mix_coils(kspace_CTYX, matrix)
-            fewer, kept = compression_matrix(white, self.choice.coils)
-            matrix = fewer if matrix is None else fewer @ matrix
-            facts |= {"used": self.choice.coils, "energy_kept": round(kept, 6)}
+            compression, energy = compression_matrix(white, self.choice.coils)
+            matrix = compression if matrix is None else compression @ matrix
+            facts |= {"used": self.choice.coils, "energy_kept": round(energy, 6)}
         return matrix, facts
 
-    def _maps(
-        self, z: int, taken: RawSlice, kspace_CTYX: Tensor, mask_TYX: Tensor, matrix: Tensor | None
-    ) -> Tensor:  # fmt: skip
+    def _sensitivities(
+        self, z: int, raw: RawSlice, kspace_CTYX: Tensor, mask_TYX: Tensor, matrix: Tensor | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Sensitivities (C, Y, X) of the mixed coils, given or by ESPIRiT, and facts about their origin."""
         given = self.choice.maps
         if given is not None:
             maps_CYX = torch.from_numpy(given[z if len(given) > 1 else 0]).to(kspace_CTYX)
             if matrix is not None:
                 maps_CYX = mix_coils(maps_CYX[:, None], matrix)[:, 0]
-            self.facts[z]["maps"] = "given"
-            return normalise_maps(maps_CYX)
+            return normalise_maps(maps_CYX), {"maps": "given"}
         separate = None
-        if taken.calibration_CYX is not None:
-            separate = torch.from_numpy(taken.calibration_CYX).to(kspace_CTYX)
+        if raw.calibration_CYX is not None:
+            separate = torch.from_numpy(raw.calibration_CYX).to(kspace_CTYX)
             if matrix is not None:
                 separate = mix_coils(separate[:, None], matrix)[:, 0]
         block_CYX = calibration_block(kspace_CTYX, mask_TYX, separate)
         maps_CYX, _ = espirit(block_CYX, (kspace_CTYX.shape[-2], kspace_CTYX.shape[-1]))
-        self.facts[z] |= {"maps": "ESPIRiT", "calibration": list(block_CYX.shape[1:])}
-        return maps_CYX
+        return maps_CYX, {"maps": "ESPIRiT", "calibration": list(block_CYX.shape[1:])}
 
     def _require_fitting_maps(self) -> None:
         given = self.choice.maps
         if given is None:
             return
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
-        samples = round(samples * self.scan.shown_YX[1])
+        samples = round(samples * self.scan.fov_fraction_YX[1])
         wanted = (slices, coils, lines, samples)
         if given.ndim != 4 or given.shape[0] not in (1, slices) or given.shape[1:] != wanted[1:]:
             raise UnsupportedDataError(
@@ -151,10 +165,11 @@ class RawSliceSource:
             raise UnsupportedDataError("the maps have values that are not finite, or are zero everywhere")
 
 
-def _white(noise_CC: Complex) -> tuple[Tensor, int]:
-    """Return the matrix that whitens the coils that have noise, and their number; a coil without is not connected."""
-    alive = noise_CC.diagonal().real > 0
-    if not alive.any():
+def _whitening(noise_CC: Complex) -> tuple[Tensor, int]:
+    """Whitening matrix over the coils that have noise, and their number; a coil without noise is not connected."""
+    connected = noise_CC.diagonal().real > 0
+    if not connected.any():
         raise UnsupportedDataError("the noise scan is zero in every coil: no coil was connected")
-    kept_NC = torch.from_numpy(np.eye(len(alive), dtype=np.complex64)[alive])
-    return whitening_matrix(torch.from_numpy(noise_CC[np.ix_(alive, alive)])) @ kept_NC, int(alive.sum())
+    selection_NC = torch.from_numpy(np.eye(len(connected), dtype=np.complex64)[connected])
+    covariance = torch.from_numpy(noise_CC[np.ix_(connected, connected)])
+    return whitening_matrix(covariance) @ selection_NC, int(connected.sum())

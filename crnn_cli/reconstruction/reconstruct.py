@@ -1,38 +1,46 @@
-"""Measured data to images, slice by slice, by a network that is handed in or by a classical method.
+"""Reconstruction slice by slice, by a network or a classical method.
 
 Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource
 
-STARTS: dict[str, Callable[[Consistency], Tensor]] = {
+INITIAL_IMAGES: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
     "view-shared": lambda operator: operator.view_shared(),
     "time-wiener": lambda operator: operator.time_wiener(),
     "total-variation": tv_start,
 }
+"""Images that a network starts from, by the name in a bundle's config.json."""
+
+Assessment_co = TypeVar("Assessment_co", covariant=True)
+"""What a method finds out about its images of a slice besides them; None for a plain method."""
 
 
 class ReconstructionNetwork(Protocol):
-    """What `reconstruct` asks of a network: complex images (B, T, Y, X) in, consistent complex images out."""
+    """A network that takes complex images (B, T, Y, X) and returns images consistent with the data.
+
+    `crnn_cli.networks.crnn_mri.CRNNMRI` is one.
+    """
 
     def __call__(
         self,
@@ -41,79 +49,141 @@ class ReconstructionNetwork(Protocol):
         iterations: int | None = None,
         progress: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Return the reconstructed images."""
+        """Run the unrolled iterations.
+
+        Parameters
+        ----------
+        image_BTYX : complex initial images.
+        consistency : data consistency with the samples, in the same scale.
+        iterations : unrolled iterations; None for the network's own number.
+        progress : called after each iteration.
+        """
         ...
 
 
 @runtime_checkable
 class MemoryAdaptive(Protocol):
-    """A network that can do with less memory."""
+    """A network that can compute the same images in less memory.
 
-    on_disk: int
+    On a CPU sequences of hidden states spill to disk; on a GPU fewer frames are computed at once. A network without
+    these methods is run as it is.
+    """
 
-    def fit(self, image_BTYX: Tensor, free: int) -> None:
-        """Prepare for an image in so many bytes; MemoryError if that cannot be."""
+    def plan_memory(self, image_BTYX: Tensor, free: int) -> None:
+        """Prepare for an image in ``free`` bytes.
+
+        Raises
+        ------
+        MemoryError
+            If that cannot be, on a CPU.
+        """
         ...
 
-    def less(self, image_BTYX: Tensor) -> int:
-        """Prepare for it in less memory, so many frames at once; 0 if that cannot be."""
+    def reduce_memory(self, image_BTYX: Tensor) -> int:
+        """Prepare for an image in less memory than before: frames computed at once, 0 if it cannot be less."""
         ...
 
-    def needs(self, image_BTYX: Tensor) -> tuple[int, int]:
-        """Return the bytes that an image needs whatever is on disk, and those of each sequence that is not."""
+    def memory_required(self, image_BTYX: Tensor) -> tuple[int, int]:
+        """Bytes that an image takes at least, and bytes of each sequence of states that may lie on disk."""
+        ...
+
+    def sequences_on_disk(self, image_BTYX: Tensor, free: int) -> int:
+        """Fewest sequences of states that must lie on disk to fit ``free`` bytes. The network is not changed.
+
+        Raises
+        ------
+        MemoryError
+            If it does not fit with all of them on disk.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How the network is to be used; a bundle says what it was trained with.
+    """Settings of a network at inference; a bundle says what it was trained with.
 
-    start : a key of `STARTS`. amplitude : `energy_weighted_rms` that the start image is scaled to.
-    iterations : of the network.
-    noise : noise variance of the data relative to the network's error; 0 keeps the data as they are. None: from the
-        noise that was found in them and the error that the network expects, where it has been trained to.
-    half : convolutions and states in bfloat16; data consistency stays in single precision.
-    rounded : on a GPU convolutions may round what they multiply to 10 bits, TF32, and sum in single precision.
-    memory : bytes that the process may hold in all, on a CPU; what does not fit goes to disk.
+    Attributes
+    ----------
+    initial_image : a key of `INITIAL_IMAGES`.
+    input_rms : `energy_weighted_rms` that the initial image is scaled to.
+    iterations : unrolled iterations; 0 returns the initial image.
+    noise_ratio : noise variance of the samples relative to the network's error; 0 is hard data consistency. None: from
+        the noise estimated in the samples and the error that the network expects, where it was trained to.
+    bfloat16 : convolutions and states in bfloat16; data consistency stays in single precision.
+    memory : limit of the whole process in bytes, on a CPU; states beyond it spill to disk.
+    tf32 : convolutions on a GPU may round their factors to 10 bits (TF32); sums stay in single precision.
     """
 
-    start: str
-    amplitude: float
+    initial_image: str
+    input_rms: float
     iterations: int
-    noise: float | None = None
-    half: bool = False
+    noise_ratio: float | None = None
+    bfloat16: bool = False
     memory: int | None = None
-    rounded: bool = False
+    tf32: bool = False
 
 
-class Reconstructor(Protocol):
-    """A way from measured data to images. steps : how often it calls ``tick`` in a slice, at most."""
+@dataclass(frozen=True)
+class MethodResult(Generic[Assessment_co]):
+    """Images of one slice, and how they were made.
+
+    Attributes
+    ----------
+    images_BTYX : complex64.
+    assessment : measures that the method took of its images, such as `SliceReliability`; None for a plain method.
+    regularisation_weight : weight that a classical method used; None for a network.
+    """
+
+    images_BTYX: Tensor
+    assessment: Assessment_co
+    regularisation_weight: float | None = None
+
+
+class Reconstructor(Protocol[Assessment_co]):
+    """A method that turns the measured samples of a slice into images.
+
+    Its ``Assessment`` is what it finds out about its images besides: None for a plain method, `SliceReliability` or
+    `ResidualSums` for one wrapped for assessment (`crnn_cli.assessment`).
+    """
 
     @property
     def steps(self) -> int:
-        """Return how often it calls ``tick`` in a slice, at most."""
+        """Number of calls of ``on_step`` per slice, at most."""
         ...
 
-    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X)."""
+    def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[Assessment_co]:
+        """Reconstruct a slice.
+
+        Parameters
+        ----------
+        measurement : its samples, on the device of the method.
+        on_step : called after each step, at most `steps` times.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class NetworkReconstructor:
-    """Scale, network alternating with data consistency, unscale. warn : is told what a user should know."""
+    """An unrolled network: scale the initial image, alternate network and data consistency, undo the scale.
+
+    Attributes
+    ----------
+    network : the network, on its device.
+    settings : how it is used.
+    warn : called with a text where memory ran out and a slice is computed again.
+    """
 
     network: ReconstructionNetwork
-    recipe: InferenceSettings
+    settings: InferenceSettings
     warn: Callable[[str], None] = lambda text: None
 
     @property
     def steps(self) -> int:
-        """Return the iterations: a step is one of them."""
-        return self.recipe.iterations
+        """Number of iterations: a step is one of them."""
+        return self.settings.iterations
 
-    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X).
+    def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[None]:
+        """Reconstruct a slice.
 
         Raises
         ------
@@ -122,112 +192,141 @@ class NetworkReconstructor:
         DeviceError
             If a GPU has too little memory, however few frames are computed at once.
         """
-        if measured.mask_BTYX.shape[1] < 2:
+        if measurement.mask_BTYX.shape[1] < 2:
             raise UnsupportedDataError(
-                "this scan has one frame; the network needs at least 2 to recur over: use --method sense, or tv"
+                "this scan has one frame; the network needs at least 2 to recur over",
+                remedy=("use ", Param("method", "sense"), ", or tv"),
             )
-        with without_memory_of(measured.kspace_BCTYX.device):
-            operator = measured.consistency(self.recipe.noise)
-            start = STARTS[self.recipe.start](operator)
-            brightness = energy_weighted_rms(start)
+        with explain_out_of_memory(measurement.kspace_BCTYX.device):
+            operator = measurement.consistency(self.settings.noise_ratio)
+            initial_BTYX = INITIAL_IMAGES[self.settings.initial_image](operator)
+            brightness = energy_weighted_rms(initial_BTYX)
             if float(brightness) == 0:
-                return start
-            scale = self.recipe.amplitude / brightness
-            return self._run(start * scale, operator.scaled(scale), tick) / scale
+                return MethodResult(initial_BTYX, None)
+            scale = self.settings.input_rms / brightness
+            return MethodResult(self._run(initial_BTYX * scale, operator.scaled(scale), on_step) / scale, None)
 
-    def _run(self, start: Tensor, operator: Consistency, tick: Callable[[], None]) -> Tensor:
-        """Return what the network makes; on a GPU without enough memory for it, in smaller parts."""
-        place, ticks, told = start.device, 0, 0
+    def _run(self, initial_BTYX: Tensor, operator: Consistency, on_step: Callable[[], None]) -> Tensor:
+        """Run the network; on a GPU that runs out of memory, again with fewer frames at once."""
+        device, steps, reported = initial_BTYX.device, 0, 0
 
-        def once() -> None:
-            nonlocal ticks, told
-            ticks += 1
-            if ticks > told:
-                told = ticks
-                tick()
+        def count_step() -> None:
+            nonlocal steps, reported
+            steps += 1
+            if steps > reported:
+                reported = steps
+                on_step()
 
-        with torch.autocast(place.type, torch.bfloat16, enabled=self.recipe.half), precision(self.recipe.rounded):
-            free = free_bytes(place, self.recipe.memory)
+        settings = self.settings
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16), tf32_convolutions(settings.tf32):
+            free = free_bytes(device, settings.memory)
             if isinstance(self.network, MemoryAdaptive) and free is not None:
-                self.network.fit(start, free)
+                self.network.plan_memory(initial_BTYX, free)
             while True:
-                ticks = 0
+                steps = 0
                 try:
-                    return self.network(start, operator, self.recipe.iterations, once)
+                    return self.network(initial_BTYX, operator, settings.iterations, count_step)
                 except torch.cuda.OutOfMemoryError:
-                    frames = self.network.less(start) if isinstance(self.network, MemoryAdaptive) else 0
+                    network = self.network
+                    frames = network.reduce_memory(initial_BTYX) if isinstance(network, MemoryAdaptive) else 0
                     if not frames:
                         raise
                 torch.cuda.empty_cache()  # not while the exception holds on to what was calculated
-                self.warn(f"the memory of {place} ran out: this slice is computed again, {frames} frames at once")
+                self.warn(f"the memory of {device} ran out: this slice is computed again, {frames} frames at once")
 
 
 @dataclass(frozen=True)
 class ClassicalReconstructor:
     """A classical method; see `crnn_cli.mri.classical`.
 
-    name : of its table. weight : None for the default at the noise that was found in the data.
-    used : the weights of the slices so far.
+    Attributes
+    ----------
+    name : key of its table `METHODS`.
+    weight : regularisation weight relative to the data; None for the method's default at the estimated noise level.
+    iterations : largest number of iterations; 0 for a method without.
     """
 
     name: str
     weight: float | None
     iterations: int
-    used: list[float] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
-        """Return the largest number of iterations; a method may end before."""
+        """Largest number of iterations; a method may converge earlier."""
         return self.iterations
 
-    def __call__(self, measured: SliceMeasurement, tick: Callable[[], None]) -> Tensor:
-        """Return complex images (B, T, Y, X)."""
-        told = 0
+    def __call__(self, measurement: SliceMeasurement, on_step: Callable[[], None]) -> MethodResult[None]:
+        """Reconstruct a slice; the weight that was used is in the result.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If the method needs more frames than there are.
+        """
+        reported, used = 0, self.weight
 
         def progress(done: int, total: int) -> None:
-            """Tick for what was done since the last call: a method that ends early says that all is done."""
-            nonlocal told
+            """Step for all iterations since the last call: a method that converges early reports the rest at once."""
+            nonlocal reported
             del total
-            for _ in range(told, done):
-                tick()
-            told = max(told, done)
+            for _ in range(reported, done):
+                on_step()
+            reported = max(reported, done)
 
         def weight(brightness: float) -> float:
-            found = METHODS[self.name].default_weight(measured.deviation / brightness)
-            self.used.append(found if self.weight is None else self.weight)
-            return self.used[-1]
+            nonlocal used
+            default = METHODS[self.name].default_weight(measurement.deviation / brightness)
+            used = default if self.weight is None else self.weight
+            return used
 
-        return run_method(
-            self.name, measured.encoding(), measured.kspace_BCTYX, weight, self.iterations or None, progress
+        images_BTYX = run_method(
+            self.name, measurement.encoding(), measurement.kspace_BCTYX, weight, self.iterations or None, progress
         )
+        return MethodResult(images_BTYX, None, used)
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """Complex images (Z, T, Y, X) and what they were made of.
+class Reconstruction(Generic[Assessment_co]):
+    """Complex images of all slices, and what is known about each.
 
-    zero_filled_ZTYX : the images before. residual : ||A x - y|| / ||y|| over all measured samples.
-    filled : the slices that were not empty, in order; the method saw these only.
+    Attributes
+    ----------
+    images_ZTYX : reconstructed images on the output grid; zero where a slice is empty.
+    zero_filled_ZTYX : images of the measured samples alone, A^H y.
+    residual : ||A x - y|| / ||y|| over all measured samples.
+    mask_ZTYX : boolean sampling mask of all slices; X is 1 where whole lines were measured.
+    facts : how the samples of each slice were prepared; see `SliceMeasurement`.
+    filled : numbers of the slices that are not empty, from 0. The method saw these only.
+    assessments : what the method found about each of them.
+    regularisation_weights : the weight used in each of them; () for a network.
     """
 
     images_ZTYX: Complex
     zero_filled_ZTYX: Complex
     residual: float
-    filled: tuple[int, ...] = ()
+    mask_ZTYX: Mask
+    facts: tuple[Mapping[str, Any], ...]
+    filled: tuple[int, ...]
+    assessments: tuple[Assessment_co, ...]
+    regularisation_weights: tuple[float, ...]
 
 
 def reconstruct(
     slices: SliceSource,
-    method: Reconstructor,
+    method: Reconstructor[Assessment_co],
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Reconstruction:
-    """Reconstruct every slice on its own; only one is in memory at a time.
+) -> Reconstruction[Assessment_co]:
+    """Reconstruct every slice on its own; the k-space of one slice is in memory at a time.
 
-    The images of all slices are in memory where they are few, else in a file; see `crnn_cli.data.mapped_arrays`.
+    The images of all slices are in memory where they are few, else in a file (`crnn_cli.data.mapped_arrays`). A slice
+    without any energy is not given to the method: its images are zero.
 
     Parameters
     ----------
+    slices : source of the measured data.
+    method : network, classical method, or one wrapped for assessment.
+    device : where slices are prepared and reconstructed.
     progress : called with (steps done, steps in all).
 
     Raises
@@ -237,11 +336,11 @@ def reconstruct(
     OutputError
         If images of all slices fit neither in memory nor on the disk.
     """
-    images, zero_filled, filled = _Images(slices.count), _Images(slices.count), []
+    images, zero_filled = _ImageStack(slices.count), _ImageStack(slices.count)
+    parts: list[_SlicePart[Assessment_co]] = []
     total, done = slices.count * method.steps, 0
-    error = energy = 0.0
 
-    def tick() -> None:
+    def on_step() -> None:
         nonlocal done
         done += 1
         progress(done, total)
@@ -249,48 +348,84 @@ def reconstruct(
     progress(0, total)
     with torch.no_grad():
         for z in range(slices.count):
-            found = _reconstruct_slice(slices, z, method, device, tick)  # all of its data is gone before the next
-            zero_filled.put(z, found[0])
-            images.put(z, np.zeros_like(found[0]) if found[1] is None else found[1])
-            filled += [] if found[1] is None else [z]
-            error, energy = error + found[2], energy + found[3]
+            part, before_TYX, after_TYX = _reconstruct_slice(slices, z, method, device, on_step)
+            zero_filled.put(z, before_TYX)
+            images.put(z, after_TYX)
+            parts.append(part)
             if done < (z + 1) * method.steps:
                 done = (z + 1) * method.steps
                 progress(done, total)
     if not images.finite:
         raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
-    residual = (error / energy) ** 0.5 if energy else 0.0
-    return Reconstruction(images.made_ZTYX, zero_filled.made_ZTYX, residual, tuple(filled))
+    return _join(images.images_ZTYX, zero_filled.images_ZTYX, parts)
+
+
+@dataclass(frozen=True)
+class _SlicePart(Generic[Assessment_co]):
+    """What stays of a slice beside its images. result : assessment and weight; None of an empty slice."""
+
+    mask_TYX: Mask
+    facts: Mapping[str, Any]
+    error: float = 0.0
+    energy: float = 0.0
+    result: tuple[Assessment_co, float | None] | None = None
 
 
 def _reconstruct_slice(
-    slices: SliceSource, z: int, method: Reconstructor, device: torch.device, tick: Callable[[], None]
-) -> tuple[Complex, Complex | None, float, float]:
-    """Return zero-filled and reconstructed images (T, Y, X), ||A x - y||^2 and ||y||^2; no images of an empty slice."""
-    measured = slices.measured(z, device)
-    encoding = measured.encoding()
-    before_TYX = _finished(slices, encoding.zero_filled(measured.kspace_BCTYX))
-    if not bool(measured.kspace_BCTYX.any()):
-        return before_TYX, None, 0.0, 0.0
-    image_BTYX = method(measured, tick)
-    return before_TYX, _finished(slices, image_BTYX), *encoding.misfit(image_BTYX, measured.kspace_BCTYX)
+    slices: SliceSource, z: int, method: Reconstructor[Assessment_co], device: torch.device, on_step: Callable[[], None]
+) -> tuple[_SlicePart[Assessment_co], Complex, Complex]:
+    """Reconstruct slice z: facts, zero-filled and reconstructed images (T, Y, X). Its k-space is freed on return."""
+    measurement = slices.measure(z, device)
+    encoding, mask_TYX = measurement.encoding(), measurement.mask_BTYX[0].bool().cpu().numpy()
+    before_TYX = _to_output_grid(slices, encoding.zero_filled(measurement.kspace_BCTYX))
+    if not bool(measurement.kspace_BCTYX.any()):
+        return _SlicePart(mask_TYX, measurement.facts), before_TYX, np.zeros_like(before_TYX)
+    result = method(measurement, on_step)
+    after_TYX = _to_output_grid(slices, result.images_BTYX)
+    error, energy = encoding.squared_residual(result.images_BTYX, measurement.kspace_BCTYX)
+    kept = result.assessment, result.regularisation_weight
+    return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), before_TYX, after_TYX
 
 
-class _Images:
-    """Images (Z, T, Y, X) that come slice by slice."""
+def _join(
+    images_ZTYX: Complex, zero_filled_ZTYX: Complex, parts: list[_SlicePart[Assessment_co]]
+) -> Reconstruction[Assessment_co]:
+    """Join what is known about all slices, empty ones too, with their images."""
+    error, energy = sum(part.error for part in parts), sum(part.energy for part in parts)
+    results = {z: part.result for z, part in enumerate(parts) if part.result is not None}
+    return Reconstruction(
+        images_ZTYX,
+        zero_filled_ZTYX,
+        (error / energy) ** 0.5 if energy else 0.0,
+        _stack_masks([part.mask_TYX for part in parts]),
+        tuple(part.facts for part in parts),
+        tuple(results),
+        tuple(assessment for assessment, _ in results.values()),
+        tuple(weight for _, weight in results.values() if weight is not None),
+    )
+
+
+def _stack_masks(masks: list[Mask]) -> Mask:
+    """Stack the masks (T, Y, X) of all slices; where some are of whole lines (X is 1), they are repeated along X."""
+    longest = max(mask.shape[-1] for mask in masks)
+    return np.stack([np.broadcast_to(mask, (*mask.shape[:-1], longest)) for mask in masks])
+
+
+class _ImageStack:
+    """Images (Z, T, Y, X) that are filled in slice by slice."""
 
     def __init__(self, count: int) -> None:
         self.count, self.finite = count, True
 
     def put(self, z: int, images_TYX: Complex) -> None:
-        """Keep the images of slice z; the first says what size all have."""
+        """Store the images of slice z; those of slice 0 set the size."""
         if z == 0:
-            self.made_ZTYX: Complex = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
-        self.made_ZTYX[z] = images_TYX
+            self.images_ZTYX: Complex = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
+        self.images_ZTYX[z] = images_TYX
         self.finite = self.finite and bool(np.isfinite(images_TYX).all())
-        drop_pages(self.made_ZTYX)
+        drop_pages(self.images_ZTYX)
 
 
-def _finished(slices: SliceSource, image_BTYX: Tensor) -> Complex:
+def _to_output_grid(slices: SliceSource, image_BTYX: Tensor) -> Complex:
     images_TYX: Complex = image_BTYX[0].cpu().numpy()
-    return slices.finished(images_TYX)
+    return slices.to_output_grid(images_TYX)

@@ -1,4 +1,4 @@
-"""A page to read offline: HTML in one file, pictures in it, no scripts, well-formed as XML too to be checked.
+"""Self-contained HTML page: one file with its pictures, no scripts, well-formed as XML so that it can be checked.
 
 Light or dark as the reader's system is; black on white in print.
 """
@@ -43,7 +43,13 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 170, 56, 12, 14, 24
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of (what, value) or (what, value, what it means)."""
+    """Table of a page.
+
+    Attributes
+    ----------
+    heading : above the table.
+    rows : (name, value) or (name, value, meaning).
+    """
 
     heading: str
     rows: Sequence[Sequence[str]]
@@ -51,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and what it shows."""
+    """Picture of a page: a PNG file and its caption."""
 
     png: bytes
     caption: str
@@ -59,9 +65,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Plot:
-    """A value for each frame, None where it is not known.
+    """Plot of a value over the frames.
 
-    below : other values to compare with, drawn dashed. marked : frames that stand out.
+    Attributes
+    ----------
+    values : of each frame; None where unknown, which leaves a gap.
+    below : other values to compare with, drawn dashed.
+    marked : outlier frames, drawn in the colour of notes.
     """
 
     caption: str
@@ -72,7 +82,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences that are not to be overlooked."""
+    """Sentences that must not be overlooked, each in a paragraph with a coloured bar."""
 
     lines: Sequence[str]
 
@@ -87,11 +97,22 @@ def require_page_name(target: Path) -> None:
 
 
 def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
-    """Return a page to be written, which is read back and parsed before it counts."""
+    """Prepare a page for writing; it is read back and parsed before it counts.
+
+    Parameters
+    ----------
+    title : heading of the page.
+    parts : in order.
+
+    Raises
+    ------
+    OutputError
+        When it is written, if the file differs or is not well-formed.
+    """
     content = render_page(title, parts).encode("utf-8", "replace")
 
     def check(written: Path) -> None:
-        """Raise OutputError unless the file is what was to be written, and well-formed."""
+        """Raise OutputError unless the file has the content of the page, and is well-formed."""
         again = written.read_bytes()
         try:
             ElementTree.fromstring(again)
@@ -104,8 +125,8 @@ def page_output(target: Path, title: str, parts: Sequence[Part]) -> Output:
 
 
 def render_page(title: str, parts: Sequence[Part]) -> str:
-    """Return the page; whatever text is in it is shown as it is, never taken as markup."""
-    body = "\n".join(_drawn(part) for part in parts)
+    """Draw the page as HTML; texts are shown as they are, never taken as markup."""
+    body = "\n".join(_draw(part) for part in parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
@@ -114,7 +135,7 @@ def render_page(title: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _drawn(part: Part) -> str:
+def _draw(part: Part) -> str:
     if isinstance(part, Table):
         return _table(part)
     if isinstance(part, Picture):
@@ -129,54 +150,56 @@ def _drawn(part: Part) -> str:
 
 def _table(part: Table) -> str:
     rows = []
-    for what, value, *why in part.rows:
-        more = "".join(f'<td class="why">{_text(text)}</td>' for text in why)
-        rows.append(f'<tr><th scope="row">{_text(what)}</th><td>{_text(value)}</td>{more}</tr>')
+    for name, value, *meaning in part.rows:
+        more = "".join(f'<td class="why">{_text(text)}</td>' for text in meaning)
+        rows.append(f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td>{more}</tr>')
     lines = "\n".join(rows)
     return f"<section><h2>{_text(part.heading)}</h2>\n<table><tbody>\n{lines}\n</tbody></table></section>"
 
 
 def _plot(part: Plot) -> str:
-    """Return the plot as SVG: from 0 upwards, a dot a frame, gaps where nothing is known."""
+    """Draw a plot as SVG: from 0 upwards, a dot a frame, gaps where a value is unknown."""
     known = [value for value in (*part.values, *part.below) if value is not None]
     top = 1.1 * max([*known, 1e-12])
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     step = (right - _LEFT) / max(1, len(part.values) - 1)
 
-    def place(frame: int, value: float) -> tuple[float, float]:
-        """Return where a value lies on the paper."""
+    def position(frame: int, value: float) -> tuple[float, float]:
+        """Position of a value on the paper."""
         return _LEFT + step * frame, bottom - (bottom - _TOP) * value / top
 
-    drawn = [f'<line class="axis" x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>']
+    elements = [f'<line class="axis" x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>']
     for value in (0.0, top / 2.2, top / 1.1):
-        _, y = place(0, value)
-        drawn.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        _, y = position(0, value)
+        elements.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
     for frame in sorted({0, len(part.values) // 2, len(part.values) - 1} if part.values else set()):
-        x, _ = place(frame, 0)
-        drawn.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">frame {frame}</text>')
+        x, _ = position(frame, 0)
+        elements.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">frame {frame}</text>')
     for kind, values in (("below", part.below), ("value", part.values)):
-        drawn += _line(kind, [None if value is None else place(frame, value) for frame, value in enumerate(values)])
+        elements += _line(
+            kind, [None if value is None else position(frame, value) for frame, value in enumerate(values)]
+        )
     for frame, known_value in enumerate(part.values):
         if known_value is not None:
-            x, y = place(frame, known_value)
+            x, y = position(frame, known_value)
             kind, radius = ("mark", 5) if frame in part.marked else ("dot", 2.5)
-            drawn.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
-    shown = "".join(drawn)
+            elements.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
+    drawing = "".join(elements)
     return (
         f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_text(part.caption)}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{shown}</svg>'
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{drawing}</svg>'
     )
 
 
-def _line(kind: str, places: Sequence[tuple[float, float] | None]) -> list[str]:
-    """Return lines between neighbours that are both known."""
+def _line(kind: str, points: Sequence[tuple[float, float] | None]) -> list[str]:
+    """Lines between neighbours that are both known."""
     return [
         f'<line class="{kind}" x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>'
-        for a, b in pairwise(places)
+        for a, b in pairwise(points)
         if a is not None and b is not None
     ]
 
 
 def _text(text: str) -> str:
-    """Return text that means itself in HTML; what cannot be shown becomes a question mark."""
+    """Escape text for HTML; a character that cannot be shown becomes a question mark."""
     return html.escape("".join(sign if sign.isprintable() else "?" for sign in text))

@@ -1,7 +1,7 @@
-"""Pictures of a label map: slices with the outline of each label in its colour, a legend, and what is shown.
+"""Pictures of a label map: slices with the outline of each label in its colour, a legend and a caption.
 
-Legend: T frame, S slice, Y row and X column of a slice as displayed. A layer of paint has, pixel by pixel, the value of
-the label whose colour covers the grey picture there, 0 where none does.
+Legend: T frame, S slice, Y row and X column of a slice as displayed. A layer of paint holds, for each pixel, the value
+of the label whose colour covers the grey picture there, 0 where none does.
 """
 
 from __future__ import annotations
@@ -51,8 +51,14 @@ Paint = NDArray[np.uint8]
 class LabelledSlices:
     """Slices and their labels, turned as they are displayed.
 
-    image_TSYX : real, finite; T is 1 for a volume. labels_TSYX : uint8. numbers : what each slice is called.
-    spacing : row and column spacing in mm. frame_time : s. directions : of the display, such as ``left R, top A``.
+    Attributes
+    ----------
+    image_TSYX : real, finite; T is 1 for a volume.
+    labels_TSYX : uint8.
+    numbers : the number of each slice in its title.
+    spacing : row and column spacing in mm.
+    frame_time : s; None where unknown.
+    directions : of the display, such as ``left R, top A``.
     """
 
     image_TSYX: NDArray[np.floating]
@@ -64,7 +70,13 @@ class LabelledSlices:
 
 
 def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) -> LabelledSlices:
-    """Return a volume or series (x, y, z[, t]) and its labels as the slices of an order, turned for display."""
+    """Cut a volume or series and its labels into slices, turned for display.
+
+    Parameters
+    ----------
+    image, labels : (x, y, z) or (x, y, z, t), of one shape.
+    order : of the slices.
+    """
 
     def displayed(array: Any) -> Any:
         frames = array[..., None] if array.ndim == 3 else array
@@ -82,7 +94,7 @@ def outlines_output(
     target: Path,
     caption: str = "",
 ) -> Output:
-    """Return a PNG of the middle frame or a GIF of all frames, by the suffix of the name, to be written.
+    """Draw a PNG of the middle frame, or a GIF of all frames, by the suffix of the name.
 
     Up to 12 slices are shown: all if there are no more; else those with labels, evenly spread; else all, evenly spread.
     They are cropped to the labelled region where that is a small part of the slice, and the caption says so. Outlines
@@ -93,7 +105,12 @@ def outlines_output(
     ----------
     labels : their outlines are drawn and they are listed in the legend; other values are not shown.
     statistics : of each label in each frame of ``slices``, for the volumes in the legend.
-    caption : on top of every picture, before what is always said: directions, cropping, not for diagnostic use.
+    caption : first line on top of every picture; directions, cropping and "not for diagnostic use" follow it.
+
+    Raises
+    ------
+    UsageError
+        If the name ends neither in .png nor in .gif.
     """
     require_preview_name(target)
     count = slices.image_TSYX.shape[0]
@@ -117,33 +134,33 @@ def outlines_output(
     pictures = []
     for frame, montage in zip(frames, montages, strict=True):
         legend = _legend(labels, [volumes[label.value, frame] for label in labels], pitch, width)
-        said = lines if count == 1 else [*lines, _frame_line(frame, count, slices.frame_time, is_still(target))]
+        texts = lines if count == 1 else [*lines, _frame_line(frame, count, slices.frame_time, is_still(target))]
         picture, paint = (np.vstack(layers) for layers in zip(legend, montage, strict=True))
-        pictures.append(_captioned(said, picture, paint))
+        pictures.append(_captioned(texts, picture, paint))
     coloured = _true_colour if is_still(target) else _palette
     colours = {label.value: label.colour for label in labels}
     return Output(target, encoded([coloured(*picture, colours) for picture in pictures], target, slices.frame_time))
 
 
 def _chosen(labels_TSYX: NDArray[np.uint8]) -> list[int]:
-    """Return the slices to show, in their order."""
+    """Slices to show, in their order."""
     count = labels_TSYX.shape[1]
     labelled = np.flatnonzero(labels_TSYX.any(axis=(0, 2, 3)))
     candidates = np.arange(count) if count <= _MOST_SLICES or not labelled.size else labelled
-    places = np.linspace(0, len(candidates) - 1, min(_MOST_SLICES, len(candidates))).round().astype(int)
-    return [int(index) for index in candidates[places]]
+    spread = np.linspace(0, len(candidates) - 1, min(_MOST_SLICES, len(candidates))).round().astype(int)
+    return [int(index) for index in candidates[spread]]
 
 
 def _region(labels_TSYX: NDArray[np.uint8], spacing: tuple[float, float]) -> tuple[slice, slice] | None:
-    """Return the rows and columns around the labels, of any slice and frame, with a margin; None to show all."""
+    """Rows and columns around the labels of all slices and frames, with a margin; None to show all."""
     used = np.asarray(labels_TSYX.any(axis=(0, 1)))
     if not used.any():
         return None
-    places = [np.flatnonzero(used.any(axis=axis)) for axis in (1, 0)]
-    margin = _MARGIN * max((along[-1] - along[0] + 1) * step for along, step in zip(places, spacing, strict=True))
+    indices = [np.flatnonzero(used.any(axis=axis)) for axis in (1, 0)]
+    margin = _MARGIN * max((along[-1] - along[0] + 1) * step for along, step in zip(indices, spacing, strict=True))
     rows, columns = (
         slice(max(0, along[0] - math.ceil(margin / step)), along[-1] + 1 + math.ceil(margin / step))
-        for along, step in zip(places, spacing, strict=True)
+        for along, step in zip(indices, spacing, strict=True)
     )
     return (rows, columns) if used[rows, columns].size <= _SMALL * used.size else None
 
@@ -154,7 +171,7 @@ def _montages(
     numbers: Sequence[int],
     spacing: tuple[float, float],
 ) -> list[tuple[Grey, Paint]]:
-    """Return a grey picture and its outlines for each frame, in one grey scale."""
+    """Grey picture and outlines of each frame, in one grey scale."""
     black, white = np.percentile(image_TSYX, _WINDOW)
     grey_TSYX = grey(image_TSYX - black, float(white - black) or 1.0)
     size = tile_size(grey_TSYX.shape[2:], spacing, 1 if len(numbers) > _FEW else 2)
@@ -170,17 +187,17 @@ def _montages(
 
 
 def _outline(tile: NDArray[np.uint8], size: tuple[int, int]) -> Paint:
-    """Return the pixels of each label that have another value above, below, left or right; outside is another."""
-    shown = resized(tile, size, PIL.Image.Resampling.NEAREST)
-    around = np.pad(shown, 1)
-    inside = np.ones(shown.shape, bool)
+    """Pixels of each label that have another value above, below, left or right; the border counts as another."""
+    labels = resized(tile, size, PIL.Image.Resampling.NEAREST)
+    around = np.pad(labels, 1)
+    inside = np.ones(labels.shape, bool)
     for neighbours in (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]):
-        inside &= neighbours == shown
-    return np.where(inside, 0, shown).astype(np.uint8)
+        inside &= neighbours == labels
+    return np.where(inside, 0, labels).astype(np.uint8)
 
 
 def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
-    """Return tiles in rows of ``across``, black where there is none, at least as wide as a legend needs."""
+    """Set tiles in rows of ``across``, black where there is none, at least as wide as a legend needs."""
     missing = -len(tiles) % across
     tiles, titles = [*tiles, *[np.zeros_like(tiles[0])] * missing], [*titles, *[""] * missing]
     rows = [titled_row(tiles[n : n + across], titles[n : n + across]) for n in range(0, len(tiles), across)]
@@ -193,14 +210,14 @@ def _millilitres(volume: float) -> str:
 
 
 def _pitch(labels: Sequence[Label], volumes: Sequence[str]) -> int:
-    """Return the width of an entry of the legend, the same in every frame."""
+    """Width of an entry of the legend, the same in every frame."""
     name = max((text_width(label.name) for label in labels), default=0)
     volume = max((text_width(volume) for volume in volumes), default=0)
     return math.ceil(name + volume) + _SWATCH + 24
 
 
 def _legend(labels: Sequence[Label], volumes: Sequence[str], pitch: int, width: int) -> tuple[Grey, Paint]:
-    """Return the legend: swatch, name and volume of each label, in as many columns as fit; long names are cut."""
+    """Legend: swatch, name and volume of each label, in as many columns as fit; long names are cut."""
     across = max(1, width // pitch)
     shape = (-(-len(labels) // across) * STRIP_HEIGHT, width)
     picture, paint = PIL.Image.new("L", shape[::-1]), np.zeros(shape, np.uint8)
@@ -214,7 +231,7 @@ def _legend(labels: Sequence[Label], volumes: Sequence[str], pitch: int, width: 
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return a text as lines that fit; a word that is too long is broken."""
+    """Break a text into lines that fit; a word that is too long is broken."""
     lines: list[str] = []
     for word in text.split():
         if lines and text_width(f"{lines[-1]} {word}") <= width:
@@ -246,13 +263,14 @@ def _true_colour(picture: Grey, paint: Paint, colours: dict[int, tuple[int, int,
 
 
 def _palette(picture: Grey, paint: Paint, colours: dict[int, tuple[int, int, int]]) -> PIL.Image.Image:
-    """Return a picture with a palette: the labels' colours exactly, and as many greys as they leave of 256."""
+    """Picture with a palette: the labels' colours exactly, and as many greys as they leave of 256."""
     greys = 256 - len(colours)
     entry = np.zeros(256, np.uint8)
-    for place, value in enumerate(colours):
-        entry[value] = greys + place
+    for number, value in enumerate(colours):
+        entry[value] = greys + number
     levels = np.linspace(0, 255, greys).round().astype(np.uint8)
     index = np.where(paint > 0, entry[paint], (picture * ((greys - 1) / 255)).round()).astype(np.uint8)
-    shown = PIL.Image.fromarray(index)
-    shown.putpalette([*np.repeat(levels, 3).tolist(), *(part for colour in colours.values() for part in colour)])
-    return shown
+    picture_of_indices = PIL.Image.fromarray(index)
+    colour_values = (value for colour in colours.values() for value in colour)
+    picture_of_indices.putpalette([*np.repeat(levels, 3).tolist(), *colour_values])
+    return picture_of_indices

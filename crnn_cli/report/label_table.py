@@ -1,4 +1,4 @@
-"""Figures of labels as a file: one row a label and frame, CSV or JSON."""
+"""Statistics of labels as a file, CSV or JSON: one row for each label and frame."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def require_statistics_name(target: Path) -> None:
 
 
 def statistics_record(row: LabelStatistics) -> dict[str, int | float | str | None]:
-    """Return the figures of one label in one frame by column name, the unit in the name.
+    """Row of the table by column name; the unit is in the name.
 
-    The centroid's x, y, z are the patient's (RAS+); the extent's are the array's axes.
+    The centroid's x, y, z are patient axes (RAS+), the extent's are array axes.
     """
     centroid, extent = row.centroid or _ABSENT, row.extent or _ABSENT
     return {
@@ -43,9 +43,14 @@ def statistics_record(row: LabelStatistics) -> dict[str, int | float | str | Non
 
 
 def statistics_output(rows: Sequence[LabelStatistics], target: Path) -> Output:
-    """Return the table, by the suffix of the name, to be written in UTF-8.
+    """Prepare the table for writing in UTF-8, by the suffix of the name.
 
-    What is not known is an empty cell in CSV and null in JSON. Numbers keep all their digits.
+    Unknown values are empty cells in CSV and null in JSON. Numbers keep all their digits.
+
+    Raises
+    ------
+    UsageError
+        If the name ends neither in .csv nor in .json.
     """
     require_statistics_name(target)
     records = [statistics_record(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Where a result comes from, as reports and pictures say it."""
+"""Provenance: tool, versions, command, model and input of a result, for reports and pictures."""
 
 from __future__ import annotations
 
@@ -10,41 +10,60 @@ if TYPE_CHECKING:
 
 
 def input_facts(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what a report says of its input; nothing where that is damaged."""
+    """The ``input`` of a report; empty where a damaged report has none."""
     return report["input"] if isinstance(report.get("input"), dict) else {}
 
 
 def slice_label(source: dict[str, Any], z: int, slices: int) -> str:
-    """Return which slice of a scan slice z of its images is, in words. source : of the `Input`."""
+    """Name slice z of the images by its number in the scan, counted from 1.
+
+    >>> slice_label({}, 2, 12), slice_label({"slice": 7, "slices": 12}, 0, 1)
+    ('slice 3 of 12', 'slice 7 of 12')
+    """
     return f"slice {source.get('slice', z + 1)} of {source.get('slices', slices)}"
 
 
 def ensemble_label(report: dict[str, Any]) -> str:
-    """Return what people read of the copies that images are the mean of; nothing of one."""
+    """Words for an ensemble, to follow the name of the method; empty without one.
+
+    >>> ensemble_label({"ensemble": 4}), ensemble_label({})
+    (', mean over 4 flipped copies', '')
+    """
     count = report.get("ensemble", 1)
     return f", mean over {count} flipped copies" if count > 1 else ""
 
 
 def command_line() -> list[str]:
-    """Return the command as it was typed."""
+    """Words of the command as it was typed."""
     return ["crnn", *sys.argv[1:]]
 
 
-def made_by() -> dict[str, Any]:
-    """Return what every report says: the tool, the command, the versions."""
+def tool_facts() -> dict[str, Any]:
+    """Facts that every report begins with: its format, the tool, the versions."""
     import numpy as np
     import torch
 
-    from crnn_cli import __version__
+    from crnn_cli.report.sidecar import FORMAT
+    from crnn_cli.version import __version__
 
     return {
+        "format": FORMAT,
         "tool": f"crnn {__version__}",
         "not_for": "diagnostic use",
-        "command": command_line(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
     }
 
 
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Facts about a model for the report: name, sha256 and licence of its weights."""
+    return {"model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence}}
+
+
+def made_by() -> dict[str, Any]:
+    """`tool_facts`, and the command as it was typed."""
+    return tool_facts() | {"command": command_line()}
+
+
 def provenance(bundle: Bundle) -> dict[str, Any]:
-    """Return the same, and the model."""
-    return made_by() | {"model": {"name": bundle.name, "sha256": bundle.sha256, "licence": bundle.licence}}
+    """`made_by`, and the model."""
+    return made_by() | model_facts(bundle)

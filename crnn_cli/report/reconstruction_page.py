@@ -1,4 +1,4 @@
-"""The page of a reconstruction: its table, its pictures, residuals frame by frame, where it came from."""
+"""HTML page of a reconstruction: reliability table, pictures, residuals frame by frame, provenance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.report.provenance import ensemble_label
 from crnn_cli.report.rows import (
     MEASURES,
+    acceleration_text,
     adaptation_rows,
     decisive_residual,
+    quality_rows,
     reliability_rows,
     uncertainty_rows,
     with_floor,
@@ -25,56 +27,55 @@ if TYPE_CHECKING:
 def reconstruction_page(
     target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()
 ) -> Output:
-    """Return the page of a report, to be written.
+    """Prepare the page of a reconstruction for writing.
 
     Parameters
     ----------
-    notes : what the reader has to know beside it.
+    target : the HTML file.
+    report : of format 2; ``output`` may be absent where the images went to standard output.
+    pictures : between the plots and the provenance.
+    notes : further remarks at the top, such as that the input has changed.
     """
     from crnn_cli.report.html import Notes, page_output
 
-    simulated = ["This is a SIMULATED scan."] if "SIMULATED" in report["origin"] else []
-    parts: list[Part] = [Notes(["Not for diagnostic use.", *simulated, *notes]), _trust(report)]
+    simulated = ["This is a SIMULATED scan."] if report["simulated"] else []
+    parts: list[Part] = [Notes(["Not for diagnostic use.", *simulated, *notes]), _reliability(report)]
     parts += [*_plots(report), *pictures, _provenance(report)]
     name = Path(report.get("output") or "standard output").name
     return page_output(target, f"crnn reconstruct: {name}", parts)
 
 
-def _trust(report: dict[str, Any]) -> Table:
+def _reliability(report: dict[str, Any]) -> Table:
     from crnn_cli.report.html import Table
 
-    axis = "both axes" if report["undersampled_axes"] == 2 else report["undersampled_axis"]
     method = report["method"].get("title") or report["method"]["name"]
-    held = report.get("trust", {}).get("residual")
-    seen = f"{report['residual']:.2g}" if held is None else with_floor(held, ".2g")
     rows = [
         ["data", report["origin"]],
-        ["acceleration", f"{report['acceleration']:.2f}x along {axis}", report.get("pattern", "")],
+        ["acceleration", acceleration_text(report), report.get("pattern", "")],
         ["method", method + ensemble_label(report), report.get("model", {}).get("name", "")],
         *adaptation_rows(report),
-        ["residual at the samples", seen, "error where the method was shown the data: how far it follows them"],
+        ["residual at the samples", with_floor(report["reliability"]["residual"], ".2g"), "error where the method was "
+         "shown the data: how far it follows them"],
         *reliability_rows(report),
         *uncertainty_rows(report),
-    ]
-    for name, found in report.get("quality_against_truth", {}).items():
-        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
-        rows.append([f"{name} against truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
+        *quality_rows(report),
+    ]  # fmt: skip
     width = max(len(row) for row in rows)
-    return Table("How far to trust it", [[*row, *[""] * (width - len(row))] for row in rows])
+    return Table("Reliability", [[*row, *[""] * (width - len(row))] for row in rows])
 
 
 def _plots(report: dict[str, Any]) -> list[Part]:
     from crnn_cli.report.html import Plot
 
-    found = report.get("trust")
-    if found is None:
+    reliability = report["reliability"]
+    if "held_out" not in reliability:
         return []
-    where, _ = decisive_residual(report)
-    of, free = found[where], found["undetermined"]
-    marked = [one["frame"] for one in found["stand_out"] if one["measure"] == where]
-    said = f"Residual at {MEASURES[where]}, frame by frame; dashed: what noise alone would give."
-    plots = [Plot(said, of["per_frame"], of["noise_floor_per_frame"], marked)]
-    plots.append(Plot("Share of the energy that the data do not determine, frame by frame.", free["per_frame"]))
+    measure, _ = decisive_residual(report)
+    residual, null_space = reliability[measure], reliability["null_space_energy_fraction"]
+    marked = [frame["frame"] for frame in reliability["outlier_frames"] if frame["measure"] == measure]
+    title = f"Residual at {MEASURES[measure]}, frame by frame; dashed: what noise alone would give."
+    plots = [Plot(title, residual["per_frame"], residual["noise_floor_per_frame"], marked)]
+    plots.append(Plot("Share of the energy that the data do not determine, frame by frame.", null_space["per_frame"]))
     return [plot for plot in plots if any(value is not None for value in plot.values)]
 
 
@@ -95,4 +96,4 @@ def _provenance(report: dict[str, Any]) -> Table:
             rows += [[name, str(source[name])], [f"sha256 of the {name}", str(source[f"{name}_sha256"])]]
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())])
-    return Table("Where it comes from", rows)
+    return Table("Provenance", rows)

@@ -1,4 +1,4 @@
-"""Rows of the table of a reconstruction: reliability, adaptation, uncertainty, coils, weights."""
+"""Rows of the tables that sum up a report, on the terminal and on its page."""
 
 from __future__ import annotations
 
@@ -14,38 +14,48 @@ if TYPE_CHECKING:
 
 
 MEASURES = {"held_out": "lines held out", "residual": "the samples"}
+"""Where a residual is measured, in words, by its key in ``reliability``."""
 
 
-def decisive_residual(found: dict[str, Any]) -> tuple[str, float | None]:
-    """Return where the residual that counts was measured, and it: at lines held out, else at the samples."""
-    held = found["trust"]["held_out"].get("overall")
-    return ("residual", found["residual"]) if held is None else ("held_out", held)
+def decisive_residual(report: dict[str, Any]) -> tuple[str, float | None]:
+    """Measure and value of the residual that counts: at held-out lines where there are any, else at the samples.
+
+    >>> decisive_residual({"reliability": {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}})
+    ('held_out', 0.3)
+    """
+    reliability = report["reliability"]
+    held = reliability.get("held_out", {}).get("overall")
+    return ("residual", reliability["residual"]["overall"]) if held is None else ("held_out", held)
 
 
-def reliability_rows(found: dict[str, Any]) -> list[list[str]]:
-    """Return rows of (what, value, what it means) for a report; none of one of an older version."""
-    trust = found.get("trust")
-    if trust is None:
+def reliability_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value, meaning) on reliability; none where a report of an older version has no such measures."""
+    reliability = report.get("reliability", {})
+    if "held_out" not in reliability:
         return []
     return [
-        ["residual at lines held out", _held(trust["held_out"]), "error where the method was not shown the data; 1 is "
-         "no better than zeros, and it cannot be below the noise"],
-        ["not determined by the data", _share(trust["undetermined"]["overall"]), "share of the image's energy that "
-         "rests on the method alone"],
-        ["frames that stand out", _standing_out(trust["stand_out"], input_facts(found)), "error more than 3 robust "
-         "deviations above those of their slice, each against what is to be expected at its samples; frames from 0, "
+        ["residual at lines held out", _held_out(reliability["held_out"]), "error where the method was not shown the "
+         "data; 1 is no better than zeros, and it cannot be below the noise"],
+        ["not determined by the data", _share(reliability["null_space_energy_fraction"]["overall"]), "share of the "
+         "image's energy that rests on the method alone"],
+        ["outlier frames", _outlier_frames(reliability["outlier_frames"], input_facts(report)), "error more than 3 "
+         "robust deviations above those of their slice, each against the error expected at its samples; frames from 0, "
          "slices from 1"],
     ]  # fmt: skip
 
 
 def with_floor(residual: dict[str, Any], digits: str = ".3f") -> str:
-    """Return a residual and, where it is known, what noise alone would give."""
-    value, floor = residual["overall"], residual["noise_floor"]
-    said = "not known" if value is None else f"{value:{digits}}"
-    return said if floor is None else f"{said} (noise alone: {floor:.2g})"
+    """Write a residual and, where it is known, the residual that noise alone would give.
+
+    >>> with_floor({"overall": 0.25, "noise_floor": 0.1}), with_floor({"overall": None})
+    ('0.250 (noise alone: 0.1)', 'not known')
+    """
+    value, floor = residual["overall"], residual.get("noise_floor")
+    text = "not known" if value is None else f"{value:{digits}}"
+    return text if floor is None else f"{text} (noise alone: {floor:.2g})"
 
 
-def _held(held: dict[str, Any]) -> str:
+def _held_out(held: dict[str, Any]) -> str:
     if held.get("overall") is None:
         return f"not measured: {held['reason']}" if held["reason"] else "not measured: the samples are zero"
     folds = "1 fold" if held["folds"] == 1 else f"{held['folds']} folds"
@@ -56,49 +66,53 @@ def _share(value: float | None) -> str:
     return "not known" if value is None else f"{100 * value:.3g} % of the energy"
 
 
-def _standing_out(frames: list[dict[str, Any]], source: dict[str, Any]) -> str:
+def _outlier_frames(frames: list[dict[str, Any]], source: dict[str, Any]) -> str:
     if not frames:
         return "none"
-    said = [
-        f"frame {one['frame']} of slice {source.get('slice', one['slice'])} "
-        f"({one['times_expected']:.1f} x at {MEASURES[one['measure']]})"
-        for one in frames[:6]
+    texts = [
+        f"frame {frame['frame']} of slice {source.get('slice', frame['slice'])} "
+        f"({frame['ratio_to_expected']:.1f} x at {MEASURES[frame['measure']]})"
+        for frame in frames[:6]
     ]
-    return ", ".join(said) + (f" and {len(frames) - 6} more" if len(frames) > 6 else "")
+    return ", ".join(texts) + (f" and {len(frames) - 6} more" if len(frames) > 6 else "")
 
 
 def uncertainty_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Return rows of (what, value, what it means) for a report; none where there is no map."""
-    found = report.get("uncertainty")
-    if found is None:
+    """Rows (name, value, meaning) on the map of the uncertainty; none where there is no map."""
+    facts = report.get("uncertainty")
+    if facts is None:
         return []
-    share = "" if found["relative"] is None else f", {100 * found['relative']:.3g} % of their brightness"
-    scale = f"scale {found['scale']:.3g}" if found["calibrated"] else "scale 1, not calibrated for this method"
-    mean = f"{found['mean_in_bright_parts']:.3g} in the bright parts{share}"
-    said = [
-        ["uncertainty", f"{mean}; {found['runs']} runs, {scale}",
-         f"mean of the standard deviation per pixel, from runs without some of the lines; {found['cannot_see']}"],
+    share = "" if facts["relative"] is None else f", {100 * facts['relative']:.3g} % of their brightness"
+    scale = f"scale {facts['scale']:.3g}" if facts["calibrated"] else "scale 1, not calibrated for this method"
+    mean = f"{facts['mean_in_bright_parts']:.3g} in the bright parts{share}"
+    rows = [
+        ["uncertainty", f"{mean}; {facts['runs']} runs, {scale}",
+         f"mean of the standard deviation per pixel, from runs without some of the lines; {facts['cannot_see']}"],
     ]  # fmt: skip
-    if "against_truth" in found:
-        said.append(["truth within the uncertainty", format_coverage(found["against_truth"]), "in the body; known, as the scan "
-                     "was simulated"])  # fmt: skip
-    return said
+    if "against_truth" in facts:
+        rows.append(["truth within the uncertainty", format_coverage(facts["against_truth"]), "in the body; known, as "
+                     "the scan was simulated"])  # fmt: skip
+    return rows
 
 
-def format_coverage(found: dict[str, Any]) -> str:
-    """Return the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations, in words."""
-    parts = [f"{100 * found[f'within_{width}']:.1f} % within {width}" for width in ("1", "1.64", "2")]
+def format_coverage(coverage: dict[str, Any]) -> str:
+    """Write the share of pixels whose truth lies within 1, 1.64 and 2 standard deviations.
+
+    >>> format_coverage({"within_1": 0.68, "within_1.64": 0.9, "within_2": 0.95})
+    '68.0 % within 1, 90.0 % within 1.64, 95.0 % within 2 sd'
+    """
+    parts = [f"{100 * coverage[f'within_{width}']:.1f} % within {width}" for width in ("1", "1.64", "2")]
     return ", ".join(parts) + " sd"
 
 
-def format_progress(told: AdaptProgress) -> str:
-    """Return a line on the way."""
-    of = f" of {'' if told.step == told.steps else 'about '}{told.steps}" if told.steps else ""
-    if told.step == 0:
-        return f"adapting: residual at the lines held out {told.before:.4f} at first, after {told.seconds:.0f} s"
+def format_progress(state: AdaptProgress) -> str:
+    """Write the state of a fine-tuning in one line."""
+    of = f" of {'' if state.step == state.steps else 'about '}{state.steps}" if state.steps else ""
+    if state.step == 0:
+        return f"adapting: residual at the lines held out {state.before:.4f} at first, after {state.seconds:.0f} s"
     return (
-        f"adapting: step {told.step}{of}, residual at the lines held out {told.before:.4f} -> {told.best:.4f} "
-        f"({_change(told.before, told.best)}), {told.seconds:.0f} s"
+        f"adapting: step {state.step}{of}, residual at the lines held out {state.before:.4f} -> {state.best:.4f} "
+        f"({_change(state.before, state.best)}), {state.seconds:.0f} s"
     )
 
 
@@ -107,42 +121,60 @@ def _change(before: float, after: float) -> str:
 
 
 def adaptation_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Return what a table says, no row where nothing was asked for."""
-    found = report.get("adapted")
-    if found is None:
+    """Rows (name, value) on the fine-tuning; none where it was not asked for."""
+    adapted = report.get("adapted")
+    if adapted is None:
         return []
-    if not found["used"]:
-        return [["tuned to this scan", f"no: {found['why']}"]]
-    before, after = found["validation_residual"]["before"], found["validation_residual"]["after"]
+    if not adapted["used"]:
+        return [["tuned to this scan", f"no: {adapted['why']}"]]
+    before, after = adapted["validation_residual"]["before"], adapted["validation_residual"]["after"]
     gain = f"residual at lines never tuned on {before:.3f} -> {after:.3f} ({_change(before, after)})"
-    return [["tuned to this scan", f"{found['best_step']} steps of {found['steps']}, {gain}"]]
+    return [["tuned to this scan", f"{adapted['best_step']} steps of {adapted['steps']}, {gain}"]]
+
+
+def quality_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value) on the quality of a simulation against its truth; none of another scan."""
+    rows = []
+    for name, measures in report.get("quality_against_truth", {}).items():
+        psnr = "infinite" if measures["identical"] else f"{measures['psnr_db']:.2f} dB"
+        rows.append([f"{name.replace('_', '-')} vs truth", f"PSNR {psnr}, SSIM {measures['ssim']:.4f}"])
+    return rows
+
+
+def acceleration_text(report: dict[str, Any]) -> str:
+    """Write the acceleration and its axes.
+
+    >>> acceleration_text({"acceleration": 7.9123, "n_undersampled_axes": 1, "phase_encoding_axis": "y"})
+    '7.91x along y'
+    """
+    axis = "both axes" if report.get("n_undersampled_axes") == 2 else report["phase_encoding_axis"]
+    return f"{report['acceleration']:.2f}x along {axis}"
 
 
 def reconstruction_rows(target: Path, title: str, report: dict[str, Any]) -> list[list[str]]:
-    """Rows (name, value) of the table at the end of a run."""
-    axis = "both axes" if report.get("undersampled_axes") == 2 else report["undersampled_axis"]
+    """Rows (name, value) of the table at the end of a run; ``title`` is that of the method."""
+    weights = report.get("regularisation_weights_used")
+    residual = report["reliability"]["residual"]["overall"]
     rows = [
         ["data", report["origin"]],
-        ["acceleration", f"{report['acceleration']:.2f}x along {axis}"],
+        ["acceleration", acceleration_text(report)],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
-        ["method", title + _weights(report.get("weights")) + ensemble_label(report)],
+        ["method", title + _weights(weights) + ensemble_label(report)],
         *adaptation_rows(report),
-        ["residual at the samples", f"{report['residual']:.1e}"],
+        ["residual at the samples", "not known" if residual is None else f"{residual:.1e}"],
         *(row[:2] for row in reliability_rows(report)),
         *(row[:2] for row in uncertainty_rows(report)),
         ["time", f"{report['seconds']:.1f} s on {report['device']}"],
+        *quality_rows(report),
     ]
     if report.get("coils"):
         rows.insert(1, ["coils", _coils(report["coils"][0])])
-    for name, found in report.get("quality_against_truth", {}).items():
-        decibel = "infinite" if found["identical"] else f"{found['psnr_db']:.2f} dB"
-        rows.append([f"{name} vs truth", f"PSNR {decibel}, SSIM {found['ssim']:.4f}"])
     rows.append(["written", "standard output" if target == STREAM else str(target)])
     return rows
 
 
 def _weights(used: Sequence[float] | None) -> str:
-    """Return the weights of a classical method, in words; nothing where it has none."""
+    """Weights of a classical method, to follow its name; empty where it has none."""
     if not used or not any(used):
         return ""
     least, most = f"{min(used):.2g}", f"{max(used):.2g}"
@@ -150,17 +182,17 @@ def _weights(used: Sequence[float] | None) -> str:
 
 
 def _coils(facts: dict[str, Any]) -> str:
-    """Return what was done to the coils of a slice, in words."""
-    said = [str(facts["coils"])]
+    """Treatment of the coils of a slice in words."""
+    parts = [str(facts["coils"])]
     if facts["whitened"]:
-        said.append("noise made white")
+        parts.append("noise whitened")
     if "energy_kept" in facts:
-        said.append(f"compressed to {facts['used']} ({100 * facts['energy_kept']:.1f} % of the energy)")
+        parts.append(f"compressed to {facts['used']} ({100 * facts['energy_kept']:.1f} % of the energy)")
     if "calibration" in facts:
-        said.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
+        parts.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
     elif "maps" in facts:
-        said.append("sensitivities given")
-    return ", ".join(said)
+        parts.append("sensitivities given")
+    return ", ".join(parts)
 
 
 def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
@@ -176,7 +208,7 @@ def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
         volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
         rows.append([label["name"], volume])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
-    several = report["frames"] if report.get("format") == "DICOM SEG" and report["frames"] > 1 else 0
+    several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
     place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
     rows.append(["written", "standard output" if target == STREAM else place])
     return rows

@@ -1,4 +1,4 @@
-"""The report beside an output: its name, what every report says, and that no output falls on an input."""
+"""Sidecar reports: the JSON file beside an output, its name, its format, and reading those of format 1."""
 
 from __future__ import annotations
 
@@ -15,33 +15,107 @@ if TYPE_CHECKING:
     from crnn_cli.io.atomic_write import Output
 
 
+FORMAT = 2
+"""Version of the keys of a report; see docs/reference/report-json.md."""
+
+_RENAMED = {
+    "acceleration_in_measured_region": "effective_acceleration",
+    "undersampled_axis": "phase_encoding_axis",
+    "undersampled_axes": "n_undersampled_axes",
+    "noise": "noise_ratio",
+    "weight": "regularisation_weight",
+    "weights": "regularisation_weights_used",
+    "format": "output_format",
+}
+_RENAMED_OPTIONS = {
+    "uneven": "slice_tolerance", "noise": "noise_ratio", "held_out": "hold_out_folds", "weight": "regularisation",
+}  # fmt: skip
+_MISSING = object()
+
+
 def sidecar_path(target: Path) -> Path:
-    """Return the name of the report beside an output."""
+    """Name of the report beside an output: that of the output, with the suffix .json.
+
+    >>> sidecar_path(Path("images.nii.gz")).name, sidecar_path(Path("series")).name
+    ('images.json', 'series.json')
+    """
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
-    """Refuse to write over what is read, and to write two things to one file."""
+    """Check that no output falls on an input, and no two outputs on one file.
+
+    Raises
+    ------
+    UsageError
+        If one does.
+    """
     read = {os.path.realpath(path) for path in inputs if path not in (None, STREAM)}
     written = [path for path in outputs if path is not None and path != STREAM]
     for path in written:
         if os.path.realpath(path) in read:
-            raise UsageError(f"{path} is the input: give another name")
-    places = [os.path.realpath(path) for path in written]
-    for path, place in zip(written, places, strict=True):
-        if places.count(place) > 1:
-            raise UsageError(f"{path} would be written twice: give each output a name of its own")
+            raise UsageError(f"{path} is the input", remedy=("give another name",))
+    resolved = [os.path.realpath(path) for path in written]
+    for path, real in zip(written, resolved, strict=True):
+        if resolved.count(real) > 1:
+            raise UsageError(f"{path} would be written twice", remedy=("give each output a name of its own",))
 
 
 def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]) -> Output:
-    """Return the report as a file beside the target; in a batch, with the sha256 of everything else written.
+    """Prepare a report for writing beside its target; in a batch, with the sha256 of all other outputs.
 
-    others : what is written together with it; a target that is a folder is there already.
+    Parameters
+    ----------
+    target : the main output; a folder is there already.
+    report : its report.
+    others : outputs that are written together with it.
     """
     from crnn_cli.io.atomic_write import Output, digest_tree
 
     if "batch" in report:
         written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
         written |= {target.name: digest_tree(target)} if target.is_dir() else {}
-        report["batch"] |= {"outputs": written}
+        report = report | {"batch": report["batch"] | {"outputs": written}}
     return Output(sidecar_path(target), (json.dumps(report, indent=2) + "\n").encode())
+
+
+def upgrade_report(report: dict[str, Any]) -> dict[str, Any]:
+    """Bring a report of `crnn reconstruct` or `crnn segment` to the present format; the one handed in is not changed.
+
+    Reports of format 1 had no key ``format``, or one with the format of the output. Keys that they lack are left out.
+    """
+    if report.get("format") == FORMAT:
+        return report
+    report = {_RENAMED.get(key, key): value for key, value in report.items()} | {"format": FORMAT}
+    if isinstance(report.get("origin"), str):
+        report["simulated"] = "SIMULATED" in report["origin"]
+    overall = report.pop("residual", _MISSING)
+    if "trust" in report:
+        report["reliability"] = _upgrade_reliability(report.pop("trust"))
+    elif overall is not _MISSING:
+        report["reliability"] = {"residual": {"overall": overall}}
+    if isinstance(report.get("adapted"), dict):
+        renamed = {"for_other_slices": "generalise", "bundle_way": "weight_interpolation"}
+        report["adapted"] = _rename(report["adapted"], renamed)
+    if isinstance(report.get("input"), dict):
+        report["input"] = _rename(report["input"], {"uneven_mm": "slice_tolerance_mm"})
+    if isinstance(report.get("batch"), dict) and isinstance(report["batch"].get("options"), dict):
+        options = _rename(report["batch"]["options"], _RENAMED_OPTIONS)
+        options |= {"generalise": True} if "save_adapted" in options else {}
+        report["batch"] = report["batch"] | {"options": options}
+    return report
+
+
+def _upgrade_reliability(trust: Any) -> Any:
+    """``trust`` of format 1 with the keys of format 2; as it is, where it is damaged."""
+    if not isinstance(trust, dict):
+        return trust
+    reliability = _rename(trust, {"undetermined": "null_space_energy_fraction", "stand_out": "outlier_frames"})
+    frames = reliability.get("outlier_frames")
+    if isinstance(frames, list) and all(isinstance(frame, dict) for frame in frames):
+        reliability["outlier_frames"] = [_rename(frame, {"times_expected": "ratio_to_expected"}) for frame in frames]
+    return reliability
+
+
+def _rename(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in values.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from crnn_cli.compute.memory import kept_bytes
+from crnn_cli.compute.memory import saved_tensor_bytes
 
 _BEYOND = 1.5  # times what is kept for the gradients, for work space, gradients of features, fragmentation
 
@@ -25,4 +25,4 @@ def step_bytes(forward: Callable[[], Tensor], factor: float) -> int:
     -------
     Bytes.
     """
-    return round(_BEYOND * factor * kept_bytes(forward))
+    return round(_BEYOND * factor * saved_tensor_bytes(forward))

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from crnn_cli import __version__
 from crnn_cli.bundles.store import Bundle, write_bundle
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError, OutputError, OutputExistsError, Param, UsageError
@@ -31,6 +30,7 @@ from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.settings import former_table, from_table, to_toml
+from crnn_cli.version import __version__
 
 Settings = TypeVar("Settings")
 _TIMED_STEPS = 3

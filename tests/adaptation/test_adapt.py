@@ -49,10 +49,10 @@ class Given:
     def __init__(self, *slices):
         self.slices, self.count = slices, len(slices)
 
-    def measured(self, z, device):
+    def measure(self, z, device):
         return self.slices[z]
 
-    def finished(self, images):
+    def to_output_grid(self, images):
         return images
 
 
@@ -64,7 +64,7 @@ def several_coils(samples=1):
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
     mask = torch.rand(1, 8, 24, samples, generator=generator) < 0.5
     mask[:, :, 9:15] = True
-    kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(image))
+    kspace = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(image))
     return Given(SliceMeasurement(kspace * mask[:, None], mask, maps))
 
 
@@ -80,11 +80,11 @@ def test_a_patch_is_a_scan_of_its_columns():
     """Cut from the k-space of the whole readout, and measured of the cut images: the same samples."""
     source = several_coils()
     whole, image = source.slices[0], torch.randn(1, 8, 24, 12, dtype=torch.complex64)
-    kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).seen(image)) * whole.mask_BTYX[:, None]
+    kspace = image_to_kspace(Encoding(torch.ones(1), whole.maps_BCYX).coil_images(image)) * whole.mask_BTYX[:, None]
     patches = gather_patches(Given(replace(whole, kspace_BCTYX=kspace)), RECIPE, 0, CPU)
     patch, held = patches.cut(0, 3, 5, CPU)
     maps = whole.maps_BCYX[..., 3:8]
-    wanted = image_to_kspace(Encoding(torch.ones(1), maps).seen(image[..., 3:8])) * whole.mask_BTYX[:, None]
+    wanted = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(image[..., 3:8])) * whole.mask_BTYX[:, None]
     torch.testing.assert_close(patch.kspace_BCTYX, wanted)
     assert (patch.maps_BCYX == maps).all()
     assert held.any()
@@ -122,7 +122,7 @@ def test_lines_for_validation_are_never_tuned_on(source):
     slices, untuned = source(), method()
     tuned, found = adapt(slices, untuned, SHORT, CPU)
     assert found.used
-    first = slices.measured(0, CPU)
+    first = slices.measure(0, CPU)
     kspace = first.kspace_BCTYX + 0.01 * first.kspace_BCTYX * found.validation[0][:, None]
     again, other = adapt(Given(replace(first, kspace_BCTYX=kspace)), untuned, SHORT, CPU)
     assert other.used
@@ -133,7 +133,7 @@ def test_lines_for_validation_are_never_tuned_on(source):
 
 
 def test_what_is_used_is_the_running_average_of_the_weights(monkeypatch):
-    monkeypatch.setattr(adaptation, "REHEARSED", 0.0)  # there the average makes the truth
+    monkeypatch.setattr(adaptation, "PSEUDO_SHARE", 0.0)  # there the average makes the truth
     slices, untuned = scan(), method()
     averaged, found = adapt(slices, untuned, SHORT, CPU)
     assert found.used
@@ -172,9 +172,9 @@ def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validati
         given.append(seen.mask_BTYX)
         return resimulate(seen, image, generator)
 
-    assert adaptation.REHEARSED == 0.5
-    monkeypatch.setattr(adaptation, "REHEARSED", share)
-    monkeypatch.setattr(self_supervision, "rehearsed", watched)
+    assert adaptation.PSEUDO_SHARE == 0.5
+    monkeypatch.setattr(adaptation, "PSEUDO_SHARE", share)
+    monkeypatch.setattr(self_supervision, "resimulate", watched)
     untuned = method()
     tuned, found = adapt(scan(), untuned, AdaptSettings(steps=40), CPU)
     assert least <= len(given) <= most
@@ -199,7 +199,8 @@ def test_the_same_seed_and_steps_make_the_same_weights_and_leave_the_network_as_
 def test_for_other_slices_it_is_tuned_otherwise_and_repeated_too():
     slices, untuned = scan(), method()
     alone, there, again = (
-        adapt(slices, untuned, AdaptSettings(steps=8, elsewhere=elsewhere), CPU)[0] for elsewhere in (False, True, True)
+        adapt(slices, untuned, AdaptSettings(steps=8, generalise=generalise), CPU)[0]
+        for generalise in (False, True, True)
     )
     assert same(there, again)
     assert not same(there, alone)
@@ -339,11 +340,12 @@ def test_weights_that_predict_worse_are_not_used(good):
 
 @pytest.mark.parametrize("at", [0, 1, EVERY + 2])
 def test_an_interruption_ends_it_with_the_best_so_far(at):
-    def interrupt(told):
-        if told.step == at:
-            raise KeyboardInterrupt
-
-    tuned, found = adapt(scan(), method(), AdaptSettings(steps=3 * EVERY), CPU, interrupt)
+    told = []
+    settings = AdaptSettings(steps=3 * EVERY)
+    tuned, found = adapt(
+        scan(), method(), settings, CPU, told.append, lambda: bool(told) and told[-1].step == at
+    )  # fmt: skip
+    assert found.interrupted
     assert "interrupted" in found.why
     assert (found.used, found.steps, found.best_step) == (at > EVERY, at, EVERY if at > EVERY else 0)
     assert same(tuned, adapt(scan(), method(), AdaptSettings(steps=EVERY), CPU)[0] if at > EVERY else method())
@@ -360,7 +362,7 @@ def judge(monkeypatch, residuals):
     """Let validation, after every step, find these residuals."""
     tallies, count = iter(residuals), torch.full((1,), 1000.0, dtype=torch.float64)
     monkeypatch.setattr(
-        "crnn_cli.adaptation.validation.tally",
+        "crnn_cli.adaptation.validation.residual_sums",
         lambda *arguments: ResidualSums(count * next(tallies) ** 2, count, count),
     )
     monkeypatch.setattr("crnn_cli.adaptation.validation.TILES", 1)

@@ -26,7 +26,7 @@ def taken(monkeypatch):
         masks.append(lost)
         return kept, lost
 
-    monkeypatch.setattr(self_supervision, "split", watched)
+    monkeypatch.setattr(self_supervision, "hold_out_lines", watched)
     return masks
 
 
@@ -41,11 +41,11 @@ def test_steps_take_away_lines_near_the_middle_too_but_not_the_nearest(taken):
 @pytest.mark.parametrize("source", [scan, several_coils, lambda: several_coils(12)], ids=["one", "coils", "samples"])
 def test_loss_is_of_the_lines_taken_away_weighed_by_their_rarity(source, taken):
     slices = source()
-    whole = slices.measured(0, CPU)
+    whole = slices.measure(0, CPU)
     guess = torch.randn(1, 8, 24, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     patches = gather_patches(slices, RECIPE, 0, CPU)
     supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU)
-    found = supervision.predicted(
+    found = supervision.self_supervised(
         lambda start, operator, iterations: guess * patches.scale(0), 12, torch.Generator().manual_seed(0)
     )
     coils = whole.kspace_BCTYX.shape[1]
@@ -67,29 +67,30 @@ def test_each_step_is_for_one_of_the_copies(monkeypatch, rehearsing):
         asked.append(number)
         return make_copy(measured, number)
 
-    monkeypatch.setattr(self_supervision, "copied", watched)
+    monkeypatch.setattr(self_supervision, "make_copy", watched)
 
     def begun(start, operator, iterations):
         return start
 
     patches, generator = gather_patches(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
-    seen = scan().measured(0, CPU)
+    seen = scan().measure(0, CPU)
     for copies in (1, 3):
         asked.clear()
         supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU, copies)
         for _ in range(20):
             if rehearsing:
-                supervision.rehearsed(begun, 0, seen, torch.ones(1, 8, 24, 12, dtype=torch.complex64), generator)
+                truth = torch.ones(1, 8, 24, 12, dtype=torch.complex64)
+                supervision.pseudo_supervised(begun, 0, seen, truth, generator)
             else:
-                supervision.predicted(begun, 12, generator)
+                supervision.self_supervised(begun, 12, generator)
         assert set(asked) == set(range(copies))
         images = [supervision.image(begun, 0, seen, number) for number in range(copies)]
         for image in images:
             torch.testing.assert_close(image, images[0])
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_for_other_slices_what_is_rehearsed_is_flipped(elsewhere, monkeypatch):
+@pytest.mark.parametrize("generalise", [False, True])
+def test_for_other_slices_what_is_rehearsed_is_flipped(generalise, monkeypatch):
     """What is made is compared with what was measured again, flipped or not; the lines taken away are not touched."""
     truth = torch.rand(1, 8, 24, 12, generator=torch.Generator().manual_seed(2)).to(torch.complex64)
     given = []
@@ -98,21 +99,21 @@ def test_for_other_slices_what_is_rehearsed_is_flipped(elsewhere, monkeypatch):
         given.append(image)
         return resimulate(seen, image, generator)
 
-    monkeypatch.setattr(self_supervision, "rehearsed", watched)
+    monkeypatch.setattr(self_supervision, "resimulate", watched)
     patches, generator = gather_patches(scan(), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
-    supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU, elsewhere=elsewhere)
+    supervision = SelfSupervisedLosses(patches, RECIPE, False, CPU, generalise=generalise)
     for _ in range(30):
-        loss = supervision.rehearsed(
+        loss = supervision.pseudo_supervised(
             lambda start, operator, iterations: given[-1] * patches.scale(0),
             0,
-            scan().measured(0, CPU),
+            scan().measure(0, CPU),
             truth,
             generator,
         )
         assert float(loss) < 1e-5
     ways = {axes for image in given for axes in VIEWS if torch.allclose(image, truth.flip(axes), rtol=1e-4, atol=1e-4)}
     assert len(given) == 30
-    assert ways == (set(VIEWS) if elsewhere else {()})
+    assert ways == (set(VIEWS) if generalise else {()})
 
 
 @pytest.mark.parametrize("source", [scan, several_coils], ids=["one", "coils"])
@@ -125,7 +126,7 @@ def test_data_consistency_is_made_once_a_step_beside_that_of_the_loss(source, mo
 
     supervision = SelfSupervisedLosses(gather_patches(source(), RECIPE, 0, CPU), RECIPE, False, CPU)
     monkeypatch.setattr(SliceMeasurement, "consistency", watched)
-    supervision.predicted(lambda start, operator, iterations: start, 12, torch.Generator().manual_seed(0))
+    supervision.self_supervised(lambda start, operator, iterations: start, 12, torch.Generator().manual_seed(0))
     assert len(made) == 2
 
 
@@ -133,12 +134,12 @@ def test_an_ensemble_is_tuned_for_all_of_its_copies(monkeypatch):
     looked_at = []
 
     class Watched(SelfSupervisedLosses):
-        def image(self, network, z, measured, number=0, start_BTYX=None):
+        def image(self, network, z, measured, number=0, initial_BTYX=None):
             if not torch.is_grad_enabled():
                 looked_at.append(number)
-            return super().image(network, z, measured, number, start_BTYX)
+            return super().image(network, z, measured, number, initial_BTYX)
 
-    monkeypatch.setattr("crnn_cli.adaptation.adapt.Supervision", Watched)
+    monkeypatch.setattr("crnn_cli.adaptation.adapt.SelfSupervisedLosses", Watched)
     slices, untuned = scan(), method()
     alone, _ = adapt(slices, untuned, AdaptSettings(steps=4), CPU)
     assert set(looked_at) == {0}

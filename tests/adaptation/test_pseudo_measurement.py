@@ -25,7 +25,7 @@ def measured(coils=0, samples=1, deviation=0.0):
 def test_it_is_what_would_have_been_measured_of_the_images(coils, samples):
     source = measured(coils, samples)
     made = resimulate(source, IMAGE, torch.Generator().manual_seed(2))
-    whole = image_to_kspace(Encoding(torch.ones(1), source.maps_BCYX).seen(IMAGE))
+    whole = image_to_kspace(Encoding(torch.ones(1), source.maps_BCYX).coil_images(IMAGE))
     assert torch.equal(made.kspace_BCTYX, whole * made.mask_BTYX[:, None])
     assert made.maps_BCYX is source.maps_BCYX
 

@@ -31,7 +31,7 @@ def supervision(source, copies=1):
 def test_what_is_judged_are_the_lines_for_validation_of_all_columns(source):
     slices = source()
     of = supervision(slices)
-    found = Validation(of, 3, torch.Generator().manual_seed(0)).look(begun())
+    found = Validation(of, 3, torch.Generator().manual_seed(0)).measure(begun())
     wanted = None
     for x in (0,) if of.patches.whole else (0, 6):
         patch, held = of.patches.cut(0, x, 6, CPU)
@@ -47,8 +47,8 @@ def test_what_is_judged_are_the_lines_for_validation_of_all_columns(source):
 def test_what_is_rehearsed_is_what_was_made_last_where_it_was_made(source):
     of = supervision(source())
     looked = Validation(of, 3, torch.Generator().manual_seed(0))
-    looked.look(begun())
-    looked.look(begun(2.0))
+    looked.measure(begun())
+    looked.measure(begun(2.0))
     width = 12 if of.patches.whole else 3
     wholes = {}
     for x in (0,) if of.patches.whole else (0, 6):
@@ -69,18 +69,18 @@ def test_what_is_rehearsed_is_what_was_made_last_where_it_was_made(source):
 
 
 def test_starts_are_made_once(monkeypatch):
-    made, start = [], self_supervision.STARTS[RECIPE.start]
+    made, start = [], self_supervision.INITIAL_IMAGES[RECIPE.initial_image]
 
     def watched(operator):
         made.append(operator)
         return start(operator)
 
-    monkeypatch.setitem(self_supervision.STARTS, RECIPE.start, watched)
+    monkeypatch.setitem(self_supervision.INITIAL_IMAGES, RECIPE.initial_image, watched)
     of = supervision(scan())
     made.clear()
     looked = Validation(of, 3, torch.Generator().manual_seed(0))
     for _ in range(3):
-        looked.look(begun())
+        looked.measure(begun())
     assert len(made) == 2
 
 
@@ -88,13 +88,13 @@ def test_each_copy_is_judged_however_few_the_patches(monkeypatch):
     asked = []
 
     class Watched(SelfSupervisedLosses):
-        def image(self, network, z, measured, number=0, start_BTYX=None):
+        def image(self, network, z, measured, number=0, initial_BTYX=None):
             asked.append(number)
-            return super().image(network, z, measured, number, start_BTYX)
+            return super().image(network, z, measured, number, initial_BTYX)
 
     of = Watched(gather_patches(scan(), RECIPE, 0, CPU), RECIPE, False, CPU, 3)
     looked = Validation(of, 12, torch.Generator().manual_seed(0))
-    looked.look(begun())
+    looked.measure(begun())
     assert asked == [0, 1, 2]
     assert looked.draw(torch.Generator().manual_seed(0))[2].shape == (1, 8, 24, 12)
 
@@ -113,7 +113,7 @@ def test_what_is_rehearsed_lies_where_the_energy_is():
     half = moving_cine(6, 24, 1, 8)
     of = supervision(scan(np.concatenate([half, 3 * half])))
     looked = Validation(of, 3, torch.Generator().manual_seed(0))
-    looked.look(begun())
+    looked.measure(begun())
     first = of.image(begun(), 0, drop_samples(*of.patches.cut(0, 0, 6, CPU)))
     drawn = [looked.draw(torch.Generator().manual_seed(seed))[2] for seed in range(200)]
     in_first = sum(any(torch.equal(image, first[..., x : x + 3]) for x in range(4)) for image in drawn)
@@ -126,7 +126,7 @@ def test_what_is_rehearsed_lies_where_the_energy_is():
 )
 def test_patches_side_by_side_cover_every_column(columns, width, firsts):
     kspace = torch.randn(1, 1, 8, 24, columns, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    measured = scan().measured(0, CPU)
+    measured = scan().measure(0, CPU)
     one = type(measured)(kspace * measured.mask_BTYX[:, None, ..., :1], measured.mask_BTYX[..., :1])
     patches, generator = gather_patches(Given(one), RECIPE, 0, CPU), torch.Generator().manual_seed(0)
     patches.draw(width, generator)  # from everywhere, which is another thing

@@ -1,6 +1,7 @@
 """What is said of a reconstruction is true: what the data do not determine, the noise, what stands out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,14 +42,13 @@ def maps(coils, y, x):
 
 def watch(make, data, folds=0):
     watched = AssessedReconstructor(Guess(make), folds, lambda images: images)
-    image = watched(data, lambda: None)
-    return watched, image
+    return watched, watched(data, lambda: None)
 
 
 def scan(image, mask, coils=1, sigma=0.0):
     """Return what is measured of an image."""
     found = None if coils == 1 else maps(coils, *image.shape[-2:])
-    kspace = image_to_kspace(Encoding(torch.ones(1), found).seen(image))
+    kspace = image_to_kspace(Encoding(torch.ones(1), found).coil_images(image))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
     return SliceMeasurement(kspace * mask[:, None], mask, found)
 
@@ -66,9 +66,9 @@ def test_only_what_was_not_tuned_on_is_held_out():
     unseen = mask & (torch.arange(32) % 4 == 1)[:, None]
     data = scan(noise(1, 6, 32, 16), mask)
     watched = AssessedReconstructor(
-        Guess(lambda given: seen.append(given) or noise(1, 6, 32, 16)), 1, lambda images: images, [unseen]
+        Guess(lambda given: seen.append(given) or noise(1, 6, 32, 16)), 1, lambda images: images
     )
-    watched(data, lambda: None)
+    watched(replace(data, unseen_BTYX=unseen), lambda: None)
     held = mask & ~seen[1].mask_BTYX
     assert held.any()
     assert (held <= unseen).all()
@@ -114,8 +114,8 @@ def test_folds_hold_out_other_lines_and_the_images_are_those_of_all_data(folds, 
     mask = lines() if samples == 1 else torch.rand(1, 6, 32, 16, generator=torch.Generator().manual_seed(1)) < 0.6
     image = noise(1, 6, 32, 16)
     data, number = scan(image, mask), iter(range(3))
-    watched, made = watch(lambda seen: (1 + next(number)) * image, data, folds)
-    assert (made == image).all()
+    watched, result = watch(lambda seen: (1 + next(number)) * image, data, folds)
+    assert (result.images_BTYX == image).all()
     first, *others = watched.method.seen
     assert first is data
     assert len(others) == folds
@@ -129,7 +129,7 @@ def test_folds_hold_out_other_lines_and_the_images_are_those_of_all_data(folds, 
         assert (held & ~far).sum() == 0
         assert (held.sum((2, 3)) - SHARE * wanted).abs().max() <= 1 + (samples > 1) * 0.1 * 81
     assert watched.steps == 1 + folds
-    found = reliability_summary(watched.slices, [0], folds)
+    found = reliability_summary([result.assessment], [0], folds)
     assert found["held_out"]["folds"] == folds
     if folds:
         expected = {1: 1.0, 2: math.sqrt(2.5)}[folds]  # errors of 1 and 2 times the image
@@ -142,36 +142,37 @@ def test_the_truth_is_trusted_and_nothing_is_not():
     for coils in (1, 2):
         data = scan(image, lines(), coils)
         right, wrong = (
-            reliability_summary(watch(lambda _, x=x: x, data, 1)[0].slices, [0], 1) for x in (image, 0 * image)
+            reliability_summary([watch(lambda _, x=x: x, data, 1)[1].assessment], [0], 1) for x in (image, 0 * image)
         )
         assert right["held_out"]["overall"] < 1e-5
         assert right["residual"]["overall"] < 1e-5
         assert wrong["held_out"]["overall"] == wrong["residual"]["overall"] == pytest.approx(1)
-        assert wrong["undetermined"]["overall"] is None
-        assert 0 < right["undetermined"]["overall"] < 1
-        assert len(right["held_out"]["per_frame"]) == len(right["undetermined"]["per_frame"]) == 6
+        assert wrong["null_space_energy_fraction"]["overall"] is None
+        assert 0 < right["null_space_energy_fraction"]["overall"] < 1
+        assert len(right["held_out"]["per_frame"]) == len(right["null_space_energy_fraction"]["per_frame"]) == 6
 
 
 def test_energy_is_seen_or_undetermined_and_the_map_holds_it():
     image, mask = noise(1, 6, 32, 16), lines()
-    one = watch(lambda _: image, scan(image, mask))[0].slices[0]
+    one = watch(lambda _: image, scan(image, mask))[1].assessment
     seen = image_to_kspace(image)[mask.expand(1, 6, 32, 16)].abs().double().square().sum()
-    assert float(one.whole_T.sum()) == pytest.approx(float(seen + one.free_T.sum()), rel=1e-5)
-    assert 6 * float((one.free_YX.astype(np.float64) ** 2).sum()) == pytest.approx(float(one.free_T.sum()), rel=1e-5)
-    found = reliability_summary([one], [0], 0)["undetermined"]
-    assert found["overall"] == pytest.approx(float(one.free_T.sum() / one.whole_T.sum()), rel=1e-5)
+    null_energy = float(one.null_energy_T.sum())
+    assert float(one.energy_T.sum()) == pytest.approx(float(seen) + null_energy, rel=1e-5)
+    assert 6 * float((one.null_rms_YX.astype(np.float64) ** 2).sum()) == pytest.approx(null_energy, rel=1e-5)
+    found = reliability_summary([one], [0], 0)["null_space_energy_fraction"]
+    assert found["overall"] == pytest.approx(float(one.null_energy_T.sum() / one.energy_T.sum()), rel=1e-5)
     for frame, share in enumerate(found["per_frame"]):
-        assert share == pytest.approx(float((one.free_T / one.whole_T)[frame]), rel=1e-5)
+        assert share == pytest.approx(float((one.null_energy_T / one.energy_T)[frame]), rel=1e-5)
 
 
 def test_noise_alone_gives_the_floor():
     """The best prediction of noise is nothing: then the residual is the floor."""
     data = scan(0 * noise(1, 12, 64, 48), lines(12, 64), coils=2, sigma=0.3)
-    found = reliability_summary(watch(lambda seen: 0 * noise(1, 12, 64, 48), data, 2)[0].slices, [0], 2)
+    found = reliability_summary([watch(lambda seen: 0 * noise(1, 12, 64, 48), data, 2)[1].assessment], [0], 2)
     for kind in ("residual", "held_out"):
         assert found[kind]["noise_floor"] == pytest.approx(1, rel=0.1)
         assert np.mean(found[kind]["noise_floor_per_frame"]) == pytest.approx(1, rel=0.1)
-    assert found["stand_out"] == []
+    assert found["outlier_frames"] == []
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.05])
@@ -180,15 +181,15 @@ def test_a_frame_that_is_not_like_the_others_stands_out_alone(sigma):
     smooth = image_to_kspace(noise(1, 12, 64, 48, seed=2) * weight)
     data = scan(smooth, lines(12, 64), sigma=sigma)
     guess = smooth + 0.1 * image_to_kspace(noise(1, 12, 64, 48, seed=3) * weight)
-    assert reliability_summary(watch(lambda _: guess, data, 1)[0].slices, [0], 1)["stand_out"] == []
+    assert reliability_summary([watch(lambda _: guess, data, 1)[1].assessment], [0], 1)["outlier_frames"] == []
     bad = guess.clone()
     bad[:, 4] = -guess[:, 4]
-    found = reliability_summary(watch(lambda _: bad, data, 1)[0].slices, [2], 1)["stand_out"]
+    found = reliability_summary([watch(lambda _: bad, data, 1)[1].assessment], [2], 1)["outlier_frames"]
     assert {(one["slice"], one["frame"], one["measure"]) for one in found} == {(3, 4, "held_out"), (3, 4, "residual")}
     good = guess.clone()
     good[:, 4] = smooth[:, 4]
-    assert reliability_summary(watch(lambda _: good, data, 1)[0].slices, [2], 1)["stand_out"] == []
-    assert all(one["times_expected"] > 1.3 and one["deviations"] > 3 for one in found)
+    assert reliability_summary([watch(lambda _: good, data, 1)[1].assessment], [2], 1)["outlier_frames"] == []
+    assert all(one["ratio_to_expected"] > 1.3 and one["deviations"] > 3 for one in found)
 
 
 def test_a_large_residual_where_there_is_only_noise_is_expected():
@@ -221,8 +222,8 @@ def test_deviations_are_robust_and_need_a_few_frames():
 )
 def test_where_nothing_can_be_held_out_the_reason_is_said(mask, why):
     image = noise(1, 6, mask.shape[2], 16)
-    watched, _ = watch(lambda _: image, scan(image, mask), 2)
-    found = reliability_summary(watched.slices, [0], 2)["held_out"]
+    watched, result = watch(lambda _: image, scan(image, mask), 2)
+    found = reliability_summary([result.assessment], [0], 2)["held_out"]
     assert found["folds"] == 0
     assert why in found["reason"]
     assert "overall" not in found
@@ -233,8 +234,8 @@ def test_lines_far_out_alone_are_held_out_too():
     """No centre lines at all, one free line left after the first fold."""
     mask = torch.zeros(1, 6, 32, 1, dtype=torch.bool)
     mask[:, :, [1, 30]] = True
-    watched, _ = watch(lambda _: noise(1, 6, 32, 16), scan(noise(1, 6, 32, 16), mask), 2)
-    assert watched.slices[0].held.samples_T.tolist() == [32.0] * 6
+    _, result = watch(lambda _: noise(1, 6, 32, 16), scan(noise(1, 6, 32, 16), mask), 2)
+    assert result.assessment.residual_held_out.samples_T.tolist() == [32.0] * 6
 
 
 def test_patterns_are_said_in_words():
@@ -250,6 +251,6 @@ def test_patterns_are_said_in_words():
 
 def test_empty_slices_say_nothing():
     found = reliability_summary([], [], 1)
-    assert found["residual"]["overall"] is found["undetermined"]["overall"] is None
+    assert found["residual"]["overall"] is found["null_space_energy_fraction"]["overall"] is None
     assert found["held_out"]["folds"] == 0
-    assert found["stand_out"] == []
+    assert found["outlier_frames"] == []

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from scipy.stats import norm
 
 from crnn_cli.assessment.held_out import CENTRE, hold_out_lines, outside_acs
 from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
-from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, JackknifeSpread, noise_floor, standard_deviation
+from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, JackknifeSpread, calibrated_deviation, noise_floor
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.mri.coverage import DARK, WIDTHS, body, coverage
+from crnn_cli.mri.coverage import DARK, WIDTHS, body_mask, coverage
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.reconstruction.measurement import SliceMeasurement
@@ -29,7 +30,7 @@ TRUTH = 10 + 0 * noise(1, FRAMES, LINES, SAMPLES)
 def scan(mask, sigma=0.0, coils=1, truth=TRUTH):
     """Return what is measured of the truth; coils see the same, with a sum of squares of 1."""
     maps = torch.full((1, coils, LINES, SAMPLES), coils**-0.5, dtype=torch.complex64) if coils > 1 else None
-    kspace = image_to_kspace(Encoding(torch.ones(1), maps).seen(truth))
+    kspace = image_to_kspace(Encoding(torch.ones(1), maps).coil_images(truth))
     kspace = kspace + sigma * noise(*kspace.shape, seed=5)
     return SliceMeasurement(kspace * mask[:, None], mask, maps, sigma)
 
@@ -47,8 +48,7 @@ def wrong_where_unmeasured(size, weight=1.0):
 
 def watch(make, data, runs=4):
     watched = AssessedReconstructor(Guess(make), runs, lambda images: images, mapped=True)
-    image = watched(data, lambda: None)
-    return watched, image
+    return watched, watched(data, lambda: None)
 
 
 @pytest.mark.parametrize("samples", [1, SAMPLES])
@@ -75,9 +75,9 @@ def test_errors_alike_everywhere_are_found_to_their_size(size, samples):
     mask = lines(FRAMES, LINES)
     if samples > 1:
         mask = torch.rand(1, FRAMES, LINES, samples, generator=torch.Generator().manual_seed(2)) < 0.5
-    watched, image = watch(wrong_where_unmeasured(size), scan(mask), 6)
-    found = torch.from_numpy(watched.slices[0].spread_TYX)[None]
-    within = coverage(image.abs(), TRUTH.abs(), found).within
+    _, result = watch(wrong_where_unmeasured(size), scan(mask), 6)
+    found = torch.from_numpy(result.assessment.spread_TYX)[None]
+    within = coverage(result.images_BTYX.abs(), TRUTH.abs(), found).within
     assert within == pytest.approx([2 * norm.cdf(width) - 1 for width in WIDTHS], abs=0.03)
 
 
@@ -86,10 +86,10 @@ def test_the_map_says_where():
     weight = torch.full((LINES, SAMPLES), 0.05)
     weight[:, 12:24] = 0.5
     number = iter(range(99))
-    watched, image = watch(
+    _, result = watch(
         lambda _: TRUTH + weight * noise(1, FRAMES, LINES, SAMPLES, seed=next(number)), scan(lines(FRAMES, LINES)), 8
     )
-    found = watched.slices[0].spread_TYX
+    found, image = result.assessment.spread_TYX, result.images_BTYX
     inside, outside_acs = found[..., 14:22].mean(), found[..., :10].mean()
     assert 10**0.5 < inside / outside_acs < 10
     small, large = (np.std((image.abs() - 10)[0, ..., part].numpy()) for part in (slice(0, 10), slice(14, 22)))
@@ -104,14 +104,14 @@ def test_the_unit_of_the_images_is_that_of_the_map(factor, seed):
     for by in (1.0, factor):
         data = scan(mask, truth=by * TRUTH)
         make = wrong_where_unmeasured(0.1)
-        found.append(watch(lambda seen, by=by, make=make: by * make(seen), data)[0].slices[0].spread_TYX)
+        found.append(watch(lambda seen, by=by, make=make: by * make(seen), data)[1].assessment.spread_TYX)
     np.testing.assert_allclose(found[1], factor * found[0], rtol=1e-3)
 
 
 def test_coils_that_see_the_same_say_what_one_says():
     mask, found = lines(FRAMES, LINES), []
     for coils in (1, 3):
-        found.append(watch(wrong_where_unmeasured(0.1), scan(mask, coils=coils))[0].slices[0].spread_TYX)
+        found.append(watch(wrong_where_unmeasured(0.1), scan(mask, coils=coils))[1].assessment.spread_TYX)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
 
 
@@ -124,12 +124,12 @@ def test_noise_is_not_taken_for_error_and_is_the_floor(coils):
         spread = JackknifeSpread(seen, TRUTH, lambda images: images)
         for seed in range(4):
             _, held = hold_out_lines(seen, LEFT_OUT, torch.Generator().manual_seed(seed))
-            spread.add(TRUTH + 0.01 * noise(*TRUTH.shape, seed=seed), held)
-        levels[told] = spread.level()
+            spread.update(TRUTH + 0.01 * noise(*TRUTH.shape, seed=seed), held)
+        levels[told] = spread.variance_scale()
     assert levels[0.2] < 0.1 * levels[0.0]
     combined = Encoding(mask, data.maps_BCYX).adjoint(data.kspace_BCTYX - scan(mask, 0, coils).kspace_BCTYX)
     assert noise_floor(data) == pytest.approx(float(combined.real.std()), rel=0.03)
-    assert (standard_deviation(np.float32([0.01, 1]), 2, 0.5) == np.float32([0.5, 2])).all()
+    assert (calibrated_deviation(np.float32([0.01, 1]), 2, 0.5) == np.float32([0.5, 2])).all()
 
 
 def test_lines_count_by_their_distance_from_the_centre():
@@ -150,25 +150,25 @@ def test_lines_count_by_their_distance_from_the_centre():
     change, held_energy, held_count = 0.0, 0.0, 0
     for seed in range(4):
         kept, held = hold_out_lines(data, LEFT_OUT, torch.Generator().manual_seed(seed))
-        spread.add(run := make(kept), held)
+        spread.update(run := make(kept), held)
         change += float((run - image).abs().square().sum()) / 4
         held_energy += float((image_to_kspace(run - truth) * held).abs().square().sum())
         held_count += int(held.sum())
     missing = int((~mask).sum())
     actual = float((image - truth).abs().square().sum())
-    assert spread.level() * change == pytest.approx(actual, rel=0.1)
+    assert spread.variance_scale() * change == pytest.approx(actual, rel=0.1)
     assert held_energy / held_count * missing > 1.3 * actual  # what counting all alike would say
 
 
 def test_the_images_and_the_residual_are_not_touched():
     mask = lines(FRAMES, LINES)
     data, make = scan(mask), wrong_where_unmeasured(0.1)
-    watched, image = watch(make, data)
+    watched, result = watch(make, data)
     first, *others = watched.method.seen
-    assert (image == wrong_where_unmeasured(0.1)(data)).all()
+    assert (result.images_BTYX == wrong_where_unmeasured(0.1)(data)).all()
     assert first is data
     assert len(others) == 4 == watched.steps - 1
-    found = reliability_summary(watched.slices, [0], 4, watched.share)["held_out"]
+    found = reliability_summary([result.assessment], [0], 4, watched.share)["held_out"]
     held = [mask & ~seen.mask_BTYX for seen in others]
     assert found["share"] == LEFT_OUT
     assert found["samples"] == sum(int(one.sum()) for one in held) * SAMPLES
@@ -181,10 +181,11 @@ def test_the_images_and_the_residual_are_not_touched():
 def test_of_a_tuned_network_only_what_it_never_saw_is_judged_but_more_is_left_out():
     mask = lines(FRAMES, LINES)
     unseen = mask & (torch.arange(LINES) % 8 == 1)[:, None]
-    watched = AssessedReconstructor(Guess(wrong_where_unmeasured(0.1)), 4, lambda images: images, [unseen], mapped=True)
-    watched(scan(mask), lambda: None)
+    watched = AssessedReconstructor(Guess(wrong_where_unmeasured(0.1)), 4, lambda images: images, mapped=True)
+    result = watched(replace(scan(mask), unseen_BTYX=unseen), lambda: None)
     held = [mask & ~seen.mask_BTYX for seen in watched.method.seen[1:]]
-    assert int(watched.slices[0].held.samples_T.sum()) == sum(int((one & unseen).sum()) for one in held) * SAMPLES
+    counted = int(result.assessment.residual_held_out.samples_T.sum())
+    assert counted == sum(int((one & unseen).sum()) for one in held) * SAMPLES
     assert all((one & ~unseen).any() for one in held)
 
 
@@ -199,10 +200,11 @@ def test_lines_that_a_method_was_tuned_on_do_not_make_the_map_small():
         return TRUTH + kspace_to_image(error * ~data.mask_BTYX * torch.where(mask & ~unseen, 0.3, 1.0))
 
     within = []
-    for told in ([unseen], []):
-        watched = AssessedReconstructor(Guess(remembering), 4, lambda images: images, told, mapped=True)
-        image = watched(scan(mask), lambda: None)
-        within.append(coverage(image.abs(), TRUTH.abs(), torch.from_numpy(watched.slices[0].spread_TYX)[None]).within)
+    for told in (unseen, None):
+        watched = AssessedReconstructor(Guess(remembering), 4, lambda images: images, mapped=True)
+        result = watched(replace(scan(mask), unseen_BTYX=told), lambda: None)
+        spread = torch.from_numpy(result.assessment.spread_TYX)[None]
+        within.append(coverage(result.images_BTYX.abs(), TRUTH.abs(), spread).within)
     assert within[0] == pytest.approx([2 * norm.cdf(width) - 1 for width in WIDTHS], abs=0.05)
     assert within[1][1] < 0.7
 
@@ -214,8 +216,8 @@ def test_lines_never_tuned_on_that_are_predicted_well_do_not_make_the_map_smalle
     for unseen in (lucky, None):
         spread = JackknifeSpread(scan(mask), TRUTH, lambda images: images)
         error = image_to_kspace(0.1 * noise(*TRUTH.shape, seed=3))
-        spread.add(TRUTH + kspace_to_image(error * torch.where(lucky, 0.1, 1.0)), mask, unseen)
-        levels.append(spread.level())
+        spread.update(TRUTH + kspace_to_image(error * torch.where(lucky, 0.1, 1.0)), mask, unseen)
+        levels.append(spread.variance_scale())
     assert levels[0] == pytest.approx(levels[1])
 
 
@@ -223,8 +225,8 @@ def test_the_map_lies_on_the_grid_of_the_images_that_are_written():
     watched = AssessedReconstructor(
         Guess(wrong_where_unmeasured(0.1)), 2, lambda images: images[:, 8:-8, 4:], mapped=True
     )
-    watched(scan(lines(FRAMES, LINES)), lambda: None)
-    assert watched.slices[0].spread_TYX.shape == (FRAMES, LINES - 16, SAMPLES - 4)
+    result = watched(scan(lines(FRAMES, LINES)), lambda: None)
+    assert result.assessment.spread_TYX.shape == (FRAMES, LINES - 16, SAMPLES - 4)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +241,8 @@ def test_where_no_lines_can_be_left_out_nothing_is_begun(mask, why):
 
 
 def test_no_change_is_no_uncertainty():
-    watched, _ = watch(lambda _: TRUTH, scan(lines(FRAMES, LINES)))
-    assert not watched.slices[0].spread_TYX.any()
+    _, result = watch(lambda _: TRUTH, scan(lines(FRAMES, LINES)))
+    assert not result.assessment.spread_TYX.any()
     assert WINDOW == (3, 5, 5)
 
 
@@ -271,11 +273,11 @@ def test_the_body_is_what_is_bright_on_the_mean():
     image[:, :, 2:8] = 1
     image[:, :, 0] = 1.01 * DARK
     image[:, :2, 9] = 1.5 * DARK
-    inside = body(image)[0, 0]
+    inside = body_mask(image)[0, 0]
     assert inside[2:8].all()
     assert inside[0].all()
     assert not inside[[1, 8, 9]].any()
-    assert not body(0 * image).any()
+    assert not body_mask(0 * image).any()
     with pytest.raises(ValueError, match="differ"):
         coverage(image, image[:, :1], image)
     assert math.isclose(coverage(0 * image, 0 * image, image).body, 0)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -44,7 +45,8 @@ def run(crnn, bundle, moving, tmp_path):
 @pytest.mark.parametrize(("said", "seconds"), [("90s", 90), ("3m", 180), ("0.5h", 1800), ("auto", 180), ("2 M", 120)])
 def test_times_have_units(said, seconds):
     assert parse_budget(said, None, None) == AdaptBudget(seconds, None)
-    assert parse_budget(said, None, Path("tuned")) == AdaptBudget(seconds, None, elsewhere=True)
+    assert parse_budget(said, None, Path("tuned")) == AdaptBudget(seconds, None)
+    assert parse_budget(said, None, None, generalise=True) == AdaptBudget(seconds, None, generalise=True)
 
 
 @pytest.mark.parametrize("said", ["0s", "60", "0", "-3m", "3 weeks", "0.1s", "2d", "25h", "nan", "m"])
@@ -58,6 +60,7 @@ def test_other_times_are_refused_with_an_example(said):
     [
         ["--adapt", "3m", "--adapt-steps", 3],
         ["--save-adapted", "somewhere"],
+        ["--generalise"],
         ["--adapt", "3m", "--iterations", 0],
         ["--adapt", "3"],
     ],
@@ -77,7 +80,7 @@ def test_the_report_says_what_was_done_and_its_steps_repeat_it(run):
     found = report["adapted"]
     assert found["used"]
     assert found["why"] == "the time is spent"
-    assert found["for_other_slices"] is False
+    assert found["generalise"] is False
     residual = found["validation_residual"]
     assert residual["after"] < residual["before"]
     assert f"{residual['before']:.4f} -> " in ended.err
@@ -93,9 +96,9 @@ def test_the_report_says_what_was_done_and_its_steps_repeat_it(run):
 def test_the_tuned_network_becomes_a_bundle_that_can_be_used_and_tuned_on(run, bundle, tmp_path):
     tuned, further = tmp_path / "tuned", tmp_path / "further"
     _, plain, _ = run(name="plain")
-    _, out, report = run("--adapt-steps", 3, "--save-adapted", tuned)
+    _, out, report = run("--adapt-steps", 3, "--save-adapted", tuned, "--generalise")
     assert report["adapted"]["bundle"] == str(tuned)
-    assert report["adapted"]["for_other_slices"] is True
+    assert report["adapted"]["generalise"] is True
     _, again, _ = run(name="again", model=tuned)
     before, whole, way = (nib.load(file).get_fdata() for file in (plain, out, again))
     assert 0 < np.linalg.norm(way - whole) < np.linalg.norm(before - whole), "it goes most of the way"
@@ -104,7 +107,7 @@ def test_the_tuned_network_becomes_a_bundle_that_can_be_used_and_tuned_on(run, b
     source = json.loads((bundle / "config.json").read_text())
     for said in (source["sha256"], report["input"]["sha256"], "3 steps", "moving.nii.gz"):
         assert said in card
-    _, _, second = run("--adapt-steps", 3, "--save-adapted", further, name="further", model=tuned)
+    _, _, second = run("--adapt-steps", 3, "--generalise", "--save-adapted", further, name="further", model=tuned)
     residual = report["adapted"]["validation_residual"]
     assert residual["after"] < second["adapted"]["validation_residual"]["before"] < residual["before"]
     assert json.loads((further / "config.json").read_text())["summary"].count("Tuned") == 1
@@ -131,18 +134,20 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_tuning(run, bundle,
     assert before is None or before == {file.name: file.read_bytes() for file in tuned.iterdir()}
 
 
-def test_what_is_saved_lies_some_way_from_the_source_to_the_tuned_weights(bundle, tmp_path):
-    """Away from the slice tuned to, all the way gains less."""
+@pytest.mark.parametrize(("generalise", "alpha"), [(True, 0.8), (False, 1.0)])
+def test_what_is_saved_for_other_slices_lies_between_source_and_tuned_weights(bundle, tmp_path, generalise, alpha):
+    """Away from the slice tuned to, fully tuned weights gain less."""
     source = load_reconstruction(read_bundle(bundle), torch.device("cpu"))
     moved = copy.deepcopy(source)
     for weight in moved.parameters():
         weight.data += 1
     report = {
         "adapted": {"steps": 3, "best_step": 2, "seconds": 1.0, "seed": 0, "precision": "fp32", "why": "", "used": True,
-                    "validation_residual": {"before": 1.0, "after": 0.5}},
+                    "validation_residual": {"before": 1.0, "after": 0.5}, "generalise": generalise},
         "input": {"file": "scan.nii", "sha256": "0"}, "tool": "crnn", "versions": {}, "command": [],
     }  # fmt: skip
-    write_adapted(
+    before = copy.deepcopy(report)
+    facts = write_adapted(
         tmp_path / "tuned",
         str(bundle),
         NetworkReconstructor(moved, InferenceSettings("view-shared", 1.0, 2)),
@@ -151,9 +156,10 @@ def test_what_is_saved_lies_some_way_from_the_source_to_the_tuned_weights(bundle
     )
     saved = load_reconstruction(read_bundle(tmp_path / "tuned"), torch.device("cpu"))
     for was, now in zip(source.parameters(), saved.parameters(), strict=True):
-        torch.testing.assert_close(now - was, torch.full_like(was, 0.8))
-    assert report["adapted"]["bundle_way"] == 0.8
-    assert "0.8 of the way" in (tmp_path / "tuned" / "README.md").read_text()
+        torch.testing.assert_close(now - was, torch.full_like(was, alpha))
+    assert report == before
+    assert facts["weight_interpolation"] == alpha
+    assert ("0.2 original + 0.8 tuned" in (tmp_path / "tuned" / "README.md").read_text()) == generalise
 
 
 def test_raw_kspace_of_several_coils_is_tuned_on(run, tmp_path):
@@ -186,9 +192,9 @@ def test_the_first_interruption_ends_the_tuning_and_the_second_all(run, monkeypa
     from crnn_cli.adaptation.adapt import EVERY
     from crnn_cli.workflows.reconstruct import adapt
 
-    def interrupt(told):
-        if told.step == EVERY:
-            raise KeyboardInterrupt
+    def interrupt(state):
+        if state.step == EVERY:
+            signal.raise_signal(signal.SIGINT)
         return ""
 
     monkeypatch.setattr(adapt, "format_progress", interrupt)

@@ -164,7 +164,7 @@ def test_a_defect_fails_its_input_alone_and_is_shown(crnn, folder, bundle, tmp_p
     compute = reconstruct_job.compute
 
     def broken(planned, *others):
-        if planned.asked.scan.name == "b.nii":
+        if planned.request.scan.name == "b.nii":
             raise ValueError("shapes differ")
         return compute(planned, *others)
 
@@ -184,7 +184,7 @@ def test_shares_are_disjoint_and_complete(batch, folder, shares):
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "x", "1/0", "1", "-1/3", "1/3/5", ""])
 def test_shares_that_make_no_sense_are_refused(text):
-    with pytest.raises(UsageError, match="--shard"):
+    with pytest.raises(UsageError, match="shard"):
         parse_shard(text)
 
 
@@ -230,7 +230,10 @@ def test_the_listing_takes_what_can_be_read(tmp_path):
 
 
 def test_reports_of_a_batch_say_the_weights_of_their_own_input(crnn, folder, tmp_path):
-    ended = crnn("batch", "reconstruct", folder, "-o", tmp_path / "out", "--method", "tv", "--held-out", 0)
+    ended = crnn("batch", "reconstruct", folder, "-o", tmp_path / "out", "--method", "tv", "--hold-out-folds", 0)
     assert ended.code == 0, ended.err
     for name in "abc":
-        assert json.loads((tmp_path / "out" / f"{name}_crnn.json").read_text())["weights"] == [0.001, 0.001]
+        assert json.loads((tmp_path / "out" / f"{name}_crnn.json").read_text())["regularisation_weights_used"] == [
+            0.001,
+            0.001,
+        ]

@@ -130,7 +130,7 @@ def test_warnings_say_which_input_they_are_about(crnn, bundle, tmp_path):
         (["in", "-o", "o", "--preview", "{name}_crnn.nii.gz"], 2, ""),
         (["in", "-o", "o", "--shard", "0/3"], 2, "--shard 0/3"),
         (["in", "-o", "o", "--seed", "3"], 2, "needs --undersample"),
-        (["in", "-o", "o", "--weight", "3"], 2, "--weight belongs"),
+        (["in", "-o", "o", "--regularisation", "3"], 2, "--regularisation belongs"),
         (["in", "-o", "o", "--format", "png"], 2, "--format png"),
         (["in", "-o", "o", "--device", "cuda:99"], 5, "cuda:99"),
     ],

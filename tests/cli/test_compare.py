@@ -44,13 +44,13 @@ def test_methods_are_judged_by_truth_and_by_what_is_held_out(crnn, raw, tmp_path
 
 def test_a_simulation_needs_no_reference_and_one_slice_is_enough(crnn, tmp_path, bundle):
     file = save(tmp_path / "cine.nii", np.abs(moving_cine()).astype(np.float32))
-    asked = (file, "--undersample", 3, "--methods", "sliding-window,crnn", "--model", bundle, "--held-out", 0)
+    asked = (file, "--undersample", 3, "--methods", "sliding-window,crnn", "--model", bundle, "--hold-out-share", 0)
     whole, one = compared(crnn, *asked), compared(crnn, *asked, "--slice", 2)
     for rows in (whole["methods"], one["methods"]):
         assert all("residual_held_out" not in row for row in rows)
         assert all(row["residual"] < 1e-5 and row["psnr_db"] > 10 for row in rows)
     assert whole["methods"][0]["psnr_db"] != one["methods"][0]["psnr_db"]
-    table = table_rows(crnn("compare", *asked).err)
+    table = table_rows(crnn("compare", *asked).out.decode())
     assert len(table["sliding-window"]) == 4
 
 
@@ -64,11 +64,11 @@ def test_a_seed_repeats_and_another_holds_out_other_lines(crnn, raw):
 
 def test_a_method_that_cannot_is_named_and_the_others_go_on(crnn, tmp_path, bundle):
     np.save(tmp_path / "one.npy", measured()[1][:, :, :1])
-    asked = ("compare", tmp_path / "one.npy", "--axes", AXES, "--model", bundle, "--held-out", 0)
+    asked = ("compare", tmp_path / "one.npy", "--axes", AXES, "--model", bundle, "--hold-out-share", 0)
     ended = crnn(*asked, "--methods", "crnn,sense", "--preview", tmp_path / "p.png")
     assert ended.code == 0, ended.err
     assert "one frame" in ended.err
-    assert table_rows(ended.err)["crnn"][0] == "-"
+    assert table_rows(ended.out.decode())["crnn"][0] == "-"
     assert (tmp_path / "p.png").exists()
     ended = crnn(*asked, "--methods", "crnn", "--preview", tmp_path / "q.png")
     assert (ended.code, (tmp_path / "q.png").exists()) == (4, False)
@@ -81,7 +81,7 @@ def test_a_method_that_cannot_is_named_and_the_others_go_on(crnn, tmp_path, bund
         (["--methods", ","], 2, "names none"),
         (["--slice", 3], 2, "the scan has 2"),
         (["--preview", "p.jpg"], 2, "preview"),
-        (["--held-out", 0.7], 2, "0.5"),
+        (["--hold-out-share", 0.7], 2, "0.5"),
         (["--reference", "other.nii"], 4, "(5, 5, 1, 1)"),
         (["--reference", "other.nii", "--undersample", 2], 2, "needs no --reference"),
     ],
@@ -95,7 +95,7 @@ def test_what_cannot_be_meant_is_refused(crnn, raw, monkeypatch, more, code, sai
 
 def test_a_reference_counts_where_it_lies(crnn, tmp_path):
     write_scan(tmp_path / "raw.h5", Options(samples=16, lines=12, frames=3, coils=1, tilt=1))
-    asked = ("compare", tmp_path / "raw.h5", "--methods", "zero-filled", "--held-out", 0, "--json", "--reference")
+    asked = ("compare", tmp_path / "raw.h5", "--methods", "zero-filled", "--hold-out-share", 0, "--json", "--reference")
     done = crnn("reconstruct", tmp_path / "raw.h5", "--method", "zero-filled", "-o", tmp_path / "o.nii")
     assert done.code == 0, done.err
     image = nib.load(tmp_path / "o.nii")
@@ -113,7 +113,9 @@ def test_a_reference_counts_where_it_lies(crnn, tmp_path):
 
 
 def test_names_are_all_methods_and_in_order(crnn, raw, bundle):
-    found = compared(crnn, raw, "--axes", AXES, "--methods", "all", "--model", bundle, "--held-out", 0, "--slice", 1)
+    found = compared(
+        crnn, raw, "--axes", AXES, "--methods", "all", "--model", bundle, "--hold-out-share", 0, "--slice", 1
+    )
     names = [row["method"] for row in found["methods"]]
     assert names == ["crnn", "zero-filled", "sliding-window", "sense", "tv", "llr", "l+s"]
     assert all(a["title"] != b["title"] for a, b in pairwise(found["methods"]))

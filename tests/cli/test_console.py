@@ -8,6 +8,7 @@ import pytest
 
 from crnn_cli import notices
 from crnn_cli.cli import console
+from crnn_cli.cli.remedies import spell_option
 from crnn_cli.errors import UsageError
 from crnn_cli.io import atomic_write
 
@@ -20,6 +21,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def usual(monkeypatch):
     monkeypatch.setattr(console.Verbosity, "level", 1)
+    console.listen()
 
 
 def test_what_is_said_depends_on_the_level(capsys, monkeypatch):
@@ -69,5 +71,6 @@ def test_binary_data_are_not_poured_over_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     atomic_write.require_pipe()
     monkeypatch.setattr(sys, "stdout", Terminal())
-    with pytest.raises(UsageError, match="-o FILE"):
+    with pytest.raises(UsageError) as caught:
         atomic_write.require_pipe()
+    assert "-o FILE" in caught.value.render(spell_option)

@@ -1,4 +1,4 @@
-"""NIfTI to DICOM: place, times, values to the last bit where 16 bits hold them; patient and study from --like alone."""
+"""NIfTI to DICOM: place, times, values to the last bit where 16 bits hold them; patient and study from a reference."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ def test_a_double_oblique_cine_comes_back_from_nifti_as_it_was(crnn, tmp_path):
 
     write_series(tmp_path / "d", values(12, 25, 8, 10, 3), oblique(7), shuffle=2, StudyDescription="heart", each=each)
     assert crnn("convert", tmp_path / "d", tmp_path / "a.nii.gz").code == 0
-    ended = crnn("convert", tmp_path / "a.nii.gz", tmp_path / "back", "--like", tmp_path / "d")
+    ended = crnn("convert", tmp_path / "a.nii.gz", tmp_path / "back", "--reference-dicom", tmp_path / "d")
     assert ended.code == 0, ended.err
     assert "to the last bit" in ended.err.replace("\n", " ")
     first, again = read_dicom(tmp_path / "d")[0], read_dicom(tmp_path / "back")[0]
@@ -110,7 +110,7 @@ def test_another_grid_takes_the_patient_alone(crnn, tmp_path):
     write_series(tmp_path / "d", values(3, 4, 10, 12), oblique(2), FrameOfReferenceUID="1.2.77")
     image = Image(np.arange(8 * 8 * 5, dtype=np.int16).reshape(8, 8, 5), oblique_affine(4))
     write_image(image, tmp_path / "a.nii", "test")
-    ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--like", tmp_path / "d")
+    ended = crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--reference-dicom", tmp_path / "d")
     assert ended.code == 0, ended.err
     assert "not on the grid" in ended.err
     assert compare_images(image, read_dicom(tmp_path / "out")[0]).distance_mm < 1e-4
@@ -128,7 +128,7 @@ def test_an_image_stored_the_other_way_round_finds_its_frames(crnn, tmp_path):
     affine[:, 1:3] *= -1
     flipped = Image(image.array[:, ::-1, ::-1], affine, image.frame_time)
     write_image(flipped, tmp_path / "a.nii", "test")
-    assert crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--like", tmp_path / "d").code == 0
+    assert crnn("convert", tmp_path / "a.nii", tmp_path / "out", "--reference-dicom", tmp_path / "d").code == 0
     np.testing.assert_array_equal(read_dicom(tmp_path / "out")[0].array, image.array)
     laid = reorient_to(flipped, series.affine, image.shape)
     np.testing.assert_array_equal(laid.array, image.array)
@@ -158,12 +158,12 @@ def test_dciodvfy_finds_no_error(crnn, tmp_path, modality):
     ("target", "more", "code", "why"),
     [
         ("out", ("--modality", "US"), 2, "--modality US is not known"),
-        ("out", ("--like-series", "1"), 2, "was not given"),
-        ("out", ("--like", "d", "--modality", "MR"), 2, "without --like"),
-        ("out", ("--like", "d", "--like-series", "7"), 4, "fits 0 of the series"),
-        ("out", ("--like", "a.nii"), 2, "is not DICOM"),
-        ("out", ("--like", "absent"), 3, "absent"),
-        ("b.nii", ("--like", "d"), 2, "a name without suffix"),
+        ("out", ("--reference-series", "1"), 2, "was not given"),
+        ("out", ("--reference-dicom", "d", "--modality", "MR"), 2, "without --reference-dicom"),
+        ("out", ("--reference-dicom", "d", "--reference-series", "7"), 4, "fits 0 of the series"),
+        ("out", ("--reference-dicom", "a.nii"), 2, "is not DICOM"),
+        ("out", ("--reference-dicom", "absent"), 3, "absent"),
+        ("b.nii", ("--reference-dicom", "d"), 2, "a name without suffix"),
         ("there", (), 1, "holds more than .dcm files"),
         ("absent/out", (), 1, "create it first"),
     ],
@@ -184,7 +184,7 @@ def test_a_modality_is_not_quietly_passed_over(crnn, tmp_path):
     write_series(tmp_path / "d", values(2, 1, 10, 12))
     ended = crnn("convert", tmp_path / "d", tmp_path / "out", "--modality", "CT")
     assert ended.code == 2
-    assert "a modality of its own" in ended.err.replace("\n", " ")
+    assert "a DICOM series has its own" in ended.err.replace("\n", " ")
     assert not (tmp_path / "out").exists()
 
 

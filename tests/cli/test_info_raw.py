@@ -26,9 +26,9 @@ def test_an_array_is_described_by_the_axes_that_are_named(crnn, tmp_path, monkey
     assert found["image_shape"] == [24, 20, 2, 6]
     assert found["lines_per_frame"] == [14]
     assert found["acceleration"] == pytest.approx(20 / 14, abs=1e-3)
-    assert (found["calibration_lines"], found["undersampled_axes"], found["noise_scan"]) == (20, 1, False)
+    assert (found["calibration_lines"], found["n_undersampled_axes"], found["noise_scan"]) == (20, 1, False)
     assert f"--axes {AXES}" in found["next_step"]
-    table = table_rows(crnn("info", tmp_path / "k.npy", "--axes", AXES).err)
+    table = table_rows(crnn("info", tmp_path / "k.npy", "--axes", AXES).out)
     assert table["slices, coils, frames"] == ["2, 3, 6"]
     assert table["sampling"][0].startswith("1.43x along one axis, 14 lines")
 
@@ -49,7 +49,7 @@ def test_ismrmrd_is_described_with_geometry_noise_and_calibration(crnn, tmp_path
     np.testing.assert_allclose(found["spacing_mm"], np.linalg.norm(made.affine[:3, :3], axis=0), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("more", "said"), [(["--series", "1"], "DICOM"), (["--uneven", "1"], "ISMRMRD")])
+@pytest.mark.parametrize(("more", "said"), [(["--series", "1"], "DICOM"), (["--slice-tolerance", "1"], "ISMRMRD")])
 def test_options_of_dicom_do_not_fit(crnn, tmp_path, more, said):
     np.save(tmp_path / "k.npy", measured()[1])
     ended = crnn("info", tmp_path / "k.npy", "--axes", AXES, *more)
@@ -64,7 +64,7 @@ def test_a_variable_belongs_to_raw_data(crnn, scan):
 @pytest.mark.parametrize(
     ("name", "axes", "wanted"),
     [
-        ("ksp.cfl", None, {"format": "BART", "coils": 8, "frames": 1, "grid": [230, 180], "undersampled_axes": 2}),
+        ("ksp.cfl", None, {"format": "BART", "coils": 8, "frames": 1, "grid": [230, 180], "n_undersampled_axes": 2}),
         ("cartesian_ksp.npy", "coil,ky,kx", {"format": "NumPy", "coils": 8, "frames": 1, "grid": [230, 180]}),
         (
             "hp13c_lactate_prospective.mat", "kx,ky,kz,t",

@@ -23,8 +23,8 @@ def test_list(crnn):
 def test_list_for_people(crnn, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     ended = crnn("models", "list")
-    assert ended.out == b""
-    table = table_rows(ended.err)
+    assert ended.err == ""
+    table = table_rows(ended.out)
     for bundle in list_bundles():
         assert table[bundle.name] == [bundle.task, bundle.network, bundle.licence, bundle.summary]
 

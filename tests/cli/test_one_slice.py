@@ -6,11 +6,13 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from crnn_cli.data.image import Image
 from crnn_cli.io.dicom.read import read_series
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, reconstruct
 from crnn_cli.report.rows import reliability_rows
-from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation, load, one_slice
+from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation, load_scan, select_slice
 from tests.cli.test_raw_reconstruct import sensitivities
 from tests.support.cines import AFFINE, moving_cine, save, to_kspace
 from tests.support.dicom import values, write_series
@@ -36,7 +38,7 @@ def require_same(whole, one, number=2):
         np.testing.assert_allclose(one.affine @ voxel, there, atol=1e-4)
 
 
-@pytest.mark.parametrize("more", [(), ("--undersample", 3, "--seed", 4, "--held-out", 1)])
+@pytest.mark.parametrize("more", [(), ("--undersample", 3, "--seed", 4, "--hold-out-folds", 1)])
 def test_of_images(crnn, bundle, scan, tmp_path, more):
     source = save(tmp_path / "truth.nii", moving_cine(z=3)) if more else scan[2]
     whole, one, report = both(crnn, tmp_path, source, "--model", bundle, *more)
@@ -51,10 +53,11 @@ def test_of_images(crnn, bundle, scan, tmp_path, more):
 
 def test_the_pattern_is_that_of_the_slice(tmp_path):
     source = save(tmp_path / "truth.nii", moving_cine(z=3))
-    whole = load(ScanRequest(source, simulation=Simulation(4, "variable-density", None, "y", 1)))
-    mask_ZTYX = whole.pattern()
+    whole = load_scan(ScanRequest(source, simulation=Simulation(4, "variable-density", None, "y", 1)))
+    method, cpu = ClassicalReconstructor("zero-filled", None, 0), torch.device("cpu")
+    mask_ZTYX = reconstruct(whole.slices, method, cpu).mask_ZTYX
     assert (mask_ZTYX[1] != mask_ZTYX[0]).any()
-    np.testing.assert_array_equal(one_slice(whole, 2).pattern(), mask_ZTYX[1:2])
+    np.testing.assert_array_equal(reconstruct(select_slice(whole, 2).slices, method, cpu).mask_ZTYX, mask_ZTYX[1:2])
 
 
 def test_of_raw_data_reads_no_other(crnn, tmp_path, monkeypatch):
@@ -115,10 +118,10 @@ def test_pictures_and_pages_name_the_slice_of_the_scan(crnn, bundle, tmp_path, m
 
 @pytest.mark.parametrize(("source", "named"), [({"slice": 4, "slices": 7}, 4), ({}, 1), (None, 1)])
 def test_frames_that_stand_out_are_of_the_slice_of_the_scan(source, named):
-    odd = {"frame": 3, "slice": 1, "times_expected": 2.0, "measure": "residual"}
+    odd = {"frame": 3, "slice": 1, "ratio_to_expected": 2.0, "measure": "residual"}
     held = {"overall": None, "reason": "not asked for"}
-    trust = {"held_out": held, "undetermined": {"overall": None}, "stand_out": [odd]}
-    assert f"frame 3 of slice {named} (2.0 x" in reliability_rows({"input": source, "trust": trust})[-1][1]
+    reliability = {"held_out": held, "null_space_energy_fraction": {"overall": None}, "outlier_frames": [odd]}
+    assert f"frame 3 of slice {named} (2.0 x" in reliability_rows({"input": source, "reliability": reliability})[-1][1]
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "compare"])
@@ -136,7 +139,7 @@ def test_a_slice_of_an_image_keeps_a_second_place_too():
     array = np.arange(24.0).reshape(2, 3, 4, 1)
     other = AFFINE.copy()
     other[:3, 3] += 7
-    one = Image(array, AFFINE, qform=other).one_slice(2)
+    one = Image(array, AFFINE, qform=other).select_slice(2)
     np.testing.assert_array_equal(one.array, array[:, :, 2:3])
     for found, before in ((one.affine, AFFINE), (one.qform, other)):
         np.testing.assert_allclose(found @ [1, 2, 0, 1], before @ [1, 2, 2, 1])

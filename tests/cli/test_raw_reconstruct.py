@@ -51,7 +51,7 @@ def error(file, truth):
 @pytest.mark.parametrize("method", ["sense", "tv", "llr"])
 def test_classical_methods_find_the_truth_from_several_coils(crnn, raw, method):
     truth, _ = measured()
-    weight = [] if method == "sense" else ["--weight", 1e-4]
+    weight = [] if method == "sense" else ["--regularisation", 1e-4]
     out = raw.with_name("o.nii")
     ended = crnn("reconstruct", raw, "--axes", AXES, "--method", method, *weight, "-o", out, "--json")
     assert ended.code == 0, ended.err
@@ -62,8 +62,9 @@ def test_classical_methods_find_the_truth_from_several_coils(crnn, raw, method):
     assert report["coils"][0]["maps"] == "ESPIRiT"
     assert report["coils"][1]["calibration"][0] >= 8
     assert report["input"]["format"] == "NumPy"
-    assert min(report["weights"]) == max(report["weights"]) == (0.001 if method == "sense" else 1e-4)
-    assert f"weight {report['weights'][0]:.2g}" in " ".join(re.findall(r"[\w.]+", ended.err))
+    used = report["regularisation_weights_used"]
+    assert min(used) == max(used) == (0.001 if method == "sense" else 1e-4)
+    assert f"weight {used[0]:.2g}" in " ".join(re.findall(r"[\w.]+", ended.err))
 
 
 def test_noise_is_found_slice_by_slice_and_default_weights_follow(crnn, tmp_path):
@@ -73,7 +74,7 @@ def test_noise_is_found_slice_by_slice_and_default_weights_follow(crnn, tmp_path
         ended = crnn("reconstruct", tmp_path / "k.npy", "--axes", AXES, "--method", "tv", "--json", "--force")
         assert ended.code == 0, ended.err
         report = json.loads(ended.out)
-        found[noise] = report["weights"]
+        found[noise] = report["regularisation_weights_used"]
         for facts in report["coils"]:
             assert 0.8 * noise < facts["noise_deviation"] / 2**0.5 < 1.5 * noise + 0.05
     assert all(more > 2 * less for less, more in zip(*found.values(), strict=True))
@@ -84,7 +85,7 @@ def test_the_network_takes_several_coils(crnn, raw, bundle):
     assert ended.code == 0, ended.err
     report = json.loads(ended.out)
     assert report["method"] == {"name": "crnn"}
-    assert report["residual"] < 0.1
+    assert report["reliability"]["residual"]["overall"] < 0.1
     assert error(raw.with_name("o.nii"), measured()[0]) < 0.3
 
 
@@ -148,11 +149,11 @@ def test_compression_loses_little_and_says_how_much(crnn, raw, tmp_path):
         (["--axes", "slice,t,coil,ky,kx", "--method", "median"], 2, "median is not known"),
         (["--axes", "slice,coil,ky,t,kx", "--method", "sense"], 4, "ky"),
         ([], 4, "--axes"),
-        (["--axes", AXES, "--weight", 1], 2, "--noise"),
-        (["--axes", AXES, "--method", "zero-filled", "--weight", 1], 2, "has none"),
+        (["--axes", AXES, "--regularisation", 1], 2, "--noise-ratio"),
+        (["--axes", AXES, "--method", "zero-filled", "--regularisation", 1], 2, "has none"),
         (["--axes", AXES, "--method", "zero-filled", "--iterations", 3], 2, "does not iterate"),
         (["--axes", AXES, "--method", "tv", "--iterations", 0], 2, "at least 1"),
-        (["--axes", AXES, "--method", "tv", "--noise", 1], 2, "--weight"),
+        (["--axes", AXES, "--method", "tv", "--noise-ratio", 1], 2, "--regularisation"),
         (["--axes", AXES, "--method", "tv", "--model", "cine-crnn"], 2, "--model belongs"),
         (["--axes", AXES, "--save-maps", "maps.nii"], 2, ".npy"),
         (["--axes", AXES, "--format", "dicom"], 4, "DICOM source"),
@@ -209,7 +210,7 @@ def test_images_of_ismrmrd_lie_where_the_header_says(crnn, tmp_path, bundle):
     np.testing.assert_allclose(image.affine, made.affine, atol=1e-3)
     assert image.shape == (16, 16, 2, 3)
     assert image.header.get_zooms()[3] == pytest.approx(made.frame_time, rel=0.01)
-    assert "noise made white" in " ".join(ended.err.split())
+    assert "noise whitened" in " ".join(ended.err.split())
 
 
 def test_lines_are_sorted_by_ecg(crnn, tmp_path):
@@ -233,4 +234,4 @@ def test_every_real_file_is_reconstructed(crnn, tmp_path, parts, axes, shape):
     ended = crnn("reconstruct", file, *asked, "--method", "sense", "-o", tmp_path / "o.nii.gz", "--json")
     assert ended.code == 0, ended.err
     assert nib.load(tmp_path / "o.nii.gz").shape[: len(shape)] == shape
-    assert json.loads(ended.out)["residual"] < 0.1
+    assert json.loads(ended.out)["reliability"]["residual"]["overall"] < 0.1

@@ -29,7 +29,7 @@ from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
 from crnn_cli.report import montage as preview
-from crnn_cli.workflows.reconstruct.write import print_summary
+from crnn_cli.report.rows import reconstruction_rows
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.data import ROOT
@@ -53,15 +53,15 @@ def test_measured_samples_survive_to_the_file(crnn, scan, bundle, tmp_path):
     np.testing.assert_allclose(nifti.affine, AFFINE, atol=1e-4)
     assert nifti.header["pixdim"][4] == pytest.approx(0.03)
     report = json.loads((tmp_path / "out.json").read_text())
-    assert report["residual"] <= 1e-6
+    assert report["reliability"]["residual"]["overall"] <= 1e-6
     assert report["acceleration"] == pytest.approx(1 / mask[0].mean(), rel=1e-3)
     assert report["origin"].startswith("zero-filled images as given")
-    assert report["undersampled_axis"] == "y"
+    assert report["phase_encoding_axis"] == "y"
     assert report["input"] == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     assert report["output"] == str(tmp_path / "out.nii.gz")
     described = read_bundle(bundle)
     assert report["model"] == {"name": "tiny", "sha256": described.sha256, "licence": "CC0-1.0"}
-    assert (report["iterations"], report["noise"], report["seed"]) == (2, None, None)
+    assert (report["iterations"], report["noise_ratio"], report["seed"]) == (2, None, None)
     assert report["device"] in ("cpu", "cuda")
     assert 0 <= report["seconds"] < 60
     assert report["not_for"] == "diagnostic use"
@@ -82,13 +82,13 @@ def test_no_iterations_give_the_start_alone(crnn, scan, bundle, tmp_path):
 
 
 def test_iterations_and_noise_are_used_and_reported(crnn, scan, bundle, tmp_path):
-    arguments = ["--model", bundle, "--complex", "--iterations", 3, "--noise", 0.5, "-o", tmp_path / "o.nii"]
+    arguments = ["--model", bundle, "--complex", "--iterations", 3, "--noise-ratio", 0.5, "-o", tmp_path / "o.nii"]
     assert crnn("reconstruct", scan[2], *arguments).code == 0
     expected = run(scan[0], bundle, noise=0.5, iterations=3)
     np.testing.assert_allclose(read(tmp_path / "o.nii")[0], expected, atol=1e-5)
     report = json.loads((tmp_path / "o.json").read_text())
-    assert (report["iterations"], report["noise"]) == (3, 0.5)
-    assert 1e-3 < report["residual"] < 1
+    assert (report["iterations"], report["noise_ratio"]) == (3, 0.5)
+    assert 1e-3 < report["reliability"]["residual"]["overall"] < 1
 
 
 def test_header_codes_and_frame_time_are_kept(crnn, scan, bundle, tmp_path):
@@ -218,8 +218,8 @@ def test_simulation_is_said_everywhere_and_measured(crnn, bundle, tmp_path):
     assert ended.code == 0, ended.err
     report = json.loads(ended.out)
     assert report == json.loads((tmp_path / "out.json").read_text())
-    assert "SIMULATED" in report["origin"]
-    assert report["undersampled_axis"] == "x"
+    assert report["simulated"]
+    assert report["phase_encoding_axis"] == "x"
     assert b"SIMULATED" in bytes(read(tmp_path / "out.nii")[1].header["descrip"])
     assert "SIMULATED" in ended.err
     truth = np.abs(moving_cine())
@@ -255,11 +255,11 @@ def test_simulation_is_what_was_asked_for(crnn, bundle, tmp_path, monkeypatch, k
         psnr = 10 * np.log10(np.abs(truth).max() ** 2 / np.mean(error**2))
         found = report["quality_against_truth"][name]
         assert found["psnr_db"] == pytest.approx(psnr, abs=1e-3)
-        assert table[f"{name} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
+        assert table[f"{name.replace('_', '-')} vs truth"] == [f"PSNR {psnr:.2f} dB, SSIM {found['ssim']:.4f}"]
     assert table["data"] == [report["origin"]]
     assert table["acceleration"] == [f"{acquisition.acceleration:.2f}x along y"]
     assert table["method"] == ["tiny (CC0-1.0)"]
-    assert table["residual at the samples"] == [f"{report['residual']:.1e}"]
+    assert table["residual at the samples"] == [f"{report['reliability']['residual']['overall']:.1e}"]
     assert table["written"] == [str(tmp_path / "o.nii")]
 
 
@@ -306,15 +306,14 @@ def test_the_preview_shows_the_middle_slice_and_says_what_is_what(crnn, bundle, 
     assert frame_time == pytest.approx(0.03)
 
 
-def test_a_perfect_result_is_told(capsys, monkeypatch):
-    monkeypatch.setattr(console.Verbosity, "level", 1)
+def test_a_perfect_result_is_told():
     report = {
-        "origin": "test", "acceleration": 1.0, "undersampled_axis": "x", "model": {"name": "m", "licence": "l"},
-        "residual": 0.0, "seconds": 1.0, "device": "cpu",
+        "origin": "test", "acceleration": 1.0, "phase_encoding_axis": "x", "model": {"name": "m", "licence": "l"},
+        "reliability": {"residual": {"overall": 0.0}}, "seconds": 1.0, "device": "cpu",
         "quality_against_truth": {"reconstructed": {"identical": True, "psnr_db": None, "ssim": 1.0}},
     }  # fmt: skip
-    print_summary(Path("a.nii"), "m (l)", report)
-    assert table_rows(capsys.readouterr().err)["reconstructed vs truth"] == ["PSNR infinite, SSIM 1.0000"]
+    rows = dict(reconstruction_rows(Path("a.nii"), "m (l)", report))
+    assert rows["reconstructed vs truth"] == "PSNR infinite, SSIM 1.0000"
 
 
 def test_a_stream_of_images_may_have_a_preview_and_says_so(crnn, scan, bundle, tmp_path):
@@ -343,7 +342,7 @@ def test_progress_goes_to_the_bar(crnn, scan, bundle, monkeypatch):
     monkeypatch.setattr(console, "progress_bar", bar)
     for folds in (0, 2):
         told.clear()
-        assert crnn("reconstruct", scan[2], "--model", bundle, "--held-out", folds, "--force").code == 0
+        assert crnn("reconstruct", scan[2], "--model", bundle, "--hold-out-folds", folds, "--force").code == 0
         assert told == [(done, 4 * (1 + folds)) for done in range(5 + 4 * folds)]
 
 
@@ -385,16 +384,15 @@ def test_works_in_a_pipe(scan, bundle):
     assert image.shape == scan[0].shape
 
 
-def test_broken_pipe_ends_with_one_line(scan, bundle):
+def test_a_pipe_that_the_reader_closes_ends_it_without_a_word(scan, bundle):
     big = gzip.decompress(scan[2].read_bytes())
     running = program("reconstruct", "-", "-o", "-", "--model", bundle)
     running.stdout.close()
     running.stdin.write(big)
     running.stdin.close()
     err = running.stderr.read().decode()
-    assert running.wait() == 1
-    assert "Traceback" not in err
-    assert "pipe" in err
+    assert running.wait() == 141
+    assert err == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -465,10 +463,10 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
         "output of another kind": ([file, "-o", tmp_path / "o.png"], 2, ".nii"),
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
-        "unknown device": ([file, "--device", "quantum"], 5, "unknown device"),
+        "unknown device": ([file, "--device", "quantum"], 2, "--device quantum is not known"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
-        "unknown model": ([file, "--model", "gpt"], 2, "no model gpt"),
-        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "unknown pattern"),
+        "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
+        "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "--pattern spiral is not known"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),
         "unknown option": ([file, "--undersampel", 4], 2, ""),

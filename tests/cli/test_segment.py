@@ -15,7 +15,7 @@ from crnn_cli.cli.segment import with_slices_value
 from crnn_cli.errors import UsageError
 from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
-from crnn_cli.workflows.segment.steps import chosen_labels, parse_slices
+from crnn_cli.workflows.segment.options import parse_slices, select_labels
 from tests.support.cines import AFFINE as SKEWED
 from tests.support.cines import save as save_with
 from tests.support.command_line import table_rows
@@ -96,6 +96,8 @@ def test_labels_lie_on_the_inputs_grid_with_names_in_the_report(crnn, stack, mod
     assert [e["voxels"] for e in report["labels"]] == [[int((array == k).sum())] for k in (1, 2)]
     assert report["model"]["licence"] == "CC0-1.0"
     assert report["slices"]["array_axis"] == "z"
+    assert (report["format"], report["output_format"], report["passed"]) == (2, "NIfTI", True)
+    assert report["output"] == str(out)
     assert "tiny (CC0-1.0)" in table_rows(ended.err)["model"]
 
 
@@ -244,9 +246,9 @@ def test_keep_largest_and_labels_asked_for(crnn, stack, model, tmp_path):
     assert [(e["name"], e["removed_voxels"]) for e in report["labels"]] == [("wall", removed)]
     assert removed > 0
     known = [Label(1, "left ventricle", (1, 2, 3)), Label(2, "wall", (4, 5, 6))]
-    assert [label.value for label in chosen_labels(known, "2, left ventricle")] == [1, 2]
+    assert [label.value for label in select_labels(known, "2, left ventricle")] == [1, 2]
     with pytest.raises(UsageError, match="1 left ventricle, 2 wall"):
-        chosen_labels(known, "aorta")
+        select_labels(known, "aorta")
 
 
 def test_the_same_input_gives_the_same_bytes(crnn, stack, model, tmp_path):
@@ -260,7 +262,9 @@ def test_nothing_labelled_is_a_warning_and_exit_6_where_labels_are_required(crnn
     ended = crnn("segment", stack, "-o", tmp_path / "a.nii.gz", "--model", model, "--preview", tmp_path / "a.png")
     assert ended.code == 0
     assert "nothing was labelled" in ended.err
+    assert json.loads((tmp_path / "a.json").read_text())["passed"] is True
     assert crnn("segment", stack, "-o", tmp_path / "b.nii.gz", "--model", model, "--require-labels").code == 6
+    assert json.loads((tmp_path / "b.json").read_text())["passed"] is False
 
 
 def write(path, array, affine=AFFINE):
@@ -320,7 +324,7 @@ def test_bad_input_is_refused_with_one_line_and_nothing_left(crnn, model, tmp_pa
     ("options", "code", "words"),
     [
         (["--labels", "aorta"], 2, "left ventricle"),
-        (["--slices=diagonal"], 2, "not understood"),
+        (["--slices=diagonal"], 2, "not known"),
         (["--slices", "axial:4-2"], 2, "counted from 1"),
         (["--threshold", "0"], 2, "--threshold"),
         (["--threshold", "nan"], 2, "--threshold"),

@@ -14,12 +14,14 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from crnn_cli.cli.simulate import fitting_spacing, parse_size, phantom_affine, simulate
+from crnn_cli.cli import console
+from crnn_cli.cli.simulate import simulate
 from crnn_cli.data.acquisition import from_zero_filled
 from crnn_cli.errors import OutputError, UsageError
 from crnn_cli.io.nifti.image import read_image
 from crnn_cli.mri.phantom.anatomy import BODY
 from crnn_cli.mri.sampling import PATTERNS
+from crnn_cli.workflows.simulate import fitting_spacing, parse_size, phantom_affine
 
 app = typer.Typer()
 app.command()(simulate)
@@ -28,6 +30,7 @@ SMALL = ["--size", "33x38", "--frames", "3", "--undersample", "4"]
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
+    console.listen()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -177,7 +180,7 @@ def test_a_folder_is_filled_and_nothing_is_replaced_unasked(tmp_path):
     (tmp_path / "phantom_truth.nii.gz").unlink()
     refused = run("-o", tmp_path, *SMALL, "--seed", "9")
     assert isinstance(refused.exception, OutputError)
-    assert "--force" in str(refused.exception)
+    assert "force" in str(refused.exception)
     assert not (tmp_path / "phantom_truth.nii.gz").exists()
     assert run("-o", tmp_path, *SMALL, "--seed", "9", "--force").exit_code == 0
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

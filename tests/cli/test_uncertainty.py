@@ -82,7 +82,7 @@ def test_the_map_lies_where_the_images_do_and_they_stay_as_they_are(run, wide, t
     row = table_rows(ended.err)["uncertainty"][0]
     assert f"{facts['mean_in_bright_parts']:.3g} in the bright parts" in row
     assert "4 runs, scale 1, not calibrated" in row
-    assert found["trust"]["held_out"]["folds"] == 4
+    assert found["reliability"]["held_out"]["folds"] == 4
     page = parsed((tmp_path / "p.html").read_text())
     assert len(list(page.iter("img"))) == 3
     text = "".join(page.itertext())
@@ -105,7 +105,7 @@ def test_more_runs_are_more_runs(run, wide, tmp_path):
     maps = []
     for runs in (2, 3):
         found, _ = run(wide, "--uncertainty-runs", runs, "--method", "sliding-window", model=None)
-        assert found["uncertainty"]["runs"] == found["trust"]["held_out"]["folds"] == runs
+        assert found["uncertainty"]["runs"] == found["reliability"]["held_out"]["folds"] == runs
         maps.append(loaded(tmp_path / "sd.nii"))
     assert np.abs(maps[1] - maps[0]).max() > 0.01 * maps[0].max()
 
@@ -160,7 +160,7 @@ def test_images_to_standard_output_may_have_a_map(crnn, wide, bundle, tmp_path):
         (["--uncertainty", "taken.nii"], 1, "--force"),
         (["--uncertainty", "o.nii"], 2, "twice"),
         (["--uncertainty", "wide.nii", "--force"], 2, "is the input"),
-        (["--uncertainty", "sd.nii", "--held-out", 1], 2, "--held-out"),
+        (["--uncertainty", "sd.nii", "--hold-out-folds", 1], 2, "--hold-out-folds"),
         (["--uncertainty", "sd.nii", "--uncertainty-runs", 1], 2, "2"),
         (["--uncertainty", "sd.nii", "--uncertainty-runs", 17], 2, "16"),
         (["--uncertainty-runs", 3], 2, "needs --uncertainty"),
@@ -225,7 +225,7 @@ def test_an_uncertainty_that_is_true_covers_as_a_normal_distribution_does(evalua
     found = report(pair[0], "-r", pair[1], "--uncertainty", pair[2])["uncertainty"]
     for width in ("within_1", "within_1.64", "within_2"):
         assert found[width] == pytest.approx(found["normal"][width], abs=0.03)
-    rows = table_rows(evaluate(pair[0], "-r", pair[1], "--uncertainty", pair[2]).err)
+    rows = table_rows(evaluate(pair[0], "-r", pair[1], "--uncertainty", pair[2]).out.decode())
     assert rows["all"][1] == f"{100 * found['within_1.64']:.1f} %"
     assert "0 to 0" in rows
     assert "uncertainty" not in report(pair[0], "-r", pair[1])
@@ -269,7 +269,7 @@ def test_a_map_that_is_none_of_the_image_is_refused(evaluate, pair, tmp_path, ki
 
 
 def test_maps_do_not_belong_to_labels_nor_twice_to_standard_input(evaluate, pair):
-    assert "is for images" in evaluate(*pair[:1], "-r", pair[1], "--uncertainty", pair[2], "--labels", code=2).err
+    assert "is for images" in evaluate(*pair[:1], "-r", pair[1], "--uncertainty", pair[2], "--as-labels", code=2).err
     assert "standard input" in evaluate("-", "-r", pair[1], "--uncertainty", "-", stdin=b"", code=2).err
 
 
@@ -296,7 +296,7 @@ def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bund
     )
     said = {"before": 1, "after": 1}
     adapted = {"used": True, "steps": 1, "seconds": 1.0, "seed": 0, "precision": "fp32", "best_step": 1, "why": "",
-               "validation_residual": said}  # fmt: skip
+               "validation_residual": said, "generalise": False}  # fmt: skip
     report = {"adapted": adapted, "input": {"file": "x", "sha256": "y"}, "tool": "t", "versions": {}, "command": ["c"]}
     write_adapted(tmp_path / "tuned", str(source), method, report, False)
     assert read_bundle(tmp_path / "tuned").uncertainty_scale == 1.5

@@ -1,10 +1,10 @@
-"""A GPU whose memory runs out, an exact or a rounded float32; most of it with stand-ins, on the CPU."""
+"""GPU memory that runs out, and TF32; mostly with stand-ins on the CPU."""
 
 import numpy as np
 import pytest
 import torch
 
-from crnn_cli.compute.device import precision, without_memory_of
+from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri import consistency, multicoil
@@ -28,13 +28,16 @@ class Small:
 
     on_disk = 0
 
-    def fit(self, image, free):
+    def plan_memory(self, image, free):
         self.at_once = image.shape[1]
 
-    def needs(self, image):
+    def memory_required(self, image):
         return 0, 0
 
-    def less(self, image):
+    def sequences_on_disk(self, image, free):
+        return 0
+
+    def reduce_memory(self, image):
         self.net.at_once = self.at_once = self.at_once // 2
         return self.at_once
 
@@ -53,7 +56,7 @@ def run(net, told=None):
     return reconstruct(SingleCoilSource(acquisition()), method, CPU, progress), warned
 
 
-def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_is_said():
+def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_chunks_with_a_note():
     wanted, silence = run(network())
     assert not silence
     told = []
@@ -63,35 +66,35 @@ def test_a_slice_that_does_not_fit_is_computed_again_in_smaller_parts_and_that_i
     assert told == list(range(7))  # 3 steps of 2 slices, none told twice
 
 
-def test_what_never_fits_says_what_to_do():
+def test_a_slice_that_never_fits_raises_with_a_remedy():
     for net in (Small(fits=0), lambda image, consistency, iterations, progress: Small(0)(0, 0, 0, progress)):
-        with pytest.raises(DeviceError, match=r"Tried|out of memory.*--precision bf16.*--device cpu") as raised:
+        with pytest.raises(DeviceError, match=r"Tried|out of memory.*precision='bf16'.*device='cpu'") as raised:
             run(net)
         assert raised.value.exit_code == 5
-    with pytest.raises(ValueError, match="other"), without_memory_of(CPU):
+    with pytest.raises(ValueError, match="other"), explain_out_of_memory(CPU):
         raise ValueError("other")
 
 
-def test_frames_at_once_are_as_many_as_fit_and_halved_where_they_did_not():
+def test_chunks_hold_as_many_frames_as_fit_and_are_halved_where_they_did_not():
     net, image = CRNNMRI(CRNNMRIConfig(features=8)), torch.empty(2, 12, 64, 32, dtype=torch.complex64, device="meta")
     net._feature_dtype = lambda image: torch.float32
     frame = 2 * 64 * 32 * 8 * 4
     least = 12 * (ChunkedGpuSchedule.SEQUENCES * frame + 160 * 2 * 64 * 32)
     for at_once, free in ((12, 10**12), (12, least + 48 * frame), (6, least + 48 * frame - 1), (1, 0)):
-        net.fit(image, free)
+        net.plan_memory(image, free)
         assert net.at_once == at_once
     net.at_once = 0
-    assert [net.less(image) for _ in range(5)] == [6, 3, 2, 1, 0]
+    assert [net.reduce_memory(image) for _ in range(5)] == [6, 3, 2, 1, 0]
     for other, at_once in ((image, 1), (image[:1], 12), (image, 1)):
-        net.fit(other, 10**12)
+        net.plan_memory(other, 10**12)
         assert net.at_once == at_once
     assert net.on_disk == 0
-    assert network().less(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
+    assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
 @pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
 @pytest.mark.parametrize("frames", [2, 5])
-def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
+def test_the_gpu_schedule_gives_the_images_of_the_cpu_schedule(more, frames):
     torch.manual_seed(0)
     net = CRNNMRI(CRNNMRIConfig(features=6, iterations=4, **more)).double()
     kspace, mask, maps, image = coil_problem(dtype=torch.complex128)
@@ -104,7 +107,7 @@ def test_the_way_of_a_gpu_gives_the_images_of_the_way_of_a_cpu(more, frames):
             torch.testing.assert_close(net(image, operator), wanted)
 
 
-def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
+def test_steps_after_convergence_add_nothing(monkeypatch):
     kspace, mask, maps, image = coil_problem(coils=1)
     maps = maps / maps.abs()
     asked = []
@@ -117,28 +120,28 @@ def test_steps_that_nothing_is_left_to_do_in_add_nothing(monkeypatch):
         operator = multicoil.MultiCoilConsistency(kspace, mask, maps, noise, steps=6)
         wanted = operator(image)
         with monkeypatch.context() as patched:
-            patched.setattr(multicoil, "_all_known", never)
+            patched.setattr(multicoil, "_all_converged", never)
             assert torch.equal(operator(image), wanted)
     assert not all(asked)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])
-def test_lines_of_a_start_are_solved_one_by_one_or_many_at_once(monkeypatch, two_axes):
+def test_lines_of_the_initial_image_are_solved_one_by_one_or_in_batches(monkeypatch, two_axes):
     kspace, mask, _, _ = coil_problem(two_axes, coils=1)
     operator = consistency.SingleCoilConsistency(kspace[:, 0], mask)
     wanted = operator.time_wiener()
     for lines in (2, 3, 7, 100):
-        monkeypatch.setattr(consistency, "_lines_at_once", lambda mask, lines=lines: lines)
+        monkeypatch.setattr(consistency, "_lines_per_batch", lambda mask, lines=lines: lines)
         torch.testing.assert_close(operator.time_wiener(), wanted)
     monkeypatch.undo()
     empty = {"dtype": torch.float32, "device": "meta"}
-    assert consistency._lines_at_once(torch.empty(1, 30, 256, 1, **empty)) == 256
-    assert 1 < consistency._lines_at_once(torch.empty(1, 30, 256, 256, **empty)) < 256
-    assert consistency._lines_at_once(torch.empty(4, 300, 256, 256, **empty)) == 1
-    assert consistency._lines_at_once(mask) == 1
+    assert consistency._lines_per_batch(torch.empty(1, 30, 256, 1, **empty)) == 256
+    assert 1 < consistency._lines_per_batch(torch.empty(1, 30, 256, 256, **empty)) < 256
+    assert consistency._lines_per_batch(torch.empty(4, 300, 256, 256, **empty)) == 1
+    assert consistency._lines_per_batch(mask) == 1
 
 
-def test_training_lets_recordings_go():
+def test_training_discards_captured_graphs():
     net, forgotten = network(), []
     net.cuda_graph.release = lambda: forgotten.append(True)
     operator = consistency.SingleCoilConsistency(torch.zeros(1, 2, 4, 4, dtype=torch.complex64), torch.ones(1, 2, 4, 1))
@@ -152,7 +155,7 @@ def test_training_lets_recordings_go():
 def test_float32_is_exact_unless_rounding_is_asked_for_and_the_setting_is_put_back():
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled
     for rounded in (False, True):
-        with precision(rounded):
+        with tf32_convolutions(rounded):
             assert torch.backends.cudnn.allow_tf32 is rounded
             assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled) == before[1:]
         assert (torch.backends.cudnn.allow_tf32, *before[1:]) == before
@@ -180,8 +183,8 @@ def test_a_gpu_gives_the_images_of_a_cpu_in_parts_too(half, most):
         data, NetworkReconstructor(network(), InferenceSettings("time-wiener", 1.0, 3)), CPU
     ).images_ZTYX
     net = network().to(cuda)
-    recipe = InferenceSettings("time-wiener", 1.0, 3, half=half)
+    recipe = InferenceSettings("time-wiener", 1.0, 3, bfloat16=half)
     for at_once in (4, 2, 1):
-        net.fit = lambda image, free, n=at_once: setattr(net, "at_once", n)
+        net.plan_memory = lambda image, free, n=at_once: setattr(net, "at_once", n)
         made = reconstruct(data, NetworkReconstructor(net, recipe), cuda).images_ZTYX
         assert np.linalg.norm(made - wanted) < most * np.linalg.norm(wanted)

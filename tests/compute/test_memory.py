@@ -1,4 +1,4 @@
-"""Less memory and less precision: what they cost, and that the images stay what they are."""
+"""Memory limits and reduced precision: their cost, and that the images stay the same."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def network():
     return CRNNMRI(CRNNMRIConfig(features=8, iterations=3)).eval()
 
 
-def test_a_cap_counts_what_the_process_holds():
+def test_a_limit_includes_memory_already_held():
     everything = free_bytes(CPU)
     assert everything is None or everything > 2**20
     held = torch.ones(2**26, dtype=torch.uint8)
@@ -35,29 +35,29 @@ def test_a_cap_counts_what_the_process_holds():
     assert with_it < free_bytes(CPU, 2**31) + 2**20
 
 
-def test_the_fewest_sequences_go_to_disk_that_make_it_fit():
+def test_as_few_sequences_as_possible_are_spilled_to_disk():
     net, image = network(), torch.zeros(1, 6, 64, 64, dtype=torch.complex64)
     sequence = 6 * 64 * 64 * 8 * 4
-    net.fit(image, 10**12)
+    net.plan_memory(image, 10**12)
     assert net.on_disk == 0
     least = 64 * 64 * (4 * 2 * 8 * 4 + 160 * 6)
     disk = []
     for free in range(least, least + 6 * sequence, sequence // 4):
-        net.fit(image, free)
+        net.plan_memory(image, free)
         disk.append(net.on_disk)
     assert disk == sorted(disk, reverse=True)
     assert set(disk) == set(range(CpuSchedule.SEQUENCES + 1))
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
-        net.fit(image, least - 1)
+        net.plan_memory(image, least - 1)
     with torch.autocast("cpu", torch.bfloat16):
-        net.fit(image, least - 1)
+        net.plan_memory(image, least - 1)
     assert net.on_disk < CpuSchedule.SEQUENCES
 
 
 def images(half=False, free=None, monkeypatch=None):
     net = network()
     if monkeypatch is not None:
-        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, most: free)
+        monkeypatch.setattr("crnn_cli.reconstruction.reconstruct.free_bytes", lambda device, limit: free)
     made = reconstruct(
         SingleCoilSource(acquisition()),
         NetworkReconstructor(net, InferenceSettings("view-shared", 1.0, 3, 0.0, half)),
@@ -85,7 +85,7 @@ def test_half_precision_moves_the_images_a_little_and_keeps_the_samples():
 
 
 def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
-    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--held-out", 0)
+    asked = ("reconstruct", scan[2], "--model", bundle, "--json", "--hold-out-folds", 0)
     made = {}
     for name, more in {"a": (), "b": ("--memory", "4G"), "c": ("--precision", "bf16")}.items():
         ended = crnn(*asked, "-o", tmp_path / f"{name}.nii", *more)
@@ -110,7 +110,7 @@ def test_precision_and_memory_are_options(crnn, scan, bundle, tmp_path):
 def test_a_model_measured_in_bfloat16_is_used_so_where_the_device_has_it(
     crnn, scan, bundle, tmp_path, monkeypatch, allowed, able, asked, used
 ):
-    monkeypatch.setattr("crnn_cli.compute.device.bfloat16_is_fast", lambda device: able)
+    monkeypatch.setattr("crnn_cli.compute.device.has_native_bfloat16", lambda device: able)
     model = shutil.copytree(bundle, tmp_path / "model")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | ({} if allowed is None else {"bfloat16": allowed})))

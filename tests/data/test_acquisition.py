@@ -262,7 +262,7 @@ def test_acceleration_is_that_of_the_measured_region():
     truth = moving_cine(z=3)
     truth[:, :, 1] = 0
     found = from_zero_filled(undersampled(truth, mask))
-    assert found.acceleration_inside == pytest.approx(inside)
+    assert found.effective_acceleration == pytest.approx(inside)
     assert found.acceleration == pytest.approx(1 / mask.mean())
     assert found.undersampled_axes == 1
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data.geometry import axis_codes, displayed_slice
+from crnn_cli.data.geometry import displayed_slice
 from crnn_cli.data.image import Image
+from crnn_cli.data.orientation import axis_codes
 from tests.support.cines import AFFINE
 
 

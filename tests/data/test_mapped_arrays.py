@@ -1,4 +1,4 @@
-"""What is too large for memory: the same images and the same bytes, and nothing is left behind."""
+"""Arrays too large for memory: the same images and the same bytes as in memory, and no file left behind."""
 
 import errno
 import gc
@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.data import mapped_arrays as scratch
+from crnn_cli.data import mapped_arrays
 from crnn_cli.data.acquisition import from_fully_sampled, from_zero_filled
 from crnn_cli.data.image import Image
 from crnn_cli.errors import OutputError, UnreadableError
@@ -26,8 +26,8 @@ def spilled(monkeypatch):
     """Return a function that makes everything large."""
 
     def spill():
-        monkeypatch.setattr(scratch, "LARGE", 1)
-        monkeypatch.setattr(scratch, "_AT_ONCE", 5000)
+        monkeypatch.setattr(mapped_arrays, "LARGE", 1)
+        monkeypatch.setattr(mapped_arrays, "_CHUNK_BYTES", 5000)
 
     return spill
 
@@ -38,24 +38,24 @@ def mapped():
     return [line for line in Path("/proc/self/maps").read_text().splitlines() if "(deleted)" in line]
 
 
-def test_values_stay_when_their_memory_is_let_go_of(spilled):
+def test_values_stay_when_their_pages_are_dropped(spilled):
     spilled()
-    array = scratch.zeros((6, 5, 4), np.complex64, "F")
-    assert scratch.in_file(array)
+    array = mapped_arrays.zeros((6, 5, 4), np.complex64, "F")
+    assert mapped_arrays.is_file_backed(array)
     assert not array.any()
     array[:] = np.arange(120).reshape(6, 5, 4)
-    scratch.drop_pages(array, array[2:].T)
+    mapped_arrays.drop_pages(array, array[2:].T)
     np.testing.assert_array_equal(array, np.arange(120).reshape(6, 5, 4))
-    assert scratch.in_file(array[1:3].transpose(2, 0, 1))
+    assert mapped_arrays.is_file_backed(array[1:3].transpose(2, 0, 1))
     assert len(mapped()) == 1
     del array
     assert not mapped()
-    assert not scratch.in_file(np.zeros(3))
+    assert not mapped_arrays.is_file_backed(np.zeros(3))
 
 
 def test_small_arrays_stay_in_memory():
-    assert not scratch.in_file(scratch.zeros((scratch.LARGE // 8 - 1,), np.complex64))
-    assert scratch.in_file(scratch.zeros((scratch.LARGE // 8,), np.complex64))
+    assert not mapped_arrays.is_file_backed(mapped_arrays.zeros((mapped_arrays.LARGE // 8 - 1,), np.complex64))
+    assert mapped_arrays.is_file_backed(mapped_arrays.zeros((mapped_arrays.LARGE // 8,), np.complex64))
 
 
 def test_functions_of_planes_are_those_of_the_whole(spilled):
@@ -63,30 +63,30 @@ def test_functions_of_planes_are_those_of_the_whole(spilled):
     for view in (array, array.transpose(3, 2, 0, 1), np.asfortranarray(array)):
         expected = np.abs(view)
         spilled()
-        found = scratch.apply_by_planes(np.abs, np.float32, view)
-        assert scratch.in_file(found)
+        found = mapped_arrays.apply_by_planes(np.abs, np.float32, view)
+        assert mapped_arrays.is_file_backed(found)
         np.testing.assert_array_equal(found, expected)
 
 
 def test_bytes_come_back_in_order(spilled):
     spilled()
-    kept = scratch.SpooledBytes()
+    kept = mapped_arrays.SpooledBytes()
     for part in (b"one", b"", b"two" * 3_000_000):
         kept.write(part)
     for _ in range(2):
         assert b"".join(kept.chunks()) == b"one" + b"two" * 3_000_000
 
 
-def test_a_folder_that_cannot_be_written_is_told(spilled, monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_written_raises(spilled, monkeypatch, tmp_path):
     spilled()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(OutputError, match=r"gone.*TMPDIR"):
-        scratch.zeros((3, 3), np.float32)
+        mapped_arrays.zeros((3, 3), np.float32)
     with pytest.raises(OutputError, match="TMPDIR"):
-        scratch.SpooledBytes().write(b"more than one")
+        mapped_arrays.SpooledBytes().write(b"more than one")
 
 
-def test_a_full_disk_is_told_at_once(spilled, monkeypatch):
+def test_a_full_disk_raises_at_once(spilled, monkeypatch):
     spilled()
 
     def full(*arguments):
@@ -94,7 +94,7 @@ def test_a_full_disk_is_told_at_once(spilled, monkeypatch):
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OutputError, match=r"cannot be put into .*no space"):
-        scratch.zeros((5, 5), np.float32)
+        mapped_arrays.zeros((5, 5), np.float32)
     assert not mapped()
 
 
@@ -107,7 +107,7 @@ def test_large_files_have_the_bytes_of_small_ones(spilled, suffix, kind, tmp_pat
     spilled()
     for same in (image, Image(np.ascontiguousarray(array.T).T, AFFINE, 0.03, (1, 2))):
         output = image_output(same, tmp_path / f"a{suffix}", "said")
-        assert isinstance(output.content, scratch.SpooledBytes)
+        assert isinstance(output.content, mapped_arrays.SpooledBytes)
         assert b"".join(output.chunks()) == expected
     write_image(image, tmp_path / f"a{suffix}", "said")
     assert (tmp_path / f"a{suffix}").read_bytes() == expected
@@ -132,15 +132,15 @@ def test_large_files_are_read_as_small_ones(spilled, suffix, tmp_path):
     spilled()
     for name, place in places.items():
         large = load_image(place, axes[name])
-        assert scratch.in_file(large.image.array)
+        assert mapped_arrays.is_file_backed(large.image.array)
         assert large.image.array.dtype == small[name].image.array.dtype
         np.testing.assert_array_equal(large.image.array, small[name].image.array)
         np.testing.assert_array_equal(large.image.affine, small[name].image.affine)
-        assert (large.source, large.kind, large.intent) == (small[name].source, small[name].kind, small[name].intent)
+        assert (large.source, large.dtype, large.intent) == (small[name].source, small[name].dtype, small[name].intent)
         assert large.image.frame_time == small[name].image.frame_time
 
 
-def test_damage_is_told_as_of_small_files(spilled, tmp_path):
+def test_damaged_large_files_raise_as_small_ones(spilled, tmp_path):
     spilled()
     for name in ("a.nii", "a.nii.gz"):
         whole = save(tmp_path / name, np.random.default_rng(0).normal(size=(9, 8, 3, 4)).astype("f4")).read_bytes()
@@ -159,7 +159,7 @@ def test_kspace_is_that_of_the_whole_series_at_once(spilled):
     zero_filled = Image(to_images(to_kspace(truth) * mask).astype(np.complex64), AFFINE)
     small = from_zero_filled(zero_filled)
     spilled()
-    file = scratch.zeros(truth.shape, np.complex64, "F")
+    file = mapped_arrays.zeros(truth.shape, np.complex64, "F")
     file[:] = zero_filled.array
     large = from_zero_filled(Image(file, AFFINE))
     np.testing.assert_array_equal(large.mask_ZTYX, small.mask_ZTYX)
@@ -180,7 +180,7 @@ def test_phase_is_joined_as_at_once(spilled, unit):
     np.testing.assert_allclose(expected, np.abs(cine) * np.exp(1j * angle), atol=1e-5)
     spilled()
     found = join_phase(magnitude, phase, "phase").array
-    assert scratch.in_file(found)
+    assert mapped_arrays.is_file_backed(found)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -200,8 +200,7 @@ def test_a_run_leaves_the_same_files_and_nothing_else(spilled, crnn, scan, bundl
         made[name] += [
             report["output_sha256"],
             report.get("quality_against_truth"),
-            report["trust"],
-            report["residual"],
+            report["reliability"],
         ]
     assert made["small"] == made["large"]
     assert gzip.decompress(made["small"][0])[344:347] == b"n+1"
@@ -216,7 +215,7 @@ def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundl
     spilled()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    measured, held = SingleCoilSource.measured, []
+    measured, held = SingleCoilSource.measure, []
 
     def breaking(self, z, device):
         if z:
@@ -224,7 +223,7 @@ def test_nothing_is_left_after_an_error_in_the_middle(spilled, crnn, scan, bundl
             raise error
         return measured(self, z, device)
 
-    monkeypatch.setattr(SingleCoilSource, "measured", breaking)
+    monkeypatch.setattr(SingleCoilSource, "measure", breaking)
     ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "o.nii")
     assert ended.code == {KeyboardInterrupt: 130, MemoryError: 5}[error]
     assert len(held) >= 3  # the scan, and both kinds of images

@@ -1,4 +1,4 @@
-"""Raw scans on their way to images: oversampling, field of view, matrix, place."""
+"""Raw scans: readout oversampling, field of view, matrix, and geometry of their images."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.data.image import Image
-from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, place_images, without_oversampling
+from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, place_images, remove_oversampling
 
 
 def noise(*shape, seed=0):
@@ -24,10 +24,10 @@ def to_images(kspace, axes):
 
 @settings(deadline=None)
 @given(samples=st.integers(4, 33), share=st.sampled_from([0.5, 0.6, 1.0]), seed=st.integers(0, 99))
-def test_without_oversampling_is_the_middle_of_the_image(samples, share, seed):
+def test_without_oversampling_the_readout_is_the_middle_of_the_image(samples, share, seed):
     images = noise(2, 3, 5, samples, seed=seed)
     whole = RawSlice(to_kspace(images, (-1,)).astype(np.complex64), np.ones((3, 5, 1), bool), images[:, 0])
-    cut = without_oversampling(whole, share)
+    cut = remove_oversampling(whole, share)
     kept = round(samples * share)
     assert cut.kspace_CTYX.shape == (2, 3, 5, kept)
     first = samples // 2 - kept // 2
@@ -37,7 +37,7 @@ def test_without_oversampling_is_the_middle_of_the_image(samples, share, seed):
 
 
 def test_the_noise_stays_white_and_as_strong():
-    cut = without_oversampling(RawSlice(noise(1, 1, 200, 64), np.ones((1, 200, 1), bool)), 0.5).kspace_CTYX[0, 0]
+    cut = remove_oversampling(RawSlice(noise(1, 1, 200, 64), np.ones((1, 200, 1), bool)), 0.5).kspace_CTYX[0, 0]
     covariance = cut.T @ cut.conj() / 200
     assert np.abs(np.diag(covariance)).mean() == pytest.approx(2, rel=0.05)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 1
@@ -46,7 +46,7 @@ def test_the_noise_stays_white_and_as_strong():
 def test_an_asymmetric_echo_keeps_its_gap_and_loses_a_sample_at_its_edge():
     mask = np.ones((1, 4, 64), bool)
     mask[..., :16] = False
-    cut = without_oversampling(RawSlice(noise(1, 1, 4, 64) * mask, mask), 0.5)
+    cut = remove_oversampling(RawSlice(noise(1, 1, 4, 64) * mask, mask), 0.5)
     assert cut.mask_TYX.shape == (1, 4, 32)
     assert not cut.mask_TYX[..., :9].any()
     assert cut.mask_TYX[..., 9:31].all()
@@ -57,7 +57,7 @@ def test_an_asymmetric_echo_keeps_its_gap_and_loses_a_sample_at_its_edge():
 @given(
     lines=st.integers(4, 12), samples=st.integers(4, 12), more=st.integers(0, 9), share=st.sampled_from([1.0, 0.5, 0.8])
 )
-def test_shown_cuts_the_field_and_keeps_brightness(lines, samples, more, share):
+def test_cropping_the_field_of_view_keeps_brightness(lines, samples, more, share):
     flat = np.full((2, lines, samples), 3 + 4j, np.complex64)
     made = crop_and_resample(flat, (share, 1.0), (lines + more, samples))
     assert made.shape == (2, lines + more, samples)

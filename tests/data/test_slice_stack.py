@@ -1,17 +1,18 @@
-"""Where parallel slices lie, of any format: what is told, and the step from one to the next."""
+"""Stacks of parallel slices: problems, notes, and the step from one slice to the next."""
 
 import numpy as np
 import pytest
 
 from crnn_cli.data.slice_stack import SliceStack
+from crnn_cli.errors import Param
 
 NORMAL = np.array([0.0, 0.6, 0.8])
 
 
-def stack(along, aside=0.0, uneven=None):
+def stack(along, aside=0.0, slice_tolerance=None):
     """Slices at distances along the normal, each so much farther along x than the one before."""
     positions = np.outer(along, NORMAL) + np.outer(np.arange(len(along)), [aside, 0, 0]) + [3, -4, 5]
-    return SliceStack(positions, NORMAL, uneven)
+    return SliceStack(positions, NORMAL, slice_tolerance)
 
 
 def test_even_slices_have_no_problem_and_no_note():
@@ -23,7 +24,7 @@ def test_even_slices_have_no_problem_and_no_note():
 
 
 @pytest.mark.parametrize(("aside", "told"), [(0.02, False), (0.05, True)])
-def test_slices_a_little_beside_the_normal_are_told_of_and_kept_where_they_are(aside, told):
+def test_small_offsets_from_the_normal_are_noted_and_kept(aside, told):
     shifted = stack([0, 8, 16], aside)
     assert not shifted.problems()
     assert shifted.notes() == (["slices lie up to 0.10 mm beside their common normal"] if told else [])
@@ -33,6 +34,23 @@ def test_slices_a_little_beside_the_normal_are_told_of_and_kept_where_they_are(a
 def test_all_problems_are_named():
     assert stack([0, 8, 8.001, 16]).problems() == ["slices 2 and 3 along the normal lie in the same place"]
     first, second = stack([0, 8, 17], 2).problems()
-    assert "8.50 mm, but 8.00 mm after slice 1, 9.00 mm after slice 2 (--uneven 0.5 takes them as even)" in first
+    assert "8.50 mm, but 8.00 mm after slice 1, 9.00 mm after slice 2" in first
     assert "offset by up to 4.0 mm, a tilt of 13.2 degrees" in second
-    assert len(stack([0, 8, 17], 2, uneven=0.5).problems()) == 1
+    assert len(stack([0, 8, 17], 2, slice_tolerance=0.5).problems()) == 1
+
+
+@pytest.mark.parametrize(
+    ("along", "aside", "tolerance"),
+    [
+        ([0, 8, 17], 0, 0.5),
+        ([0, 8, 17], 2, None),
+        ([0, 8, 16], 0, None),
+        ([0, 8, 24, 32], 0, None),
+        ([0, 8, 8, 16], 0, None),
+    ],
+)
+def test_the_least_tolerance_is_offered_where_it_helps(along, aside, tolerance):
+    refused = stack(along, aside)
+    remedy = () if tolerance is None else ("take them as even with ", Param("slice_tolerance", tolerance))
+    assert refused.remedy() == remedy
+    assert stack(along, aside, slice_tolerance=tolerance).problems() == ([] if remedy else refused.problems())

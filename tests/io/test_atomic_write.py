@@ -89,7 +89,7 @@ def test_require_writable_looks_and_touches_nothing(old):
     require_writable(old / "new.nii", force=False)
     require_writable(old / "a.nii.gz", force=True)
     for target, force, words in (
-        (old / "a.nii.gz", False, "--force"),
+        (old / "a.nii.gz", False, "replace it with force"),
         (old / "folder", True, "is a folder"),
         (old / "no" / "a.nii", True, "create it first"),
     ):

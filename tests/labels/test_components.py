@@ -1,4 +1,4 @@
-"""The largest piece of each label: laws, hand-made cases, and another library."""
+"""Largest connected component of each label: laws, hand-made cases, and SciPy."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Overlap of label maps: laws of Dice and Jaccard, hand-computed cases, another library, and what is no label map."""
+"""Overlap of label maps: laws of Dice and Jaccard, hand-computed cases, SimpleITK and MONAI, and rejected inputs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Figures of labels: they belong to the body and not to how the array is stored; files keep every digit."""
+"""Label statistics: independent of how the array is stored; files keep every digit."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def turned(image, order, flipped):
     return Image(np.flip(image.array, sorted(flipped)).transpose(order), affine)
 
 
-def test_a_box_has_the_figures_of_a_box():
+def test_statistics_of_a_box_by_hand():
     labels, image = np.zeros((8, 9, 10), np.uint8), np.zeros((8, 9, 10))
     labels[2:5, 3:5, 7] = 2
     image[2:5, 3:5, 7] = [[1, 2], [3, 4], [5, 6]]
@@ -60,7 +60,7 @@ def test_a_box_has_the_figures_of_a_box():
 
 @settings(max_examples=50, deadline=None)
 @given(st.permutations(range(3)), st.sets(st.integers(0, 2)), st.integers(0, 9))
-def test_figures_belong_to_the_body(order, flipped, seed):
+def test_statistics_do_not_depend_on_storage_order(order, flipped, seed):
     labels, image = scene(seed=seed)
     stored = label_statistics(turned(labels, order, flipped), turned(image, order, flipped), NAMES[:2])
     for one, other in zip(label_statistics(labels, image, NAMES[:2]), stored, strict=True):
@@ -91,7 +91,7 @@ def test_an_affine_that_lost_its_spacing_gives_sizes_by_the_stated_one_and_no_po
     assert known.centroid is not None
 
 
-def test_figures_are_those_that_simpleitk_finds():
+def test_simpleitk_agrees():
     sitk = pytest.importorskip("SimpleITK")
     q = np.linalg.qr(AFFINE[:3, :3])[0]
     affine = np.eye(4)

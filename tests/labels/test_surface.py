@@ -79,7 +79,7 @@ def test_all_pairs_of_surface_voxels_agree(pair, spacing):
 
 @given(pairs())
 @PATIENT
-def test_surface_is_what_it_says(pair):
+def test_surface_voxels_have_a_neighbour_outside(pair):
     assert np.argwhere(surface(pair[0])).tolist() == [list(index) for index in slow_surface(pair[0])]
 
 

@@ -1,4 +1,4 @@
-"""Classical reconstructions minimise what they say they minimise."""
+"""Classical reconstructions minimise their cost functions."""
 
 import math
 
@@ -10,12 +10,12 @@ from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.conjugate_gradient import conjugate_gradient, sense
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse, shrunk_blocks
+from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse, shrink_blocks
 from crnn_cli.mri.total_variation import tv
 from tests.reference import classical as slow
 
 ITERATIVE = [name for name, method in METHODS.items() if method.iterations]
-DYNAMIC = [name for name, method in METHODS.items() if method.frames > 1]
+DYNAMIC = [name for name, method in METHODS.items() if method.min_frames > 1]
 
 
 def problem(coils=3, two_axes=False, shape=(1, 4, 7, 6), seed=0, share=0.5, noise=0.02):
@@ -59,7 +59,7 @@ def distance(found, expected):
 @pytest.mark.parametrize("weight", [0.01, 0.5])
 def test_sense_solves_the_dense_normal_equations(coils, two_axes, weight):
     _, encoding, kspace = problem(coils, two_axes)
-    data = encoding.prepared(kspace)
+    data = encoding.to_data_space(kspace)
     a = matrix(encoding, (4, 7, 6))
     normal = a.conj().T @ a + weight * np.eye(a.shape[1])
     expected = np.linalg.solve(normal, a.conj().T @ data.numpy().ravel()).reshape(1, 4, 7, 6)
@@ -80,7 +80,7 @@ def test_conjugate_gradients_are_exact_after_as_many_steps_as_eigenvalues():
 @pytest.mark.parametrize(("coils", "two_axes", "space"), [(0, False, 0.0), (0, True, 0.4), (2, False, 0.4)])
 def test_tv_minimises_its_objective(coils, two_axes, space):
     truth, encoding, kspace = problem(coils, two_axes, (1, 4, 6, 5))
-    data, weight = encoding.prepared(kspace), 0.05
+    data, weight = encoding.to_data_space(kspace), 0.05
     a, y = matrix(encoding, (4, 6, 5)), data.numpy().astype(np.complex128)
     expected = slow.tv(a, y, truth[0].numpy(), (weight, weight * space))
     found = tv(encoding, data, weight, 500, space=space)[0].numpy().astype(np.complex128)
@@ -90,7 +90,7 @@ def test_tv_minimises_its_objective(coils, two_axes, space):
 
 def test_tv_of_one_frame_is_total_variation_in_space():
     truth, encoding, kspace = problem(2, shape=(1, 1, 6, 5))
-    data, weight = encoding.prepared(kspace), 0.05
+    data, weight = encoding.to_data_space(kspace), 0.05
     a, y = matrix(encoding, (1, 6, 5)), data.numpy().astype(np.complex128)
     best = slow.tv_objective(a, y, slow.tv(a, y, truth[0].numpy(), (0, weight)), (0, weight))[0]
     found = tv(encoding, data, weight, 500)[0].numpy().astype(np.complex128)
@@ -99,7 +99,7 @@ def test_tv_of_one_frame_is_total_variation_in_space():
 
 def test_tv_of_a_large_weight_is_constant_in_time_and_fits_what_all_frames_say():
     _, encoding, kspace = problem(0, noise=0.2)
-    data = encoding.prepared(kspace)
+    data = encoding.to_data_space(kspace)
     found = tv(encoding, data, 100.0, 1000, space=0.0)
     assert (found - found.mean(1, keepdim=True)).norm() < 1e-3 * found.norm()
     total = encoding.mask_BTYX.sum(1, keepdim=True)
@@ -111,10 +111,10 @@ def test_tv_of_a_large_weight_is_constant_in_time_and_fits_what_all_frames_say()
 @pytest.mark.parametrize(("frames", "weight"), [(5, 0.0), (5, 0.3), (20, 0.3), (5, 100.0)])
 def test_blocks_are_shrunk_as_by_dense_svd(frames, weight):
     image = torch.randn(2, frames, 11, 9, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
-    found = shrunk_blocks(image, weight, 4)
+    found = shrink_blocks(image, weight, 4)
     padded = np.zeros((2, frames, 12, 12), np.complex128)
     padded[:, :, :11, :9] = image.numpy()
-    expected = np.stack([slow.shrunk_blocks(item, weight, 4)[:, :11, :9] for item in padded])
+    expected = np.stack([slow.shrink_blocks(item, weight, 4)[:, :11, :9] for item in padded])
     assert np.abs(found.numpy() - expected).max() < 2e-5
 
 
@@ -122,7 +122,7 @@ def test_low_rank_plus_sparse_ends_where_plain_steps_end():
     truth, encoding, _ = problem(2, shape=(1, 5, 6, 6))
     truth[0, :, 2, 2] += 3 * torch.exp(4j * math.pi * torch.arange(5) / 5)
     kspace = sampled(encoding, truth)
-    data, weight = encoding.prepared(kspace), 0.05
+    data, weight = encoding.to_data_space(kspace), 0.05
     found = low_rank_plus_sparse(encoding, data, weight, 3000)[0].numpy().astype(np.complex128)
     a, y = matrix(encoding, (5, 6, 6)), data.numpy().ravel()
     wave = np.fft.fft(np.eye(5), norm="ortho")
@@ -141,7 +141,7 @@ def test_low_rank_plus_sparse_ends_where_plain_steps_end():
 @pytest.mark.parametrize("method", [llr, low_rank_plus_sparse, tv])
 def test_a_tiny_weight_fits_the_data(method):
     _, encoding, kspace = problem(3)
-    data = encoding.prepared(kspace)
+    data = encoding.to_data_space(kspace)
     found = method(encoding, data, 0.0, 400)
     least = sense(encoding, data, 0.0, 400)
     left = (encoding.forward(least) - data).norm()

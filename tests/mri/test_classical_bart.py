@@ -63,7 +63,7 @@ def test_temporal_total_variation(tmp_path):
     arrays = {"kspace": kspace[0].numpy(), "maps": maps[0, :, None].numpy(), "pattern": pattern}
     theirs = bart(tmp_path, "pics -w 1 -i 200 -R T:1024:0:0.02 -p pattern kspace maps out", (1, 6, 16, 12), **arrays)
     encoding = Encoding(mask, maps)
-    data = encoding.prepared(kspace)
+    data = encoding.to_data_space(kspace)
     ours = tv(encoding, data, 0.02, 300, space=0.0)
 
     def objective(image):

@@ -1,4 +1,4 @@
-"""Whitening makes noise white, compression keeps energy, and calibration blocks are the centre that was measured."""
+"""Whitening, coil compression and calibration blocks."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_a_broken_coil_does_not_change_the_scale_of_the_others():
         ([[1, 2], [2, 1]], "singular"),
     ],
 )
-def test_what_is_no_covariance_is_refused(entries, said):
+def test_a_matrix_that_is_no_covariance_is_refused(entries, said):
     with pytest.raises(UnsupportedDataError, match=said):
         whitening_matrix(torch.tensor(entries, dtype=torch.complex64))
 
@@ -134,7 +134,7 @@ def test_separate_calibration_lines_are_taken_alone():
 def test_too_few_centre_lines_are_refused_with_ways_out():
     kspace, mask = random(2, 4, 40, 30), torch.zeros(4, 40, 1, dtype=torch.bool)
     mask[:, 18:23] = True
-    with pytest.raises(UnsupportedDataError, match=r"has 5 .*--maps FILE.*--coils 1"):
+    with pytest.raises(UnsupportedDataError, match=r"has 5 .*maps='FILE'.*coils=1"):
         calibration_block(kspace * mask, mask)
     mask[:, 20] = False
     with pytest.raises(UnsupportedDataError, match="has 0"):

@@ -1,4 +1,4 @@
-"""Data consistency keeps what was measured."""
+"""Data consistency of one coil, and initial images that share samples between frames."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from tests.laws import assert_adjoint
+from tests.support.consistency import residual_energies
 
 
 def problem(two_axes, seed=0, shape=(2, 5, 9, 8)):
@@ -161,7 +162,7 @@ def test_samples_outside_the_mask_are_ignored():
     torch.testing.assert_close(SingleCoilConsistency(dirty, mask)(image), SingleCoilConsistency(kspace, mask)(image))
 
 
-def test_scaled_operator_and_misfit():
+def test_scaled_operator_and_residual():
     kspace, mask, image = problem(two_axes=False)
     for noise in (0.0, 0.5):
         operator = SingleCoilConsistency(kspace, mask, noise)
@@ -171,9 +172,9 @@ def test_scaled_operator_and_misfit():
         torch.testing.assert_close(threefold.view_shared(), 3 * operator.view_shared())
         torch.testing.assert_close(threefold.time_wiener(), 3 * operator.time_wiener(), atol=1e-4, rtol=1e-4)
     operator = SingleCoilConsistency(kspace, mask)
-    error, energy = operator.misfit(operator(image))
+    error, energy = residual_energies(operator, operator(image))
     assert error <= 1e-11 * energy
-    assert operator.misfit(torch.zeros_like(image)) == pytest.approx((energy, energy))
+    assert residual_energies(operator, torch.zeros_like(image)) == pytest.approx((energy, energy))
     assert energy == pytest.approx(float(kspace.abs().square().sum()), rel=1e-5)
 
 

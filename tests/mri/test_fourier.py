@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.mri.fourier import image_to_kspace, kspace_of_flipped, kspace_to_image, mirrored
+from crnn_cli.mri.fourier import flip_in_kspace, image_to_kspace, kspace_to_image, mirror_kspace
 from tests.laws import assert_adjoint, assert_unitary
 from tests.support.cines import to_kspace
 
@@ -44,13 +44,13 @@ def test_centre_is_at_floor_of_half(n):
 def test_a_mirrored_image_has_mirrored_kspace_and_mirroring_twice_is_nothing(y, x):
     image = random_image(2, y, x)
     for axes in ((-2,), (-1,), (-2, -1)):
-        np.testing.assert_array_equal(mirrored(mirrored(image, axes), axes).numpy(), image.numpy())
-        found = image_to_kspace(mirrored(image, axes)).numpy()
-        np.testing.assert_allclose(found, mirrored(image_to_kspace(image), axes).numpy(), atol=1e-5)
+        np.testing.assert_array_equal(mirror_kspace(mirror_kspace(image, axes), axes).numpy(), image.numpy())
+        found = image_to_kspace(mirror_kspace(image, axes)).numpy()
+        np.testing.assert_allclose(found, mirror_kspace(image_to_kspace(image), axes).numpy(), atol=1e-5)
     index = torch.arange(y)
-    centre = mirrored(index, (0,))[y // 2]
+    centre = mirror_kspace(index, (0,))[y // 2]
     assert int(centre) == y // 2
-    assert sorted(mirrored(index, (0,)).tolist()) == index.tolist()
+    assert sorted(mirror_kspace(index, (0,)).tolist()) == index.tolist()
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,4 +59,4 @@ def test_the_kspace_of_flipped_images_holds_them_from_edge_to_edge(y, x):
     image = random_image(2, y, x)
     for axes in ((-2,), (-1,), (-2, -1)):
         wanted = image_to_kspace(image.flip(axes)).numpy()
-        np.testing.assert_allclose(kspace_of_flipped(image_to_kspace(image), axes).numpy(), wanted, atol=1e-5)
+        np.testing.assert_allclose(flip_in_kspace(image_to_kspace(image), axes).numpy(), wanted, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The quality measures: against scikit-image, an explicit kernel, numbers worked out by hand, and laws."""
+"""Quality measures: against scikit-image, an explicit kernel, values computed by hand, and laws."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Data consistency of several coils solves its equations, and equals that of one coil where there is one."""
+"""Data consistency of several coils solves its normal equations, and equals that of one coil where there is one."""
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from tests.laws import assert_adjoint
+from tests.support.consistency import residual_energies
 
 SIZES = (2, 3, 4, 7, 6)  # B, C, T, Y, X
 
@@ -46,7 +47,7 @@ def test_encoding_is_adjoint_and_its_normal_operator_is_both_in_turn(two_axes):
     assert_adjoint(encoding.forward, encoding.adjoint, image, kspace)
     torch.testing.assert_close(encoding.normal(image), encoding.adjoint(encoding.forward(image)))
     plain = measure(image, mask, maps)
-    torch.testing.assert_close(encoding.forward(image), encoding.prepared(plain + 5 * ~mask[:, None]))
+    torch.testing.assert_close(encoding.forward(image), encoding.to_data_space(plain + 5 * ~mask[:, None]))
     torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image)[:, :1], encoding.normal(image[:, :1]))
 
 
@@ -96,7 +97,7 @@ def test_one_coil_of_unit_modulus_equals_the_single_coil_operator(two_axes, nois
         assert difference.norm() <= 1e-6 * image.norm()
         assert (many.view_shared() * back - one.view_shared()).norm() <= 1e-6 * image.norm()
         assert (many.time_wiener() * back - one.time_wiener()).norm() <= 1e-5 * image.norm()
-        assert many.misfit(image) == pytest.approx(one.misfit(image * back), rel=1e-5)
+        assert residual_energies(many, image) == pytest.approx(residual_energies(one, image * back), rel=1e-5)
         for found, expected in zip(many.at_samples(image), one.at_samples(image * back), strict=True):
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -143,13 +144,13 @@ def test_frames_are_systems_of_their_own():
         torch.testing.assert_close(whole[:, part], alone)
 
 
-def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
+def test_chunks_of_frames_give_the_same(monkeypatch):
     kspace, mask, maps, image = problem()
     whole = MultiCoilConsistency(kspace, mask, maps)(image)
     encodings = [Encoding(mask, maps), Encoding(mask[:, :1], maps)]  # the second has the same lines in all frames
     normal, same = (encoding.normal(image) for encoding in encodings)
-    monkeypatch.setattr(gram, "_CACHED", SIZES[0] * SIZES[3] * SIZES[4])
-    assert len(gram.Gram(mask.float(), maps, (-2,)).parts(SIZES[2])) == SIZES[2]
+    monkeypatch.setattr(gram, "_CPU_VALUES", SIZES[0] * SIZES[3] * SIZES[4])
+    assert len(gram.Gram(mask.float(), maps, (-2,)).frame_chunks(SIZES[2])) == SIZES[2]
     torch.testing.assert_close(MultiCoilConsistency(kspace, mask, maps)(image), whole)
     torch.testing.assert_close(Encoding(mask, maps).normal(image), normal)
     torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image), same)
@@ -157,7 +158,7 @@ def test_frames_worked_on_one_after_the_other_give_the_same(monkeypatch):
 
 @pytest.mark.parametrize("two_axes", [False, True])
 @pytest.mark.parametrize("at_once", [2, 3])
-def test_coils_worked_on_at_once_give_the_same(at_once, two_axes, monkeypatch):
+def test_batches_of_coils_give_the_same(at_once, two_axes, monkeypatch):
     """As on a GPU: 2 and 1 of three coils, or all."""
     kspace, mask, maps, image = problem(two_axes, dtype=torch.complex128)
 
@@ -168,16 +169,16 @@ def test_coils_worked_on_at_once_give_the_same(at_once, two_axes, monkeypatch):
 
     wanted = made()
     for place in (gram, multicoil):
-        monkeypatch.setattr(place, "coils_at_once", lambda image: at_once)
+        monkeypatch.setattr(place, "coils_per_batch", lambda image: at_once)
     torch.testing.assert_close(made(), wanted)
 
 
 def test_steps_bring_the_image_nearer_to_the_data_and_the_result_is_linear_in_the_end():
     kspace, mask, maps, image = problem()
-    errors = [MultiCoilConsistency(kspace, mask, maps, 0.0, s).misfit for s in range(6)]
-    misfits = [error(MultiCoilConsistency(kspace, mask, maps, 0.0, s)(image))[0] for s, error in enumerate(errors)]
-    assert misfits == sorted(misfits, reverse=True)
-    assert misfits[3] < 0.6 * misfits[0]
+    operators = [MultiCoilConsistency(kspace, mask, maps, 0.0, steps) for steps in range(6)]
+    residuals = [residual_energies(operator, operator(image))[0] for operator in operators]
+    assert residuals == sorted(residuals, reverse=True)
+    assert residuals[3] < 0.6 * residuals[0]
     other, _, _, second = problem(seed=1)
     results = [
         MultiCoilConsistency(k * mask[:, None], mask, maps, 0.1, 100)(x)
@@ -200,7 +201,7 @@ def test_scaled_operator():
     factor = torch.tensor([3.0, 0.5]).view(2, 1, 1, 1)
     for noise in (0.0, 0.5):
         operator = MultiCoilConsistency(kspace, mask, maps, noise)
-        scaled = operator.scaled(factor).to(torch.device("cpu"))
+        scaled = operator.scaled(factor)
         torch.testing.assert_close(scaled(factor * image), factor * operator(image), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(scaled.normal(image), operator.normal(image), atol=1e-6, rtol=1e-6)
         for name in ("zero_filled", "view_shared", "time_wiener"):
@@ -208,20 +209,24 @@ def test_scaled_operator():
                 getattr(scaled, name)(), factor * getattr(operator, name)(), atol=1e-5, rtol=1e-4
             )
         torch.testing.assert_close(scaled.scaled(1 / factor)(image), operator(image), atol=1e-5, rtol=1e-5)
-        assert scaled.scaled(1 / factor).misfit(image) == pytest.approx(operator.misfit(image), rel=1e-5)
+        assert residual_energies(scaled.scaled(1 / factor), image) == pytest.approx(
+            residual_energies(operator, image), rel=1e-5
+        )
 
 
-def test_misfit_is_the_error_at_the_samples():
+def test_the_residual_is_that_at_the_samples():
     kspace, mask, maps, image = problem()
     operator = MultiCoilConsistency(kspace + 5 * ~mask[:, None], mask, maps)
     expected = measure(image, mask, maps) - kspace
-    assert operator.misfit(image) == pytest.approx((float(expected.norm() ** 2), float(kspace.norm() ** 2)), rel=1e-5)
+    assert residual_energies(operator, image) == pytest.approx(
+        (float(expected.norm() ** 2), float(kspace.norm() ** 2)), rel=1e-5
+    )
     difference, data = operator.scaled(torch.tensor(2.0)).at_samples(2 * image)
     assert len(data) == int(mask.sum()) * SIZES[1] * SIZES[4]
     assert float(difference.norm()) == pytest.approx(2 * float(expected.norm()), rel=1e-5)
 
 
-def test_starts_combine_what_one_coil_alone_gives():
+def test_initial_images_combine_those_of_single_coils():
     kspace, mask, maps, _ = problem()
     operator = MultiCoilConsistency(kspace, mask, maps)
     for name in ("view_shared", "time_wiener"):

@@ -1,4 +1,4 @@
-"""The noise of measured k-space is found where there is little else."""
+"""Noise level estimated from the periphery of k-space."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_samples_filled_in_with_zeros_do_not_count():
     assert noise_deviation(kspace, mask) == pytest.approx(0.02, rel=0.05)
 
 
-def test_nothing_to_tell_it_by_is_no_noise():
+def test_too_few_samples_give_zero():
     kspace, mask = noisy(0.02)
     assert noise_deviation(0 * kspace, mask) == 0
     centre = torch.zeros(64)

@@ -1,4 +1,4 @@
-"""Sampling patterns measure what they say."""
+"""Sampling patterns: budget, centre, density, reproducibility."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Samples count the more the rarer their place is measured, and as they are where all places are alike."""
+"""Inverse density weights: the odds of being missed, and 1 where all frames measured the same."""
 
 import pytest
 import torch

@@ -1,14 +1,14 @@
-"""The image of a few iterations of total variation, where networks start."""
+"""TV initial image of the networks: a few iterations of total variation."""
 
 import pytest
 import torch
 
-from crnn_cli.bundles.config import _STARTS
+from crnn_cli.bundles.config import _INITIAL_IMAGES
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.total_variation import _START, SPACE, tv_start
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from tests.mri.test_classical import problem
 
 SHAPE = (1, 6, 24, 10)
@@ -27,7 +27,7 @@ def objective(data, image):
     down, across = torch.zeros_like(image), torch.zeros_like(image)
     down[:, :, :-1], across[..., :-1] = image.diff(dim=2), image.diff(dim=3)
     changes = image.diff(dim=1).abs().sum() + SPACE * (down.abs().square() + across.abs().square()).sqrt().sum()
-    return 0.5 * data.encoding().misfit(image, data.kspace_BCTYX)[0] + weight * float(changes)
+    return 0.5 * data.encoding().squared_residual(image, data.kspace_BCTYX)[0] + weight * float(changes)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])
@@ -59,10 +59,10 @@ def test_start_scales_with_the_data_each_item_alone(coils):
     torch.testing.assert_close(alone, made[1:], rtol=1e-3, atol=1e-4)
 
 
-def test_start_of_nothing_is_nothing():
+def test_initial_image_of_zeros_is_zero():
     _, data = measured()
     assert not tv_start(SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX, data.maps_BCYX).consistency()).any()
 
 
 def test_bundles_may_name_every_start():
-    assert set(_STARTS) == set(STARTS)
+    assert set(_INITIAL_IMAGES) == set(INITIAL_IMAGES)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crnn_cli.data import mapped_arrays as scratch
-from crnn_cli.data.raw_scan import RawSlice, along_image, along_kspace, without_oversampling
+from crnn_cli.data.raw_scan import RawSlice, image_to_kspace_along, kspace_to_image_along, remove_oversampling
 from crnn_cli.io.kspace.checks import measured
 from crnn_cli.io.kspace.npy import read_numpy
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
@@ -32,13 +32,13 @@ def test_less_memory_puts_more_states_on_disk_until_nothing_fits(monkeypatch):
     least = 64 * 64 * (4 * 2 * 8 * 4 + 160 * 6)
     found = []
     for free in (10**12, least + 2 * sequence, least):
-        monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most, free=free: free)
+        monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, limit, free=free: free)
         found.append(estimate_memory(network(), shape, 0, CPU))
         assert found[-1].peak - found[-1].held <= free
     assert [each.sequences for each in found] == [0, 3, CpuSchedule.SEQUENCES]
     assert [each.sequence_bytes for each in found] == [0, 3 * sequence, 5 * sequence]
     assert found[0].peak - found[0].held == least + 5 * sequence
-    monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, most: least - 1)
+    monkeypatch.setattr("crnn_cli.reconstruction.memory_estimate.free_bytes", lambda device, limit: least - 1)
     with pytest.raises(MemoryError, match="6 frames of 64 x 64"):
         estimate_memory(network(), shape, 0, CPU)
     assert estimate_memory(network(half=True), shape, 0, CPU).sequences < CpuSchedule.SEQUENCES
@@ -58,7 +58,7 @@ def test_more_coils_and_folds_need_more():
 
 
 def test_too_little_is_told_before_a_slice_is_touched(crnn, scan, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(SingleCoilSource, "measured", lambda *arguments: pytest.fail("it began"))
+    monkeypatch.setattr(SingleCoilSource, "measure", lambda *arguments: pytest.fail("it began"))
     ended = crnn("reconstruct", scan[2], "--model", bundle, "--memory", "1K", "-o", tmp_path / "o.nii")
     assert (ended.code, "GiB beyond what is held" in ended.err) == (5, True), ended.err
 
@@ -110,7 +110,7 @@ def test_the_mask_is_that_of_all_coils_together(kspace):
 def test_oversampling_is_cut_as_of_all_coils_at_once(kspace):
     values = kspace[0][0]
     read = RawSlice(values, np.ones((6, 60, 1), bool), values[:, 0])
-    cut = without_oversampling(read, 0.5)
-    wanted = along_kspace(along_image(values, -1)[..., 32:96], -1)
+    cut = remove_oversampling(read, 0.5)
+    wanted = image_to_kspace_along(kspace_to_image_along(values, -1)[..., 32:96], -1)
     np.testing.assert_array_equal(cut.kspace_CTYX, wanted)
     np.testing.assert_array_equal(cut.calibration_CYX, wanted[:, 0])

@@ -9,6 +9,7 @@ from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.espirit import espirit
 from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, reconstruct
 
 CPU = torch.device("cpu")
 MIXING = np.array([[1, 0.4j, 0.1], [0, 2, 0.3 - 0.2j], [0, 0, 0.5]])
@@ -40,19 +41,20 @@ def covariance(kspace_CTYX):
 def test_noise_is_white_after_the_noise_scan_was_used(coils):
     noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
     slices = RawSliceSource(scan(noise), CoilChoice(coils))
-    found = covariance(slices.measured(0, CPU).kspace_BCTYX[0])
+    measurement = slices.measure(0, CPU)
+    found = covariance(measurement.kspace_BCTYX[0])
     scale = found[0, 0].real
     np.testing.assert_allclose(found / scale, np.eye(coils or 3), atol=0.08)
-    assert slices.facts[0]["whitened"]
-    assert slices.facts[0]["used"] == (coils or 3)
+    assert measurement.facts["whitened"]
+    assert measurement.facts["used"] == (coils or 3)
 
 
 def test_without_a_noise_scan_the_samples_are_as_they_were():
     data = scan()
     slices = RawSliceSource(data, CoilChoice())
-    measured = slices.measured(0, CPU)
+    measured = slices.measure(0, CPU)
     np.testing.assert_array_equal(measured.kspace_BCTYX[0].numpy(), data.read(0).kspace_CTYX)
-    assert not slices.facts[0]["whitened"]
+    assert not measured.facts["whitened"]
     maps = measured.maps_BCYX
     torch.testing.assert_close(maps.abs().square().sum(1), torch.ones(1, 40, 40))
 
@@ -61,10 +63,11 @@ def test_a_coil_that_was_not_connected_is_left_out():
     noise = (2 * MIXING @ MIXING.conj().T).astype(np.complex64)
     noise[1], noise[:, 1] = 0, 0
     slices = RawSliceSource(scan(noise), CoilChoice())
-    assert slices.measured(0, CPU).kspace_BCTYX.shape[1] == 2
-    assert (slices.facts[0]["coils"], slices.facts[0]["used"]) == (3, 2)
+    measurement = slices.measure(0, CPU)
+    assert measurement.kspace_BCTYX.shape[1] == 2
+    assert (measurement.facts["coils"], measurement.facts["used"]) == (3, 2)
     with pytest.raises(UnsupportedDataError, match="no coil was connected"):
-        RawSliceSource(scan(np.zeros((3, 3), np.complex64)), CoilChoice()).measured(0, CPU)
+        RawSliceSource(scan(np.zeros((3, 3), np.complex64)), CoilChoice()).measure(0, CPU)
 
 
 def test_maps_go_through_the_same_matrix_as_the_samples():
@@ -78,19 +81,17 @@ def test_maps_go_through_the_same_matrix_as_the_samples():
         "", "", (1, *kspace.shape), data.geometry, (2, 1, 0),
         lambda z: RawSlice(kspace.astype(np.complex64), np.ones((2, 40, 1), bool)), noise_CC=noise,
     )  # fmt: skip
-    measured = RawSliceSource(data, CoilChoice(maps=maps)).measured(0, CPU)
+    measured = RawSliceSource(data, CoilChoice(maps=maps)).measure(0, CPU)
     made = measured.encoding().zero_filled(measured.kspace_BCTYX)[0]
-    again = measured.encoding().misfit(made[None], measured.kspace_BCTYX)
+    again = measured.encoding().squared_residual(made[None], measured.kspace_BCTYX)
     assert again[0] < 1e-8 * again[1]
     assert np.corrcoef(made.abs().numpy().ravel(), np.abs(image).ravel())[0, 1] > 0.8
 
 
-def test_the_masks_of_the_slices_that_were_read_are_kept():
-    slices = RawSliceSource(scan(), CoilChoice())
-    slices.measured(1, CPU)
-    assert slices.pattern().shape == (1, 2, 40, 1)
-    slices.measured(0, CPU)
-    assert slices.pattern().sum(axis=(1, 2, 3)).tolist() == [80, 70]
+def test_masks_and_facts_of_all_slices_come_with_the_reconstruction():
+    result = reconstruct(RawSliceSource(scan(), CoilChoice()), ClassicalReconstructor("zero-filled", None, 0), CPU)
+    assert result.mask_ZTYX.sum(axis=(1, 2, 3)).tolist() == [80, 70]
+    assert [facts["coils"] for facts in result.facts] == [3, 3]
 
 
 def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
@@ -101,12 +102,10 @@ def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
         return espirit(*given)
 
     monkeypatch.setattr("crnn_cli.reconstruction.raw_source.espirit", counted)
-    first = [slices.measured(z, CPU) for z in range(2)]
-    facts = {z: dict(found) for z, found in slices.facts.items()}
-    again = [slices.measured(z, CPU) for z in range(2)]
+    first = [slices.measure(z, CPU) for z in range(2)]
+    again = [slices.measure(z, CPU) for z in range(2)]
     assert len(calls) == 2
-    assert slices.facts == facts
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one.maps_BCYX, other.maps_BCYX)
         assert torch.equal(one.kspace_BCTYX, other.kspace_BCTYX)
-        assert one.deviation == other.deviation
+        assert (one.deviation, one.facts) == (other.deviation, other.facts)

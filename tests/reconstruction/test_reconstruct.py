@@ -14,7 +14,7 @@ from crnn_cli.mri.classical import METHODS
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import (
-    STARTS,
+    INITIAL_IMAGES,
     ClassicalReconstructor,
     InferenceSettings,
     NetworkReconstructor,
@@ -56,7 +56,7 @@ def operators(data):
         yield SingleCoilConsistency(torch.from_numpy(kspace), torch.from_numpy(mask)[None])
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INITIAL_IMAGES)
 @pytest.mark.parametrize("amplitude", [1.0, 0.7])
 def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(start, amplitude):
     seen = []
@@ -70,14 +70,14 @@ def test_each_slice_starts_as_the_recipe_says_and_comes_back_in_its_own_scale(st
     assert seen == pytest.approx([amplitude, amplitude])
     for z, operator in enumerate(operators(data)):
         zero_filled = operator.zero_filled()[0].numpy()
-        wanted = STARTS[start](operator)
+        wanted = INITIAL_IMAGES[start](operator)
         np.testing.assert_allclose(result.images_ZTYX[z], wanted[0].numpy(), atol=1e-4)
         np.testing.assert_allclose(result.zero_filled_ZTYX[z], zero_filled, atol=1e-6)
 
 
 class Noisy(SingleCoilSource):
-    def measured(self, z, device):
-        return replace(super().measured(z, device), deviation=0.2)
+    def measure(self, z, device):
+        return replace(super().measure(z, device), deviation=0.2)
 
 
 @pytest.mark.parametrize("noise", [None, 0.0, 2.0])
@@ -164,7 +164,7 @@ def test_a_device_is_the_one_asked_for_or_an_error(monkeypatch, count, name, wan
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     if wanted is None:
-        with pytest.raises(DeviceError, match=r"--device cpu|use auto"):
+        with pytest.raises(DeviceError, match=r"device='cpu'|use auto"):
             choose_device(name)
     else:
         assert choose_device(name) == torch.device(wanted)
@@ -175,14 +175,13 @@ def test_a_default_weight_grows_with_the_noise_found_and_a_given_one_does_not(na
     kind = METHODS[name]
     data = acquisition()
     quiet, noisy, given = (ClassicalReconstructor(name, weight, 2) for weight in (None, None, 0.125))
-    reconstruct(SingleCoilSource(data), quiet, CPU)
+    assert reconstruct(SingleCoilSource(data), quiet, CPU).regularisation_weights == (kind.weight, kind.weight)
+    assert reconstruct(Noisy(data), given, CPU).regularisation_weights == (0.125, 0.125)
     found = reconstruct(Noisy(data), noisy, CPU)
-    reconstruct(Noisy(data), given, CPU)
-    assert quiet.used == [kind.weight] * 2
-    assert given.used == [0.125] * 2
+    used = found.regularisation_weights
     for z, operator in enumerate(operators(data)):
         sigma = 0.2 / float(energy_weighted_rms(operator.view_shared()))
-        assert noisy.used[z] == pytest.approx(kind.weight + kind.noisy * sigma, rel=1e-4)
-        assert noisy.used[z] > 2 * kind.weight
-    again = reconstruct(SingleCoilSource(data), ClassicalReconstructor(name, noisy.used[0], 2), CPU)
+        assert used[z] == pytest.approx(kind.weight + kind.weight_per_sigma * sigma, rel=1e-4)
+        assert used[z] > 2 * kind.weight
+    again = reconstruct(SingleCoilSource(data), ClassicalReconstructor(name, used[0], 2), CPU)
     np.testing.assert_allclose(again.images_ZTYX[0], found.images_ZTYX[0], atol=1e-6)

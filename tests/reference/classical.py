@@ -63,7 +63,7 @@ def tv(a, data, start, weights):
     return x
 
 
-def shrunk_blocks(image_TYX, weight, block):
+def shrink_blocks(image_TYX, weight, block):
     """Return an image whose blocks have their singular values lowered, block by block, by dense SVD."""
     frames, lines, columns = image_TYX.shape
     out = np.zeros_like(image_TYX)

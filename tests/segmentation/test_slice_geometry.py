@@ -20,18 +20,17 @@ from crnn_cli.data.geometry import (
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.nifti.image import encode_image, read_image
-from crnn_cli.segmentation.segment import (
-    SliceRecipe,
-    choose_order,
-    labels_from_probabilities,
+from crnn_cli.segmentation.preprocessing import (
+    SlicePreprocessing,
     network_size,
     normalise_intensity,
     resample_slices,
     to_network_grid,
 )
+from crnn_cli.segmentation.segment import choose_order, labels_from_probabilities
 
 SPACING = (1.1, 1.7, 4.0)
-PERCENTILES, WINDOW = SliceRecipe(1.0, "percentiles", 1, 99), SliceRecipe(1.0, "window", -100, 300)
+PERCENTILES, WINDOW = SlicePreprocessing(1.0, "percentiles", 1, 99), SlicePreprocessing(1.0, "window", -100, 300)
 
 
 def turn(axis, degrees):
@@ -175,7 +174,7 @@ def test_without_either_the_axis_with_the_fewest_samples_is_taken_in_doubt():
 
 
 def test_with_nothing_to_go_by_it_is_refused():
-    with pytest.raises(UnsupportedDataError, match=r"8 x 8 x 8 voxels of 1 x 1\.1 x 1\.2 mm.*--slices"):
+    with pytest.raises(UnsupportedDataError, match=r"8 x 8 x 8 voxels of 1 x 1\.1 x 1\.2 mm.*slices='axial'"):
         choose_order(volume(), None, None)
 
 

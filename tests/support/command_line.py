@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 def table_rows(text):
-    """Return the cells of a printed table, by the first of each row."""
-    cells = [[cell.strip() for cell in line.strip(" │").split("│")] for line in text.splitlines() if "│" in line]
-    return {first: rest for first, *rest in cells if first}
+    """The cells of a printed table, by the first of each row."""
+    text = text.decode() if isinstance(text, bytes) else text
+    cells = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+    return {first: rest for first, *rest in cells if rest}
 
 
 @dataclass

@@ -94,10 +94,10 @@ def _die_at_b(mark):
     save_it = reconstruct_job.save
 
     def dying(planned, made):
-        if planned.asked.scan.name == "b.nii" and not Path(mark).exists():
+        if planned.request.scan.name == "b.nii" and not Path(mark).exists():
             Path(mark).touch()
             os._exit(1)
-        save_it(planned, made)
+        return save_it(planned, made)
 
     reconstruct_job.save = dying
 
@@ -108,19 +108,20 @@ class Recorded(Fake):
     weights = None
 
     def save(self, planned, made):
-        self.step("save", planned)
-        made.report["batch"]["outputs"] = {planned.name: "no matter"}
-        planned.with_suffix(".json").write_text(json.dumps(made.report))
+        report = super().save(planned, made)
+        written = report | {"batch": report["batch"] | {"outputs": {planned.name: "no matter"}}}
+        planned.with_suffix(".json").write_text(json.dumps(written))
+        return report
 
 
 def test_what_this_very_run_has_written_is_not_written_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("crnn_cli.io.atomic_write.digest_tree", lambda place: "no matter")
     fake = Recorded()
     for run, times in (("one", 1), ("one", 1), ("two", 2)):  # the second: a worker died after it had written
-        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", planned=tmp_path / "x.nii")
-        passage = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
-        passage.compute()
-        assert passage.write().status == "done"
+        item = BatchItem(tmp_path / "in", tmp_path / "x.nii", plan=tmp_path / "x.nii")
+        task = BatchTask(item, BatchContext(fake, fake, {"options": {}, "run": run})).read()
+        task.compute()
+        assert task.write().status == "done"
         assert fake.events.count(("save", tmp_path / "x.nii", "ends")) == times
 
 

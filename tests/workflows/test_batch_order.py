@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,12 +21,13 @@ from tests.support.cines import lines_mask, moving_cine, save, to_images, to_ksp
 from tests.support.data import ROOT
 
 
+@dataclass(frozen=True, eq=False)
 class Data:
     """What a made-up command reads and makes, to see when it is let go."""
 
-    def __init__(self, name):
-        self.name, self.source = name, {"sha256": "1"}
-        self.report = {"output": str(name), "input": self.source}
+    name: object
+    report: dict = field(default_factory=dict)
+    source: ClassVar = {"sha256": "1"}
 
 
 class Fake:
@@ -56,8 +59,9 @@ class Fake:
 
     def save(self, planned, made):
         self.step("save", planned)
+        return made.report | {"output": str(made.name), "input": made.source}
 
-    def judge(self, planned, report):
+    def check_threshold(self, planned, report):
         pass
 
     def at(self, *event):
@@ -66,7 +70,7 @@ class Fake:
 
 def passed(fake, count=5, keep_going=False):
     told = []
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(count)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(count)]
     run(items, BatchContext(fake, None, {"options": {}}), lambda o: told.append((int(o.input), o.status)), keep_going)
     return told
 
@@ -98,7 +102,7 @@ def test_a_failure_to_tell_ends_the_batch():
         raise BrokenPipeError
 
     fake = Fake()
-    items = [BatchItem(Path(str(k)), Path(str(k)), planned=k) for k in range(5)]
+    items = [BatchItem(Path(str(k)), Path(str(k)), plan=k) for k in range(5)]
     with pytest.raises(BrokenPipeError):
         run(items, BatchContext(fake, None, {"options": {}}), tell, True)
     assert ("compute", 4, "begins") not in fake.events
@@ -106,7 +110,7 @@ def test_a_failure_to_tell_ends_the_batch():
 
 SCRIPT = """
 import os, signal, sys, time
-from crnn_cli.cli import reconstruct_job as job
+from crnn_cli.workflows.reconstruct import steps as job
 from crnn_cli.cli.app import main
 from tests.support.data import ROOT
 
@@ -116,7 +120,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it 
 def hooked(step, name, seconds):
     do = getattr(job, step)
     def run(planned, *others):
-        if planned.asked.scan.name == name:
+        if planned.request.scan.name == name:
             os.kill(os.getpid(), getattr(signal, number))
             time.sleep(seconds)
         return do(planned, *others)

@@ -1,4 +1,4 @@
-"""A folder of DICOM files that is there whole or not at all."""
+"""Writing a folder of DICOM files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,35 +13,45 @@ from crnn_cli.errors import OutputError, OutputExistsError, Param
 def write_folder(target: Path, fill: Callable[[Path], None], force: bool) -> None:
     """Let ``fill`` write files into a new folder beside the target, then give it the target's name.
 
+    Parameters
+    ----------
+    fill : writes the files into the folder that it is given, and checks them. Its errors pass through.
+    force : replace an earlier folder.
+
     Raises
     ------
     OutputError
-        If the folder exists and not ``force``, or cannot be written. With ``force`` an earlier one is replaced. What
-        ``fill`` raises passes through; nothing is left behind.
+        If the folder exists and not ``force``, or cannot be written; nothing is left behind.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".crnn-", dir=target.parent) as beside:
-            made = Path(beside, "series")
-            made.mkdir()
-            fill(made)
+        with tempfile.TemporaryDirectory(prefix=".crnn-", dir=target.parent) as temporary:
+            folder = Path(temporary, "series")
+            folder.mkdir()
+            fill(folder)
             if target.exists():
                 if not force and any(target.iterdir()):
                     raise OutputError(f"{target} was made by another program meanwhile; it was kept")
-                target.rename(Path(beside, "earlier"))
+                target.rename(Path(temporary, "earlier"))
             try:
-                made.rename(target)
+                folder.rename(target)
             except OSError:
                 with suppress(OSError):
-                    Path(beside, "earlier").rename(target)
+                    Path(temporary, "earlier").rename(target)
                 raise
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
 
 
 def require_folder(target: Path, force: bool) -> None:
-    """Raise OutputError if a target exists (and not ``force``), is a file, or lies in no folder.
+    """Refuse a target that cannot become a folder of DICOM files.
 
-    With ``force`` only a folder of DICOM files is replaced, so that nothing else is lost.
+    Raises
+    ------
+    OutputExistsError
+        If it exists, is not empty, and not ``force``.
+    OutputError
+        If it is a file, its parent folder does not exist, or it holds more than .dcm files, which ``force`` does not
+        replace.
     """
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")

@@ -1,7 +1,7 @@
-"""Headers for DICOM objects made here: what is taken over from a source, and what can be said where there is none.
+"""Headers of new DICOM objects: attributes copied from a source series, or derived from an affine.
 
-Patient and study are copied, never invented; what a module requires and the source lacks is left empty where DICOM lets
-it be empty. Private elements are left behind.
+Patient and study are copied, never invented. Attributes that a module requires and the source lacks are left empty
+where DICOM allows it (type 2). Private elements are not copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crnn_cli.io.dicom.headers import Frame, silence_pydicom
 from crnn_cli.io.dicom.series import Series
 
 Header = Callable[[int, int], Dataset]
-"""Of slice and frame: patient, study, place and time of one image."""
+"""Function of slice and frame: attributes of patient, study, position and time of one image."""
 
 _PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
@@ -57,10 +57,10 @@ MODALITIES = tuple(_OF_A_FRAME)
 
 
 def copy_headers(series: Series) -> Header:
-    """Return the headers of a series, frame by frame, each naming the image that it was copied from.
+    """Copy the headers of a series, frame by frame; each refers to its source in SourceImageSequence.
 
-    Where there is no frame of reference, all get the same new one. The headers raise UnsupportedDataError for an image
-    without UIDs of its own or its study.
+    Where there is no FrameOfReferenceUID, all get the same new one. The returned function raises UnsupportedDataError
+    for an image without StudyInstanceUID, SOPClassUID or SOPInstanceUID.
     """
     headers, reference = _Headers(), generate_uid()
 
@@ -80,15 +80,20 @@ def copy_headers(series: Series) -> Header:
 
 
 def _options(data: Dataset) -> list[str]:
-    found = data.get("ScanOptions") or []
-    return [found] if isinstance(found, str) else list(found)
+    options = data.get("ScanOptions") or []
+    return [options] if isinstance(options, str) else list(options)
 
 
 def place_headers(image: Image, patient: Dataset | None) -> Header:
-    """Return headers from an image alone, its axes as rows, columns and slices; patient and study from ``patient``.
+    """Make headers from an image alone, its axes as rows, columns and slices.
 
-    Times are numbered temporal positions, with the temporal resolution where the frame time is known: a trigger time
-    would say that there was a trigger.
+    Times become TemporalPositionIdentifier, with TemporalResolution where the frame time is known: a TriggerTime would
+    state that there was a trigger.
+
+    Parameters
+    ----------
+    image : its affine is RAS+ mm.
+    patient : header that patient and study are copied from; None for a new study without a patient.
     """
     with silence_pydicom():
         common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
@@ -110,12 +115,12 @@ def place_headers(image: Image, patient: Dataset | None) -> Header:
 
 
 def first_header(series: Series) -> Dataset:
-    """Return the header of the first image of a series, whole."""
+    """Whole header of the first image of a series."""
     return _Headers().of(series.grid[0][0])
 
 
 def _place(affine: Affine, z: int) -> Dataset:
-    """Return where slice z of an array lies; rows run along its first axis, columns along its second."""
+    """Position and orientation of slice z of an array; rows run along its first axis, columns along its second."""
     lps = LPS_TO_RAS @ affine[:3]
     x, y, step = (float(v) for v in np.linalg.norm(lps[:, :3], axis=0))
     row = lps[:, 0] / x
@@ -143,7 +148,7 @@ def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
 
 
 def _taken(source: Dataset, keywords: Sequence[str]) -> Dataset:
-    """Return those of the elements that hold something; an age that is no age of DICOM is left out."""
+    """Copy the attributes that are not empty; a PatientAge that is no age string is left out."""
     data = Dataset()
     for keyword in keywords:
         if keyword in source and not source[keyword].is_empty:
@@ -179,26 +184,30 @@ def _place_of_group(data: Dataset, frame: Frame) -> None:
 
 
 def decimals(values: Sequence[float]) -> list[str]:
-    """Return numbers as decimal strings of at most 16 characters, as exact as those can be."""
-    made = []
+    """Format numbers as DICOM decimal strings (DS) of at most 16 characters, as exact as these can be.
+
+    >>> decimals([1.5, -1 / 3])
+    ['1.5', '-0.3333333333333']
+    """
+    texts = []
     for value in values:
         text = repr(float(value))
         for digits in range(16, 0, -1):
             if len(text) <= 16:
                 break
             text = f"{value:.{digits}g}"
-        made.append(text)
-    return made
+        texts.append(text)
+    return texts
 
 
 class _Headers:
-    """Headers of the source, a multi-frame file read once."""
+    """Headers of the source; a multi-frame file is read once."""
 
     def __init__(self) -> None:
         self.name, self.data = "", Dataset()
 
     def of(self, frame: Frame) -> Dataset:
-        """Return the header of the file of a frame."""
+        """Header of the file of a frame."""
         if frame.source.name != self.name:
             with silence_pydicom(), frame.source.open() as opened:
                 self.data = dcmread(opened, stop_before_pixels=True)

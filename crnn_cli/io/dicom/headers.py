@@ -1,9 +1,10 @@
-"""What the headers of DICOM files say of every frame, before any pixel is read.
+"""Headers of DICOM files, frame by frame, before any pixel is read.
 
-Classic images are one frame each; enhanced multi-frame images carry the same facts in functional groups. Nothing is
-judged here: what cannot be read is noted and left to `crnn_cli.io.dicom.series`.
+Classic images are one frame each. Enhanced multi-frame images have the same attributes in
+SharedFunctionalGroupsSequence and PerFrameFunctionalGroupsSequence. Nothing is judged here: problems are noted and left
+to `crnn_cli.io.dicom.series`.
 
-Lengths in mm, times in ms as DICOM has them, positions in the patient's LPS system.
+Lengths are in mm, times in ms, positions in the patient's LPS system, as in DICOM.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
@@ -45,16 +47,28 @@ _TAGS = [Tag(keyword) for keyword in _TOP]
 _KEYWORDS = {Tag(keyword): keyword for keyword in (*_TOP, *_DEEPER)}
 
 Facts = dict[str, Any]
-"""What a dataset says of what is asked for here, by keyword."""
+"""Attributes of a dataset by keyword, those of `_TOP` and `_DEEPER` only."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of one file; None where the header does not say.
+    """One frame of one file; None where the header lacks the attribute.
 
-    position, orientation : LPS, mm and cosines. spacing : between rows, between columns. times : by name, in the order
-    in which they are trusted; numbers that only order frames are among them. part : what tells images of one place
-    apart that are not different times: image type, echo time. rescale: slope, intercept. layout: of the file's pixels.
+    Attributes
+    ----------
+    source, index : the file, and the index of the frame in it.
+    series_uid, series_number, description, modality, instance : SeriesInstanceUID, SeriesNumber, SeriesDescription,
+        Modality, SOPInstanceUID.
+    position, orientation : ImagePositionPatient (LPS, mm) and ImageOrientationPatient (direction cosines).
+    spacing : PixelSpacing, mm between rows and between columns.
+    size : Rows and Columns.
+    thickness, gap : SliceThickness and SpacingBetweenSlices, mm.
+    times : by name, the most trusted first; clock times in ms since midnight, and numbers that only order frames.
+    resolution : TemporalResolution, ms.
+    part : image type and echo time, which tell frames of one position apart that are not different times.
+    rescale : RescaleSlope and RescaleIntercept.
+    layout : storage of the pixels.
+    problem : why the frame cannot be read, "" if it can.
     """
 
     source: Source
@@ -79,7 +93,13 @@ class Frame:
 
 
 def frames_of(source: Source) -> list[Frame]:
-    """Return the frames of a file; none if it is no DICOM image; one with a ``problem`` if it is damaged."""
+    """Read the headers of a file, without its pixels.
+
+    Returns
+    -------
+    One `Frame` for a classic image, one for each frame of an enhanced image. Empty if the file is no DICOM image, such
+    as a report. A single one with a ``problem`` if the file is damaged.
+    """
     try:
         with silence_pydicom(), source.open() as opened:
             if opened.read(132)[128:] != _MAGIC:
@@ -98,9 +118,19 @@ def frames_of(source: Source) -> list[Frame]:
         return [_damaged(source, error)]
 
 
+def is_seg(path: Path) -> bool:
+    """Whether a DICOM file is a Segmentation, by its SOPClassUID; False for damaged files."""
+    try:
+        with silence_pydicom():
+            data = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return bool(data.get("SOPClassUID") == SegmentationStorage)
+    except Exception:  # a parser of hostile files: reading it as an image will name the damage
+        return False
+
+
 @contextmanager
 def silence_pydicom() -> Iterator[None]:
-    """Keep pydicom from printing: its warnings quote what elements hold, which may be a person's name."""
+    """Keep pydicom from printing: its warnings quote values, which may be a person's name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         disabled, _LOG.disabled = _LOG.disabled, True
@@ -123,9 +153,9 @@ def _frames(source: Source, data: Facts, layout: PixelLayout) -> list[Frame]:
     if not 1 <= count <= _MOST_FRAMES or (per_frame and len(per_frame) != count):
         return [_damaged(source, f"it promises {count} frames and describes {len(per_frame)}")]
     if not per_frame:
-        made = _frame(source, 0, [data], (rows, columns), layout)
+        frame = _frame(source, 0, [data], (rows, columns), layout)
         if count == 1:
-            return [made]
+            return [frame]
         return [_damaged(source, "it has several frames that say neither where nor when they are")]
     shared = [g for s in list(data.get("SharedFunctionalGroupsSequence") or [])[:1] for g in _groups(s)]
     return [
@@ -135,7 +165,7 @@ def _frames(source: Source, data: Facts, layout: PixelLayout) -> list[Frame]:
 
 
 def _groups(functional: Dataset) -> list[Facts]:
-    """Return what the items of all functional groups of a frame say."""
+    """Attributes of the items of all functional groups of a frame."""
     items = [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
     return [facts for facts in map(_facts, items) if facts]
 
@@ -149,8 +179,8 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
     elif (_integer(data, "SamplesPerPixel") or 1) != 1:
         problem = "a colour picture, no measured values"
     echo = _number(where, "EchoTime", "EffectiveEchoTime")
-    kinds = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
-    part = (*sorted(kinds.intersection(_KINDS)), "" if echo is None else f"echo {echo:g} ms")
+    types = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
+    part = (*sorted(types.intersection(_IMAGE_TYPES)), "" if echo is None else f"echo {echo:g} ms")
     position, orientation = _numbers(where, "ImagePositionPatient", 3), _numbers(where, "ImageOrientationPatient", 6)
     spacing = _numbers(where, "PixelSpacing", 2)
     return Frame(
@@ -166,7 +196,7 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
 
 
 def _rescale(where: list[Facts]) -> tuple[float, float]:
-    """Return slope and intercept: the rescale, or else the one linear mapping to real-world values (Philips)."""
+    """Slope and intercept: the rescale, or else the only linear mapping to real-world values (Philips)."""
     slope = _number(where, "RescaleSlope")
     if slope is not None:
         return slope or 1.0, _number(where, "RescaleIntercept") or 0.0
@@ -177,7 +207,7 @@ def _rescale(where: list[Facts]) -> tuple[float, float]:
     return (slope, _number([*mappings, *where], "RealWorldValueIntercept") or 0.0) if slope else (1.0, 0.0)
 
 
-_KINDS = ("M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "LOCALIZER")
+_IMAGE_TYPES = ("M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "LOCALIZER")
 _TIMES = {
     "temporal position": ("TemporalPositionIdentifier", "TemporalPositionIndex"),
     "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime"),
@@ -189,15 +219,15 @@ _TIMES = {
 
 
 def _times(where: list[Facts], index: int) -> dict[str, float]:
-    """Return what can order frames in time; clock times in ms since midnight."""
-    found = {}
+    """Attributes that can order frames in time; clock times in ms since midnight."""
+    times = {}
     for name, keywords in _TIMES.items():
         clock = name in ("acquisition time", "content time")
         value = _clock(where, *keywords) if clock else _number(where, *keywords)
         if value is not None:
-            found[name] = value
-    found["instance number"] = found.get("instance number", 0.0) * _MOST_FRAMES + index
-    return found
+            times[name] = value
+    times["instance number"] = times.get("instance number", 0.0) * _MOST_FRAMES + index
+    return times
 
 
 def _clock(where: list[Facts], *keywords: str) -> float | None:
@@ -216,19 +246,19 @@ def _clock(where: list[Facts], *keywords: str) -> float | None:
 def _number(where: list[Facts], *keywords: str) -> float | None:
     for data in where:
         for keyword in keywords:
-            found = _finite(data.get(keyword), 1)
-            if found is not None:
-                return found[0]
+            numbers = _finite(data.get(keyword), 1)
+            if numbers is not None:
+                return numbers[0]
     return None
 
 
 def _numbers(where: list[Facts], keyword: str, count: int) -> tuple[float, ...] | None:
-    found = (_finite(data.get(keyword), count) for data in where)
-    return next((value for value in found if value is not None), None)
+    values = (_finite(data.get(keyword), count) for data in where)
+    return next((value for value in values if value is not None), None)
 
 
 def _finite(value: Any, count: int) -> tuple[float, ...] | None:
-    """Return ``count`` finite numbers, or None if that is not what the value is."""
+    """Value as ``count`` finite numbers; None if it is anything else."""
     if value is None or value == "":
         return None
     try:
@@ -239,8 +269,8 @@ def _finite(value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def _integer(data: Facts, keyword: str) -> int | None:
-    found = _finite(data.get(keyword), 1)
-    return None if found is None else int(found[0])
+    numbers = _finite(data.get(keyword), 1)
+    return None if numbers is None else int(numbers[0])
 
 
 def _words(data: Facts, *keywords: str) -> list[str]:

@@ -1,4 +1,8 @@
-"""The stored pixels of a DICOM file: plain ones straight from where they lie, all others through pydicom's decoders."""
+"""Pixel data of DICOM files: uncompressed 16-bit pixels directly, all others through the decoders of pydicom.
+
+Decoders: pydicom itself for RLE and deflated data; pillow for JPEG baseline and JPEG 2000; GDCM or pylibjpeg, where
+installed, for JPEG lossless, JPEG extended of 12 bits and JPEG-LS.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +37,9 @@ DESCRIPTION = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored",
     "PixelRepresentation",
 )  # fmt: skip
-"""Keywords of the elements that say how pixels are stored."""
+"""Keywords of the attributes that describe how pixels are stored."""
 _TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
-"""Names of decoders, best first. pyjpegls is not among them: of some damaged files it never returns."""
+"""Decoders, best first. pyjpegls is not among them: it never returns from some damaged files."""
 _DECODER = "python-gdcm"
 _BY_DECODER = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
 _CONVERT = "convert it to an uncompressed transfer syntax first"
@@ -48,10 +52,13 @@ _EXPLICIT = _PIXEL_DATA + b"OW\x00\x00"
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How a file says that its pixels are stored.
+    """Storage of the pixels of a file, from its header.
 
-    syntax : UID of the transfer syntax. at : byte at which the element of the pixels begins, where it is not deflated.
-    described : what the elements of `DESCRIPTION` say, in their order; None for those that are absent.
+    Attributes
+    ----------
+    syntax : TransferSyntaxUID.
+    at : byte at which the element PixelData begins, where the file is not deflated.
+    described : values of the attributes in `DESCRIPTION`, in their order; None for those that are absent.
     """
 
     syntax: str = ""
@@ -60,14 +67,19 @@ class PixelLayout:
 
     @classmethod
     def of(cls, facts: dict[str, Any], syntax: str, at: int) -> Self:
-        """Return the layout that elements by keyword describe."""
+        """Layout from attributes by keyword."""
         return cls(syntax, at, tuple(facts.get(keyword) for keyword in DESCRIPTION))
 
 
 def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
-    """Return the stored pixels of a file, (rows, columns) or (frames, rows, columns).
+    """Decode the stored pixels of a file, (rows, columns) or (frames, rows, columns), before any rescale.
 
-    What pydicom raises where they are damaged is not caught.
+    Errors of pydicom on damaged pixels pass through.
+
+    Parameters
+    ----------
+    content : the whole file.
+    name : of the file, for messages.
 
     Raises
     ------
@@ -86,7 +98,7 @@ def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
         return pixel_array(dcmread(io.BytesIO(content)))
     if decoder.is_native:
         return pixel_array(io.BytesIO(content))
-    plugin = next((one for one in _TRUSTED if one in decoder.available_plugins), None)
+    plugin = next((name for name in _TRUSTED if name in decoder.available_plugins), None)
     if plugin is None:
         advice = f"pip install {_DECODER}" if syntax in _BY_DECODER else _CONVERT
         raise UnsupportedDataError(
@@ -98,7 +110,7 @@ def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
 
 
 def _jpeg_by_gdcm(data: Dataset) -> Array:
-    """Return JPEG pixels; 12-bit Extended ones too, which pydicom keeps from GDCM, though that goes by the stream."""
+    """Decode JPEG by GDCM; 12-bit Extended too, which pydicom does not hand to GDCM though GDCM goes by the stream."""
     for frame in generate_frames(data.PixelData, number_of_frames=data.get("NumberOfFrames") or 1):
         _require_segments(frame, (data.Rows, data.Columns))
     if data.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
@@ -107,9 +119,9 @@ def _jpeg_by_gdcm(data: Dataset) -> Array:
 
 
 def _require_segments(frame: bytes, size: tuple[int, int]) -> None:
-    """Raise ValueError unless the segments of a JPEG or JPEG-LS stream follow each other and tell the size.
+    """Raise ValueError unless the segments of a JPEG or JPEG-LS stream follow each other and state the size.
 
-    GDCM ends the program if they do not.
+    GDCM ends the process if they do not.
     """
     at = 2
     while frame[at : at + 1] == b"\xff":
@@ -117,23 +129,25 @@ def _require_segments(frame: bytes, size: tuple[int, int]) -> None:
         if marker == _START_OF_SCAN:
             return
         if marker in _START_OF_FRAME:
-            told = int.from_bytes(frame[at + 5 : at + 7]), int.from_bytes(frame[at + 7 : at + 9])
-            if told != size:
-                raise ValueError(f"the JPEG stream is {told[0]} x {told[1]}, and the header says {size[0]} x {size[1]}")
+            stated = int.from_bytes(frame[at + 5 : at + 7]), int.from_bytes(frame[at + 7 : at + 9])
+            if stated != size:
+                raise ValueError(
+                    f"the JPEG stream is {stated[0]} x {stated[1]}, and the header says {size[0]} x {size[1]}"
+                )
         at += 1 if marker == _FILL else 2 + length
     raise ValueError(f"the JPEG stream has no marker at byte {at}")
 
 
 def _plain(content: bytes, layout: PixelLayout) -> Array | None:
-    """Return uncompressed little endian 16-bit pixels, a view of the content; None if that is not what is there.
+    """View uncompressed little endian 16-bit pixels in the content; None for any other storage.
 
-    The element must have exactly the length that the header promises: all that is odd is left to pydicom.
+    The element must have exactly the length that the header promises; anything odd is left to pydicom.
     """
-    samples, colours, rows, columns, frames, allocated, kept, signed = layout.described
+    samples, colours, rows, columns, frames, allocated, bits, signed = layout.described
     if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2") or allocated != 16 or signed not in (0, 1):
         return None
     shape = (rows, columns) if frames in (None, 1) else (frames, rows, columns)
-    if not all(isinstance(n, int) and n > 0 for n in (*shape, kept)) or kept > 16:
+    if not all(isinstance(n, int) and n > 0 for n in (*shape, bits)) or bits > 16:
         return None
     head = content[layout.at : layout.at + 12]
     if layout.syntax == ExplicitVRLittleEndian and head[:8] == _EXPLICIT:
@@ -146,4 +160,20 @@ def _plain(content: bytes, layout: PixelLayout) -> Array | None:
     if int.from_bytes(length, "little") != 2 * count or start + 2 * count > len(content):
         return None
     stored: Array = np.frombuffer(content, "<i2" if signed else "<u2", count, start).reshape(shape)
-    return stored if kept == 16 else (stored << (16 - kept)) >> (16 - kept)
+    return stored if bits == 16 else (stored << (16 - bits)) >> (16 - bits)
+
+
+CODECS = {
+    "RLE": "1.2.840.10008.1.2.5", "JPEG": "1.2.840.10008.1.2.4.50", "JPEG lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80", "JPEG 2000": "1.2.840.10008.1.2.4.90",
+}  # fmt: skip
+"""Compressions that scanners and archives use, each with one of its transfer syntaxes."""
+
+
+def available_codecs() -> dict[str, str | None]:
+    """The decoder that reads each of `CODECS`; None where none is installed that is trusted."""
+    found: dict[str, str | None] = {}
+    for name, syntax in CODECS.items():
+        plugins = get_decoder(UID(syntax)).available_plugins
+        found[name] = next((plugin for plugin in _TRUSTED if plugin in plugins), None)
+    return found

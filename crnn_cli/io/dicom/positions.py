@@ -1,6 +1,6 @@
-"""Where the slices of a DICOM series lie: sorted by place, what is wrong with them, and the affine that follows.
+"""Positions of the slices of a DICOM series, their order along the normal, and the affine.
 
-Positions are LPS here, mm; the affine is RAS+.
+ImagePositionPatient and ImageOrientationPatient are LPS, mm; the affine is RAS+ mm.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _PARALLEL = 1e-3
 
 
 def is_perpendicular(orientation: tuple[float, ...]) -> bool:
-    """Return whether the directions of rows and columns are perpendicular unit vectors."""
+    """Whether the two directions of ImageOrientationPatient are perpendicular unit vectors."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = abs(np.linalg.norm(row) - 1) + abs(np.linalg.norm(column) - 1)
     return bool(lengths < _PARALLEL * 2 and abs(row @ column) < _PARALLEL)
 
 
 def group_by_position(frames: list[Frame]) -> list[list[Frame]]:
-    """Return the frames of each position, positions ascending along the normal of the first frame."""
+    """Group frames by position, ascending along the normal of the first frame."""
     normal = _normal(frames[0])
     ordered = sorted(frames, key=lambda frame: float(np.array(frame.position) @ normal))
-    places: list[list[Frame]] = [[ordered[0]]]
-    for before, frame in pairwise(ordered):
-        if float((np.array(frame.position) - np.array(before.position)) @ normal) < SAME_PLACE:
-            places[-1].append(frame)
+    groups: list[list[Frame]] = [[ordered[0]]]
+    for previous, frame in pairwise(ordered):
+        if float((np.array(frame.position) - np.array(previous.position)) @ normal) < SAME_PLACE:
+            groups[-1].append(frame)
         else:
-            places.append([frame])
-    return places
+            groups.append([frame])
+    return groups
 
 
 def _normal(frame: Frame) -> Vector:
@@ -47,22 +47,28 @@ def _unit(vector: Sequence[float] | Vector) -> Vector:
 
 
 class SlicePositions:
-    """The positions of the slices of a series, by place; uneven : see `crnn_cli.data.slice_stack`."""
+    """Slices of a series as a stack, with their problems and their affine.
 
-    def __init__(self, frames: list[list[Frame]], uneven: float | None = None) -> None:
+    Parameters
+    ----------
+    frames : of each position, as `group_by_position` gives them.
+    slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
+    """
+
+    def __init__(self, frames: list[list[Frame]], slice_tolerance: float | None = None) -> None:
         self.first = frames[0][0]
-        positions = np.array([place[0].position for place in frames])
-        self.stack = SliceStack(positions, _normal(self.first), uneven)
+        positions = np.array([group[0].position for group in frames])
+        self.stack = SliceStack(positions, _normal(self.first), slice_tolerance)
         self.problems = self.stack.problems()
 
     def notes(self) -> list[str]:
-        """Return what was tolerated, and what had to be taken for the step of one slice."""
+        """Tolerated deviations, and the assumption on the thickness of a single slice, as sentences."""
         if not len(self.stack.gaps) and self._length() is None:
             return ["one slice of unknown thickness: 1 mm is written"]
         return self.stack.notes()
 
     def affine(self) -> Affine:
-        """Return voxel (column, row, slice) to RAS+ mm; the first and the last slice lie where the header has them."""
+        """Affine of (column, row, slice) to RAS+ mm; the first and the last slice keep their positions."""
         first = self.first
         assert first.orientation is not None
         assert first.spacing is not None
@@ -74,6 +80,6 @@ class SlicePositions:
         return affine
 
     def _length(self) -> float | None:
-        """Return the thickness to take for the step of a single slice, if the header has one."""
+        """SpacingBetweenSlices, else SliceThickness, as the step of a single slice; None if the header has neither."""
         length = self.first.gap or self.first.thickness
         return length if length and length > 0 else None

@@ -1,7 +1,9 @@
-"""DICOM folders, archives and files to images, through pydicom.
+"""DICOM folders, DICOMDIRs, zip archives and files to images, through pydicom.
 
-What is read has a full grid of slices and times; everything else is refused with the reason. Values are the stored ones
-times rescale slope plus intercept (HU for CT), each frame by its own; padding is left as it is.
+A DICOM series is many files of one slice and time each (classic), or few files of many frames (enhanced multi-frame).
+A series is read if its frames fill a grid of slices and times; others are refused with the reason. Values are stored
+values times RescaleSlope plus RescaleIntercept of each frame (HU for CT). Padding is left as it is. Positions are LPS
+in the headers, RAS+ in the affine, mm; times are ms in the headers, s in the image.
 """
 
 from __future__ import annotations
@@ -13,36 +15,45 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom.headers import Frame, frames_of, silence_pydicom
 from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources
+from crnn_cli.io.loaded_image import LoadedImage
 
 _MOST_BYTES = 64 * 2**30
 
 
-def list_series(place: Path, *, uneven: float | None = None) -> Listing:
-    """Return what DICOM series a folder, DICOMDIR, zip or file holds.
+def list_series(path: Path, *, slice_tolerance: float | None = None) -> Listing:
+    """List the DICOM series in a folder, DICOMDIR, zip archive or file, from the headers alone.
 
-    uneven : how far slices may lie beside even places and be taken as even, in mm.
+    Parameters
+    ----------
+    slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
 
     Raises
     ------
     UnreadableError
-        If the place cannot be read, or holds no DICOM image at all.
+        If the path cannot be read, or holds no DICOM image at all.
     """
-    found = listing((frames_of(source) for source in sources(place)), uneven=uneven)
-    if not found.series:
-        damaged = next(iter(found.damaged.items()), None)
+    contents = listing((frames_of(source) for source in sources(path)), slice_tolerance=slice_tolerance)
+    if not contents.series:
+        damaged = next(iter(contents.damaged.items()), None)
         why = f"; {damaged[0]} is damaged: {damaged[1]}" if damaged else ""
-        what = "the folder " if place.is_dir() else ""
-        raise UnreadableError(f"{what}{place} holds no DICOM images ({found.others} other files){why}")
-    return found
+        what = "the folder " if path.is_dir() else ""
+        raise UnreadableError(f"{what}{path} holds no DICOM images ({contents.others} other files){why}")
+    return contents
 
 
-def choose_series(found: Listing, choice: str | None, place: Path) -> Series:
-    """Return the series of a number or UID, or the only readable one.
+def choose_series(contents: Listing, choice: str | None, path: Path) -> Series:
+    """Choose the series of a number or UID, or the only readable one.
+
+    Parameters
+    ----------
+    contents : the series, as `list_series` gives them.
+    choice : SeriesInstanceUID, or number in the listing, from 1.
+    path : where they are, for messages.
 
     Raises
     ------
@@ -50,66 +61,95 @@ def choose_series(found: Listing, choice: str | None, place: Path) -> Series:
         If there are several and none was chosen (the message lists them), the choice fits none, or it has problems.
     """
     if choice is None:
-        readable = [series for series in found.series if series.grid]
-        if len(readable) > 1 or (not readable and len(found.series) > 1):
-            raise UnsupportedDataError(
-                f"{place} holds {len(found.series)} series: choose one with --series\n" + table(found)
-            )
-        chosen = readable[0] if readable else found.series[0]
+        readable = [series for series in contents.series if series.grid]
+        if len(readable) > 1 or (not readable and len(contents.series) > 1):
+            remedy = ("choose one with ", Param("series"), "\n" + table(contents))
+            raise UnsupportedDataError(f"{path} holds {len(contents.series)} series", remedy=remedy)
+        chosen = readable[0] if readable else contents.series[0]
     else:
-        fitting = [s for s in found.series if choice in (str(s.number), s.uid)]
+        fitting = [s for s in contents.series if choice in (str(s.number), s.uid)]
         if len(fitting) != 1:
             raise UnsupportedDataError(
-                f"--series {choice} fits {len(fitting)} of the series in {place}\n" + table(found)
+                Param("series", choice), f" fits {len(fitting)} of the series in {path}\n" + table(contents)
             )
         chosen = fitting[0]
     if chosen.problems:
-        raise UnsupportedDataError(f"series {chosen.number} of {place} cannot be read: {'; '.join(chosen.problems)}")
+        raise UnsupportedDataError(
+            f"series {chosen.number} of {path} cannot be read: {'; '.join(chosen.problems)}", remedy=chosen.remedy
+        )
     return chosen
 
 
-def table(found: Listing) -> str:
-    """Return the series as lines of text, for messages."""
+def table(contents: Listing) -> str:
+    """One line of text for each series, for messages."""
     return "\n".join(
         f"  {s.number}  {s.description or '-'}  {s.part}  {s.kind}, {s.slices} x {s.frames} of "
         f"{s.size[1]} x {s.size[0]}" + (f": {s.problems[0]}" if s.problems else "")
-        for s in found.series
+        for s in contents.series
     )
 
 
-def read_dicom(place: Path, choice: str | None = None) -> tuple[Image, str]:
-    """Return the image of a series and a sha256 of its files; see `read_series`."""
-    image, digest, _ = read_series(place, choice)
+def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: float | None = None) -> LoadedImage:
+    """Read a series with the facts about its source.
+
+    Parameters
+    ----------
+    path : folder, DICOMDIR, zip archive or file.
+    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        See `read_series`.
+    """
+    choice = None if series is None else str(series)
+    image, digest, chosen = read_series(path, choice, slice_tolerance=slice_tolerance)
+    source = {"file": str(path), "format": "DICOM", "sha256": digest}
+    source |= {"series": choice} if choice else {}
+    source |= {} if slice_tolerance is None else {"slice_tolerance_mm": f"{slice_tolerance:g}"}
+    return LoadedImage(image, source, image.array.ndim, chosen, str(image.array.dtype), format="DICOM")
+
+
+def read_dicom(path: Path, series: str | None = None) -> tuple[Image, str]:
+    """Read the image of a series and the sha256 of its files; see `read_series`."""
+    image, digest, _ = read_series(path, series)
     return image, digest
 
 
 def read_series(
-    place: Path, choice: str | None = None, *, uneven: float | None = None
-) -> tuple[Image, str, Series]:  # fmt: skip
-    """Return the image of a series, a sha256 of its files, and the series; ``uneven`` as in `list_series`.
+    path: Path, series: str | None = None, *, slice_tolerance: float | None = None
+) -> tuple[Image, str, Series]:
+    """Read the image of a series, the sha256 of its files in the order of the grid, and the series.
 
-    Axes are x (column), y (row), z (along the normal) and, where there are several times, t.
+    Axes are x (column), y (row), z (along the normal) and, where there are several times, t. Values are int16, uint16
+    or int32 where the rescale is a shift by whole numbers, else float32.
+
+    Parameters
+    ----------
+    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    slice_tolerance : as in `list_series`.
 
     Raises
     ------
     UnreadableError
-        If a file is damaged: what is left of a series is never read as if it were whole.
+        If a file is damaged: the rest of a series is never read as if it were whole.
     UnsupportedDataError
         See `choose_series`; or if the pixels are compressed in a way that no installed decoder reads.
     """
-    found = list_series(place, uneven=uneven)
-    series = choose_series(found, choice, place)
-    if found.damaged:
-        name, why = next(iter(found.damaged.items()))
-        raise UnreadableError(f"{place}: {len(found.damaged)} damaged file(s), {name}: {why}; remove or replace them")
-    array, digest = _pixels(series)
-    assert series.affine is not None
-    shape = array if series.frames > 1 else array[..., 0]
-    return Image(shape, series.affine, series.frame_time, codes=(1, 1)), digest, series
+    contents = list_series(path, slice_tolerance=slice_tolerance)
+    chosen = choose_series(contents, series, path)
+    if contents.damaged:
+        name, why = next(iter(contents.damaged.items()))
+        raise UnreadableError(f"{path}: {len(contents.damaged)} damaged file(s), {name}: {why}; remove or replace them")
+    array, digest = _pixels(chosen)
+    assert chosen.affine is not None
+    values = array if chosen.frames > 1 else array[..., 0]
+    return Image(values, chosen.affine, chosen.frame_time, codes=(1, 1)), digest, chosen
 
 
 def _pixels(series: Series) -> tuple[Array, str]:
-    """Return (x, y, z, t) values, and the sha256 of the files they came from."""
+    """Values (x, y, z, t), and the sha256 of the files that they came from."""
     rows, columns = series.size
     needed = rows * columns * series.slices * series.frames * 2
     if needed > _MOST_BYTES:
@@ -119,9 +159,9 @@ def _pixels(series: Series) -> tuple[Array, str]:
     array: Array = np.empty(shape, np.int16 if exact else np.float32)
     low = high = 0
     digests: dict[str, bytes] = {}
-    for name, places in _by_file(series).items():  # a file of many frames is read once, wherever they belong
-        pixels, digests[name] = _decoded(places[0][2])
-        for t, z, frame in places:
+    for name, members in _by_file(series).items():  # a file of many frames is read once, wherever they belong
+        pixels, digests[name] = _decoded(members[0][2])
+        for t, z, frame in members:
             stored = pixels[frame.index] if pixels.ndim == 3 else pixels
             if stored.shape != (rows, columns):
                 raise UnreadableError(f"{frame.source.name} has pixels of shape {stored.shape}, not {rows} x {columns}")
@@ -141,7 +181,7 @@ def _pixels(series: Series) -> tuple[Array, str]:
 
 
 def _by_file(series: Series) -> dict[str, list[tuple[int, int, Frame]]]:
-    """Return (time, slice, frame) of the grid by the name of the file, in the order of the grid."""
+    """Time, slice and frame of the grid by the name of the file, in the order of the grid."""
     files: dict[str, list[tuple[int, int, Frame]]] = defaultdict(list)
     for z, row in enumerate(series.grid):
         for t, frame in enumerate(row):
@@ -171,10 +211,10 @@ def _rescales(series: Series) -> set[tuple[float, float]]:
 
 
 def _wide_enough(array: Array, low: int, high: int) -> Array:
-    """Return the array in the first of a few types that holds values from low to high exactly."""
-    for kind in (np.int16, np.uint16, np.int32):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            if array.dtype == np.int16 and kind is np.uint16:
-                return array.view(kind)  # nothing in it is negative: the same bytes
-            return array.astype(kind, copy=False)
+    """Convert to the first of int16, uint16, int32, float64 that holds values from low to high exactly."""
+    for dtype in (np.int16, np.uint16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            if array.dtype == np.int16 and dtype is np.uint16:
+                return array.view(dtype)  # nothing in it is negative: the same bytes
+            return array.astype(dtype, copy=False)
     return array.astype(np.float64, copy=False)

@@ -1,9 +1,10 @@
-"""DICOM frames to series: which frames belong together, and how they fill a grid of slices and times.
+"""DICOM series: frames that belong together, in a grid of slices and times.
 
-A series is a full grid of positions along one normal and times at each, or it says why not. Nothing is sorted by file
-name, and no number is trusted that does not fit: see `crnn_cli.io.dicom.timing`.
+Frames of one SeriesInstanceUID, size, PixelSpacing, ImageOrientationPatient, image type and echo time are one series.
+It is readable if it has the same number of times at each position along the normal; otherwise it names its problems.
+Nothing is sorted by file name; see `crnn_cli.io.dicom.timing` for the order in time.
 
-Positions are LPS here, mm; the affine of a series is RAS+.
+Positions are LPS in frames, mm; the affine of a series is RAS+.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crnn_cli.data.geometry import axis_codes
 from crnn_cli.data.image import Affine, affine_of_slice
+from crnn_cli.data.orientation import axis_codes
+from crnn_cli.errors import Words
 from crnn_cli.io.dicom.headers import Frame
 from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular
 from crnn_cli.io.dicom.timing import frame_time_of, sort_by_time
@@ -27,10 +29,21 @@ _PARALLEL = 1e-3
 class Series:
     """Frames that belong together.
 
-    number : in the listing, from 1. uid, description, modality : of the series, part: what of it, such as phase images.
-    grid : frames by slice (along the normal) and time; empty where there are problems. slices, frames : of the grid,
-    or as far as can be told. ordered_by : what orders the times, "" for one. frame_time : seconds, or None.
-    spread : of the times between frames, s. problems : why it cannot be read; notes : what is odd about it.
+    Attributes
+    ----------
+    number : in the listing, from 1.
+    uid, series_number, description, modality : SeriesInstanceUID, SeriesNumber, SeriesDescription, Modality.
+    part : which part of the series, such as phase images or an echo time; "" where it is not split.
+    files : number of files.
+    size : Rows and Columns.
+    slices, frames : of the grid; where there are problems, as far as can be told.
+    spacing : along x, y and z, mm. orientation : directions that the axes run to, such as LPS.
+    affine : (column, row, slice) to RAS+ mm.
+    ordered_by : the attribute that orders the times, "" for one time.
+    frame_time : seconds from frame to frame, None if unknown. spread : largest difference between such times, s.
+    grid : frames by slice (along the normal) and time; empty where there are problems.
+    problems : why it cannot be read, as sentences. notes : oddities, as sentences.
+    remedy : what makes it readable all the same; empty where nothing does.
     """
 
     number: int
@@ -52,10 +65,11 @@ class Series:
     grid: tuple[tuple[Frame, ...], ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    remedy: tuple[Words, ...] = ()
 
     @property
     def kind(self) -> str:
-        """Return what the series is, in a word or two."""
+        """Cine, time series, volume, image, or unreadable."""
         if not self.grid:
             return "unreadable"
         if self.frames > 1:
@@ -63,24 +77,34 @@ class Series:
         return "volume" if self.slices > 1 else "image"
 
     def one_slice(self, z: int) -> Series:
-        """Return slice z alone, of a series that can be read."""
+        """Series of slice z alone; the series must be readable."""
         assert self.affine is not None
         return replace(self, slices=1, grid=self.grid[z : z + 1], affine=affine_of_slice(self.affine, z))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in a place: its series, files that are damaged (name: reason), and how many are no DICOM images."""
+    """Contents of a folder or archive.
+
+    Attributes
+    ----------
+    series : in the order of SeriesNumber.
+    damaged : name of each damaged file, and the reason.
+    others : number of files without DICOM images.
+    """
 
     series: tuple[Series, ...]
     damaged: dict[str, str]
     others: int
 
 
-def listing(frames_of_files: Iterable[Sequence[Frame]], *, uneven: float | None = None) -> Listing:
-    """Return the series that frames make up, in the order of their series numbers.
+def listing(frames_of_files: Iterable[Sequence[Frame]], *, slice_tolerance: float | None = None) -> Listing:
+    """Group frames to series, in the order of their series numbers.
 
-    uneven : how far slices may lie beside even places, in mm; see `crnn_cli.data.slice_stack`.
+    Parameters
+    ----------
+    frames_of_files : frames of each file; none for a file without images.
+    slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
     """
     together: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     damaged: dict[str, str] = {}
@@ -96,20 +120,20 @@ def listing(frames_of_files: Iterable[Sequence[Frame]], *, uneven: float | None 
     groups = sorted(apart, key=lambda g: (g[0].series_number or 0, g[0].series_uid, g[0].part, g[0].size))
     shared = Counter(group[0].series_uid for group in groups)
     return Listing(
-        tuple(_series(n, group, shared[group[0].series_uid] > 1, uneven) for n, group in enumerate(groups, 1)),
+        tuple(_series(n, group, shared[group[0].series_uid] > 1, slice_tolerance) for n, group in enumerate(groups, 1)),
         damaged,
         others,
     )
 
 
 def _key(frame: Frame) -> tuple[object, ...]:
-    """Return what frames of one series have in common, beside their direction: UID, size, kind of image."""
+    """Properties that frames of one series share, beside their direction: UID, size, spacing, part."""
     spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
     return frame.series_uid, frame.size, str(spaced), frame.part
 
 
 def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
-    """Return the frames that lie parallel together: three planes of a localizer are three series."""
+    """Group frames by direction: the three planes of a localizer are three series."""
     groups: list[list[Frame]] = []
     for frame in frames:
         for group in groups:
@@ -126,7 +150,7 @@ def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
     return groups
 
 
-def _series(number: int, frames: list[Frame], split: bool, uneven: float | None) -> Series:
+def _series(number: int, frames: list[Frame], split: bool, slice_tolerance: float | None) -> Series:
     first = frames[0]
     problems = sorted({frame.problem for frame in frames if frame.problem})
     if first.orientation is None or first.spacing is None or any(frame.position is None for frame in frames):
@@ -139,16 +163,17 @@ def _series(number: int, frames: list[Frame], split: bool, uneven: float | None)
     if problems:
         return _unreadable(number, frames, part, problems, len(frames), 1)
     sorted_frames = group_by_position(frames)
-    places = SlicePositions(sorted_frames, uneven)
-    problems += [*places.problems, *_duplicates(sorted_frames)]
+    positions = SlicePositions(sorted_frames, slice_tolerance)
+    problems += [*positions.problems, *_duplicates(sorted_frames)]
     ordered_by, grid, missing = sort_by_time(sorted_frames)
     problems += missing
     times = max(len(row) for row in sorted_frames)
     if problems:
-        return _unreadable(number, frames, part, problems, len(sorted_frames), times)
-    affine = places.affine()
+        series = _unreadable(number, frames, part, problems, len(sorted_frames), times)
+        return replace(series, remedy=positions.stack.remedy() if problems == positions.problems else ())
+    affine = positions.affine()
     frame_time, spread = frame_time_of(grid)
-    notes = [*places.notes(), *_notes(grid, ordered_by, spread, frame_time)]
+    notes = [*positions.notes(), *_notes(grid, ordered_by, spread, frame_time)]
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return Series(
         number, first.series_uid, first.series_number, first.description, first.modality, part, _files(frames),
@@ -172,7 +197,7 @@ def _files(frames: list[Frame]) -> int:
 
 
 def _duplicates(sorted_frames: list[list[Frame]]) -> list[str]:
-    uids = Counter((frame.instance, frame.index) for place in sorted_frames for frame in place if frame.instance)
+    uids = Counter((frame.instance, frame.index) for group in sorted_frames for frame in group if frame.instance)
     twice = sum(count - 1 for count in uids.values())
     return [f"{twice} image(s) are there twice (the same SOP Instance UID)"] if twice else []
 

@@ -1,4 +1,4 @@
-"""The files of a folder, a zip archive or a DICOMDIR, to be opened one by one."""
+"""Files of a folder, a zip archive or a DICOMDIR, opened one by one; members of an archive are unpacked in memory."""
 
 from __future__ import annotations
 
@@ -17,34 +17,42 @@ _MOST_UNPACKED = 16 * 2**30
 
 @dataclass(frozen=True)
 class Source:
-    """A DICOM file: its name for messages, and how to open it (a member of a zip is a file too)."""
+    """A file, or a member of an archive.
+
+    Attributes
+    ----------
+    name : path inside the folder or archive, for messages.
+    open : opens it for reading.
+    """
 
     name: str
     open: Callable[[], BinaryIO] = field(repr=False, compare=False)
 
 
-def sources(place: Path) -> Iterator[Source]:
-    """Yield the files of a folder (with its folders), a zip archive, or one file; a DICOMDIR stands for its folder.
+def sources(path: Path) -> Iterator[Source]:
+    """Yield the files of a folder and its subfolders, of a zip archive, or one file; a DICOMDIR stands for its folder.
+
+    Hidden files are left out.
 
     Raises
     ------
     UnreadableError
-        If the place is missing or cannot be read.
+        If the path is missing or cannot be read, or an archive would unpack to more than 16 GiB.
     """
     try:
-        if place.is_file() and place.name.upper() == "DICOMDIR":
-            place = place.parent
-        if place.is_dir():
-            for path in sorted(place.rglob("*")):
-                if path.is_file() and path.name.upper() != "DICOMDIR" and not path.name.startswith("."):
-                    yield Source(str(path.relative_to(place)), _opener(path))
-        elif zipfile.is_zipfile(place):
-            yield from _members(place)
+        if path.is_file() and path.name.upper() == "DICOMDIR":
+            path = path.parent
+        if path.is_dir():
+            for entry in sorted(path.rglob("*")):
+                if entry.is_file() and entry.name.upper() != "DICOMDIR" and not entry.name.startswith("."):
+                    yield Source(str(entry.relative_to(path)), _opener(entry))
+        elif zipfile.is_zipfile(path):
+            yield from _members(path)
         else:
-            place.open("rb").close()
-            yield Source(place.name, _opener(place))
+            path.open("rb").close()
+            yield Source(path.name, _opener(path))
     except (OSError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"{place} cannot be read: {error}") from None
+        raise UnreadableError(f"{path} cannot be read: {error}") from None
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:
@@ -52,7 +60,9 @@ def _opener(path: Path) -> Callable[[], BinaryIO]:
 
 
 def _members(archive: Path) -> Iterator[Source]:
-    opened = zipfile.ZipFile(archive)  # kept: to read its directory for each of thousands of members takes minutes
+    opened = zipfile.ZipFile(
+        archive
+    )  # stays open: to read its directory for each of thousands of members takes minutes
     members = [info for info in opened.infolist() if not info.is_dir()]
     if sum(info.file_size for info in members) > _MOST_UNPACKED:
         raise UnreadableError(f"{archive} would unpack to more than {_MOST_UNPACKED >> 30} GiB")

@@ -1,4 +1,8 @@
-"""What orders the frames of a DICOM series in time, which are missing, and how fast they follow each other."""
+"""Order of the frames of a DICOM series in time, holes in the grid of slices and times, and the frame time.
+
+TriggerTime, TemporalPositionIdentifier and clock times are in ms here, as in `crnn_cli.io.dicom.headers.Frame`; frame
+times are in s.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,35 @@ import numpy as np
 from crnn_cli.io.dicom.headers import Frame
 
 
-def sort_by_time(by_place: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
-    """Return what orders the times, the grid, and what is missing in it.
+def sort_by_time(by_position: list[list[Frame]]) -> tuple[str, tuple[tuple[Frame, ...], ...], list[str]]:
+    """Sort the frames of each position in time.
 
-    Of `Frame.times` the first that every frame has and that differs between all frames of each position orders them.
-    A temporal position must be the same set of numbers everywhere; a trigger time may differ from slice to slice.
+    The first of `Frame.times` orders them that every frame has and that differs between all frames of each position. A
+    temporal position must be the same set of numbers everywhere; a trigger time may differ from slice to slice.
+
+    Parameters
+    ----------
+    by_position : frames of each position.
+
+    Returns
+    -------
+    Name of the time that orders the frames, "" for a single time; the grid by position and time; and holes in it, as
+    sentences.
     """
-    count = max(len(place) for place in by_place)
+    count = max(len(group) for group in by_position)
     if count == 1:
-        return "", tuple(tuple(place) for place in by_place), []
-    names = [name for name in by_place[0][0].times if all(name in f.times for place in by_place for f in place)]
+        return "", tuple(tuple(group) for group in by_position), []
+    names = [name for name in by_position[0][0].times if all(name in f.times for group in by_position for f in group)]
     for name in names:
-        values = [[frame.times[name] for frame in place] for place in by_place]
+        values = [[frame.times[name] for frame in group] for group in by_position]
         if all(len(set(v)) == len(v) for v in values):
-            rows = tuple(tuple(sorted(place, key=lambda frame: frame.times[name])) for place in by_place)
+            rows = tuple(tuple(sorted(group, key=lambda frame: frame.times[name])) for group in by_position)
             return name, rows, _missing(name, [sorted(v) for v in values], count)
     return "", (), [f"up to {count} images lie at one place, and nothing in the headers tells their times apart"]
 
 
 def _missing(name: str, values: list[list[float]], count: int) -> list[str]:
-    """Return the holes of a grid, named as far as the times allow."""
+    """Holes of a grid as sentences, named as far as the times allow."""
     named = name in ("temporal position", "trigger time", "acquisition number")
     everywhere = sorted({v for row in values for v in row}) if named else []
     if len(everywhere) == count:
@@ -48,7 +61,7 @@ def _missing(name: str, values: list[list[float]], count: int) -> list[str]:
 
 
 def _near(name: str, row: list[float], full: list[float]) -> str:
-    """Return which times of a full slice have no near one in this."""
+    """Times of a full slice that have no near one in this slice, as text."""
     if name != "trigger time" or not row:
         return ""
     half = float(np.median(np.diff(full))) / 2
@@ -57,9 +70,10 @@ def _near(name: str, row: list[float], full: list[float]) -> str:
 
 
 def frame_time_of(grid: tuple[tuple[Frame, ...], ...]) -> tuple[float | None, float | None]:
-    """Return the time from frame to frame and its spread over all slices, s, from what times there are.
+    """Median time from frame to frame and its spread over all slices, s; None where no header states times.
 
-    Clock times count only where they rise with the order found; a repetition time is never taken for a frame time.
+    The first of trigger time, acquisition time and content time is taken that rises with the order of the frames, then
+    TemporalResolution. A RepetitionTime is never taken for a frame time.
     """
     if len(grid[0]) < 2:
         return None, None

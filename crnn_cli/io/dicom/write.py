@@ -1,7 +1,7 @@
-"""Images as a new DICOM series of MR or CT images, one file for each slice and frame (PS3.3 A.3 and A.4).
+"""Writing images as a new series of MR or CT images, one file for each slice and frame (PS3.3 A.3 and A.4).
 
-Where the source is DICOM, each image keeps the place, the time and the patient of the frame that it was made from. All
-images share one rescale and one window. What was written is read back before it gets its name.
+Where the source is DICOM, each image keeps position, time and patient of its source frame. All images share one rescale
+and one window. The series is read back before it gets its name.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from crnn_cli import __version__
 from crnn_cli.data.alignment import compare_images
+from crnn_cli.data.geometry import require_perpendicular
 from crnn_cli.data.image import Array, Image
-from crnn_cli.errors import OutputError, UnsupportedDataError
-from crnn_cli.io.dicom.folder import write_folder
-from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copy_headers, decimals
+from crnn_cli.errors import OutputError, Param, UnsupportedDataError
+from crnn_cli.io.dicom.folder import require_folder, write_folder
+from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copy_headers, decimals, place_headers
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
+from crnn_cli.version import __version__
 
 _LEVELS = 65_535
 _EXACT_PLACE = 1e-3  # mm
@@ -33,9 +34,15 @@ _EMPTY_MR = ("RepetitionTime", "EchoTime", "EchoTrainLength", "ScanOptions")
 
 @dataclass(frozen=True)
 class About:
-    """What the headers of a new series say of it.
+    """Attributes of a new series.
 
-    description : at most 64 characters. derivation : how the images were made. image_type : of DICOM, three values.
+    Attributes
+    ----------
+    description : SeriesDescription, cut to 64 characters.
+    derivation : DerivationDescription, how the images were made.
+    modality : MR or CT.
+    number : SeriesNumber.
+    image_type : three values of ImageType.
     rescales : (slope, intercept) to try first, so that values which were stored with one of them stay exact.
     """
 
@@ -49,7 +56,14 @@ class About:
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """Values as integers of 16 bits: value = stored * slope + intercept. exact : to the last bit of the values."""
+    """Values as 16-bit integers: value = stored * slope + intercept.
+
+    Attributes
+    ----------
+    array : int16 or uint16.
+    slope, intercept : RescaleSlope and RescaleIntercept.
+    exact : whether the values are kept to the last bit.
+    """
 
     array: Array
     slope: float
@@ -58,9 +72,13 @@ class StoredPixels:
 
 
 def to_stored_pixels(array: Array, rescales: Sequence[tuple[float, float]] = ()) -> StoredPixels:
-    """Return real values as 16-bit integers: exact where one of the rescales (or none) allows it, else in 65,536 steps.
+    """Convert real values to 16-bit integers: exactly where one of the rescales (or none) allows it.
 
-    The steps are then at most one part in 65,535 of the range from the smallest value (or 0) to the largest.
+    Otherwise the steps are one part in 65,535 of the range from the smallest value (or 0) to the largest.
+
+    Parameters
+    ----------
+    rescales : (slope, intercept) to try after (1, 0).
     """
     if array.dtype.kind in "iu":
         fitting = next((k for k in (np.uint16, np.int16) if _fits(array, k)), None)
@@ -68,9 +86,9 @@ def to_stored_pixels(array: Array, rescales: Sequence[tuple[float, float]] = ())
             return StoredPixels(array.astype(fitting), 1.0, 0.0, exact=True)
     for slope, intercept in ((1.0, 0.0), *rescales):
         whole = np.rint((array.astype(np.float64) - intercept) / slope)
-        kind = next((k for k in (np.uint16, np.int16) if _fits(whole, k)), None)
-        if kind is not None and np.array_equal((whole * slope + intercept).astype(array.dtype), array):
-            return StoredPixels(whole.astype(kind), slope, intercept, exact=True)
+        dtype = next((k for k in (np.uint16, np.int16) if _fits(whole, k)), None)
+        if dtype is not None and np.array_equal((whole * slope + intercept).astype(array.dtype), array):
+            return StoredPixels(whole.astype(dtype), slope, intercept, exact=True)
     low, high = min(float(array.min()), 0.0), float(array.max())
     slope = float(f"{(high - low) / _LEVELS:.9g}")
     intercept = float(f"{low:.9g}")
@@ -78,24 +96,26 @@ def to_stored_pixels(array: Array, rescales: Sequence[tuple[float, float]] = ())
     return StoredPixels(whole.astype(np.uint16), slope, intercept, exact=False)
 
 
-def _fits(whole: Array, kind: type[np.integer[Any]]) -> bool:
-    return bool(np.iinfo(kind).min <= whole.min() and whole.max() <= np.iinfo(kind).max)
+def _fits(whole: Array, dtype: type[np.integer[Any]]) -> bool:
+    return bool(np.iinfo(dtype).min <= whole.min() and whole.max() <= np.iinfo(dtype).max)
 
 
 def require_source(image: Image, series: Series | None) -> Series:
-    """Return the series that an image lies on.
+    """Refuse to write a derived series without a source series on the same grid, which has the patient and the study.
 
     Raises
     ------
     UnsupportedDataError
-        If the source is no DICOM, not of a kind that is written here, or of another grid: a derived series then has no
-        study to belong to.
+        If there is no source series, its modality is not MR or CT, or its grid is another.
     """
     if series is None or not series.grid:
-        raise UnsupportedDataError("--format dicom needs a DICOM source: the patient and the study are copied from it")
+        raise UnsupportedDataError(
+            Param("format_name", "dicom"), " needs a DICOM source: the patient and the study are copied from it"
+        )
     if series.modality not in MODALITIES:
         raise UnsupportedDataError(
-            f"--format dicom writes {' and '.join(MODALITIES)} images; the source is of modality {series.modality}"
+            Param("format_name", "dicom"),
+            f" writes {' and '.join(MODALITIES)} images; the source is of modality {series.modality}",
         )
     shape = (series.size[1], series.size[0], series.slices, series.frames)
     if (*image.shape, 1)[:4] != shape:
@@ -104,13 +124,41 @@ def require_source(image: Image, series: Series | None) -> Series:
 
 
 def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
-    """Return the different (slope, intercept) of the images of a series, at most eight."""
+    """Different (slope, intercept) of the images of a series, at most eight."""
     return tuple(sorted({frame.rescale for row in series.grid for frame in row}))[:8]
 
 
 def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
-    """Write images made from a series, on its grid, as a derived series of the same study; see `write_series`."""
+    """Write images made from a series, on its grid, as a derived series of the same study.
+
+    Parameters
+    ----------
+    image : on the grid of ``series``; see `require_source`.
+    force : replace an earlier folder of DICOM files.
+
+    Raises
+    ------
+    UnsupportedDataError, OutputError
+        See `write_series`.
+    """
     write_series(image, copy_headers(series), about, target, force)
+
+
+def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
+    """Write an image as a new series of a new study without a patient; see `crnn_cli.io.formats.save`.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the values are labels, complex or not finite, or the voxel axes are not perpendicular.
+    OutputError
+        If the folder exists and not ``force``, or cannot be written.
+    """
+    if labels:
+        raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
+    require_perpendicular(image.affine, "the image")
+    require_folder(path, force)
+    write_series(image, place_headers(image, None), About(description or "crnn", "written by crnn"), path, force)
 
 
 def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> StoredPixels:
@@ -118,14 +166,20 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
 
     Parameters
     ----------
-    image : real (x, y, z) or (x, y, z, t). header : of slice z and frame t; see `crnn_cli.io.dicom.header_copy`.
+    image : real (x, y, z) or (x, y, z, t).
+    header : gives the header of slice z and frame t; see `crnn_cli.io.dicom.header_copy`.
+    force : replace an earlier folder of DICOM files.
+
+    Returns
+    -------
+    The stored pixels, which say whether the values were kept exactly.
 
     Raises
     ------
     UnsupportedDataError
         If the values are complex, or not finite.
     OutputError
-        If what is read back is not what was to be written, or see `write_folder`.
+        If the series that is read back differs; see also `crnn_cli.io.dicom.folder.write_folder`.
     """
     if image.is_complex:
         raise UnsupportedDataError("complex values have no place in a DICOM image: take the magnitude first")
@@ -149,7 +203,7 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
 
 
 def _check(image: Image, pixels: StoredPixels, folder: Path) -> None:
-    again = read_series(folder, uneven=math.inf)[0]
+    again = read_series(folder, slice_tolerance=math.inf)[0]
     allowed = 0.0 if pixels.exact else pixels.slope * (0.51 + 1e-6 * _LEVELS)
     differs = compare_images(image, again).differs(_EXACT_PLACE, allowed, times=False)
     if differs:
@@ -157,7 +211,7 @@ def _check(image: Image, pixels: StoredPixels, folder: Path) -> None:
 
 
 def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
-    """Return what all images of the new series have in common."""
+    """Attributes that all images of the new series share."""
     now = datetime.datetime.now()
     low, high = (float(v) for v in np.quantile(np.real(image.array), (0.01, 0.995)))
     data = Dataset()
@@ -186,7 +240,7 @@ def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
 
 
 def _image(header: Dataset, shared: Dataset, number: int) -> Dataset:
-    """Return the header of one image: its patient and place as given, the rest of the new series."""
+    """Header of one image: patient and position as given, other attributes of the new series."""
     data = header
     data.update(shared)
     if data.Modality == "MR":

@@ -1,0 +1,1 @@
+"""Raw k-space: ISMRMRD, fastMRI, CMRxRecon, MATLAB, BART and NumPy files."""

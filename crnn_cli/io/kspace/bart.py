@@ -1,4 +1,13 @@
-"""k-space in BART's .cfl and .hdr files: complex64, column-major, centred; mapped, never loaded whole."""
+"""K-space in the files of BART, mapped and never loaded whole.
+
+A pair: the .hdr is text, with the 16 dimensions in the line below ``# Dimensions``; the .cfl is the array, complex64,
+column-major. Dimensions are read 0, phase 1, phase 2, coil 3, maps 4, time 10, slice 13, average 14 and others, which
+must be 1. K-space is centred.
+
+References
+----------
+Uecker et al., Berkeley Advanced Reconstruction Toolbox, Proc. ISMRM 23, 2486, 2015.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +15,10 @@ import math
 from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
+from crnn_cli.io.formats import BART
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, mapped_part, parse_axes
+from crnn_cli.io.kspace.stored_array import StoredArray, copy_mapped, parse_axes
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
@@ -17,22 +27,20 @@ _DIMENSIONS = (
 _NAMES = {3: "coil", 10: "t", 13: "slice", 14: "average"}
 
 
-def is_bart_header(start: bytes) -> bool:
-    """Return whether a file begins as BART's .hdr do; those of Analyze and NIfTI are binary."""
-    return start.lstrip().startswith(b"# Dimensions")
-
-
-def bart_files(place: Path) -> tuple[Path, Path]:
-    """Return the .hdr and the .cfl that a name stands for: either of them, or what both begin with."""
-    start = place.with_suffix("") if place.suffix in (".cfl", ".hdr") else place
+def bart_files(path: Path) -> tuple[Path, Path]:
+    """Paths of the .hdr and the .cfl that a name stands for: either of them, or the name without suffix."""
+    start = path.with_suffix("") if path.suffix in BART.suffixes else path
     return start.with_name(start.name + ".hdr"), start.with_name(start.name + ".cfl")
 
 
-def read_bart(place: Path, axes: str | None = None) -> RawScan:
-    """Return the scan in a pair of .cfl and .hdr.
+def read_bart(path: Path, axes: str | None = None) -> RawScan:
+    """Read the scan in a pair of .cfl and .hdr.
 
-    The axes are BART's: 0 read, 1 phase 1, 2 phase 2, 3 coil, 10 time, 13 slice, 14 average. Where read has length 1,
-    both phase encodings make a slice (one position of a 3-D scan).
+    Where the dimension read has length 1, both phase encodings make a slice (one position of a 3-D scan).
+
+    Parameters
+    ----------
+    axes : names of the 16 dimensions, or of those longer than 1; None for BART's own order.
 
     Raises
     ------
@@ -41,7 +49,7 @@ def read_bart(place: Path, axes: str | None = None) -> RawScan:
     UnsupportedDataError
         If another dimension is longer than 1.
     """
-    stored = stored_bart(place)
+    stored = stored_bart(path)
     if axes is not None:
         return scan_from_array(stored, parse_axes(axes, stored))
     shape = stored.shape
@@ -57,17 +65,24 @@ def read_bart(place: Path, axes: str | None = None) -> RawScan:
     if odd:
         raise UnsupportedDataError(
             f"{stored.title}: {', '.join(odd)} must be 1: this version reads read, phase 1, phase 2, coil, time, slice "
-            "and average. Take one of them out with bart slice, or name all dimensions with --axes"
+            "and average",
+            remedy=("take one of them out with bart slice, or name all dimensions with ", Param("axes")),
         )
     return scan_from_array(stored, tuple(names))
 
 
-def stored_bart(place: Path) -> StoredArray:
-    """Return the array of a pair of .cfl and .hdr, still on disk; 16 dimensions."""
-    header, data = bart_files(place)
+def stored_bart(path: Path) -> StoredArray:
+    """Open the array of a pair of .cfl and .hdr, left on disk; 16 dimensions.
+
+    Raises
+    ------
+    UnreadableError
+        If one of the two is missing, the header is damaged, or the sizes disagree.
+    """
+    header, data = bart_files(path)
     for file in (header, data):
         if not file.is_file():
-            raise UnreadableError(f"{place} is one half of a BART file: {file} is missing; it must lie beside it")
+            raise UnreadableError(f"{path} is one half of a BART file: {file} is missing; it must lie beside it")
     try:
         shape = _dimensions(header.read_bytes()[:100_000].decode("ascii", "replace"))
         size = data.stat().st_size
@@ -79,7 +94,7 @@ def stored_bart(place: Path) -> StoredArray:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return StoredArray("BART", data, "", shape, lambda index: mapped_part(data, "<c8", 0, shape, "F", index))
+    return StoredArray("BART", data, "", shape, lambda index: copy_mapped(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

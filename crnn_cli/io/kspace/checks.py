@@ -1,4 +1,4 @@
-"""Whether an array looks like the centred k-space that it is called, and which of it was measured.
+"""Checks that an array is centred k-space, and detection of its measured samples.
 
 Legend: C coil, T frame, Y phase encoding, X readout.
 
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import ZERO, Complex
 from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError
 
 Profile = NDArray[np.float64]
 _SHORTEST = 8
-"""Along shorter axes there is no telling a peak from chance."""
+"""Shortest axis along which a peak is told from chance."""
 _FLAT = 0.05
 _LOW = 0.15
 _PEAKED = 0.5
 _FAR = 0.4
+_REMEDY = ("name the axes in their stored order with ", Param("axes"))
 
 
 def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: str) -> None:
@@ -32,8 +33,8 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
 
     Parameters
     ----------
-    names : of the axes of the array; those that begin with k are looked at against the others.
-    title, taken : what was read and what its axes were taken for, for the message.
+    names : of the axes of the array; those that begin with k are compared with the others.
+    title, taken : name of the array, and the axes that it was taken to have, for the message.
 
     Raises
     ------
@@ -57,8 +58,8 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
         if others and (middle < _LOW or below > _FAR or not _peaks_in_the_middle(profile)):
             raise UnsupportedDataError(
                 f"{title}: the axes were taken as {taken}, but along {name} the energy has no peak in the middle, as "
-                f"k-space must, and along {others[0]} it has one: are the two mixed up? Say what the axes are with "
-                "--axes"
+                f"k-space must, and along {others[0]} it has one",
+                remedy=_REMEDY,
             )
         if len(profile) < _SHORTEST:
             continue
@@ -66,25 +67,36 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
         if middle < _FLAT - chance:
             raise UnsupportedDataError(
                 f"{title}: the axes were taken as {taken}, but along {name} the energy is the same everywhere: that is "
-                "time, coils, slices, an image, or noise, not k-space. Say what the axes are with --axes"
+                "time, coils, slices, an image, or noise, not k-space",
+                remedy=_REMEDY,
             )
 
 
 def _profile(power: NDArray[np.floating], axis: int) -> Profile:
-    """Return the mean energy of the measured samples along an axis; where none was measured, that of the neighbours."""
+    """Mean energy of the measured samples along an axis; where none was measured, interpolated."""
     others = tuple(a for a in range(power.ndim) if a != axis)
     count = np.count_nonzero(power, axis=others)
     profile = power.sum(axis=others, dtype=np.float64) / np.maximum(1, count)
-    seen = np.flatnonzero(count)
-    filled: Profile = np.interp(np.arange(len(profile)), seen, profile[seen], left=0.0, right=0.0)
+    sampled = np.flatnonzero(count)
+    filled: Profile = np.interp(np.arange(len(profile)), sampled, profile[sampled], left=0.0, right=0.0)
     return filled
 
 
-def peakedness(profile: Profile, place: int | None = None) -> float:
-    """Return how much of the energy lies in the quarter around a place (the middle by default), 0 for a flat axis."""
+def peakedness(profile: Profile, index: int | None = None) -> float:
+    """Share of the energy in the quarter of an axis around an index, above that of a flat axis.
+
+    Parameters
+    ----------
+    profile : mean energy along the axis.
+    index : None for the middle.
+
+    Returns
+    -------
+    0 for a flat axis, 1 where all energy lies in the quarter; negative where less lies there than of a flat axis.
+    """
     n = len(profile)
     half = max(1, n // 8)
-    rolled = np.roll(profile, n // 2 - (n // 2 if place is None else place))
+    rolled = np.roll(profile, n // 2 - (n // 2 if index is None else index))
     flat = 2 * half / n
     share = float(rolled[n // 2 - half : n // 2 + half].sum() / profile.sum())
     return (share - flat) / (1 - flat) if flat < 1 else 0.0
@@ -92,9 +104,9 @@ def peakedness(profile: Profile, place: int | None = None) -> float:
 
 def _require_centred(profile: Profile, name: str, start: str) -> None:
     n = len(profile)
-    where = [peakedness(profile, place) for place in range(n)]
-    best = int(np.argmax(where))
-    if where[best] < 0.3 or peakedness(profile) > where[best] / 2 or abs(best - n // 2) <= n // 8:
+    peaks = [peakedness(profile, index) for index in range(n)]
+    best = int(np.argmax(peaks))
+    if peaks[best] < 0.3 or peakedness(profile) > peaks[best] / 2 or abs(best - n // 2) <= n // 8:
         return
     if min(best, n - best) <= n // 8:
         advice = (
@@ -121,10 +133,10 @@ def _peaks_in_the_middle(profile: Profile) -> bool:
 
 
 def measured(kspace_CTYX: Complex) -> Mask:
-    """Return which samples were measured, (T, Y, X), X of 1 where whole lines were; all False for zeros.
+    """Sampling mask of zero-filled k-space, (T, Y, X), X of 1 where whole lines were measured; all False for zeros.
 
-    A line is unmeasured where its r.m.s. over coils and samples is below `ZERO` of the strongest; where lines do not
-    explain the zeros, the same goes for samples, over coils alone.
+    A line counts as not measured where its r.m.s. over coils and samples is below `ZERO` of the strongest. Where lines
+    do not explain the zeros, the same is decided for each sample, over coils alone.
     """
     peak = max(float(np.abs(kspace_TYX).max()) for kspace_TYX in kspace_CTYX)
     if not peak:
@@ -142,13 +154,13 @@ def measured(kspace_CTYX: Complex) -> Mask:
 
 
 def require_every_frame(mask_TYX: Mask, title: str) -> None:
-    """Raise UnsupportedDataError where a frame of a slice that is not empty has no sample."""
+    """Raise UnsupportedDataError where some frames of a slice have samples and others none."""
     empty = np.flatnonzero(~mask_TYX.any(axis=(1, 2)))
     if 0 < len(empty) < len(mask_TYX):
         raise UnsupportedDataError(f"{title}: frame {int(empty[0])} has no measured sample: remove that frame first")
 
 
 def has_gaps(mask: Mask) -> bool:
-    """Return whether, between the first and the last True of a 1-D pattern, one is missing."""
-    where = np.flatnonzero(mask)
-    return bool(len(where) and where[-1] - where[0] + 1 > len(where))
+    """Whether a 1-D mask has a False between its first and its last True."""
+    indices = np.flatnonzero(mask)
+    return bool(len(indices) and indices[-1] - indices[0] + 1 > len(indices))

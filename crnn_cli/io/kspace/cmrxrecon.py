@@ -1,4 +1,8 @@
-"""What the names and axes of the CMRxRecon challenge mean, in MATLAB's order: (kx, ky, coil, slice, t)."""
+"""Names and axes of the CMRxRecon challenge: k-space is (kx, ky, coil, slice, t) in MATLAB's order.
+
+Variables are named ``kspace_full``, ``kspace_sub04`` (fourfold undersampled), ``kspace_single_full`` (coils combined)
+or ``kus``; masks are (kx, ky) or (kx, ky, t).
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,17 @@ import re
 import numpy as np
 
 from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.stored_array import StoredArray, Values, axes_in_doubt
 
 
 def is_cmrxrecon(name: str) -> bool:
-    """Return whether a variable is named as k-space is there: kspace_full, kspace_single_sub04, kus and so on."""
+    """Whether a variable has a name of the challenge for k-space: kspace_full, kspace_single_sub04, kus and alike."""
     return re.fullmatch(r"kspace_(single_)?(full|sub\d\d)|kus", name) is not None
 
 
 def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
-    """Return the axes of an array of the CMRxRecon challenge, in MATLAB's order.
+    """Names of the axes of an array of the challenge, in MATLAB's order.
 
     Raises
     ------
@@ -31,18 +35,26 @@ def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
     if len(stored.shape) == 4:
         raise UnsupportedDataError(
             f"{stored.title}: arrays of CMRxRecon have 5 axes (kx, ky, coil, slice, t); with 4, either the coils were "
-            "combined, --axes kx,ky,slice,t, or there is one frame, --axes kx,ky,coil,slice"
+            "combined, ",
+            Param("axes", "kx,ky,slice,t"),
+            ", or there is one frame, ",
+            Param("axes", "kx,ky,coil,slice"),
         )
     raise axes_in_doubt(stored)
 
 
 def cmrxrecon_mask(mask: Values, stored: StoredArray, names: tuple[str, ...]) -> Mask:
-    """Return a mask (kx, ky) or (kx, ky, t), in MATLAB's order, as (T, Y, X).
+    """Bring a mask (kx, ky) or (kx, ky, t), in MATLAB's order, to (T, Y, X).
+
+    Parameters
+    ----------
+    mask : values of 0 and 1; axes as long as those of the array, or 1.
+    stored, names : the array that it belongs to, and the names of its axes.
 
     Raises
     ------
     UnsupportedDataError
-        If it does not fit the array.
+        If it does not fit the array, or has other values.
     """
     sizes = dict(zip(names, stored.shape, strict=True))
     whole = mask if mask.ndim == 3 else mask[..., None]
@@ -53,7 +65,7 @@ def cmrxrecon_mask(mask: Values, stored: StoredArray, names: tuple[str, ...]) ->
 
 
 def boolean(mask: Values, title: str) -> Mask:
-    """Return a mask of numbers as booleans; raise UnsupportedDataError unless it has zeros and ones, some of them 1."""
+    """Convert a mask of zeros and ones to booleans; UnsupportedDataError for other values, or zeros alone."""
     if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all() or not mask.any():
         raise UnsupportedDataError(f"{title}: the mask in the file must be of zeros and ones, not of zeros alone")
     return mask.astype(np.bool_)

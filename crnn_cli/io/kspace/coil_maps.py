@@ -1,4 +1,4 @@
-"""Coil sensitivities: files to arrays (slice, coil, y, x) and back, and a picture of them."""
+"""Coil sensitivity maps in files: NumPy arrays, or the .cfl files that ``bart ecalib`` writes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.io.formats import BART, NUMPY
 from crnn_cli.io.kspace.bart import stored_bart
 
 
 def require_maps_name(target: Path) -> None:
     """Raise UsageError unless the name ends in .npy or .png."""
-    if target.suffix.lower() not in (".npy", ".png"):
+    if target.suffix.lower() not in (*NUMPY.suffixes, ".png"):
         raise UsageError(f"cannot write {target}: sensitivities are an array, .npy, or a picture, .png")
 
 
-def read_maps(place: Path) -> Complex:
-    """Return sensitivities (slice, coil, y, x).
+def read_maps(path: Path) -> Complex:
+    """Read sensitivities as complex64 (slice, coil, y, x).
 
     Parameters
     ----------
-    place : NumPy (slice, coil, y, x) or (coil, y, x), or BART as its ``ecalib`` writes them: read, phase 1, coil, and
-        perhaps slice.
+    path : .npy of (slice, coil, y, x) or (coil, y, x), or .cfl of read, phase 1, coil and perhaps slice.
 
     Raises
     ------
@@ -32,27 +32,27 @@ def read_maps(place: Path) -> Complex:
     UnsupportedDataError
         If it has other axes, several sets of maps, or is not complex.
     """
-    if place.suffix in (".cfl", ".hdr"):
-        stored = stored_bart(place)
+    if path.suffix in BART.suffixes:
+        stored = stored_bart(path)
         array = stored.part((slice(None),) * len(stored.shape))
         sizes = dict(enumerate(array.shape))
         odd = [n for n, size in sizes.items() if size > 1 and n not in (0, 1, 3, 13)]
         if odd:
             raise UnsupportedDataError(
-                f"{place} has {sizes[odd[0]]} entries along dimension {odd[0]}; sensitivities are read, phase 1, coil, "
+                f"{path} has {sizes[odd[0]]} entries along dimension {odd[0]}; sensitivities are read, phase 1, coil, "
                 "slice: one set of them (bart ecalib -m1)"
             )
         whole = array.reshape([sizes.get(n, 1) for n in (0, 1, 3, 13)], order="F")
         return np.ascontiguousarray(whole.transpose(3, 2, 1, 0))
     try:
-        with place.open("rb") as opened:
+        with path.open("rb") as opened:
             array = np.load(opened, allow_pickle=False)
     except OSError as error:
-        raise UnreadableError(f"{place} cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, EOFError) as error:
-        raise UnreadableError(f"{place} is not a NumPy array: {error}") from None
+        raise UnreadableError(f"{path} is not a NumPy array: {error}") from None
     if not isinstance(array, np.ndarray) or not np.iscomplexobj(array) or array.ndim not in (3, 4):
-        said = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise UnsupportedDataError(f"{place} holds {said}; sensitivities are complex, ([slice,] coil, y, x)")
+        content = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise UnsupportedDataError(f"{path} holds {content}; sensitivities are complex, ([slice,] coil, y, x)")
     maps_ZCYX: Complex = array.astype(np.complex64).reshape((1,) * (4 - array.ndim) + array.shape)
     return maps_ZCYX

@@ -1,4 +1,4 @@
-"""What a file of raw k-space is in our eyes: format, axes, coils, sampling, calibration, noise, geometry."""
+"""Descriptions of raw k-space: format, axes, coils, sampling, calibration, noise scan, geometry."""
 
 from __future__ import annotations
 
@@ -7,15 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
-from crnn_cli.data.geometry import axis_codes
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.data.sampling_mask import Mask, acceleration, effective_acceleration, undersampled_axes
+from crnn_cli.errors import Param
+from crnn_cli.io.describe import Command, NextStep
 from crnn_cli.io.kspace.read import read_raw
 
 
 @dataclass(frozen=True)
 class RawDescription:
-    """What `crnn info` says of raw k-space; spacing in mm, frame time in s. Sampling is that of the middle slice."""
+    """Description of raw k-space, as `crnn info` prints it; sampling and calibration are those of the middle slice.
+
+    Attributes
+    ----------
+    file, format : path and name of the format.
+    stored : names and lengths of the stored axes, as they were taken.
+    grid : lines and samples of the encoded k-space.
+    field_shown : share of the encoded field of view that the images show, along lines and samples.
+    image_shape, spacing_mm, orientation : of the images, x, y, z (and t).
+    frame_time_s : seconds from frame to frame, None if unknown.
+    acceleration, effective_acceleration, n_undersampled_axes, lines_per_frame : as in
+        `crnn_cli.io.describe.SamplingDescription`.
+    calibration_lines : consecutive lines around the centre that some frame, or the calibration scan, has measured.
+    separate_calibration : whether lines were measured for calibration alone.
+    noise_scan : whether the file holds noise readouts that could be used.
+    notes : oddities and assumptions, as sentences.
+    next_step : the command to run next, for `crnn_cli.io.describe.spell_next_step`.
+    """
 
     file: str
     format: str
@@ -30,52 +49,55 @@ class RawDescription:
     orientation: str
     frame_time_s: float | None
     acceleration: float
-    acceleration_in_measured_region: float
-    undersampled_axes: int
+    effective_acceleration: float
+    n_undersampled_axes: int
     lines_per_frame: list[int]
     calibration_lines: int
     separate_calibration: bool
     noise_scan: bool
     notes: list[str]
-    next_step: str
+    next_step: NextStep
 
 
 def describe_raw(
-    place: Path, axes: str | None = None, variable: str | None = None, uneven: float | None = None
+    path: Path, axes: str | None = None, variable: str | None = None, slice_tolerance: float | None = None
 ) -> RawDescription:
-    """Read the headers and the middle slice, and say what the scan is.
+    """Describe raw k-space from its headers and its middle slice.
+
+    Parameters
+    ----------
+    axes, variable, slice_tolerance : as in `crnn_cli.io.kspace.read.read_raw`.
 
     Raises
     ------
     CrnnError
         See `crnn_cli.io.kspace.read.read_raw`.
     """
-    scan = read_raw(place, axes, variable, uneven=uneven)
+    scan = read_raw(path, axes, variable, slice_tolerance=slice_tolerance)
     slices, coils, frames, lines, samples = scan.shape_ZCTYX
     middle = scan.read(slices // 2)
     mask_ZTYX = middle.mask_TYX[None]
-    several = coils > 1 or frames > 1
-    method = "" if frames > 1 else " --method sense"
-    options = (("axes", axes), ("variable", variable), ("uneven", uneven))
-    asked = "".join(f" --{name} {value}" for name, value in options if value)
-    step = (
-        f"crnn reconstruct {place}{asked}{method}" if several else "one frame of one coil: there is nothing to fill in"
-    )
+    next_step: NextStep = ("one frame of one coil: there is nothing to fill in",)
+    if coils > 1 or frames > 1:
+        method = "sense" if frames == 1 else None
+        choices = {"axes": axes, "variable": variable, "slice_tolerance": slice_tolerance, "method": method}
+        given = tuple(Param(name, value) for name, value in choices.items() if value)
+        next_step = (Command("reconstruct", str(path), given),)
     return RawDescription(
-        file=str(place), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
-        grid=[lines, samples], field_shown=list(scan.shown_YX), image_shape=list(scan.geometry.shape),
+        file=str(path), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
+        grid=[lines, samples], field_shown=list(scan.fov_fraction_YX), image_shape=list(scan.geometry.shape),
         spacing_mm=[round(v, 4) for v in scan.geometry.spacing], orientation=axis_codes(scan.geometry.affine),
         frame_time_s=scan.geometry.frame_time, acceleration=round(acceleration(mask_ZTYX), 3),
-        acceleration_in_measured_region=round(effective_acceleration(mask_ZTYX), 3),
-        undersampled_axes=undersampled_axes(mask_ZTYX),
+        effective_acceleration=round(effective_acceleration(mask_ZTYX), 3),
+        n_undersampled_axes=undersampled_axes(mask_ZTYX),
         lines_per_frame=sorted({int(n) for n in middle.mask_TYX.any(axis=2).sum(axis=1)}),
         calibration_lines=_calibration_lines(middle), separate_calibration=middle.calibration_CYX is not None,
-        noise_scan=scan.noise_CC is not None, notes=list(scan.notes), next_step=step,
+        noise_scan=scan.noise_CC is not None, notes=list(scan.notes), next_step=next_step,
     )  # fmt: skip
 
 
 def _calibration_lines(measured: RawSlice) -> int:
-    """Return how many consecutive lines around the centre at least one frame measured, or calibration did."""
+    """Number of consecutive lines around the centre that at least one frame, or the calibration scan, measured."""
     mask_TYX = measured.mask_TYX[:, :, measured.mask_TYX.shape[2] // 2]
     seen: Mask = np.logical_or.reduce(mask_TYX, axis=0)
     if measured.calibration_CYX is not None:

@@ -1,4 +1,7 @@
-"""The sizes in the header of a fastMRI file, which is an ISMRMRD header: matrix and field of view."""
+"""Matrix and field of view from the header of a fastMRI file, which is the XML header of ISMRMRD.
+
+Lengths are in mm. The encoded space is what was measured, the reconstructed one what images show.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,35 @@ from crnn_cli.io.kspace.grid import Extent
 _NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 
 
-def extent_of(header: bytes | str, shape_XY: tuple[int, ...], place: Path) -> Extent:
-    """Return matrix, share of the field of view and voxel size of the images asked for.
+def extent_of(header: bytes | str, shape_XY: tuple[int, ...], path: Path) -> Extent:
+    """Matrix, share of the field of view and voxel size (mm) of the images, from the header.
 
-    Where the field of view asked for is larger than the encoded one (phase oversampling less than none), the images
-    are cut to what was encoded, at the same pixel size.
+    Where the reconstructed field of view is larger than the encoded one, the images show the encoded one, at the same
+    pixel size.
 
     Parameters
     ----------
-    shape_XY : of the k-space, readout and phase encoding.
+    header : XML.
+    shape_XY : shape of the k-space, readout and phase encoding.
+    path : of the file, for messages.
 
     Raises
     ------
     UnreadableError
         If the header is no XML, or sizes are missing in it or not above 0.
     UnsupportedDataError
-        If it is about another matrix than that of the k-space.
+        If the encoded matrix is not that of the k-space.
     """
     try:
         root = ElementTree.fromstring(header)
         sizes = {space: _sizes(root, space) for space in ("encodedSpace", "reconSpace")}
     except (ElementTree.ParseError, ValueError) as error:
-        raise UnreadableError(f"{place}: its ismrmrd_header cannot be read: {error}") from error
+        raise UnreadableError(f"{path}: its ismrmrd_header cannot be read: {error}") from error
     (samples, _, _), fields = sizes["encodedSpace"]
     (columns, rows, _), (width, height, thickness) = sizes["reconSpace"]
     if round(samples) != shape_XY[0]:
         raise UnsupportedDataError(
-            f"{place}: its header is of a scan with {samples:g} samples in a readout, the k-space has {shape_XY[0]}"
+            f"{path}: its header is of a scan with {samples:g} samples in a readout, the k-space has {shape_XY[0]}"
         )
     shares = {"kx": min(1.0, width / fields[0]), "ky": min(1.0, height / fields[1])}
     spacing = {"kx": width / columns, "ky": height / rows, "slice": thickness}
@@ -49,15 +54,15 @@ def extent_of(header: bytes | str, shape_XY: tuple[int, ...], place: Path) -> Ex
 
 
 def _sizes(root: ElementTree.Element, space: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return the matrix and the field of view in mm (x, y, z) of a space."""
-    found = []
+    """Matrix and field of view in mm (x, y, z) of a space."""
+    sizes = []
     for part in ("matrixSize", "fieldOfView_mm"):
-        path = "/".join(_NAMESPACE + step for step in ("encoding", space, part))
-        node = root.find(path)
+        node_path = "/".join(_NAMESPACE + step for step in ("encoding", space, part))
+        node = root.find(node_path)
         if node is None:
             raise ValueError(f"it has no encoding/{space}/{part}")
         x, y, z = (float(node.findtext(_NAMESPACE + axis, "nan")) for axis in "xyz")
         if not all(0 < value < 1e5 for value in (x, y, z)):
             raise ValueError(f"its encoding/{space}/{part} is {x:g} x {y:g} x {z:g}")
-        found.append((x, y, z))
-    return found[0], found[1]
+        sizes.append((x, y, z))
+    return sizes[0], sizes[1]

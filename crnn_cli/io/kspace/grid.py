@@ -1,4 +1,4 @@
-"""A stored array with named axes as a `RawScan`: which part of it is a slice, and what its images look like.
+"""Stored arrays with named axes as a `RawScan`: slices of k-space, sampling masks, geometry of the images.
 
 Legend: A average, Z slice, C coil, T frame, Y phase encoding, X readout.
 
@@ -17,25 +17,27 @@ import numpy as np
 
 from crnn_cli.data.acquisition import OUTSIDE, Complex
 from crnn_cli.data.image import Image
-from crnn_cli.data.raw_scan import RawScan, RawSlice, along_image
+from crnn_cli.data.raw_scan import RawScan, RawSlice, kspace_to_image_along
 from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
 from crnn_cli.io.kspace.stored_array import StoredArray, describe_axes
 
 _INSPECTED = 2**28
-"""Bytes of one slice that are looked at when a file is opened; of larger ones, every n-th frame."""
+"""Bytes of the slice that is checked when a file is opened; of a larger slice, every n-th frame is."""
 _IMAGE_AXIS = {"kx": 0, "ky": 1, "slice": 2, "kz": 2}
 NO_GEOMETRY = "the file says nothing of size and place: voxels of 1 mm and an identity affine are assumed"
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Size of the images asked for, by the name of the axis; what is not named is as encoded, in voxels of 1 mm.
+    """Size of the images, by the name of the axis; axes that are not named are as encoded, with voxels of 1 mm.
 
     Attributes
     ----------
-    matrix : pixels. shown : share of the encoded field of view. spacing : mm.
+    matrix : pixels.
+    shown : share of the encoded field of view.
+    spacing : mm.
     """
 
     matrix: dict[str, int] = field(default_factory=dict)
@@ -55,13 +57,13 @@ class _Slices:
 def scan_from_array(
     stored: StoredArray, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None
 ) -> RawScan:
-    """Return the scan in a stored array.
+    """Make a scan of a stored array; one slice of it is read and checked.
 
     Parameters
     ----------
-    names : one per stored axis, of `raw_stored.NAMES` or "-".
-    extent : of the images; None where the file does not say.
-    mask_TYX : boolean, each axis 1 or as long as the array's, from the file; None to find it from zeros.
+    names : one per stored axis, from `crnn_cli.io.kspace.stored_array.NAMES` or "-".
+    extent : size of the images; None where the file does not state it.
+    mask_TYX : sampling mask from the file, boolean, each axis 1 or as long as the array's; None to find it from zeros.
 
     Raises
     ------
@@ -75,10 +77,10 @@ def scan_from_array(
     sizes = dict(zip(names, stored.shape, strict=True))
     if sizes.get("kz", 1) > 1:
         return _volume(stored, names, sizes, extent or Extent())
-    some, notes = _inspected(stored, names, sizes)
-    require_kspace(some, ("coil", "t", "ky", "kx"), stored.title, describe_axes(names, stored.shape))
+    inspected, notes = _inspected(stored, names, sizes)
+    require_kspace(inspected, ("coil", "t", "ky", "kx"), stored.title, describe_axes(names, stored.shape))
     plane = ("ky", "kx")
-    if _along_readout(measured(some)):
+    if _along_readout(measured(inspected)):
         plane = ("kx", "ky")
         notes.append("lines are missing along kx, none along ky: kx was taken as the phase encoding, ky as the readout")
         mask_TYX = None if mask_TYX is None else mask_TYX.swapaxes(1, 2)
@@ -97,12 +99,12 @@ def scan_from_array(
 
 
 def _along_readout(mask_TYX: Mask) -> bool:
-    """Return whether lines are missing along X and none along Y."""
+    """Whether lines are missing along X and none along Y."""
     return has_gaps(np.logical_or.reduce(mask_TYX, (0, 1))) and not has_gaps(np.logical_or.reduce(mask_TYX, (0, 2)))
 
 
 def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[str]]:
-    """Return the middle slice, or that nearest to it that is not empty, (C, T, Y, X), and notes on it."""
+    """Slice nearest to the middle that is not empty, (C, T, Y, X), and notes on it."""
     slices = sizes.get("slice", 1)
     size = 8 * math.prod(stored.shape) // slices
     step = min(sizes.get("t", 1), -(-size // _INSPECTED))
@@ -115,35 +117,35 @@ def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int
 
 def _dead_coils(kspace_CTYX: Complex, where: str) -> list[str]:
     dead = np.flatnonzero(~kspace_CTYX.any(axis=(1, 2, 3)))
-    told = f"of {len(kspace_CTYX)} coils, number {', '.join(map(str, dead))} (from 0) holds only zeros in {where}"
-    return [told] if len(dead) else []
+    note = f"of {len(kspace_CTYX)} coils, number {', '.join(map(str, dead))} (from 0) holds only zeros in {where}"
+    return [note] if len(dead) else []
 
 
 def _slice(stored: StoredArray, names: tuple[str, ...], z: int, plane: tuple[str, ...], step: int = 1) -> Complex:
-    """Return slice z, (C, T) and the axes of the plane, the mean of averages; of frames, every ``step``-th."""
+    """K-space of slice z, (C, T) and the axes of the plane, averaged; of the frames, every ``step``-th."""
     pick: dict[str, int | slice] = {"slice": z, "-": 0, "t": slice(None, None, step)}
     values = stored.part(tuple(pick.get(name, slice(None)) for name in names))
-    kept = [name for name in names if name not in ("slice", "-")]
-    order = [name for name in ("average", "coil", "t", *plane) if name in kept]
-    values = values.transpose([kept.index(name) for name in order])
+    present = [name for name in names if name not in ("slice", "-")]
+    order = [name for name in ("average", "coil", "t", *plane) if name in present]
+    values = values.transpose([present.index(name) for name in order])
     for axis, name in enumerate(("average", "coil", "t")):
-        if name not in kept:
+        if name not in present:
             values = np.expand_dims(values, axis)
     return np.ascontiguousarray(_mean(values))
 
 
 def _mean(kspace_ACTYX: Complex) -> Complex:
-    """Return the mean of the averages that measured a sample."""
+    """Mean over the averages, each sample over those that measured it."""
     if len(kspace_ACTYX) == 1:
         only: Complex = kspace_ACTYX[0]
         return only
-    seen = kspace_ACTYX.any(axis=1).sum(axis=0)
-    mean: Complex = (kspace_ACTYX.sum(axis=0) / np.maximum(1, seen)).astype(np.complex64)
+    count = kspace_ACTYX.any(axis=1).sum(axis=0)
+    mean: Complex = (kspace_ACTYX.sum(axis=0) / np.maximum(1, count)).astype(np.complex64)
     return mean
 
 
-def _agreeing(kspace_CTYX: Complex, found_TYX: Mask, given_TYX: Mask, title: str) -> Mask:
-    """Return the given mask without what is zero in the file all the same.
+def _agreeing(kspace_CTYX: Complex, nonzero_TYX: Mask, given_TYX: Mask, title: str) -> Mask:
+    """Intersection of the given mask with the samples that are not zero.
 
     Raises
     ------
@@ -157,12 +159,12 @@ def _agreeing(kspace_CTYX: Complex, found_TYX: Mask, given_TYX: Mask, title: str
             f"{title}: the mask in the file disagrees with its k-space: {100 * outside:.2g} % of the energy lies where "
             "it says that nothing was measured"
         )
-    mask: Mask = found_TYX & given_TYX
+    mask: Mask = nonzero_TYX & given_TYX
     return mask
 
 
 def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent) -> RawScan:
-    """Return a 3-D scan: slices are positions along the readout kx. All of it is read at once."""
+    """Scan of a 3-D encoding, read whole: its slices are positions along the readout kx."""
     if sizes.get("slice", 1) > 1:
         raise UnsupportedDataError(
             f"{stored.title}: a 3-D scan (kz) of several slabs (slice {sizes['slice']}): store and reconstruct a slab "
@@ -174,7 +176,7 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
         raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
     require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, describe_axes(names, stored.shape))
     mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
-    images = along_image(kspace_CTXYZ, 2)
+    images = kspace_to_image_along(kspace_CTXYZ, 2)
 
     def read(z: int) -> RawSlice:
         return RawSlice(np.ascontiguousarray(images[:, :, z]) * mask_TYX, mask_TYX)
@@ -189,7 +191,7 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
 
 
 def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
-    """Return which readouts (T, ky, kz) were measured.
+    """Mask of the measured readouts, (T, ky, kz).
 
     Raises
     ------
@@ -202,8 +204,8 @@ def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
     ever = np.logical_or.reduce(mask, (0, 1))
     if has_gaps(ever) or not (mask == (mask.any(axis=2, keepdims=True) & ever)).all():
         raise UnsupportedDataError(
-            f"{title}: this 3-D scan is undersampled along kx too; kx must be the fully sampled readout. Which axis is "
-            "it? Name it kx in --axes"
+            f"{title}: this 3-D scan is undersampled along kx too; kx must be the fully sampled readout",
+            remedy=("name the axis of the readout kx in ", Param("axes")),
         )
     require_every_frame(mask, title)
     whole: Mask = mask.any(axis=2).reshape(frames, lines, partitions)
@@ -211,11 +213,11 @@ def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
 
 
 def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: Extent, notes: list[str]) -> RawScan:
-    """Return the scan with its geometry."""
+    """Scan with the geometry of its images."""
     matrix, spacing = [1, 1, 1], [1.0, 1.0, 1.0]
-    places = [_IMAGE_AXIS[name] for name in slices.axes]
+    image_axes = [_IMAGE_AXIS[name] for name in slices.axes]
     encoded = (slices.shape[0], *slices.shape[3:])
-    for name, axis, n in zip(slices.axes, places, encoded, strict=True):
+    for name, axis, n in zip(slices.axes, image_axes, encoded, strict=True):
         matrix[axis] = extent.matrix.get(name, n)
         spacing[axis] = extent.spacing.get(name, 1.0)
     zeros = np.broadcast_to(np.float32(0), (*matrix, slices.shape[2]))
@@ -225,9 +227,9 @@ def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: 
         stored=f"{stored.name + ': ' if stored.name else ''}{describe_axes(names, stored.shape)}",
         shape_ZCTYX=slices.shape,
         geometry=Image(zeros, np.diag([*spacing, 1.0]), codes=(0, 0)),
-        axes_ZYX=(places[0], places[1], places[2]),
+        axes_ZYX=(image_axes[0], image_axes[1], image_axes[2]),
         read=slices.read,
-        shown_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
+        fov_fraction_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
         notes=(
             *notes,
             *(["averages were taken as their mean, sample by sample"] if "average" in names else []),

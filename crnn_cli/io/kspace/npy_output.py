@@ -1,4 +1,4 @@
-"""Arrays that are no images, as NumPy files."""
+"""Arrays without geometry, such as k-space and sensitivities, as .npy files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crnn_cli.io.atomic_write import Output
 
 
 def array_output(array: NDArray[Any], target: Path) -> Output:
-    """Return an array as a .npy file to be written, and read back."""
+    """Prepare a .npy file of an array, which is read back and compared before it is moved into place."""
 
     def check(temporary: Path) -> None:
         if not np.array_equal(np.load(temporary, allow_pickle=False), array):

@@ -1,7 +1,7 @@
-"""A complex array in a file, and the names of its axes.
+"""Complex arrays that stay in their file, and the names of their axes.
 
-Names: slice, coil, t (frames), ky (phase encoding), kx (readout), kz (second phase encoding), average (repeats, of
-which the mean is taken); "-" is an axis of length 1 that means nothing.
+Axes are named slice, coil, t (frames), ky (phase encoding), kx (readout), kz (second phase encoding) and average
+(repetitions, of which the mean is taken); "-" is an axis of length 1 without meaning.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.mapped_arrays import drop_pages
-from crnn_cli.errors import DeviceError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
 MOST_COMPRESSED = 1100
-"""Bytes that one byte of a file may stand for after compression; what claims more is damaged."""
+"""Highest compression ratio that is believed; a file whose header claims more is damaged."""
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 
@@ -30,16 +30,16 @@ class StoredArray:
 
     Attributes
     ----------
-    format : in the field's words, as in `RawScan`.
-    place : the file.
+    format : name of the format, as in `RawScan`.
+    path : the file.
     name : of the variable, empty where the file holds one array only.
-    shape : as people of that format write it: MATLAB's order for MATLAB.
-    fetch : returns the part that an index, one entry per axis, selects: complex, axes as in ``shape``.
-    notes : what is odd about the file.
+    shape : in the order of the format: column-major for MATLAB and BART.
+    fetch : gives the part that an index selects, one entry per axis; complex, axes as in ``shape``.
+    notes : oddities of the file, as sentences.
     """
 
     format: str
-    place: Path
+    path: Path
     name: str
     shape: tuple[int, ...]
     fetch: Callable[[Index], Values]
@@ -47,11 +47,11 @@ class StoredArray:
 
     @property
     def title(self) -> str:
-        """The file, the variable and the shape, for messages."""
-        return f"{self.place}{f', {self.name}' if self.name else ''} {self.shape}"
+        """File, variable and shape, for messages."""
+        return f"{self.path}{f', {self.name}' if self.name else ''} {self.shape}"
 
     def part(self, index: Index) -> Values:
-        """Return a part as complex64, checked, in memory of its own.
+        """Fetch a part as complex64 into memory of its own.
 
         Raises
         ------
@@ -74,54 +74,75 @@ class StoredArray:
         if bad:
             raise UnsupportedDataError(
                 f"{self.title} has {bad} values that are NaN, infinite or too large for single precision "
-                f"in {_told(index)}: zero or rescale them first"
+                f"in {_index_text(index)}: zero or rescale them first"
             )
         return values
 
 
-def mapped_part(place: Path, kind: Any, start: int, shape: tuple[int, ...], order: Any, index: Index) -> Values:
-    """Return a copy of a part; the file is mapped for it alone, and what was copied is let go of on the way."""
-    part = np.memmap(place, kind, "r", start, shape, order)[index]
-    made = np.empty_like(part, subok=False)
+def copy_mapped(
+    path: Path, dtype: np.dtype[Any] | str, start: int, shape: tuple[int, ...], order: Literal["C", "F"], index: Index
+) -> Values:
+    """Copy a part of an array in a file of plain values.
+
+    The file is mapped for this part alone, and its pages are dropped on the way, so that memory holds one copy.
+
+    Parameters
+    ----------
+    start : byte at which the array begins.
+    order : C for row-major, F for column-major.
+    index : the part, one entry per axis.
+    """
+    part = np.memmap(path, dtype, "r", start, shape, order)[index]
+    copied = np.empty_like(part, subok=False)
     slowest = int(np.argmax(part.strides)) if part.ndim else 0
-    for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (made, part)), strict=True):
+    for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (copied, part)), strict=True):
         target[...] = source
         drop_pages(part)
-    return made
+    return copied
 
 
-def require_complex(kind: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:
-    """Raise UnsupportedDataError unless an array is complex and holds something."""
+def require_complex(dtype: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:
+    """Refuse arrays that are empty, real, or of Python objects.
+
+    Parameters
+    ----------
+    title : name of the array in messages.
+
+    Raises
+    ------
+    UnsupportedDataError
+        The message of a real array with an axis of length 2 tells how to combine real and imaginary part.
+    """
     if 0 in shape or not shape:
         raise UnsupportedDataError(f"{title} is empty {shape}: there is no k-space in it")
-    if kind.hasobject:
+    if dtype.hasobject:
         raise UnsupportedDataError(
             f"{title} holds Python objects, not numbers; they are never unpickled, since that can run code. Store the "
             "k-space as a plain complex64 array"
         )
-    if is_complex(kind):
+    if is_complex(dtype):
         return
-    if kind.kind in "fiu" and 2 in (shape[0], shape[-1]):
+    if dtype.kind in "fiu" and 2 in (shape[0], shape[-1]):
         axis = "a[..., 0] + 1j * a[..., 1]" if shape[-1] == 2 else "a[0] + 1j * a[1]"
         raise UnsupportedDataError(
-            f"{title} is real ({kind}) {shape}. If the axis of length 2 is real and imaginary part, store the array as "
-            f"complex64 first: {axis}"
+            f"{title} is real ({dtype}) {shape}. If the axis of length 2 is real and imaginary part, store the array "
+            f"as complex64 first: {axis}"
         )
     raise UnsupportedDataError(
-        f"{title} is {kind}, not complex: it has no phase, so it is no k-space. Magnitude images go in as NIfTI"
+        f"{title} is {dtype}, not complex: it has no phase, so it is no k-space. Magnitude images go in as NIfTI"
     )
 
 
-def is_complex(kind: np.dtype[Any]) -> bool:
-    """Return whether values are complex, or compounds of a real and an imaginary part as MATLAB 7.3 writes them."""
-    names = tuple(kind.names or ())
+def is_complex(dtype: np.dtype[Any]) -> bool:
+    """Whether values are complex, or compounds of a real and an imaginary part as MATLAB 7.3 writes them."""
+    names = tuple(dtype.names or ())
     if names in (("real", "imag"), ("r", "i"), ("re", "im")):
-        return all(kind[name].kind == "f" and kind[name].shape == () for name in names)
-    return kind.kind == "c"
+        return all(dtype[name].kind == "f" and dtype[name].shape == () for name in names)
+    return dtype.kind == "c"
 
 
 def as_complex(values: Values) -> Values:
-    """Return compounds of a real and an imaginary part as complex numbers; others as they are."""
+    """Convert compounds of a real and an imaginary part to complex numbers; other values stay as they are."""
     if values.dtype.names is None:
         return values
     real, imaginary = (values[name] for name in values.dtype.names)
@@ -130,7 +151,11 @@ def as_complex(values: Values) -> Values:
 
 
 def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
-    """Return a name for each stored axis; axes of length 1 may be left out of ``text``, all of them or none.
+    """Give each stored axis its name, from a list such as ``coil,t,ky,kx``.
+
+    Parameters
+    ----------
+    text : names from `NAMES` or "-", separated by commas; axes of length 1 may be left out, all of them or none.
 
     Raises
     ------
@@ -138,32 +163,37 @@ def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
         If a name is unknown or given twice, ky or kx is missing, or the number of axes does not fit.
     """
     names = [part.strip() for part in text.split(",")]
+    axes = Param("axes", text)
     unknown = [name for name in names if name not in (*NAMES, "-")]
     if unknown:
-        raise UsageError(f"--axes {text}: {unknown[0]!r} is no axis of k-space; choose from {', '.join(NAMES)}, or -")
+        raise UsageError(axes, f": {unknown[0]!r} is no axis of k-space; choose from {', '.join(NAMES)}, or -")
     doubled = [name for name in NAMES if names.count(name) > 1]
     missing = [name for name in ("ky", "kx") if name not in names]
     if doubled or missing:
-        what = f"{doubled[0]} is there twice" if doubled else f"{missing[0]} is missing"
-        raise UsageError(f"--axes {text}: {what}")
+        raise UsageError(axes, f": {doubled[0]} is there twice" if doubled else f": {missing[0]} is missing")
     wide = [axis for axis, n in enumerate(stored.shape) if n > 1]
     if len(names) == len(stored.shape):
-        found = tuple(names)
+        by_axis = tuple(names)
     elif len(names) == len(wide):
-        found = tuple(dict(zip(wide, names, strict=True)).get(axis, "-") for axis in range(len(stored.shape)))
+        by_axis = tuple(dict(zip(wide, names, strict=True)).get(axis, "-") for axis in range(len(stored.shape)))
     else:
         raise UsageError(
-            f"--axes {text} names {len(names)} axes, but {stored.title} has {len(stored.shape)}"
-            + (f", {len(wide)} of them longer than 1" if len(wide) < len(stored.shape) else "")
+            axes,
+            f" names {len(names)} axes, but {stored.title} has {len(stored.shape)}"
+            + (f", {len(wide)} of them longer than 1" if len(wide) < len(stored.shape) else ""),
         )
-    for name, n in zip(found, stored.shape, strict=True):
+    for name, n in zip(by_axis, stored.shape, strict=True):
         if name == "-" and n > 1:
-            raise UsageError(f"--axes {text}: '-' stands for an axis of length 1, in {stored.title} it has length {n}")
-    return found
+            raise UsageError(axes, f": '-' stands for an axis of length 1, in {stored.title} it has length {n}")
+    return by_axis
 
 
 def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
-    """Return what the stored axes were taken to be, in words."""
+    """Names and lengths of the stored axes as text.
+
+    >>> describe_axes(("coil", "-", "ky", "kx"), (8, 1, 144, 192))
+    'coil 8, ky 144, kx 192'
+    """
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
 
 
@@ -171,15 +201,19 @@ EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,
 
 
 def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
-    """Return the error for an array whose axes nothing tells."""
+    """Error for an array whose axes nothing tells; it proposes names in a usual order."""
     wide = sum(n > 1 for n in stored.shape)
     example = EXAMPLES.get(len(stored.shape), EXAMPLES.get(wide, EXAMPLES[5]))
     return UnsupportedDataError(
-        f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space. Name "
-        f"them in this order, for instance --axes {example} (from {', '.join(NAMES)}, or - for one of length 1)"
+        f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space",
+        remedy=(
+            "name them in the stored order, for instance ",
+            Param("axes", example),
+            f" (from {', '.join(NAMES)}, or - for one of length 1)",
+        ),
     )
 
 
-def _told(index: Index) -> str:
-    places = [str(i) for i in index if not isinstance(i, slice)]
-    return f"slice {places[0]}" if places else "it"
+def _index_text(index: Index) -> str:
+    numbers = [str(i) for i in index if not isinstance(i, slice)]
+    return f"slice {numbers[0]}" if numbers else "it"

@@ -1,4 +1,8 @@
-"""What a NIfTI file says of its voxels, and the image that is made of them; see `crnn_cli.io.nifti.image`."""
+"""The header of a NIfTI file: shape, affine, units, codes; see `crnn_cli.io.nifti.image` for the whole.
+
+NIfTI-1 has 348 bytes of header, NIfTI-2 540. Used are dim, pixdim, xyzt_units (lengths to mm, times to s), qform and
+sform with their codes, and intent_code. Affines map voxel indices to RAS+ mm, as NIfTI defines them.
+"""
 
 from __future__ import annotations
 
@@ -14,66 +18,94 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from crnn_cli.data.image import Affine, Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.axes import ordered_affine, ordered_array
+from crnn_cli.notices import STREAM
 
-STREAM = Path("-")
 _TIME_UNITS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What a NIfTI header says, before any voxel is read.
+    """Facts of a NIfTI header, before any voxel is read.
 
-    shape : as stored. kind : numpy dtype of the stored voxels. frame_time : seconds or None. The rest as in `Image`.
+    Attributes
+    ----------
+    shape : as stored.
+    dtype : numpy dtype of the stored voxels.
+    frame_time : pixdim[4] in s; None if it has no unit of time, or is 0.
+    affine : voxel indices to RAS+ mm, from the sform where its code is set, else from the qform or pixdim.
+    codes : qform_code and sform_code.
+    qform : where both codes are set and the qform differs from the affine; else None.
+    unnamed_step : pixdim[4] without a unit of time, 0 if there is none.
+    pixdim : voxel size in mm that contradicts an affine with steps of exactly 1; None where it does not.
     """
 
     shape: tuple[int, ...]
-    kind: str
+    dtype: str
     frame_time: float | None
     affine: Affine
     codes: tuple[int, int]
     qform: Affine | None
-    unnamed_step: float
+    unitless_frame_step: float
     pixdim: tuple[float, float, float] | None
 
 
-def placed(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
-    """Return the image of an array as it is stored; see `decode_image`."""
+def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
+    """Give a stored array the geometry of its header, its axes in the order x, y, z, t.
+
+    Parameters
+    ----------
+    axes : names of the stored axes; None for x,y,z(,t).
+    source : name of the file, for messages.
+
+    Raises
+    ------
+    UsageError, UnsupportedDataError
+        If ``axes`` make no sense, or the array has other axes.
+    """
     array = ordered_array(array, axes, name_of(source))
     affine, qform, pixdim = header.affine, header.qform, header.pixdim
     if axes is not None:
         affine, qform, pixdim = ordered_affine(affine, axes), None, None
         header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
     timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
-    frame_time, step = (header.frame_time, header.unnamed_step) if timed else (None, 0.0)
-    return Image(array, affine, frame_time, header.codes, qform, step, pixdim)
+    frame_time, step = (header.frame_time, header.unitless_frame_step) if timed else (None, 0.0)
+    return Image(array, affine, frame_time, header.codes, qform=qform, unitless_frame_step=step, pixdim=pixdim)
 
 
 def parse_header(raw: bytes, source: Path) -> Any:
-    """Return the NIfTI image in bytes, its voxels not read yet.
+    """Parse the bytes of a file, not compressed, to a nibabel image whose voxels are not read yet.
 
     Raises
     ------
     UnreadableError
-        If it is none.
+        If it is neither NIfTI-1 nor NIfTI-2, half of a .hdr/.img pair, or has a damaged header.
     """
-    kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+    classes = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
     size = int.from_bytes(raw[:4], "little")
-    kind = kinds.get(size) or kinds.get(int.from_bytes(raw[:4], "big"))
-    magic = raw[344:348] if kind is nib.Nifti1Image else raw[4:8]
-    if kind is None or magic[:1] != b"n":
+    image_class = classes.get(size) or classes.get(int.from_bytes(raw[:4], "big"))
+    magic = raw[344:348] if image_class is nib.Nifti1Image else raw[4:8]
+    if image_class is None or magic[:1] != b"n":
         raise UnreadableError(f"{name_of(source)} is not a NIfTI file: it starts with {raw[:12]!r}")
     if magic[:2] == b"ni":
         raise UnreadableError(f"{name_of(source)} is one half of a .hdr/.img pair; convert it to .nii first")
     try:
         with LoggingOutputSuppressor():
-            return kind.from_bytes(raw)
+            return image_class.from_bytes(raw)
     except Exception as error:
         raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: {line_of(error)}") from None
 
 
 def header_of(nifti: Any, source: Path) -> NiftiHeader:
-    """Return what the header of a NIfTI image says."""
+    """Extract the facts of a nibabel image's header, lengths in mm and times in s.
+
+    Raises
+    ------
+    UnreadableError
+        If the units have an unknown code, or the qform is no rotation.
+    UnsupportedDataError
+        If an axis is empty.
+    """
     header = nifti.header
     shape = tuple(int(n) for n in nifti.shape)
     try:
@@ -103,7 +135,7 @@ def header_of(nifti: Any, source: Path) -> NiftiHeader:
 
 
 def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -> tuple[float, float, float] | None:
-    """Return pixdim in mm where the affine's steps are exactly 1 and pixdim's are other sensible lengths."""
+    """Pixdim in mm where the affine's steps are exactly 1 and pixdim's are other sensible lengths."""
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     if len(zooms) < 3 or not np.allclose(steps, 1, atol=1e-6):
         return None
@@ -112,8 +144,14 @@ def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -
     return (x, y, z) if differs and all(0.01 <= v <= 100 for v in (x, y, z)) else None
 
 
-def floating(array: Array, source: Path) -> Array:
-    """Return float32 or complex64, refusing values that do not fit into it."""
+def to_single_precision(array: Array, source: Path) -> Array:
+    """Convert to float32 or complex64.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If a finite value becomes infinite.
+    """
     wanted = np.complex64 if np.iscomplexobj(array) else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(wanted)
@@ -126,10 +164,10 @@ def floating(array: Array, source: Path) -> Array:
 
 
 def name_of(source: Path) -> str:
-    """Return what a file is called in messages."""
+    """Name of a file in messages."""
     return "standard input" if source == STREAM else str(source)
 
 
 def line_of(error: Exception) -> str:
-    """Return what an error says in one line."""
+    """Message of an error on one line."""
     return " ".join(str(error).split())

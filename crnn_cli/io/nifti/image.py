@@ -1,12 +1,14 @@
 """NIfTI files and streams to images and back, through nibabel.
 
-x, y, z, t; mm and s; frame time in pixdim[4]; qform and sform and their codes kept. Reading never guesses: what is not
-a readable NIfTI-1 or NIfTI-2 file is refused with the reason.
+A NIfTI-1 or NIfTI-2 file is a header and an array x, y, z, t, often compressed with gzip. Lengths are in mm, times in
+s, the frame time is pixdim[4]. The qform, the sform and their codes are kept. Voxels become float32 or complex64,
+scaled by scl_slope and scl_inter. Nothing is guessed: any other file is refused with the reason.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import sys
 import zlib
@@ -18,32 +20,56 @@ import numpy as np
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.data.mapped_arrays import is_large
-from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError, UsageError
-from crnn_cli.io.atomic_write import Output, write_together
-from crnn_cli.io.nifti.header import STREAM, NiftiHeader, floating, header_of, line_of, name_of, parse_header, placed
+from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
+from crnn_cli.io.atomic_write import Output, require_writable, write_together
+from crnn_cli.io.formats import NIFTI, require_output_name
+from crnn_cli.io.loaded_image import LoadedImage
+from crnn_cli.io.nifti.header import (
+    NiftiHeader,
+    header_of,
+    image_from_stored,
+    line_of,
+    name_of,
+    parse_header,
+    to_single_precision,
+)
+from crnn_cli.io.nifti.intent import intent_code
 from crnn_cli.io.nifti.streaming import encode_large, read_large, same_values
+from crnn_cli.notices import STREAM
 
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = NIFTI.suffixes
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def require_readable(source: Path) -> None:
-    """Raise UnreadableError if a file is missing, a folder, or not permitted; a stream is not looked at."""
-    if source == STREAM:
-        return
-    try:
-        with source.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise UnreadableError(f"{source} does not exist") from None
-    except IsADirectoryError:
-        raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
-    except OSError as error:
-        raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
+def load_nifti(path: Path, axes: str | None = None) -> LoadedImage:
+    """Read a NIfTI file, or ``-`` for standard input, with its sha256 and intent code.
+
+    A large file is not loaded: its voxels stay where they are, or go to a file of their own; see
+    `crnn_cli.io.nifti.streaming.read_large`.
+
+    Parameters
+    ----------
+    axes : names of the stored axes, as in `decode_image`.
+
+    Raises
+    ------
+    CrnnError
+        See `read_bytes` and `decode_image`.
+    """
+    large = read_large(path, axes)
+    if large is not None:
+        image, header, head, sha256 = large
+        source = {"file": str(path), "sha256": sha256}
+        return LoadedImage(image, source, len(header.shape), None, header.dtype, intent_code(head))
+    content = read_bytes(path)
+    raw = decompressed(content, path)  # once for both
+    image, header = decode_image(raw, path, axes), decode_header(raw, path)
+    source = {"file": str(path), "sha256": hashlib.sha256(content).hexdigest()}
+    return LoadedImage(image, source, len(header.shape), None, header.dtype, intent_code(raw))
 
 
 def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
-    """Return the content of a file, or of standard input for ``-``.
+    """Read the whole content of a file, or of standard input for ``-``.
 
     Raises
     ------
@@ -58,26 +84,42 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
             raise UnreadableError("standard input is a terminal; pipe a NIfTI file in, or name a file instead of -")
         content = stream.read()
     else:
-        require_readable(source)
-        content = source.read_bytes()
+        content = _file_content(source)
     if not content:
         raise UnreadableError(f"{name_of(source)} is empty (0 bytes)")
     return content
 
 
+def _file_content(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError(f"{source} does not exist") from None
+    except IsADirectoryError:
+        raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
+    except OSError as error:
+        raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
+
+
 def decode_header(content: bytes, source: Path) -> NiftiHeader:
-    """Return what the header of a NIfTI file says."""
+    """Decode the header in the bytes of a NIfTI file, gzip-compressed or not.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        See `crnn_cli.io.nifti.header.parse_header` and `header_of`.
+    """
     return header_of(parse_header(decompressed(content, source), source), source)
 
 
 def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image:
-    """Return the image in the bytes of a NIfTI file.
+    """Decode the bytes of a NIfTI file to an image, float32 or complex64.
 
     Parameters
     ----------
     content : the whole file, gzip-compressed or not; by content, not by suffix.
     source : its name, for messages.
-    axes : what the stored axes are, such as ``x,y,t``; None for the standard x,y,z(,t).
+    axes : names of the stored axes, such as ``x,y,t``; None for the standard x,y,z(,t).
 
     Raises
     ------
@@ -100,7 +142,7 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
         array = np.asanyarray(nifti.dataobj)
     except (OSError, ValueError, EOFError) as error:
         raise UnreadableError(f"{name_of(source)} is truncated or damaged: {line_of(error)}") from None
-    return placed(floating(array, source), header, axes, source)
+    return image_from_stored(to_single_precision(array, source), header, axes, source)
 
 
 def read_image(source: Path, axes: str | None = None) -> Image:
@@ -109,29 +151,34 @@ def read_image(source: Path, axes: str | None = None) -> Image:
 
 
 def encode_image(image: Image, target: Path, description: str, intent: str = "none") -> bytes:
-    """Return the bytes of a NIfTI-1 file, gzip-compressed if the name ends in .gz; the same image gives the same bytes.
+    """Encode an image as NIfTI-1, gzip-compressed if the name ends in .gz; the same image gives the same bytes.
+
+    Parameters
+    ----------
+    description : of the header field ``descrip``, cut to 79 bytes.
+    intent : name of a NIfTI intent, such as ``label``.
 
     Raises
     ------
     UsageError
         If the name ends in neither .nii nor .nii.gz.
     """
-    require_nifti_name(target)
+    require_output_name(target, NIFTI)
     raw: bytes = as_nifti(image, image.array, description, intent).to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
 
 
 def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
-    """Return an array as NIfTI-1 with the geometry of an image."""
+    """Make a nibabel image of an array, with the affines, codes and frame time of an `Image`."""
     nifti = nib.Nifti1Image(array, image.affine)
     _set_codes(nifti, image, image.codes)
     if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
         _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
     if image.pixdim is not None:
         nifti.header["pixdim"][1:4] = image.pixdim
-    nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unnamed_step else "unknown")
+    nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unitless_frame_step else "unknown")
     if image.array.ndim == 4:
-        nifti.header["pixdim"][4] = image.frame_time or image.unnamed_step
+        nifti.header["pixdim"][4] = image.frame_time or image.unitless_frame_step
     nifti.header["descrip"] = description.encode()[:79]
     nifti.header.set_intent(intent)
     return nifti
@@ -143,49 +190,68 @@ def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
 
 
 def image_output(image: Image, target: Path, description: str, intent: str = "none") -> Output:
-    """Return the NIfTI file of an image, to be re-read and compared with it before it is moved into place.
+    """Prepare the NIfTI file of an image, which is read back and compared before it is moved into place.
 
     Parameters
     ----------
-    intent : a NIfTI intent, such as ``label``.
+    description, intent : as in `encode_image`.
+
+    Raises
+    ------
+    UsageError
+        If the name ends in neither .nii nor .nii.gz.
     """
     large = is_large(image.shape, image.array.dtype)
 
     def check(temporary: Path) -> None:
-        found = read_large(temporary) if large else None
-        again = found[0] if found else decode_image(temporary.read_bytes(), temporary)
+        mapped = read_large(temporary) if large else None
+        again = mapped[0] if mapped else decode_image(temporary.read_bytes(), temporary)
         same = same_values(again.array, image.array)
         if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
     if not large:
         return Output(target, encode_image(image, target, description, intent), check)
-    require_nifti_name(target)
-    one = np.zeros((1,) * image.array.ndim, image.array.dtype)
-    head: bytes = as_nifti(image, one, description, intent).to_bytes()
+    require_output_name(target, NIFTI)
+    voxel = np.zeros((1,) * image.array.ndim, image.array.dtype)
+    head: bytes = as_nifti(image, voxel, description, intent).to_bytes()
     return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
 def write_image(image: Image, target: Path, description: str) -> None:
-    """Write a NIfTI file, whole and checked or not at all."""
+    """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced.
+
+    Raises
+    ------
+    UsageError
+        If the name ends in neither .nii nor .nii.gz.
+    OutputError
+        If the file cannot be written.
+    """
     write_together([image_output(image, target, description)])
 
 
+def save_nifti(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
+    """Write a NIfTI file, whole and read back or not at all; see `crnn_cli.io.formats.save`."""
+    require_writable(path, force)
+    write_together([image_output(image, path, description, "label" if labels else "none")], replace=force)
+
+
 def write_stream(image: Image, stream: BinaryIO, description: str, intent: str = "none") -> None:
-    """Write an uncompressed NIfTI file to a binary stream."""
+    """Write a NIfTI file to a binary stream, uncompressed."""
     for chunk in image_output(image, Path("stream.nii"), description, intent).chunks():
         stream.write(chunk)
     stream.flush()
 
 
-def require_nifti_name(target: Path) -> None:
-    """Raise UsageError unless the name ends in .nii or .nii.gz."""
-    if not target.name.endswith(SUFFIXES):
-        raise UsageError(f"cannot write {target}: the output name must end in .nii or .nii.gz")
-
-
 def decompressed(content: bytes, source: Path) -> bytes:
-    """Return the content of a file without gzip; what is not compressed is returned as it is."""
+    """Content without gzip; bytes that are not compressed stay as they are.
+
+    Raises
+    ------
+    UnreadableError
+        If the compressed data are truncated or damaged.
+    """
     if content[:2] != _GZIP_MAGIC:
         return content
     try:

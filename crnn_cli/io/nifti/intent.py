@@ -1,4 +1,4 @@
-"""What a NIfTI file says its values are meant to be."""
+"""The intent code of a NIfTI file: what its values are meant to be, such as labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import zlib
 from typing import Literal
 
 LABELS = 1002
-"""The intent code of a label map (NIFTI_INTENT_LABEL)."""
+"""Intent code of a label map (NIFTI_INTENT_LABEL)."""
 
 
 def intent_code(content: bytes) -> int:
-    """Return the intent code in the bytes of a file, gzip-compressed or not, that was read as NIfTI-1 or -2 before."""
+    """Read the intent code from the first bytes of a NIfTI-1 or NIfTI-2 file, gzip-compressed or not.
+
+    The file must have been read before: nothing is checked here.
+    """
     head = zlib.decompressobj(31).decompress(content, 540) if content[:2] == b"\x1f\x8b" else content[:540]
     order: Literal["little", "big"] = "little" if int.from_bytes(head[:4], "little") in (348, 540) else "big"
     first = int.from_bytes(head[:4], order) == 348

@@ -1,6 +1,7 @@
-"""NIfTI files whose voxels are too many for memory, read and written a few frames at a time.
+"""Large NIfTI files, read and written a few frames at a time so that they need not fit into memory.
 
-The same images and the same bytes as `crnn_cli.io.nifti.image` makes.
+Images and bytes are the same as those of `crnn_cli.io.nifti.image`. Uncompressed voxels in the type that is used are
+mapped; others are scaled into a temporary file.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.mapped_arrays import SpooledBytes, drop_pages, is_large, parts, zeros
+from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
-from crnn_cli.io.nifti.header import STREAM, NiftiHeader, floating, header_of, parse_header, placed
+from crnn_cli.io.nifti.header import NiftiHeader, header_of, image_from_stored, parse_header, to_single_precision
+from crnn_cli.notices import STREAM
 
 _HEAD = 2**20
 """Bytes that a header with its extensions has at most; files with more are read whole."""
@@ -27,15 +29,21 @@ _SIZE = 348  # of a NIfTI-1 header
 
 
 def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeader, bytes, str] | None:
-    """Return a large image, what its header says, the beginning of the file without gzip, and its sha256.
+    """Read a large image without loading it.
 
-    Voxels that are stored as they are used stay in the file and are mapped; others go into a file of their own. None
-    where the image is small, comes from a stream, or where anything is odd: `nifti.decode_image` then says what.
+    Parameters
+    ----------
+    axes : names of the stored axes, as in `crnn_cli.io.nifti.image.decode_image`.
+
+    Returns
+    -------
+    The image, its header, the first kB of the file without gzip, and the sha256 of the file. None where the image is
+    small, comes from a stream, or where anything is odd: `decode_image` then names it.
 
     Raises
     ------
     UnsupportedDataError
-        As `nifti.decode_image`.
+        As `crnn_cli.io.nifti.image.decode_image`.
     OutputError
         If there is no room for the voxels on the disk.
     """
@@ -49,65 +57,66 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeade
             head = stream.read(_HEAD)
             nifti = parse_header(head, source)
             header, proxy = header_of(nifti, source), nifti.dataobj
-            kind = np.complex64 if proxy.dtype.kind == "c" else np.float32
-            if not is_large(header.shape, kind) or proxy.dtype.fields is not None or not proxy.offset:
+            dtype = np.complex64 if proxy.dtype.kind == "c" else np.float32
+            if not is_large(header.shape, dtype) or proxy.dtype.fields is not None or not proxy.offset:
                 return None
-            array = None if packed else _mapped(source, proxy, kind)
-            array = _copied(stream, source, proxy, kind) if array is None else array
+            array = None if packed else _mapped(source, proxy, dtype)
+            array = _copied(stream, source, proxy, dtype) if array is None else array
     except (OSError, ValueError, EOFError, zlib.error, UnreadableError):
         return None
-    return placed(array, header, axes, source), header, head[:1024], digest(source)
+    return image_from_stored(array, header, axes, source), header, head[:1024], digest(source)
 
 
-def _mapped(source: Path, proxy: Any, kind: type[np.generic]) -> Array | None:
-    """Return the voxels where they lie, None if they must be changed to be used."""
+def _mapped(source: Path, proxy: Any, dtype: type[np.generic]) -> Array | None:
+    """Map the voxels where they lie; None if they must be converted or scaled."""
     end = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if end > source.stat().st_size:
         raise EOFError
-    if proxy.dtype != np.dtype(kind) or (proxy.slope, proxy.inter) != (1.0, 0.0):
+    if proxy.dtype != np.dtype(dtype) or (proxy.slope, proxy.inter) != (1.0, 0.0):
         return None
-    return np.memmap(source, kind, "r", proxy.offset, proxy.shape, "F")
+    return np.memmap(source, dtype, "r", proxy.offset, proxy.shape, "F")
 
 
-def _copied(stream: IO[bytes], source: Path, proxy: Any, kind: type[np.generic]) -> Array:
-    """Return the voxels of a stream, scaled."""
+def _copied(stream: IO[bytes], source: Path, proxy: Any, dtype: type[np.generic]) -> Array:
+    """Copy the voxels of a stream to a temporary file, scaled and in single precision."""
     voxels = ArrayProxy(stream, (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter), mmap=False)
-    made = zeros(proxy.shape, kind, "F")
-    for part in parts(proxy.shape):
-        made[part] = floating(np.asanyarray(voxels[part]), source)
-        drop_pages(made)
+    copied = zeros(proxy.shape, dtype, "F")
+    for part in chunk_indices(proxy.shape):
+        copied[part] = to_single_precision(np.asanyarray(voxels[part]), source)
+        drop_pages(copied)
     while stream.read(_HEAD):  # to the end, where gzip has its checksum
         pass
-    return made
+    return copied
 
 
-def encode_large(one: bytes, array: Array, packed: bool) -> SpooledBytes:
-    """Return the bytes of a NIfTI-1 file.
+def encode_large(voxel_file: bytes, array: Array, packed: bool) -> SpooledBytes:
+    """Encode an array as NIfTI-1, a few frames at a time.
 
     Parameters
     ----------
-    one : a file of one voxel, alike in everything but its shape. packed : compressed with gzip.
+    voxel_file : bytes of a NIfTI-1 file of one voxel that is alike in everything but its shape.
+    packed : whether to compress with gzip.
     """
-    kept, packer = SpooledBytes(), zlib.compressobj(6, zlib.DEFLATED, 31)
+    spooled, packer = SpooledBytes(), zlib.compressobj(6, zlib.DEFLATED, 31)
 
     def put(content: bytes) -> None:
-        kept.write(packer.compress(content) if packed else content)
+        spooled.write(packer.compress(content) if packed else content)
 
-    header = nib.Nifti1Header(one[:_SIZE], check=False)
+    header = nib.Nifti1Header(voxel_file[:_SIZE], check=False)
     header["dim"][1 : 1 + array.ndim] = array.shape
-    put(header.binaryblock + one[_SIZE : int(header["vox_offset"])])
-    for part in parts(array.shape, array.itemsize):
+    put(header.binaryblock + voxel_file[_SIZE : int(header["vox_offset"])])
+    for part in chunk_indices(array.shape, array.itemsize):
         put(array[part].tobytes("F"))
         drop_pages(array)
-    kept.write(packer.flush() if packed else b"")
-    return kept
+    spooled.write(packer.flush() if packed else b"")
+    return spooled
 
 
 def same_values(first: Array, second: Array) -> bool:
-    """Return whether two arrays are the same."""
+    """Whether two arrays have the same shape and values, compared a part at a time."""
     if first.shape != second.shape:
         return False
-    for part in parts(first.shape, first.itemsize):
+    for part in chunk_indices(first.shape, first.itemsize):
         if not np.array_equal(first[part], second[part]):
             return False
         drop_pages(first, second)

@@ -1,13 +1,13 @@
-"""Moving ellipses and what an ideal scanner measures of them: k-space in closed form, no discrete transform involved.
+"""Analytic k-space of moving ellipses: the signal of an ideal scanner in closed form, without a discrete transform.
 
 Legend: C receive coil, T frame, Y phase encoding, X readout, H and W the half-step k-space grid along Y and X.
 Lengths in mm, spatial frequencies in 1/mm, angles in rad; x and y are 0 in the centre pixel floor(N / 2).
 
     signal_c(k, t) = integral of object(r, t) modulation_c(r) exp(-2 pi i k.r) dr,
-    object(r, t) = sum of the amplitudes of the ellipses that hold r at t.
+    object(r, t) = sum of the amplitudes of the ellipses that contain r at t.
 
-A modulation (object phase, coil sensitivity) is a Fourier series with twice the field of view as its period, so each
-of its terms moves the transform of the object by a whole number of half k-space steps, and the sum stays exact.
+A modulation (object phase, coil sensitivity) is a Fourier series with a period of twice the field of view. Each of its
+terms shifts the transform of the object by a whole number of half k-space steps, so the sum stays exact.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEAR = 20.0  # below this argument torch's Bessel function is good to 5e-7 only (2.4 ... 2.13), above to 1e-14
-_BLOCK = 2**14  # samples worked on at once: fits the cache, and too few for torch to split between threads
+_NEAR = 20.0  # torch's Bessel function (2.4 ... 2.13) is accurate to 5e-7 only below this argument, to 1e-14 above
+_BLOCK = 2**14  # samples per block: fits the cache, and too few for torch to split between threads
 
 
 @dataclass(frozen=True)
 class Ellipse:
-    """One ellipse over time; T is the number of frames, or 1 for an ellipse that never moves.
+    """An ellipse over time; T is the number of frames, or 1 for an ellipse that never moves.
 
     Attributes
     ----------
-    amplitude : what it adds to the object where it lies; negative cuts out.
+    amplitude : intensity that it adds to the object inside; negative values subtract.
     centre_T2 : (x, y) in mm, float64.
     semi_axes_T2 : the two semi-axes in mm, > 0.
     angle_T : from the x axis to the first semi-axis in rad.
@@ -43,14 +43,20 @@ class Ellipse:
 
     @property
     def still(self) -> bool:
-        """Whether no frame differs from the first."""
+        """Whether the ellipse does not move."""
         rows = torch.cat([self.centre_T2, self.semi_axes_T2, self.angle_T[:, None]], dim=1)
         return bool((rows == rows[:1]).all())
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A Cartesian scan: pixels along readout and phase encoding, pixel size in mm along both."""
+    """Grid of a Cartesian scan.
+
+    Attributes
+    ----------
+    samples, lines : pixels along readout (x) and phase encoding (y).
+    spacing : pixel size along both in mm.
+    """
 
     samples: int
     lines: int
@@ -59,7 +65,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Modulation:
-    """m(x, y) = [sum_p a_p exp(i pi p x / FOV_x)] [sum_p b_p exp(i pi p y / FOV_y)], p = -P ... P.
+    """Smooth complex factor of the object, separable and band-limited: an object phase or a coil sensitivity.
+
+    m(x, y) = [sum_p a_p exp(i pi p x / FOV_x)] [sum_p b_p exp(i pi p y / FOV_y)], p = -P ... P.
 
     Attributes
     ----------
@@ -70,25 +78,25 @@ class Modulation:
     y_terms: Tensor
 
     def times(self, other: Modulation) -> Modulation:
-        """Return the product of two modulations; the orders add."""
+        """Product of two modulations; their orders P add."""
         return Modulation(_product(self.x_terms, other.x_terms), _product(self.y_terms, other.y_terms))
 
     def sampled(self, grid: Grid) -> Tensor:
-        """Return m at the pixel centres, (Y, X) complex128."""
+        """Values m at the pixel centres, (Y, X) complex128."""
         return _values(self.y_terms, grid.lines)[:, None] * _values(self.x_terms, grid.samples)
 
 
 def uniform() -> Modulation:
-    """Return the modulation that is 1 everywhere."""
+    """Modulation that is 1 everywhere."""
     one = torch.ones(1, dtype=torch.complex128)
     return Modulation(one, one)
 
 
 def ellipse_transform(ellipse: Ellipse, frame: int, kx_W: Tensor, ky_H: Tensor) -> Tensor:
-    """Return the continuous Fourier transform of one ellipse in one frame.
+    """Continuous Fourier transform of one ellipse in one frame.
 
-    F(k) = amplitude pi A B jinc(2 pi q) exp(-2 pi i k.c), jinc(r) = 2 J1(r) / r, q = |(A k_u, B k_v)| with k turned
-    into the axes of the ellipse; F(0) is amplitude times area.
+    F(k) = amplitude pi A B jinc(2 pi q) exp(-2 pi i k.c), with jinc(r) = 2 J1(r) / r and q = |(A k_u, B k_v)|,
+    k rotated into the axes of the ellipse. F(0) is amplitude times area.
 
     Parameters
     ----------
@@ -114,9 +122,12 @@ def ellipse_transform(ellipse: Ellipse, frame: int, kx_W: Tensor, ky_H: Tensor) 
 
 
 def jinc(r: Tensor) -> Tensor:
-    """Return 2 J1(r) / r for r >= 0, 1 at 0, to 1e-14.
+    """Jinc function 2 J1(r) / r for r >= 0, with jinc(0) = 1, accurate to 1e-14.
 
-    Up to r = 20 a Chebyshev series in r^2, beyond it `torch.special.bessel_j1`.
+    A Chebyshev series in r^2 up to r = 20, `torch.special.bessel_j1` beyond.
+
+    >>> jinc(torch.tensor([0.0, 3.8317059702], dtype=torch.float64)).abs().round(decimals=6).tolist()
+    [1.0, 0.0]
     """
     if bool((r < _NEAR).all()):
         return _near_jinc(r)
@@ -125,7 +136,7 @@ def jinc(r: Tensor) -> Tensor:
 
 
 def _near_jinc(r: Tensor) -> Tensor:
-    """Sum the Chebyshev series by Clenshaw's recurrence."""
+    """Chebyshev series of jinc for r up to 20, summed by Clenshaw's recurrence."""
     t = r**2 * (2 / _NEAR**2) - 1
     first, *terms = _near_series()
     before, last = torch.zeros_like(t), torch.zeros_like(t)
@@ -136,7 +147,7 @@ def _near_jinc(r: Tensor) -> Tensor:
 
 @functools.cache
 def _near_series() -> tuple[float, ...]:
-    """Return the Chebyshev coefficients of jinc over r^2 = 0 ... 400.
+    """Chebyshev coefficients of jinc over r^2 = 0 ... 400.
 
     From jinc(r) = 2 / pi integral of cos(r cos a) sin^2 a over a = 0 ... pi (Poisson), by the trapezoid rule.
     """
@@ -158,15 +169,19 @@ def ellipses_to_kspace(
     modulations: Sequence[Modulation],
     dtype: torch.dtype = torch.complex128,
 ) -> Tensor:
-    """Return the k-space of the object times each modulation, every sample exact.
+    """Exact k-space of the object times each modulation.
 
-    Scaled by 1 / (spacing^2 sqrt(X Y)), so that `kspace_to_image` gives the object limited to the band of the grid,
-    in the object's own intensities. What lies outside the field of view folds back into it, as on a scanner.
-    Ellipses that never move are transformed once. Sums are complex128; ``dtype`` is what they are stored as.
+    Scaled by 1 / (spacing^2 sqrt(X Y)), so that `kspace_to_image` gives the band-limited object in its own intensities.
+    Parts outside the field of view alias into it, as on a scanner. Ellipses that never move are transformed once. Sums
+    are complex128 and stored as ``dtype``.
+
+    Parameters
+    ----------
+    modulations : one for each coil C: sensitivity times object phase.
 
     Returns
     -------
-    (C, T, Y, X), centred, orthonormal; C follows ``modulations``.
+    (C, T, Y, X), centred, orthonormal.
     """
     order_x = max(m.x_terms.numel() // 2 for m in modulations)
     order_y = max(m.y_terms.numel() // 2 for m in modulations)
@@ -183,26 +198,26 @@ def ellipses_to_kspace(
         _add(upper_HW, moving, frame, kx_W, ky_H)
         object_HW = torch.cat([upper_HW[1:].flip(0, 1).conj(), upper_HW])
         for coil, modulation in enumerate(modulations):
-            rows_YW = _moved_sum(object_HW.mT, modulation.y_terms * scale, order_y, grid.lines).mT
-            kspace_CTYX[coil, frame] = _moved_sum(rows_YW, modulation.x_terms, order_x, grid.samples)
+            rows_YW = _shifted_sum(object_HW.mT, modulation.y_terms * scale, order_y, grid.lines).mT
+            kspace_CTYX[coil, frame] = _shifted_sum(rows_YW, modulation.x_terms, order_x, grid.samples)
     return kspace_CTYX
 
 
 def _add(total_HW: Tensor, ellipses: Sequence[Ellipse], frame: int, kx_W: Tensor, ky_H: Tensor) -> None:
-    """Add the transforms of ellipses, a block of rows at a time."""
+    """Add the transforms of ellipses in place, a block of rows at a time."""
     for rows in _blocks(total_HW):
         for ellipse in ellipses:
             total_HW[rows] += ellipse_transform(ellipse, frame, kx_W, ky_H[rows])
 
 
 def _half_steps(pixels: int, order: int) -> Tensor:
-    """Return spatial frequencies per pixel in half steps, symmetric about 0, reaching ``order`` half steps further."""
+    """Spatial frequencies in cycles per pixel: half steps, symmetric about 0, ``order`` of them beyond the grid."""
     reach = 2 * (pixels // 2) + order
     return torch.arange(-reach, reach + 1, dtype=torch.float64) / (2 * pixels)
 
 
-def _moved_sum(object_HW: Tensor, terms: Tensor, order: int, pixels: int) -> Tensor:
-    """Return sum_p terms_p F(k - p / 2 steps) at the whole steps of the last axis."""
+def _shifted_sum(object_HW: Tensor, terms: Tensor, order: int, pixels: int) -> Tensor:
+    """Sum over p of terms_p F(k - p / 2 steps), at the whole steps of the last axis."""
     own = terms.numel() // 2
     total = torch.zeros(object_HW.shape[0], pixels, dtype=object_HW.dtype)
     for rows in _blocks(total):
@@ -232,5 +247,5 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _turns(cycles: Tensor) -> Tensor:
-    """Return exp(2 pi i cycles)."""
+    """Phasors exp(2 pi i cycles)."""
     return torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)

@@ -1,8 +1,8 @@
-"""Scanning a beating-heart phantom whose k-space is known exactly, with coils, phase and noise.
+"""Simulated multi-coil scan of the beating-heart phantom, with coils, object phase and noise.
 
-Legend: C receive coil, T frame, Y phase encoding, X readout. Lengths in mm. Intensities: blood is 1.
+The k-space is analytic (`ellipses`), so the truth does not depend on the Fourier transform under test.
 
-The k-space is written down in closed form (`ellipses`), so the truth is not made by the transform under test.
+Legend: C receive coil, T frame, Y phase encoding, X readout. Lengths in mm; the intensity of blood is 1.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _PHASE_ORDER = 4
 
 @dataclass(frozen=True)
 class PhantomScan:
-    """What is scanned and how.
+    """Parameters of a phantom scan.
 
     Attributes
     ----------
     grid : pixels and pixel size.
-    frames : over one cardiac cycle.
-    slices : from the apex (first) to the base (last).
-    coils : receive coils around the body; a single coil is uniform.
-    snr : intensity of blood over the standard deviation of the noise in the real, and in the imaginary, part of
-        the image of one coil; inf for no noise.
+    frames : number of frames over one cardiac cycle.
+    slices : number of slices, from the apex (first) to the base (last).
+    coils : number of receive coils around the body; a single coil is uniform.
+    snr : intensity of blood over the standard deviation of the noise, of the real and of the imaginary part, in the
+        image of one coil; inf for no noise.
     breathing : drift of heart and liver along +y from the first frame to the last, mm.
     seed : of anatomy, phase and noise.
 
@@ -66,11 +66,11 @@ class PhantomScan:
 
 @dataclass(frozen=True)
 class SliceData:
-    """One simulated slice, complex64.
+    """A simulated slice, complex64.
 
     Attributes
     ----------
-    truth_TYX : the image of the noise-free k-space under uniform sensitivity.
+    truth_TYX : image of the noise-free k-space of a coil of uniform sensitivity.
     kspace_CTYX : fully sampled, with noise.
     coils_CYX : sensitivities at the pixel centres.
     """
@@ -81,9 +81,13 @@ class SliceData:
 
 
 def simulate_slice(scan: PhantomScan, index: int) -> SliceData:
-    """Scan slice ``index``. Anatomy and phase come from the seed, noise from the seed and the slice.
+    """Simulate slice ``index`` of a scan, reproducibly: anatomy and phase depend on the seed, noise on seed and slice.
 
-    The heart is scaled by sqrt(1 - (0.9 d)^2), d the distance from the base in heart lengths (80 mm).
+    The heart is scaled by sqrt(1 - (0.9 d)^2), with d the distance from the base in heart lengths (80 mm).
+
+    >>> data = simulate_slice(PhantomScan(Grid(32, 24, 11.0), frames=3, coils=2), 0)
+    >>> tuple(data.truth_TYX.shape), tuple(data.kspace_CTYX.shape)
+    ((3, 24, 32), (2, 3, 24, 32))
     """
     from_base = (scan.slices - 1 - index) * scan.slice_spacing / _HEART_LENGTH
     cycle_T = torch.arange(scan.frames, dtype=torch.float64) / scan.frames
@@ -93,8 +97,8 @@ def simulate_slice(scan: PhantomScan, index: int) -> SliceData:
     phase = object_phase(generator)
     ellipses = beating_heart(cycle_T, drift_T, generator, math.sqrt(1 - (0.9 * from_base) ** 2))
     coils = coil_sensitivities(scan.coils)
-    seen = [phase, *(phase.times(coil) for coil in coils)] if scan.coils > 1 else [phase]
-    kspace_CTYX = ellipses_to_kspace(ellipses, scan.grid, scan.frames, seen, torch.complex64)
+    modulations = [phase, *(phase.times(coil) for coil in coils)] if scan.coils > 1 else [phase]
+    kspace_CTYX = ellipses_to_kspace(ellipses, scan.grid, scan.frames, modulations, torch.complex64)
     received_CTYX = kspace_CTYX[-scan.coils :]
     noise = torch.Generator().manual_seed(int(noise_seeds[index]))
     return SliceData(
@@ -105,22 +109,22 @@ def simulate_slice(scan: PhantomScan, index: int) -> SliceData:
 
 
 def object_phase(generator: torch.Generator) -> Modulation:
-    """Return a smooth random phase of the object.
+    """Smooth random phase of the object.
 
-    exp(i (p + b_x sin(pi x / FOV_x + p_x) + b_y sin(pi y / FOV_y + p_y))), b from 0.3 to 0.9 rad: its Jacobi-Anger
-    series cut after order 4, which keeps the magnitude within 0.2 % of 1.
+    exp(i (p + b_x sin(pi x / FOV_x + p_x) + b_y sin(pi y / FOV_y + p_y))) with b from 0.3 to 0.9 rad. Its Jacobi-Anger
+    series is truncated after order 4, which keeps the magnitude within 0.2 % of 1.
     """
-    dice = RandomSource(generator)
-    constant = torch.exp(torch.tensor(1j * dice(-math.pi, math.pi), dtype=torch.complex128))
-    x_terms, y_terms = (_sine_phase(dice(0.3, 0.9), dice(-math.pi, math.pi)) for _ in range(2))
+    draw = RandomSource(generator)
+    constant = torch.exp(torch.tensor(1j * draw(-math.pi, math.pi), dtype=torch.complex128))
+    x_terms, y_terms = (_sine_phase(draw(0.3, 0.9), draw(-math.pi, math.pi)) for _ in range(2))
     return Modulation(constant * x_terms, y_terms)
 
 
 def coil_sensitivities(coils: int) -> list[Modulation]:
-    """Return the sensitivities of coils evenly spaced on an ellipse at 0.9 of the field of view; one is uniform.
+    """Sensitivities of coils evenly spaced on an ellipse at 0.9 of the field of view; a single coil is uniform.
 
-    Along each axis cos(d / 2)^4 exp(i d), d = pi (x - x_coil) / FOV, times exp(i angle of the coil). Scaled so that
-    sum |S|^2 over the coils is 1 in the centre.
+    Along each axis cos(d / 2)^4 exp(i d) with d = pi (x - x_coil) / FOV, times exp(i angle of the coil). Scaled so that
+    the sum of |S|^2 over the coils is 1 at the centre.
 
     Raises
     ------
@@ -145,16 +149,18 @@ def coil_sensitivities(coils: int) -> list[Modulation]:
 
 
 def with_noise(kspace: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Return k-space plus complex Gaussian noise, ``sigma`` the standard deviation of each of its two parts.
+    """Add complex Gaussian noise to k-space; ``sigma`` is the standard deviation of the real and the imaginary part.
 
-    The transform is orthonormal, so the noise of the image has the same ``sigma``.
+    The Fourier transform is orthonormal, so the noise of the image has the same ``sigma``.
     """
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     return kspace + noise * (sigma * math.sqrt(2))
 
 
 def combine_coils(images_CTYX: Tensor, coils_CYX: Tensor) -> Tensor:
-    """Return the combination sum_c conj(S_c) x_c / sum_c |S_c|^2, (T, Y, X).
+    """Combine coil images to sum_c conj(S_c) x_c / sum_c |S_c|^2, (T, Y, X).
+
+    NaN where all sensitivities are 0.
 
     References
     ----------
@@ -165,7 +171,7 @@ def combine_coils(images_CTYX: Tensor, coils_CYX: Tensor) -> Tensor:
 
 
 def _sine_phase(depth: float, shift: float) -> Tensor:
-    """Return the coefficients of exp(i depth sin(theta + shift)), order -4 to 4, complex128."""
+    """Fourier coefficients of exp(i depth sin(theta + shift)), orders -4 to 4, complex128."""
     theta = torch.arange(64, dtype=torch.float64) * (2 * math.pi / 64)
     wave = torch.exp(1j * depth * torch.sin(theta + shift))
     order_P = torch.arange(-_PHASE_ORDER, _PHASE_ORDER + 1, dtype=torch.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.images import has_dicom_preamble
+from crnn_cli.io.formats import has_dicom_preamble
 from crnn_cli.io.nifti.image import SUFFIXES
 
 GT = "_gt"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.images import has_dicom_preamble, is_dicom
+from crnn_cli.io.formats import has_dicom_preamble, is_dicom
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
 from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows
 from crnn_cli.training.datasets.names import (

@@ -8,11 +8,12 @@ from crnn_cli.data.alignment import reorient_to
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.dicom.read import list_series
-from crnn_cli.io.images import is_dicom, load_image
+from crnn_cli.io.formats import is_dicom
+from crnn_cli.io.images import load_image
 
 
 def read_only_series(path: Path) -> Image:
-    """Read a NIfTI file, or the entry DICOM series in a folder, zip or file.
+    """Read a NIfTI file, or the one DICOM series in a folder, zip or file.
 
     Raises
     ------
@@ -24,7 +25,8 @@ def read_only_series(path: Path) -> Image:
     try:
         return load_image(path).image
     except UnsupportedDataError as error:
-        raise UnsupportedDataError(_several(path) or str(error)) from None
+        several = _several(path)
+        raise (UnsupportedDataError(several) if several else error) from None
 
 
 def _several(path: Path) -> str:

@@ -16,7 +16,7 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene, with_phase
 from crnn_cli.training.settings import setting
@@ -70,7 +70,7 @@ class CineItems:
     real_share : share of the items made from them; the others are simulated scenes.
     pixels : frames * lines * columns of an item, about: the cost of a step.
     sampling : sizes and undersampling.
-    initial_image : of the network, a key of `crnn_cli.reconstruction.reconstruct.STARTS`.
+    initial_image : of the network, a key of `crnn_cli.reconstruction.reconstruct.INITIAL_IMAGES`.
     """
 
     cines: Sequence[Tensor]
@@ -124,7 +124,7 @@ class DrawnSampling:
         """
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             whole = self.measured.to(device)
-            start = STARTS[self.initial_image](whole.consistency())
+            start = INITIAL_IMAGES[self.initial_image](whole.consistency())
             scale = self.brightness / energy_weighted_rms(start).clamp_min(1e-3)
             kspace, mask = whole.kspace_BCTYX[:, :, self.part] * scale, whole.mask_BTYX[:, self.part]
             kept = SliceMeasurement(kspace, mask, whole.maps_BCYX, whole.deviation * float(scale))

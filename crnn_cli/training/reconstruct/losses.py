@@ -22,7 +22,7 @@ from torch import Tensor
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.consistency import SingleCoilConsistency
-from crnn_cli.mri.metrics import WINDOW, similarity
+from crnn_cli.mri.metrics import WINDOW, ssim_per_frame
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 Data = SingleCoilConsistency | MultiCoilConsistency
@@ -73,7 +73,7 @@ def ssim_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
     x_BTYX, r_BTYX = image_BTYX.abs(), truth_BTYX.abs()
     peak_B1YX = r_BTYX.amax((1, 2, 3), keepdim=True).clamp_min(_NOTHING)
     peak_FYX = peak_B1YX.expand(-1, x_BTYX.shape[1], -1, -1).flatten(0, 1)
-    return 1 - similarity(x_BTYX.flatten(0, 1), r_BTYX.flatten(0, 1), peak_FYX).mean()
+    return 1 - ssim_per_frame(x_BTYX.flatten(0, 1), r_BTYX.flatten(0, 1), peak_FYX).mean()
 
 
 def perpendicular_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:

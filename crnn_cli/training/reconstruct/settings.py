@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.settings import active_losses, setting
@@ -90,8 +90,10 @@ class ReconstructSettings:
     def __post_init__(self) -> None:
         if min(self.epochs, self.items, self.batch, self.start_iterations) < 1:
             raise ValueError("epochs, items, batch and start_iterations must be 1 or more")
-        if self.initial_image not in STARTS:
-            raise ValueError(f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(STARTS))}")
+        if self.initial_image not in INITIAL_IMAGES:
+            raise ValueError(
+                f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}"
+            )
         if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.segmentation.segment import SliceRecipe, choose_order, network_size, normalise_intensity, to_network_grid
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing, network_size, normalise_intensity, to_network_grid
+from crnn_cli.segmentation.segment import choose_order
 from crnn_cli.training.datasets.sets import Pair, load_pair
 from crnn_cli.training.settings import setting
 
@@ -68,7 +69,7 @@ class Augmentation:
             raise ValueError("turn must be from 0 to 180 degrees, scale, shear and bend from 0 to below 1")
 
 
-def load_case(pair: Pair, plane: str | None, recipe: SliceRecipe) -> Case:
+def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing) -> Case:
     """Read a labelled volume and resample it to the network's grid, labels by nearest neighbour.
 
     Parameters
@@ -98,7 +99,9 @@ class Items:
     classes : with the background.
     """
 
-    def __init__(self, cases: Sequence[Case], recipe: SliceRecipe, augmentation: Augmentation, classes: int) -> None:
+    def __init__(
+        self, cases: Sequence[Case], recipe: SlicePreprocessing, augmentation: Augmentation, classes: int
+    ) -> None:
         self.cases, self.recipe, self.augmentation, self.classes = cases, recipe, augmentation, classes
         self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
 

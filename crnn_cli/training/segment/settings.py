@@ -13,7 +13,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.names import Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
-from crnn_cli.segmentation.segment import SliceRecipe
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.segment.items import Augmentation, ItemSize
 from crnn_cli.training.settings import active_losses, setting
@@ -148,7 +148,7 @@ class Task:
 
     names: tuple[str, ...]
     plane: str | None
-    recipe: SliceRecipe
+    recipe: SlicePreprocessing
     settings: SegmentSettings
     sizes: tuple[ItemSize, ...]
     in_slice: tuple[float, float]
@@ -234,7 +234,7 @@ def resolve_settings(
     shapes = np.array([[image.shape[axis] for axis in order.axes] for image, order in zip(grids, orders, strict=True)])
     pixels = np.median(shapes * np.column_stack([np.ones(len(orders)), in_slice / spacing]), axis=0)
     task = Task(
-        names, plane, SliceRecipe(spacing, settings.slicing.rule, settings.slicing.low, settings.slicing.high),
+        names, plane, SlicePreprocessing(spacing, settings.slicing.rule, settings.slicing.low, settings.slicing.high),
         settings, (), _range(in_slice), _range(between),
     )  # fmt: skip
     return replace(task, sizes=tuple(_size(stage, pixels) for stage in task.stage_settings()))

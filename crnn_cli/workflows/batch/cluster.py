@@ -1,4 +1,4 @@
-"""The inputs of a batch on a Dask cluster: each worker reads, computes and writes whole inputs.
+"""Batch on a Dask cluster: each worker reads, computes and writes whole inputs.
 
 The workers see the same files under the same names. When one dies, Dask gives its inputs to others; a file appears by a
 rename, and an input whose outputs this very run has finished is not done again.
@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli import __version__
-from crnn_cli.errors import CrnnError, DeviceError, Spelling, UsageError
+from crnn_cli.errors import CrnnError, DeviceError, Param, Spelling, UsageError
+from crnn_cli.version import __version__
 from crnn_cli.workflows.batch.items import BatchItem, command_of
 from crnn_cli.workflows.batch.run import BatchContext, BatchTask, Outcome
 
@@ -29,7 +29,14 @@ _COMPUTING = threading.Lock()
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """What a worker is told of a batch. name : of the command. stamp, line, resume : as in `BatchContext`."""
+    """A batch as it is sent to the workers.
+
+    Parameters
+    ----------
+    name : of the command, "reconstruct" or "segment".
+    options : of the command, with absolute paths (`absolute_paths`).
+    stamp, line, resume, spell : as in `BatchContext`.
+    """
 
     name: str
     options: Any
@@ -40,13 +47,17 @@ class ClusterJob:
 
 
 def absolute_paths(options: Any) -> Any:
-    """Return options whose paths do not depend on where a process runs."""
-    paths = {field.name: getattr(options, field.name) for field in fields(options)}
-    return replace(options, **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)})
+    """Copy of the options whose paths do not depend on where a process runs."""
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return replace(options, **{name: path.absolute() for name, path in values.items() if isinstance(path, Path)})
 
 
 def connect(address: str, out: Path) -> Client:
-    """Return the cluster at an address.
+    """Connect to the cluster at an address, and check that every worker can do the work.
+
+    Parameters
+    ----------
+    out : folder of the outputs, which every worker must see.
 
     Raises
     ------
@@ -58,18 +69,19 @@ def connect(address: str, out: Path) -> Client:
     try:
         from distributed import Client
     except ImportError:
-        raise UsageError("--scheduler needs Dask: install the extra, pip install 'crnn[cluster]'") from None
+        remedy = ("install the extra, pip install 'crnn[cluster]'",)
+        raise UsageError(Param("scheduler"), " needs Dask", remedy=remedy) from None
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = str(error).partition("\n")[0]
         raise DeviceError(f"no Dask scheduler answers at {address}: {reason}") from None
     try:
-        seen = client.run(_sight, str(out.absolute()))
+        workers = client.run(_version_and_sight, str(out.absolute()))
     except Exception as error:
         client.close()
         raise UsageError(f"the workers at {address} cannot run this program: {type(error).__name__}: {error}") from None
-    for worker, (version, sees) in seen.items():
+    for worker, (version, sees) in workers.items():
         if version != __version__ or not sees:
             client.close()
             reason = f"runs crnn {version}, not {__version__}" if sees else f"does not see the folder {out.absolute()}"
@@ -77,63 +89,67 @@ def connect(address: str, out: Path) -> Client:
     return client
 
 
-def _sight(out: str) -> tuple[str, bool]:
+def _version_and_sight(out: str) -> tuple[str, bool]:
+    """Version of the program in a worker, and whether the worker sees the folder of the outputs."""
     return __version__, Path(out).is_dir()
 
 
 def run_on(
-    client: Client, items: Sequence[BatchItem], job: ClusterJob, tell: Callable[[Outcome], None], keep_going: bool
+    client: Client, items: Sequence[BatchItem], job: ClusterJob, report_outcome: Callable[[Outcome], None],
+    keep_going: bool,
 ) -> None:  # fmt: skip
-    """Let the cluster do every input; ``tell`` is called as they are finished, in any order.
+    """Let the cluster do every input.
 
-    After a failure, unless ``keep_going``, and after an interruption, what no worker has begun is not begun.
+    After a failure, unless ``keep_going``, and after an interruption, inputs that no worker has begun are not begun.
+
+    Parameters
+    ----------
+    report_outcome : called with each outcome as it is finished, in any order.
     """
     from distributed import as_completed
 
     run = job.stamp["run"]
-    told = {
-        client.submit(do, job, _replacing(item), key=f"crnn-{run}-{number}", pure=False): item
+    items_by_future = {
+        client.submit(do_item, job, _replacing(item), key=f"crnn-{run}-{number}", pure=False): item
         for number, item in enumerate(items)
     }
     try:
-        for future in as_completed(list(told), loop=client.loop):
-            item = told[future]
+        for future in as_completed(list(items_by_future), loop=client.loop):
             error = future.exception()
-            outcome = future.result() if error is None else _lost(item, error)
-            tell(outcome)
+            outcome = future.result() if error is None else _lost(items_by_future[future], error)
+            report_outcome(outcome)
             if outcome.status == "failed" and not keep_going:
                 break
     finally:
-        client.cancel(list(told))
+        client.cancel(list(items_by_future))
 
 
 def _replacing(item: BatchItem) -> BatchItem:
-    """Return an input whose outputs are replaced: what was there was refused before, what is there now is our own."""
-    if item.refused is not None:
+    """Let an input replace its outputs: what was there was refused before, what is there now is our own."""
+    if item.refusal is not None:
         return item
-    options = replace(item.planned.options, force=True)
-    return replace(item, planned=replace(item.planned, options=options))
+    options = replace(item.plan.options, force=True)
+    return replace(item, plan=replace(item.plan, options=options))
 
 
 def _lost(item: BatchItem, error: BaseException) -> Outcome:
     reason = f"no worker finished it: {type(error).__name__}: {error}"
-    return Outcome(str(item.place), str(item.target), "failed", " ".join(reason.split()), CrnnError.exit_code)
+    return Outcome(str(item.path), str(item.target), "failed", " ".join(reason.split()), CrnnError.exit_code)
 
 
-def do(job: ClusterJob, item: BatchItem) -> Outcome:
+def do_item(job: ClusterJob, item: BatchItem) -> Outcome:
     """Take an input through all steps; this runs in a worker."""
-    work = BatchContext(
-        command_of(job.name), _engine(job.name, job.options), job.stamp, job.line, job.resume, job.spell
-    )
-    passage = BatchTask(item, work).read()
+    engine = _load_engine(job.name, job.options)
+    task = BatchTask(item, BatchContext(command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell))
+    task.read()
     with _COMPUTING:
-        passage.compute()
-    return passage.write()
+        task.compute()
+    return task.write()
 
 
 @functools.lru_cache(maxsize=1)
-def _engine(name: str, options: Any) -> Any:
-    """Return what computes, loaded once in a worker.
+def _load_engine(name: str, options: Any) -> Any:
+    """Load the engine once in a worker.
 
     Warnings of pydicom, which may quote a person's name, are silenced for good: its threads would end each other's
     silence.

@@ -1,4 +1,4 @@
-"""What a batch is to do: which inputs, in which share, and where what is made of each goes."""
+"""Inputs of a batch: which there are, in which share, and where the outputs of each go."""
 
 from __future__ import annotations
 
@@ -13,67 +13,90 @@ from crnn_cli.errors import CrnnError, OutputExistsError, Param, UnreadableError
 from crnn_cli.notices import STREAM, Progress
 
 NAME = "{name}"
+"""Stands for the name of each input in names of files."""
 
 
 class BatchCommand(Protocol):
-    """The module with the steps of a command; see `crnn_cli.workflows.reconstruct.steps`."""
+    """Module with the steps of a command: `crnn_cli.workflows.reconstruct.steps`, `crnn_cli.workflows.segment.steps`.
+
+    A run, which `compute` returns, is a frozen dataclass with a ``report``; the data, which `read` returns, have a
+    ``source`` (files and their sha256); an engine has ``weights`` (sha256, None where there are none).
+
+    Attributes
+    ----------
+    READS_RAW : whether raw k-space is an input.
+    OUTPUTS, INPUTS : options that name what is written, and what is read, beside the main file.
+    """
 
     READS_RAW: bool
     OUTPUTS: tuple[str, ...]
     INPUTS: tuple[str, ...]
 
     def output_name(self, stem: str, options: Any, /) -> str:
-        """Return the name of what is made of an input."""
+        """Name of the main output of an input called ``stem``."""
         ...
 
-    def plan(self, place: Path, options: Any, /) -> Any:
-        """Return what is to be done."""
+    def plan(self, path: Path, options: Any, /) -> Any:
+        """Check input, options and outputs; nothing heavy is read."""
         ...
 
     def prepare(self, options: Any, /) -> Any:
-        """Return what does it."""
+        """Load the engine: the method or the model, once for all inputs."""
         ...
 
-    def read(self, plan_item: Any, engine: Any, /) -> Any:
-        """Return the data."""
+    def read(self, plan: Any, engine: Any, /) -> Any:
+        """Read the data."""
         ...
 
-    def compute(self, planned: Any, engine: Any, data: Any, progress: Progress, /) -> Any:
-        """Return what is made of them."""
+    def compute(self, plan: Any, engine: Any, data: Any, progress: Progress, /) -> Any:
+        """Compute the run: results and report."""
         ...
 
-    def save(self, planned: Any, made: Any, /) -> None:
-        """Write it."""
+    def save(self, plan: Any, run: Any, /) -> dict[str, Any]:
+        """Write everything, and return the report as written."""
         ...
 
-    def check_threshold(self, planned: Any, report: dict[str, Any], /) -> None:
-        """Raise QualityError if it is not what was asked for."""
+    def check_threshold(self, plan: Any, report: dict[str, Any], /) -> None:
+        """Raise QualityError if a required quality is not met."""
         ...
 
 
 def command_of(name: str) -> BatchCommand:
-    """Return the steps of ``reconstruct`` or ``segment``."""
-    from crnn_cli.workflows.reconstruct import steps as reconstruct_job
-    from crnn_cli.workflows.segment import steps as segment_job
+    """Steps of ``reconstruct`` or ``segment``."""
+    from crnn_cli.workflows.reconstruct import steps as reconstruct_steps
+    from crnn_cli.workflows.segment import steps as segment_steps
 
-    commands: dict[str, BatchCommand] = {"reconstruct": reconstruct_job, "segment": segment_job}
+    commands: dict[str, BatchCommand] = {"reconstruct": reconstruct_steps, "segment": segment_steps}
     return commands[name]
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """An input of a batch: what is to be done with it, or why that cannot be."""
+    """An input of a batch.
 
-    place: Path
+    Parameters
+    ----------
+    path : file or DICOM folder.
+    target : the main output.
+    plan : of the command for one input; None where it could not be made.
+    refusal : why the input cannot be read; None where it can.
+    """
+
+    path: Path
     target: Path
-    planned: Any = None
-    refused: CrnnError | None = None
+    plan: Any = None
+    refusal: CrnnError | None = None
 
 
 def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
-    """Return the places of all inputs, each once; see `crnn_cli.io.discover`.
+    """List all inputs that the names stand for, each once; see `crnn_cli.io.discover`.
 
-    The folder of the outputs is left out, as it comes with all names of a folder at the second run.
+    The folder of the outputs is left out: a pattern for all names of a folder takes it in at the second run.
+
+    Parameters
+    ----------
+    out : folder of the outputs.
+    raw : whether raw k-space is an input.
 
     Raises
     ------
@@ -85,60 +108,72 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
     from crnn_cli.io.discover import find_inputs, is_output
 
     own = out.resolve()
-    found: dict[str, Path] = {}
+    by_real_path: dict[str, Path] = {}
     for given in inputs:
         if given == STREAM:
             raise UsageError("a batch reads files and folders, not standard input")
         if given.resolve() == own and len(inputs) > 1 and is_output(given):
             continue
-        places = find_inputs(given, {own}, raw)
-        if given.is_dir() and (given.resolve() == own or (places == [given] and given.resolve() in own.parents)):
-            raise UsageError(f"-o {out} lies among the inputs in {given}: give a folder of its own")
-        for place in places:
-            found.setdefault(os.path.realpath(place), place)
-    return list(found.values())
+        paths = find_inputs(given, {own}, raw)
+        if given.is_dir() and (given.resolve() == own or (paths == [given] and given.resolve() in own.parents)):
+            raise UsageError(
+                Param("out", str(out)), f" lies among the inputs in {given}", remedy=("give a folder of its own",)
+            )
+        for path in paths:
+            by_real_path.setdefault(os.path.realpath(path), path)
+    return list(by_real_path.values())
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """Return which share, counted from 1, of how many; the whole is 1 of 1.
+    """Split a share such as 2/8 into its number, counted from 1, and how many there are.
+
+    >>> parse_shard("2/8"), parse_shard(None)
+    ((2, 8), (1, 1))
 
     Raises
     ------
     UsageError
-        If the text is not such as 2/8.
+        If the text is not such a share.
     """
     if text is None:
         return 1, 1
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard {text} is not understood: give I/N, such as 2/8, I from 1 to N")
+        raise UsageError(
+            Param("shard", text), " is not understood", remedy=("give I/N, such as 2/8, I from 1 to N",)
+        )  # fmt: skip
     return int(match[1]), int(match[2])
 
 
-def assign_outputs(places: Sequence[Path], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
-    """Return the inputs with where their main output goes, sorted by its name.
+def assign_outputs(paths: Sequence[Path], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
+    """Name the main output of each input; sorted by it, so that every task of an array job sees the same order.
 
     Raises
     ------
     UsageError
         If two of them would be written to the same name.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
     items: dict[Path, BatchItem] = {}
-    for place in places:
-        target = out / command.output_name(stem(place).name, options)
+    for path in paths:
+        target = out / command.output_name(stem(path).name, options)
         if target in items:
             raise UsageError(
-                f"{items[target].place} and {place} would both be written to {target}: rename one of them, or give "
-                "each a batch of its own"
+                f"{items[target].path} and {path} would both be written to {target}",
+                remedy=("rename one of them, or give each a batch of its own",),
             )
-        items[target] = BatchItem(place, target)
+        items[target] = BatchItem(path, target)
     return [items[target] for target in sorted(items)]
 
 
 def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool) -> BatchItem:
-    """Return an input with its plan, or with the reason why it cannot be read.
+    """Plan an input, or note why it cannot be read.
+
+    Parameters
+    ----------
+    options : of the command; ``{name}`` in names of files stands for the name of the input.
+    force : replace outputs that exist.
 
     Raises
     ------
@@ -147,26 +182,24 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
     OutputError
         If an output exists and not ``force``, or cannot be written.
     """
-    from crnn_cli.io.images import stem
+    from crnn_cli.io.formats import stem
 
-    name = stem(item.place).name
-    named: dict[str, Any] = {}
+    name = stem(item.path).name
+    paths: dict[str, Any] = {}
     for option in (*command.INPUTS, *command.OUTPUTS):
         path = getattr(options, option)
         if path is None:
             continue
         if option in command.OUTPUTS and NAME not in str(path):
-            raise UsageError(
-                f"--{option.replace('_', '-')} {path} would be one file for all inputs: write {NAME} in it, which "
-                "stands for the name of each"
-            )
-        named[option] = Path(str(path).replace(NAME, name))
+            remedy = (f"write {NAME} in it, which stands for the name of each",)
+            raise UsageError(Param(option, str(path)), " would be one file for all inputs", remedy=remedy)
+        paths[option] = Path(str(path).replace(NAME, name))
         if option in command.OUTPUTS:
-            named[option] = item.target.parent / named[option]
+            paths[option] = item.target.parent / paths[option]
     try:
-        return replace(item, planned=command.plan(item.place, replace(options, out=item.target, force=force, **named)))
-    except UnreadableError as reason:
-        return replace(item, refused=reason)
-    except OutputExistsError as reason:
-        remedy = (*reason.remedy, "; ", Param("resume"), " goes on with an earlier batch")
-        raise OutputExistsError(*reason.parts, remedy=remedy) from None
+        return replace(item, plan=command.plan(item.path, replace(options, out=item.target, force=force, **paths)))
+    except UnreadableError as error:
+        return replace(item, refusal=error)
+    except OutputExistsError as error:
+        remedy_too = (*error.remedy, "; ", Param("resume"), " goes on with an earlier batch")
+        raise OutputExistsError(*error.parts, remedy=remedy_too) from None

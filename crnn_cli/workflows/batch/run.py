@@ -1,4 +1,4 @@
-"""Many inputs, one after the other: the next is read and the last one written while one is computed."""
+"""Batch in one process: the next input is read and the last one written while one is computed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crnn_cli import notices
 from crnn_cli.errors import Spelling
@@ -18,25 +18,31 @@ from crnn_cli.workflows.batch.resume import earlier_report, same_input
 from crnn_cli.workflows.failures import describe_error
 
 STEPS = ("reading", "computing", "writing")
+Status = Literal["", "done", "skipped", "failed"]
+"""State of an input; empty while it is at work."""
 
 
 @dataclass
 class Outcome:
-    """What became of an input.
+    """Outcome of one input.
 
-    output : where it is written, or would be. status : done, skipped or failed; empty on the way. exit_code : that a
-    single run would have had.
+    Parameters
+    ----------
+    output : where it is written, or would be.
+    error : why it failed, in one line.
+    exit_code : that a single run would have had.
+    seconds : that each of `STEPS` took.
     """
 
     input: str
     output: str | list[str]
-    status: str = ""
+    status: Status = ""
     error: str | None = None
     exit_code: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
 
     def line(self) -> dict[str, Any]:
-        """Return it as a line of JSON says it."""
+        """The outcome as one line of JSON."""
         return {
             "input": self.input, "output": self.output, "status": self.status, "error": self.error,
             "exit_code": self.exit_code, "seconds": {step: round(taken, 3) for step, taken in self.seconds.items()},
@@ -45,10 +51,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What is done with every input.
+    """Everything that the inputs of a batch share.
 
-    stamp : what reports say of the batch: its options; on a cluster, also the ``run``, so that an input that comes back
-    after a worker died is not written twice. line : the command as it was typed. resume : skip what is done.
+    Parameters
+    ----------
+    engine : loaded by the command's ``prepare``.
+    stamp : added to every report: the ``options`` of the batch; on a cluster also the ``run``, so that an input that
+        comes back after a worker died is not written twice.
+    line : the command as it was typed.
+    resume : skip what an earlier run has done.
     spell : how errors write parameters.
     """
 
@@ -60,62 +71,69 @@ class BatchContext:
     spell: Spelling = str
 
     def earlier(self, target: Path) -> dict[str, Any] | None:
-        """Return the report of what is done already, if that counts here."""
+        """Report of what is done already, if it counts here: of any earlier run with ``resume``, else of this one."""
         run = self.stamp.get("run")
         if not self.resume and run is None:
             return None
         report = earlier_report(target, self.stamp["options"], self.engine.weights)
-        return report if report is not None and (self.resume or report["batch"].get("run") == run) else None
+        return report if report is not None and (self.resume or self.is_of_this_run(report)) else None
+
+    def is_of_this_run(self, report: dict[str, Any]) -> bool:
+        """Whether a report was written by this very run of a batch on a cluster."""
+        run = self.stamp.get("run")
+        return run is not None and report["batch"].get("run") == run
 
 
 class BatchTask:
-    """An input on its way through the steps; after a failure, or where all is done already, the others do nothing."""
+    """An input on its way through the steps read, compute, write.
 
-    def __init__(self, item: BatchItem, work: BatchContext) -> None:
-        self.item, self.work = item, work
-        self.outcome = Outcome(str(item.place), str(item.target))
+    An error is kept in the outcome and not raised. After one, or where all is done already, the later steps do nothing.
+    """
+
+    def __init__(self, item: BatchItem, context: BatchContext) -> None:
+        self.item, self.context = item, context
+        self.outcome = Outcome(str(item.path), str(item.target))
         self._data: Any = None
-        self._made: Any = None
+        self._run: Any = None
 
     def read(self) -> BatchTask:
-        """Read it, and find out whether it is done already."""
+        """Read the input, and find out whether it is done already."""
         self._take("reading", self._read)
         return self
 
     def compute(self) -> None:
-        """Compute."""
+        """Compute the results; the data are let go."""
         self._take("computing", self._compute)
 
     def write(self) -> Outcome:
-        """Write what was made, and let go of all data."""
+        """Write the results, and let go of them."""
         self._take("writing", self._write)
-        self._data = self._made = None
+        self._data = self._run = None
         return self.outcome
 
     def _read(self) -> None:
-        item, work = self.item, self.work
-        if item.refused is not None:
-            raise item.refused
-        report = work.earlier(item.target)
-        self._data = work.command.read(item.planned, work.engine)
+        item, context = self.item, self.context
+        if item.refusal is not None:
+            raise item.refusal
+        report = context.earlier(item.target)
+        self._data = context.command.read(item.plan, context.engine)
         if report is not None and same_input(report, self._data.source):
             self._data = None
             self.outcome.output = report["output"]
-            work.command.check_threshold(item.planned, report)
-            now = "run" in work.stamp and report["batch"].get("run") == work.stamp["run"]
-            self.outcome.status = "done" if now else "skipped"
+            context.command.check_threshold(item.plan, report)
+            self.outcome.status = "done" if context.is_of_this_run(report) else "skipped"
 
     def _compute(self) -> None:
-        work = self.work
-        self._made = work.command.compute(self.item.planned, work.engine, self._data, lambda done, total: None)
+        context = self.context
+        self._run = context.command.compute(self.item.plan, context.engine, self._data, lambda done, total: None)
         self._data = None
 
     def _write(self) -> None:
-        command, made = self.work.command, self._made
-        made.report.update(command=list(self.work.line), batch=dict(self.work.stamp))
-        command.save(self.item.planned, made)
-        self.outcome.output = made.report["output"]
-        command.check_threshold(self.item.planned, made.report)
+        context = self.context
+        stamped = self._run.report | {"command": list(context.line), "batch": dict(context.stamp)}
+        report = context.command.save(self.item.plan, replace(self._run, report=stamped))
+        self.outcome.output = report["output"]
+        context.command.check_threshold(self.item.plan, report)
         self.outcome.status = "done"
 
     def _take(self, step: str, do: Callable[[], None]) -> None:
@@ -123,7 +141,7 @@ class BatchTask:
             return
         began = time.perf_counter()
         try:
-            with notices.about(self.item.place.name):
+            with notices.about(self.item.path.name):
                 do()
         except Exception as error:
             self._fail(error)
@@ -131,30 +149,33 @@ class BatchTask:
             self.outcome.seconds[step] = time.perf_counter() - began
 
     def _fail(self, error: Exception) -> None:
-        found = describe_error(error, self.work.spell)
-        if found is None:  # a defect here: shown whole, and the night goes on
+        described = describe_error(error, self.context.spell)
+        if described is None:  # a defect here: shown whole, and the night goes on
             if sys.stderr is not None:
                 traceback.print_exception(error)
-            found = f"a defect of this program: {type(error).__name__}: {error}", 1
-        self._data = self._made = None
-        self.outcome.status, self.outcome.error, self.outcome.exit_code = "failed", " ".join(found[0].split()), found[1]
+            described = f"a defect of this program: {type(error).__name__}: {error}", 1
+        text, exit_code = described
+        self._data = self._run = None
+        self.outcome.status, self.outcome.error, self.outcome.exit_code = "failed", " ".join(text.split()), exit_code
 
 
-def run(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:
+def run(
+    items: Sequence[BatchItem], context: BatchContext, report_outcome: Callable[[Outcome], None], keep_going: bool
+) -> None:  # fmt: skip
     """Take every input through the steps; at most one waits read while one is computed and one is written.
 
     Parameters
     ----------
-    tell : called with what became of each, in order, from another thread. keep_going : or else nothing is begun after
-    the first failure.
+    report_outcome : called with each outcome, in order, from another thread.
+    keep_going : go on after a failure; else nothing is begun after the first.
     """
     failed = False
 
-    def finish(passage: BatchTask) -> None:
+    def finish(task: BatchTask) -> None:
         nonlocal failed
-        outcome = passage.write()
+        outcome = task.write()
         failed = failed or outcome.status == "failed"
-        tell(outcome)
+        report_outcome(outcome)
 
     waiting = iter(items)
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
@@ -163,18 +184,18 @@ def run(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome]
 
         def read_next() -> Future[BatchTask] | None:
             item = next(waiting, None)
-            return None if item is None else reader.submit(BatchTask(item, work).read)
+            return None if item is None else reader.submit(BatchTask(item, context).read)
 
         ahead, behind = read_next(), None
         try:
             while ahead is not None and (keep_going or not failed):
-                passage = ahead.result()
+                task = ahead.result()
                 ahead = read_next()
-                passage.compute()
+                task.compute()
                 if behind is not None:
                     behind.result()
-                behind = writer.submit(finish, passage)
-                if passage.outcome.status == "failed" and not keep_going:
+                behind = writer.submit(finish, task)
+                if task.outcome.status == "failed" and not keep_going:
                     break
             if behind is not None:
                 behind.result()

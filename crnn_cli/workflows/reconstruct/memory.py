@@ -1,4 +1,4 @@
-"""What `crnn reconstruct` says of the memory that a run takes, and of what it puts on disk."""
+"""The memory estimate of a reconstruction in words, and as facts of the report."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from crnn_cli.reconstruction.reconstruct import Reconstruction
 
 
-def format_memory_estimate(expected: MemoryEstimate) -> str:
-    """Return a line before the work begins."""
-    disk = f", {expected.sequences} sequences of states ({_gib(expected.sequence_bytes)}) on disk"
-    return f"memory: about {_gib(expected.peak)} at the most{disk if expected.sequences else ''}"
+def format_memory_estimate(estimate: MemoryEstimate) -> str:
+    """Describe the estimate in one line, before the work begins."""
+    disk = f", {estimate.sequences} sequences of states ({_gib(estimate.sequence_bytes)}) on disk"
+    return f"memory: about {_gib(estimate.peak)} at the most{disk if estimate.sequences else ''}"
 
 
-def memory_facts(expected: MemoryEstimate, result: Reconstruction) -> dict[str, Any]:
-    """Return what a report says: the estimate, beyond what was held before, and the bytes that were put on disk."""
-    from crnn_cli.data.mapped_arrays import in_file
+def memory_facts(estimate: MemoryEstimate, result: Reconstruction[Any]) -> dict[str, Any]:
+    """Facts for the report: the estimate beyond what was held before, and the bytes of states and images on disk."""
+    from crnn_cli.data.mapped_arrays import is_file_backed
 
-    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if in_file(each)]
+    images = [each for each in (result.images_ZTYX, result.zero_filled_ZTYX) if is_file_backed(each)]
     return {
-        "estimated_bytes": expected.peak - expected.held,
-        "states_on_disk_bytes": expected.sequence_bytes,
+        "estimated_bytes": estimate.peak - estimate.held,
+        "states_on_disk_bytes": estimate.sequence_bytes,
         "images_on_disk_bytes": sum(each.nbytes for each in images),
     }
 

@@ -1,13 +1,13 @@
-"""Which method a command runs: a network from a bundle, or a classical one."""
+"""The method of a reconstruction: a network from a bundle, or a classical one."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import UsageError
+from crnn_cli.errors import Param, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -18,125 +18,141 @@ NETWORK = "crnn"
 
 
 @dataclass(frozen=True)
-class PreparedMethod:
-    """A method ready to run; its name, what people read of it, and what a report says.
-
-    weights : those that a classical method used in its last runs. precision : of the network, where it was asked for.
-    scale : of its uncertainty, None where it was not measured; see `crnn_cli.assessment.uncertainty`.
-    """
-
-    method: Reconstructor
-    name: str
-    title: str
-    facts: dict[str, Any]
-    weights: list[float] = field(default_factory=list)
-    precision: str | None = None
-    scale: float | None = None
-
-
-def method_names() -> list[str]:
-    """Return the names of all methods."""
-    from crnn_cli.mri.classical import METHODS
-
-    return [NETWORK, *METHODS]
-
-
-@dataclass(frozen=True)
 class MethodRequest:
-    """A method and what the options say of it, None where nothing is said; see the help of `crnn reconstruct`."""
+    """A method and its settings as they were asked for; None stands for the default.
+
+    Attributes
+    ----------
+    name : ``crnn``, or a key of `crnn_cli.mri.classical.METHODS`.
+    model : published model or bundle folder of the network.
+    iterations : unrolled iterations, or iterations of a classical method.
+    regularisation : weight of a classical method, relative to the data.
+    noise_ratio, precision, memory : of the network; see `crnn_cli.reconstruction.reconstruct.InferenceSettings`.
+    ensemble : flipped copies that the network averages over.
+    """
 
     name: str = NETWORK
     model: str | None = None
     iterations: int | None = None
-    weight: float | None = None
-    noise: float | None = None
+    regularisation: float | None = None
+    noise_ratio: float | None = None
     precision: str | None = None
     memory: str | None = None
     ensemble: int | None = None
 
 
-def prepare_method(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
-    """Return the method that is wanted.
+@dataclass(frozen=True)
+class PreparedMethod:
+    """A method ready to run.
+
+    Attributes
+    ----------
+    method : network or classical method, without the ensemble.
+    name, title : as on the command line, and as people read it.
+    facts : settings for the report.
+    copies : flipped copies to average over.
+    precision : of the network, where it was asked for.
+    scale : calibration of its uncertainty; None where it was not measured (`crnn_cli.assessment.uncertainty`).
+    """
+
+    method: Reconstructor[None]
+    name: str
+    title: str
+    facts: dict[str, Any]
+    copies: int = 1
+    precision: str | None = None
+    scale: float | None = None
+
+
+def method_names() -> list[str]:
+    """Names of all methods, the network first."""
+    from crnn_cli.mri.classical import METHODS
+
+    return [NETWORK, *METHODS]
+
+
+def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMethod:
+    """Load the network, or look up the classical method, and check that the settings belong to it.
 
     Raises
     ------
     UsageError
-        If there is none of its name, or an option is given that it does not know.
+        If there is no such method, or a setting does not belong to it.
     CrnnError
-        See `crnn_cli.bundles.store` for the model.
+        As `crnn_cli.bundles.store` raises for the model.
     """
-    name, weight, iterations = wanted.name, wanted.weight, wanted.iterations
+    name, weight, iterations = request.name, request.regularisation, request.iterations
+    method_crnn = Param("method", NETWORK)
     if name == NETWORK:
         if weight is not None:
-            raise UsageError(f"--weight belongs to the classical methods; for {NETWORK} there is --noise")
-        return _network(wanted, device)
+            parts = Param("regularisation"), f" belongs to the classical methods; for {NETWORK} there is "
+            raise UsageError(*parts, Param("noise_ratio"))
+        return _prepare_network(request, device)
     from crnn_cli.mri.classical import METHODS
     from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor
-    from crnn_cli.report.provenance import made_by
+    from crnn_cli.report.provenance import tool_facts
 
     if name not in METHODS:
-        raise UsageError(f"--method {name} is not known: use {', '.join(method_names())}")
+        raise UsageError(Param("method", name), " is not known", remedy=(f"use {', '.join(method_names())}",))
     for option in ("model", "precision", "memory", "ensemble"):
-        if getattr(wanted, option) is not None:
-            raise UsageError(f"--{option} belongs to --method {NETWORK}, not to {name}")
-    if wanted.noise is not None:
-        raise UsageError(f"--noise belongs to --method {NETWORK}; the others take --weight")
+        if getattr(request, option) is not None:
+            raise UsageError(Param(option), " belongs to ", method_crnn, f", not to {name}")
+    if request.noise_ratio is not None:
+        others = "; the others take ", Param("regularisation")
+        raise UsageError(Param("noise_ratio"), " belongs to ", method_crnn, *others)
     known = METHODS[name]
-    if weight is not None and not known.weighs:
-        raise UsageError(f"--weight does not belong to --method {name}: it has none")
+    if weight is not None and not known.weight_meaning:
+        raise UsageError(Param("regularisation"), " does not belong to ", Param("method", name), ": it has none")
     if iterations is not None and not known.iterations:
-        raise UsageError(f"--iterations does not belong to --method {name}: it does not iterate")
+        raise UsageError(Param("iterations"), " does not belong to ", Param("method", name), ": it does not iterate")
     if iterations == 0:
-        raise UsageError(f"--iterations 0: {name} needs at least 1")
+        raise UsageError(Param("iterations", 0), f": {name} needs at least 1")
     method = ClassicalReconstructor(name, weight, iterations or known.iterations)
-    facts = made_by() | {"method": {"name": name, "title": known.title, "paper": known.paper}}
-    facts |= {"weight": weight, "iterations": method.iterations}
-    return PreparedMethod(method, name, known.title, facts, method.used)
+    facts = tool_facts() | {"method": {"name": name, "title": known.title, "paper": known.paper}}
+    facts |= {"regularisation_weight": weight, "iterations": method.iterations}
+    return PreparedMethod(method, name, known.title, facts)
 
 
-def _network(wanted: MethodRequest, device: torch.device) -> PreparedMethod:
+def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
-    from crnn_cli.compute.device import bfloat16_is_fast
+    from crnn_cli.compute.device import has_native_bfloat16
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
-    from crnn_cli.report.provenance import provenance
+    from crnn_cli.report.provenance import model_facts, tool_facts
 
-    memory, copies = _bytes(wanted.memory), wanted.ensemble or 1
-    if wanted.iterations == 0 and copies > 1:
-        raise UsageError("--ensemble averages what a network makes, and with --iterations 0 none is used")
-    bundle = find_bundle(wanted.model, "reconstruct")
-    usual = "bf16" if bundle.bfloat16 and bfloat16_is_fast(device) else "fp32"
-    precision = usual if wanted.precision is None else _precision(wanted.precision, device)
+    memory, copies = _parse_bytes(request.memory), request.ensemble or 1
+    if request.iterations == 0 and copies > 1:
+        unused = " averages images of a network, and with ", Param("iterations", 0), " none is used"
+        raise UsageError(Param("ensemble"), *unused)
+    bundle = find_bundle(request.model, "reconstruct")
+    default = "bf16" if bundle.bfloat16 and has_native_bfloat16(device) else "fp32"
+    precision = default if request.precision is None else _parse_precision(request.precision, device)
     network = load_reconstruction(bundle, device)
-    iterations = network.config.iterations if wanted.iterations is None else wanted.iterations
-    recipe = InferenceSettings(
-        bundle.initial_image,
-        bundle.input_rms,
-        iterations,
-        wanted.noise,
-        precision == "bf16",
-        memory,
+    iterations = network.config.iterations if request.iterations is None else request.iterations
+    settings = InferenceSettings(
+        bundle.initial_image, bundle.input_rms, iterations, request.noise_ratio, precision == "bf16", memory,
         precision == "tf32",
-    )
-    facts = provenance(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
-    facts |= {"noise": wanted.noise, "precision": precision, "ensemble": copies}
+    )  # fmt: skip
+    facts = tool_facts() | model_facts(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
+    facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
-    method = NetworkReconstructor(network, recipe, notices.warn)
-    return PreparedMethod(method, NETWORK, title, facts, precision=wanted.precision, scale=bundle.uncertainty_scale)
+    method = NetworkReconstructor(network, settings, notices.warn)
+    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
 
 
-def _precision(said: str, device: torch.device) -> str:
-    if said not in ("fp32", "tf32", "bf16"):
-        raise UsageError(f"--precision {said}: fp32, bf16, or tf32 on a GPU")
-    if said == "tf32" and device.type != "cuda":
-        raise UsageError(f"--precision tf32 is of CUDA GPUs, and the device is {device}: use fp32 or bf16")
-    return said
+def _parse_precision(text: str, device: torch.device) -> str:
+    if text not in ("fp32", "tf32", "bf16"):
+        raise UsageError(Param("precision", text), " is not known", remedy=("use fp32, bf16, or tf32 on a GPU",))
+    if text == "tf32" and device.type != "cuda":
+        reason = f" is for CUDA GPUs, and the device is {device}"
+        raise UsageError(Param("precision", "tf32"), reason, remedy=("use fp32 or bf16",))
+    return text
 
 
-def _bytes(said: str | None) -> int | None:
-    """Return the bytes of a size such as 8G, 500M or 1.5g."""
-    if said is None:
+def _parse_bytes(text: str | None) -> int | None:
+    """Bytes of a size such as 8G, 500M or 1.5g."""
+    if text is None:
         return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT])(?:i?B)?", said.strip(), re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise UsageError(f"--memory {said}: give a size, such as 8G or 500M")
-    return round(float(found[1]) * 1024.0 ** (1 + "KMGT".index(found[2].upper())))
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise UsageError(Param("memory", text), " is not understood", remedy=("give a size, such as 8G or 500M",))
+    return round(float(match[1]) * 1024.0 ** (1 + "KMGT".index(match[2].upper())))

@@ -1,4 +1,4 @@
-"""Options of a reconstruction, apart from where they come from."""
+"""Options of a reconstruction."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """What the options of the command say, but for --json; see the help of each."""
+    """Options of ``crnn reconstruct`` by their Python names; see the help of each option.
+
+    Where the Python name differs: ``slice_number`` is --slice, ``complex_output`` --complex, ``format_name`` --format.
+    """
 
     out: Path | None = None
     mask: Path | None = None
     phase: Path | None = None
     axes: str | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     slice_number: int | None = None
     undersample: float | None = None
     pattern: str | None = None
@@ -23,7 +26,7 @@ class ReconstructOptions:
     phase_axis: str | None = None
     seed: int | None = None
     method: str = "crnn"
-    weight: float | None = None
+    regularisation: float | None = None
     coils: int | None = None
     maps: Path | None = None
     save_maps: Path | None = None
@@ -31,16 +34,17 @@ class ReconstructOptions:
     variable: str | None = None
     model: str | None = None
     iterations: int | None = None
-    noise: float | None = None
+    noise_ratio: float | None = None
     precision: str | None = None
     memory: str | None = None
     ensemble: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
     save_adapted: Path | None = None
+    generalise: bool = False
     device: str = "auto"
     preview: Path | None = None
-    held_out: int | None = None
+    hold_out_folds: int | None = None
     uncertainty: Path | None = None
     uncertainty_runs: int | None = None
     report: Path | None = None

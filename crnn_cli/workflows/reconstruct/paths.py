@@ -1,4 +1,4 @@
-"""Where `crnn reconstruct` writes its images, found and checked before any work is done."""
+"""The place of the images of a reconstruction, decided and checked before any work is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crnn_cli.errors import UsageError
+from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import sidecar_path
 
@@ -17,14 +17,28 @@ if TYPE_CHECKING:
 def plan_output(
     scan: Path, options: ReconstructOptions, name: Callable[[str, ReconstructOptions], str], as_json: bool
 ) -> Path:
-    """Return where the images go, after checking that the scan is there and everything can be written.
+    """Decide where the images go; check that the scan is there and all outputs can be written.
 
-    name : what they are called where the options do not say.
+    Parameters
+    ----------
+    scan : the input.
+    options : with the names of the outputs.
+    name : gives the name of the images where the options do not say it.
+    as_json : whether the report is printed to standard output.
+
+    Raises
+    ------
+    UsageError
+        If the options contradict each other.
+    UnreadableError
+        If the scan is missing.
+    OutputError
+        If an output cannot be written.
     """
     from crnn_cli.io.atomic_write import require_pipe, require_writable
-    from crnn_cli.io.images import require_readable, stem
+    from crnn_cli.io.formats import NIFTI, require_output_name, stem
+    from crnn_cli.io.images import require_readable
     from crnn_cli.io.kspace.coil_maps import require_maps_name
-    from crnn_cli.io.nifti.image import require_nifti_name
     from crnn_cli.report.html import require_page_name
     from crnn_cli.report.montage import require_preview_name
 
@@ -43,27 +57,29 @@ def plan_output(
         require_page_name(options.report)
         require_writable(options.report, force)
     if format_name not in ("nifti", "dicom"):
-        raise UsageError(f"--format {format_name} is not known: use nifti or dicom")
+        raise UsageError(Param("format_name", format_name), " is not known", remedy=("use nifti or dicom",))
     if format_name == "dicom":
         return _plan_folder(out, force)
     if out == STREAM:
         if as_json:
-            raise UsageError("--json and images cannot both go to standard output: give -o FILE")
+            both = " and images cannot both go to standard output"
+            raise UsageError(Param("as_json"), both, remedy=("give ", Param("out", "FILE")))
         require_pipe()
         return out
-    require_nifti_name(out)
+    require_output_name(out, NIFTI)
     require_writable(out, force)
     require_writable(sidecar_path(out), force)
     return out
 
 
 def _plan_folder(out: Path, force: bool) -> Path:
-    """Return the folder of a DICOM series, after checking that it can be written."""
+    """Check that the folder of a DICOM series can be written."""
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.dicom.folder import require_folder
 
     if out == STREAM:
-        raise UsageError("a DICOM series is a folder and cannot go to standard output: give -o FOLDER")
+        stream = "a DICOM series is a folder and cannot go to standard output"
+        raise UsageError(stream, remedy=("give ", Param("out", "FOLDER")))
     require_folder(out, force)
     require_writable(sidecar_path(out), force)
     return out

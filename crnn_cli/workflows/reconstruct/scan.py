@@ -1,4 +1,4 @@
-"""What `crnn reconstruct` works on: images of an undersampled scan, a simulation from images, or raw k-space."""
+"""Scans to be reconstructed: zero-filled images, simulations from images, or raw k-space; from files or arrays."""
 
 from __future__ import annotations
 
@@ -8,36 +8,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import UsageError
+from crnn_cli.errors import Param, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crnn_cli.data.acquisition import Acquisition, Complex
-    from crnn_cli.data.image import Image
+    from crnn_cli.data.image import Affine, Image
+    from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.data.sampling_mask import Mask
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.reconstruction.measurement import SliceSource
     from crnn_cli.reconstruction.raw_source import RawSliceSource
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """How a scan is to be undersampled in simulation."""
+    """Retrospective undersampling of a fully sampled series.
+
+    Attributes
+    ----------
+    acceleration : all lines over measured lines.
+    pattern : ``variable-density`` or ``sheared-grid``; see `crnn_cli.mri.sampling`.
+    centre_lines : fully sampled central lines; None for 8, or two thirds of the lines where that is fewer.
+    phase_axis : ``x`` or ``y``, the array axis that is undersampled.
+    seed : of the pattern.
+    """
 
     acceleration: float
-    pattern: str
-    centre_lines: int | None
-    phase_axis: str
-    seed: int
+    pattern: str = "variable-density"
+    centre_lines: int | None = None
+    phase_axis: str = "y"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """What the options say about the input; see the help of each."""
+    """A scan in files, and what the options say about it; see the help of `crnn reconstruct`.
+
+    Attributes
+    ----------
+    scan : NIfTI, DICOM or raw k-space; `crnn_cli.notices.STREAM` for standard input.
+    axes : names of the stored axes, where the file does not say them.
+    series : of a DICOM folder, its number or UID.
+    slice_tolerance : mm that slices may lie off an even spacing.
+    phase, mask : phase of a magnitude file; sampling mask.
+    simulation : undersampling of fully sampled images.
+    coils, maps : virtual coils; sensitivities of raw k-space.
+    phases : cardiac phases of an ISMRMRD file.
+    variable : array or group of an HDF5 or MATLAB file.
+    """
 
     scan: Path
     axes: str | None = None
     series: str | None = None
-    uneven: float | None = None
+    slice_tolerance: float | None = None
     phase: Path | None = None
     mask: Path | None = None
     simulation: Simulation | None = None
@@ -49,26 +76,50 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class Scan:
-    """Measured data, and what is known about them.
+    """Measured data, where their images lie, and where the data come from.
 
-    to_image : finished images (Z, T, Y, X) to an image with geometry. pattern : the masks of the slices read so far.
-    axis : array axis of the images along which lines were left out. geometry : zeros, where the images lie.
-    truth : of a simulation. raw : of raw k-space.
+    Attributes
+    ----------
+    slices : source of the measured slices.
+    to_image : gives images (Z, T, Y, X) on the output grid the geometry of the scan.
+    source : files and their sha256, for the report; empty for data in memory.
+    origin : in words, where the samples come from.
+    phase_axis : array axis of the images that is the (first) phase encoding.
+    geometry : zeros, with the shape and place of the images.
+    truth : fully sampled images of a simulation, else None.
+    series : DICOM series that the images come from, else None.
+    raw : source of raw k-space, else None.
     """
 
     slices: SliceSource
     to_image: Callable[[Complex], Image]
     source: dict[str, Any]
     origin: str
-    pattern: Callable[[], Mask]
-    axis: int
+    phase_axis: int
     geometry: Image
     truth: Image | None = None
     series: Series | None = None
     raw: RawSliceSource | None = None
 
-    def facts(self) -> dict[str, Any]:
-        """Return what a report says about the data, after all slices were read."""
+    @property
+    def simulated(self) -> bool:
+        """Whether the scan was undersampled in simulation."""
+        return self.truth is not None
+
+    def to_map(self, values_ZTYX: NDArray[np.float32]) -> Image:
+        """Give real values (Z, T, Y, X) on the output grid the geometry of the images."""
+        import numpy as np
+
+        image = self.to_image(values_ZTYX.astype(np.complex64))
+        return replace(image, array=np.ascontiguousarray(image.array.real))
+
+    def facts(self, result: Reconstruction[Any]) -> dict[str, Any]:
+        """Facts about data and sampling for the report: origin, acceleration, pattern, coils.
+
+        Parameters
+        ----------
+        result : with the masks and facts of all slices that were reconstructed.
+        """
         from crnn_cli.data.sampling_mask import (
             acceleration,
             describe_pattern,
@@ -76,42 +127,117 @@ class Scan:
             undersampled_axes,
         )
 
-        mask_ZTYX = self.pattern()
-        found: dict[str, Any] = {
+        mask_ZTYX = result.mask_ZTYX
+        facts: dict[str, Any] = {
+            "simulated": self.simulated,
             "origin": self.origin,
             "acceleration": round(acceleration(mask_ZTYX), 4),
-            "acceleration_in_measured_region": round(effective_acceleration(mask_ZTYX), 4),
-            "undersampled_axis": "xyz"[self.axis],
-            "undersampled_axes": undersampled_axes(mask_ZTYX),
+            "effective_acceleration": round(effective_acceleration(mask_ZTYX), 4),
+            "phase_encoding_axis": "xyz"[self.phase_axis],
+            "n_undersampled_axes": undersampled_axes(mask_ZTYX),
             "pattern": describe_pattern(mask_ZTYX),
         }
-        if self.raw is not None:
-            found["coils"] = [self.raw.facts[z] for z in sorted(self.raw.facts)]
-        return found
+        return facts if self.raw is None else facts | {"coils": [dict(each) for each in result.facts]}
 
 
-def load(asked: ScanRequest) -> Scan:
-    """Return what the options name.
+def load_scan(request: ScanRequest) -> Scan:
+    """Open the scan in a file; images are read, raw k-space slice by slice while it is reconstructed.
 
     Raises
     ------
+    UsageError
+        If options do not belong to this kind of file.
     CrnnError
-        See the readers, `data.acquisition` and `reconstruction.raw_source`; UsageError for options that do not belong.
+        As the readers, `crnn_cli.data.acquisition` and `crnn_cli.reconstruction.raw_source`.
     """
-    from crnn_cli.io.kspace.read import is_raw
+    from crnn_cli.io.formats import is_kspace
 
-    if is_raw(asked.scan):
-        return _load_raw(asked)
+    if is_kspace(request.scan):
+        return _load_raw(request)
     for option in ("coils", "maps", "phases", "variable"):
-        if getattr(asked, option) is not None:
-            raise UsageError(f"--{option} belongs to raw k-space, and {asked.scan} holds images")
-    image, source, series = _load_image(asked)
-    acquisition = _acquire(image, _load_mask(asked, source), asked.simulation)
-    return from_acquisition(acquisition, source, image if asked.simulation else None, series)
+        if getattr(request, option) is not None:
+            raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
+    image, source, series = _load_image(request)
+    return scan_from_image(image, _load_mask(request, source), request.simulation, source, series)
 
 
-def one_slice(data: Scan, number: int) -> Scan:
-    """Return one slice of the data, counted from 1, as if the scan held no other.
+def scan_from_image(
+    image: Image, mask: Image | None = None, simulation: Simulation | None = None,
+    source: dict[str, Any] | None = None, series: Series | None = None,
+) -> Scan:  # fmt: skip
+    """Take a series in memory as a scan of one coil.
+
+    Parameters
+    ----------
+    image : complex zero-filled images of an undersampled scan; with ``simulation`` a fully sampled series, complex or
+        magnitude.
+    mask : 0/1 over centred k-space, its axes broadcastable to the image's; None to find it from the zeros.
+    simulation : how the series is to be undersampled; None where it is.
+    source : for the report.
+    series : DICOM series of the images.
+
+    Raises
+    ------
+    UnsupportedDataError
+        As `crnn_cli.data.acquisition.from_zero_filled` and `from_fully_sampled`.
+    """
+    acquisition = _acquire(image, mask, simulation)
+    return from_acquisition(acquisition, source or {}, image if simulation else None, series)
+
+
+def raw_from_kspace(
+    kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", mask: Mask | None = None,
+    affine: Affine | None = None, frame_time: float | None = None,
+) -> RawScan:  # fmt: skip
+    """Take centred, orthonormal k-space in memory as raw data.
+
+    Parameters
+    ----------
+    kspace : complex, zero where not measured.
+    axes : names of its axes with commas between them: slice, coil, t, ky, kx, kz.
+    mask : boolean (T, Y, X), each axis 1 or as long as the k-space's; None to find it from the zeros.
+    affine : (4, 4) voxel index to RAS+ mm; None for voxels of 1 mm.
+    frame_time : seconds between frames.
+
+    Raises
+    ------
+    UsageError
+        If the axes do not fit the array.
+    UnsupportedDataError
+        If the array is not complex, is zero everywhere, or clearly is not centred k-space.
+    """
+    from crnn_cli.io.kspace.grid import scan_from_array
+    from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, require_complex
+
+    name = "k-space in memory"
+    require_complex(kspace.dtype, kspace.shape, name)
+    stored = StoredArray("NumPy", Path(name), "", kspace.shape, lambda index: kspace[index])
+    raw = scan_from_array(stored, parse_axes(axes, stored), mask_TYX=mask)
+    geometry = raw.geometry
+    if affine is not None:
+        geometry = replace(geometry, affine=affine, codes=(1, 1))
+    if frame_time is not None:
+        geometry = replace(geometry, frame_time=frame_time)
+    return replace(raw, geometry=geometry)
+
+
+def scan_from_kspace(
+    kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", mask: Mask | None = None,
+    maps: Complex | None = None, coils: int | None = None, affine: Affine | None = None,
+    frame_time: float | None = None,
+) -> Scan:  # fmt: skip
+    """Take k-space in memory as a scan, see `raw_from_kspace`.
+
+    Parameters
+    ----------
+    maps : sensitivities (slice, coil, y, x), one slice for all or one each; None to estimate them by ESPIRiT.
+    coils : virtual coils to compress to; None for as many as there are.
+    """
+    return scan_from_raw(raw_from_kspace(kspace, axes, mask, affine, frame_time), coils, maps, {})
+
+
+def select_slice(scan: Scan, number: int) -> Scan:
+    """One slice of a scan, counted from 1, as if the scan held no other.
 
     Raises
     ------
@@ -120,90 +246,97 @@ def one_slice(data: Scan, number: int) -> Scan:
     """
     from crnn_cli.reconstruction.measurement import SingleSliceSource
 
-    if data.raw is not None and data.raw.scan.axes_ZYX[0] != 2:
-        raise UsageError("--slice: this scan was encoded in three dimensions; all of it is reconstructed together")
-    z, of, pattern = number - 1, data.slices.count, data.pattern
-    slices, geometry = SingleSliceSource(data.slices, z), data.geometry.one_slice(z)
+    if scan.raw is not None and scan.raw.scan.axes_ZYX[0] != 2:
+        parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
+        raise UsageError(Param("slice_number"), parts)
+    z, of = number - 1, scan.slices.count
+    slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
-        data, slices=slices, geometry=geometry, source=data.source | {"slice": number, "slices": of},
-        to_image=lambda images: replace(geometry, array=data.to_image(images).array),
-        pattern=pattern if data.raw is not None else lambda: pattern()[z : z + 1],
-        truth=None if data.truth is None else data.truth.one_slice(z),
-        series=None if data.series is None else data.series.one_slice(z),
+        scan, slices=slices, geometry=geometry, source=scan.source | {"slice": number, "slices": of},
+        to_image=lambda images: replace(geometry, array=scan.to_image(images).array),
+        truth=None if scan.truth is None else scan.truth.select_slice(z),
+        series=None if scan.series is None else scan.series.one_slice(z),
     )  # fmt: skip
 
 
 def from_acquisition(
-    acquisition: Acquisition, source: dict[str, Any], truth: Image | None, series: Series | None
+    acquisition: Acquisition, source: dict[str, Any], truth: Image | None = None, series: Series | None = None
 ) -> Scan:  # fmt: skip
-    """Return the input of single-channel k-space."""
+    """Take single-channel k-space as a scan; ``truth`` are the images of a simulation."""
     from crnn_cli.reconstruction.measurement import SingleCoilSource
 
     return Scan(
-        SingleCoilSource(acquisition), acquisition.to_image, source, acquisition.origin, lambda: acquisition.mask_ZTYX,
-        acquisition.phase_axis, acquisition.geometry, truth, series,
+        SingleCoilSource(acquisition), acquisition.to_image, source, acquisition.origin, acquisition.phase_axis,
+        acquisition.geometry, truth, series,
     )  # fmt: skip
 
 
-def _load_raw(asked: ScanRequest) -> Scan:
-    from crnn_cli.data.raw_scan import place_images
+def _load_raw(request: ScanRequest) -> Scan:
     from crnn_cli.io.atomic_write import digest
     from crnn_cli.io.kspace.coil_maps import read_maps
     from crnn_cli.io.kspace.read import read_raw
-    from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
-    given = {"--mask": asked.mask, "--phase": asked.phase, "--series": asked.series,
-             "--undersample": asked.simulation}  # fmt: skip
+    given = {"mask": request.mask, "phase": request.phase, "series": request.series,
+             "undersample": request.simulation}  # fmt: skip
     for option, value in given.items():
         if value is not None:
-            raise UsageError(f"{option} does not belong to raw k-space, and {asked.scan} holds it")
-    scan = read_raw(asked.scan, asked.axes, asked.variable, asked.phases, asked.uneven)
-    for note in scan.notes:
-        notices.warn(note)
-    source = {"file": str(asked.scan), "format": scan.format, "axes": scan.stored, "sha256": digest(asked.scan)}
-    source |= {} if asked.uneven is None else {"uneven_mm": f"{asked.uneven:g}"}
+            raise UsageError(Param(option), f" does not belong to raw k-space, and {request.scan} holds it")
+    raw = read_raw(request.scan, request.axes, request.variable, request.phases, request.slice_tolerance)
+    source = {"file": str(request.scan), "format": raw.format, "axes": raw.stored, "sha256": digest(request.scan)}
+    if request.slice_tolerance is not None:
+        source["slice_tolerance_mm"] = f"{request.slice_tolerance:g}"
     maps = None
-    if asked.maps is not None:
-        maps = read_maps(asked.maps)
-        source |= {"maps": str(asked.maps), "maps_sha256": digest(asked.maps)}
-    slices = RawSliceSource(scan, CoilChoice(asked.coils, maps))
-    origin = f"raw k-space, {scan.format}, {scan.shape_ZCTYX[1]} coil{'s' if scan.shape_ZCTYX[1] > 1 else ''}"
+    if request.maps is not None:
+        maps = read_maps(request.maps)
+        source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
+    return scan_from_raw(raw, request.coils, maps, source)
+
+
+def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
+    """Take raw k-space as a scan; what is odd about it is logged."""
+    from crnn_cli.data.raw_scan import place_images
+    from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
+
+    for doubt in raw.notes:
+        notices.warn(doubt)
+    slices = RawSliceSource(raw, CoilChoice(coils, maps))
+    count = raw.shape_ZCTYX[1]
+    origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"
     return Scan(
-        slices, lambda images: place_images(images, scan), source, origin, slices.pattern, scan.axes_ZYX[1],
-        scan.geometry, raw=slices,
-    )  # fmt: skip
+        slices, lambda images: place_images(images, raw), source, origin, raw.axes_ZYX[1], raw.geometry, raw=slices
+    )
 
 
-def _load_image(asked: ScanRequest) -> tuple[Image, dict[str, Any], Series | None]:
-    """Return the image, complex if its phase is known, what was read, and the DICOM series if it was one."""
+def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | None]:
+    """Image (complex where its phase is known), facts about the files, DICOM series if it is one."""
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    found = load_image(asked.scan, asked.axes, asked.series, uneven=asked.uneven)
-    image, source = found.image, dict(found.source)
-    phase = asked.phase or phase_sibling(asked.scan)
+    loaded = load_image(request.scan, request.axes, request.series, slice_tolerance=request.slice_tolerance)
+    image, source = loaded.image, dict(loaded.source)
+    phase = request.phase or phase_sibling(request.scan)
     if phase is not None:
         if image.is_complex:
-            raise UsageError(f"{asked.scan} is complex already: --phase belongs to a magnitude file")
-        second = load_image(phase, asked.axes)
-        image = join_phase(image, second.image, str(phase))
-        source |= {"phase": str(phase), "phase_sha256": second.source["sha256"]}
-    for doubt in found.doubts():
+            raise UsageError(f"{request.scan} is complex already: ", Param("phase"), " belongs to a magnitude file")
+        phase_image = load_image(phase, request.axes)
+        image = join_phase(image, phase_image.image, str(phase))
+        source |= {"phase": str(phase), "phase_sha256": phase_image.source["sha256"]}
+    for doubt in loaded.doubts():
         notices.warn(doubt)
-    notices.detail(f"read {asked.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
-    return image, source, found.series
+    notices.detail(f"read {request.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
+    return image, source, loaded.series
 
 
-def _load_mask(asked: ScanRequest, source: dict[str, Any]) -> Image | None:
-    """Return the mask in a file, if one is given; its axes are those of ``--axes`` if it has as many."""
-    if asked.mask is None:
+def _load_mask(request: ScanRequest, source: dict[str, Any]) -> Image | None:
+    """Mask in a file, if one is given; its axes are those of ``axes`` if it has as many. Its sha256 goes to source."""
+    if request.mask is None:
         return None
     from crnn_cli.io.images import load_image
 
-    found = load_image(asked.mask)
-    same = asked.axes is not None and found.stored_axes == asked.axes.count(",") + 1
-    source |= {"mask": str(asked.mask), "mask_sha256": found.source["sha256"]}
-    return load_image(asked.mask, asked.axes).image if same else found.image
+    loaded = load_image(request.mask)
+    same = request.axes is not None and loaded.stored_axes == request.axes.count(",") + 1
+    source |= {"mask": str(request.mask), "mask_sha256": loaded.source["sha256"]}
+    return load_image(request.mask, request.axes).image if same else loaded.image
 
 
 def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:

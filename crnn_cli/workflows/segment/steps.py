@@ -1,195 +1,170 @@
-"""The steps of `crnn segment`, one after the other: plan, prepare, read, compute, save; see `reconstruct_job`."""
+"""Steps of `crnn segment`: plan, prepare, read, compute, save; and the same for an image in memory, `segment_image`.
+
+The command takes the steps in a row for one volume; `crnn batch` takes them for many, some at the same time (see
+`crnn_cli.workflows.batch.items.BatchCommand`).
+"""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import QualityError, UnsupportedDataError, UsageError
-from crnn_cli.notices import STREAM
-from crnn_cli.workflows.segment.paths import SegmentPaths, require_writable_all
-from crnn_cli.workflows.segment.paths import plan as plan_targets
+from crnn_cli.errors import Param, QualityError
+from crnn_cli.workflows.segment.engine import SegmentEngine, prepare
+from crnn_cli.workflows.segment.options import SegmentOptions, Span, check_options
+from crnn_cli.workflows.segment.paths import SegmentPaths, plan_paths, require_writable_all
+from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun, segmentation_report
+from crnn_cli.workflows.segment.volume import Volume, check_image, order_slices, read_image
 
 if TYPE_CHECKING:
-    import torch
-
-    from crnn_cli.bundles.store import Bundle
-    from crnn_cli.data.geometry import SliceOrder
     from crnn_cli.data.image import Image
-    from crnn_cli.io.dicom.series import Series
-    from crnn_cli.labels.names import Label
-    from crnn_cli.networks.slice_clstm import SliceCLSTM
-    from crnn_cli.workflows.segment.write import LabelledVolume
 
+__all__ = [
+    "INPUTS",
+    "OUTPUTS",
+    "READS_RAW",
+    "SegmentOptions",
+    "SegmentPlan",
+    "SegmentVolume",
+    "check_threshold",
+    "compute",
+    "output_name",
+    "plan",
+    "prepare",
+    "read",
+    "save",
+    "segment_image",
+]
 READS_RAW = False
 OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
 INPUTS: tuple[str, ...] = ()
-_SLICES = re.compile(r"(auto|axial|coronal|sagittal)(?::(\d{1,6})-(\d{1,6}))?")
-_FAR = 4  # times outside the plausible spacing: no longer a doubt
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """What the options of the command say, but for --json; see the help of each."""
-
-    slices: str = "auto"
-    out: Path | None = None
-    series: str | None = None
-    uneven: float | None = None
-    model: str | None = None
-    device: str = "auto"
-    labels: str | None = None
-    threshold: float = 0.5
-    keep_largest: bool = False
-    precision: str | None = None
-    probabilities: Path | None = None
-    statistics: Path | None = None
-    preview: Path | None = None
-    format_name: str | None = None
-    require_labels: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """The volume, how it is to be sliced, and where the labels go. span : first and last slice, counted from 1."""
+    """The file to be segmented, how it is to be sliced, and where the results go.
 
-    volume: Path
+    Parameters
+    ----------
+    plane, span : as `crnn_cli.workflows.segment.options.parse_slices` returns them.
+    """
+
+    path: Path
     plane: str | None
-    span: tuple[int, int] | None
-    targets: SegmentPaths
+    span: Span | None
+    paths: SegmentPaths
     options: SegmentOptions
 
     @property
     def target(self) -> Path:
-        """Return where the labels go."""
-        return self.targets.labels
+        """Where the labels go."""
+        return self.paths.labels
 
     @property
     def outputs(self) -> list[Path]:
-        """Return what is written and known by now, the labels first."""
-        return self.targets.all()
+        """Every file that is written, as far as known before the model is loaded; the labels first."""
+        return self.paths.all()
 
 
 @dataclass(frozen=True)
-class SegmentEngine:
-    """What labels, loaded once for all volumes of the same options. kept : the labels asked for."""
+class SegmentVolume:
+    """A volume that was read from a file, and where its results go."""
 
-    bundle: Bundle
-    network: SliceCLSTM
-    kept: Sequence[Label]
-    place: torch.device
+    volume: Volume
+    paths: SegmentPaths
 
     @property
-    def weights(self) -> str | None:
-        """Return the sha256 of the weights."""
-        return self.bundle.sha256
+    def source(self) -> dict[str, Any]:
+        """What the report says of the file."""
+        return self.volume.source
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A volume ready to be labelled. series : of DICOM. part : the slices to look at."""
+def segment_image(
+    image: Image,
+    options: SegmentOptions | None = None,
+    engine: SegmentEngine | None = None,
+    *,
+    name: str = "the image",
+    keep_probabilities: bool = False,
+    progress: notices.Progress = lambda done, total: None,
+) -> SegmentationRun:
+    """Segment an image in memory slice by slice, every frame on its own. No file is touched.
 
-    image: Image
-    source: dict[str, Any]
-    series: Series | None
-    targets: SegmentPaths
-    order: SliceOrder
-    part: slice
+    Parameters
+    ----------
+    image : (x, y, z) or (x, y, z, t), its axes at right angles; of a complex one the magnitude is used.
+    options : ``slices``, ``model``, ``device``, ``labels``, ``threshold``, ``keep_largest`` and ``precision`` count.
+    engine : a model that is loaded already by `prepare`; then ``model``, ``device`` and ``labels`` do not count.
+    name : of the image, in messages.
+    keep_probabilities : keep class probabilities, float32, of all classes: 4 bytes a voxel and class.
+    progress : called with (steps done, steps in all).
 
+    Returns
+    -------
+    Label map (``.labels``), report (``.report``), and probabilities where kept.
 
-@dataclass(frozen=True)
-class SegmentationRun:
-    """A finished segmentation, and what the report says of it."""
-
-    data: Volume
-    run: LabelledVolume
-    report: dict[str, Any]
+    Raises
+    ------
+    UsageError, UnsupportedDataError, UnreadableError, DeviceError
+        See `check_options`, `check_image`, `order_slices` and `prepare`.
+    """
+    options = options or SegmentOptions()
+    plane, span = check_options(options)
+    image = check_image(image, name)
+    engine = engine or prepare(options)
+    return _segment(order_slices(image, plane, span, engine), options, engine, keep_probabilities, progress)
 
 
 def output_name(stem: str, options: SegmentOptions) -> str:
-    """Return the name of the labels of a volume."""
+    """Name of the label map of a volume called ``stem``."""
     return f"{stem}_labels.dcm" if options.format_name == "dicom" else f"{stem}_labels.nii.gz"
 
 
 def plan(volume: Path, options: SegmentOptions, as_json: bool = False) -> SegmentPlan:
-    """Return what is to be done, after checking that the volume is there, the options agree, and all can be written."""
-    plane, span = parse_slices(options.slices)
-    _check_threshold(options.threshold)
-    if options.precision not in (None, "fp32", "bf16"):
-        raise UsageError(f"--precision {options.precision}: fp32 or bf16")
-    others = (options.probabilities, options.statistics, options.preview)
-    targets = plan_targets(volume, options.out, options.format_name, others, as_json, options.force)
-    return SegmentPlan(volume, plane, span, targets, options)
+    """Check that the volume is there, the options agree, and everything can be written.
+
+    Raises
+    ------
+    UsageError, UnreadableError, OutputError
+        See `check_options` and `plan_paths`.
+    """
+    plane, span = check_options(options)
+    return SegmentPlan(volume, plane, span, plan_paths(volume, options, as_json), options)
 
 
-def prepare(options: SegmentOptions) -> SegmentEngine:
-    """Return the model, loaded, on its device."""
-    from crnn_cli.bundles.store import find_bundle, load_segmentation
-    from crnn_cli.compute.device import choose_device
-
-    place = choose_device(options.device)
-    bundle = find_bundle(options.model, "segment")
-    assert bundle.slices is not None
-    kept = chosen_labels(bundle.slices.labels, options.labels)
-    return SegmentEngine(bundle, load_segmentation(bundle, place), kept, place)
-
-
-def read(planned: SegmentPlan, engine: SegmentEngine) -> Volume:
-    """Return the volume, and how its slices are ordered."""
-    from crnn_cli.segmentation.segment import choose_order
-
-    targets, options = planned.targets, planned.options
-    require_writable_all(planned.volume, targets.all(engine.kept), options.force)
-    image, source, series = _load(planned.volume, options.series, options.uneven)
-    if targets.dicom:
-        targets = targets.of_series(image, series)
-        require_writable_all(planned.volume, targets.all(engine.kept), options.force)
-    assert engine.bundle.slices is not None
-    order, doubts = choose_order(image, planned.plane, engine.bundle.slices.plane)
-    part = _part(planned.span, image.shape[order.axes[0]])
-    for doubt in [*doubts, *_implausible(order, engine.bundle)]:
-        notices.warn(doubt)
-    return Volume(image, source, series, targets, order, part)
+def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
+    """Read the volume, and order its slices for the model."""
+    paths, options = planned.paths, planned.options
+    require_writable_all(planned.path, paths.all(engine.labels), options.force)
+    image, source, series = read_image(planned.path, options.series, options.slice_tolerance)
+    if paths.dicom:
+        paths = paths.of_series(image, series)
+        require_writable_all(planned.path, paths.all(engine.labels), options.force)
+    volume = order_slices(image, planned.plane, planned.span, engine)
+    return SegmentVolume(replace(volume, source=source, series=series), paths)
 
 
-def compute(planned: SegmentPlan, engine: SegmentEngine, data: Volume, progress: notices.Progress) -> SegmentationRun:
-    """Return the labels and the report."""
-    from crnn_cli.segmentation.segment import SliceRecipe, segment
-    from crnn_cli.workflows.segment.write import LabelledVolume, report
-
-    use, options = engine.bundle.slices, planned.options
-    assert use is not None
-    recipe = SliceRecipe(use.spacing, use.rule, use.low, use.high)
-    began = time.perf_counter()
-    result = segment(
-        data.image, data.order, engine.network, recipe, engine.place, threshold=options.threshold, chosen=data.part,
-        keep_probabilities=options.probabilities is not None, half=options.precision == "bf16", progress=progress,
-    )  # fmt: skip
-    seconds = round(time.perf_counter() - began, 2)
-    made = LabelledVolume(engine.bundle, data.image, data.order, data.part, engine.kept, result).finished(
-        options.keep_largest
-    )
-    found = report(made) | {"input": data.source, "device": str(engine.place), "seconds": seconds}
-    return SegmentationRun(
-        data, made, found | {"threshold": options.threshold, "precision": options.precision or "fp32"}
-    )
+def compute(
+    planned: SegmentPlan, engine: SegmentEngine, data: SegmentVolume, progress: notices.Progress
+) -> SegmentFileRun:
+    """Label the volume."""
+    options = planned.options
+    run = _segment(data.volume, options, engine, options.probabilities is not None, progress)
+    return SegmentFileRun(run.labelled, run.report, data.paths)
 
 
-def save(planned: SegmentPlan, made: SegmentationRun) -> None:
-    """Write the labels, the report, and what was asked for beside them."""
+def save(planned: SegmentPlan, run: SegmentFileRun) -> dict[str, Any]:
+    """Write the labels, the report, and what was asked for beside them; return the report as written."""
     from crnn_cli.workflows.segment.write import save as write
 
-    write(made.data.targets, made.run, made.report, made.data.series, planned.options.force)
+    return write(run, planned.options.force)
 
 
 def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
-    """Say so if nothing was labelled.
+    """Warn if nothing was labelled.
 
     Raises
     ------
@@ -200,101 +175,28 @@ def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
         return
     notices.warn("nothing was labelled: everything is background")
     if planned.options.require_labels:
-        raise QualityError("nothing was labelled, and --require-labels was given")
+        raise QualityError("nothing was labelled, and ", Param("require_labels"), " was given")
 
 
-def _check_threshold(threshold: float) -> None:
-    if not 0 < threshold <= 1:
-        raise UsageError(f"--threshold {threshold:g}: a probability above 0, up to 1")
+def _segment(
+    volume: Volume, options: SegmentOptions, engine: SegmentEngine, keep_probabilities: bool, progress: notices.Progress
+) -> SegmentationRun:
+    """Run the network over a volume and sum up what came of it."""
+    from crnn_cli.segmentation.preprocessing import SlicePreprocessing
+    from crnn_cli.segmentation.segment import segment
 
-
-def parse_slices(text: str) -> tuple[str | None, tuple[int, int] | None]:
-    """Return the plane, None for automatic, and the range (first, last), counted from 1; UsageError otherwise."""
-    match = _SLICES.fullmatch(text)
-    if match is None:
-        raise UsageError(f"--slices {text} is not understood: auto, axial, coronal or sagittal, perhaps with :10-40")
-    plane, first, last = match.groups()
-    span = None if first is None else (int(first), int(last))
-    if span is not None and not 1 <= span[0] <= span[1]:
-        raise UsageError(f"--slices {text}: slices are counted from 1, and the first must not come after the last")
-    return (None if plane == "auto" else plane), span
-
-
-def chosen_labels(known: Sequence[Label], asked: str | None) -> list[Label]:
-    """Return the labels asked for by name or value, all where nothing is asked.
-
-    Raises
-    ------
-    UsageError
-        If the model has no such label; the message lists those it has.
-    """
-    if asked is None:
-        return list(known)
-    wanted = [part.strip().lower() for part in asked.split(",") if part.strip()]
-    table = {str(label.value): label for label in known} | {label.name.lower(): label for label in known}
-    unknown = [part for part in wanted if part not in table]
-    if unknown or not wanted:
-        have = ", ".join(f"{label.value} {label.name}" for label in known)
-        raise UsageError(f"--labels {asked}: the model has no label {unknown[0] if unknown else ''!r}; it has: {have}")
-    values = {table[part].value for part in wanted}
-    return [label for label in known if label.value in values]
-
-
-def _load(volume: Path, series: str | None, uneven: float | None) -> tuple[Image, dict[str, Any], Series | None]:
-    """Return the image, real, what was read, and the DICOM series if it was one."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from crnn_cli.data.geometry import require_perpendicular
-    from crnn_cli.io.images import load_image
-
-    found = load_image(volume, None, series, uneven=uneven)
-    name = "standard input" if volume == STREAM else str(volume)
-    image = found.image
-    if found.stored_axes < 3:
-        raise UnsupportedDataError(f"{name} is a 2-D picture {image.shape}; slices are labelled in a stack, x, y, z")
-    image.require_finite(name)
-    require_perpendicular(image.affine, name)
-    if image.is_complex:
-        notices.note(f"{name} is complex: its magnitude is labelled")
-        image = replace(image, array=np.abs(image.array))
-    for doubt in found.doubts():
-        notices.warn(doubt)
-    return image, dict(found.source), found.series
-
-
-def _part(span: tuple[int, int] | None, count: int) -> slice:
-    """Return the slices of a range along their axis in the array."""
-    if count == 1:
-        notices.note("the volume has one slice: the recurrent part of the network has nothing to walk through")
-    if span is None:
-        return slice(0, count)
-    if span[1] > count:
-        raise UsageError(f"--slices: the range {span[0]}-{span[1]} reaches beyond the stack, which has {count} slices")
-    return slice(span[0] - 1, span[1])
-
-
-def _implausible(order: SliceOrder, bundle: Bundle) -> list[str]:
-    """Return, in words, where the spacing is not one that the model was made for.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If pixels are several times larger or smaller than any that make sense.
-    """
-    assert bundle.slices is not None
-    doubts = []
-    between, *in_slice = order.spacing
-    for what, values, (least, most) in (
-        ("pixels", in_slice, bundle.slices.in_slice),
-        ("a slice spacing", [between], bundle.slices.between_slices),
-    ):
-        if all(least <= value <= most for value in values):
-            continue
-        given = " x ".join(f"{value:.4g}" for value in values)
-        said = f"{what} of {given} mm; {bundle.name} is for {least:g} to {most:g} mm"
-        if what == "pixels" and not all(least / _FAR <= value <= most * _FAR for value in values):
-            raise UnsupportedDataError(f"the header says {said}: correct the header, or use another model")
-        doubts.append(f"the header says {said}: has it lost its spacing?")
-    return doubts
+    fed = engine.slice_input
+    preprocessing = SlicePreprocessing(fed.spacing, fed.rule, fed.low, fed.high)
+    began = time.perf_counter()
+    result = segment(
+        volume.image, volume.order, engine.network, preprocessing, engine.device,
+        threshold=options.threshold, span=volume.span, keep_probabilities=keep_probabilities,
+        bfloat16=options.precision == "bf16", progress=progress,
+    )  # fmt: skip
+    seconds = round(time.perf_counter() - began, 2)
+    labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)
+    report = segmentation_report(labelled) | {
+        "input": volume.source, "device": str(engine.device), "seconds": seconds, "threshold": options.threshold,
+        "precision": options.precision or "fp32", "passed": not (options.require_labels and labelled.is_empty),
+    }  # fmt: skip
+    return SegmentationRun(labelled, report)

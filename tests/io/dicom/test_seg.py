@@ -220,7 +220,7 @@ def test_the_command_writes_what_the_label_map_says(crnn, tmp_path, model, frame
     labels = np.asarray(nib.load(tmp_path / "labels.nii.gz").dataobj).reshape(*volume().shape, frames)
     assert labels.any()
     report = json.loads((tmp_path / "seg.json").read_text())
-    assert report["format"] == "DICOM SEG"
+    assert (report["format"], report["output_format"]) == (2, "DICOM SEG")
     assert [tmp_path / n for n in report["output"]] == seg_names(tmp_path / "seg.dcm", frames)
     for t, file in enumerate(seg_names(tmp_path / "seg.dcm", frames)):
         read = read_seg(file)
@@ -266,7 +266,7 @@ def test_slices_taken_as_even_make_no_seg(crnn, tmp_path, model):
     pixels = np.round(volume() * 4).astype(int).transpose(2, 1, 0)[:, None]
     places = [8.0 * z + 0.3 * (z == 1) for z in range(len(pixels))]
     write_series(tmp_path / "d", pixels, oblique(8), (1.5, 1.5), 8.0, positions=places)
-    arguments = ("segment", tmp_path / "d", "--slices", "--model", model, "--device", "cpu", "--uneven", "0.5")
+    arguments = ("segment", tmp_path / "d", "--slices", "--model", model, "--device", "cpu", "--slice-tolerance", "0.5")
     ended = crnn(*arguments, "-o", tmp_path / "seg.dcm")
     assert ended.code == 4
     assert "0.3 mm from even places" in ended.err.replace("\n", " ").replace("0.30", "0.3")

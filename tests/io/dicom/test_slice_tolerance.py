@@ -1,4 +1,4 @@
-"""Slices that are not evenly spaced are refused, unless --uneven says how far they may lie beside even places."""
+"""Slices that are not evenly spaced are refused, unless a slice tolerance allows it."""
 
 import re
 import tempfile
@@ -37,8 +37,8 @@ def test_slices_are_taken_as_even_up_to_the_distance_said_and_no_further(seed, b
             return
         for tolerated in (None, 0, aside - 0.01):
             if tolerated is None or tolerated >= 0:
-                assert "not evenly spaced" in list_series(Path(name), uneven=tolerated).series[0].problems[0]
-        image, _, series = read_series(Path(name), uneven=aside + 1e-3)
+                assert "not evenly spaced" in list_series(Path(name), slice_tolerance=tolerated).series[0].problems[0]
+        image, _, series = read_series(Path(name), slice_tolerance=aside + 1e-3)
         np.testing.assert_allclose(image.affine, affine, atol=1e-4)
         np.testing.assert_array_equal(image.array.transpose(2, 1, 0), pixels[:, 0])
         said = re.match(r"slices lie up to (\S+) mm from even places, and are taken as even", series.notes[0])
@@ -49,11 +49,11 @@ def test_the_value_offered_is_the_least_that_does(tmp_path):
     write_series(tmp_path, values(5, 1, 4, 4), positions=UNEVEN)
     with pytest.raises(UnsupportedDataError, match=r"8\.60 mm after slice 2, 7\.40 mm after slice 3") as refused:
         read_series(tmp_path)
-    offered = float(re.search(r"--uneven (\S+) takes them as even", str(refused.value)).group(1))
+    offered = float(re.search(r"take them as even with slice_tolerance=(\S+)", str(refused.value)).group(1))
     assert offered == pytest.approx(0.6)
-    read_series(tmp_path, uneven=offered)
+    read_series(tmp_path, slice_tolerance=offered)
     with pytest.raises(UnsupportedDataError):
-        read_series(tmp_path, uneven=offered - 0.01)
+        read_series(tmp_path, slice_tolerance=offered - 0.01)
 
 
 @pytest.mark.parametrize("places", [[0, 8, 24, 32], [0, 8, 16, 24, 40, 48], [0, 8, 8.5, 16, 24], [0, 8, 11, 24]])
@@ -61,7 +61,7 @@ def test_where_a_slice_seems_missing_or_doubled_nothing_is_offered(tmp_path, pla
     write_series(tmp_path, values(len(places), 1, 4, 4), positions=places)
     with pytest.raises(UnsupportedDataError, match=r"slices missing or doubled\?") as refused:
         read_series(tmp_path)
-    assert "--uneven" not in str(refused.value)
+    assert "slice_tolerance" not in str(refused.value)
 
 
 def test_a_tilted_gantry_stays_refused(tmp_path):
@@ -70,7 +70,7 @@ def test_a_tilted_gantry_stays_refused(tmp_path):
 
     write_series(tmp_path, values(3, 1, 4, 4), each=tilted)
     with pytest.raises(UnsupportedDataError, match="a tilted gantry") as refused:
-        read_series(tmp_path, uneven=100)
+        read_series(tmp_path, slice_tolerance=100)
     assert "evenly" not in str(refused.value)
 
 
@@ -89,10 +89,11 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
     given = [named.get(one, one) for one in arguments]
     ended = crnn(*given)
     assert ended.code == 4
-    assert "--uneven 0.6 takes them as even" in " ".join(ended.err.split())
-    ended = crnn(*given, "--uneven", "0.6")
+    assert "take them as even with --slice-tolerance 0.6" in " ".join(ended.err.split())
+    ended = crnn(*given, "--slice-tolerance", "0.6")
     assert ended.code == 0
-    words = " ".join(re.sub(r"[^\x20-\x7e]", " ", ended.err).split())  # without the lines of a table
+    everything = ended.err + ended.out.decode(errors="replace")
+    words = " ".join(re.sub(r"[^\x20-\x7e]", " ", everything).split())  # without the lines of a table
     assert "slices lie up to 0.60 mm from even places" in words
     if arguments[0] == "convert":
         assert read_image(tmp_path / "out.nii.gz").spacing[2] == pytest.approx(8)
@@ -100,24 +101,24 @@ def test_commands_refuse_with_4_and_warn_where_they_are_told(crnn, tmp_path, arg
 
 def test_info_lists_the_note(crnn, tmp_path):
     write_series(tmp_path, values(5, 1, 4, 4), positions=UNEVEN)
-    assert "takes them as even" in " ".join(crnn("info", tmp_path).err.split())
-    ended = crnn("info", tmp_path, "--uneven", "0.6")
+    assert "take them as even with --slice-tolerance 0.6" in " ".join(crnn("info", tmp_path).err.split())
+    ended = crnn("info", tmp_path, "--slice-tolerance", "0.6")
     assert "series 1: slices lie up to 0.60 mm from even places" in " ".join(ended.err.split())
     assert ended.code == 0
 
 
 def test_what_is_made_of_an_uneven_series_keeps_its_places(crnn, tmp_path):
     write_series(tmp_path / "scan", values(5, 1, 6, 6), positions=UNEVEN)
-    ended = crnn("convert", tmp_path / "scan", tmp_path / "again", "--uneven", "0.6")
+    ended = crnn("convert", tmp_path / "scan", tmp_path / "again", "--slice-tolerance", "0.6")
     assert ended.code == 0, ended.err
-    _, _, first = read_series(tmp_path / "scan", uneven=1)
-    _, _, again = read_series(tmp_path / "again", uneven=1)
+    _, _, first = read_series(tmp_path / "scan", slice_tolerance=1)
+    _, _, again = read_series(tmp_path / "again", slice_tolerance=1)
     assert [row[0].position for row in again.grid] == [row[0].position for row in first.grid]
 
 
 def test_doubts_are_those_of_the_image_and_of_the_series(tmp_path):
     write_series(tmp_path / "d", values(5, 2, 4, 4), positions=UNEVEN, each=lambda z, t: {"TriggerTime": None})
-    found = load_image(tmp_path / "d", uneven=1)
+    found = load_image(tmp_path / "d", slice_tolerance=1)
     assert found.doubts() == [*found.image.doubts(), *found.series.notes]
     assert len(found.series.notes) == 2
     assert found.image.doubts() == ["the header gives no frame time"]
@@ -125,5 +126,5 @@ def test_doubts_are_those_of_the_image_and_of_the_series(tmp_path):
 
 def test_uneven_is_for_dicom_and_ismrmrd(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(UsageError, match="--uneven is for slices of a DICOM series or an ISMRMRD file"):
-        load_image(tmp_path / "a.nii", uneven=1.0)
+    with pytest.raises(UsageError, match="slice_tolerance is for slices of a DICOM series or an ISMRMRD file"):
+        load_image(tmp_path / "a.nii", slice_tolerance=1.0)

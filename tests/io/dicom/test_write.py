@@ -168,7 +168,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     require_folder(tmp_path / "out", force=False)  # an empty one is filled
     (tmp_path / "out" / "a.dcm").touch()
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="force"):
         require_folder(tmp_path / "out", force=False)
     require_folder(tmp_path / "out", force=True)
     (tmp_path / "out" / "thesis.odt").touch()
@@ -194,7 +194,7 @@ def test_the_command_writes_a_derived_series(crnn, tmp_path, bundle):
     again, _, series = read_series(tmp_path / "out")
     assert again.shape == (24, 20, 2, 6)
     assert "SIMULATED" in series.description
-    assert json.loads((tmp_path / "out.json").read_text())["format"].startswith("DICOM")
+    assert json.loads((tmp_path / "out.json").read_text())["output_format"].startswith("DICOM")
     as_nifti = crnn("reconstruct", tmp_path / "d", "-o", tmp_path / "a.nii.gz", *arguments[:-2])
     assert as_nifti.code == 0
     verified = crnn("verify", tmp_path / "out", tmp_path / "a.nii.gz", "--value-tolerance", 0.1)

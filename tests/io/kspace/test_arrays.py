@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.data.raw_scan import place_images
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
-from crnn_cli.io.kspace.read import is_raw, read_raw
+from crnn_cli.io.formats import is_kspace
+from crnn_cli.io.kspace.read import read_raw
 from tests.support.data import data_file
 from tests.support.kspace import (
     compound,
@@ -58,7 +59,7 @@ FORMATS = {
 def test_each_format_gives_back_the_truth(kind, sparse, tmp_path):
     write, axes, name = FORMATS[kind]
     place = write(tmp_path, sparse)
-    assert is_raw(place)
+    assert is_kspace(place)
     scan = read_raw(place, axes)
     assert (scan.format, scan.shape_ZCTYX, scan.axes_ZYX) == (name, sparse.shape, (2, 1, 0))
     assert scan.geometry.shape == (32, 24, 3, 5)
@@ -94,7 +95,7 @@ def test_an_array_of_simulate_needs_its_axes_or_its_neighbour(crnn, tmp_path):
     assert alone.shape_ZCTYX == named.shape_ZCTYX == (2, 3, 3, 40, 48)
     np.testing.assert_array_equal(alone.read(1).kspace_CTYX, np.load(place)[1])
     place.rename(tmp_path / "other.npy")
-    with pytest.raises(UnsupportedDataError, match=r"--axes slice,coil,t,ky,kx"):
+    with pytest.raises(UnsupportedDataError, match=r"axes='slice,coil,t,ky,kx'"):
         read_raw(tmp_path / "other.npy")
 
 
@@ -163,7 +164,7 @@ def test_fastmri_sizes_and_mask(full, tmp_path):
     k = full * mask[:, None]
     scan = read_raw(write_fastmri(tmp_path / "f.h5", k, mask.astype(np.float32), wx=32.0, rx=16, wy=36.0, ry=12))
     assert (scan.format, scan.shape_ZCTYX) == ("fastMRI", (3, 4, 1, 24, 32))
-    assert scan.shown_YX == (0.5, 0.5)
+    assert scan.fov_fraction_YX == (0.5, 0.5)
     assert scan.geometry.shape == (16, 12, 3, 1)
     assert scan.geometry.spacing == (2.0, 3.0, 5.0)
     np.testing.assert_array_equal(scan.read(2).kspace_CTYX, k[2][:, :1])
@@ -180,7 +181,7 @@ def test_single_coils(full, tmp_path):
     single = matlab(full)[:, :, 0]
     scan = read_raw(write_v73(tmp_path / "k.mat", kspace_single_full=single))
     np.testing.assert_array_equal(scan.read(1).kspace_CTYX, full[1][:1])
-    with pytest.raises(UnsupportedDataError, match=r"--axes kx,ky,slice,t"):
+    with pytest.raises(UnsupportedDataError, match=r"axes='kx,ky,slice,t'"):
         read_raw(write_v73(tmp_path / "m.mat", kspace_full=single))
 
 
@@ -200,7 +201,7 @@ def test_hdf5_of_no_format(full, tmp_path):
     scan = read_raw(tmp_path / "k.h5", AXES, "scan/raw")
     assert scan.format == "HDF5"
     np.testing.assert_array_equal(scan.read(1).kspace_CTYX, full[1])
-    with pytest.raises(UnsupportedDataError, match="--axes"):
+    with pytest.raises(UnsupportedDataError, match="axes"):
         read_raw(tmp_path / "k.h5", variable="scan/raw")
     with pytest.raises(UsageError, match="no array 'other'"):
         read_raw(tmp_path / "k.h5", AXES, "other")
@@ -216,9 +217,9 @@ def test_formats_are_told_by_content(full, tmp_path, monkeypatch):
     assert read_raw(place).format == "fastMRI"
     nifti = tmp_path / "scan.hdr"
     nifti.write_bytes((348).to_bytes(4, "little") + bytes(344))
-    assert not is_raw(nifti)
-    assert not is_raw(tmp_path)
-    assert not is_raw(tmp_path / "absent")
+    assert not is_kspace(nifti)
+    assert not is_kspace(tmp_path)
+    assert not is_kspace(tmp_path / "absent")
     with pytest.raises(UnreadableError, match="does not exist"):
         read_raw(tmp_path / "absent")
     with pytest.raises(UnreadableError, match="no raw k-space"):
@@ -226,11 +227,11 @@ def test_formats_are_told_by_content(full, tmp_path, monkeypatch):
 
 
 def test_ismrmrd_and_fastmri_are_never_taken_for_each_other(full, tmp_path):
-    from crnn_cli.io.kspace.hdf5 import kind_of
+    from crnn_cli.io.kspace.hdf5 import convention_of
 
-    assert kind_of(write_ismrmrd(tmp_path / "i.h5")) == "ISMRMRD"
-    assert kind_of(write_fastmri(tmp_path / "f.h5", full)) == "fastMRI"
-    assert kind_of(data_file("kspace", "meas_MID00349_FID09273_SNR_R3.h5")) == "ISMRMRD"
+    assert convention_of(write_ismrmrd(tmp_path / "i.h5")) == "ISMRMRD"
+    assert convention_of(write_fastmri(tmp_path / "f.h5", full)) == "fastMRI"
+    assert convention_of(data_file("kspace", "meas_MID00349_FID09273_SNR_R3.h5")) == "ISMRMRD"
     with pytest.raises(UsageError, match="ISMRMRD"):
         read_raw(tmp_path / "i.h5", AXES)
 

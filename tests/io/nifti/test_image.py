@@ -13,14 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.data.image import Image
-from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import CrnnError, OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.nifti import image as nifti
 from crnn_cli.io.nifti.image import (
     decode_image,
     encode_image,
     read_bytes,
     read_image,
-    require_nifti_name,
     write_image,
 )
 from crnn_cli.io.phase import join_phase, phase_sibling
@@ -178,7 +177,7 @@ def test_axes_are_reordered(tmp_path):
     save(tmp_path / "b.nii", np.abs(moving_cine()).transpose(1, 0, 3, 2))
     assert read_image(tmp_path / "b.nii", "y,x,t,z").shape == (24, 20, 2, 6)
     for wrong in ("x,y", "x,y,z,t", "x,y,q", "x,x,t", "t,x,y"):
-        with pytest.raises(CrnnError, match="--axes"):
+        with pytest.raises(CrnnError, match="axes"):
             read_image(tmp_path / "a.nii", wrong)
 
 
@@ -323,9 +322,7 @@ def test_mutated_headers_never_end_in_a_traceback(changes, cut):
     assert image.array.size < 1e7
 
 
-def test_output_names():
-    with pytest.raises(UsageError, match=r"\.nii"):
-        require_nifti_name(Path("a.mha"))
+def test_missing_files_and_folders_are_refused():
     for bad in (Path("does/not/exist.nii"), Path("/")):
         with pytest.raises(UnreadableError):
             read_image(bad)

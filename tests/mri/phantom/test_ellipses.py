@@ -1,4 +1,4 @@
-"""The closed-form k-space against integrals and rasters."""
+"""Analytic k-space of ellipses against integrals and rasters."""
 
 import math
 

@@ -13,17 +13,18 @@ from crnn_cli.networks.engines import cuda_graph as module
 from crnn_cli.networks.engines.cuda_graph import CapturedGraph, CudaGraphRunner
 
 
-def problem(seed, coils=1, frames=3, noise=0.0, two_axes=False, deviation=0.0):
-    """Return an image and an operator."""
+def problem(seed, coils=1, frames=3, noise=0.0, two_axes=False, deviation=0.0, device="cpu"):
+    """Return an image and an operator on a device."""
     g = torch.Generator().manual_seed(seed)
     drawn = torch.rand(1, frames, 8 * (6 if two_axes else 1), generator=g).argsort(-1).argsort(-1)
     mask = (drawn < drawn.shape[-1] // 2).view(1, frames, 8, -1)  # as many samples in each
     kspace = torch.randn(1, coils, frames, 8, 6, dtype=torch.complex64, generator=g)
     image = torch.randn(1, frames, 8, 6, dtype=torch.complex64, generator=g)
-    scale = torch.full((1, 1, 1, 1), 0.5 + seed)
+    scale = torch.full((1, 1, 1, 1), 0.5 + seed, device=device)
+    image, kspace, mask = image.to(device), kspace.to(device), mask.to(device)
     if coils == 1:
         return image, SingleCoilConsistency(kspace[:, 0], mask, noise, deviation).scaled(scale)
-    maps = torch.randn(1, coils, 8, 6, dtype=torch.complex64, generator=g)
+    maps = torch.randn(1, coils, 8, 6, dtype=torch.complex64, generator=g).to(device)
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
     return image, MultiCoilConsistency(kspace, mask, maps, noise, deviation=deviation).scaled(scale)
 
@@ -121,8 +122,7 @@ def test_a_cuda_graph_gives_what_launching_gives(coils, half, more):
     launched.cuda_graph.enabled = False
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=half):
         for seed in range(4):
-            image, operator = problem(seed, coils)
-            image, operator = image.cuda(), operator.to(torch.device("cuda"))
+            image, operator = problem(seed, coils, device="cuda")
             made, wanted = (net(image, operator) for net in (network, launched))
             torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
     assert network.cuda_graph.captured, network.cuda_graph.failure

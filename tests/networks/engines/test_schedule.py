@@ -172,9 +172,9 @@ def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
         assert len(way.to_layout(torch.zeros(5, 1, 2, 4, 4))) == (3 if paired else 5)
     assert CpuSchedule.fastest_for(torch.Size((1, 5, 256, 256)), 64, torch.bfloat16, 0, True).paired
     net, image = CRNNMRI(CRNNMRIConfig(features=5)), torch.zeros(1, 4, 8, 6, dtype=torch.complex64)
-    work, sequence = net.needs(image)
+    work, sequence = net.memory_required(image)
     for factor in (1, 2):
-        net.fit(image, factor * (work + CpuSchedule.SEQUENCES * sequence) + 1)
+        net.plan_memory(image, factor * (work + CpuSchedule.SEQUENCES * sequence) + 1)
         assert net.ample_memory == (factor == 2)
 
 

@@ -12,7 +12,7 @@ from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.mri.sampling import PATTERNS
-from crnn_cli.reconstruction.reconstruct import STARTS
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.memory import step_bytes
 from crnn_cli.training.reconstruct.cine import CineItems, SamplingSettings, draw, draw_item
 from crnn_cli.training.reconstruct.coil_maps import perturb_maps, random_maps
@@ -27,6 +27,7 @@ from crnn_cli.training.reconstruct.settings import (
 )
 from crnn_cli.training.session import TrainingRequest
 from tests.support.cines import moving_cine
+from tests.support.consistency import residual_energies
 
 CPU = torch.device("cpu")
 TINY = SamplingSettings(lines=24, most_lines=40, frames=3, most_frames=4, cycle=5, most_cycle=6)
@@ -88,7 +89,7 @@ def single_coil_item(seed, source):
     noise = rng.log_uniform(how.noise, how.most_noise) if rng.chance(how.noisy) else 0.0
     kspace = image_to_kspace(truth)
     kspace = (kspace + noise * torch.complex(rng.normal(*kspace.shape), rng.normal(*kspace.shape)) / 2**0.5) * mask
-    start = STARTS[source.initial_image](SingleCoilConsistency(kspace, mask))
+    start = INITIAL_IMAGES[source.initial_image](SingleCoilConsistency(kspace, mask))
     scale = rng.log_uniform(0.8, 1.25) / energy_weighted_rms(start)
     first = rng.integer(0, size.frames - kept)
     return [scale * x[:, first : first + kept] for x in (start, truth, kspace)], mask[:, first : first + kept]
@@ -105,7 +106,7 @@ def test_items_of_one_coil_are_bit_for_bit_what_they_were(seed):
         assert torch.equal(item.initial_BTYX, start)
         expected = SingleCoilConsistency(kspace, mask)
         assert torch.equal(item.consistency.zero_filled(), expected.zero_filled())
-        assert item.consistency.misfit(start) == expected.misfit(start)
+        assert residual_energies(item.consistency, start) == residual_energies(expected, start)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -113,7 +114,7 @@ def test_exact_maps_and_no_noise_leave_no_residual(seed):
     item = draw_item(items(replace(SEVERAL, noisy=0.0, maps_error=0.0)), seed)
     assert isinstance(item.consistency, MultiCoilConsistency)
     assert 3 <= item.consistency._maps_BCYX.shape[1] <= 5
-    error, energy = item.consistency.misfit(item.truth_BTYX)
+    error, energy = residual_energies(item.consistency, item.truth_BTYX)
     assert error < 1e-9 * energy
     assert torch.linalg.vector_norm(item.consistency(item.truth_BTYX) - item.truth_BTYX) < 1e-4
     assert 0.4 < float(energy_weighted_rms(item.initial_BTYX)) < 2.5
@@ -123,19 +124,19 @@ def test_the_residual_of_the_truth_is_as_large_as_noise_and_error_say():
     """Relative to the bright parts each sample has the noise; the error of the maps counts as a share of the data."""
     for seed in range(6):
         noisy = draw_item(items(replace(SEVERAL, noisy=1.0, noise=0.02, most_noise=0.02, maps_error=0.0)), seed)
-        error, _ = noisy.consistency.misfit(noisy.truth_BTYX)
+        error, _ = residual_energies(noisy.consistency, noisy.truth_BTYX)
         samples = noisy.consistency.at_samples(noisy.truth_BTYX)[0].numel()
         whole_cycle = float(energy_weighted_rms(noisy.truth_BTYX))  # of a part of the cycle, so only about the same
         assert (error / samples) ** 0.5 / whole_cycle == pytest.approx(0.02, rel=0.2)
     found = []
     for seed in range(20):
         off = draw_item(items(replace(SEVERAL, noisy=0.0, maps_error=0.1)), seed)
-        error, energy = off.consistency.misfit(off.truth_BTYX)
+        error, energy = residual_energies(off.consistency, off.truth_BTYX)
         found.append((error / energy) ** 0.5)
     assert 0.003 < min(found) < 0.02 < 0.06 < max(found) < 0.2  # log-uniform from a tenth of it
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INITIAL_IMAGES)
 def test_items_repeat_survive_pickling_and_start_from_their_own_data(start):
     source = replace(items(SEVERAL), initial_image=start)
     for seed in range(3):
@@ -147,7 +148,7 @@ def test_items_repeat_survive_pickling_and_start_from_their_own_data(start):
         assert other.initial_BTYX.shape != item.initial_BTYX.shape or not torch.equal(
             other.initial_BTYX, item.initial_BTYX
         )
-        part = STARTS[start](item.consistency)  # from a part of the cycle: near to that from all of it
+        part = INITIAL_IMAGES[start](item.consistency)  # from a part of the cycle: near to that from all of it
         assert relative(part, item.initial_BTYX) < (1e-4 if start == "zero-filled" else 0.7)
 
 
@@ -252,7 +253,7 @@ def test_the_deviation_of_the_noise_is_told_to_all_of_several_coils_and_to_a_sha
         for seed in range(40):
             item = draw_item(items(replace(noisy, several=several, coils=2, most_coils=2)), seed)
             deviation = float(item.consistency._deviation._value)
-            error, _ = item.consistency.misfit(item.truth_BTYX)
+            error, _ = residual_energies(item.consistency, item.truth_BTYX)
             told.append(deviation > 0)
             if deviation and not several:  # the truth misses the data by the noise: its deviation, 20 to 25 % off
                 samples = item.consistency.at_samples(item.truth_BTYX)[0].numel()

@@ -20,6 +20,7 @@ from crnn_cli.training.reconstruct.settings import ReconstructionNetworkSettings
 from crnn_cli.training.run import RunFolder
 from crnn_cli.training.session import TrainingRequest, TrainingRun, require_memory
 from tests.support.cines import moving_cine, save
+from tests.support.consistency import residual_energies
 
 CINES = [torch.from_numpy(np.abs(moving_cine(60, 64, 1, 8))[:, :, 0].T.copy())]
 
@@ -31,9 +32,9 @@ def test_items_are_consistent_with_their_truth(cines, seed):
     assert item.initial_BTYX.shape == item.truth_BTYX.shape
     assert torch.isfinite(torch.view_as_real(item.initial_BTYX)).all()
     assert 0.3 < float(energy_weighted_rms(item.truth_BTYX)) < 3
-    error, energy = item.consistency.misfit(item.truth_BTYX)
+    error, energy = residual_energies(item.consistency, item.truth_BTYX)
     assert error < 0.1 * energy  # the noise that was added, nothing else
-    assert item.consistency.misfit(item.initial_BTYX)[0] < 1e-9 * energy
+    assert item.consistency.squared_residual(item.initial_BTYX)[0] < 1e-9 * energy
     assert relative_error_db(item.initial_BTYX, item) < -3
     assert relative_error_db(0.9 * item.truth_BTYX, item) == pytest.approx(-20, abs=1e-3)
     filled_in = item.initial_BTYX - item.consistency.zero_filled()  # from frames before and after
@@ -48,7 +49,7 @@ def test_items_are_as_varied_as_they_say():
         item = draw_item(CineItems((), pixels=4_000), seed)
         frames, lines, columns = item.truth_BTYX.shape[1:]
         mask = item.consistency._mask
-        error, energy = item.consistency.misfit(item.truth_BTYX)
+        error, energy = residual_energies(item.consistency, item.truth_BTYX)
         deviation = (error / float(mask.sum()) / columns) ** 0.5 / float(energy_weighted_rms(item.truth_BTYX))
         found.append((frames, lines, columns, lines * frames / float(mask.sum()), deviation))
         assert 0.4 < float(energy_weighted_rms(item.initial_BTYX)) < 2.5
@@ -198,7 +199,7 @@ def test_sampling_is_as_set():
         assert 3 <= frames <= 4
         assert 40 <= lines <= 44
         assert 1.8 < lines * frames / float(item.consistency._mask.sum()) < 2.7
-        error, energy = item.consistency.misfit(item.truth_BTYX)
+        error, energy = residual_energies(item.consistency, item.truth_BTYX)
         assert error < 1e-9 * energy
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.segmentation.segment import SliceRecipe
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from tests.training.datasets.test_sets import arrays, pair_of
 
 pytest.importorskip("monai", reason="training needs the extra train")
@@ -12,7 +12,7 @@ pytest.importorskip("monai", reason="training needs the extra train")
 from crnn_cli.training.segment import items as slices
 from crnn_cli.training.segment.items import Augmentation, Case, Items, ItemSize, collate_items, load_case
 
-RECIPE = SliceRecipe(1.0, "percentiles", 1.0, 99.0)
+RECIPE = SlicePreprocessing(1.0, "percentiles", 1.0, 99.0)
 STILL = Augmentation(turn=0, scale=0, shear=0, bent=0, foreground=0, cut=0)
 WILD = Augmentation(any_turn=0.3, bent=1.0, mirror=0.5, reverse=0.5, cut=0.5)
 
@@ -32,7 +32,7 @@ def ramp_items(axis, augmentation, side=120):
 
 
 def window(high):
-    return SliceRecipe(1.0, "window", 0.0, float(high))
+    return SlicePreprocessing(1.0, "window", 0.0, float(high))
 
 
 def draw(items, size, seed):

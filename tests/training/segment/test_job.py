@@ -10,7 +10,7 @@ from torch import nn
 
 from crnn_cli.data.image import Image
 from crnn_cli.errors import DeviceError, UnsupportedDataError
-from crnn_cli.segmentation.segment import SliceRecipe
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from tests.training.datasets.test_sets import arrays, pair_of
 
 pytest.importorskip("monai", reason="training needs the extra train")
@@ -204,7 +204,7 @@ def test_what_is_set_is_kept():
     )  # fmt: skip
     task = resolve_settings(settings, CUBES, {0, 1}, {1: "known"})
     assert (task.names, task.plane) == (("x",), "coronal")
-    assert task.recipe == SliceRecipe(2.0, "window", -100, 300)
+    assert task.recipe == SlicePreprocessing(2.0, "window", -100, 300)
     assert task.sizes[0] == ItemSize(3, 5, 33, 17)
     config = task.bundle_config()
     assert config["plane"] == "coronal"

@@ -1,0 +1,1 @@
+"""ISMRMRD (MRD) files: header, readouts, k-space grid, noise, positions, timing."""

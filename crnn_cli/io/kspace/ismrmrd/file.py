@@ -1,6 +1,7 @@
-"""The HDF5 side of ISMRMRD: which group holds a scan, the heads of its readouts, and their samples when asked for.
+"""HDF5 layout of ISMRMRD: the group of a scan, its XML header, and the headers and samples of its readouts.
 
-A readout is a row of a compound table: head, trajectory, samples. The samples of all rows never are in memory at once.
+A readout is a row of the compound data set ``data``, with the fields ``head`` (AcquisitionHeader), ``traj`` and
+``data``. The samples of all rows are never in memory at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 
 BLOCK = 256
 """Readouts whose samples are in memory at once."""
@@ -33,9 +34,13 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class ReadoutHeaders:
-    """Heads of readouts, by field; ``row`` is where each stands in the file.
+    """Headers of N readouts, one array per field.
 
-    Whole numbers are int64 (flags: uint64), directions and positions (N, 3) float64 in mm, LPS.
+    Attributes
+    ----------
+    row : index of each readout in the file.
+    fields : by the names of the AcquisitionHeader, those of EncodingCounters included. Whole numbers are int64 (flags:
+        uint64), ``position`` and directions (N, 3) float64 in LPS, mm. ``since_r_wave`` is physiology_time_stamp[0].
     """
 
     row: Numbers
@@ -48,18 +53,18 @@ class ReadoutHeaders:
         return self.fields[name]
 
     def where(self, chosen: Numbers) -> ReadoutHeaders:
-        """Return the heads that a mask or indices choose."""
+        """Select readouts by a mask or by indices."""
         return ReadoutHeaders(self.row[chosen], {name: values[chosen] for name, values in self.fields.items()})
 
     def flagged(self, *flags: int) -> NDArray[np.bool_]:
-        """Return which readouts have one of the flags, numbered from 1 as in ISMRMRD."""
-        mask = sum(1 << (flag - 1) for flag in flags)
-        found: NDArray[np.bool_] = (self["flags"] & np.uint64(mask)) != 0
-        return found
+        """Mask of the readouts with one of the flags, numbered from 1 as in ISMRMRD."""
+        bits = sum(1 << (flag - 1) for flag in flags)
+        flagged: NDArray[np.bool_] = (self["flags"] & np.uint64(bits)) != 0
+        return flagged
 
 
-def find_group(place: Path, group: str | None) -> str:
-    """Return the group of the scan: the one given, or the only one.
+def find_group(path: Path, group: str | None) -> str:
+    """Find the group of the scan: the one named, or the only one.
 
     Raises
     ------
@@ -68,37 +73,45 @@ def find_group(place: Path, group: str | None) -> str:
     UnsupportedDataError
         If it holds several and none was chosen.
     """
-    with _opened(place) as file:
-        found: list[str] = [name for name, part in [("/", file), *file.items()] if _is_scan(part)]
+    with _opened(path) as file:
+        scans: list[str] = [name for name, part in [("/", file), *file.items()] if _is_scan(part)]
         if group is not None:
             if group in file and _is_scan(file[group]):
                 return group
-            raise UnreadableError(f"{place} has no ISMRMRD scan in {group!r}; {_choice(found)}")
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnsupportedDataError(f"{place} holds {len(found)} scans: name the one to read; {_choice(found)}")
+            raise UnreadableError(f"{path} has no ISMRMRD scan in {group!r}; {_choice(scans)}")
+        if len(scans) == 1:
+            return scans[0]
+        if scans:
+            raise UnsupportedDataError(
+                f"{path} holds {len(scans)} scans; {_choice(scans)}", remedy=("name one with ", Param("variable"))
+            )
         if "kspace" in file:
             raise UnreadableError(
-                f"{place} is no ISMRMRD file: it has a dataset 'kspace' as fastMRI files have, and no readouts with "
+                f"{path} is no ISMRMRD file: it has a dataset 'kspace' as fastMRI files have, and no readouts with "
                 "heads (data, xml); read it as fastMRI"
             )
         raise UnreadableError(
-            f"{place} is HDF5 but no ISMRMRD file: no group of it has readouts (data) and a header (xml); it has "
+            f"{path} is HDF5 but no ISMRMRD file: no group of it has readouts (data) and a header (xml); it has "
             f"{', '.join(sorted(file)[:8]) or 'nothing'}"
         )
 
 
-def read_header(place: Path, group: str) -> bytes:
-    """Return the XML header."""
-    with _opened(place) as file:
+def read_header(path: Path, group: str) -> bytes:
+    """Read the XML header of a scan.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is damaged.
+    """
+    with _opened(path) as file:
         stored = file[group]["xml"]
         value = stored[()] if stored.shape == () else stored[0] if stored.size else b""
         return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def read_heads(place: Path, group: str) -> ReadoutHeaders:
-    """Return the heads of all readouts, without their samples.
+def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
+    """Read the headers of all readouts, without their samples.
 
     Raises
     ------
@@ -106,19 +119,23 @@ def read_heads(place: Path, group: str) -> ReadoutHeaders:
         If there are none, or they lack a field.
     """
     parts: list[dict[str, Numbers]] = []
-    with _opened(place) as file:
+    with _opened(path) as file:
         table = file[group]["data"]
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
             parts.append(_fields(heads[first : first + _HEADS]))
     if not parts:
-        raise UnreadableError(f"{place} has a header but no readouts: nothing was measured, or {_BROKEN}")
+        raise UnreadableError(f"{path} has a header but no readouts: nothing was measured, or {_BROKEN}")
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return ReadoutHeaders(np.arange(len(fields["flags"])), fields)
 
 
-def read_samples(place: Path, group: str, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
-    """Yield the index among ``heads`` and the samples (C, X) of every readout, in the order of the file.
+def read_samples(path: Path, group: str, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
+    """Yield the samples of every readout, a block at a time in the order of the file.
+
+    Yields
+    ------
+    The index of the readout among ``heads``, and its samples, complex64 (C, X).
 
     Raises
     ------
@@ -126,19 +143,19 @@ def read_samples(place: Path, group: str, heads: ReadoutHeaders) -> Iterator[tup
         If samples are missing, or are NaN or infinite; the readout is named.
     """
     order = np.argsort(heads.row, kind="stable")
-    with _opened(place) as file:
+    with _opened(path) as file:
         table = file[group]["data"].fields("data")
         for first in range(0, len(order), BLOCK):
-            some = order[first : first + BLOCK]
-            rows = heads.row[some]
+            indices = order[first : first + BLOCK]
+            rows = heads.row[indices]
             together = len(rows) == rows[-1] - rows[0] + 1
             block = table[rows[0] : rows[-1] + 1] if together else table[rows.tolist()]
-            for index, stored in zip(some.tolist(), block, strict=True):
+            for index, stored in zip(indices.tolist(), block, strict=True):
                 yield index, _samples(stored, heads, index)
 
 
-def name_of(heads: ReadoutHeaders, index: int) -> str:
-    """Return which readout it is, for people: its place in the file and its counter."""
+def readout_name(heads: ReadoutHeaders, index: int) -> str:
+    """Name of a readout in messages: its number in the file, from 1, and its scan counter."""
     return f"readout {int(heads.row[index]) + 1} (scan counter {int(heads['scan_counter'][index])})"
 
 
@@ -147,11 +164,11 @@ def _samples(stored: Numbers, heads: ReadoutHeaders, index: int) -> Complex:
     values = np.ascontiguousarray(stored, np.float32)
     if values.size != 2 * coils * count:
         raise UnreadableError(
-            f"{name_of(heads, index)} has {values.size} numbers, where {coils} coils of {count} complex samples need "
-            f"{2 * coils * count}: {_BROKEN}"
+            f"{readout_name(heads, index)} has {values.size} numbers, where {coils} coils of {count} complex samples "
+            f"need {2 * coils * count}: {_BROKEN}"
         )
     if not np.isfinite(values).all():
-        raise UnreadableError(f"{name_of(heads, index)} has NaN or infinite samples: {_BROKEN}")
+        raise UnreadableError(f"{readout_name(heads, index)} has NaN or infinite samples: {_BROKEN}")
     samples: Complex = values.view(np.complex64).reshape(coils, count)
     return samples
 
@@ -169,7 +186,7 @@ def _fields(heads: Numbers) -> dict[str, Numbers]:
 
 
 def _is_scan(part: Any) -> bool:
-    """Return whether a group has a header and a table of readouts."""
+    """Whether a group has a header and a table of readouts."""
     if not isinstance(part, h5py.Group) or not {"data", "xml"} <= set(part):
         return False
     data, xml = part["data"], part["xml"]
@@ -178,24 +195,24 @@ def _is_scan(part: Any) -> bool:
     return {"head", "data"} <= set(data.dtype.names or ()) and data.ndim == 1
 
 
-def _choice(found: list[str]) -> str:
-    return f"it has scans in {', '.join(map(repr, found))}" if found else "it holds none at all"
+def _choice(scans: list[str]) -> str:
+    return f"it has scans in {', '.join(map(repr, scans))}" if scans else "it holds none at all"
 
 
 @contextmanager
-def _opened(place: Path) -> Iterator[h5py.File]:
-    """Yield the open file; what h5py raises meanwhile is told as a damaged file."""
-    if not place.is_file():
-        raise UnreadableError(f"{place} is no file: give the path of an ISMRMRD file (.h5)")
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; errors of h5py become UnreadableError."""
+    if not path.is_file():
+        raise UnreadableError(f"{path} is no file: give the path of an ISMRMRD file (.h5)")
     try:
-        file = h5py.File(place, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise UnreadableError(
-            f"{place} cannot be read as HDF5, which ISMRMRD files are ({error}): it is another format, damaged or cut "
+            f"{path} cannot be read as HDF5, which ISMRMRD files are ({error}): it is another format, damaged or cut "
             "off"
         ) from None
     with file:
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:
-            raise UnreadableError(f"{place} cannot be read ({error}): {_BROKEN}") from error
+            raise UnreadableError(f"{path} cannot be read ({error}): {_BROKEN}") from error

@@ -1,4 +1,4 @@
-"""Readouts of ISMRMRD brought together in k-space: averaged, turned round, zero where nothing was measured.
+"""Readouts of ISMRMRD sorted into a k-space grid: averaged, reversed ones turned, zero where nothing was measured.
 
 Legend: C coil, T frame, K second phase encoding (3-D scans), Y phase encoding, X readout.
 """
@@ -20,7 +20,14 @@ from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
 
 @dataclass(frozen=True)
 class Grid:
-    """Lengths of the axes of k-space."""
+    """Lengths of the axes of k-space.
+
+    Attributes
+    ----------
+    coils, frames : C and T.
+    planes : K, steps of the second phase encoding; 1 for 2-D scans.
+    lines, samples : Y and X.
+    """
 
     coils: int
     frames: int
@@ -31,90 +38,114 @@ class Grid:
 
 @dataclass(frozen=True)
 class Lines:
-    """Readouts of a file with their places in the grid, and the frame of each."""
+    """Readouts of a file, with the grid index and the frame of each.
 
-    place: Path
+    Attributes
+    ----------
+    path, group : the file, and the group of the scan in it.
+    heads, index : headers and grid index of the readouts.
+    frames : frame of each readout.
+    grid : lengths of the axes.
+    """
+
+    path: Path
     group: str
     heads: ReadoutHeaders
-    cells: GridIndex
+    index: GridIndex
     frames: Whole
     grid: Grid
 
     def where(self, chosen: Mask) -> Lines:
-        """Return the readouts that a mask chooses."""
-        heads, cells, frames = self.heads.where(chosen), self.cells.where(chosen), self.frames[chosen]
-        return Lines(self.place, self.group, heads, cells, frames, self.grid)
+        """Select readouts by a mask."""
+        heads, index, frames = self.heads.where(chosen), self.index.where(chosen), self.frames[chosen]
+        return Lines(self.path, self.group, heads, index, frames, self.grid)
 
     def read(self, number: int, plane: int) -> tuple[Complex, Mask]:
-        """Return k-space (C, T, Y, X) and what was measured (T, Y, X) of the slice with this counter.
+        """Read the k-space (C, T, Y, X) and the mask (T, Y, X) of one slice.
 
-        Averages are averaged, the rest is zero. With several planes K, ``plane`` is that of the image: the centred
-        orthonormal transform along K is done readout by readout, so that memory for one plane is enough.
+        Repeated samples are averaged. Of a 3-D scan, the centred orthonormal transform along K is done readout by
+        readout, so that memory for one plane is enough.
+
+        Parameters
+        ----------
+        number : counter ``slice`` of the readouts.
+        plane : index of the image plane of a 3-D scan, 0 for others.
+
+        Raises
+        ------
+        UnreadableError
+            If samples are missing, NaN or infinite; the message names the readout.
         """
         return self.where(self.heads["slice"] == number)._gathered(plane)
 
     def _gathered(self, plane: int) -> tuple[Complex, Mask]:
-        grid, cells = self.grid, self.cells
+        grid, index = self.grid, self.index
         counts_TKYX = self.counts()
         kspace = np.zeros((grid.coils, grid.frames, grid.lines, grid.samples), np.complex64)
         angle = 2 * np.pi * (plane - grid.planes // 2) * (np.arange(grid.planes) - grid.planes // 2) / grid.planes
         wave_K = np.exp(1j * angle) / np.sqrt(grid.planes)
-        for index, stored in read_samples(self.place, self.group, self.heads):
-            samples = stored[:, ::-1] if cells.reverse[index] else stored
-            t, k, y = self.frames[index], cells.plane[index], cells.row[index]
-            a, first, n = cells.column[index], cells.skip[index], cells.count[index]
+        for i, stored in read_samples(self.path, self.group, self.heads):
+            samples = stored[:, ::-1] if index.reverse[i] else stored
+            t, k, y = self.frames[i], index.plane[i], index.row[i]
+            a, first, n = index.column[i], index.skip[i], index.count[i]
             times = counts_TKYX[t, k, y, a : a + n] if counts_TKYX.shape[-1] > 1 else counts_TKYX[t, k, y]
             weight = wave_K[k] / times if grid.planes > 1 else 1 / times
             kspace[:, t, y, a : a + n] += samples[:, first : first + n] * weight.astype(np.complex64)
         return kspace, np.asarray(counts_TKYX.any(1))
 
     def counts(self) -> NDArray[np.int32]:
-        """Return how often each sample was measured, (T, K, Y, X); X is 1 where all readouts fill the matrix."""
-        grid, cells = self.grid, self.cells
-        whole = bool((cells.count == grid.samples).all())
+        """Number of measurements of each sample, (T, K, Y, X); X is 1 where all readouts fill the matrix."""
+        grid, index = self.grid, self.index
+        whole = bool((index.count == grid.samples).all())
         counts = np.zeros((grid.frames, grid.planes, grid.lines, 1 if whole else grid.samples), np.int32)
         if whole:
-            np.add.at(counts[..., 0], (self.frames, cells.plane, cells.row), 1)
+            np.add.at(counts[..., 0], (self.frames, index.plane, index.row), 1)
             return counts
-        for t, k, y, a, n in zip(self.frames, cells.plane, cells.row, cells.column, cells.count, strict=True):
+        for t, k, y, a, n in zip(self.frames, index.plane, index.row, index.column, index.count, strict=True):
             counts[t, k, y, a : a + n] += 1
         return counts
 
     def averages(self) -> Whole:
-        """Return how often each line that was measured at all was measured."""
-        keys = np.stack([self.heads["slice"], self.frames, self.cells.plane, self.cells.row], 1)
+        """Number of measurements of each line that was measured at all, over slices and frames."""
+        keys = np.stack([self.heads["slice"], self.frames, self.index.plane, self.index.row], 1)
         return np.unique(keys, axis=0, return_counts=True)[1]
 
     def require_full_planes(self) -> None:
-        """Raise UnsupportedDataError unless a 3-D scan has all planes K of every line that it has at all."""
+        """Refuse 3-D scans that are undersampled along the second phase encoding.
+
+        Raises
+        ------
+        UnsupportedDataError
+            If a line lacks planes, readouts differ in length, or the scan has several slabs.
+        """
         if self.grid.planes == 1:
             return
         if len(np.unique(self.heads["slice"])) > 1:
             raise UnsupportedDataError("this scan has several slabs of a 3-D encoding: write each to a file of its own")
         measured = np.zeros((self.grid.frames, self.grid.planes, self.grid.lines), bool)
-        measured[self.frames, self.cells.plane, self.cells.row] = True
-        some, whole = measured.any(1), measured.all(1)
-        if (some != whole).any():
+        measured[self.frames, self.index.plane, self.index.row] = True
+        partial, complete = measured.any(1), measured.all(1)
+        if (partial != complete).any():
             raise UnsupportedDataError(
-                f"this scan is 3-D, and {int((some & ~whole).sum())} of its {int(some.sum())} lines lack some of the "
-                f"{self.grid.planes} steps along the second phase encoding: only 3-D scans that are fully sampled "
-                "there are supported (as slices)"
+                f"this scan is 3-D, and {int((partial & ~complete).sum())} of its {int(partial.sum())} lines "
+                f"lack some of the {self.grid.planes} steps along the second phase encoding: only 3-D scans that are "
+                "fully sampled there are supported (as slices)"
             )
-        if len(np.unique(self.cells.column)) > 1 or len(np.unique(self.cells.count)) > 1:
+        if len(np.unique(self.index.column)) > 1 or len(np.unique(self.index.count)) > 1:
             raise UnsupportedDataError("this scan is 3-D, and its readouts differ in length: that is not supported")
 
     def missing(self, acceleration: tuple[int, int]) -> list[str]:
-        """Return in words what is missing of a scan that says it is not accelerated: lines that other frames have."""
+        """Note on lines that only some frames have, where the header states no acceleration."""
         if acceleration != (1, 1):
             return []
         numbers, at = np.unique(self.heads["slice"], return_inverse=True)
         measured = np.zeros((len(numbers), self.grid.frames, self.grid.lines), bool)
-        measured[at, self.frames, self.cells.row] = True
-        gone = ~measured[..., measured.any((0, 1))]
-        if not gone.any():
+        measured[at, self.frames, self.index.row] = True
+        missing = ~measured[..., measured.any((0, 1))]
+        if not missing.any():
             return []
-        frames = f"{int(gone.any(-1).sum())} of {gone.shape[0] * gone.shape[1]} frames"
+        frames = f"{int(missing.any(-1).sum())} of {missing.shape[0] * missing.shape[1]} frames"
         return [
-            f"{int(gone.sum())} of {gone.size} lines missing in {frames}, though the header says that the scan is not "
-            "accelerated"
+            f"{int(missing.sum())} of {missing.size} lines missing in {frames}, though the header says that the scan "
+            "is not accelerated"
         ]

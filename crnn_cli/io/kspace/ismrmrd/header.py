@@ -1,6 +1,6 @@
-"""The XML header of an ISMRMRD file: matrices, fields of view, centre of k-space, acceleration.
+"""XML header of an ISMRMRD file: matrices, fields of view, limits of k-space, acceleration.
 
-Lengths in mm, times in ms as the header has them. Source: the ISMRMRD schema, ismrmrd.xsd.
+Elements are those of the schema ismrmrd.xsd. Lengths are in mm, times in ms, as in the header.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 
-_LIMIT = 65535  # what the counters of a readout can say
+_LIMIT = 65535  # counters of a readout are uint16
 _ADVICE = "convert the scan again from the scanner's raw data"
 
 
 @dataclass(frozen=True)
 class Space:
-    """A matrix and its field of view in mm, each x, y, z."""
+    """An encodedSpace or reconSpace: matrix and field of view in mm, each x, y, z."""
 
     matrix: tuple[int, int, int]
     field: tuple[float, float, float]
@@ -25,7 +25,13 @@ class Space:
 
 @dataclass(frozen=True)
 class Limits:
-    """The counters of an encoding axis: first, last, and that of the centre of k-space."""
+    """Limits of a counter along an encoding axis (encodingLimits).
+
+    Attributes
+    ----------
+    minimum, maximum : first and last counter.
+    centre : counter of the centre of k-space.
+    """
 
     minimum: int
     maximum: int
@@ -34,17 +40,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class IsmrmrdHeader:
-    """What the XML says of the first encoding.
+    """Facts of the first encoding in the XML header.
 
     Attributes
     ----------
-    encoded, shown : the space that was encoded, and the one that the images show.
-    step_1, step_2 : counters along phase encoding and along the second one; None where the header has none.
-    acceleration : along both.
-    calibration : the calibration mode in the header's word, "" if none is named.
-    tr : repetition time in ms, None if unknown.
-    noise_bandwidth : noise bandwidth of the receiver relative to that of an ideal one, 1 if unknown.
-    encodings : how many the header has.
+    encoded, shown : encodedSpace, and reconSpace, which the images show.
+    step_1, step_2 : limits of kspace_encoding_step_1 (phase encoding) and _2 (partitions); None where absent.
+    acceleration : accelerationFactor along both.
+    calibration : calibrationMode, "" if absent.
+    tr : repetition time TR in ms, None if unknown.
+    noise_bandwidth : relativeReceiverNoiseBandwidth, 1 if unknown.
+    encodings : number of encodings in the header.
     """
 
     encoded: Space
@@ -59,12 +65,12 @@ class IsmrmrdHeader:
 
 
 def parse_header(text: bytes) -> IsmrmrdHeader:
-    """Return what the header says.
+    """Parse the XML header of a scan.
 
     Raises
     ------
     UnreadableError
-        If it is no XML, declares a document type (which an ISMRMRD header has no use for), or lacks an encoding.
+        If it is no XML, declares a document type (refused for safety), or lacks an encoding or its sizes.
     UnsupportedDataError
         If the trajectory is not Cartesian.
     """
@@ -154,7 +160,7 @@ def _whole(element: ElementTree.Element, path: str, least: int) -> int:
 
 
 def _positive(element: ElementTree.Element, path: str) -> float | None:
-    """Return a positive finite number, or None if there is none."""
+    """Positive finite number at a path, or None if there is none."""
     try:
         value = float(element.findtext(path) or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The covariance of the coils' noise, from the readouts of an ISMRMRD file that hold nothing else.
+"""Noise covariance of the coils, from the noise readouts (flag 19) of an ISMRMRD file.
 
 Legend: C coil.
 """
@@ -16,15 +16,21 @@ from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 def noise_covariance(
     noise: ReadoutHeaders, lines: Lines, header: IsmrmrdHeader
 ) -> tuple[NDArray[np.complex64] | None, list[str]]:
-    """Return the covariance of the noise of a complex sample of k-space, E[n n^H], and how it came about.
+    """Covariance E[n n^H] of the noise of a complex sample of k-space, scaled to the imaging readouts.
 
-    The power of noise grows with the bandwidth, 1 / dwell time. The receiver's filter takes a part of it at the edges
-    of its band: where the readout is oversampled, only the middle is kept, which has 1 / relative noise bandwidth of
-    the mean. Averaging n readouts divides it by n; where n differs, the mean over the lines is taken.
+    Noise power grows with the bandwidth, 1 / dwell time. The receiver's filter removes a part of it at the edges of its
+    band. Where the readout is oversampled, only the middle is kept, whose power is 1 / relative noise bandwidth of the
+    mean. Averaging n readouts divides it by n; where n differs, the mean over the lines is taken.
+
+    Parameters
+    ----------
+    noise : headers of the noise readouts.
+    lines : the imaging readouts.
 
     Returns
     -------
-    None where there are no such readouts, or too few, or of another number of coils.
+    The covariance (C, C), complex64, and notes. None where there are no noise readouts, too few samples, or another
+    number of coils.
     """
     coils = lines.grid.coils
     if not len(noise):
@@ -32,7 +38,7 @@ def noise_covariance(
     if (noise["active_channels"] != coils).any():
         return None, ["the noise readouts have another number of coils than the images: they were left out"]
     total, count = np.zeros((coils, coils), np.complex128), 0
-    for index, samples in read_samples(lines.place, lines.group, noise):
+    for index, samples in read_samples(lines.path, lines.group, noise):
         end = samples.shape[1] - int(noise["discard_post"][index])
         used = samples[:, int(noise["discard_pre"][index]) : end].astype(np.complex128)
         total += used @ used.conj().T

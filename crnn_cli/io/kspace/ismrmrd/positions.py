@@ -1,7 +1,8 @@
-"""Where the images of an ISMRMRD scan lie: positions and directions in the heads of the readouts.
+"""Positions of the slices of an ISMRMRD scan, and the affine of its images.
 
-The position of a readout is the centre of its slice, LPS, mm; pixel floor(N / 2) of an image lies there, which is the
-centre of the centred transform. Image axes are x along the readout, y along the phase encoding, z along the slices.
+The field ``position`` of a readout is the centre of its slice, LPS, mm. Pixel floor(N / 2) of an image lies there,
+which is the centre of the centred transform. Image axes are x along read_dir, y along phase_dir, z along slice_dir; the
+affine is RAS+ mm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SliceStack, Vector
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, name_of
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 
 _DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
@@ -22,10 +23,15 @@ _SCANNER, _UNKNOWN = (1, 1), (0, 0)
 
 
 @dataclass(frozen=True)
-class SlicePlaces:
-    """Slices in the order of z, by their counter in the file, and where they lie.
+class OrderedSlices:
+    """Slices in the order of z, and the affine of their images.
 
-    affine : voxel (x, y, z) of the images shown to RAS+ mm. codes: (0, 0) where the file says no position.
+    Attributes
+    ----------
+    order : counter ``slice`` of each slice.
+    affine : voxel (x, y, z) of the images to RAS+ mm.
+    codes : qform and sform code of the images; (0, 0) where the file states no directions.
+    notes : assumptions and tolerated deviations, as sentences.
     """
 
     order: tuple[int, ...]
@@ -34,38 +40,44 @@ class SlicePlaces:
     notes: tuple[str, ...]
 
     def geometry(self, matrix: tuple[int, int, int], frames: int, frame_time: float | None) -> Image:
-        """Return the image of zeros (x, y, z, t) of a `RawScan`; it takes no memory."""
+        """Image of zeros (x, y, z, t) that takes no memory, for `RawScan.geometry`."""
         zeros = np.broadcast_to(np.zeros((), np.complex64), (*matrix, frames))
         return Image(zeros, self.affine, frame_time, self.codes)
 
 
-def slice_positions(heads: ReadoutHeaders, header: IsmrmrdHeader, uneven: float | None = None) -> SlicePlaces:
-    """Return where the slices of a scan lie; a 3-D scan is one slab cut into its planes. uneven : as of a `SliceStack`.
+def slice_positions(
+    heads: ReadoutHeaders, header: IsmrmrdHeader, slice_tolerance: float | None = None
+) -> OrderedSlices:
+    """Order the slices of a scan along their normal; the planes of a 3-D scan are slices of one slab.
+
+    Parameters
+    ----------
+    slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
 
     Raises
     ------
     UnsupportedDataError
         If directions differ or are not perpendicular, a slice moves, or slices are unevenly spaced or tilted.
     """
-    found, firsts = np.unique(heads["slice"], return_index=True)
+    counters, firsts = np.unique(heads["slice"], return_index=True)
     directions = np.stack([heads[name] for name in _DIRECTIONS], -1)
-    nowhere = not directions.any() or not np.isfinite(directions).all()
-    axes = np.eye(3) if nowhere else _axes(heads, directions)
+    undirected = not directions.any() or not np.isfinite(directions).all()
+    axes = np.eye(3) if undirected else _axes(heads, directions)
     positions = heads["position"][firsts]
     notes: list[str] = []
-    if nowhere:
+    if undirected:
         notes.append("the file says no directions: where the images lie in the patient is unknown")
-        positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(found))], float)
+        positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(counters))], float)
     else:
-        _require_still(heads, positions, found)
+        _require_still(heads, positions, counters)
     order = np.argsort(positions @ axes[:, 2], kind="stable")
     if header.encoded.matrix[2] > 1:
         step = axes[:, 2] * header.encoded.field[2] / header.encoded.matrix[2]
         first = positions[0] - step * (recon_planes(header) // 2)
     else:
-        stack = SliceStack(positions[order], axes[:, 2], uneven)
+        stack = SliceStack(positions[order], axes[:, 2], slice_tolerance)
         if problems := stack.problems():
-            raise UnsupportedDataError("; ".join(problems))
+            raise UnsupportedDataError("; ".join(problems), remedy=stack.remedy())
         first, step = stack.positions[0], stack.step(header.shown.field[2])
         notes += stack.notes()
     spacing = [header.shown.field[axis] / header.shown.matrix[axis] for axis in range(2)]
@@ -73,23 +85,23 @@ def slice_positions(heads: ReadoutHeaders, header: IsmrmrdHeader, uneven: float 
     corner = first - sum(column * (n // 2) for column, n in zip(columns[:2], header.shown.matrix[:2], strict=True))
     affine = np.eye(4)
     affine[:3] = LPS_TO_RAS @ np.column_stack([*columns, corner])
-    ordered = tuple(int(found[i]) for i in order)
-    return SlicePlaces(ordered, affine, _UNKNOWN if nowhere else _SCANNER, tuple(notes))
+    ordered = tuple(int(counters[i]) for i in order)
+    return OrderedSlices(ordered, affine, _UNKNOWN if undirected else _SCANNER, tuple(notes))
 
 
 def recon_planes(header: IsmrmrdHeader) -> int:
-    """Return how many planes of a 3-D scan the images show: those in the middle, in its field of view."""
+    """Number of planes of a 3-D scan that the images show: the middle ones, in the field of view of reconSpace."""
     planes = header.encoded.matrix[2]
     return min(planes, max(1, round(planes * header.shown.field[2] / header.encoded.field[2])))
 
 
 def _axes(heads: ReadoutHeaders, directions_N33: Vector) -> Vector:
-    """Return the directions of x, y and z as columns."""
+    """Directions of x, y and z as columns."""
     axes: Vector = directions_N33[0]
     other = np.abs(directions_N33 - axes).max((1, 2)) > _PARALLEL
     if other.any():
         raise UnsupportedDataError(
-            f"{name_of(heads, int(other.argmax()))} has other directions than the first: slices that are turned "
+            f"{readout_name(heads, int(other.argmax()))} has other directions than the first: slices that are turned "
             "against each other do not make a volume; write each stack to a file of its own"
         )
     if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * _PARALLEL:
@@ -100,13 +112,13 @@ def _axes(heads: ReadoutHeaders, directions_N33: Vector) -> Vector:
     return unit
 
 
-def _require_still(heads: ReadoutHeaders, positions: Vector, found: Vector) -> None:
+def _require_still(heads: ReadoutHeaders, positions: Vector, counters: Vector) -> None:
     if not np.isfinite(heads["position"]).all():
         raise UnsupportedDataError("a position is NaN or infinite: the images have no place")
-    moved = np.abs(heads["position"] - positions[np.searchsorted(found, heads["slice"])]).max(1) > ROUNDING
+    moved = np.abs(heads["position"] - positions[np.searchsorted(counters, heads["slice"])]).max(1) > ROUNDING
     if moved.any():
         at = int(moved.argmax())
         raise UnsupportedDataError(
-            f"{name_of(heads, at)} of slice {int(heads['slice'][at])} lies elsewhere than the first of that slice: "
-            "slices that follow motion are not supported"
+            f"{readout_name(heads, at)} of slice {int(heads['slice'][at])} lies elsewhere than the first of that "
+            "slice: slices that follow motion are not supported"
         )

@@ -1,7 +1,11 @@
-"""Raw k-space from ISMRMRD (MRD) files: lines sorted by flags and counters, noise, geometry and time from their heads.
+"""Raw k-space from ISMRMRD (MRD) files, such as those of OCMR.
 
-Legend: Z slice, C coil, T frame, Y phase encoding, X readout. Heads are read at once, samples when a slice is asked
-for: a large file needs the memory of one slice. OCMR files are ISMRMRD files.
+An ISMRMRD file is HDF5 with a group (usually ``dataset``) of two data sets: ``xml``, the header of the scan, and
+``data``, a table of readouts. Each readout has an AcquisitionHeader (flags, counters, position, directions, time
+stamps) and its samples of all coils. Readouts are sorted by flags and counters. Headers are read at once, samples when
+a slice is asked for: a large file needs the memory of one slice.
+
+Legend: Z slice, C coil, T frame, Y phase encoding, X readout.
 
 References
 ----------
@@ -15,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_heads
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_readout_headers
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, parse_header
 from crnn_cli.io.kspace.ismrmrd.noise import noise_covariance
@@ -25,90 +29,91 @@ from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, heart_fram
 
 
 def read_ismrmrd(
-    place: Path, group: str | None = None, phases: int | None = None, uneven: float | None = None
-) -> RawScan:  # fmt: skip
-    """Return the scan in an ISMRMRD file, described from the heads of its readouts.
+    path: Path, variable: str | None = None, phases: int | None = None, slice_tolerance: float | None = None
+) -> RawScan:
+    """Read the headers of an ISMRMRD file as a scan, whose slices are read on demand.
 
     Parameters
     ----------
-    group : of the HDF5 file, usually ``dataset``; None for the only one that holds a scan.
-    phases : sort the readouts into so many cardiac phases by their time since the R wave; None to take the frames
-        as the file counts them.
-    uneven : how far slices may lie beside even places and be taken as even, in mm; None where they may not.
+    variable : group of the HDF5 file, usually ``dataset``; None for the only one that holds a scan.
+    phases : number of cardiac phases that readouts are sorted into by their time since the R wave; None for the frames
+        that the counters of the file give.
+    slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
 
     Raises
     ------
     UnreadableError
-        If the file is missing, damaged, no ISMRMRD, or contradicts its header. Samples are looked at when a slice is
+        If the file is missing, damaged, no ISMRMRD, or contradicts its header. Samples are checked when a slice is
         read.
     UnsupportedDataError
-        If the scan is not Cartesian, has several sets, contrasts or coil numbers, is ambiguous in time, lies unevenly
-        in space, or cannot be sorted into ``phases``.
+        If the scan is not Cartesian, has several sets, contrasts or numbers of coils, both phases and repetitions,
+        unevenly spaced slices, or no ECG time stamps to sort into ``phases``.
     """
-    group = find_group(place, group)
-    header = parse_header(read_header(place, group))
-    heads = read_heads(place, group)
-    kinds = group_readouts(heads)
-    imaging, calibration = kinds.imaging, kinds.calibration
-    cells, notes = grid_index(imaging, header)
-    frames = _frames(imaging, cells, header, phases)
-    where = slice_positions(imaging, header, uneven)
+    group = find_group(path, variable)
+    header = parse_header(read_header(path, group))
+    groups = group_readouts(read_readout_headers(path, group))
+    imaging, calibration = groups.imaging, groups.calibration
+    index, notes = grid_index(imaging, header)
+    frames = _frames(imaging, index, header, phases)
+    stack = slice_positions(imaging, header, slice_tolerance)
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
-    lines = Lines(place, group, imaging, cells, frames.number, grid).where(frames.kept)
+    lines = Lines(path, group, imaging, index, frames.number, grid).where(frames.kept)
     lines.require_full_planes()
-    also = None
+    calibration_lines = None
     if len(calibration):
-        their_cells, more = grid_index(calibration, header)
+        calibration_index, more = grid_index(calibration, header)
         one_frame = Grid(grid.coils, 1, z, y, x)
-        also = Lines(place, group, calibration, their_cells, np.zeros(len(calibration), np.int64), one_frame)
+        frame_0 = np.zeros(len(calibration), np.int64)
+        calibration_lines = Lines(path, group, calibration, calibration_index, frame_0, one_frame)
         notes += [note for note in more if note not in notes]
-    noise_CC, noise_notes = noise_covariance(kinds.noise, lines, header)
-    planes = recon_planes(header) if z > 1 else len(where.order)
+    noise_CC, noise_notes = noise_covariance(groups.noise, lines, header)
+    planes = recon_planes(header) if z > 1 else len(stack.order)
 
-    def read(index: int) -> RawSlice:
-        if not 0 <= index < planes:
-            raise IndexError(f"slice {index} of {planes}")
-        number, plane = (where.order[0], index + z // 2 - planes // 2) if z > 1 else (where.order[index], 0)
+    def read(slice_index: int) -> RawSlice:
+        if not 0 <= slice_index < planes:
+            raise IndexError(f"slice {slice_index} of {planes}")
+        number, plane = (stack.order[0], slice_index + z // 2 - planes // 2) if z > 1 else (stack.order[slice_index], 0)
         kspace_CTYX, mask_TYX = lines.read(number, plane)
-        return RawSlice(kspace_CTYX, mask_TYX, also.read(number, plane)[0][:, 0] if also is not None else None)
+        calibration_CYX = None if calibration_lines is None else calibration_lines.read(number, plane)[0][:, 0]
+        return RawSlice(kspace_CTYX, mask_TYX, calibration_CYX)
 
     matrix = (*header.shown.matrix[:2], planes)
     return RawScan(
         format="ISMRMRD",
-        stored=_stored(kinds, header, lines, len(where.order)),
+        stored=_stored(groups, header, lines, len(stack.order)),
         shape_ZCTYX=(planes, grid.coils, grid.frames, y, x),
-        geometry=where.geometry(matrix, frames.count, frames.time),
+        geometry=stack.geometry(matrix, frames.count, frames.time),
         axes_ZYX=(2, 1, 0),
         read=read,
-        shown_YX=(_share(header, 1), _share(header, 0)),
+        fov_fraction_YX=(_share(header, 1), _share(header, 0)),
         noise_CC=noise_CC,
-        notes=(*_notes(header, lines), *kinds.notes, *notes, *where.notes, *frames.notes, *noise_notes),
+        notes=(*_notes(header, lines), *groups.notes, *notes, *stack.notes, *frames.notes, *noise_notes),
     )
 
 
-def _frames(imaging: ReadoutHeaders, cells: GridIndex, header: IsmrmrdHeader, phases: int | None) -> Frames:
+def _frames(imaging: ReadoutHeaders, index: GridIndex, header: IsmrmrdHeader, phases: int | None) -> Frames:
     if phases is not None:
         return heart_frames(imaging, phases)
     _, y, z = header.encoded.matrix
-    places = (imaging["slice"] * z + cells.plane) * y + cells.row
-    return counted_frames(imaging, places, header.tr)
+    line_ids = (imaging["slice"] * z + index.plane) * y + index.row
+    return counted_frames(imaging, line_ids, header.tr)
 
 
 def _share(header: IsmrmrdHeader, axis: int) -> float:
     return min(1.0, header.shown.field[axis] / header.encoded.field[axis])
 
 
-def _stored(kinds: ReadoutGroups, header: IsmrmrdHeader, lines: Lines, slices: int) -> str:
-    """Return what the file holds, in words."""
-    grid, imaging = lines.grid, kinds.imaging
+def _stored(groups: ReadoutGroups, header: IsmrmrdHeader, lines: Lines, slices: int) -> str:
+    """Contents of the file as text: readouts, coils, slices, frames, matrices, acceleration."""
+    grid, imaging = lines.grid, groups.imaging
     matrices = [" x ".join(map(str, space.matrix)) for space in (header.encoded, header.shown)]
     parts = [
         f"{len(imaging)} readouts for images, {grid.coils} coils, {slices} slices, {grid.frames} frames",
         f"matrix encoded {matrices[0]}, shown {matrices[1]} (x, y, z)",
     ]
-    if len(kinds.calibration):
-        rows = len(np.unique(grid_index(kinds.calibration, header)[0].row))
+    if len(groups.calibration):
+        rows = len(np.unique(grid_index(groups.calibration, header)[0].row))
         parts.append(f"{rows} calibration lines{' ' + header.calibration if header.calibration else ''}")
     if header.acceleration != (1, 1):
         parts.append(f"acceleration {' x '.join(map(str, header.acceleration))}")

@@ -1,9 +1,9 @@
-"""Readouts of ISMRMRD sorted by what they are for, and where they belong in the encoded matrix.
+"""Readouts of ISMRMRD sorted by purpose, and their indices in the encoded matrix.
 
 Legend: K second phase encoding (3-D scans), Y phase encoding, X readout.
 
-Line step_1 lies in row step_1 - centre + Y // 2, sample i of a readout in column i - center_sample + X // 2: the
-centre of k-space is where the centred transform has it, and what was not measured stays zero, never shifted.
+Line step_1 lies in row step_1 - centre + Y // 2, sample i of a readout in column i - center_sample + X // 2. The centre
+of k-space is then where the centred transform has it; samples that were not measured stay zero and are never shifted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, name_of
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Limits
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
@@ -29,7 +29,13 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ReadoutGroups:
-    """Readouts by what they are for; calibration holds those that are for imaging too."""
+    """Headers of readouts by purpose; readouts for calibration and imaging are in both groups.
+
+    Attributes
+    ----------
+    imaging, calibration, noise : by the flags of ISMRMRD.
+    notes : readouts that were left out, as sentences.
+    """
 
     imaging: ReadoutHeaders
     calibration: ReadoutHeaders
@@ -38,7 +44,7 @@ class ReadoutGroups:
 
 
 def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
-    """Return the readouts of the first encoding by what they are for, and what was left out.
+    """Sort the readouts of the first encoding by purpose: imaging, calibration, noise; others are left out.
 
     Raises
     ------
@@ -60,44 +66,51 @@ def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
         notes.append(f"{int(elsewhere.sum())} readouts of other encodings than the first left out")
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
-    kinds = ReadoutGroups(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
-    _require_images(kinds, len(heads))
-    return kinds
+    groups = ReadoutGroups(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
+    _require_images(groups, len(heads))
+    return groups
 
 
-def _require_images(kinds: ReadoutGroups, total: int) -> None:
-    imaging = kinds.imaging
+def _require_images(groups: ReadoutGroups, total: int) -> None:
+    imaging = groups.imaging
     if not len(imaging):
-        what = f"{len(kinds.noise)} of noise and {len(kinds.calibration)} for calibration"
+        what = f"{len(groups.noise)} of noise and {len(groups.calibration)} for calibration"
         raise UnsupportedDataError(
             f"none of the {total} readouts is for images ({what}): give the file of the scan itself"
         )
-    for heads in (imaging, kinds.calibration):
+    for heads in (imaging, groups.calibration):
         empty = (heads["active_channels"] < 1) | (heads["number_of_samples"] < 1)
         if empty.any():
-            raise UnreadableError(f"{name_of(heads, int(empty.argmax()))} has no coils or no samples: convert it again")
+            raise UnreadableError(
+                f"{readout_name(heads, int(empty.argmax()))} has no coils or no samples: convert it again"
+            )
         other = heads["active_channels"] != imaging["active_channels"][0]
         if other.any():
             at = int(other.argmax())
             raise UnsupportedDataError(
-                f"{name_of(heads, at)} has {int(heads['active_channels'][at])} coils, the first for images has "
+                f"{readout_name(heads, at)} has {int(heads['active_channels'][at])} coils, the first for images has "
                 f"{int(imaging['active_channels'][0])}: coils that change during a scan are not supported"
             )
     for counter in ("set", "contrast"):
-        found = np.unique(imaging[counter])
-        if len(found) > 1:
-            named = ", ".join(map(str, found[:8]))
+        values = np.unique(imaging[counter])
+        if len(values) > 1:
+            listed = ", ".join(map(str, values[:8]))
             raise UnsupportedDataError(
-                f"this scan has {len(found)} values of {counter} ({named}): several images of each frame (flow "
+                f"this scan has {len(values)} values of {counter} ({listed}): several images of each frame (flow "
                 "encoding, echoes, inversion times); write the one to reconstruct to a file of its own"
             )
 
 
 @dataclass(frozen=True)
 class GridIndex:
-    """Where readouts belong: row Y, plane K, and samples ``skip`` to ``skip + count`` from ``column`` on.
+    """Indices of readouts in the encoded matrix; samples are counted after reversed readouts were turned.
 
-    Samples are counted after the turning round of reversed readouts.
+    Attributes
+    ----------
+    row, plane : along Y and K.
+    column : along X, of the first sample that is used.
+    skip, count : samples of the readout to leave out before that, and to use.
+    reverse : whether the readout was measured from right to left.
     """
 
     row: Whole
@@ -108,17 +121,21 @@ class GridIndex:
     reverse: Mask
 
     def where(self, chosen: Mask) -> GridIndex:
-        """Return the places of the readouts that a mask chooses."""
+        """Select readouts by a mask."""
         return GridIndex(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
 def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex, list[str]]:
-    """Return where readouts belong in the encoded matrix, and what had to be assumed.
+    """Find the indices of readouts in the encoded matrix.
+
+    Returns
+    -------
+    The indices, and notes on what had to be assumed.
 
     Raises
     ------
     UnreadableError
-        If a line or a sample lies outside the matrix; the readout is named.
+        If a line or a sample lies outside the matrix; the message names the readout.
     """
     x, y, z = header.encoded.matrix
     row, notes = _counted(heads, "kspace_encode_step_1", header.step_1, y)
@@ -142,7 +159,7 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
     if outside.any():
         at = int(outside.argmax())
         raise UnreadableError(
-            f"{name_of(heads, at)} has {int(n[at])} samples, its centre at {int(heads['center_sample'][at])} and "
+            f"{readout_name(heads, at)} has {int(n[at])} samples, its centre at {int(heads['center_sample'][at])} and "
             f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
             "the readout is wrong, convert the scan again"
         )
@@ -150,16 +167,16 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
 
 
 def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[str]]:
-    """Return the place along an axis of phase encoding, the centre of k-space at size // 2."""
+    """Index along an axis of phase encoding, the centre of k-space at size // 2, and a note."""
     steps = heads[counter]
     centre = size // 2 if limits is None else limits.centre
-    place = steps - centre + size // 2 if size > 1 else steps
-    outside = (place < 0) | (place >= size)
+    index = steps - centre + size // 2 if size > 1 else steps
+    outside = (index < 0) | (index >= size)
     if outside.any():
         at = int(outside.argmax())
         raise UnreadableError(
-            f"{name_of(heads, at)} is {counter} {int(steps[at])}, outside the encoded matrix of {size} with its centre "
-            f"at {centre}: the header does not belong to these readouts; convert the scan again"
+            f"{readout_name(heads, at)} is {counter} {int(steps[at])}, outside the encoded matrix of {size} with its "
+            f"centre at {centre}: the header does not belong to these readouts; convert the scan again"
         )
-    unsaid = limits is None and size > 1
-    return place, [f"the header has no limits for {counter}: its centre is taken to be {centre}"] if unsaid else []
+    assumed = limits is None and size > 1
+    return index, [f"the header has no limits for {counter}: its centre is taken to be {centre}"] if assumed else []

@@ -1,6 +1,7 @@
-"""Which frame each readout of ISMRMRD belongs to, and how far apart frames are: counters, clocks, heart beats.
+"""Frames of ISMRMRD readouts and the time between them, from counters, time stamps and heart beats.
 
-Time stamps count ticks of 2.5 ms, as Siemens scanners and the converters of ISMRMRD write them.
+acquisition_time_stamp and physiology_time_stamp[0] (time since the R wave) count ticks of 2.5 ms, as Siemens scanners
+and the converters of ISMRMRD write them. Frame times are in s.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
 
 TICK = 2.5e-3
-"""Seconds of a time stamp."""
+"""Seconds per tick of a time stamp."""
 ARRHYTHMIC = 0.2
-"""A beat that is longer or shorter than the median by more than this share is left out."""
+"""A beat is left out if its length differs from the median by more than this share."""
 _AGREE = 0.1
 _JUMP = 40  # ticks by which two readouts of a beat may disagree about when its R wave was
 _PAUSE = 0.5  # of a beat without readouts: how long the beat was is unknown
@@ -29,11 +30,12 @@ class Frames:
 
     Attributes
     ----------
-    number : frame of each readout; those of ``kept`` only mean something.
-    kept : which readouts belong to a frame.
-    count : of frames.
-    time : seconds between frames, None if unknown.
-    name : of the counter that was taken for time.
+    number : frame of each readout; without meaning where not ``kept``.
+    kept : mask of the readouts that belong to a frame.
+    count : number of frames.
+    time : seconds from frame to frame, None if unknown.
+    name : of the counter that was taken for time, "" for a single frame.
+    notes : source of the frame time and oddities, as sentences.
     """
 
     number: Whole
@@ -45,17 +47,19 @@ class Frames:
 
 
 def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Frames:
-    """Return frames by the counter that runs: phase (retrospective cine) or repetition (real time).
+    """Frames by the counter that varies: phase (retrospective cine) or repetition (real time).
 
     Parameters
     ----------
-    lines : a number for each place of k-space and slice, to compare readouts of the same place.
-    tr : repetition time in ms of the header, None if it has none.
+    lines : number of the line of k-space and slice that each readout measured, equal for equal lines.
+    tr : repetition time TR in ms, None if the header has none.
 
     Raises
     ------
     UnsupportedDataError
-        If both counters run.
+        If both counters vary.
+    UnreadableError
+        If a counter is larger than the number of readouts.
     """
     running = [name for name in ("phase", "repetition") if np.ptp(heads[name])]
     if len(running) > 1:
@@ -81,7 +85,7 @@ def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Fra
 
 
 def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[float | None, str]:
-    """Return the time between cardiac phases: RR / phases where that agrees with the slope of the stamps, or the slope.
+    """Time in s from cardiac phase to phase, and a note: RR / phases where it agrees with the stamps, else their slope.
 
     Prospective triggering covers a part of the beat only, so that RR / phases alone would be too long.
     """
@@ -100,7 +104,7 @@ def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[flo
 
 
 def _slope_of_lines(heads: ReadoutHeaders, number: Whole, lines: Whole) -> float | None:
-    """Return ticks from a line of one frame to the same line of the next: frames of one beat follow each other."""
+    """Mean ticks from a line of one frame to the same line of the next one."""
     order = np.lexsort((number, heads["average"], lines))
     steps = np.diff(heads["acquisition_time_stamp"][order])
     steps = steps[(np.diff(number[order]) == 1) & (np.diff(lines[order]) == 0) & (steps > 0)]
@@ -110,9 +114,9 @@ def _slope_of_lines(heads: ReadoutHeaders, number: Whole, lines: Whole) -> float
 def _repetition_time(heads: ReadoutHeaders, number: Whole, tr: float | None) -> tuple[float | None, str]:
     slices = heads["slice"]
     slopes = [_slope(number[slices == z], heads["acquisition_time_stamp"][slices == z]) for z in np.unique(slices)]
-    found = [slope for slope in slopes if slope is not None]
-    if found:
-        return float(np.median(found)) * TICK, "frame time from the time stamps, in ticks of 2.5 ms"
+    known = [slope for slope in slopes if slope is not None]
+    if known:
+        return float(np.median(known)) * TICK, "frame time from the time stamps, in ticks of 2.5 ms"
     if tr is None:
         return None, ""
     per_frame = len(heads) / len(np.unique(slices)) / len(np.unique(number))
@@ -120,7 +124,7 @@ def _repetition_time(heads: ReadoutHeaders, number: Whole, tr: float | None) -> 
 
 
 def _slope(number: Whole, stamps: Whole) -> float | None:
-    """Return ticks a frame, the median over pairs of frames of the slope between their median stamps; None if <= 0."""
+    """Ticks per frame: median over pairs of frames of the slope between their median stamps; None if <= 0."""
     frames = np.unique(number)
     if len(frames) < 2 or not np.ptp(stamps):
         return None
@@ -132,7 +136,7 @@ def _slope(number: Whole, stamps: Whole) -> float | None:
 
 @dataclass(frozen=True)
 class _Beats:
-    """Heart beats: of each readout, and their lengths in ticks (mean of those kept)."""
+    """Heart beats: number of the beat of each readout; length in ticks and regularity of each; mean of regular ones."""
 
     of: Whole
     length: NDArray[np.float64]
@@ -141,7 +145,7 @@ class _Beats:
 
 
 def _beats(heads: ReadoutHeaders) -> _Beats | None:
-    """Return the beats: a new one begins where the stamp since the R wave drops; None if it never does."""
+    """Heart beats; a new one begins where the time since the R wave drops. None if it never does."""
     clock, since = heads["acquisition_time_stamp"], heads["since_r_wave"]
     order = np.lexsort((heads["scan_counter"], clock))
     r_wave = (clock - since)[order]
@@ -173,15 +177,19 @@ def _beats(heads: ReadoutHeaders) -> _Beats | None:
 
 
 def heart_frames(heads: ReadoutHeaders, phases: int) -> Frames:
-    """Return frames by the time since the last R wave, each beat stretched linearly to the mean one.
+    """Frames by the time since the last R wave, each beat scaled linearly to the mean length (retrospective gating).
 
-    A beat that differs from the median by more than 20 % is left out. A beat that was cut off by a pause counts as of
-    mean length.
+    A beat whose length differs from the median by more than 20 % is left out. A beat that was cut off by a pause counts
+    as of mean length.
+
+    Parameters
+    ----------
+    phases : number of frames.
 
     Raises
     ------
     UnsupportedDataError
-        If there are no stamps, or no R wave in them.
+        If there are no time stamps, no R wave in them, or no regular beat.
     """
     if phases < 1:
         raise UnsupportedDataError(f"{phases} cardiac phases cannot be: give 1 or more")

@@ -138,22 +138,22 @@ def test_uneven_slices_are_taken_as_even_where_they_may_lie_so_far_beside(crnn, 
         if line.idx.slice == middle:
             line.position[:] = [p + 3 * d for p, d in zip(line.position, line.slice_dir, strict=True)]
     place = write(tmp_path / "a.h5", acquisitions, header_of(o, o.planes))
-    with pytest.raises(UnsupportedDataError, match=r"--uneven 3 takes them as even"):
-        read_ismrmrd(place, uneven=2.9)
-    found = read_ismrmrd(place, uneven=3.0)
+    with pytest.raises(UnsupportedDataError, match=r"take them as even with slice_tolerance=3.0"):
+        read_ismrmrd(place, slice_tolerance=2.9)
+    found = read_ismrmrd(place, slice_tolerance=3.0)
     np.testing.assert_allclose(found.geometry.affine, made.affine, atol=1e-4)
     assert [note for note in found.notes if note.startswith("slices lie up to 3.00 mm from even places")]
     assert crnn("info", place).code == 4
-    ended = crnn("info", place, "--uneven", "3", "--json")
-    assert "--uneven 3.0" in json.loads(ended.out)["next_step"]
-    asked = ("--uneven", "3", "--json")
+    ended = crnn("info", place, "--slice-tolerance", "3", "--json")
+    assert "--slice-tolerance 3" in json.loads(ended.out)["next_step"]
+    asked = ("--slice-tolerance", "3", "--json")
     ended = crnn("reconstruct", place, "--method", "zero-filled", "-o", tmp_path / "o.nii", *asked)
-    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
+    assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
     assert "are taken as even" in " ".join(ended.err.split())
     assert crnn("compare", place, "--methods", "zero-filled").code == 4
-    ended = crnn("compare", place, "--methods", "zero-filled", "--held-out", "0", *asked)
+    ended = crnn("compare", place, "--methods", "zero-filled", "--hold-out-share", "0", *asked)
     assert ended.code == 0, ended.err
-    assert json.loads(ended.out)["input"]["uneven_mm"] == "3", ended.err
+    assert json.loads(ended.out)["input"]["slice_tolerance_mm"] == "3", ended.err
 
 
 def header_with(old, new):
@@ -243,11 +243,11 @@ def test_of_several_scans_one_must_be_named(tmp_path):
     write_scan(place, SMALL)
     acquisitions, _ = scan(Options(frames=1))
     write(place, acquisitions, header_of(SMALL), group="second")
-    with pytest.raises(UnsupportedDataError, match=r"holds 2 scans: .*'dataset', 'second'"):
+    with pytest.raises(UnsupportedDataError, match=r"holds 2 scans; .*'dataset', 'second'.*variable"):
         read_ismrmrd(place)
-    assert read_ismrmrd(place, group="second").shape_ZCTYX[2] == 1
+    assert read_ismrmrd(place, variable="second").shape_ZCTYX[2] == 1
     with pytest.raises(UnreadableError, match="no ISMRMRD scan in 'third'"):
-        read_ismrmrd(place, group="third")
+        read_ismrmrd(place, variable="third")
 
 
 def test_without_directions_the_place_is_unknown_and_said(tmp_path):

@@ -39,7 +39,7 @@ def assert_read(o, **changes):
     assert found.geometry.shape == (o.samples, o.lines, max(o.slices, o.planes), o.frames)
     assert found.geometry.frame_time == (pytest.approx(made.frame_time, rel=0.01) if o.frames > 1 else None)
     assert found.axes_ZYX == (2, 1, 0)
-    assert found.shown_YX == (1, pytest.approx(1 / o.oversampling))
+    assert found.fov_fraction_YX == (1, pytest.approx(1 / o.oversampling))
     return found
 
 
@@ -137,7 +137,7 @@ def test_an_image_lies_where_the_phantom_does(tmp_path):
     found = read_ismrmrd(tmp_path / "a.h5")
     measured = found.read(0).kspace_CTYX[0]
     image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(measured, (1, 2)), norm="ortho"), (1, 2))
-    image = place_images(crop_and_resample(image, found.shown_YX, found.geometry.shape[1::-1])[None], found)
+    image = place_images(crop_and_resample(image, found.fov_fraction_YX, found.geometry.shape[1::-1])[None], found)
     assert np.unravel_index(np.abs(image.array).argmax(), image.shape) == (8, 3, 0, 0)
     np.testing.assert_allclose(image.affine @ [6, 5, 0, 1], [0, 0, 0, 1], atol=1e-5)
 
@@ -156,7 +156,7 @@ def test_a_real_scan_is_described_as_its_header_says():
     """Three times accelerated, 48 embedded calibration lines, one noise readout with an eighth of the bandwidth."""
     found = read_ismrmrd(data_file("kspace", "meas_MID00349_FID09273_SNR_R3.h5"))
     assert found.shape_ZCTYX == (1, 14, 1, 144, 384)
-    assert found.shown_YX == (1, 0.5)
+    assert found.fov_fraction_YX == (1, 0.5)
     assert found.geometry.shape == (192, 144, 1, 1)
     np.testing.assert_allclose(found.geometry.spacing, (280 / 192, 210 / 144, 8))
     np.testing.assert_allclose(found.geometry.affine @ [96, 72, 0, 1], [-20.0483, -66.57, 0, 1], atol=1e-3)

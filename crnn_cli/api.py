@@ -1,0 +1,462 @@
+"""Functions for notebooks and scripts: load, reconstruct, segment, evaluate, save. The commands run the same workflows.
+
+    import crnn_cli as crnn
+
+    scan = crnn.load("scan.nii")
+    result = crnn.reconstruct(scan, model="cine-crnn")
+    labels = crnn.segment(result.images, slices="axial")
+    crnn.save(labels, "labels.nii.gz")
+
+Nothing is printed: progress goes to a callback ``progress(done, total)``, warnings go to the logger ``crnn``. Errors
+derive from `CrnnError`; their text names parameters as Python spells them. Not for diagnostic use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from crnn_cli import notices
+from crnn_cli.data.image import Image
+from crnn_cli.data.raw_scan import RawScan
+from crnn_cli.errors import Param, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crnn_cli.bundles.config import Bundle
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.workflows.reconstruct.result import ReconstructionRun
+    from crnn_cli.workflows.reconstruct.scan import Scan
+
+Progress = notices.Progress
+Source = str | os.PathLike[str]
+
+
+def _no_progress(done: int, total: int) -> None:
+    del done, total
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Relative data residual ||A x - y|| / ||y||.
+
+    Attributes
+    ----------
+    overall : of all slices and frames; None where the samples are zero.
+    per_frame : the same of each frame.
+    noise_floor : residual that the noise of the data alone would give; None where the noise is not known.
+    samples : complex samples that it was measured at, in one coil.
+    """
+
+    overall: float | None
+    per_frame: tuple[float | None, ...] = field(repr=False)
+    noise_floor: float | None
+    samples: int
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Residual:
+        """Take the residual out of a report."""
+        return cls(facts["overall"], tuple(facts["per_frame"]), facts["noise_floor"], facts["samples"])
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far a reconstruction can be trusted; `crnn_cli.assessment.reliability` says how each figure is made.
+
+    Attributes
+    ----------
+    residual : at the samples that the method was shown: how far the images follow the data.
+    held_out : at lines that were left out and predicted; None where none were. 1 is no better than zeros.
+    null_space_energy_fraction : share of the images' energy that the data do not determine, 0 to 1.
+    outlier_frames : frames whose error stands out, each with slice (from 1), frame (from 0), measure, value and
+        ratio_to_expected.
+    """
+
+    residual: Residual
+    held_out: Residual | None
+    null_space_energy_fraction: float | None
+    outlier_frames: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def from_report(cls, report: dict[str, Any]) -> Reliability:
+        """Take the reliability out of a report of format 2."""
+        facts = report["reliability"]
+        held = facts["held_out"]
+        return cls(
+            Residual.from_facts(facts["residual"]),
+            Residual.from_facts(held) if held["folds"] else None,
+            facts["null_space_energy_fraction"]["overall"],
+            tuple(facts["outlier_frames"]),
+        )
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """Images of a scan, and what is known about them.
+
+    Attributes
+    ----------
+    images : complex (x, y, z, t) with the geometry of the scan.
+    zero_filled : images of the measured samples alone, with the same geometry.
+    reliability : residuals, null-space energy, outlier frames.
+    uncertainty : standard deviation of the magnitude of each pixel; None unless ``uncertainty_runs`` was given.
+    report : what the command writes to OUT.json, as a dict (docs/reference/report-json.md).
+    """
+
+    images: Image
+    zero_filled: Image
+    reliability: Reliability
+    uncertainty: Image | None
+    report: dict[str, Any]
+
+    @classmethod
+    def from_run(cls, run: ReconstructionRun) -> ReconstructionResult:
+        """Take the result of a workflow."""
+        return cls(run.images, run.zero_filled, Reliability.from_report(run.report), run.uncertainty, run.report)
+
+    def _repr_png_(self) -> bytes:
+        """Picture of the images, for a notebook."""
+        return self.images._repr_png_()
+
+
+def load(
+    path: Source, *, axes: str | None = None, series: str | int | None = None, phase: Source | None = None,
+    slice_tolerance: float | None = None, variable: str | None = None, phases: int | None = None,
+) -> Image | RawScan:  # fmt: skip
+    """Open a scan, a series or a label map; the format is told by the content.
+
+    Parameters
+    ----------
+    path : NIfTI file; DICOM file, folder, zip or DICOMDIR; ISMRMRD, fastMRI, CMRxRecon or other HDF5; MATLAB; BART;
+        NumPy. Large NIfTI files are mapped, raw k-space is read slice by slice when it is reconstructed.
+    axes : what the stored axes are where the file does not say, such as ``x,y,t`` or ``coil,t,ky,kx``.
+    series : number or UID of a DICOM series, where there are several.
+    phase : file with the phase of a magnitude series, in radians or scanner units; the image is then complex.
+    slice_tolerance : how far slices may lie off even positions, in mm (DICOM, ISMRMRD).
+    variable : name of the array in a MATLAB or HDF5 file that holds several.
+    phases : number of cardiac phases to sort the lines of an ISMRMRD file into, by ECG time stamps.
+
+    Returns
+    -------
+    An `Image` (x, y, z) or (x, y, z, t), or a `RawScan` of k-space. Doubts about the geometry go to the log.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing, broken, or of no known format.
+    UnsupportedDataError
+        If it is ambiguous: several series, axes that nothing names, uneven slices.
+    UsageError
+        If a choice does not belong to the format.
+    """
+    from crnn_cli.io import formats
+    from crnn_cli.io.images import load_image
+    from crnn_cli.io.phase import join_phase
+
+    choices = {"axes": axes, "series": None if series is None else str(series), "slice_tolerance": slice_tolerance,
+               "variable": variable, "phases": phases}  # fmt: skip
+    opened = formats.load(Path(path), **choices)
+    if isinstance(opened, RawScan):
+        if phase is not None:
+            raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
+        for doubt in opened.notes:
+            notices.warn(doubt)
+        return opened
+    for doubt in opened.doubts():
+        notices.warn(doubt)
+    if phase is None:
+        return opened.image
+    return join_phase(opened.image, load_image(Path(phase), axes).image, str(phase))
+
+
+def from_kspace(
+    kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", *,
+    mask: NDArray[np.generic] | None = None, affine: NDArray[np.floating[Any]] | None = None, frame_time: float | None = None,
+) -> RawScan:  # fmt: skip
+    """Take centred, orthonormal Cartesian k-space in memory as a scan.
+
+    Parameters
+    ----------
+    kspace : complex, zero where not measured.
+    axes : name of each axis: slice, coil, t, ky (phase encoding), kx (readout), kz.
+    mask : 0/1 over (t, ky, kx), each axis 1 or as long as the k-space's; None: a sample that is exactly zero in all
+        coils was not measured.
+    affine : (4, 4) voxel index to RAS+ mm, of images (x along kx, y along ky, slices); None for voxels of 1 mm.
+    frame_time : seconds between frames.
+
+    Raises
+    ------
+    UsageError
+        If the axes do not fit the array.
+    UnsupportedDataError
+        If the array is not complex, all zero, or its energy is not at the centre (images, or axes mixed up).
+    """
+    import numpy as np
+
+    from crnn_cli.workflows.reconstruct.scan import raw_from_kspace
+
+    boolean = None if mask is None else np.asarray(mask, bool)
+    return raw_from_kspace(
+        np.asarray(kspace), axes, boolean, None if affine is None else np.asarray(affine, np.float64), frame_time
+    )
+
+
+def load_model(name: Source) -> Bundle:
+    """Open a published model, or a bundle folder, and verify its config.
+
+    Raises
+    ------
+    UsageError
+        If no published model has the name and no bundle lies there.
+    UnreadableError
+        If the bundle is damaged.
+    """
+    from crnn_cli.bundles.store import find_bundle
+
+    return find_bundle(os.fspath(name))
+
+
+def reconstruct(
+    scan: Image | RawScan | Source, *, model: Bundle | Source | None = None, method: str = "crnn",
+    mask: Image | NDArray[np.generic] | None = None, undersample: float | None = None, seed: int = 0,
+    iterations: int | None = None, regularisation: float | None = None, noise_ratio: float | None = None,
+    precision: str | None = None, ensemble: int | None = None, adapt: str | None = None,
+    coils: int | None = None, maps: NDArray[np.complexfloating[Any, Any]] | None = None,
+    slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0,
+    device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
+) -> ReconstructionResult:  # fmt: skip
+    """Reconstruct an undersampled dynamic scan.
+
+    Parameters
+    ----------
+    scan : complex zero-filled images, raw k-space, or the name of a file of either (its sha256 is then in the report).
+        With ``undersample`` a fully sampled series, magnitude or complex.
+    model : published name, bundle folder, or what `load_model` returned; None for ``cine-crnn``.
+    method : ``crnn``, ``zero-filled``, ``sliding-window``, ``sense``, ``tv``, ``llr`` or ``l+s``.
+    mask : 0/1 over centred k-space with the axes of the images (x, y, z, t), length 1 is repeated; None: found from
+        exact zeros.
+    undersample : simulate a scan that is this many times faster; the report then compares with the truth.
+    seed : of the simulated pattern and of ``adapt``.
+    iterations : unrolled iterations, or those of a classical method; None for the default.
+    regularisation : weight of a classical method, relative to the data.
+    noise_ratio : noise variance of the samples relative to the network's error; 0 is hard data consistency. None:
+        estimated for raw data, else 0.
+    precision : ``fp32``, ``bf16``, or ``tf32`` on a GPU.
+    ensemble : average over N flipped copies of the scan, 1 to 4.
+    adapt : tune the network to the scan first, for a time such as ``3m``.
+    coils, maps : of raw k-space: compress to so many virtual coils; sensitivities (slice, coil, y, x).
+    slice_number : reconstruct one slice alone, counted from 1.
+    hold_out_folds : further runs that predict held-out lines, 0 to 2. None: 1 where the scan is small.
+    uncertainty_runs : runs for a map of the standard deviation, 0 for none.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads : of the CPU while this runs; None leaves PyTorch's number.
+    progress : called with (steps done, steps in all).
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError for a scan that cannot be reconstructed as it is (magnitude alone, fully sampled, no time
+        axis), UsageError for parameters that do not go together, DeviceError, UnreadableError.
+    """
+    from crnn_cli.workflows.reconstruct.adapt import parse_budget
+    from crnn_cli.workflows.reconstruct.methods import MethodRequest
+    from crnn_cli.workflows.reconstruct.run import RunSettings, prepare_engine, reconstruct_scan
+    from crnn_cli.workflows.reconstruct.scan import select_slice
+
+    request = MethodRequest(
+        method, _model_name(model), iterations, regularisation, noise_ratio, precision, None, ensemble
+    )
+    settings = RunSettings(
+        hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
+    )
+    with _threads(threads):
+        opened = _open_scan(scan, mask, undersample, seed, coils, maps)
+        if slice_number is not None:
+            opened = select_slice(opened, slice_number)
+        engine = prepare_engine(request, device)
+        return ReconstructionResult.from_run(reconstruct_scan(opened, settings, engine, progress))
+
+
+def segment(
+    image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
+    threshold: float = 0.5, keep_largest: bool = False, precision: str | None = None, device: str = "auto",
+    threads: int | None = None, progress: Progress = _no_progress,
+) -> LabelImage:  # fmt: skip
+    """Label a volume, or every frame of a series, slice by slice.
+
+    Parameters
+    ----------
+    image : (x, y, z) or (x, y, z, t); of complex images the magnitude is labelled. Or the name of a file.
+    model : published name, bundle folder, or what `load_model` returned; None for ``cardiac-sax-clstm``.
+    slices : ``auto``, ``axial``, ``coronal`` or ``sagittal``, perhaps with a range from 1: ``axial:3-8``.
+    labels : names or values to keep, with commas between them; None for all.
+    threshold : probability that all structures together must reach in a voxel.
+    keep_largest : keep the largest connected piece of each label in each frame only.
+    precision, device, threads, progress : as of `reconstruct`.
+
+    Returns
+    -------
+    A label map on the grid of the image: an `Image` with ``names``, ``mask(name)``.
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError if it is in doubt how the volume is sliced, UsageError for a label that the model lacks.
+    """
+    from crnn_cli.workflows.segment.options import SegmentOptions
+    from crnn_cli.workflows.segment.steps import segment_image
+
+    opened = image if isinstance(image, Image) else _load_image(image)
+    options = SegmentOptions(
+        slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
+        keep_largest=keep_largest, precision=precision,
+    )  # fmt: skip
+    with _threads(threads):
+        return segment_image(opened, options, progress=progress).labels
+
+
+def evaluate(
+    tested: Image | Source, reference: Image | Source, *, kind: Literal["auto", "images", "labels"] = "auto",
+    uncertainty: Image | Source | None = None, ignore_geometry: bool = False, fit_scale: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure images or label maps against a reference that lies in the same place, however its axes are stored.
+
+    Parameters
+    ----------
+    kind : ``images`` for PSNR, SSIM, NMSE and HFEN of magnitudes, ``labels`` for Dice, Jaccard and surface distances;
+        ``auto`` goes by the data.
+    uncertainty : standard deviation of ``tested``: how often the reference lies within it.
+    ignore_geometry : compare voxel by voxel as stored.
+    fit_scale : multiply the tested image by the factor that fits best first.
+
+    Returns
+    -------
+    The report of `crnn evaluate` as a dict.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the two do not lie on the same grid.
+    """
+    from crnn_cli.workflows.evaluate.evaluate import evaluate_images
+    from crnn_cli.workflows.evaluate.options import EvaluateOptions
+
+    first, second = (each if isinstance(each, Image) else _load_image(each) for each in (tested, reference))
+    deviation = uncertainty if uncertainty is None or isinstance(uncertainty, Image) else _load_image(uncertainty)
+    options = EvaluateOptions(kind=kind, ignore_geometry=ignore_geometry, fit_scale=fit_scale)
+    return evaluate_images(first, second, options, uncertainty=deviation).report
+
+
+def save(
+    content: Image | ReconstructionResult, path: Source, *, complex_output: bool = False, force: bool = False
+) -> None:
+    """Write images or labels, whole and read back, or not at all; nothing is replaced without ``force``.
+
+    Parameters
+    ----------
+    content : an image or label map; or a reconstruction, whose magnitude is written with its report beside it.
+    path : ``NAME.nii`` or ``NAME.nii.gz`` for NIfTI; a name without suffix for a folder of DICOM images.
+    complex_output : of complex images write real and imaginary part, not the magnitude (NIfTI).
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and not ``force``.
+    OutputError
+        If it cannot be written.
+    UsageError
+        If no format is written to such a name.
+    """
+    import numpy as np
+
+    from crnn_cli.io import formats
+    from crnn_cli.io.atomic_write import Output, require_writable, write_together
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.report.sidecar import sidecar_path
+
+    target = Path(path)
+    result = content if isinstance(content, ReconstructionResult) else None
+    image = content.images if isinstance(content, ReconstructionResult) else content
+    labels = isinstance(image, LabelImage)
+    if image.is_complex and not complex_output:
+        image = replace(image, array=np.abs(image.array))
+    if result is not None:
+        require_writable(sidecar_path(target), force)
+    formats.save(image, target, description="crnn, not for diagnostic use", labels=labels, force=force)
+    if result is not None:
+        text = json.dumps(result.report | {"output": str(target)}, indent=2) + "\n"
+        write_together([Output(sidecar_path(target), text.encode())], force)
+
+
+def _load_image(path: Source) -> Image:
+    """Open a file that must hold images."""
+    opened = load(path)
+    if isinstance(opened, RawScan):
+        raise UsageError(f"{path} holds k-space; reconstruct it first")
+    return opened
+
+
+def _open_scan(
+    scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
+    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None,
+) -> Scan:  # fmt: skip
+    """Take whatever a user handed over as a scan."""
+    import numpy as np
+
+    from crnn_cli.io.formats import is_kspace
+    from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation, load_scan, scan_from_image, scan_from_raw
+
+    simulation = None if undersample is None else Simulation(undersample, seed=seed)
+    if simulation is not None and mask is not None:
+        raise UsageError(
+            Param("undersample"), " draws a pattern and ", Param("mask"), " gives one", remedy=("use one of them",)
+        )
+    if not isinstance(scan, Image | RawScan):
+        path = Path(scan)
+        if is_kspace(path):
+            scan = load(path)
+        elif mask is None and coils is None and maps is None:
+            return load_scan(ScanRequest(path, simulation=simulation))
+        else:
+            scan = _load_image(path)
+    if isinstance(scan, RawScan):
+        for name, given in (("mask", mask), ("undersample", undersample)):
+            if given is not None:
+                raise UsageError(Param(name), " belongs to images; k-space has its mask in it")
+        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {})
+    for name, unwanted in (("coils", coils), ("maps", maps)):
+        if unwanted is not None:
+            raise UsageError(Param(name), " belongs to raw k-space, and this scan holds images")
+    if mask is not None and not isinstance(mask, Image):
+        values = np.asarray(mask)
+        mask = replace(scan, array=values.reshape(values.shape + (1,) * (scan.array.ndim - values.ndim)))
+    return scan_from_image(scan, mask, simulation)
+
+
+def _model_name(model: Bundle | Source | None) -> str | None:
+    if model is None:
+        return None
+    return os.fspath(model) if isinstance(model, str | os.PathLike) else str(model.folder)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch use ``count`` threads on the CPU for a while; None changes nothing."""
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

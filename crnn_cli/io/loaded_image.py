@@ -1,0 +1,40 @@
+"""LoadedImage: an image with the facts that a report states about its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crnn_cli.data.image import Image
+
+if TYPE_CHECKING:
+    from crnn_cli.io.dicom.series import Series
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image and the facts about its source.
+
+    Attributes
+    ----------
+    image : values and geometry.
+    source : what a report states: ``file``, ``sha256`` (of all files of a DICOM series, in the order of its grid), and
+        what was chosen.
+    stored_axes : axes of a NIfTI file before any were added; 3 or 4 for other formats.
+    series : the DICOM series, None for other formats.
+    dtype : numpy dtype of the stored voxels; of DICOM, after the rescale.
+    intent : NIfTI intent code, 1002 for label maps of any format, 0 if unknown.
+    format : name of the format in `crnn_cli.io.formats`.
+    """
+
+    image: Image
+    source: dict[str, str] = field(default_factory=dict)
+    stored_axes: int = 3
+    series: Series | None = None
+    dtype: str = ""
+    intent: int = 0
+    format: str = "NIfTI"
+
+    def doubts(self) -> list[str]:
+        """Oddities of the geometry and of the DICOM series, as sentences for people."""
+        return [*self.image.doubts(), *(self.series.notes if self.series else ())]

@@ -1,0 +1,88 @@
+"""Rows of the table that `crnn info` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from crnn_cli.errors import Spelling
+
+if TYPE_CHECKING:
+    from crnn_cli.io.describe import FileDescription
+    from crnn_cli.io.dicom.series import Listing
+    from crnn_cli.io.kspace.describe import RawDescription
+
+SERIES_COLUMNS = ("series", "description", "kind", "slices x frames", "spacing (mm)", "frame time")
+
+
+def image_rows(description: FileDescription, spell: Spelling = str) -> list[list[str]]:
+    """Names and values of an image; the next command spelled by ``spell``."""
+    from crnn_cli.io.describe import spell_next_step
+
+    rows = [
+        ["format", f"{description.format}, {description.stored_type}"],
+        [f"shape ({description.axes})", _times(description.shape)],
+        ["spacing", _times(f"{v:g}" for v in description.spacing_mm) + " mm"],
+        ["axes run to", description.orientation],
+        ["frame time", _milliseconds(description.frame_time_s)],
+        ["magnitude" if description.complex else "values", f"{description.minimum:g} to {description.maximum:g}"],
+    ]
+    if description.sampling is not None:
+        sampling = description.sampling
+        lines = _range(sampling.lines_per_frame)
+        rows.append(["sampling", f"{sampling.acceleration:.2f}x along {sampling.phase_encoding_axis}, {lines} a frame"])
+    return [
+        *rows,
+        *(["doubt", doubt] for doubt in description.doubts),
+        ["next", spell_next_step(description.next_step, spell)],
+    ]
+
+
+def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[str]]:
+    """Names and values of raw k-space; the next command spelled by ``spell``."""
+    from crnn_cli.io.describe import spell_next_step
+
+    where = "both axes" if description.n_undersampled_axes == 2 else "one axis"
+    lines = _range(description.lines_per_frame)
+    apart = ", measured apart" if description.separate_calibration else ""
+    return [
+        ["format", description.format],
+        ["stored", description.stored],
+        ["slices, coils, frames", f"{description.slices}, {description.coils}, {description.frames}"],
+        ["k-space, lines x samples", _times(description.grid)],
+        ["field of view shown", _times(f"{100 * share:g} %" for share in description.field_shown)],
+        ["images (x, y, z, t)", _times(description.image_shape)],
+        ["spacing", _times(f"{v:g}" for v in description.spacing_mm) + " mm"],
+        ["axes run to", description.orientation],
+        ["frame time", _milliseconds(description.frame_time_s)],
+        ["sampling", f"{description.acceleration:.2f}x along {where}, {lines} a frame"],
+        ["calibration", f"{description.calibration_lines} lines{apart}"],
+        ["noise scan", "yes" if description.noise_scan else "no"],
+        *(["note", note] for note in description.notes),
+        ["next", spell_next_step(description.next_step, spell)],
+    ]
+
+
+def series_rows(listing: Listing) -> list[list[str]]:
+    """A row for each series of a DICOM folder, see `SERIES_COLUMNS`."""
+    rows = []
+    for series in listing.series:
+        spacing = "-" if series.spacing is None else _times(f"{v:.4g}" for v in series.spacing)
+        named = " ".join(word for word in (series.description, series.part) if word) or "-"
+        kind = f"{series.modality} {series.kind}, {series.size[1]} x {series.size[0]}"
+        time = "-" if series.frame_time is None else f"{1000 * series.frame_time:.4g} ms"
+        rows.append([str(series.number), named, kind, f"{series.slices} x {series.frames}", spacing, time])
+    return rows
+
+
+def _times(values: Iterable[object]) -> str:
+    return " x ".join(map(str, values))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{1000 * seconds:g} ms"
+
+
+def _range(lines: Sequence[int]) -> str:
+    """``14 lines`` or ``12-14 lines``."""
+    return "-".join(map(str, dict.fromkeys((min(lines), max(lines))))) + " lines"

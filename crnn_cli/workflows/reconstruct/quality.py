@@ -1,0 +1,64 @@
+"""Quality of a simulated scan's images against the fully sampled series, and doubts about the method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli import notices
+from crnn_cli.errors import UnsupportedDataError
+
+if TYPE_CHECKING:
+    from crnn_cli.data.image import Array, Image
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
+    from crnn_cli.workflows.reconstruct.scan import Scan
+
+
+def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> dict[str, Any]:
+    """Facts for the report: ``quality_against_truth`` of a simulation, nothing of other scans.
+
+    A network on a scan that is undersampled along both axes gives a warning: the models were trained with one.
+
+    Parameters
+    ----------
+    scan, result : the measured data and its images.
+    network : whether the method is a network.
+    """
+    from crnn_cli.data.sampling_mask import undersampled_axes
+
+    if network and undersampled_axes(result.mask_ZTYX) == 2:
+        notices.warn(
+            "both spatial axes are undersampled, and the models here were trained with one: compare with the initial "
+            "images (0 iterations), or with the method tv"
+        )
+    if scan.truth is None:
+        return {}
+    try:
+        return {"quality_against_truth": _quality(scan, result, scan.truth)}
+    except UnsupportedDataError as error:
+        notices.warn(f"the quality against the truth was not measured: {error}")
+        return {}
+
+
+def _quality(scan: Scan, result: Reconstruction[Any], truth: Image) -> dict[str, Any]:
+    """Measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
+    import torch
+
+    from crnn_cli.mri.metrics import quality
+
+    def magnitudes(image: Image) -> torch.Tensor:
+        return torch.from_numpy(magnitude(image.array.transpose(1, 0, 3, 2)).transpose(3, 2, 0, 1))
+
+    reference = magnitudes(truth)
+    images = {"zero_filled": result.zero_filled_ZTYX, "reconstructed": result.images_ZTYX}
+    return {
+        name: quality(magnitudes(scan.to_image(each)), reference).summary() for name, each in images.items()
+    }  # fmt: skip
+
+
+def magnitude(array: Array) -> Array:
+    """Magnitudes of an array (x, y, ...), in a file where they are many."""
+    import numpy as np
+
+    from crnn_cli.data.mapped_arrays import apply_by_planes
+
+    return apply_by_planes(np.abs, np.float32, array)

@@ -1,0 +1,145 @@
+"""One reconstruction of a scan that is loaded: method, reliability, uncertainty, report. No file is touched."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli import notices
+from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, tune_to_scan
+from crnn_cli.workflows.reconstruct.interrupt import Interruptible, no_interrupt
+from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, prepare_method
+from crnn_cli.workflows.reconstruct.result import ReconstructionRun, decide_folds, residual_verdict
+from crnn_cli.workflows.reconstruct.scan import Scan
+
+if TYPE_CHECKING:
+    import torch
+
+    from crnn_cli.assessment.reliability import SliceReliability
+    from crnn_cli.reconstruction.reconstruct import Reconstruction
+
+
+@dataclass(frozen=True)
+class ReconstructEngine:
+    """A method on its device, loaded once for all scans of the same settings.
+
+    Attributes
+    ----------
+    method : network or classical method.
+    device : where it runs.
+    """
+
+    method: PreparedMethod
+    device: torch.device
+
+    @property
+    def weights(self) -> str | None:
+        """Sha256 of the network's weights; None of a classical method."""
+        model = self.method.facts.get("model")
+        return None if model is None else str(model["sha256"])
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of one reconstruction beside its method.
+
+    Attributes
+    ----------
+    hold_out_folds : further runs without some of the lines, to measure the held-out residual: 0, 1 or 2. None: 1 for
+        small scans, or if ``assess``, else 0.
+    assess : the held-out residual is wanted however large the scan is.
+    uncertainty_runs : runs for a map of the uncertainty; 0 for none. They take the place of the folds.
+    adapt : budget of a fine-tuning to the scan; None for none.
+    max_residual : threshold of the held-out residual (without folds: at the samples), for ``passed`` in the report.
+    seed : of the simulated pattern, and of the fine-tuning.
+    """
+
+    hold_out_folds: int | None = None
+    assess: bool = False
+    uncertainty_runs: int = 0
+    adapt: AdaptBudget | None = None
+    max_residual: float | None = None
+    seed: int | None = None
+
+
+def prepare_engine(request: MethodRequest, device: str = "auto") -> ReconstructEngine:
+    """Load the method on a device: auto, cpu, cuda or cuda:N.
+
+    Raises
+    ------
+    DeviceError
+        If the device is absent.
+    CrnnError
+        As `prepare_method`.
+    """
+    from crnn_cli.compute.device import choose_device
+
+    chosen = choose_device(device)
+    return ReconstructEngine(prepare_method(request, chosen), chosen)
+
+
+def reconstruct_scan(
+    scan: Scan, settings: RunSettings, engine: ReconstructEngine,
+    progress: notices.Progress = lambda done, total: None, interruptible: Interruptible = no_interrupt,
+) -> ReconstructionRun:  # fmt: skip
+    """Reconstruct a scan and write its report; `ReconstructionRun.images` are the images.
+
+    Parameters
+    ----------
+    scan : see `crnn_cli.workflows.reconstruct.scan`: `load_scan`, `scan_from_image`, `scan_from_kspace`.
+    settings : reliability, uncertainty and fine-tuning.
+    engine : see `prepare_engine`.
+    progress : called with (steps done, steps in all), of the fine-tuning first.
+    interruptible : how the fine-tuning can be ended early; see `crnn_cli.workflows.reconstruct.interrupt`.
+
+    Raises
+    ------
+    CrnnError
+        As the source of the scan and the method.
+    MemoryError
+        If the network needs more memory than there is, even with its states on disk.
+    """
+    from crnn_cli.assessment.reliability import AssessedReconstructor
+    from crnn_cli.reconstruction.ensemble import Ensemble
+    from crnn_cli.reconstruction.measurement import ValidationSource
+    from crnn_cli.reconstruction.memory_estimate import estimate_memory
+    from crnn_cli.reconstruction.reconstruct import reconstruct
+    from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
+    from crnn_cli.workflows.reconstruct.quality import measure_quality
+    from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
+
+    method, slices, device = engine.method, scan.slices, engine.device
+    folds = settings.uncertainty_runs or decide_folds(
+        settings.hold_out_folds, scan.geometry.shape, settings.assess or settings.max_residual is not None
+    )
+    if settings.adapt is not None:
+        method, unseen = tune_to_scan(
+            method, slices, device, settings.adapt, settings.seed or 0, progress, interruptible
+        )  # fmt: skip
+        slices = ValidationSource(slices, unseen)
+    whole = Ensemble(method.method, method.copies)
+    estimate = estimate_memory(whole, slices.shape, folds, device)
+    notices.detail(format_memory_estimate(estimate))
+    assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0)
+    began = time.perf_counter()
+    result = reconstruct(slices, assessed, device, progress)
+    seconds = round(time.perf_counter() - began, 2)
+    report = {**method.facts, "input": scan.source, **scan.facts(result)}
+    report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
+    report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
+    deviation_ZTYX = None
+    if settings.uncertainty_runs:
+        deviation_ZTYX, report["uncertainty"] = uncertainty_map(scan, result, folds, assessed.share, method.scale)
+    return ReconstructionRun(scan, result, report, method.method, deviation_ZTYX)
+
+
+def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:
+    """Facts for the report on reliability, weights, threshold and seed."""
+    from crnn_cli.assessment.reliability import reliability_summary
+
+    facts: dict[str, Any] = {"reliability": reliability_summary(result.assessments, result.filled, folds, share)}
+    if result.regularisation_weights:
+        facts["regularisation_weights_used"] = list(result.regularisation_weights)
+    verdict = residual_verdict(facts, settings.max_residual)
+    return facts | {"seed": settings.seed, "max_residual": settings.max_residual, "passed": verdict}

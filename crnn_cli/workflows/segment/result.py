@@ -1,0 +1,128 @@
+"""Result of one segmentation: label map, probabilities, statistics, report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli.report.provenance import model_facts, tool_facts
+from crnn_cli.workflows.segment.paths import SegmentPaths
+from crnn_cli.workflows.segment.volume import Volume
+
+if TYPE_CHECKING:
+    from crnn_cli.bundles.store import Bundle
+    from crnn_cli.data.image import Image
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.labels.names import Label
+    from crnn_cli.labels.statistics import LabelStatistics
+    from crnn_cli.segmentation.segment import Segmentation
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """Label map of a volume, and what it was made from and with.
+
+    Parameters
+    ----------
+    labels : the structures that were asked for.
+    result : label values and, where they were asked for, class probabilities, on the image's grid.
+    removed : voxels that were removed as smaller pieces, by label value.
+    """
+
+    bundle: Bundle
+    volume: Volume
+    labels: Sequence[Label]
+    result: Segmentation
+    removed: dict[int, int] = field(default_factory=dict)
+
+    def keep_asked(self, keep_largest: bool) -> LabelledVolume:
+        """Set all labels but those asked for to background; of these keep the largest piece, if ``keep_largest``."""
+        import numpy as np
+
+        from crnn_cli.labels.components import keep_largest as largest_only
+
+        values = [label.value for label in self.labels]
+        labels = np.where(np.isin(self.result.labels, values), self.result.labels, 0).astype(np.uint8)
+        removed: dict[int, int] = {}
+        if keep_largest:
+            labels, removed = largest_only(labels, values)
+        return replace(self, result=replace(self.result, labels=labels), removed=removed)
+
+    @cached_property
+    def label_image(self) -> LabelImage:
+        """The label map, with the names of its labels."""
+        from crnn_cli.labels.label_image import LabelImage
+
+        return LabelImage.on_grid(self.volume.image, self.result.labels, tuple(self.labels))
+
+    @cached_property
+    def statistics(self) -> list[LabelStatistics]:
+        """Volume, intensity and position of every label in every frame."""
+        from crnn_cli.labels.statistics import label_statistics
+
+        return label_statistics(self.label_image, self.volume.image, self.labels)
+
+    def probability_image(self, label: Label) -> Image | None:
+        """Probability of one label, 0 to 1, float32; None where probabilities were not kept."""
+        if self.result.probabilities is None:
+            return None
+        return replace(self.volume.image, array=self.result.probabilities[label.value])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is background."""
+        return not any(row.voxels for row in self.statistics)
+
+
+@dataclass(frozen=True)
+class SegmentationRun:
+    """A finished segmentation and its report, which is complete but for the files that are written."""
+
+    labelled: LabelledVolume
+    report: dict[str, Any]
+
+    @property
+    def labels(self) -> LabelImage:
+        """The label map, with the names of its labels."""
+        return self.labelled.label_image
+
+    def probabilities(self) -> dict[str, Image]:
+        """Probability of each label by its name; empty where probabilities were not kept."""
+        images = {label.name: self.labelled.probability_image(label) for label in self.labelled.labels}
+        return {name: image for name, image in images.items() if image is not None}
+
+
+@dataclass(frozen=True)
+class SegmentFileRun:
+    """A finished segmentation of a file, and where its results go."""
+
+    labelled: LabelledVolume
+    report: dict[str, Any]
+    paths: SegmentPaths
+
+
+def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
+    """Facts about a label map: the model, the slices, and voxels and volume of each label in each frame."""
+    volume = labelled.volume
+    order, count = volume.order, volume.image.shape[volume.order.axes[0]]
+    rows: dict[int, list[LabelStatistics]] = {label.value: [] for label in labelled.labels}
+    for row in labelled.statistics:
+        rows[row.value].append(row)
+    return tool_facts() | model_facts(labelled.bundle) | {
+        "slices": {
+            "plane": order.plane, "array_axis": "xyz"[order.axes[0]], "spacing_mm": order.spacing[0],
+            "in_stack": count, "first": volume.span.start + 1, "last": volume.span.stop,
+        },
+        "frames": volume.image.frames,
+        "labels": [
+            dataclasses.asdict(label) | {
+                "voxels": [row.voxels for row in rows[label.value]],
+                "volume_ml": [round(row.volume, 4) for row in rows[label.value]],
+                "removed_voxels": labelled.removed.get(label.value, 0),
+            }
+            for label in labelled.labels
+        ],
+    }  # fmt: skip
