@@ -171,7 +171,12 @@ class Task:
         return [self.settings.cnn, self.settings.recurrent]
 
     def stages(self, cases: int) -> tuple[Stage, ...]:
-        """Stages of the training loop, for a number of training volumes."""
+        """Stages of the training loop.
+
+        Parameters
+        ----------
+        cases : number of training volumes; an epoch has as many sequences.
+        """
         given = self.stage_settings()
         total = sum(stage.share for stage in given)
         rate = self.settings.optimiser.learning_rate
