@@ -150,7 +150,13 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
 
 
 def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
-    """Load the network of a reconstruction bundle; UnreadableError for any other. See `load_network`."""
+    """Load the network of a reconstruction bundle; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is a network that does not reconstruct.
+    """
     from crnn_cli.networks.crnn_mri import CRNNMRI
 
     network = load_network(bundle, device)

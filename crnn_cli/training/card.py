@@ -56,7 +56,7 @@ def _figures(figures: dict[str, Any]) -> list[str]:
         for name, value in (group_figures.items() if isinstance(group_figures, dict) else [("", group_figures)])
     ]  # fmt: skip
     return [
-        f"On topic was held out, at step {figures['step']}, whose weights these are. The step was chosen by these very "
+        f"On what was held out, at step {figures['step']}, whose weights these are. The step was chosen by these very "
         f"figures, so they are slightly optimistic.", "", "| figure | value |", "|---|---|", *rows,
     ]  # fmt: skip
 

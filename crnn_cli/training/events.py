@@ -38,7 +38,12 @@ def with_events(tell: Callable[[TrainingReport], None], folder: Path, done: int)
 
 
 def scalars(report: TrainingReport) -> dict[str, float]:
-    """Numbers of a report by their names."""
+    """Numbers of a report by their names.
+
+    Returns
+    -------
+    Validation figures in a report of validation, else loss and speed.
+    """
     if report.validation is None:
         return {"loss": report.loss, "items per second": report.items_per_second}
     return dict(flatten_figures(report.validation))

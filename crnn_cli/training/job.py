@@ -89,7 +89,17 @@ class TrainingJob(Protocol):
         ...
 
     def miniature(self, stage: int, count: int) -> tuple[list[Any], float]:
-        """Miniature items like ``count`` of a stage, and the size ratio real / miniature, to extrapolate memory."""
+        """Make miniature items, to extrapolate the memory of a step.
+
+        Parameters
+        ----------
+        stage : its number.
+        count : of items.
+
+        Returns
+        -------
+        The items, and the size ratio real / miniature.
+        """
         ...
 
     def memory_multipliers(self, stage: int, network: nn.Module) -> Iterator[float]:
@@ -100,7 +110,17 @@ class TrainingJob(Protocol):
         ...
 
     def suggest_smaller(self, stage: int, share: float) -> str:
-        """Name the setting with which a step takes ``share`` of the memory, such as "set sequences = 1"."""
+        """Name the setting with which a step takes less memory.
+
+        Parameters
+        ----------
+        stage : its number.
+        share : of the memory that it may take.
+
+        Returns
+        -------
+        An imperative, such as "set sequences = 1 in [cnn]".
+        """
         ...
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
@@ -113,7 +133,13 @@ class TrainingJob(Protocol):
         ...
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
-        """Pictures of results of the averaged network on held-out data, to be written into a folder."""
+        """Draw results of the averaged network on held-out data.
+
+        Parameters
+        ----------
+        network, device : the averaged network, and where it is.
+        folder : that the pictures will be written into.
+        """
         ...
 
 

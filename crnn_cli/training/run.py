@@ -82,7 +82,12 @@ class RunFolder:
         self._write_json("best.json", figures)
 
     def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights to publish, and their figures: the best ones, or the last where nothing was validated."""
+        """Read the weights to publish.
+
+        Returns
+        -------
+        Weights and figures of the best validation; the last weights, and {}, where nothing was validated.
+        """
         figures = self.figures()
         return load_file(self.folder / f"{'best' if figures else 'weights'}.safetensors"), figures
 

@@ -71,7 +71,10 @@ def to_toml(settings: Any, name: str = "") -> str:
 
 
 def former_table(settings: Any) -> dict[str, Any]:
-    """Settings as a table with their former names, so that checkpoints of earlier versions agree with it."""
+    """Convert settings to a table with their former names.
+
+    Digests of it agree with those in checkpoints of earlier versions, which can therefore be resumed.
+    """
     return {
         each.metadata.get("formerly") or each.name: former_table(value) if is_dataclass(value) else value
         for each in fields(settings)

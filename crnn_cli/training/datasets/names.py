@@ -115,7 +115,17 @@ def match_folders(images: Path, labels: Path, endings: Sequence[str]) -> list[Ma
 
 
 def match_gt(folder: Path, endings: Sequence[str]) -> list[Match]:
-    """Match NAME with NAME_gt in a folder: all labels first, then images without, then names that occur twice."""
+    """Match NAME with NAME_gt in a folder.
+
+    Parameters
+    ----------
+    folder : of images and labels.
+    endings : that files may have.
+
+    Returns
+    -------
+    Matches of all labels first, then images without labels, then names that occur twice.
+    """
     file_of, doubled = _by_stem(nifti_files(folder, endings))
     labelled = [name for name in file_of if name.endswith(GT)]
     matches = []

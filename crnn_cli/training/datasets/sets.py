@@ -204,7 +204,15 @@ def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
 
 
 def label_values(array: Array) -> NDArray[np.uint8] | None:
-    """Convert an array to uint8; None if that would change a value."""
+    """Convert an array to label values, uint8.
+
+    >>> label_values(np.array([0.0, 2.0])), label_values(np.array([0.5]))
+    (array([0, 2], dtype=uint8), None)
+
+    Returns
+    -------
+    None if the conversion would change a value.
+    """
     if np.iscomplexobj(array):
         return None
     with np.errstate(invalid="ignore"):
@@ -213,7 +221,12 @@ def label_values(array: Array) -> NDArray[np.uint8] | None:
 
 
 def grid_differences(image: Image, labels: Image) -> list[str]:
-    """Differences between the grids of image and labels, as sentences; none if they agree to 0.001 mm."""
+    """Compare the grids of an image and its labels, to 0.001 mm.
+
+    Returns
+    -------
+    Differences in shape, voxel size, direction and position, as sentences; empty if there are none.
+    """
     found = []
     if image.shape != labels.shape:
         found.append(f"the labels have {_times(labels.shape)} voxels, the image {_times(image.shape)}")

@@ -13,7 +13,7 @@ from crnn_cli.io.images import load_image
 
 
 def read_only_series(path: Path) -> Image:
-    """Read a NIfTI file, or the entry DICOM series in a folder, zip or file.
+    """Read a NIfTI file, or the one DICOM series in a folder, zip or file.
 
     Raises
     ------

@@ -165,7 +165,17 @@ def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict
 
 
 def relative_error_db(image_BTYX: Tensor, item: CineItem) -> float:
-    """Relative error of an image, 20 log10(||x - truth|| / ||truth||)."""
+    """Relative error of an image, 20 log10(||x - truth|| / ||truth||).
+
+    Parameters
+    ----------
+    image_BTYX : complex, in the scale of the item.
+    item : with the truth.
+
+    Returns
+    -------
+    dB; -20 is an error of 10 %.
+    """
     error = torch.linalg.vector_norm(image_BTYX - item.truth_BTYX) / torch.linalg.vector_norm(item.truth_BTYX)
     return 20 * math.log10(max(float(error), 1e-9))
 

@@ -46,12 +46,20 @@ def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
 
 
 def l1_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Compute mean |d|, d complex: real and imaginary part count together."""
+    """Compute mean |d|, d complex: real and imaginary part count together.
+
+    >>> float(l1_loss(torch.tensor([3 + 4j]), torch.tensor([0j])))
+    5.0
+    """
     return (image_BTYX - truth_BTYX).abs().mean()
 
 
 def l2_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Compute mean |d|^2."""
+    """Compute mean |d|^2, d complex.
+
+    >>> float(l2_loss(torch.tensor([3 + 4j]), torch.tensor([0j])))
+    25.0
+    """
     return torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1).mean()
 
 

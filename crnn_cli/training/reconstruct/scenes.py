@@ -21,7 +21,13 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class SceneSize:
-    """Frames and matrix of a scene."""
+    """Size of a scene.
+
+    Attributes
+    ----------
+    frames : of the sequence.
+    lines, columns : along phase encoding and readout.
+    """
 
     frames: int
     lines: int
@@ -97,7 +103,19 @@ def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
 
 
 def with_phase(magnitude_TYX: Tensor, rng: SceneRandom) -> Tensor:
-    """Add a smooth phase of up to a few pi, a small part of it following the beat, and shading; complex (T, Y, X)."""
+    """Add phase and shading to a magnitude sequence.
+
+    The phase is smooth, up to a few pi, and a small part of it follows the beat.
+
+    Parameters
+    ----------
+    magnitude_TYX : real.
+    rng : random numbers.
+
+    Returns
+    -------
+    Complex (T, Y, X).
+    """
     frames, lines, columns = magnitude_TYX.shape
     extent = float(max(lines, 64))
     phase = rng.uniform(0.2, 2.5) * rng.smooth(lines, columns, extent / rng.uniform(1.0, 3.0))

@@ -29,7 +29,14 @@ _MARGIN = 1.5  # side of what is cut out over the side of the item, so that turn
 
 @dataclass(frozen=True)
 class Case:
-    """A labelled volume on the network's grid: unscaled intensities, and label values (S, Y, X)."""
+    """A labelled volume on the network's grid.
+
+    Attributes
+    ----------
+    name : of the volume.
+    image_SYX : intensities, not scaled yet.
+    labels_SYX : label values.
+    """
 
     name: str
     image_SYX: NDArray[np.float32]
@@ -38,7 +45,14 @@ class Case:
 
 @dataclass(frozen=True)
 class ItemSize:
-    """Sequences of a batch, slices of a sequence, rows and columns of a slice."""
+    """Size of an item.
+
+    Attributes
+    ----------
+    sequences : of a batch.
+    slices : of a sequence.
+    rows, columns : of a slice.
+    """
 
     sequences: int
     slices: int
@@ -126,7 +140,18 @@ class Items:
         return int(np.random.default_rng([*seed, epoch]).permutation(len(self.cases))[place])
 
     def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw an item from a case: image_SYX, and one-hot labels_SKYX."""
+        """Draw an item from a case.
+
+        Parameters
+        ----------
+        index : of the case.
+        size : of the item.
+        rng : random numbers.
+
+        Returns
+        -------
+        image_SYX, scaled intensities, and one-hot labels_SKYX.
+        """
         image, label = self._sequence(index, size, rng)
         moved, shades = _moving(self.augmentation, size), _shading()
         moved.set_random_state(seed=int(rng.integers(2**31)))

@@ -95,7 +95,12 @@ class SegmentJob:
         return f"set sequences = 1, rows = {rows}, columns = {columns} in [{table}]"
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Compute the mean Dice of each structure over the held-out volumes; the score is their mean."""
+        """Segment the held-out volumes and compare them with their labels.
+
+        Returns
+        -------
+        Mean Dice of each structure over the volumes, and the mean of these as the score; {} if nothing is held out.
+        """
         if not self.held_out:
             return {}
         assert isinstance(network, SliceCLSTM)

@@ -48,7 +48,13 @@ def dice_loss(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
 
 
 def cross_entropy(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Compute the mean over voxels of - sum_k y_k log p_k, over all classes, background included."""
+    """Compute the mean over voxels of - sum_k y_k log p_k, over all classes, background included.
+
+    Parameters
+    ----------
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+    """
     return _negative_log_likelihood(logits_BSKYX, labels_BSKYX).mean()
 
 
@@ -75,7 +81,19 @@ LOSSES: dict[str, Loss] = {
 
 
 def mixed_loss(weights: Mapping[str, float], logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Compute the weighted sum of losses, by names of `LOSSES`."""
+    """Compute the weighted sum of losses.
+
+    Parameters
+    ----------
+    weights : by names of `LOSSES`.
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+
+    >>> logits_BSKYX = torch.zeros(1, 2, 2, 4, 4)
+    >>> labels_BSKYX = torch.ones(1, 2, 2, 4, 4) / 2
+    >>> round(float(mixed_loss({"ce": 1.0}, logits_BSKYX, labels_BSKYX)), 3)
+    0.693
+    """
     terms = [weight * LOSSES[name](logits_BSKYX, labels_BSKYX) for name, weight in weights.items()]
     return torch.stack(terms).sum()
 

@@ -171,7 +171,12 @@ class Task:
         return [self.settings.cnn, self.settings.recurrent]
 
     def stages(self, cases: int) -> tuple[Stage, ...]:
-        """Stages of the training loop, for a number of training volumes."""
+        """Stages of the training loop.
+
+        Parameters
+        ----------
+        cases : number of training volumes; an epoch has as many sequences.
+        """
         given = self.stage_settings()
         total = sum(stage.share for stage in given)
         rate = self.settings.optimiser.learning_rate
@@ -241,7 +246,13 @@ def resolve_settings(
 
 
 def _plane(asked: str, grids: Sequence[Image]) -> str | None:
-    """Plane of the slices, None for across the widest spacing; UnsupportedDataError where that is in doubt."""
+    """Plane of the slices, None for across the widest spacing.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the widest spacing is to decide, and an image has none.
+    """
     thick = [thickest_axis(image) is not None for image in grids]
     if asked == "auto":
         return None if all(thick) else "axial"
