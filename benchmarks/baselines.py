@@ -121,7 +121,8 @@ def bundle(name: str, iterations: int | None, shown: str, half: bool = False, co
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
     method = Ensemble(
-        NetworkReconstructor(network, InferenceSettings(found.initial_image, found.input_rms, count, bfloat16=half)), copies
+        NetworkReconstructor(network, InferenceSettings(found.initial_image, found.input_rms, count, bfloat16=half)),
+        copies,
     )
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None).images_BTYX)
 
