@@ -63,13 +63,13 @@ def compare_images(first: Image, second: Image) -> ImageComparison:
     if sorted(a.shape[:3]) != sorted(b.shape[:3]) or a.shape[3] != b.shape[3]:
         return ImageComparison(shapes, None, None, None, times)
     candidates = [view for view in _reorientations(b, second.affine) if view[0].shape == a.shape]
-    array, affine = min(candidates, key=lambda view: _max_distance(first.affine, view[1], a.shape))
+    array, affine = min(candidates, key=lambda view: max_distance_mm(first.affine, view[1], a.shape))
     same = (a == array) | (np.isnan(a) & np.isnan(array))
     difference = 0.0
     if not same.all():
         wide = np.complex128 if first.is_complex or second.is_complex else np.float64
         difference = float(np.abs(a[~same].astype(wide) - array[~same].astype(wide)).max())
-    distance = _max_distance(first.affine, affine, a.shape)
+    distance = max_distance_mm(first.affine, affine, a.shape)
     return ImageComparison(shapes, distance, difference, int((~same).sum()), times)
 
 
@@ -89,7 +89,7 @@ def reorient_to(
     """
     array = image.array if image.array.ndim == 4 else image.array[..., None]
     for view, candidate in _reorientations(array, image.affine):
-        if view.shape == shape and _max_distance(affine, candidate, shape) <= millimetres:
+        if view.shape == shape and max_distance_mm(affine, candidate, shape) <= millimetres:
             return replace(image, array=view if image.array.ndim == 4 else view[..., 0], affine=affine, qform=None)
     return None
 
@@ -107,7 +107,7 @@ def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:
     return views
 
 
-def _max_distance(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
+def max_distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
     """Largest distance in mm between the positions that two affines give a corner voxel of the grid."""
     corners = np.array([[*corner, 1.0] for corner in product(*((0, n - 1) for n in shape[:3]))]).T
     return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

@@ -82,7 +82,7 @@ def test_label_images_are_compared_as_label_maps_and_images_as_images():
     assert (missed.report["compared"], missed.report["passed"]) == ("images", False)
     with pytest.raises(QualityError, match="mine against theirs: PSNR is"):
         missed.require_passed()
-    with pytest.raises(UnsupportedDataError, match="as_labels or as_images"):
+    with pytest.raises(UnsupportedDataError, match="kind='labels' or kind='images'"):
         evaluate_images(tested, images[1])
     with pytest.raises(UsageError, match="fit_scale is for images"):
         evaluate_images(tested, reference, EvaluateOptions(fit_scale=True))

@@ -87,8 +87,8 @@ def evaluate_images(
     options = options or EvaluateOptions()
     candidates = [Candidate.from_image(image, name) for image, name in zip((tested, reference), names, strict=True)]
     pair = make_pair(candidates[0], candidates[1], options, uncertainty is not None)
-    stated = None if uncertainty is None else Candidate.from_image(uncertainty, "the uncertainty")
-    return _evaluate(pair, options, stated)
+    sigma = None if uncertainty is None else Candidate.from_image(uncertainty, "the uncertainty")
+    return _evaluate(pair, options, sigma)
 
 
 def evaluate_files(files: EvaluateFiles, options: EvaluateOptions) -> Evaluation:
@@ -106,14 +106,14 @@ def evaluate_files(files: EvaluateFiles, options: EvaluateOptions) -> Evaluation
     tested = read_candidate(files.image, files.axes, files.series)
     reference = read_reference(files.reference, files.reference_axes, files.reference_series, files.axes)
     pair = make_pair(tested, reference, options, files.uncertainty is not None)
-    stated = None if files.uncertainty is None else read_uncertainty(files.uncertainty, files.axes)
-    return _evaluate(pair, options, stated)
+    sigma = None if files.uncertainty is None else read_uncertainty(files.uncertainty, files.axes)
+    return _evaluate(pair, options, sigma)
 
 
-def _evaluate(pair: Pair, options: EvaluateOptions, stated: Candidate | None) -> Evaluation:
+def _evaluate(pair: Pair, options: EvaluateOptions, sigma: Candidate | None) -> Evaluation:
     if pair.labels:
         measured, missed = measure_labels(pair, options)
     else:
-        uncertainty = None if stated is None else align_uncertainty(stated, pair.tested.image)
+        uncertainty = None if sigma is None else align_uncertainty(sigma, pair.tested.image)
         measured, missed = measure_images(pair, options, uncertainty)
     return Evaluation({"format": FORMAT} | pair.facts() | measured, tuple(missed), pair.title)

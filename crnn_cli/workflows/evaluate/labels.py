@@ -71,7 +71,7 @@ def _measure(pair: Pair) -> dict[str, Any]:
         "distances_refused": refused,
         "labels": together,
         "mean": _mean(together),
-        "frames": [{"frame": frame, "labels": one, "mean": _mean(one)} for frame, one in enumerate(each_frame)],
+        "frames": [{"frame": t, "labels": labels, "mean": _mean(labels)} for t, labels in enumerate(each_frame)],
     }
 
 

@@ -54,8 +54,8 @@ class EvaluateOptions:
         for_labels = {"require_dice": self.require_dice is not None}
         for name, given in (for_images if labels else for_labels).items():
             if given and labels:
-                remedy = (Param("as_images"), " compares them as images")
+                remedy = (Param("kind", "images"), " compares them as images")
                 raise UsageError(Param(name), " is for images, these are label maps", remedy=remedy)
             if given:
-                remedy = (Param("as_labels"), " compares them as label maps")
+                remedy = (Param("kind", "labels"), " compares them as label maps")
                 raise UsageError(Param(name), " is for label maps, these are images", remedy=remedy)

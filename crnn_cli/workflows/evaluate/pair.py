@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from crnn_cli import notices
-from crnn_cli.data.alignment import SAME_PLACE_MM, reorient_to
-from crnn_cli.data.image import Affine, Image
+from crnn_cli.data.alignment import SAME_PLACE_MM, max_distance_mm, reorient_to
+from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
 from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.overlap import as_labels, holds_few_labels
@@ -177,7 +177,12 @@ def are_label_maps(tested: Candidate, reference: Candidate) -> bool:
     label, other = both if possible[0] else reversed(both)
     raise UnsupportedDataError(
         f"{label.name} ({label.dtype}) looks like a label map and {other.name} ({other.dtype}) like an image",
-        remedy=("compare like with like, or say what both are with ", Param("as_labels"), " or ", Param("as_images")),
+        remedy=(
+            "compare like with like, or say what both are with ",
+            Param("kind", "labels"),
+            " or ",
+            Param("kind", "images"),
+        ),
     )
 
 
@@ -185,7 +190,7 @@ def _turn(tested: Candidate, reference: Candidate, labels: bool) -> Candidate | 
     """Bring the first onto the axes of the second; None where they are so already or the two lie apart."""
     image, grid = tested.image, reference.image
     shapes = [_shape(image), _shape(grid)]
-    if shapes[0] == shapes[1] and _distance_mm(image.affine, grid.affine, image.shape) <= SAME_PLACE_MM:
+    if shapes[0] == shapes[1] and max_distance_mm(image.affine, grid.affine, image.shape) <= SAME_PLACE_MM:
         return None
     turned = reorient_to(image, grid.affine, shapes[1])
     if turned is None:
@@ -202,15 +207,15 @@ def _require_same_grid(pair: Pair) -> None:
     first, second = pair.tested, pair.reference
     sizes = [_shape(each.image) for each in (first, second)]
     if sizes[0] != sizes[1]:
-        stated = [
+        texts = [
             f"{each.name} is {' x '.join(map(str, size))}" for each, size in zip((first, second), sizes, strict=True)
         ]
         raise UnsupportedDataError(
-            f"{', '.join(stated)} (x, y, z, t): only images on one grid can be compared",
+            f"{', '.join(texts)} (x, y, z, t): only images on one grid can be compared",
             remedy=("resample or crop one of them; if one is a time series stored in 3-D, say so with ",
                     Param("axes"), " or ", Param("reference_axes", "x,y,t")),
         )  # fmt: skip
-    apart = _distance_mm(first.image.affine, second.image.affine, first.image.shape)
+    apart = max_distance_mm(first.image.affine, second.image.affine, first.image.shape)
     if apart > SAME_PLACE_MM:
         difference = ", ".join(f"{each.name} has {_geometry(each.image)}" for each in (first, second))
         difference += f"; corresponding corners lie up to {apart:.4g} mm apart"
@@ -227,14 +232,6 @@ def _require_same_grid(pair: Pair) -> None:
 def _shape(image: Image) -> tuple[int, ...]:
     """Size along x, y, z and t."""
     return (*image.shape[:3], image.frames)
-
-
-def _distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
-    """Largest distance between corresponding corner voxels of two images of one shape."""
-    import itertools
-
-    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape[:3]))])
-    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
 
 
 def _geometry(image: Image) -> str:

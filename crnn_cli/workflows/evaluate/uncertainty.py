@@ -37,15 +37,15 @@ def align_uncertainty(uncertainty: Candidate, image: Image) -> Candidate:
     UnsupportedDataError
         If it is not of the image's shape and place, or has values that are complex or negative.
     """
-    stated, name = uncertainty.image, uncertainty.name
-    if stated.is_complex:
+    sigma, name = uncertainty.image, uncertainty.name
+    if sigma.is_complex:
         raise UnsupportedDataError(f"{name} is complex: an uncertainty is a standard deviation, a real number")
-    if bool(np.less(stated.array, 0).any()):
+    if bool(np.less(sigma.array, 0).any()):
         raise UnsupportedDataError(f"{name} has negative values: an uncertainty is a standard deviation, 0 or more")
     shape = (*image.shape[:3], image.frames)
-    aligned = reorient_to(stated, image.affine, shape)
+    aligned = reorient_to(sigma, image.affine, shape)
     if aligned is None:
-        sizes = [" x ".join(map(str, size)) for size in ((*stated.shape[:3], stated.frames), shape)]
+        sizes = [" x ".join(map(str, size)) for size in ((*sigma.shape[:3], sigma.frames), shape)]
         where = ", and lies elsewhere" if sizes[0] == sizes[1] else ""
         raise UnsupportedDataError(
             f"{name} is {sizes[0]}, the image is {sizes[1]} (x, y, z, t){where}",
