@@ -113,7 +113,7 @@ OPTIONS = {
     "train reconstruct": TRAIN + "--simulated",
     "models list": "--json",
     "models show": "--json",
-    "models import": "--out --output --iterations --amplitude --licence",
+    "models import": "--out --output --iterations --input-rms --licence",
 }
 
 

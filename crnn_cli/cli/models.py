@@ -23,7 +23,7 @@ Out = Annotated[Path, typer.Option("--out", "--output", "-o", metavar="DIR", hel
 Iterations = Annotated[
     int, typer.Option(min=1, max=100, metavar="INTEGER 1-100", help="Iterations it was trained with.")
 ]
-Amplitude = Annotated[
+InputRms = Annotated[
     float,
     typer.Option(
         min=1e-6, max=1e6, metavar="FLOAT", help="Energy-weighted r.m.s. of the zero-filled input that it expects."
@@ -76,7 +76,7 @@ def models_import(
     checkpoint: Checkpoint,
     out: Out,
     iterations: Iterations = 5,
-    amplitude: Amplitude = 0.7,
+    input_rms: InputRms = 0.7,
     licence: Licence = "unknown",
 ) -> None:
     """Turn a published PyTorch checkpoint of CRNN-MRI into a bundle; no code in it is executed.
@@ -85,5 +85,5 @@ def models_import(
     """
     from crnn_cli.bundles.import_checkpoint import import_checkpoint
 
-    bundle = import_checkpoint(checkpoint, out, iterations, amplitude, licence)
+    bundle = import_checkpoint(checkpoint, out, iterations, input_rms, licence)
     console.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")

@@ -55,7 +55,7 @@ def test_show_refuses_damaged_weights_and_does_without_a_card(crnn, bundle, tmp_
 
 def test_import_takes_what_was_said(crnn, tmp_path):
     torch.save(CRNNMRI(CRNNMRIConfig(features=3)).state_dict(), tmp_path / "a.pth")
-    said = ["--iterations", 7, "--amplitude", 0.25, "--licence", "CC0-1.0"]
+    said = ["--iterations", 7, "--input-rms", 0.25, "--licence", "CC0-1.0"]
     for out, extra, expected in (("a", said, (7, 0.25, "CC0-1.0")), ("b", [], (5, 0.7, "unknown"))):
         ended = crnn("models", "import", tmp_path / "a.pth", "-o", tmp_path / out, *extra)
         assert ended.code == 0, ended.err
