@@ -120,10 +120,8 @@ def bundle(name: str, iterations: int | None, shown: str, half: bool = False, co
     found = find_bundle(name, "reconstruct")
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
-    method = Ensemble(
-        NetworkReconstructor(network, InferenceSettings(found.initial_image, found.input_rms, count, bfloat16=half)),
-        copies,
-    )
+    settings = InferenceSettings(found.initial_image, found.input_rms, count, bfloat16=half)
+    method = Ensemble(NetworkReconstructor(network, settings), copies)
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None).images_BTYX)
 
 

@@ -65,7 +65,7 @@ def times(folder: Path) -> dict[tuple[float, ...], list[float]]:
 
 def there_and_back(place: Path, found: Found) -> None:
     crnn("convert", place / "d", place / "a.nii.gz")
-    crnn("convert", place / "a.nii.gz", place / "back", "--like", place / "d")
+    crnn("convert", place / "a.nii.gz", place / "back", "--reference-dicom", place / "d")
     crnn("convert", place / "a.nii.gz", place / "alone")
     ours = read_dicom(place / "d")[0]
     found.nifti_mm = max(found.nifti_mm, compare_images(ours, read_image(place / "a.nii.gz")).distance_mm or 0)
@@ -131,7 +131,7 @@ def main() -> None:
                 segmented(Path(folder), seed, found)
         rows = (
             ("to NIfTI", f"{found.nifti_mm:.1g} mm apart", "1e-4 mm"),
-            ("and back to DICOM, with --like and without", f"{found.back_mm:.1g} mm apart", "1e-4 mm"),
+            ("and back to DICOM, with --reference-dicom and without", f"{found.back_mm:.1g} mm apart", "1e-4 mm"),
             ("values, series whose times changed", f"{found.back_voxels} voxels, {found.times} series", "0"),
             ("dcm2niix reads it", f"{found.niix_mm:.1g} mm, {found.niix_voxels} voxels differ", "1e-3 mm, 0"),
             ("dcmqi reads the SEG", f"{found.seg_mm:.1g} mm, {found.seg_voxels} voxels differ", "in place, 0"),

@@ -178,7 +178,8 @@ def load(
 
 def from_kspace(
     kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", *,
-    mask: NDArray[np.generic] | None = None, affine: NDArray[np.floating[Any]] | None = None, frame_time: float | None = None,
+    mask: NDArray[np.generic] | None = None, affine: NDArray[np.floating[Any]] | None = None,
+    frame_time: float | None = None,
 ) -> RawScan:  # fmt: skip
     """Take centred, orthonormal Cartesian k-space in memory as a scan.
 

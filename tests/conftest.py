@@ -37,8 +37,9 @@ def bundle(tmp_path_factory):
     torch.manual_seed(3)
     network = CRNNMRI(CRNNMRIConfig(features=6, kernel=3, iterations=2))
     config = {
-        "task": "reconstruct", "network": "crnn-mri", "initial_image": "view-shared", "input_rms": 1.0, "licence": "CC0-1.0",
-        "settings": {"features": 6, "kernel": 3, "iterations": 2}, "summary": "untrained, for tests",
+        "task": "reconstruct", "network": "crnn-mri", "initial_image": "view-shared", "input_rms": 1.0,
+        "settings": {"features": 6, "kernel": 3, "iterations": 2}, "licence": "CC0-1.0",
+        "summary": "untrained, for tests",
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     return write_bundle(folder, config, network.state_dict(), "# tiny\n").folder

@@ -98,13 +98,13 @@ def _folder_of(name: str) -> Path:
     if (Path(name) / CONFIG).is_file():
         return Path(name)
     names = [config.parent.name for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
-    choice = f"the published models are {', '.join(names) or 'none'}"
+    listing = f"the published models are {', '.join(names) or 'none'}"
     if name and (Path(name).exists() or Path(name).name != name):
         why = f"holds no {CONFIG}" if Path(name).exists() else "does not exist"
-        raise UnreadableError(f"{name} is no bundle folder: it {why}; {choice}")
+        raise UnreadableError(f"{name} is no bundle folder: it {why}; {listing}")
     near = difflib.get_close_matches(name, names, 1)
     meant = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"there is no model {name}", remedy=[f"{meant}{choice}; a bundle folder will do as well"])
+    raise UsageError(f"there is no model {name}", remedy=[f"{meant}{listing}; a bundle folder will do as well"])
 
 
 def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
@@ -150,7 +150,13 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
 
 
 def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
-    """Load the network of a reconstruction bundle; UnreadableError for any other. See `load_network`."""
+    """Load the network of a reconstruction bundle; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is a network that does not reconstruct.
+    """
     from crnn_cli.networks.crnn_mri import CRNNMRI
 
     network = load_network(bundle, device)

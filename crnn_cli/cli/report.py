@@ -102,7 +102,8 @@ def _read_images(images: Path, report: dict[str, Any]) -> tuple[Image, list[str]
     if report["output_sha256"] != loaded.source["sha256"]:
         raise UnreadableError(
             f"{images} is not what the report was written for: its sha256 is {loaded.source['sha256'][:12]}..., "
-            f"that in {sidecar_path(images)} is {str(report['output_sha256'])[:12]}...; it was changed or replaced since"
+            f"that in {sidecar_path(images)} is {str(report['output_sha256'])[:12]}...; "
+            "it was changed or replaced since"
         )
     return loaded.image, []
 

@@ -55,9 +55,9 @@ def _is_slices_value(text: str) -> bool:
     """Whether a word is meant as planes, perhaps mistyped, and not as the name of the volume."""
     if _SLICES_VALUE.fullmatch(text):
         return True
-    if "." in text or "/" in text:
+    if "/" in text or "." in text or Path(text).exists():
         return False
-    return values.suggestion(text.partition(":")[0], values.PLANES) != "" and not Path(text).exists()
+    return values.suggestion(text.partition(":")[0], values.PLANES) != ""
 
 
 Volume = Annotated[
@@ -182,10 +182,10 @@ def segment(
     data = steps.read(plan, engine)
     with console.progress_bar("segmenting") as progress:
         run = steps.compute(plan, engine, data, progress)
-    written = steps.save(plan, run)
+    report = steps.save(plan, run)
     from crnn_cli.report.rows import segmentation_rows
 
-    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, written))
+    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, report))
     if as_json:
-        console.print_json(written)
-    steps.check_threshold(plan, written)
+        console.print_json(report)
+    steps.check_threshold(plan, report)

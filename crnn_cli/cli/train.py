@@ -181,7 +181,7 @@ def train_segment(
     good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
     own = None if resume and not (config or epochs) else settings
     with _training(request.out) as bar:
-        bundle = train_segmentation(LabelledData.of(volumes, good), own, request, TrainingProgress(bar), bar)
+        bundle = train_segmentation(LabelledData.from_checked(volumes, good), own, request, TrainingProgress(bar), bar)
     _print_outcome(request, bundle, as_json)
 
 

@@ -1,0 +1,1 @@
+"""Compute resources: choice of the device, precision, and memory."""

@@ -72,7 +72,7 @@ class Acquisition:
     def to_image(self, images_ZTYX: Complex) -> Image:
         """Wrap images (Z, T, Y, X) as an `Image` (x, y, z, t) with the geometry of the acquisition; a view.
 
-        Y and X become the array axes that ``phase_axis`` says, so the image lies where the source lies.
+        Y becomes array axis ``phase_axis`` again, so that the image lies where its source lies.
         """
         order = (3, 2, 0, 1) if self.phase_axis == 1 else (2, 3, 0, 1)
         return replace(self.geometry, array=images_ZTYX.transpose(order))
@@ -205,7 +205,7 @@ def require_encoded_by_slice(image: Image) -> None:
 def find_mask(kspace_ZT01: Complex | SeriesKspace) -> Mask | None:
     """Find the sampling mask from the zeros of k-space; None if no sample is missing in the measured region.
 
-    The measured region is what lies between measured samples along either axis, over all frames and slices. Zeros
+    The measured region lies between the outermost measured samples along either axis, over all frames and slices. Zeros
     outside it come from zero-filled interpolation, partial Fourier or an elliptical shutter, and do not make a series
     undersampled. Whole lines are preferred to single samples where they explain the zeros.
 

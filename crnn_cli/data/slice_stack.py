@@ -56,7 +56,7 @@ class SliceStack:
         self.offset = float(np.linalg.norm(shift - np.outer(shift @ normal, normal), axis=1).max())
 
     def problems(self) -> list[str]:
-        """List, in words, what forbids writing the slices as one volume; empty where nothing does.
+        """Reasons, in words, why the slices do not form one volume; empty where they do.
 
         Slices at one position, gaps that are uneven beyond the tolerance, and a tilt (a sheared volume).
         """

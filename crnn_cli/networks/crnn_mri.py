@@ -88,7 +88,12 @@ _IMAGES = 160  # bytes per pixel and frame: complex images, their channels, work
 
 
 class RecurrentCell(nn.Module):
-    """Convolutions of the cell that runs through time: from input, neighbour frame, and iteration before."""
+    """Convolutions of the cell that runs through time.
+
+    Attributes
+    ----------
+    i2h, h2h, ih2ih : from the input, from the neighbour frame, from the iteration before.
+    """
 
     def __init__(self, inputs: int, features: int, kernel: int) -> None:
         super().__init__()

@@ -73,7 +73,12 @@ class SliceCLSTMConfig:
 
 
 class SliceCNN(nn.Module):
-    """The 2-D part: scale blocks, multi-scale aggregation, a side output at every scale."""
+    """The 2-D part: scale blocks, multi-scale aggregation, a side output at every scale.
+
+    Attributes
+    ----------
+    blocks, lateral, above, aggregate, side : layers by scale, full size first; names as at the top of this file.
+    """
 
     def __init__(self, config: SliceCLSTMConfig) -> None:
         super().__init__()

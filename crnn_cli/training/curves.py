@@ -1,4 +1,4 @@
-"""The picture of a run: loss and validation over the steps."""
+"""Plot of a training run: loss and validation figures over the steps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.io.atomic_write import Output, write_together
-from crnn_cli.training.events import flat
+from crnn_cli.training.events import flatten_figures
 
 
 def draw_curves(lines: Sequence[dict[str, Any]], target: Path) -> bool:
-    """Draw a run's log as PNG; return False, and draw nothing, without Matplotlib or lines in the log."""
+    """Draw the log of a run as a PNG file.
+
+    Parameters
+    ----------
+    lines : of the log, in order.
+    target : the file.
+
+    Returns
+    -------
+    Whether it was drawn: not without Matplotlib, nor where the log has no loss yet.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
     except ImportError:
@@ -42,9 +52,9 @@ def draw_curves(lines: Sequence[dict[str, Any]], target: Path) -> bool:
 
 
 def _curves(scores: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, list[tuple[int, float]]]:
-    """Return every figure of the validations by its name, as points (step, value)."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    """Every figure of the validations by its name, as points (step, value)."""
+    curves: dict[str, list[tuple[int, float]]] = {}
     for step, figures in scores:
-        for name, number in flat(figures):
-            found.setdefault(name, []).append((step, number))
-    return found
+        for name, number in flatten_figures(figures):
+            curves.setdefault(name, []).append((step, number))
+    return curves

@@ -1,4 +1,4 @@
-"""A larger CRNN-MRI that begins where a smaller one ended."""
+"""Warm start of a larger CRNN-MRI from the weights of a smaller one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 
 
 def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
-    """Return a network of ``config`` with the weights of another: as many sets or more, perhaps context or trust added.
+    """Build a larger network that starts with the weights of another.
 
-    Set number k of K begins as number k k' // K of the k' there are, weights of new inputs as zero. From one set the
-    result is the same function as before, unless `shift` differs: then training has to find its way back.
+    Weight set k of K starts as set k k' // K of the k' that there are; weights of new inputs start at zero. From one
+    set the result computes the same function as before, unless ``tsm_channels`` differs: then training has to recover.
+
+    Parameters
+    ----------
+    network : trained; it is not changed.
+    config : of the larger one: as many weight sets or more, ``temporal_context`` and ``noise_aware`` perhaps added.
 
     Raises
     ------
     ValueError
-        If features, kernel, or a context that is there already, do not fit.
+        If ``features`` or ``kernel`` differ, or something would be taken away.
     """
     old = network.config
     if (old.features, old.kernel) != (config.features, config.kernel):
@@ -25,15 +30,15 @@ def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     grown = ("weight_sets", "temporal_context", "noise_aware")
     if any(getattr(old, name) > getattr(config, name) for name in grown):
         raise ValueError("weight_sets, temporal_context and noise_aware can be added, not taken away")
-    made, before = CRNNMRI(config), _by_set(network.state_dict(), old.weight_sets)
-    for name, like in made.state_dict().items():
+    expanded, before = CRNNMRI(config), _by_set(network.state_dict(), old.weight_sets)
+    for name, like in expanded.state_dict().items():
         number, rest = _numbered(name, config.weight_sets)
         if (
             number * old.weight_sets // config.weight_sets,
             rest,
         ) in before:  # else it is the error expected, as at first
             like.copy_(_widened(before[number * old.weight_sets // config.weight_sets, rest], like))
-    return made
+    return expanded
 
 
 def _by_set(state: dict[str, Tensor], sets: int) -> dict[tuple[int, str], Tensor]:
@@ -41,7 +46,7 @@ def _by_set(state: dict[str, Tensor], sets: int) -> dict[tuple[int, str], Tensor
 
 
 def _numbered(name: str, sets: int) -> tuple[int, str]:
-    """Return the number of the set that a weight belongs to, and its name there."""
+    """Number of the weight set that a weight belongs to, and its name there."""
     if not name.startswith("earlier."):
         return sets - 1, name
     _, number, rest = name.split(".", 2)
@@ -49,7 +54,7 @@ def _numbered(name: str, sets: int) -> tuple[int, str]:
 
 
 def _widened(weight: Tensor, like: Tensor) -> Tensor:
-    """Return a weight with zeros for the inputs it lacks."""
+    """Weight with zeros for the inputs that it lacks."""
     if weight.shape == like.shape:
         return weight
     wide = torch.zeros_like(like)

@@ -1,4 +1,4 @@
-"""What the training loop is told: what to train, in which stages, how; and what it tells."""
+"""Interface between the training loop and a task: jobs, stages, plans and reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crnn_cli.training.settings import setting
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """How weights are moved."""
+    """Settings of AdamW, its schedule, and the running average of the weights."""
 
     learning_rate: float = setting(1.5e-3, "peak; after the warm-up it falls as a cosine to 1 %")
     warm_up: float = setting(0.02, "share of the steps")
@@ -33,8 +33,13 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: ``steps`` of the optimiser with ``batch`` items each, of all processes together.
+    """A part of training: a number of optimiser steps with batches of one size.
 
+    Attributes
+    ----------
+    name : for messages and the card.
+    steps : of the optimiser.
+    batch : items in a step, of all processes together.
     learning_rate : the peak.
     """
 
@@ -45,52 +50,112 @@ class Stage:
 
 
 class TrainingJob(Protocol):
-    """What the loop trains. Everything it is asked for follows from its arguments alone."""
+    """A task that the training loop trains.
+
+    Everything it returns depends on the arguments alone, so that a resumed run repeats what an uninterrupted one does.
+    """
 
     def network(self, stage: int, before: nn.Module | None) -> nn.Module:
-        """Return the network of a stage, on the CPU; ``before`` is the averaged one of the stage before."""
+        """Build the network of a stage, on the CPU.
+
+        Parameters
+        ----------
+        stage : its number.
+        before : the averaged network of the stage before; None in the first stage and to measure memory.
+        """
         ...
 
     def item(self, stage: int, number: int) -> Any:
-        """Return training item ``number`` of a stage; it may run in a worker process."""
+        """Draw training item ``number`` of a stage; perhaps in a worker process."""
         ...
 
     def describe(self, stage: int, number: int) -> str:
-        """Return what an item was made from, for messages."""
+        """Name the source of an item, for messages."""
         ...
 
     def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
-        """Yield losses to go back from one by one; their sum is the mean over the items."""
+        """Yield losses to call backward on, one by one; their sum is the mean over the items.
+
+        Parameters
+        ----------
+        stage : its number.
+        network, device : where the items go.
+        items : of one step and process.
+        """
         ...
 
     def set_mode(self, stage: int, network: nn.Module) -> None:
         """Put the network into the training mode of a stage."""
         ...
 
-    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
-        """Return items like ``count`` of a stage but smaller, and how many times more the real ones hold."""
+    def miniature(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Make miniature items, to extrapolate the memory of a step.
+
+        Parameters
+        ----------
+        stage : its number.
+        count : of items.
+
+        Returns
+        -------
+        The items, and the size ratio real / miniature.
+        """
         ...
 
-    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
-        """Yield how often the memory of a pass counts, having set the network for it: 1, then what checkpoints hide."""
+    def memory_multipliers(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Yield memory multipliers, one per pass, after configuring the network for it.
+
+        1 for a plain pass; more values for passes that activation checkpoints repeat.
+        """
         ...
 
-    def smaller(self, stage: int, share: float) -> str:
-        """Return which setting would make a step take ``share`` of the memory, in words."""
+    def suggest_smaller(self, stage: int, share: float) -> str:
+        """Name the setting with which a step takes less memory.
+
+        Parameters
+        ----------
+        stage : its number.
+        share : of the memory that it may take.
+
+        Returns
+        -------
+        An imperative, such as "set sequences = 1 in [cnn]".
+        """
         ...
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Return figures of the averaged network, among them ``score``, higher is better; {} if nothing is held out."""
+        """Compute figures of the averaged network on what is held out.
+
+        Returns
+        -------
+        Figures by name, among them ``score``, higher is better; {} if nothing is held out.
+        """
         ...
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
-        """Return pictures of what the averaged network makes of something held out, to be written into a folder."""
+        """Draw results of the averaged network on held-out data.
+
+        Parameters
+        ----------
+        network, device : the averaged network, and where it is.
+        folder : that the pictures will be written into.
+        """
         ...
 
 
 @dataclass
 class TrainingReport:
-    """Where a run stands, for whoever watches: steps of all stages together."""
+    """State of a run, for progress displays.
+
+    Attributes
+    ----------
+    stage : its name.
+    step, steps : done, and of all stages together.
+    loss : mean since the last report; NaN in a report of validation.
+    seconds_left : estimated.
+    items_per_second : of all processes together.
+    validation : figures of `TrainingJob.validate`, None in between.
+    """
 
     stage: str
     step: int
@@ -105,9 +170,16 @@ class TrainingReport:
 class TrainingPlan:
     """How a job is trained.
 
-    precision : "fp32" or "bf16" (autocast). validations : how many, evenly over the run.
-    save_seconds : checkpoints are written after validations and when this much time has passed.
-    fingerprint : what must be the same for a checkpoint to be gone on from, by name.
+    Attributes
+    ----------
+    stages, optimiser : in order; settings of all stages.
+    seed : of initial weights.
+    precision : "fp32", or "bf16" for autocast.
+    workers : processes that draw items.
+    validations : how many, evenly over the run.
+    save_seconds : a checkpoint is written after each validation, and when this much time has passed.
+    log_every : steps between reports.
+    fingerprint : digests by name that must agree with those of a checkpoint for a run to be resumed.
     """
 
     stages: tuple[Stage, ...]

@@ -1,11 +1,11 @@
-"""The one training loop: whatever a `TrainingJob` trains, safe to interrupt, on one core or several GPUs.
+"""The training loop of all tasks: safe to interrupt, on one core or several GPUs.
 
 Step s of a stage takes the items s G ... (s + 1) G - 1, G items in all processes together, and every item follows from
-(seed, stage, number). So a run that was killed goes on from its last checkpoint to the same weights, bit for bit on a
+(seed, stage, number). So a run that was killed continues from its last checkpoint to the same weights, bit for bit on a
 CPU, whatever the number of workers; and W processes with batches of G / W have the gradients of one with G.
 
-    weights   AdamW; the norm of the gradients is clipped; warm-up, then cosine to 1 % of the peak learning rate
-    averaged  running average of the weights: what is validated and published
+    network   AdamW; clipped norm of the gradients; warm-up, then cosine to 1 % of the peak learning rate
+    averaged  running average of the weights: it is validated and published
 """
 
 from __future__ import annotations
@@ -26,16 +26,25 @@ from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingRepo
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder
 
-_BAD_STEPS = 20  # in a row with gradients that are not finite, which are left out; then the run stops
+_BAD_STEPS = 20  # in a row with gradients that are not finite; they are skipped, then the run stops
 
 
 class TrainingLoop:
-    """Network, optimiser, running average of the weights, and where they stand.
+    """Network, optimiser, running average of the weights, and progress.
 
     Parameters
     ----------
-    folder : of the run; if it holds a checkpoint, the loop goes on from it.
+    job : what is trained.
+    plan : how.
+    folder : of the run; if it holds a checkpoint, the loop continues from it.
+    processes : that train together.
     tell : called with a `TrainingReport` every ``log_every`` steps and after validations.
+
+    Attributes
+    ----------
+    network, averaged : the network, and the running average of its weights.
+    stage, step : number of the stage, and steps done in it.
+    best : score of the best validation of the last stage.
 
     Raises
     ------
@@ -60,7 +69,7 @@ class TrainingLoop:
         if state is not None:
             self._resume(state)
         if processes.first:
-            folder.forget_after(self.done)
+            folder.drop_log_after(self.done)
 
     def run(self) -> None:
         """Train all stages to their end.
@@ -68,7 +77,7 @@ class TrainingLoop:
         Raises
         ------
         CrnnError
-            If the loss is no longer finite; the last good state is saved, and the message names the items.
+            If the loss is no longer finite. The last good state is saved, and the message names the items.
         """
         while True:
             self._run_stage(self.plan.stages[self.stage])
@@ -79,19 +88,19 @@ class TrainingLoop:
 
     @property
     def total(self) -> int:
-        """Return the steps of all stages."""
+        """Steps of all stages."""
         return sum(stage.steps for stage in self.plan.stages)
 
     @property
     def done(self) -> int:
-        """Return the steps done, of all stages."""
+        """Steps done, of all stages."""
         return self.step + sum(stage.steps for stage in self.plan.stages[: self.stage])
 
     def _start_stage(self, stage: int, before: nn.Module | None) -> None:
         torch.manual_seed(self.plan.seed + stage)
         self.stage, self.step = stage, 0
         device = self.processes.device
-        self.network = self.processes.synchronised(self.job.network(stage, before).to(device))
+        self.network = self.processes.synchronise_batch_norm(self.job.network(stage, before).to(device))
         self.job.set_mode(stage, self.network)
         self.averaged = self.job.network(stage, before).to(device)
         self.averaged.load_state_dict(self.network.state_dict())
@@ -137,7 +146,7 @@ class TrainingLoop:
         return iter(loader)
 
     def _train_step(self, stage: Stage, items: list[Any]) -> tuple[float, bool]:
-        """Return the loss, and whether the gradients were finite; if not, the weights stay as they are."""
+        """Loss, and whether the gradients were finite; if not, the weights stay as they are."""
         how, device = self.plan.optimiser, self.processes.device
         for group in self.optimiser.param_groups:
             group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps, how.warm_up)
@@ -154,7 +163,7 @@ class TrainingLoop:
         return total, finite
 
     def _give_up(self, stage: Stage) -> None:
-        """Stop with the last good weights: those of now, unless running statistics took in what was not finite."""
+        """Stop with the last good weights: the current ones, unless running statistics are no longer finite."""
         values = [v for v in self.network.state_dict().values() if v.is_floating_point()]
         if self.processes.first and all(bool(v.isfinite().all()) for v in values):
             self._save()
@@ -224,7 +233,18 @@ class TrainingLoop:
 def backward_pass(
     job: TrainingJob, stage: int, network: nn.Module, items: list[Any], device: torch.device, precision: str
 ) -> float:
-    """Add up the gradients of items in the network's parameters; return their loss."""
+    """Add the gradients of items to those of the network's parameters.
+
+    Parameters
+    ----------
+    job, stage, items : see `crnn_cli.training.job.TrainingJob.losses`.
+    network, device : where the items go.
+    precision : "fp32", or "bf16" for autocast.
+
+    Returns
+    -------
+    The mean loss of the items.
+    """
     total = 0.0
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for loss in job.losses(stage, network, items, device):
@@ -234,7 +254,16 @@ def backward_pass(
 
 
 def learning_rate_factor(share: float, warm_up: float = 0.02) -> float:
-    """Return the factor of the peak learning rate once ``share`` of the steps is done."""
+    """Factor of the peak learning rate: linear warm-up, then a cosine down to 1 %.
+
+    >>> [round(learning_rate_factor(share, warm_up=0.1), 3) for share in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.505, 0.01]
+
+    Parameters
+    ----------
+    share : of the steps that is done.
+    warm_up : share of the steps in which the rate rises.
+    """
     if share < warm_up:
         return max(0.01, share / warm_up)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))

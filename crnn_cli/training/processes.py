@@ -1,4 +1,4 @@
-"""One process or many, as torchrun starts them: who is who, and gradients averaged over all."""
+"""One training process or several, as torchrun starts them: ranks, shared batches, averaged gradients."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from crnn_cli.training.segment.batch_norm import share_batch_norm
 
 
 class Processes:
-    """The processes of a run; alone unless torchrun says otherwise (WORLD_SIZE, RANK, LOCAL_RANK).
+    """The processes of a run, from the environment of torchrun (WORLD_SIZE, RANK, LOCAL_RANK); one without it.
 
     Parameters
     ----------
-    device : what was chosen for one process. Of several, each takes the CUDA device of its local rank, if the choice
-        is CUDA.
+    device : chosen for one process. If it is CUDA, each of several processes takes the device of its local rank.
+
+    Attributes
+    ----------
+    count, rank : number of processes, and the number of this one.
+    device : of this process.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -35,23 +39,27 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Return whether this is the process that writes and speaks."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """Return how many items of a batch each process takes.
+        """Items of a batch that each process takes.
 
         Raises
         ------
         UsageError
-            If they cannot be divided evenly.
+            If the batch cannot be divided evenly.
         """
         if batch % self.count:
             raise UsageError(f"a batch of {batch} cannot be divided among {self.count} processes; make it a multiple")
         return batch // self.count
 
-    def synchronised(self, network: nn.Module) -> nn.Module:
-        """Return the network with batch statistics over all processes: PyTorch's on CUDA, elsewhere ours."""
+    def synchronise_batch_norm(self, network: nn.Module) -> nn.Module:
+        """Let batch normalisation take its statistics over all processes.
+
+        On CUDA PyTorch's implementation is used, elsewhere `crnn_cli.training.segment.batch_norm`. With one process the
+        network is returned as it is.
+        """
         if self.count == 1:
             return network
         if self.device.type != "cuda":
@@ -60,10 +68,19 @@ class Processes:
         return converted
 
     def average(self, network: nn.Module, loss: float) -> float:
-        """Average gradients and running statistics over the processes, in place; return the average loss.
+        """Average gradients and running statistics over the processes, in place.
 
-        A weight that the items of some processes did not use, as a set that fewer iterations leave out, counts as
-        having gradients of zero there; one that none used keeps having none.
+        A weight that the items of some processes did not use, such as a weight set that fewer iterations leave out, has
+        gradients of zero there; one that no process used keeps having none.
+
+        Parameters
+        ----------
+        network : whose gradients are averaged.
+        loss : of this process.
+
+        Returns
+        -------
+        The average loss.
         """
         if self.count == 1:
             return loss
@@ -72,30 +89,30 @@ class Processes:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
         statistics = [b for b in network.buffers() if b.is_floating_point()]
         mean_loss = torch.tensor([loss], dtype=torch.float32, device=self.device)
-        together = [*gradients, *statistics, mean_loss, used]
-        flat = torch.cat([t.flatten() for t in together])
+        tensors = [*gradients, *statistics, mean_loss, used]
+        flat = torch.cat([t.flatten() for t in tensors])
         dist.all_reduce(flat)
         flat /= self.count
-        for tensor, mean in zip(together, flat.split([t.numel() for t in together]), strict=True):
+        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
         for weight, gradient, share in zip(weights, gradients, used.tolist(), strict=True):
             weight.grad = gradient if share else None
         return float(mean_loss)
 
-    def agreed(self, number: int) -> int:
-        """Return the first process's number, in all of them."""
+    def broadcast(self, number: int) -> int:
+        """Number of the first process, in all processes."""
         if self.count == 1:
             return number
-        told = torch.tensor([number], device=self.device)
-        dist.broadcast(told, 0)
-        return int(told)
+        shared = torch.tensor([number], device=self.device)
+        dist.broadcast(shared, 0)
+        return int(shared)
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         if self.count > 1:
             dist.barrier()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the process group."""
         if self.count > 1 and dist.is_initialized():
             dist.destroy_process_group()

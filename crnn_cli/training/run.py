@@ -1,10 +1,10 @@
-"""What every training run keeps in its folder, each file written beside its place and moved there.
+"""Files of a training run, each written beside its place and then moved there.
 
-run.json             what the run is made of
+run.json             description: command, data, versions, settings
 log.jsonl            loss, validation, time, a line each
-checkpoint.pt        where it stands, to go on from
-weights.safetensors  the averaged weights of that moment
-best.safetensors     the averaged weights of the best validation, with best.json
+checkpoint.pt        state to resume from
+weights.safetensors  averaged weights of that state
+best.safetensors     averaged weights of the best validation, with best.json
 """
 
 from __future__ import annotations
@@ -23,22 +23,27 @@ from crnn_cli.errors import OutputError, Param
 
 
 class RunFolder:
-    """The folder of a training run."""
+    """The folder of a training run; it is created where it is missing.
+
+    Parameters
+    ----------
+    folder : the path.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
 
     def describe(self, described: dict[str, Any]) -> None:
-        """Write run.json: what the run is made of."""
-        self._place_json("run.json", described)
+        """Write run.json."""
+        self._write_json("run.json", described)
 
-    def described(self) -> dict[str, Any] | None:
-        """Return what run.json says, None where there is none."""
+    def description(self) -> dict[str, Any] | None:
+        """Content of run.json, None where there is none."""
         return self._json("run.json")
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Return the log; a line that a kill cut off is left out."""
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Lines of the log; one that a kill cut off is left out."""
         file = self.folder / "log.jsonl"
         kept = []
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
@@ -48,39 +53,50 @@ class RunFolder:
                 continue
         return kept
 
-    def forget_after(self, step: int) -> None:
-        """Drop the log's lines of later steps: they will be done again."""
+    def drop_log_after(self, step: int) -> None:
+        """Drop lines of the log of later steps, which will be repeated."""
         if not (self.folder / "log.jsonl").exists():
             return
-        kept = "".join(json.dumps(line) + "\n" for line in self.lines() if line.get("step", 0) <= step)
-        self._place("log.jsonl", lambda file: file.write_text(kept, encoding="utf-8"))
+        kept = "".join(json.dumps(line) + "\n" for line in self.log_lines() if line.get("step", 0) <= step)
+        self._write("log.jsonl", lambda file: file.write_text(kept, encoding="utf-8"))
 
     def log(self, line: dict[str, Any]) -> None:
-        """Append a line to log.jsonl."""
+        """Append a line to the log."""
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
 
     def save(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
-        """Write the checkpoint and the weights to publish."""
-        self._place("checkpoint.pt", lambda file: torch.save(state, file))
-        self._place_weights("weights.safetensors", weights)
+        """Write the checkpoint and the averaged weights.
+
+        Raises
+        ------
+        OutputError
+            If that fails, as on a full disk; the earlier checkpoint stays.
+        """
+        self._write("checkpoint.pt", lambda file: torch.save(state, file))
+        self._write_weights("weights.safetensors", weights)
 
     def save_best(self, weights: dict[str, Tensor], figures: dict[str, Any]) -> None:
-        """Write the best weights so far, and their figures."""
-        self._place_weights("best.safetensors", weights)
-        self._place_json("best.json", figures)
+        """Write the weights of the best validation so far, and their figures."""
+        self._write_weights("best.safetensors", weights)
+        self._write_json("best.json", figures)
 
     def best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the weights to publish and their figures: the best ones, or the last where nothing was validated."""
+        """Read the weights to publish.
+
+        Returns
+        -------
+        Weights and figures of the best validation; the last weights, and {}, where nothing was validated.
+        """
         figures = self.figures()
         return load_file(self.folder / f"{'best' if figures else 'weights'}.safetensors"), figures
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures of the best weights, {} where nothing was validated."""
+        """Figures of the best weights, {} where nothing was validated."""
         return self._json("best.json") or {}
 
     def state(self) -> dict[str, Any] | None:
-        """Return the last checkpoint, None where there is none."""
+        """The last checkpoint, None where there is none."""
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return None
@@ -92,20 +108,14 @@ class RunFolder:
         found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
         return found
 
-    def _place_json(self, name: str, value: dict[str, Any]) -> None:
-        self._place(name, lambda file: file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        self._write(name, lambda file: file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
 
-    def _place_weights(self, name: str, weights: dict[str, Tensor]) -> None:
-        self._place(name, lambda file: save_file({k: v.contiguous() for k, v in weights.items()}, file))
+    def _write_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        self._write(name, lambda file: save_file({k: v.contiguous() for k, v in weights.items()}, file))
 
-    def _place(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file beside its place and move it there.
-
-        Raises
-        ------
-        OutputError
-            If that fails, as when the disk is full; what stood in the place stays.
-        """
+    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file beside its place and move it there; OutputError if that fails, and the earlier file stays."""
         temporary = self.folder / f"{name}.tmp"
         try:
             write(temporary)

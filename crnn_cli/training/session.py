@@ -1,6 +1,6 @@
-"""A training run from start to bundle: what both tasks share.
+"""A training run from start to bundle: what all tasks share.
 
-The run keeps its folder, OUT.run, beside the bundle OUT that it ends in; see `crnn_cli.training.run`.
+The run keeps its files in a folder OUT.run, beside the bundle OUT that it ends in; see `crnn_cli.training.run`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from crnn_cli.bundles.store import Bundle, write_bundle
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError, OutputError, OutputExistsError, Param, UsageError
-from crnn_cli.training.card import card
+from crnn_cli.training.card import model_card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
 from crnn_cli.training.job import OptimiserSettings, Stage, TrainingJob, TrainingPlan, TrainingReport
@@ -38,11 +38,21 @@ _TIMED_STEPS = 3
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What was asked for, apart from the settings.
+    """A training run as it was asked for, apart from the settings of the task.
 
-    minutes : time budget in place of the settings' epochs, or None. workers : processes that draw items.
-    cache : GiB of memory for decoded volumes. licence : of the weights. command : as it was typed, for the card.
-    fold : (number, of how many) is held out, None for nothing. start : bundle to begin from, None for random weights.
+    Attributes
+    ----------
+    out : the bundle to be written.
+    device, precision : where and how it is computed; "fp32" or "bf16".
+    seed : of weights and items.
+    minutes : time budget that replaces the epochs of the settings; None for none.
+    resume : whether to continue the run in the folder.
+    workers : processes that draw items.
+    cache : GiB of memory for decoded volumes.
+    licence : of the weights.
+    command : as it was typed, for the card.
+    fold : (number, of how many) that is held out; None for nothing.
+    start : bundle to start from; None for random weights.
     """
 
     out: Path
@@ -60,13 +70,21 @@ class TrainingRequest:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the run."""
+        """Folder of the run."""
         return self.out.with_name(f"{self.out.name}.run")
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a task hands over. config : of the bundle, with its summary. data : about the data, for the card."""
+    """What a task hands over to be trained.
+
+    Attributes
+    ----------
+    job, stages, optimiser : see `crnn_cli.training.job`.
+    settings : of the task, for the card and for a resumed run.
+    config : of the bundle, with its summary.
+    data : about the data, for the card.
+    """
 
     job: TrainingJob
     stages: tuple[Stage, ...]
@@ -77,21 +95,24 @@ class TrainingRun:
 
 
 def initial_weights_label(request: TrainingRequest) -> str:
-    """Return what weights a run begins with, in words."""
+    """Name of the weights that a run starts with, for the card."""
     start = request.start
     return "random weights" if start is None else f"{start.name} ({start.sha256[:12]})"
 
 
 @contextmanager
 def session(request: TrainingRequest) -> Iterator[tuple[RunFolder, Processes, TrainingRequest]]:
-    """Yield the folder of the run, new or to be resumed, the processes, and the request as it was when it began.
+    """Context of a run: its folder, its processes, and the request as it was when the run began.
 
-    A resumed run has the number of threads it began with: sums over pixels are divided among them, and rounded so.
+    A resumed run gets the number of threads that it began with: sums over pixels are divided among threads, and rounded
+    accordingly. A folder in which no run began is removed.
 
     Raises
     ------
+    OutputExistsError
+        If the bundle exists, or a run is there already and is not to be resumed.
     OutputError
-        If the bundle exists, or a run is there already and is not to be resumed, or the folder cannot be made.
+        If the folder cannot be made.
     UsageError
         If there is nothing to resume.
     """
@@ -104,7 +125,7 @@ def session(request: TrainingRequest) -> Iterator[tuple[RunFolder, Processes, Tr
             _make(request.folder)
         processes.wait()
         folder = RunFolder(request.folder)
-        before = folder.described() if request.resume else None
+        before = folder.description() if request.resume else None
         if before is not None:
             torch.set_num_threads(before["threads"])
             request = replace(request, seed=before["seed"], precision=before["precision"], licence=before["licence"])
@@ -124,7 +145,7 @@ def _make(folder: Path) -> None:
 
 
 def require_startable(request: TrainingRequest) -> None:
-    """Raise unless the run can start, or be resumed; see `session`."""
+    """Check that a run can start or be resumed; errors as of `session`."""
     if request.out.exists() or not request.out.name:
         raise OutputExistsError(
             f"{request.out} exists already", remedy=("give another name with ", Param("out"), ", or remove it")
@@ -145,8 +166,8 @@ def require_startable(request: TrainingRequest) -> None:
 
 
 def earlier_settings(kind: type[Settings], folder: RunFolder, request: TrainingRequest) -> Settings | None:
-    """Return the settings of the run that is resumed, None of a new one."""
-    before = folder.described() if request.resume else None
+    """Settings of the run that is resumed; None for a new run."""
+    before = folder.description() if request.resume else None
     return None if before is None else from_table(kind, before["settings"], "run.json")
 
 
@@ -157,10 +178,20 @@ def run_training(
     processes: Processes,
     tell: Callable[[TrainingReport], None],
 ) -> Bundle | None:
-    """Train from the start or the last checkpoint, draw the curves, write the bundle; None in later processes.
+    """Train from the start or the last checkpoint, draw the curves, and write the bundle.
 
-    With a time budget, steps are timed first and the stages scaled to fit it; from then on the number of steps is
+    With a time budget, steps are timed first and the stages scaled to fit it. From then on the number of steps is
     fixed, so that a resumed run does the same.
+
+    Parameters
+    ----------
+    run, request : what is trained, and what was asked for.
+    folder, processes : of the `session`.
+    tell : called with reports.
+
+    Returns
+    -------
+    The bundle; None in all processes but the first.
 
     Raises
     ------
@@ -169,7 +200,7 @@ def run_training(
     CrnnError
         See `crnn_cli.training.loop.TrainingLoop`.
     """
-    before = folder.described() if request.resume else None
+    before = folder.description() if request.resume else None
     require_memory(run, processes)
     stages = run.stages
     if before is not None:
@@ -183,10 +214,16 @@ def run_training(
     if processes.first and before is None:
         folder.describe(described)
     compared = now | {"settings": former_table(run.settings)}
-    kept = {name: _digest(compared[name]) for name in _MUST_AGREE}
-    often = max(1, min(50, sum(stage.steps for stage in stages) // 100))
+    fingerprint = {name: _digest(compared[name]) for name in _MUST_AGREE}
+    log_every = max(1, min(50, sum(stage.steps for stage in stages) // 100))
     plan = TrainingPlan(
-        stages, run.optimiser, request.seed, request.precision, request.workers, log_every=often, fingerprint=kept
+        stages,
+        run.optimiser,
+        request.seed,
+        request.precision,
+        request.workers,
+        log_every=log_every,
+        fingerprint=fingerprint,
     )
     try:
         loop = TrainingLoop(run.job, plan, folder, processes, tell)
@@ -196,7 +233,7 @@ def run_training(
     finally:
         if processes.first:
             with suppress(OutputError):  # a picture less is no reason to stop, and must not hide one
-                draw_curves(folder.lines(), folder.folder / "curves.png")
+                draw_curves(folder.log_lines(), folder.folder / "curves.png")
     bundle = _publish(run, request, folder, described) if processes.first else None
     processes.wait()
     return bundle
@@ -216,73 +253,99 @@ def _described(run: TrainingRun, request: TrainingRequest, stages: tuple[Stage, 
 
 
 def require_memory(run: TrainingRun, processes: Processes) -> None:
-    """Raise DeviceError if a step of any stage needs more memory than is free; the message says what would fit."""
+    """Check that a step of every stage fits into memory.
+
+    Raises
+    ------
+    DeviceError
+        If one does not; the message names a setting with which it would.
+    """
     free = free_bytes(processes.device)
     for number, stage in enumerate(run.stages):
-        items, factor = run.job.small(number, processes.share(stage.batch))
+        items, factor = run.job.miniature(number, processes.share(stage.batch))
         network = run.job.network(number, None)
         run.job.set_mode(number, network)
 
         def forward(number: int = number, network: Any = network, items: Any = items) -> Tensor:
             return next(run.job.losses(number, network, items, torch.device("cpu")))
 
-        needed = sum(round(times * step_bytes(forward, factor)) for times in run.job.passes(number, network))
+        needed = sum(
+            round(times * step_bytes(forward, factor)) for times in run.job.memory_multipliers(number, network)
+        )
         if free is not None and needed > free:
             raise DeviceError(
                 f"a step of stage {stage.name} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
-                f"free: {run.job.smaller(number, free / needed)}"
+                f"free: {run.job.suggest_smaller(number, free / needed)}"
             )
 
 
 def seconds_of_steps(
     job: TrainingJob, stages: tuple[Stage, ...], request: TrainingRequest, processes: Processes
 ) -> list[float]:
-    """Return the time of a step of each stage, in s, measured on networks that are thrown away."""
-    found = []
+    """Time a step of each stage, on networks that are thrown away.
+
+    Returns
+    -------
+    Seconds per step, one number for each stage.
+    """
+    times = []
     for number, stage in enumerate(stages):
         network = job.network(number, None).to(processes.device)
         job.set_mode(number, network)
-        mine = processes.share(stage.batch)
+        count = processes.share(stage.batch)
         last = stage.steps * stage.batch - 1  # late items: those of a reconstruction have the most iterations then
-        drawing, going_back = 0.0, 0.0
+        drawing, learning = 0.0, 0.0
         for step in range(_TIMED_STEPS):
             began = time.monotonic()
-            items = [job.item(number, last - k) for k in range(mine)]
+            items = [job.item(number, last - k) for k in range(count)]
             drawn = time.monotonic()
             backward_pass(job, number, network, items, processes.device, request.precision)
             if step > 0:
-                drawing, going_back = drawing + drawn - began, going_back + time.monotonic() - drawn
-        beside = max(going_back, drawing / max(1, request.workers))  # workers draw while the network learns
-        found.append((beside if request.workers else drawing + going_back) / (_TIMED_STEPS - 1))
-    return found
+                drawing, learning = drawing + drawn - began, learning + time.monotonic() - drawn
+        beside = max(learning, drawing / max(1, request.workers))  # workers draw while the network learns
+        times.append((beside if request.workers else drawing + learning) / (_TIMED_STEPS - 1))
+    return times
 
 
 def scale_stages_to_budget(
     stages: tuple[Stage, ...], seconds: Sequence[float], budget: float, processes: Processes
 ) -> tuple[Stage, ...]:
-    """Return the stages with their steps scaled so that all together take ``budget`` seconds."""
+    """Scale the steps of all stages by one factor, so that together they take a time budget.
+
+    Parameters
+    ----------
+    stages : with their steps.
+    seconds : per step of each stage.
+    budget : in s.
+    processes : the first one's numbers hold for all.
+    """
     needed = sum(stage.steps * each for stage, each in zip(stages, seconds, strict=True))
     factor = budget / needed
-    return tuple(replace(s, steps=processes.agreed(max(1, round(s.steps * factor)))) for s in stages)
+    return tuple(replace(s, steps=processes.broadcast(max(1, round(s.steps * factor)))) for s in stages)
 
 
 def _publish(run: TrainingRun, request: TrainingRequest, folder: RunFolder, described: dict[str, Any]) -> Bundle:
-    """Write the bundle of a finished run, whole or not at all: the best weights, and a card filled in from the run."""
+    """Write the bundle of a finished run, whole or not at all: the best weights, and the card."""
     weights, figures = folder.best()
     if run.config["task"] == "segment":
         weights = {name: to_half(name, tensor) for name, tensor in weights.items()}
     config = run.config | {"licence": request.licence}
     written = write_bundle(
-        request.out, config, weights, card(request.out.name, config, described, figures, folder.lines())
+        request.out, config, weights, model_card(request.out.name, config, described, figures, folder.log_lines())
     )
     shutil.rmtree(folder.folder / "cache", ignore_errors=True)
     return written
 
 
 def to_half(name: str, tensor: Tensor) -> Tensor:
-    """Return a weight in half precision; running statistics and counters stay as they are."""
-    kept = "running_" in name or not tensor.is_floating_point()
-    return tensor if kept else tensor.half()
+    """Convert a weight to half precision; running statistics and counters stay as they are.
+
+    >>> import torch
+    >>> to_half("norm.running_var", torch.ones(1)).dtype, to_half("norm.weight", torch.ones(1)).dtype
+    (torch.float32, torch.float16)
+    """
+    stays = "running_" in name or not tensor.is_floating_point()
+    return tensor if stays else tensor.half()
 
 
 def _digest(value: Any) -> str:
@@ -290,7 +353,12 @@ def _digest(value: Any) -> str:
 
 
 def digest_of_files(files: Sequence[Path]) -> str:
-    """Return one sha256 of the names and contents of files, in their order; of a folder, of the files below it."""
+    """Digest the names and contents of files, in their order; for a folder, those of the files below it.
+
+    Returns
+    -------
+    One sha256, hexadecimal.
+    """
     whole = hashlib.sha256()
     below = (sorted(path.rglob("*")) if path.is_dir() else [path] for path in files)
     for file in (each for paths in below for each in paths if each.is_file()):

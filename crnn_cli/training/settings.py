@@ -1,6 +1,6 @@
-"""Settings of a training run: frozen dataclasses that say what each field means, and TOML to and from them.
+"""Settings of a training run: frozen dataclasses with a meaning for each field, and TOML to and from them.
 
-A settings class has fields of type bool, int, float, str, tuple of str, or another settings class (a TOML table); its
+A settings class has fields of type bool, int, float, str, tuple of str, or another settings class (a TOML table). Its
 ``__post_init__`` raises ValueError where a value makes no sense.
 """
 
@@ -32,22 +32,31 @@ def setting(default: Any, says: str, formerly: str = "") -> Any:
     return field(default=default, metadata={"says": says, "formerly": formerly})
 
 
-def counting(weights: dict[str, float]) -> dict[str, float]:
-    """Return the losses that count: those whose weight is above 0.
+def active_losses(weights: dict[str, float]) -> dict[str, float]:
+    """Losses whose weight is above 0.
+
+    >>> active_losses({"l1": 1.0, "ssim": 0.0})
+    {'l1': 1.0}
 
     Raises
     ------
     ValueError
         If a weight is below 0, or none is above.
     """
-    found = {name: value for name, value in weights.items() if value > 0}
-    if not found or min(weights.values()) < 0:
+    active = {name: value for name, value in weights.items() if value > 0}
+    if not active or min(weights.values()) < 0:
         raise ValueError("weights of losses must be 0 or more, and one above 0")
-    return found
+    return active
 
 
 def to_toml(settings: Any, name: str = "") -> str:
-    """Return settings as TOML, complete, each with its comment; nested settings become tables."""
+    """Write settings as TOML, complete, each with its meaning as a comment; nested settings become tables.
+
+    Parameters
+    ----------
+    settings : an object of a settings class.
+    name : of the table; empty at the top.
+    """
     lines, tables = [], []
     for each in fields(settings):
         value = getattr(settings, each.name)
@@ -56,13 +65,16 @@ def to_toml(settings: Any, name: str = "") -> str:
         else:
             lines.append((f"{each.name} = {_literal(value)}", each.metadata.get("says", "")))
     width = max((len(line) for line, _ in lines), default=0)
-    said = [f"{line:<{width}}  # {says}" if says else line for line, says in lines]
+    commented = [f"{line:<{width}}  # {says}" if says else line for line, says in lines]
     head = [f"[{name}]"] if name else []
-    return "\n".join([*head, *said, ""]) + "".join(f"\n{table}" for table in tables)
+    return "\n".join([*head, *commented, ""]) + "".join(f"\n{table}" for table in tables)
 
 
 def former_table(settings: Any) -> dict[str, Any]:
-    """Settings as a table with their former names, so that checkpoints of earlier versions agree with it."""
+    """Convert settings to a table with their former names.
+
+    Digests of it agree with those in checkpoints of earlier versions, which can therefore be resumed.
+    """
     return {
         each.metadata.get("formerly") or each.name: former_table(value) if is_dataclass(value) else value
         for each in fields(settings)
@@ -71,7 +83,12 @@ def former_table(settings: Any) -> dict[str, Any]:
 
 
 def read_toml(kind: type[Settings], file: Path) -> Settings:
-    """Return the settings that a TOML file gives; what it does not mention keeps its default.
+    """Read settings from a TOML file; a setting that is not mentioned keeps its default.
+
+    Parameters
+    ----------
+    kind : the settings class.
+    file : TOML; former names of settings are understood.
 
     Raises
     ------
@@ -87,12 +104,14 @@ def read_toml(kind: type[Settings], file: Path) -> Settings:
 
 
 def from_table(kind: type[Settings], given: Any, source: str, before: Settings | None = None) -> Settings:
-    """Return the settings of a table, as `read_toml`.
+    """Read settings from a table, as `read_toml`.
 
     Parameters
     ----------
-    source : what messages call it.
-    before : what stands where the table is silent; the defaults of the kind where not given.
+    kind : the settings class.
+    given : the table.
+    source : its name in messages.
+    before : settings that hold where the table is silent; by default those of the class.
     """
     standing: Any = kind() if before is None else before
     if not isinstance(given, dict):
@@ -102,10 +121,10 @@ def from_table(kind: type[Settings], given: Any, source: str, before: Settings |
     check_keys(source, given, types, complete=False, noun="setting")
     values = {n: _value(types[n], value, f"{source}, {n}", getattr(standing, n)) for n, value in given.items()}
     try:
-        made: Settings = replace(standing, **values)
+        settings: Settings = replace(standing, **values)
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
-    return made
+    return settings
 
 
 def _value(kind: Any, value: Any, where: str, before: Any) -> Any:

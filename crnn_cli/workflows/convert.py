@@ -59,7 +59,9 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
 
 def is_folder_name(target: Path) -> bool:
     """Whether a target is a folder of DICOM images: a name without a suffix."""
-    return target != STREAM and "." not in target.name
+    from crnn_cli.io.formats import DICOM
+
+    return DICOM.is_output_name(target)
 
 
 def _plan(source: Path, target: Path, options: ConvertOptions, folder: bool) -> None:

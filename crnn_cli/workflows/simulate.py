@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,7 +206,6 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.kspace.npy_output import array_output
     from crnn_cli.io.nifti.image import image_output
-    from crnn_cli.version import __version__
 
     samples = arrays["truth"].shape[-1]
     mask_XYZT = np.repeat(arrays["mask"].numpy().T[None, :, None].astype(np.uint8), samples, axis=0)
@@ -224,7 +224,6 @@ def _write(names: dict[str, Path], arrays: dict[str, Tensor], affine: Affine, op
 
 def _report(scan: PhantomScan, mask_TY: Tensor, names: dict[str, Path]) -> dict[str, Any]:
     from crnn_cli.mri.sampling import true_acceleration
-    from crnn_cli.version import __version__
 
     grid = scan.grid
     return {

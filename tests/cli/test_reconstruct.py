@@ -465,7 +465,7 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "preview of another kind": ([file, "-o", out, "--preview", tmp_path / "p.bmp"], 2, ".png"),
         "unknown device": ([file, "--device", "quantum"], 2, "--device quantum is not known"),
         "absent device": ([file, "--device", "cuda:77"], 5, "cuda:77"),
-        "unknown model": ([file, "--model", "gpt"], 3, "no model gpt"),
+        "unknown model": ([file, "--model", "gpt"], 2, "no model gpt"),
         "unknown pattern": ([cine, "--undersample", 4, "--pattern", "spiral"], 2, "--pattern spiral is not known"),
         "too fast": ([cine, "--undersample", 999], 2, "acceleration"),
         "slower than full": ([file, "--undersample", 0.5], 2, ""),

@@ -1,4 +1,4 @@
-"""``crnn reconstruct --report --held-out --max-residual`` and ``crnn report``: true numbers, honest pages."""
+"""``crnn reconstruct --report --hold-out-folds --max-residual`` and ``crnn report``: true numbers, honest pages."""
 
 import hashlib
 import json

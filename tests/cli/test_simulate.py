@@ -31,6 +31,7 @@ SMALL = ["--size", "33x38", "--frames", "3", "--undersample", "4"]
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     console.listen()
+    console.Verbosity.level = 1
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

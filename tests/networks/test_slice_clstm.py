@@ -46,9 +46,9 @@ def seen(made, slices=6):
 @pytest.mark.parametrize("directions", [0, 1, 2])
 @pytest.mark.parametrize("slices", [1, 4, 5, 10])
 @pytest.mark.parametrize("kept_bytes", [2**28, 0])
-def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, saved_tensor_bytes):
+def test_label_is_the_softmax_of_forward(monkeypatch, directions, slices, kept_bytes):
     """Whether the stack divides by the chunk or not, and whether features are kept or computed again."""
-    monkeypatch.setattr(slice_clstm, "_MAX_KEPT_BYTES", saved_tensor_bytes)
+    monkeypatch.setattr(slice_clstm, "_MAX_KEPT_BYTES", kept_bytes)
     made, image = network(directions), stack(slices)
     found = made.label(image)
     assert found.shape == (slices, 3, 9, 7)

@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, killed_at, save_seconds):
     whole, again = trained(tmp_path / "a", plan), trained(tmp_path / "b", plan, killed_at=killed_at)
     same(whole.network.state_dict(), again.network.state_dict())
     same(whole.averaged.state_dict(), again.averaged.state_dict())
-    steps = [[line["step"] for line in RunFolder(tmp_path / name).lines() if "loss" in line] for name in "ab"]
+    steps = [[line["step"] for line in RunFolder(tmp_path / name).log_lines() if "loss" in line] for name in "ab"]
     assert steps[1] == sorted(set(steps[1]))
     assert steps[0][-1] == steps[1][-1] == 9
     same(RunFolder(tmp_path / "a").best()[0], RunFolder(tmp_path / "b").best()[0])
@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_a_run_folder_leaves_nothing_half_written(tmp_path):
     folder = RunFolder(tmp_path / "a" / "b")
     assert folder.state() is None
-    assert folder.described() is None
+    assert folder.description() is None
     folder.describe({"seed": 0})
     for k in range(2):
         folder.log({"step": k})
@@ -313,13 +313,13 @@ def test_a_run_folder_leaves_nothing_half_written(tmp_path):
         "checkpoint.pt", "log.jsonl", "run.json", "weights.safetensors",
     ]  # fmt: skip
     assert folder.state() == {"step": 1}
-    assert folder.lines() == [{"step": 0}, {"step": 1}]
+    assert folder.log_lines() == [{"step": 0}, {"step": 1}]
     with (folder.folder / "log.jsonl").open("a") as log:
         log.write('{"step": 2, "los')
-    assert folder.lines() == [{"step": 0}, {"step": 1}]
-    folder.forget_after(0)
-    assert folder.lines() == [{"step": 0}]
-    assert folder.described() == {"seed": 0}
+    assert folder.log_lines() == [{"step": 0}, {"step": 1}]
+    folder.drop_log_after(0)
+    assert folder.log_lines() == [{"step": 0}]
+    assert folder.description() == {"seed": 0}
 
 
 def test_the_average_follows():

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from crnn_cli.training.card import card
+from crnn_cli.training.card import model_card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import scalars, with_events
 from crnn_cli.training.job import TrainingReport
@@ -73,7 +73,7 @@ def test_the_card_says_what_the_run_says():
         "stages": [{"name": "CNN", "steps": 40, "batch": 2}],
     }  # fmt: skip
     config = {"summary": "core, rim", "licence": "CC0-1.0", "network": "slice-clstm", "settings": {"width": 2}}
-    text = card("m", config, described, {"step": 20, "score": 0.5, "dice": {"core": 0.6}}, LINES)
+    text = model_card("m", config, described, {"step": 20, "score": 0.5, "dice": {"core": 0.6}}, LINES)
     for words in (
         "# m\n", "crnn train segment 'a folder' -o m", "training volumes: 60: v0, v1", "v49 ...", "sha256: abc",
         "40 steps in 2 minutes on cpu, fp32, seed 4", "* CNN: 40 steps of 2", "at step 20", "| dice, core | 0.6 |",
@@ -81,4 +81,4 @@ def test_the_card_says_what_the_run_says():
     ):  # fmt: skip
         assert words in text
     assert "v50" not in text
-    assert "nothing was held out" in card("m", config, described, {}, LINES)
+    assert "nothing was held out" in model_card("m", config, described, {}, LINES)

@@ -37,12 +37,15 @@ class Series:
     files : number of files.
     size : Rows and Columns.
     slices, frames : of the grid; where there are problems, as far as can be told.
-    spacing : along x, y and z, mm. orientation : directions that the axes run to, such as LPS.
+    spacing : along x, y and z, mm.
+    orientation : directions that the axes run to, such as LPS.
     affine : (column, row, slice) to RAS+ mm.
     ordered_by : the attribute that orders the times, "" for one time.
-    frame_time : seconds from frame to frame, None if unknown. spread : largest difference between such times, s.
+    frame_time : seconds from frame to frame, None if unknown.
+    spread : largest difference between such times, s.
     grid : frames by slice (along the normal) and time; empty where there are problems.
-    problems : why it cannot be read, as sentences. notes : oddities, as sentences.
+    problems : why it cannot be read, as sentences.
+    notes : oddities, as sentences.
     remedy : what makes it readable all the same; empty where nothing does.
     """
 

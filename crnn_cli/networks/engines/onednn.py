@@ -81,7 +81,13 @@ class Convolutions:
         return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
     def conv_add_relu(self, kernel: Kernel, features: Tensor, terms: Tensor) -> Tensor:
-        """ReLU(terms + kernel * features), in new memory."""
+        """ReLU(terms + kernel * features), in new memory.
+
+        Parameters
+        ----------
+        kernel, features : (weight, bias), and (N, F, Y, X).
+        terms : of the shape of the output.
+        """
         if not self.fused:
             return conv2d(features, *kernel, padding=_padding(kernel)).add_(terms).relu_()
         one = [1, 1]

@@ -20,7 +20,12 @@ from crnn_cli.networks.engines.autograd import bidirectional_recurrence, fused_s
 
 
 class Cell(Protocol):
-    """Convolutions of a recurrent cell: from the input, from the neighbour frame, from the iteration before."""
+    """Convolutions of a recurrent cell.
+
+    Attributes
+    ----------
+    i2h, h2h, ih2ih : from the input, from the neighbour frame, from the iteration before.
+    """
 
     i2h: nn.Conv2d
     h2h: nn.Conv2d
@@ -120,7 +125,12 @@ class BatchedSchedule:
 
 
 def broadcast_bias(of: nn.Conv2d, like: Tensor) -> Tensor:
-    """Bias of a convolution in the dtype of ``like``, (1, F, 1, 1): broadcastable over (B, F, Y, X)."""
+    """Bias of a convolution, broadcastable over (B, F, Y, X).
+
+    Returns
+    -------
+    (1, F, 1, 1), in the dtype of ``like``.
+    """
     assert of.bias is not None
     return of.bias.to(like.dtype).view(1, -1, 1, 1)
 

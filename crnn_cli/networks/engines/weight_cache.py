@@ -37,5 +37,10 @@ class CastWeightCache:
 
 
 def cast_weights(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cast weight and bias to a dtype, with features innermost in memory (channels last)."""
+    """Cast weight and bias to a dtype, with features innermost in memory (channels last).
+
+    >>> weight, bias = cast_weights(torch.ones(2, 4, 3, 3), torch.zeros(2), torch.bfloat16)
+    >>> weight.dtype, weight.is_contiguous(memory_format=torch.channels_last)
+    (torch.bfloat16, True)
+    """
     return weight.to(dtype, memory_format=torch.channels_last), bias.to(dtype)

@@ -1,4 +1,4 @@
-"""A first pass over training data: every file is read once, and whatever is wrong is told at once, file by file."""
+"""Check of training data before training: every file is read once, and all problems are reported together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CheckedVolume:
-    """What was found in a file or a pair of files.
+    """Result of the check of a file, or of an image and its labels.
 
+    Attributes
+    ----------
+    name : of the volume.
     shape, spacing : of the image, spacing in mm along x, y, z; empty where it cannot be read.
     values : of the labels, ascending; empty where there are none.
-    grid : where the image lies, its array nothing but a shape.
-    problems : sentences; with any of them the data cannot be trained on. notes : sentences about what can be.
+    problems : sentences; with any of them the volume cannot be trained on.
+    notes : sentences about what is unusual but can be trained on.
+    grid : position of the image in space, with an array that has a shape and no values.
     """
 
     name: str
@@ -42,12 +46,19 @@ class CheckedVolume:
 def check_labelled(
     found: LabelledSet, classes: int | None = None, progress: Progress = lambda done, total: None
 ) -> list[CheckedVolume]:
-    """Return what was found in every pair, in their order; nothing that a file holds raises. One pair is in memory.
+    """Check every pair of image and labels of a set.
+
+    Whatever a file holds, nothing is raised. One pair is in memory at a time.
 
     Parameters
     ----------
-    classes : with the background, of the network to be trained; None if not known.
+    found : the set.
+    classes : of the network to be trained, with the background; None if not known.
     progress : called with (pairs done, pairs in all).
+
+    Returns
+    -------
+    One result for each pair, in their order.
     """
     checked = []
     for pair in found.pairs:
@@ -57,14 +68,20 @@ def check_labelled(
 
 
 def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: None) -> list[CheckedVolume]:
-    """Return what was found in every cine, in their order; nothing that a file holds raises. One is in memory.
+    """Check that files are cines.
 
-    A cine has four axes x, y, z, t, at least 4 frames of 32 x 32 pixels, is finite and moves. Names are paths below
-    the folder that all files have in common. What is not seen: whether a magnitude series was undersampled.
+    A cine has four axes x, y, z, t, at least 4 frames of 32 x 32 pixels, is finite and moves. A magnitude series that
+    was undersampled is not recognised: it would teach the network artefacts. Whatever a file holds, nothing is raised.
+    One file is in memory at a time.
 
     Parameters
     ----------
+    files : NIfTI files, or folders of one DICOM series.
     progress : called with (files done, files in all).
+
+    Returns
+    -------
+    One result for each file, in their order, named by the path below their common folder.
     """
     base = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
     checked = []
@@ -73,7 +90,7 @@ def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: 
         problems: list[str] = []
         image = _read(read_only_series, file, problems)
         if image is not None:
-            problems += _of_cine(image, file)
+            problems += _cine_problems(image, file)
         checked.append(_checked(name, image, (), problems, []))
         progress(len(checked), len(files))
     return checked
@@ -85,16 +102,16 @@ def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> Ch
     values: tuple[int, ...] = ()
     image, labels = _read(read_only_series, pair.image, problems), _read(read_image, pair.labels, problems)
     if image is not None:
-        problems += _of_volume(image, pair.image)
+        problems += _volume_problems(image, pair.image)
     if image is not None and labels is not None:
         labels = on_axes_of(image, labels)
         problems += grid_differences(image, labels)
     whole = None if labels is None else label_values(labels.array)
     if labels is not None and whole is None:
-        problems.append(f"the labels hold {_no_label(labels.array)}; labels are whole numbers from 0 to 255")
+        problems.append(f"the labels hold {_describe_bad_labels(labels.array)}; labels are whole numbers from 0 to 255")
     if whole is not None:
         values = tuple(int(value) for value in np.unique(whole))
-        problems += _of_values(values, classes, names)
+        problems += _value_problems(values, classes, names)
         if values == (0,):
             notes.append("the labels are all background")
     return _checked(pair.name, image, values, problems, notes)
@@ -110,7 +127,7 @@ def _checked(
 
 
 def _read(reader: Callable[[Path], Image], file: Path, problems: list[str]) -> Image | None:
-    """Return the image, or None and a problem more."""
+    """The image, or None and one more problem."""
     try:
         return reader(file)
     except CrnnError as error:
@@ -122,8 +139,8 @@ def _read(reader: Callable[[Path], Image], file: Path, problems: list[str]) -> I
     return None
 
 
-def _of_volume(image: Image, file: Path) -> list[str]:
-    """Return what keeps an image from being learned from as a volume."""
+def _volume_problems(image: Image, file: Path) -> list[str]:
+    """Reasons why an image cannot be learned from as a volume."""
     found = []
     if image.array.ndim != 3:
         found.append(f"the image is a series of {image.frames} frames; labels are learned from volumes, x, y, z")
@@ -135,8 +152,8 @@ def _of_volume(image: Image, file: Path) -> list[str]:
     return found
 
 
-def _of_cine(image: Image, file: Path) -> list[str]:
-    """Return what keeps an image from being learned from as a cine."""
+def _cine_problems(image: Image, file: Path) -> list[str]:
+    """Reasons why an image cannot be learned from as a cine."""
     found = []
     if image.array.ndim != 4:
         found.append(f"it has three axes, {' x '.join(map(str, image.shape))}; a cine has four, x, y, z, t")
@@ -159,8 +176,8 @@ def _not_finite(image: Image, file: Path) -> list[str]:
     return []
 
 
-def _no_label(array: Array) -> str:
-    """Return the first value that is no label, in words."""
+def _describe_bad_labels(array: Array) -> str:
+    """The first value that is no label, in words."""
     if np.iscomplexobj(array):
         return "complex numbers"
     flat = array.ravel()
@@ -168,8 +185,8 @@ def _no_label(array: Array) -> str:
     return f"{flat[np.argmax(bad)]:g}, {int(bad.sum())} such voxels in all"
 
 
-def _of_values(values: tuple[int, ...], classes: int | None, names: Mapping[int, str]) -> list[str]:
-    """Return which label values are not among those that can be learned."""
+def _value_problems(values: tuple[int, ...], classes: int | None, names: Mapping[int, str]) -> list[str]:
+    """Label values that are not among those that can be learned, as sentences."""
     found = []
     above = [value for value in values if classes is not None and value >= classes]
     if above and classes is not None:

@@ -1,10 +1,10 @@
-"""What a data set says of itself in files: dataset.json of the Decathlon and of nnU-Net, and manifests in CSV.
+"""Descriptions of data sets: dataset.json of the Decathlon and of nnU-Net, and manifests in CSV.
 
-dataset.json names the values of the labels in one of two dialects, {"1": "anterior"} (Medical Segmentation Decathlon)
-or {"anterior": 1} (nnU-Net v2); nnU-Net adds the channels and the ending of the files.
+dataset.json names the label values in one of two dialects, {"1": "anterior"} (Medical Segmentation Decathlon) or
+{"anterior": 1} (nnU-Net v2); nnU-Net adds the channels and the ending of the files.
 
-A manifest has a header of columns: image and label, paths relative to the CSV file, and where wanted split (train, val
-or test) and subject. An image may be a folder.
+A manifest has a header of columns: image and label, paths relative to the CSV file; and optionally split (train, val or
+test) and subject. An image may be a folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ _NEEDED, _OPTIONAL = ("image", "label"), ("split", "subject")
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """What dataset.json says. names : of the label values but 0. endings : that image and label files may have."""
+    """Content of dataset.json.
+
+    Attributes
+    ----------
+    names : of the label values but 0.
+    endings : that image and label files may have.
+    """
 
     names: dict[int, str]
     endings: tuple[str, ...]
@@ -33,7 +39,14 @@ class DatasetDescription:
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A line of a manifest. cells : by column. problems : what the line by itself has wrong, in sentences."""
+    """A line of a manifest.
+
+    Attributes
+    ----------
+    line : its number.
+    cells : by column.
+    problems : of the line by itself, as sentences.
+    """
 
     line: int
     cells: dict[str, str]
@@ -41,7 +54,7 @@ class ManifestRow:
 
 
 def read_description(folder: Path) -> DatasetDescription:
-    """Return what the dataset.json of a folder says; without one, nothing is known and any NIfTI file will do.
+    """Read the dataset.json of a folder; without one, no names are known and any NIfTI file will do.
 
     Raises
     ------
@@ -66,7 +79,7 @@ def read_description(folder: Path) -> DatasetDescription:
 
 
 def _names(labels: Any, file: Path) -> dict[int, str]:
-    """Return the names of the label values of either dialect, without the background."""
+    """Names of the label values in either dialect, without the background."""
     if not isinstance(labels, dict):
         raise UnreadableError(f"{file}: labels is no JSON object")
     if any(isinstance(value, list) for value in labels.values()):
@@ -94,7 +107,7 @@ def _names(labels: Any, file: Path) -> dict[int, str]:
 
 
 def read_rows(file: Path) -> list[ManifestRow]:
-    """Return the lines of a manifest that are not blank.
+    """Read the lines of a manifest that are not blank.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which image file and which label file belong together, by their names alone."""
+"""Pairs of image file and label file, by their names alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ _FIRST, _SECOND = "_0000", "_0001"  # channels of nnU-Net
 
 @dataclass(frozen=True)
 class Match:
-    """An image and its labels, None where there are none. problem : what the names have wrong, a sentence or ""."""
+    """An image and its labels, either of them None where it is missing.
+
+    Attributes
+    ----------
+    name : of the volume.
+    problem : of the names, a sentence; "" for none.
+    """
 
     name: str
     image: Path | None
@@ -25,12 +31,12 @@ class Match:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return what a folder holds but what starts with a dot, sorted; nothing if there is no such folder.
+    """Entries of a folder whose names do not start with a dot, sorted; none if there is no such folder.
 
     Raises
     ------
     UnreadableError
-        If it is not permitted.
+        If it may not be read.
     """
     try:
         return sorted(f for f in folder.iterdir() if not f.name.startswith(".")) if folder.is_dir() else []
@@ -39,12 +45,12 @@ def visible(folder: Path) -> list[Path]:
 
 
 def nifti_files(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Return the visible files of a folder whose names end as they should, sorted."""
+    """Visible NIfTI files of a folder whose names have one of the endings, sorted."""
     return [f for f in visible(folder) if ending_of(f) in endings and f.is_file()]
 
 
 def image_places(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Return the images of a folder, sorted: NIfTI files, and folders with DICOM files in or below them."""
+    """Images of a folder, sorted: NIfTI files, and folders with DICOM files in or below them."""
     return sorted(nifti_files(folder, endings) + [f for f in visible(folder) if f.is_dir() and _holds_dicom(f)])
 
 
@@ -53,19 +59,36 @@ def _holds_dicom(folder: Path) -> bool:
 
 
 def ending_of(file: Path) -> str:
-    """Return .nii.gz, .nii or nothing."""
+    """Ending of a NIfTI file; "" for another file.
+
+    >>> ending_of(Path("scan.nii.gz")), ending_of(Path("scan.txt"))
+    ('.nii.gz', '')
+    """
     return next((ending for ending in (".nii.gz", ".nii") if file.name.endswith(ending)), "")
 
 
 def stem(file: Path) -> str:
-    """Return the name of a NIfTI file without its ending."""
+    """Name of a NIfTI file without its ending.
+
+    >>> stem(Path("data/scan.nii.gz"))
+    'scan'
+    """
     return file.name.removesuffix(ending_of(file))
 
 
 def match_folders(images: Path, labels: Path, endings: Sequence[str]) -> list[Match]:
-    """Match NAME or NAME_0000 in one folder with NAME in the other: what has labels first, then images without.
+    """Match NAME or NAME_0000 in one folder with NAME in the other.
 
     An image may be a folder of DICOM files.
+
+    Parameters
+    ----------
+    images, labels : the folders.
+    endings : that files may have.
+
+    Returns
+    -------
+    Matches of all labels first, then images without labels, then names that occur twice.
 
     Raises
     ------
@@ -92,7 +115,17 @@ def match_folders(images: Path, labels: Path, endings: Sequence[str]) -> list[Ma
 
 
 def match_gt(folder: Path, endings: Sequence[str]) -> list[Match]:
-    """Match NAME with NAME_gt in a folder: what has labels first, then images without."""
+    """Match NAME with NAME_gt in a folder.
+
+    Parameters
+    ----------
+    folder : of images and labels.
+    endings : that files may have.
+
+    Returns
+    -------
+    Matches of all labels first, then images without labels, then names that occur twice.
+    """
     file_of, doubled = _by_stem(nifti_files(folder, endings))
     labelled = [name for name in file_of if name.endswith(GT)]
     matches = []
@@ -105,7 +138,7 @@ def match_gt(folder: Path, endings: Sequence[str]) -> list[Match]:
 
 
 def _by_stem(files: Sequence[Path]) -> tuple[dict[str, Path], list[Match]]:
-    """Return files by their names without ending (.nii.gz before .nii), and the names that are there twice."""
+    """Files by their names without ending (.nii.gz before .nii), and the names that occur twice."""
     found: dict[str, Path] = {}
     doubled = []
     for file in files:

@@ -1,16 +1,16 @@
-"""Labelled volumes and cines on disk: finding them, dividing them, and reading a labelled volume.
+"""Labelled volumes and cines on disk: finding them, splitting them, and reading a labelled volume.
 
-Layouts of labelled volumes (.nii or .nii.gz; hidden files are passed over):
+Layouts of labelled volumes (.nii or .nii.gz; hidden files are ignored):
 
 imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz    Medical Segmentation Decathlon; images of nnU-Net are NAME_0000.nii.gz
 images/NAME.nii.gz, labels/NAME.nii.gz        the same; each volume is a subject of its own
 imagesTr/NAME/, labelsTr/NAME.nii.gz          the image a folder of DICOM files, one series; also in images/
 SUBJECT/NAME.nii.gz, SUBJECT/NAME_gt.nii.gz   ACDC
 NAME.nii.gz, NAME_gt.nii.gz                   each volume is a subject of its own
-MANIFEST.csv                                  see `dataset_files`; the only one that can say what is for training;
-                                              an image may be a folder, zip or file of one DICOM series
+MANIFEST.csv                                  see `crnn_cli.training.datasets.files`; the only layout that names the
+                                              training split; an image may be a folder, zip or file of one DICOM series
 
-Labels are NIfTI; those of an image that is stored with other axes are turned onto it, never resampled.
+Labels are NIfTI. Labels stored with other axes than the image are reoriented to it, never resampled.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ _TOLD = 5  # problems in a message
 class Pair:
     """A labelled volume on disk.
 
-    name : of the image file without its ending, and with its folder where two are called the same; unique in a set.
+    Attributes
+    ----------
+    name : of the image file without its ending, with its folder where two have the same name; unique in a set.
     subject : whose it is; subjects are never divided between training and test.
+    image, labels : files; the image may be a folder.
     split : "train", "val" or "test" where a manifest says so, else "".
     """
 
@@ -62,7 +65,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong. name : of the volume, or "line 3" of a manifest. text : a sentence."""
+    """A problem of a data set.
+
+    Attributes
+    ----------
+    name : of the volume, or "line 3" of a manifest.
+    text : a sentence.
+    """
 
     name: str
     text: str
@@ -72,7 +81,11 @@ class Problem:
 class LabelledSet:
     """Labelled volumes, and what their file names alone tell.
 
-    pairs : at least one, in a fixed order. names : of label values, as far as known. layout : in a phrase.
+    Attributes
+    ----------
+    pairs : at least one, in a fixed order.
+    names : of label values, as far as known.
+    layout : in a phrase.
     problems : labels without image, images without labels, broken lines of a manifest.
     notes : images beside labelled ones of the same subject, such as a whole cine; nothing is wrong with that.
     """
@@ -85,7 +98,7 @@ class LabelledSet:
 
 
 def find_labelled(source: Path) -> LabelledSet:
-    """Return the labelled volumes of a folder or a CSV manifest; layouts: see the top of this file.
+    """Find the labelled volumes of a folder or of a CSV manifest; the layouts are at the top of this file.
 
     Raises
     ------
@@ -110,9 +123,17 @@ def find_labelled(source: Path) -> LabelledSet:
 
 
 def find_cines(source: Path) -> list[Path]:
-    """Return the cines in and below a folder, by path, or the one given: NIfTI files, and folders that hold DICOM.
+    """Find the cines in and below a folder: NIfTI files, and folders of one DICOM series.
 
-    Hidden files and labels (_gt) are left out. A folder is one DICOM series.
+    Hidden files and labels (_gt) are left out.
+
+    Parameters
+    ----------
+    source : a folder, or one cine.
+
+    Returns
+    -------
+    Paths, sorted.
 
     Raises
     ------
@@ -135,14 +156,28 @@ def find_cines(source: Path) -> list[Path]:
 
 
 def split_pairs(pairs: Sequence[Pair], fold: int, folds: int) -> tuple[list[Pair], list[Pair]]:
-    """Return (training, test) pairs: every ``folds``-th subject by name, from number ``fold``, is for the test."""
+    """Split pairs into training and test by subject.
+
+    Parameters
+    ----------
+    pairs : in any order.
+    fold, folds : every ``folds``-th subject by name, from number ``fold``, is for the test.
+
+    Returns
+    -------
+    (training, test) pairs.
+    """
     subjects = sorted({pair.subject for pair in pairs})
     test = set(subjects[fold::folds])
     return [p for p in pairs if p.subject not in test], [p for p in pairs if p.subject in test]
 
 
 def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
-    """Return image and label values on the image's grid and axes; real values are float32.
+    """Read an image and its labels.
+
+    Returns
+    -------
+    The image, real values as float32, and label values on its grid and axes.
 
     Raises
     ------
@@ -169,7 +204,15 @@ def load_pair(pair: Pair) -> tuple[Image, NDArray[np.uint8]]:
 
 
 def label_values(array: Array) -> NDArray[np.uint8] | None:
-    """Return the array as uint8, or None if that would change a value."""
+    """Convert an array to label values, uint8.
+
+    >>> label_values(np.array([0.0, 2.0])), label_values(np.array([0.5]))
+    (array([0, 2], dtype=uint8), None)
+
+    Returns
+    -------
+    None if the conversion would change a value.
+    """
     if np.iscomplexobj(array):
         return None
     with np.errstate(invalid="ignore"):
@@ -178,7 +221,12 @@ def label_values(array: Array) -> NDArray[np.uint8] | None:
 
 
 def grid_differences(image: Image, labels: Image) -> list[str]:
-    """Return how the grid of labels differs from that of the image, in sentences; none if it does not (to 0.001 mm)."""
+    """Compare the grids of an image and its labels, to 0.001 mm.
+
+    Returns
+    -------
+    Differences in shape, voxel size, direction and position, as sentences; empty if there are none.
+    """
     found = []
     if image.shape != labels.shape:
         found.append(f"the labels have {_times(labels.shape)} voxels, the image {_times(image.shape)}")
@@ -200,7 +248,7 @@ def _times(numbers: Sequence[float] | NDArray[np.float64]) -> str:
 
 
 def _in_folder(folder: Path) -> LabelledSet:
-    """Return what the one layout that fits a folder gives."""
+    """Pairs of the one layout that fits a folder."""
     about = read_description(folder)
     two = [(images, labels) for images, labels in _TWO_FOLDERS
            if nifti_files(folder / labels, about.endings) and image_places(folder / images, about.endings)]  # fmt: skip
@@ -237,7 +285,7 @@ def _nothing(folder: Path) -> str:
 def _gathered(
     folder: Path, about: DatasetDescription, layout: str, matches: list[tuple[str, list[Match]]]
 ) -> LabelledSet:
-    """Return pairs and problems of the matches of each subject; "" where each volume is a subject of its own."""
+    """Pairs and problems of the matches of each subject; "" where each volume is a subject of its own."""
     pairs: list[Pair] = []
     problems: list[Problem] = []
     notes: list[Problem] = []
@@ -255,7 +303,7 @@ def _gathered(
 
 
 def _told_apart(pairs: list[Pair], folder: Path) -> list[Pair]:
-    """Return the pairs, named with their folders if two are called the same."""
+    """Pairs, named with their folders if two have the same name."""
     if len({pair.name for pair in pairs}) == len(pairs):
         return pairs
     return [replace(pair, name=_within(folder, pair.image.with_name(stem(pair.image)))) for pair in pairs]
@@ -266,7 +314,7 @@ def _within(folder: Path, path: Path) -> str:
 
 
 def _of_manifest(file: Path) -> LabelledSet:
-    """Return the pairs of a manifest's good lines, and what is wrong with the others."""
+    """Pairs of a manifest's good lines, and the problems of the others."""
     pairs, problems = [], []
     lines: dict[Path, int] = {}
     for row in read_rows(file):
@@ -284,7 +332,7 @@ def _of_manifest(file: Path) -> LabelledSet:
 
 
 def _seen_before(row: ManifestRow, folder: Path, lines: dict[Path, int]) -> list[str]:
-    """Return a sentence if an earlier line has the same image; ``lines`` is kept up."""
+    """A sentence if an earlier line has the same image; ``lines`` is updated."""
     if not row.cells.get("image"):
         return []
     image = (folder / row.cells["image"]).resolve()

@@ -1,4 +1,4 @@
-"""Training items for cine reconstruction: a random sequence, how it was sampled, and where to start from.
+"""Training items for cine reconstruction: a random sequence, its random undersampling, and the initial image.
 
 Legend: B batch (1), C coil, T frame, Y phase encoding, X readout.
 """
@@ -27,7 +27,7 @@ _MOST_COLUMNS = 128
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Sizes of items and how they are undersampled; each is random between its bounds, both included."""
+    """Sizes and undersampling of items; each quantity is random between its bounds, both included."""
 
     lines: int = setting(72, "fewest lines along the undersampled axis, which items keep whole")
     most_lines: int = setting(176, "most of them")
@@ -62,11 +62,14 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class CineItems:
-    """What random items are made of.
+    """Source of random items.
 
-    cines : real cines (T, Y, X) to take views of, magnitude or complex; may be empty.
-    real_share : the share of items made from them.
-    pixels : frames * lines * columns of one item, about: what a step costs.
+    Attributes
+    ----------
+    cines : real cines (T, Y, X) to take random views of, magnitude or complex; may be empty.
+    real_share : share of the items made from them; the others are simulated scenes.
+    pixels : frames * lines * columns of an item, about: the cost of a step.
+    sampling : sizes and undersampling.
     initial_image : of the network, a key of `crnn_cli.reconstruction.reconstruct.INITIAL_IMAGES`.
     """
 
@@ -79,7 +82,14 @@ class CineItems:
 
 @dataclass(frozen=True)
 class CineItem:
-    """One training item, scaled so that the bright parts of the start image are about 1."""
+    """A training item, scaled so that the bright parts of the initial image are about 1.
+
+    Attributes
+    ----------
+    initial_BTYX : input of the network.
+    truth_BTYX : fully sampled, without noise.
+    consistency : operator with the undersampled data.
+    """
 
     initial_BTYX: Tensor
     truth_BTYX: Tensor
@@ -88,10 +98,17 @@ class CineItem:
 
 @dataclass(frozen=True)
 class DrawnSampling:
-    """What is drawn of an item on the CPU; its start image, most of the work, is made where the training goes on.
+    """The random part of an item, drawn on the CPU.
 
-    measured : of the whole cycle, (1, C, T, Y, X). truth_BTYX : of as many frames. initial_image : see `CineItems`.
-    brightness : of the bright parts of the start image. part : the frames that the item has.
+    The initial image, most of the work, is computed where training runs.
+
+    Attributes
+    ----------
+    measured : of the whole cycle, (1, C, T, Y, X).
+    truth_BTYX : of as many frames.
+    initial_image : see `CineItems`.
+    brightness : of the bright parts of the initial image.
+    part : the frames of the item.
     """
 
     measured: SliceMeasurement
@@ -101,7 +118,10 @@ class DrawnSampling:
     part: slice
 
     def item(self, device: torch.device) -> CineItem:
-        """Return the item on a device, its start calculated there, in full precision. It knows the whole cycle."""
+        """Compute the item on a device, in full precision.
+
+        The initial image is made from all frames of the cycle, of which the item is a part.
+        """
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             whole = self.measured.to(device)
             start = INITIAL_IMAGES[self.initial_image](whole.consistency())
@@ -113,10 +133,15 @@ class DrawnSampling:
 
 
 def draw(source: CineItems, seed: int) -> DrawnSampling:
-    """Return what is drawn of the item of a seed. The start image knows the whole cycle, the item is a part of it.
+    """Draw the random part of an item.
 
-    Patches keep the undersampled axis whole and cut the readout (Qin's demo): a Cartesian pattern couples pixels
-    along Y only. Magnitudes get a random phase; a complex cine keeps its own.
+    Patches keep the undersampled axis whole and cut the readout (as Qin's demo): a Cartesian pattern couples pixels
+    along Y only. Magnitude cines get a random phase; complex ones keep their own.
+
+    Parameters
+    ----------
+    source : of the items.
+    seed : the same seed gives the same item.
     """
     rng, how = SceneRandom(seed), source.sampling
     lines, kept = rng.integer(how.lines, how.most_lines), rng.integer(how.frames, how.most_frames)
@@ -136,16 +161,20 @@ def draw(source: CineItems, seed: int) -> DrawnSampling:
 
 
 def draw_item(source: CineItems, seed: int, device: torch.device = CPU) -> CineItem:
-    """Return the item of a seed on a device; see `draw`."""
+    """Draw and compute the item of a seed; see `draw`."""
     return draw(source, seed).item(device)
 
 
 def _sample(truth_BTYX: Tensor, rng: SceneRandom, how: SamplingSettings) -> SliceMeasurement:
-    """Return noisy undersampled k-space (1, C, T, Y, X), its mask (1, T, Y, 1), sensitivities a little off, and noise.
+    """Sample with a random pattern and noise.
 
-    One coil of uniform sensitivity, as always where ``several`` is 0, has no sensitivities given. The noise is that
-    of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image. What is returned of it is the
-    deviation that data consistency is told: a little off too, or 0, nothing.
+    With one coil of uniform sensitivity, as always where ``several`` is 0, no sensitivities are given. The noise is
+    that of one coil, in each coil: as sum_c |s_c|^2 = 1, it is the same in the combined image.
+
+    Returns
+    -------
+    K-space (1, C, T, Y, X), mask (1, T, Y, 1), inexact sensitivities, and the noise level that data consistency is
+        told: a little off as well, or 0 for nothing.
     """
     frames, lines, columns = truth_BTYX.shape[1:]
     pattern = "variable-density" if rng.chance(how.variable_density) else "sheared-grid"

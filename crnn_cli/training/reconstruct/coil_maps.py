@@ -1,4 +1,4 @@
-"""Random coil sensitivities, and the same as an estimate would have them: training data for parallel imaging.
+"""Random coil sensitivities, and the inexact estimates of them that a network is given in training.
 
 Legend: C coil, N virtual coil, Y phase encoding, X readout, W wave. Lengths are in units of the field of view along Y.
 """
@@ -19,12 +19,21 @@ _WAVES = 8
 
 
 def random_maps(coils: int, lines: int, columns: int, rng: SceneRandom) -> Tensor:
-    """Return smooth random sensitivities (C, Y, X), complex64, with sum_c |s_c|^2 = 1.
+    """Draw smooth random sensitivities with sum_c |s_c|^2 = 1.
 
-    A coil is a loop of radius a; at a distance r from its centre it sees (1 + r^2 / a^2)^(-3/2), as on the axis of a
-    loop, times a smooth random modulation and phase. The coils lie on an arc around the field of view or above it. The
-    patch is a cut of the readout, anywhere in a field about as wide as it is long. Some maps are of virtual coils:
-    the strongest combinations of up to three times as many.
+    A coil is a loop of radius a. At a distance r from its centre it sees (1 + r^2 / a^2)^(-3/2), as on the axis of a
+    loop, times a smooth random modulation and phase. The coils lie on an arc around the field of view, or above it. The
+    patch is a cut of the readout, anywhere in a field about as wide as it is long. Some maps are of virtual coils: the
+    strongest combinations of up to three times as many.
+
+    Parameters
+    ----------
+    coils, lines, columns : C, Y and X.
+    rng : random numbers.
+
+    Returns
+    -------
+    (C, Y, X), complex64.
     """
     virtual = rng.chance(_VIRTUAL)
     maps_CYX = normalise_maps(_loops(coils * rng.integer(1, 3) if virtual else coils, lines, columns, rng))
@@ -35,10 +44,16 @@ def random_maps(coils: int, lines: int, columns: int, rng: SceneRandom) -> Tenso
 
 
 def perturb_maps(maps_CYX: Tensor, error: float, rng: SceneRandom) -> Tensor:
-    """Return sensitivities off by a smooth random error, again with sum_c |s_c|^2 = 1.
+    """Add a smooth random error to sensitivities, again with sum_c |s_c|^2 = 1.
 
-    s' = (s + e) / |s + e| with sum_c conj(s_c) e_c = 0: a factor that all coils share is the image's, no error. The
-    root mean square of |e| over the pixels is ``error``.
+    s' = (s + e) / |s + e| with sum_c conj(s_c) e_c = 0: a factor that all coils share belongs to the image and is no
+    error.
+
+    Parameters
+    ----------
+    maps_CYX : sensitivities.
+    error : root mean square of |e| over the pixels.
+    rng : random numbers.
     """
     coils, lines, columns = maps_CYX.shape
     parts = _smooth(2 * coils, _places(lines, columns), rng.log_uniform(0.03, 0.3), rng)
@@ -49,7 +64,7 @@ def perturb_maps(maps_CYX: Tensor, error: float, rng: SceneRandom) -> Tensor:
 
 
 def _loops(coils: int, lines: int, columns: int, rng: SceneRandom) -> Tensor:
-    """Return what loops around or above the field see, (C, Y, X) complex."""
+    """Sensitivities of loops around or above the field, (C, Y, X) complex."""
     wide = max(columns / lines, rng.uniform(0.6, 1.4))
     y, x = _places(lines, columns)
     x = x + rng.uniform(-0.5, 0.5) * (wide - columns / lines)
@@ -76,7 +91,7 @@ def _places(lines: int, columns: int) -> tuple[Tensor, Tensor]:
 
 
 def _smooth(count: int, places: tuple[Tensor, Tensor], length: float, rng: SceneRandom) -> Tensor:
-    """Return random fields (count, Y, X) of about unit variance, each the sum of a few plane waves.
+    """Random fields (count, Y, X) of about unit variance, each the sum of a few plane waves.
 
     Their correlation is a Gaussian of standard deviation ``length``.
     """

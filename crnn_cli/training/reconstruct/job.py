@@ -1,4 +1,4 @@
-"""Train a reconstruction network on random cine items."""
+"""Training of a reconstruction network on random cine items."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ _VALIDATION_ITEMS = 8
 
 
 class ReconstructJob:
-    """What `crnn_cli.training.loop.TrainingLoop` is to train: see `crnn_cli.training.job.TrainingJob`.
+    """Job of `crnn_cli.training.loop.TrainingLoop`; see `crnn_cli.training.job.TrainingJob`.
 
     Parameters
     ----------
+    settings : of the task.
     cines, held_out : real cines (T, Y, X) to train on and to validate with; may be empty.
-    start : weights to begin with, of a network of the same sizes; None for random ones.
-    device : what is trained on. For a CPU whoever draws an item makes its start image too, else only `losses` does.
+    seed : of the items.
+    start : network of the same sizes whose weights training starts with; None for random ones.
+    device : that is trained on. On a CPU items are computed where they are drawn; else `losses` computes initial
+        images.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class ReconstructJob:
         self._items = settings.stages()[0].steps * settings.batch
 
     def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
-        """Return the network."""
+        """Build the network; there is one stage."""
         del stage, before
         network = CRNNMRI(self.settings.network.config())
         network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
@@ -59,14 +62,14 @@ class ReconstructJob:
         return network
 
     def item(self, stage: int, number: int) -> tuple[CineItem | DrawnSampling, int]:
-        """Return an item, or what is drawn of it, and the iterations it is reconstructed with."""
+        """Draw an item, and the iterations that it is reconstructed with."""
         del stage
         iterations = self.settings.iterations(number / self._items, number)
         drawn = draw(self.source, self._seed(number))
         return (drawn.item(CPU) if self.device.type == "cpu" else drawn), iterations
 
     def describe(self, stage: int, number: int) -> str:
-        """Return the seed of an item: with the same settings and cines it can be drawn again."""
+        """Seed of an item: with the same settings and cines it can be drawn again."""
         del stage
         return f"seed {self._seed(number)}"
 
@@ -79,14 +82,14 @@ class ReconstructJob:
             yield image_loss(self.settings.loss.weights(), image, item.truth_BTYX, item.consistency) / len(items)
 
     def set_mode(self, stage: int, network: nn.Module) -> None:
-        """Train."""
+        """Set training mode."""
         del stage
         network.train()
 
-    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
-        """Return one item of few pixels, with all iterations, and how many times more the real one holds.
+    def miniature(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """One item of few pixels with all iterations and as many coils as any, and the size ratio of a real one.
 
-        Items of a batch go through one after the other, so their number does not matter. It has as many coils as any.
+        Items of a batch are computed one after the other, so their number does not matter.
         """
         del stage, count
         source = replace(self.simulated, pixels=2_000)
@@ -98,8 +101,8 @@ class ReconstructJob:
             :, drawn.part
         ].numel()
 
-    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
-        """Count a pass once, then an iteration computed again with the gradients beside it, then those of its group."""
+    def memory_multipliers(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Yield 1 for a pass, and shares for the iterations that checkpoints compute again beside it."""
         del stage
         yield 1.0
         group, iterations = self.settings.network.checkpoint, self.settings.network.iterations
@@ -110,19 +113,19 @@ class ReconstructJob:
             network.checkpoint = 1  # type: ignore[assignment]
             yield min(group, iterations) / iterations
 
-    def smaller(self, stage: int, share: float) -> str:
-        """Return how to save memory: checkpoints first, then fewer pixels."""
+    def suggest_smaller(self, stage: int, share: float) -> str:
+        """Name the setting that saves memory: checkpoints first, then fewer pixels."""
         del stage
         if not self.settings.network.checkpoint:
             return "set checkpoint = 1 in [network]"
         return f"set pixels = {max(2_000, int(self.settings.pixels * share))}"
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Return the mean relative error in dB of start and reconstruction, over items never trained on.
+        """Compute the mean relative error of initial image and reconstruction, in dB, over items never trained on.
 
-        The score is the mean fall of the error, in dB, of simulated items, items of the cines held out and items of
-        several coils, as far as there are any. Those of several coils show the scenes of one coil again: of the cines
-        held out where there are some.
+        The score is the mean fall of the error in dB over the groups that there are: simulated items, items of the
+        held-out cines, and items of several coils. The last group shows the scenes of one coil again: held-out cines,
+        where there are some.
         """
         figures, falls = {}, []
         kinds = (("simulated", self.simulated), ("held_out", self.real), ("several_coils", self.several))
@@ -133,7 +136,7 @@ class ReconstructJob:
         return {"score": round(float(np.mean(falls)), 4), **figures}
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
-        """Return a validation item: truth, reconstruction, start, and the errors of these two."""
+        """Picture of a validation item: truth, reconstruction, initial image, and the errors of these two."""
         item = draw_item(self.several or self.real or self.simulated, _VALIDATION_SEED, device)
         with torch.no_grad():
             made = network(item.initial_BTYX, item.consistency)
@@ -162,15 +165,27 @@ def _errors(network: nn.Module, source: CineItems, device: torch.device) -> dict
 
 
 def relative_error_db(image_BTYX: Tensor, item: CineItem) -> float:
-    """Return 20 log10(||x - truth|| / ||truth||)."""
+    """Relative error of an image, 20 log10(||x - truth|| / ||truth||).
+
+    Parameters
+    ----------
+    image_BTYX : complex, in the scale of the item.
+    item : with the truth.
+
+    Returns
+    -------
+    dB; -20 is an error of 10 %.
+    """
     error = torch.linalg.vector_norm(image_BTYX - item.truth_BTYX) / torch.linalg.vector_norm(item.truth_BTYX)
     return 20 * math.log10(max(float(error), 1e-9))
 
 
 def load_cines(files: Sequence[Path]) -> list[Tensor]:
-    """Return the slices of NIfTI files and DICOM series (x, y, z, t) as cines (T, Y, X), magnitude or complex.
+    """Read the slices of NIfTI files and DICOM series (x, y, z, t) as cines; x is taken as the readout.
 
-    Empty slices are left out. x is taken as the readout.
+    Returns
+    -------
+    Cines (T, Y, X), magnitude or complex; empty slices are left out.
     """
     cines: list[Tensor] = []
     for file in files:

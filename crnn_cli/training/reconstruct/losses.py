@@ -33,27 +33,38 @@ _NOTHING = 1e-6  # stands for the size of a truth or of data that are zero
 
 
 def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return log(mean |d| + root mean |d|^2) of the complex error d.
+    """Compute log(mean |d| + root mean |d|^2) of the complex error d.
 
-    The first term is robust, the second is what PSNR sees; the logarithm lets easy and hard items count alike, as
-    they do in a mean of decibels. At d = 0 it is -9.1, not minus infinity.
+    The first term is robust, the second is the one that PSNR sees. The logarithm lets easy and hard items count alike,
+    as they do in a mean of decibels. At d = 0 it is -9.1, not minus infinity.
+
+    >>> round(float(reconstruction_loss(torch.ones(1, 2, 4, 4) + 0j, torch.zeros(1, 2, 4, 4) + 0j)), 3)
+    0.693
     """
     squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
     return torch.log((squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt())
 
 
 def l1_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return mean |d|, d complex: real and imaginary part count together."""
+    """Compute mean |d|, d complex: real and imaginary part count together.
+
+    >>> float(l1_loss(torch.tensor([3 + 4j]), torch.tensor([0j])))
+    5.0
+    """
     return (image_BTYX - truth_BTYX).abs().mean()
 
 
 def l2_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return mean |d|^2."""
+    """Compute mean |d|^2, d complex.
+
+    >>> float(l2_loss(torch.tensor([3 + 4j]), torch.tensor([0j])))
+    25.0
+    """
     return torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1).mean()
 
 
 def ssim_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return 1 - the mean structural similarity of the magnitudes of the frames, from 0 to 2; the phase is not seen.
+    """Compute 1 - mean structural similarity of the magnitudes of the frames, from 0 to 2; the phase does not count.
 
     Windows and constants are those of `crnn_cli.mri.metrics.ssim`; the data range of a sequence is max |r| over it.
 
@@ -74,14 +85,14 @@ def ssim_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
 
 
 def perpendicular_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
-    """Return the perpendicular loss, which weighs magnitudes too small and too large alike; the L2 loss does not.
+    """Compute the perpendicular loss, which weighs magnitudes too small and too large alike; the L2 loss does not.
 
-    Mean over pixels of P + | |x| - |r| |. P = |Re x Im r - Im x Re r| / |x| is how far r lies from the line through x:
-    it depends on the angle between them and not on |x|. Beyond a right angle it is 2 |r| - P, so that it grows up to
-    2 |r| at opposite signs.
+    Mean over pixels of P + | |x| - |r| |. P = |Re x Im r - Im x Re r| / |x| is the distance of r from the line through
+    x: it depends on the angle between them, not on |x|. Beyond a right angle it is 2 |r| - P, so that it grows up to 2
+    |r| at opposite signs.
 
-    The angle means nothing where x is zero. There, for |x| < 0.01 |r|, P is multiplied by |x| / (0.01 |r|): continuous,
-    with gradients of at most some hundred.
+    The angle is undefined where x is zero. For |x| < 0.01 |r|, P is multiplied by |x| / (0.01 |r|): continuous, with
+    gradients of at most some hundred.
 
     References
     ----------
@@ -98,10 +109,10 @@ def perpendicular_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
 
 
 def kspace_loss(image_BTYX: Tensor, consistency: Data) -> Tensor:
-    """Return mean |m F x - y| over the measured samples, in units of the root mean square of y.
+    """Compute mean |m F x - y| over the measured samples, in units of the root mean square of y; no truth is needed.
 
-    The truth is not needed. Behind hard data consistency of one coil it is zero whatever the network does;
-    samples of several coils are fitted together, and none exactly.
+    Behind hard data consistency of one coil it is zero whatever the network does. Samples of several coils are fitted
+    jointly, and none exactly.
     """
     difference_N, data_N = consistency.at_samples(image_BTYX)
     number = max(1, data_N.numel())
@@ -120,6 +131,13 @@ IMAGE_LOSSES: dict[str, ImageLoss] = {
 
 
 def image_loss(weights: Mapping[str, float], image_BTYX: Tensor, truth_BTYX: Tensor, consistency: Data) -> Tensor:
-    """Return the weighted sum of losses by their names in `IMAGE_LOSSES`; a name must be one of them."""
+    """Compute the weighted sum of losses.
+
+    Parameters
+    ----------
+    weights : by names of `IMAGE_LOSSES`.
+    image_BTYX, truth_BTYX : complex.
+    consistency : operator with the measured data, for losses in k-space.
+    """
     terms = [weight * IMAGE_LOSSES[name](image_BTYX, truth_BTYX, consistency) for name, weight in weights.items()]
     return torch.stack(terms).sum()

@@ -1,4 +1,4 @@
-"""From cines, or from nothing but simulation, to a reconstruction bundle."""
+"""Training of a reconstruction model: from cines, or from simulation alone, to a bundle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ from crnn_cli.training.session import (
 
 
 def split_cines(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
-    """Return (training, held out) files: every ``folds``-th, from number ``fold``, is held out; None holds out nothing.
+    """Split files into training and held-out ones.
+
+    >>> split_cines([Path("a"), Path("b"), Path("c")], (0, 3))[1]
+    [PosixPath('a')]
+
+    Parameters
+    ----------
+    files : in order.
+    fold : (number, of sampling many): every n-th file, from that number, is held out; None holds out nothing.
 
     Raises
     ------
@@ -50,12 +58,18 @@ def train_reconstruction(
     files: Sequence[Path], settings: ReconstructSettings | None, request: TrainingRequest,
     tell: Callable[[TrainingReport], None],
 ) -> Bundle | None:  # fmt: skip
-    """Train and publish; return the bundle, None in all processes but the first.
+    """Train a reconstruction model and write its bundle.
 
     Parameters
     ----------
     files : cines that passed the check; none for simulated scenes alone.
     settings : None for the defaults, or for those of the run that is resumed.
+    request : what was asked for.
+    tell : called with reports.
+
+    Returns
+    -------
+    The bundle; None in all processes but the first.
 
     Raises
     ------
@@ -65,7 +79,7 @@ def train_reconstruction(
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(ReconstructSettings, folder, asked) or ReconstructSettings()
         training, held_out = split_cines(files, asked.fold)
-        network = None if asked.start is None else _begun_with(asked.start, settings)
+        network = None if asked.start is None else _initial_network(asked.start, settings)
         said = {
             "simulated_scenes": f"{1 - settings.real_share if training else 1:.0%} of the items",
             "training_cines": [file.name for file in training], "held_out": [file.name for file in held_out],
@@ -85,22 +99,16 @@ def train_reconstruction(
         return run_training(run, asked, folder, processes, tell)
 
 
-def _coils(how: SamplingSettings) -> str:
-    """Return how coils were simulated, in words."""
+def _coils(sampling: SamplingSettings) -> str:
+    """Description of the simulated coils, for the card."""
     return (
-        f"{how.several:.0%} of the items with {how.coils} to {how.most_coils} coils of simulated sensitivities, "
-        f"which the network was given with errors of up to {how.maps_error:.0%}"
+        f"{sampling.several:.0%} of the items with {sampling.coils} to {sampling.most_coils} coils of simulated "
+        f"sensitivities, which the network was given with errors of up to {sampling.maps_error:.0%}"
     )
 
 
-def _begun_with(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
-    """Return the network of a bundle to begin from, grown to the sizes of the settings.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be grown to them.
-    """
+def _initial_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
+    """Network of a bundle to start from, expanded to the sizes of the settings; UsageError if it cannot be."""
     network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
     try:
         return expand_network(network, wanted)

@@ -1,8 +1,8 @@
-"""Random beating scenes: training data for cine reconstruction without a patient.
+"""Random beating scenes: training data for cine reconstruction without patients.
 
-A scene is a still picture on a fine grid (regions, a heart, vessels, texture) that a periodic displacement field
-warps through the cardiac cycle; a phase, shading and drift come on top. Nothing aims at anatomy: what a network
-should learn from it is how edges move, not what a heart looks like.
+A scene is a still picture on a fine grid (regions, a heart, vessels, texture), warped through the cardiac cycle by a
+periodic displacement field; a phase, shading and drift are added. Anatomy is not the aim: a network should learn from
+it how edges move, not the look of a heart.
 
 Legend: T frame, Y phase encoding, X readout. Lengths are in pixels of the output grid, angles in radians.
 """
@@ -21,7 +21,13 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class SceneSize:
-    """Frames and matrix of a scene."""
+    """Size of a scene.
+
+    Attributes
+    ----------
+    frames : of the sequence.
+    lines, columns : along phase encoding and readout.
+    """
 
     frames: int
     lines: int
@@ -29,33 +35,43 @@ class SceneSize:
 
 
 class SceneRandom:
-    """Random numbers of one item, all from one seed."""
+    """Random numbers of one item, all from one seed.
+
+    >>> SceneRandom(3).integer(1, 6) == SceneRandom(3).integer(1, 6)
+    True
+    """
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, low: float, high: float) -> float:
-        """Return a number from low to high."""
+        """Draw a number from ``low`` to ``high``."""
         return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def log_uniform(self, low: float, high: float) -> float:
-        """Return a number from low to high whose logarithm is uniform."""
+        """Draw a number from ``low`` to ``high`` whose logarithm is uniform."""
         return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def integer(self, low: int, high: int) -> int:
-        """Return an integer from low to high, both included."""
+        """Draw an integer from ``low`` to ``high``, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def chance(self, probability: float) -> bool:
-        """Return True with the probability."""
+        """Draw True with a probability."""
         return self.uniform(0, 1) < probability
 
     def normal(self, *shape: int) -> Tensor:
-        """Return a tensor of standard normal numbers."""
+        """Draw a tensor of standard normal numbers."""
         return torch.randn(*shape, generator=self.generator)
 
     def smooth(self, lines: int, columns: int, cell: float) -> Tensor:
-        """Return a smooth field (lines, columns) of about unit variance that changes over ``cell`` pixels."""
+        """Draw a smooth field of about unit variance.
+
+        Parameters
+        ----------
+        lines, columns : its size.
+        cell : pixels over which it changes.
+        """
         rows, cols = max(3, math.ceil(lines / cell) + 3), max(3, math.ceil(columns / cell) + 3)
         coarse = self.normal(1, 1, rows, cols)
         shape = (math.ceil(rows * cell) + 1, math.ceil(cols * cell) + 1)
@@ -65,7 +81,17 @@ class SceneRandom:
 
 
 def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
-    """Return the magnitude of a random beating scene, (T, Y, X) float, bright parts about 1."""
+    """Draw a random beating scene.
+
+    Parameters
+    ----------
+    size : of the scene.
+    rng : random numbers.
+
+    Returns
+    -------
+    Magnitude (T, Y, X), float32, bright parts about 1.
+    """
     fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
     margin = 8 * SUPERSAMPLING
     still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, rng)
@@ -77,7 +103,19 @@ def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
 
 
 def with_phase(magnitude_TYX: Tensor, rng: SceneRandom) -> Tensor:
-    """Return a complex sequence: smooth phase of up to a few pi, a little of it following the beat, and shading."""
+    """Add phase and shading to a magnitude sequence.
+
+    The phase is smooth, up to a few pi, and a small part of it follows the beat.
+
+    Parameters
+    ----------
+    magnitude_TYX : real.
+    rng : random numbers.
+
+    Returns
+    -------
+    Complex (T, Y, X).
+    """
     frames, lines, columns = magnitude_TYX.shape
     extent = float(max(lines, 64))
     phase = rng.uniform(0.2, 2.5) * rng.smooth(lines, columns, extent / rng.uniform(1.0, 3.0))
@@ -89,12 +127,14 @@ def with_phase(magnitude_TYX: Tensor, rng: SceneRandom) -> Tensor:
 
 
 def from_cine(cine_TYX: Tensor, size: SceneSize, rng: SceneRandom) -> Tensor:
-    """Return a random view of a real cine: turned, mirrored, scaled, cropped, its contrast bent.
+    """Draw a random view of a real cine: rotated, mirrored, scaled, cropped, with changed contrast.
 
     Parameters
     ----------
-    cine_TYX : one cycle, magnitude or complex; it is repeated in time, run backwards at random. A complex view keeps
-        the phase of the cine.
+    cine_TYX : one cycle, magnitude or complex; it is repeated in time, at random backwards. A complex view keeps its
+        phase.
+    size : of the view.
+    rng : random numbers.
     """
     frames = cine_TYX.shape[0]
     steps = torch.arange(size.frames) * (1 if rng.chance(0.8) else 2) + rng.integer(0, frames - 1)
@@ -121,7 +161,7 @@ def from_cine(cine_TYX: Tensor, size: SceneSize, rng: SceneRandom) -> Tensor:
 
 
 def _moving_centre(cine_TYX: Tensor) -> Tensor:
-    """Return where a cine moves most, y and x: the centre of mass of the variance over time."""
+    """Centre of mass of the variance over time, y and x."""
     variance_YX = cine_TYX.abs().var(0, unbiased=False)
     total = variance_YX.sum()
     if not float(total) > 0:
@@ -131,7 +171,7 @@ def _moving_centre(cine_TYX: Tensor) -> Tensor:
 
 
 def _sway(size: SceneSize, cell: float, rng: SceneRandom) -> Tensor:
-    """Return displacements (T, Y, X, 2) in pixels: a smooth field of its own for cosine and sine of the phase."""
+    """Displacements (T, Y, X, 2) in pixels: one smooth field for the cosine, another for the sine of the phase."""
     phase_T, amount = _cycle(size.frames, rng), rng.uniform(0, 1.5)
     fields = [torch.stack([rng.smooth(size.lines, size.columns, cell) for _ in range(2)], -1) for _ in range(2)]
     waves = (torch.cos(phase_T), torch.sin(phase_T))
@@ -140,7 +180,7 @@ def _sway(size: SceneSize, cell: float, rng: SceneRandom) -> Tensor:
 
 
 def _still_picture(lines: int, columns: int, rng: SceneRandom) -> tuple[Tensor, tuple[float, float, float]]:
-    """Return a still picture and the heart in it: centre y, x and outer radius, in fine pixels."""
+    """A still picture and the heart in it: centre y, x and outer radius, in fine pixels."""
     scale = float(max(lines, 96 * SUPERSAMPLING))
     regions = rng.integer(3, 10)
     cell = scale / rng.uniform(3, 14)
@@ -194,7 +234,7 @@ def _paint_disc(picture: Tensor, y: Tensor, x: Tensor, radius: float, rng: Scene
 
 
 def _body(y: Tensor, x: Tensor, rng: SceneRandom) -> Tensor:
-    """Return the support of a body that ends inside the field of view along y (coordinates from -1/2 to 1/2)."""
+    """Support of a body that ends inside the field of view along y (coordinates from -1/2 to 1/2)."""
     outline = torch.hypot((y - rng.uniform(-0.08, 0.08)) / rng.uniform(0.3, 0.5), x / rng.uniform(0.5, 2.0))
     air = rng.uniform(0, 0.03)
     return torch.where(outline < 1, 1.0, air)
@@ -203,7 +243,7 @@ def _body(y: Tensor, x: Tensor, rng: SceneRandom) -> Tensor:
 def _motion(
     size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom
 ) -> Tensor:
-    """Return displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
+    """Displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
     squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** rng.uniform(0.6, 1.5) * rng.uniform(0.1, 0.6)
     y, x, near = _near_heart(size, margin, heart, rng.uniform(0.7, 1.3))
     contraction = torch.stack([y, x]) * near + rng.uniform(-0.2, 0.2) * torch.stack([-x, y]) * near
@@ -224,7 +264,7 @@ def _motion(
 def _brightening(
     size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom
 ) -> Tensor:
-    """Return factors (T, Y, X): fresh blood, and what moves through the plane, change brightness over the cycle."""
+    """Factors (T, Y, X): inflow and motion through the plane change brightness over the cycle."""
     _, _, near = _near_heart(size, margin, heart, rng.uniform(0.5, 1.2))
     exponent = torch.zeros(size.frames, size.lines, size.columns)
     for wave in (torch.cos(phase_T), torch.sin(2 * phase_T + rng.uniform(0, 6.28))):
@@ -236,14 +276,14 @@ def _brightening(
 def _near_heart(
     size: SceneSize, margin: int, heart: tuple[float, float, float], reach: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y and x from the centre of the heart, and a bump about it, 1 in its middle."""
+    """Y and x from the centre of the heart, and a bump about it, 1 in its middle."""
     y, x = _pixel_grid(size.lines, size.columns)
     y, x = y + margin - heart[0], x + margin - heart[1]
     return y, x, torch.exp(-0.5 * ((y**2 + x**2) / (heart[2] * reach) ** 2))
 
 
 def _cycle(frames: int, rng: SceneRandom) -> Tensor:
-    """Return the cardiac phase of each frame: period 12 to 40 frames, systole faster, now and then arrhythmic."""
+    """Cardiac phase of each frame: period 12 to 40 frames, faster in systole, occasionally arrhythmic."""
     rate = 2 * math.pi / rng.uniform(12, 40)
     steps = torch.full((frames,), rate)
     if rng.chance(0.15):
@@ -262,7 +302,7 @@ def _warp(still: Tensor, displacement_T2YX: Tensor, margin: int) -> Tensor:
 
 
 def _downsample(fine_TYX: Tensor, rng: SceneRandom) -> Tensor:
-    """Return the sequence on the output grid: by averaging, or, as a scanner does, by cutting k-space (ringing)."""
+    """Resample to the output grid: by averaging, or, as a scanner does, by cropping k-space (ringing)."""
     if rng.chance(0.5):
         return F.avg_pool2d(fine_TYX[:, None], SUPERSAMPLING)[:, 0]
     lines, columns = fine_TYX.shape[1:]
@@ -280,6 +320,6 @@ def _pixel_grid(lines: int, columns: int) -> tuple[Tensor, Tensor]:
 
 
 def _normalised(place_yx: Tensor, lines: int, columns: int) -> Tensor:
-    """Return pixel positions (..., y x) as grid_sample wants them: (..., x y) from -1 to 1."""
+    """Convert pixel positions (..., y x) to those of grid_sample: (..., x y) from -1 to 1."""
     scale = torch.tensor([2 / (lines - 1), 2 / (columns - 1)])
     return (place_yx * scale - 1).flip(-1)

@@ -1,4 +1,4 @@
-"""What can be set in training a reconstruction model."""
+"""Settings of training a reconstruction model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from crnn_cli.networks.crnn_mri import CRNNMRIConfig
 from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.reconstruct.cine import SamplingSettings
-from crnn_cli.training.settings import counting, setting
+from crnn_cli.training.settings import active_losses, setting
 
 
 @dataclass(frozen=True)
 class ReconstructionNetworkSettings:
-    """Sizes of the network, and how training goes back through it."""
+    """Sizes of the network, and how gradients go back through it."""
 
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
@@ -33,7 +33,7 @@ class ReconstructionNetworkSettings:
             raise ValueError("truncate and checkpoint must be 0 or more")
 
     def config(self) -> CRNNMRIConfig:
-        """Return the network's own configuration."""
+        """Configuration of the network itself."""
         return CRNNMRIConfig(
             self.features,
             self.kernel,
@@ -47,7 +47,7 @@ class ReconstructionNetworkSettings:
 
 @dataclass(frozen=True)
 class ReconstructionLoss:
-    """Weights of the losses that are added up; see `crnn_cli.training.reconstruct.losses`."""
+    """Weights of the losses in their sum; see `crnn_cli.training.reconstruct.losses`."""
 
     log: float = setting(1.0, "logarithm of mean and r.m.s. error: all items count alike")
     l1: float = setting(0.0, "mean error")
@@ -60,13 +60,16 @@ class ReconstructionLoss:
         self.weights()
 
     def weights(self) -> dict[str, float]:
-        """Return the losses that count."""
-        return counting(asdict(self))
+        """Losses whose weight is above 0."""
+        return active_losses(asdict(self))
 
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """Everything that can be set. Few iterations come first: a step costs in proportion, and weights are shared."""
+    """All settings of the task.
+
+    Few iterations come first: a step costs in proportion to them, and their weights are shared.
+    """
 
     epochs: int = setting(20, "each of as many items as `items` says")
     items: int = setting(500, "of an epoch")
@@ -95,14 +98,19 @@ class ReconstructSettings:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the one stage there is."""
+        """The one stage of training."""
         steps = max(1, round(self.epochs * self.items / self.batch))
         return (Stage("reconstruction", steps, self.batch, self.optimiser.learning_rate),)
 
     def iterations(self, share: float, number: int) -> int:
-        """Return the iterations of item ``number`` once a share of the steps is done.
+        """Iterations of an item.
 
-        The last 45 % take turns between the network's iterations and one less.
+        The last 45 % of the steps take turns between the network's iterations and one less.
+
+        Parameters
+        ----------
+        share : of the steps that is done.
+        number : of the item.
         """
         last = self.network.iterations
         if share < 0.55:

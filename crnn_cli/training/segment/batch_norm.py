@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are those of all processes, on a CPU too, where PyTorch has none.
+"""Batch normalisation with the statistics of all processes, also on a CPU, where PyTorch has none.
 
 Legend: N items and slices, F feature, Y row, X column.
 """
@@ -12,11 +12,11 @@ from torch.autograd.function import FunctionCtx
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. Each goes back through its own loss, so the gradients are summed as well."""
+    """Sum over all processes. Each calls backward on its own loss, so the gradients are summed as well."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
-        """Return the sum of the values of all processes."""
+        """Sum the values of all processes."""
         del ctx
         total = values.detach().clone()
         dist.all_reduce(total)
@@ -24,7 +24,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        """Return the sum of the gradients of all processes."""
+        """Sum the gradients of all processes."""
         del ctx
         total = gradients[0].clone()
         dist.all_reduce(total)
@@ -35,11 +35,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` over the batches of all processes, which must all hold as many pixels.
 
     With mean m and variance v over the pixels of every process, (x - m) / sqrt(v + eps) weight + bias. In evaluation
-    mode it is the same as its base, and nothing is sent.
+    mode it is the same as its base class, without communication.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Return normalised features (N, F, Y, X)."""
+        """Normalise features (N, F, Y, X)."""
         if not self.training:
             return super().forward(input)
         x_NFYX, processes = input.float(), dist.get_world_size()
@@ -52,7 +52,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         return made_NFYX.to(input.dtype)
 
     def _follow(self, mean_F: Tensor, variance_F: Tensor, pixels: int) -> None:
-        """Move the running statistics, as the base does: the variance is the unbiased one."""
+        """Update the running statistics as the base class does: the variance is the unbiased one."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -63,7 +63,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norm(network: nn.Module) -> nn.Module:
-    """Make every batch normalisation of a network one over all processes, in place, and return the network."""
+    """Convert every batch normalisation of a network to `SharedBatchNorm2d`, in place, and return the network."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SharedBatchNorm2d

@@ -1,7 +1,8 @@
 """Training items for slice-sequence segmentation: labelled volumes, and random augmented sequences from them.
 
-Augmentation is MONAI's, the same for all slices of a sequence where it moves anything. Legend: B sequence, S slice,
-Y row, X column, K class.
+Augmentation is MONAI's. Where it moves anything, it is the same for all slices of a sequence.
+
+Legend: B sequence, S slice, Y row, X column, K class.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ _MARGIN = 1.5  # side of what is cut out over the side of the item, so that turn
 
 @dataclass(frozen=True)
 class Case:
-    """A labelled volume on the network's grid: raw intensities and label values (S, Y, X)."""
+    """A labelled volume on the network's grid.
+
+    Attributes
+    ----------
+    name : of the volume.
+    image_SYX : intensities, not scaled yet.
+    labels_SYX : label values.
+    """
 
     name: str
     image_SYX: NDArray[np.float32]
@@ -37,7 +45,14 @@ class Case:
 
 @dataclass(frozen=True)
 class ItemSize:
-    """Sequences of a batch, slices of a sequence, rows and columns of a slice."""
+    """Size of an item.
+
+    Attributes
+    ----------
+    sequences : of a batch.
+    slices : of a sequence.
+    rows, columns : of a slice.
+    """
 
     sequences: int
     slices: int
@@ -47,7 +62,7 @@ class ItemSize:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How items vary. Shares are probabilities."""
+    """Settings of the augmentation; shares are probabilities."""
 
     turn: float = setting(20.0, "largest rotation in degrees")
     any_turn: float = setting(0.0, "share of items rotated by any angle at all")
@@ -69,7 +84,14 @@ class Augmentation:
 
 
 def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing) -> Case:
-    """Return a labelled volume on the network's grid; labels by nearest neighbour."""
+    """Read a labelled volume and resample it to the network's grid, labels by nearest neighbour.
+
+    Parameters
+    ----------
+    pair : the volume.
+    plane : of the slices; None for across the widest spacing.
+    recipe : the network's grid and intensities.
+    """
     image, labels = load_pair(pair)
     order, _ = choose_order(image, None, plane)
     values = torch.from_numpy(np.ascontiguousarray(order.to_slices(image.array)))
@@ -81,10 +103,13 @@ def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing) -> Case
 
 
 class Items:
-    """Random batches from cases; the batch of a seed is always the same.
+    """Random items from cases; the item of a seed is always the same.
 
     Parameters
     ----------
+    cases : the volumes.
+    recipe : intensities of the network.
+    augmentation : its settings.
     classes : with the background.
     """
 
@@ -95,16 +120,38 @@ class Items:
         self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
 
     def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> tuple[Tensor, Tensor]:
-        """Return item ``number`` of an endless row in which every case comes once an epoch, in random order."""
+        """Draw item ``number`` of an endless sequence, in which every case comes once an epoch, in random order.
+
+        Parameters
+        ----------
+        size : of the item.
+        seed : of the sequence, some integers.
+        number : of the item.
+
+        Returns
+        -------
+        image_SYX and one-hot labels_SKYX.
+        """
         return self.item(self.case_of(seed, number), size, np.random.default_rng([*seed, number]))
 
     def case_of(self, seed: Sequence[int], number: int) -> int:
-        """Return which case item ``number`` is made from."""
+        """Index of the case that item ``number`` is made from."""
         epoch, place = divmod(number, len(self.cases))
         return int(np.random.default_rng([*seed, epoch]).permutation(len(self.cases))[place])
 
     def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return an image_SYX from a case, and its one-hot labels_SKYX."""
+        """Draw an item from a case.
+
+        Parameters
+        ----------
+        index : of the case.
+        size : of the item.
+        rng : random numbers.
+
+        Returns
+        -------
+        image_SYX, scaled intensities, and one-hot labels_SKYX.
+        """
         image, label = self._sequence(index, size, rng)
         moved, shades = _moving(self.augmentation, size), _shading()
         moved.set_random_state(seed=int(rng.integers(2**31)))
@@ -117,7 +164,7 @@ class Items:
         return torch.as_tensor(shaded).float(), one_hot.permute(0, 3, 1, 2).float()
 
     def _sequence(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Any, Any]:
-        """Return a stretch of slices around a random place, larger than the item, and its labels."""
+        """Slices around a random position, larger than the item, and their labels."""
         case, places = self.cases[index], self._places[index]
         slices, rows, columns = case.image_SYX.shape
         first = int(rng.integers(0, max(1, slices - size.slices + 1)))
@@ -136,12 +183,12 @@ class Items:
 
 
 def collate_items(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Return items as a batch: image_BSYX and labels_BSKYX."""
+    """Stack items to a batch: image_BSYX and labels_BSKYX."""
     return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
 
 
 def _inside(centre: int, length: int, side: int) -> int:
-    """Return the place nearest to ``centre`` at which a window of ``side`` lies within ``length``, else the middle."""
+    """Position nearest to ``centre`` at which a window of ``side`` lies within ``length``; if none does, the middle."""
     low, high = side // 2, length - side + side // 2
     return min(max(centre, low), high) if low <= high else length // 2
 
@@ -151,7 +198,7 @@ def _around(centre: int, length: int) -> tuple[int, int]:
 
 
 def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | None = None) -> NDArray[Any]:
-    """Return (S, y0:y1, x0:x1); what lies outside repeats the edge, or is ``fill``."""
+    """Cut out (S, y0:y1, x0:x1); outside the array the edge is repeated, or ``fill`` is taken."""
     pads, parts = [(0, 0)], [slice(None)]
     for (start, stop), n in zip(window, array.shape[1:], strict=True):
         low, high = min(max(start, 0), n - 1), max(min(stop, n), 1)
@@ -163,7 +210,7 @@ def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | Non
 
 
 def _moving(how: Augmentation, size: ItemSize) -> Any:
-    """Return the transform that turns, scales, shears, bends and mirrors image and labels."""
+    """Transform that rotates, scales, shears, bends and mirrors image and labels."""
 
     def turned(turn: float) -> Any:
         return mt.RandAffined(
@@ -181,7 +228,7 @@ def _moving(how: Augmentation, size: ItemSize) -> Any:
 
 
 def _shading() -> Any:
-    """Return the transform of intensities: contrast, shading, blur, noise, brightness."""
+    """Transform of intensities: contrast, shading, blur, noise, brightness."""
     return mt.Compose([
         mt.RandHistogramShift(num_control_points=(4, 8), prob=0.2),
         mt.RandAdjustContrast(prob=0.4, gamma=(0.6, 1.7)),
@@ -200,7 +247,7 @@ def _turned_over(image: Tensor, labels: Tensor, how: Augmentation, rng: np.rando
 
 
 def _without_edges(image_SYX: Any, share: float, rng: np.random.Generator) -> Tensor:
-    """Return the item with strips of a random width on its sides set to the darkest value, now and then."""
+    """Now and then set strips of random width along the sides to the darkest value."""
     image: Tensor = torch.as_tensor(image_SYX.as_tensor() if hasattr(image_SYX, "as_tensor") else image_SYX).clone()
     if rng.random() < share:
         rows, columns = image.shape[1:]

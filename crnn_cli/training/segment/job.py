@@ -1,4 +1,4 @@
-"""Train a slice-sequence segmentation network: first the CNN, then the ConvLSTM attached to it, end to end."""
+"""Training of a slice-sequence segmentation network: first the CNN, then the CNN with the ConvLSTM, end to end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from crnn_cli.training.segment.settings import Task
 
 
 class SegmentJob:
-    """What `crnn_cli.training.loop.TrainingLoop` is to train: see `crnn_cli.training.job.TrainingJob`.
+    """Job of `crnn_cli.training.loop.TrainingLoop`; see `crnn_cli.training.job.TrainingJob`.
 
     Parameters
     ----------
-    cases : to train on. held_out : to validate with; may be empty.
-    start : weights to begin with, of a network of the same sizes; None for random ones.
+    task : what is learned, and how.
+    cases : to train on.
+    held_out : to validate with; may be empty.
+    seed : of the items.
+    start : network of the same sizes whose weights training starts with; None for random ones.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class SegmentJob:
         self.items = Items(cases, task.recipe, task.settings.augmentation, task.classes)
 
     def network(self, stage: int, before: nn.Module | None) -> SliceCLSTM:
-        """Return the network of a stage; what the network before had is kept, what is new starts afresh."""
+        """Build the network of a stage: weights of the network before are kept, new ones are random."""
         network = SliceCLSTM(self.task.config(stage))
         network.truncate = self.task.settings.network.truncate
         earlier = self.start if before is None else before
@@ -48,11 +51,11 @@ class SegmentJob:
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def item(self, stage: int, number: int) -> tuple[Tensor, Tensor]:
-        """Return image_SYX and one-hot labels_SKYX."""
+        """Draw image_SYX and one-hot labels_SKYX."""
         return self.items.numbered(self.task.sizes[stage], (self.seed, stage), number)
 
     def describe(self, stage: int, number: int) -> str:
-        """Return the name of the volume that an item was made from."""
+        """Name of the volume that an item was made from."""
         return self.items.cases[self.items.case_of((self.seed, stage), number)].name
 
     def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
@@ -63,27 +66,27 @@ class SegmentJob:
         yield supervised_loss(self.task.settings.loss.weights(), outputs, labels_BSKYX)
 
     def set_mode(self, stage: int, network: nn.Module) -> None:
-        """Train, with frozen normalisation where the stage says so."""
+        """Set training mode, with frozen normalisation where the stage has that."""
         network.train()
         if self.task.stage_settings()[stage].frozen_norm:
             for module in network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def small(self, stage: int, count: int) -> tuple[list[Any], float]:
-        """Return items of two slices of 32 x 32 pixels, and how many times more the real ones hold."""
+    def miniature(self, stage: int, count: int) -> tuple[list[Any], float]:
+        """Items of two slices of 32 x 32 pixels, and the size ratio of the real ones."""
         size, classes = self.task.sizes[stage], self.task.classes
         labels = torch.zeros(2, classes, 32, 32)
         labels[:, 0] = 1
         return [(torch.rand(2, 32, 32), labels)] * count, size.slices * size.rows * size.columns / (2 * 32 * 32)
 
-    def passes(self, stage: int, network: nn.Module) -> Iterator[float]:
-        """Count a pass once: there are no activation checkpoints."""
+    def memory_multipliers(self, stage: int, network: nn.Module) -> Iterator[float]:
+        """Yield 1: there are no activation checkpoints."""
         del stage, network
         yield 1.0
 
-    def smaller(self, stage: int, share: float) -> str:
-        """Return the sequences that would fit, or the rows and columns."""
+    def suggest_smaller(self, stage: int, share: float) -> str:
+        """Name the number of sequences that would fit, or the rows and columns."""
         size, table = self.task.sizes[stage], ("cnn", "recurrent")[stage]
         if size.sequences * share >= 1:
             return f"set sequences = {int(size.sequences * share)} in [{table}]"
@@ -92,7 +95,12 @@ class SegmentJob:
         return f"set sequences = 1, rows = {rows}, columns = {columns} in [{table}]"
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Return the mean Dice of each structure over the volumes held out, and the mean of these as the score."""
+        """Segment the held-out volumes and compare them with their labels.
+
+        Returns
+        -------
+        Mean Dice of each structure over the volumes, and the mean of these as the score; {} if nothing is held out.
+        """
         if not self.held_out:
             return {}
         assert isinstance(network, SliceCLSTM)
@@ -104,7 +112,7 @@ class SegmentJob:
         return {"score": round(score, 4), "dice": means}
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
-        """Return the first volume held out with the outlines of the labels made, and of those given."""
+        """Pictures of the first held-out volume with outlines of the predicted and of the given labels."""
         assert isinstance(network, SliceCLSTM)
         if not self.held_out:
             return []
@@ -124,7 +132,12 @@ class SegmentJob:
 def dice_table(
     network: SliceCLSTM, task: Task, pairs: Sequence[Pair], device: torch.device
 ) -> dict[str, list[float | None]]:
-    """Return the Dice of every structure (1, 2, ...) by volume on its own grid, None where it is in neither."""
+    """Segment volumes and compute the Dice of every structure, each volume on its own grid.
+
+    Returns
+    -------
+    By volume the Dice of structures 1, 2, ...; None where a structure is in neither label map.
+    """
     network.eval()
     found = {}
     for pair in pairs:
@@ -138,12 +151,16 @@ def dice_table(
 def load_cases(
     pairs: Sequence[Pair], task: Task, cache: Path, limit: float, progress: Callable[[int, int], None]
 ) -> list[Case]:
-    """Return the volumes on the network's grid, each decoded once.
+    """Read the volumes and resample them to the network's grid, each once.
 
     Parameters
     ----------
-    limit : GiB of memory they may take; what is beyond lies in files in ``cache``, mapped into memory, so that the
-        operating system keeps of it what fits.
+    pairs : the volumes.
+    task : with the grid.
+    cache : folder of files for what is beyond the limit; they are mapped into memory, and the operating system keeps of
+        them what fits.
+    limit : GiB of memory for the volumes.
+    progress : called with (volumes done, volumes in all).
     """
     cases: list[Case] = []
     held = 0

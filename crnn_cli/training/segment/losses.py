@@ -24,26 +24,44 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def jaccard_loss(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the mean soft Jaccard loss of the foreground classes present, 0 where there is none."""
+    """Compute the mean soft Jaccard loss of the foreground classes present, 0 where there is none.
+
+    Parameters
+    ----------
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+    """
     p = torch.softmax(logits_BSKYX, dim=2)
     return _over_present(torch.minimum(p, labels_BSKYX), torch.maximum(p, labels_BSKYX), labels_BSKYX)
 
 
 def dice_loss(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the mean soft Dice loss of the foreground classes present, 0 where there is none."""
+    """Compute the mean soft Dice loss of the foreground classes present, 0 where there is none.
+
+    Parameters
+    ----------
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+    """
     p = torch.softmax(logits_BSKYX, dim=2)
     return _over_present(2 * p * labels_BSKYX, p + labels_BSKYX, labels_BSKYX)
 
 
 def cross_entropy(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the mean over voxels of - sum_k y_k log p_k, all classes, background included."""
+    """Compute the mean over voxels of - sum_k y_k log p_k, over all classes, background included.
+
+    Parameters
+    ----------
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+    """
     return _negative_log_likelihood(logits_BSKYX, labels_BSKYX).mean()
 
 
 def balanced_cross_entropy(logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the cross-entropy in which every class present in a sequence has the same total weight.
+    """Compute the cross-entropy with the same total weight for every class present in a sequence.
 
-    Weight of class k: N / (n_k * classes present), n_k of N voxels; for two classes that is the balance of Xie and Tu
+    Weight of class k: N / (n_k * classes present), n_k of N voxels. For two classes that is the balance of Xie and Tu
     (holistically-nested edge detection, ICCV 2015).
     """
     count_BK = labels_BSKYX.sum(dim=(1, 3, 4))
@@ -63,16 +81,34 @@ LOSSES: dict[str, Loss] = {
 
 
 def mixed_loss(weights: Mapping[str, float], logits_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the weighted sum of losses by their names in `LOSSES`."""
+    """Compute the weighted sum of losses.
+
+    Parameters
+    ----------
+    weights : by names of `LOSSES`.
+    logits_BSKYX : of the network.
+    labels_BSKYX : one-hot, or soft.
+
+    >>> logits_BSKYX = torch.zeros(1, 2, 2, 4, 4)
+    >>> labels_BSKYX = torch.ones(1, 2, 2, 4, 4) / 2
+    >>> round(float(mixed_loss({"ce": 1.0}, logits_BSKYX, labels_BSKYX)), 3)
+    0.693
+    """
     terms = [weight * LOSSES[name](logits_BSKYX, labels_BSKYX) for name, weight in weights.items()]
     return torch.stack(terms).sum()
 
 
 def supervised_loss(weights: Mapping[str, float], outputs: list[Tensor], labels_BSKYX: Tensor) -> Tensor:
-    """Return the loss of a `SliceCLSTM`'s outputs: the refined logits, plus the side outputs (deep supervision).
+    """Compute the loss of a `SliceCLSTM`: refined logits plus side outputs (deep supervision).
 
-    Side output m counts 2^-m, against labels averaged down to its scale; together the sides count half as much as the
-    refined logits.
+    Side output m has weight 2^-m, against labels averaged down to its scale. Together the sides count half as much as
+    the refined logits.
+
+    Parameters
+    ----------
+    weights : of losses, by names of `LOSSES`.
+    outputs : refined logits, then side outputs, full size first.
+    labels_BSKYX : one-hot.
     """
     refined, *sides = outputs
     loss: Tensor = mixed_loss(weights, refined, labels_BSKYX)
@@ -87,7 +123,7 @@ def supervised_loss(weights: Mapping[str, float], outputs: list[Tensor], labels_
 
 
 def _fitted(labels_BSKYX: Tensor, side: Tensor, step: int) -> Tensor:
-    """Return the labels padded as the network padded the slices, by repeating the last row and column."""
+    """Pad the labels as the network pads the slices, by repeating the last row and column."""
     rows, columns = (step * n for n in side.shape[-2:])
     grown = labels_BSKYX.flatten(0, 1)
     grown = F.pad(grown, (0, columns - grown.shape[-1], 0, rows - grown.shape[-2]), mode="replicate")
@@ -100,7 +136,7 @@ def _cropped(side: Tensor, target: Tensor) -> Tensor:
 
 
 def _over_present(above_BSKYX: Tensor, below_BSKYX: Tensor, labels_BSKYX: Tensor) -> Tensor:
-    """Return the mean over sequences and foreground classes present of 1 - sum above / sum below."""
+    """Mean over sequences and foreground classes present of 1 - sum above / sum below."""
     present_BK = labels_BSKYX[:, :, 1:].sum(dim=(1, 3, 4)) > 0
     ratio_BK = above_BSKYX[:, :, 1:].sum(dim=(1, 3, 4)) / below_BSKYX[:, :, 1:].sum(dim=(1, 3, 4)).clamp_min(1e-6)
     return ((1 - ratio_BK) * present_BK).sum() / present_BK.sum().clamp_min(1)

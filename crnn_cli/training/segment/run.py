@@ -1,4 +1,4 @@
-"""From labelled volumes to a segmentation bundle."""
+"""Training of a segmentation model: from labelled volumes to a bundle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ Progress = Callable[[int, int], None]
 class LabelledData:
     """Labelled volumes that passed the check.
 
-    grids : where each image lies; the arrays are not looked at. values : label values that occur. names : as known.
+    Attributes
+    ----------
+    pairs : image and labels on disk.
+    grids : position of each image in space; the arrays are not used.
+    values : label values that occur.
+    names : of label values, as far as known.
     """
 
     pairs: Sequence[Pair]
@@ -42,14 +47,18 @@ class LabelledData:
     names: dict[int, str]
 
     @classmethod
-    def of(cls, found: LabelledSet, good: Sequence[CheckedVolume]) -> LabelledData:
-        """Return what of a set passed the check."""
+    def from_checked(cls, found: LabelledSet, good: Sequence[CheckedVolume]) -> LabelledData:
+        """Select the pairs of a set that passed the check."""
         grids = {each.name: each.grid for each in good if each.grid is not None}
         pairs = [pair for pair in found.pairs if pair.name in grids]
         return cls(pairs, [grids[pair.name] for pair in pairs], {v for each in good for v in each.values}, found.names)
 
-    def divided(self, fold: tuple[int, int] | None) -> tuple[list[Pair], list[Pair]]:
-        """Return (training, held out): by the manifest if it says so, else by the fold, else nothing is held out.
+    def split(self, fold: tuple[int, int] | None) -> tuple[list[Pair], list[Pair]]:
+        """Split into training and held-out pairs: by the manifest if it has splits, else by the fold.
+
+        Parameters
+        ----------
+        fold : (number, of how many); None holds out nothing.
 
         Raises
         ------
@@ -77,20 +86,28 @@ def train_segmentation(
     data: LabelledData, settings: SegmentSettings | None, request: TrainingRequest,
     tell: Callable[[TrainingReport], None], loading: Progress,
 ) -> Bundle | None:  # fmt: skip
-    """Train and publish; return the bundle, None in all processes but the first.
+    """Train a segmentation model and write its bundle.
 
     Parameters
     ----------
+    data : labelled volumes that passed the check.
     settings : None for the defaults, or for those of the run that is resumed.
+    request : what was asked for.
+    tell : called with reports.
+    loading : called with (volumes read, volumes in all).
+
+    Returns
+    -------
+    The bundle; None in all processes but the first.
 
     Raises
     ------
     CrnnError
-        See `crnn_cli.training.session`; UnsupportedDataError as `resolve_settings` and `LabelledData.divided`.
+        See `crnn_cli.training.session`; UnsupportedDataError as `resolve_settings` and `LabelledData.split`.
     """
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(SegmentSettings, folder, asked) or SegmentSettings()
-        training, held_out = data.divided(asked.fold)
+        training, held_out = data.split(asked.fold)
         task = resolve_settings(settings, data.grids, data.values, data.names)
         network = None if asked.start is None else _same_network(asked.start, task)
         files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
@@ -109,12 +126,12 @@ def train_segmentation(
 
 
 def _same_network(start: Bundle, task: Task) -> SliceCLSTM:
-    """Return the network of a bundle to begin from.
+    """Network of a bundle to start from.
 
     Raises
     ------
     UsageError
-        If it has other sizes or another number of labels than what is to be trained.
+        If it has other sizes or another number of labels than the network to be trained.
     """
     network = load_segmentation(start, torch.device("cpu"))
     wanted = task.config(len(task.sizes) - 1)

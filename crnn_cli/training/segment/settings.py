@@ -1,4 +1,4 @@
-"""What can be set in training a segmentation model, and what the data decide where nothing is set."""
+"""Settings of training a segmentation model, and how the data complete them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.segment.items import Augmentation, ItemSize
-from crnn_cli.training.settings import counting, setting
+from crnn_cli.training.settings import active_losses, setting
 
 _COLOURS = (
     (255, 160, 40), (60, 190, 255), (80, 220, 110), (255, 80, 80), (200, 120, 255), (255, 230, 70), (70, 140, 255),
@@ -27,7 +27,7 @@ _LARGEST_SIDE, _MOST_SLICES = 160, 16  # of items, where nothing is set
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels are called; the order is that of the values 1, 2, ..."""
+    """Names of the labels, in the order of the values 1, 2, ..."""
 
     names: tuple[str, ...] = setting((), "of the values 1, 2, ...; empty: from dataset.json, else 'label 1', ...")
 
@@ -70,13 +70,13 @@ class SegmentationNetworkSettings:
             raise ValueError("truncate must be 0 or more")
 
     def config(self, classes: int) -> SliceCLSTMConfig:
-        """Return the network's own configuration."""
+        """Configuration of the network itself."""
         return SliceCLSTMConfig(classes, self.width, self.scales, self.hidden, self.kernel, self.directions)
 
 
 @dataclass(frozen=True)
 class SegmentationLoss:
-    """Weights of the losses that are added up; see `crnn_cli.training.segment.losses`."""
+    """Weights of the losses in their sum; see `crnn_cli.training.segment.losses`."""
 
     jaccard: float = setting(1.0, "soft Jaccard, over the whole sequence, of the structures present")
     dice: float = setting(0.0, "soft Dice, the same")
@@ -87,8 +87,8 @@ class SegmentationLoss:
         self.weights()
 
     def weights(self) -> dict[str, float]:
-        """Return the losses that count."""
-        return counting(asdict(self))
+        """Losses whose weight is above 0."""
+        return active_losses(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """Everything that can be set. An epoch is as many sequences as there are training volumes."""
+    """All settings of the task.
+
+    An epoch has as many sequences as there are training volumes.
+    """
 
     epochs: int = setting(80, "of both stages together")
     labels: Labels = field(default_factory=Labels)
@@ -131,10 +134,16 @@ class SegmentSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned and how, with nothing left open: settings and data together.
+    """What is learned and how, completely: settings and data together.
 
-    plane : None for across the widest spacing. sizes : of the items, one for each stage.
-    in_slice, between_slices : plausible spacings of images it is for, in mm.
+    Attributes
+    ----------
+    names : of the structures 1, 2, ...
+    plane : of the slices; None for across the widest spacing.
+    recipe : the network's grid and intensities.
+    settings : as given.
+    sizes : of the items, one for each stage.
+    in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     """
 
     names: tuple[str, ...]
@@ -147,22 +156,27 @@ class Task:
 
     @property
     def classes(self) -> int:
-        """Return the classes, with the background."""
+        """Number of classes, with the background."""
         return len(self.names) + 1
 
     def config(self, stage: int) -> SliceCLSTMConfig:
-        """Return the network of a stage: the first is the CNN alone."""
+        """Configuration of the network of a stage: the first is the CNN alone."""
         config = self.settings.network.config(self.classes)
         return replace(config, directions=0) if stage == 0 else config
 
     def stage_settings(self) -> list[StageSettings]:
-        """Return the stages there are: without directions, the CNN alone for all epochs."""
+        """Settings of the stages; without directions the CNN alone has all epochs."""
         if self.settings.network.directions == 0:
             return [replace(self.settings.cnn, share=1.0)]
         return [self.settings.cnn, self.settings.recurrent]
 
     def stages(self, cases: int) -> tuple[Stage, ...]:
-        """Return the stages for a number of training volumes."""
+        """Stages of the training loop.
+
+        Parameters
+        ----------
+        cases : number of training volumes; an epoch has as many sequences.
+        """
         given = self.stage_settings()
         total = sum(stage.share for stage in given)
         rate = self.settings.optimiser.learning_rate
@@ -173,11 +187,11 @@ class Task:
         )
 
     def labels(self) -> list[Label]:
-        """Return the labels with their colours, values 1, 2, ..."""
+        """Labels with their colours, values 1, 2, ..."""
         return [Label(k, name, _COLOURS[(k - 1) % len(_COLOURS)]) for k, name in enumerate(self.names, start=1)]
 
     def bundle_config(self) -> dict[str, Any]:
-        """Return what config.json says of the model."""
+        """Configuration of the bundle, but for licence and summary."""
         return {
             "task": "segment",
             "network": "slice-clstm",
@@ -193,11 +207,15 @@ class Task:
 def resolve_settings(
     settings: SegmentSettings, grids: Sequence[Image], values: set[int], known: dict[int, str]
 ) -> Task:
-    """Return the task of settings and data.
+    """Complete settings by the data.
+
+    Spacing, sizes and plane that are not set follow from the training images, names of labels from the data set.
 
     Parameters
     ----------
-    grids : where the training images lie; their arrays are not looked at. values : label values that occur.
+    settings : as given.
+    grids : position of the training images in space; their arrays are not used.
+    values : label values that occur.
     known : names of label values from the data set.
 
     Raises
@@ -228,7 +246,7 @@ def resolve_settings(
 
 
 def _plane(asked: str, grids: Sequence[Image]) -> str | None:
-    """Return the plane, None for across the widest spacing.
+    """Plane of the slices, None for across the widest spacing.
 
     Raises
     ------

@@ -38,24 +38,12 @@ def plan_output(
     from crnn_cli.io.atomic_write import require_pipe, require_writable
     from crnn_cli.io.formats import NIFTI, require_output_name, stem
     from crnn_cli.io.images import require_readable
-    from crnn_cli.io.kspace.coil_maps import require_maps_name
-    from crnn_cli.report.html import require_page_name
-    from crnn_cli.report.montage import require_preview_name
 
     require_readable(scan)
-    out, preview, save_maps = options.out, options.preview, options.save_maps
-    force, format_name = options.force, options.format_name
+    out, force, format_name = options.out, options.force, options.format_name
     if out is None:
         out = STREAM if scan == STREAM else stem(scan).with_name(name(stem(scan).name, options))
-    if preview is not None:
-        require_preview_name(preview)
-        require_writable(preview, force)
-    if save_maps is not None:
-        require_maps_name(save_maps)
-        require_writable(save_maps, force)
-    if options.report is not None:
-        require_page_name(options.report)
-        require_writable(options.report, force)
+    _check_others(options)
     if format_name not in ("nifti", "dicom"):
         raise UsageError(Param("format_name", format_name), " is not known", remedy=("use nifti or dicom",))
     if format_name == "dicom":
@@ -70,6 +58,25 @@ def plan_output(
     require_writable(out, force)
     require_writable(sidecar_path(out), force)
     return out
+
+
+def _check_others(options: ReconstructOptions) -> None:
+    """Check names and places of preview, coil maps and page."""
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.kspace.coil_maps import require_maps_name
+    from crnn_cli.report.html import require_page_name
+    from crnn_cli.report.montage import require_preview_name
+
+    preview, save_maps, force = options.preview, options.save_maps, options.force
+    if preview is not None:
+        require_preview_name(preview)
+        require_writable(preview, force)
+    if save_maps is not None:
+        require_maps_name(save_maps)
+        require_writable(save_maps, force)
+    if options.report is not None:
+        require_page_name(options.report)
+        require_writable(options.report, force)
 
 
 def _plan_folder(out: Path, force: bool) -> Path:

@@ -180,7 +180,7 @@ def test_a_folder_of_dicom_becomes_a_model(crnn, tmp_path, decathlon):
     arguments = ("-o", tmp_path / "mine", "--config", tmp_path / "small.toml", "--epochs", 2)
     ended = crnn("train", "segment", decathlon, *arguments, "--json")
     assert ended.code == 0, ended.err
-    assert "5 of 5 are good" in ended.err
+    assert "5 of 5 can be trained on" in ended.err
     assert set(json.loads(ended.out)["figures"]["dice"]) == {"label 1", "label 2"}
     assert find_bundle(str(tmp_path / "mine"), "segment").slices is not None
     ended = crnn("segment", decathlon / "imagesTr" / "v0", "--slices", "--model", tmp_path / "mine", "-o",

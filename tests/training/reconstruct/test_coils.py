@@ -221,13 +221,13 @@ def test_the_estimate_of_memory_covers_items_of_most_coils():
         return step_bytes(lambda: next(job.losses(0, network, some, CPU)), factor)
 
     job = ReconstructJob(settings, [], [], 0)
-    ((small, _),) = job.small(0, 1)[0]
+    ((small, _),) = job.miniature(0, 1)[0]
     assert small.measured.maps_BCYX.shape[1] == 12
-    estimated = kept(job, *job.small(0, 1))
+    estimated = kept(job, *job.miniature(0, 1))
     needed = [kept(job, [(draw(items(most.sampling, 6_000), seed), 2)], 1.0) for seed in range(4)]
     assert max(needed) < 1.5 * estimated  # both are 1.5 times what is kept
     one_coil = ReconstructJob(replace(settings, sampling=replace(TINY)), [], [], 0)
-    assert estimated > 1.05 * kept(one_coil, *one_coil.small(0, 1))
+    assert estimated > 1.05 * kept(one_coil, *one_coil.miniature(0, 1))
 
 
 def test_two_steps_change_the_weights_and_make_a_bundle(tmp_path):

@@ -34,7 +34,7 @@ def test_items_are_consistent_with_their_truth(cines, seed):
     assert 0.3 < float(energy_weighted_rms(item.truth_BTYX)) < 3
     error, energy = residual_energies(item.consistency, item.truth_BTYX)
     assert error < 0.1 * energy  # the noise that was added, nothing else
-    assert item.consistency.squared_residual(item.initial_BTYX)[0] < 1e-9 * energy
+    assert residual_energies(item.consistency, item.initial_BTYX)[0] < 1e-9 * energy
     assert relative_error_db(item.initial_BTYX, item) < -3
     assert relative_error_db(0.9 * item.truth_BTYX, item) == pytest.approx(-20, abs=1e-3)
     filled_in = item.initial_BTYX - item.consistency.zero_filled()  # from frames before and after
@@ -232,7 +232,7 @@ def test_the_estimate_of_memory_sees_what_checkpoints_compute_again(monkeypatch)
 
     monkeypatch.setattr("crnn_cli.training.session.free_bytes", lambda device: 0)
     kept, by_one, by_six = estimate(0), estimate(1), estimate(6)
-    monkeypatch.setattr(ReconstructJob, "passes", lambda *_: iter([1.0]))
+    monkeypatch.setattr(ReconstructJob, "memory_multipliers", lambda *_: iter([1.0]))
     seen_by_one, seen_by_six = estimate(1), estimate(6)
     assert by_one == pytest.approx(seen_by_one + kept * 2 / 6, rel=0.01)
     assert by_six == pytest.approx(seen_by_six + seen_by_one + kept * 2 / 6, rel=0.01)

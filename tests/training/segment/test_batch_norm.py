@@ -13,7 +13,7 @@ import torch
 from crnn_cli.training.processes import Processes
 from tests.training.segment.test_batch_norm import items, network, loss_of
 processes = Processes(torch.device("cpu"))
-made = processes.synchronised(network())
+made = processes.synchronise_batch_norm(network())
 half = items()[2 * processes.rank : 2 * processes.rank + 2]
 for _ in range(2):
     made.zero_grad()

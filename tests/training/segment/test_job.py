@@ -216,13 +216,13 @@ def test_a_manifest_decides_what_is_held_out():
     """Rows for test take part in nothing; without a split, the fold decides; without a fold, all are trained on."""
     splits = ("train", "val", "", "test", "val")
     pairs = [Pair(str(k), str(k), Path(), Path(), split) for k, split in enumerate(splits)]
-    names = [[pair.name for pair in part] for part in LabelledData(pairs, [], set(), {}).divided((0, 5))]
+    names = [[pair.name for pair in part] for part in LabelledData(pairs, [], set(), {}).split((0, 5))]
     assert names == [["0", "2"], ["1", "4"]]
     plain = LabelledData([replace(pair, split="") for pair in pairs], [], set(), {})
-    assert [[pair.name for pair in part] for part in plain.divided((1, 5))] == [["0", "2", "3", "4"], ["1"]]
-    assert [len(part) for part in plain.divided(None)] == [5, 0]
+    assert [[pair.name for pair in part] for part in plain.split((1, 5))] == [["0", "2", "3", "4"], ["1"]]
+    assert [len(part) for part in plain.split(None)] == [5, 0]
     with pytest.raises(UnsupportedDataError, match="nothing to train on"):
-        LabelledData([replace(pair, split="val") for pair in pairs], [], set(), {}).divided((0, 5))
+        LabelledData([replace(pair, split="val") for pair in pairs], [], set(), {}).split((0, 5))
 
 
 def test_what_does_not_fit_the_data_is_refused():
