@@ -96,7 +96,7 @@ def test_labels_lie_on_the_inputs_grid_with_names_in_the_report(crnn, stack, mod
     assert [e["voxels"] for e in report["labels"]] == [[int((array == k).sum())] for k in (1, 2)]
     assert report["model"]["licence"] == "CC0-1.0"
     assert report["slices"]["array_axis"] == "z"
-    assert (report["format"], report["output_format"], report["passed"]) == (2, "NIfTI", True)
+    assert (report["format"], report["output_format"], report["passed"]) == (2, "NIfTI", None)
     assert report["output"] == str(out)
     assert "tiny (CC0-1.0)" in table_rows(ended.err)["model"]
 
@@ -262,7 +262,7 @@ def test_nothing_labelled_is_a_warning_and_exit_6_where_labels_are_required(crnn
     ended = crnn("segment", stack, "-o", tmp_path / "a.nii.gz", "--model", model, "--preview", tmp_path / "a.png")
     assert ended.code == 0
     assert "nothing was labelled" in ended.err
-    assert json.loads((tmp_path / "a.json").read_text())["passed"] is True
+    assert json.loads((tmp_path / "a.json").read_text())["passed"] is None
     assert crnn("segment", stack, "-o", tmp_path / "b.nii.gz", "--model", model, "--require-labels").code == 6
     assert json.loads((tmp_path / "b.json").read_text())["passed"] is False
 

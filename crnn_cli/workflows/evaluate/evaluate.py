@@ -43,7 +43,7 @@ class Evaluation:
 
     Parameters
     ----------
-    report : as JSON says it; ``passed`` is true where nothing was missed, or nothing required.
+    report : as JSON says it; ``passed`` is None where no threshold was given.
     missed : one sentence for each threshold that was missed.
     title : names of both, for messages and tables.
     """

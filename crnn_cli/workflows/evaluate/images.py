@@ -40,7 +40,7 @@ def measure_images(
     missed = _missed(measured, options)
     report = measured.summary() | {
         "required": {"psnr_db": _finite(options.require_psnr), "ssim": _finite(options.require_ssim)},
-        "passed": not missed,
+        "passed": not missed if options.requires_quality else None,
     }
     if uncertainty is not None:
         facts = coverage_facts(tested, reference, frames_of(uncertainty), measured.scale)

@@ -34,6 +34,11 @@ class EvaluateOptions:
         if self.require_dice is not None and not 0 <= self.require_dice <= 1:
             raise UsageError(Param("require_dice", self.require_dice), ": a Dice lies between 0 and 1")
 
+    @property
+    def requires_quality(self) -> bool:
+        """Whether any threshold was given."""
+        return any(value is not None for value in (self.require_psnr, self.require_ssim, self.require_dice))
+
     def require_fitting(self, labels: bool, uncertainty: bool) -> None:
         """Refuse options that are for the other kind of data.
 

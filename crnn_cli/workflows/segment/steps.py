@@ -213,6 +213,6 @@ def _segment(
     labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)
     report = segmentation_report(labelled) | {
         "input": volume.source, "device": str(engine.device), "seconds": seconds, "threshold": options.threshold,
-        "precision": options.precision or "fp32", "passed": not (options.require_labels and labelled.is_empty),
+        "precision": options.precision or "fp32", "passed": not labelled.is_empty if options.require_labels else None,
     }  # fmt: skip
     return SegmentationRun(labelled, report)
