@@ -349,8 +349,8 @@ def evaluate(
     from crnn_cli.workflows.evaluate.evaluate import evaluate_images
     from crnn_cli.workflows.evaluate.options import EvaluateOptions
 
-    first, second = (each if isinstance(each, Image) else _load_image(each) for each in (tested, reference))
-    deviation = uncertainty if uncertainty is None or isinstance(uncertainty, Image) else _load_image(uncertainty)
+    first, second = (each if isinstance(each, Image) else Path(each) for each in (tested, reference))
+    deviation = uncertainty if uncertainty is None or isinstance(uncertainty, Image) else Path(uncertainty)
     options = EvaluateOptions(kind=kind, ignore_geometry=ignore_geometry, fit_scale=fit_scale)
     return evaluate_images(first, second, options, uncertainty=deviation).report
 

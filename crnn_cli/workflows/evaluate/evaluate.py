@@ -59,14 +59,14 @@ class Evaluation:
 
 
 def evaluate_images(
-    tested: Image,
-    reference: Image,
+    tested: Image | Path,
+    reference: Image | Path,
     options: EvaluateOptions | None = None,
     *,
-    uncertainty: Image | None = None,
+    uncertainty: Image | Path | None = None,
     names: tuple[str, str] = ("the image", "the reference"),
 ) -> Evaluation:
-    """Compare two images, or two label maps, in memory.
+    """Compare two images, or two label maps, in memory or in files.
 
     A `LabelImage` is a label map; so is an image that holds few whole numbers stored as integers, unless
     ``options.kind`` says otherwise.
@@ -85,10 +85,15 @@ def evaluate_images(
         If they are not on one grid, only one is a label map, or voxels are NaN or infinite.
     """
     options = options or EvaluateOptions()
-    candidates = [Candidate.from_image(image, name) for image, name in zip((tested, reference), names, strict=True)]
+    candidates = [_candidate(source, name) for source, name in zip((tested, reference), names, strict=True)]
     pair = make_pair(candidates[0], candidates[1], options, uncertainty is not None)
-    sigma = None if uncertainty is None else Candidate.from_image(uncertainty, "the uncertainty")
+    sigma = None if uncertainty is None else _candidate(uncertainty, "the uncertainty")
     return _evaluate(pair, options, sigma)
+
+
+def _candidate(source: Image | Path, name: str) -> Candidate:
+    """Candidate of an image in memory, or of a file, which may say of itself that it holds labels."""
+    return Candidate.from_image(source, name) if isinstance(source, Image) else read_candidate(source, None, None)
 
 
 def evaluate_files(files: EvaluateFiles, options: EvaluateOptions) -> Evaluation:
