@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 from repository_pages import GENERATED, write
 from sphinx.application import Sphinx
@@ -38,7 +39,25 @@ def block(lines: list[str]) -> str:
     return "```{eval-rst}\n" + "\n".join(lines) + "\n```"
 
 
+HEADINGS = ("Parameters", "Attributes", "Returns", "Raises", "Examples", "Notes", "References")
+
+
+def describe(app: Sphinx, kind: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Write ``name : description`` of our docstrings as NumPy style has it: the type comes from the annotation."""
+    section, written = "", list[str]()
+    for number, line in enumerate(lines):
+        if line.strip() in HEADINGS and number + 1 < len(lines) and set(lines[number + 1].strip()) == {"-"}:
+            section = line.strip()
+        found = re.match(r"(\s*)([\w*]+(?:, [\w*]+)*) : (.*)", line)
+        if section in ("Parameters", "Attributes") and found:
+            written += [f"{found[1]}{found[2]}", f"{found[1]}    {found[3]}"]
+        else:
+            written.append(line)
+    lines[:] = written
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_page)
+    app.connect("autodoc-process-docstring", describe, priority=400)  # before napoleon
     return {"parallel_read_safe": True, "parallel_write_safe": True}

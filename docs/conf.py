@@ -49,6 +49,7 @@ autodoc_member_order = "bysource"
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_ivar = True
+napoleon_custom_sections = ["Returns"]  # ours says what comes back in words; the type is in the signature
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"crnn {release}"
