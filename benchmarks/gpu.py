@@ -246,7 +246,7 @@ def inference(size: int, frames: int, options: argparse.Namespace) -> Iterator[d
 def training(size: int, frames: int, options: argparse.Namespace) -> Iterator[dict]:
     """Yield what a training step needs."""
     device = options.device
-    image, operator = (part.to(device) for part in problem(size, frames))
+    image, operator = problem(size, frames, device)
     for kind in ("fp32", "bf16"):
         for checkpoint in (0, 1):
             net = published(5).to(device).train()

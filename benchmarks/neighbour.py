@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="tune as --adapt alone does")
     tuning_of.add_options(parser)
     options = parser.parse_args()
-    how, found = tuning_of.to_data_space(options), []
+    how, found = tuning_of.prepared(options), []
     how = replace(how, tuning=replace(how.tuning, generalise=not options.plain))
     print("| case | way | tuned to | gain | next slice | gain | kept | of the tuned | steps |\n" + "|---" * 9 + "|")
     for patient in options.patients:

@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=[*OF_CASES, "brain", "prospective"])
     tuning_of.add_options(parser)
     options = parser.parse_args()
-    how = tuning_of.to_data_space(options)
+    how = tuning_of.prepared(options)
     results = tuning_of.earlier(options.json)
     for name, job in jobs(options.data, options.cases, options.kinds, how).items():
         if name in {r.case for r in results}:

@@ -143,7 +143,7 @@ def main() -> None:
 
 def _asked(name: str, model: str | None) -> MethodRequest:
     """Return what is wanted: the data is without noise and to be kept as it is."""
-    return MethodRequest(name, model, noise=0.0) if name == NETWORK else MethodRequest(name)
+    return MethodRequest(name, model, noise_ratio=0.0) if name == NETWORK else MethodRequest(name)
 
 
 def _cut(magnitude_TYX: np.ndarray, frames: int | None, columns: int | None) -> np.ndarray:

@@ -183,7 +183,7 @@ def main() -> None:
 def _wanted(name: str, options: argparse.Namespace) -> MethodRequest:
     """Return a method; the data is without noise and to be kept as it is."""
     return (
-        MethodRequest(name, options.model, noise=0.0, precision=options.precision)
+        MethodRequest(name, options.model, noise_ratio=0.0, precision=options.precision)
         if name == NETWORK
         else MethodRequest(name)
     )
