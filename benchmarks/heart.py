@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import crnn_cli as crnn
-from crnn_cli.labels.overlap import overlaps
+from crnn_cli.labels.overlap import as_labels, overlaps
 
 GROUPS = {"DCM": range(1, 21), "HCM": range(21, 36), "MINF": range(41, 56), "NOR": range(61, 76), "RV": range(81, 96)}
 TEST = {5, 9, 13, 25, 30, 35, 45, 50, 55, 65, 70, 75, 85, 90, 95}
@@ -63,7 +63,8 @@ def measure(rows: list[tuple[int, str, Path, Path]], model: str, keep_largest: b
     bundle, found = crnn.load_model(model), []
     for patient, phase, image, labels in rows:
         made = crnn.segment(crnn.load(image), model=bundle, keep_largest=keep_largest)
-        dice = overlaps(np.asarray(made.array), np.asarray(crnn.load(labels).array), list(LABELS))
+        manual = as_labels(crnn.load(labels).array, labels.name)
+        dice = overlaps(made.array, manual, list(LABELS))
         row = {"patient": patient, "group": group_of(patient), "phase": phase}
         found.append(row | {name: dice[value].dice or 0.0 for value, name in LABELS.items()})
         print(patient, phase, [round(found[-1][name], 3) for name in LABELS.values()], flush=True)
