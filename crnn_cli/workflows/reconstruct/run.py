@@ -87,7 +87,7 @@ def reconstruct_scan(
 
     Parameters
     ----------
-    scan : see `crnn_cli.workflows.reconstruct.scan`: `load_scan`, `scan_from_image`, `scan_from_kspace`.
+    scan : see `crnn_cli.workflows.reconstruct.scan`: `load_scan`, `scan_from_image`, `scan_from_raw`.
     settings : reliability, uncertainty and fine-tuning.
     engine : see `prepare_engine`.
     progress : called with (steps done, steps in all), of the fine-tuning first.

@@ -221,21 +221,6 @@ def raw_from_kspace(
     return replace(raw, geometry=geometry)
 
 
-def scan_from_kspace(
-    kspace: NDArray[np.complexfloating[Any, Any]], axes: str = "coil,t,ky,kx", mask: Mask | None = None,
-    maps: Complex | None = None, coils: int | None = None, affine: Affine | None = None,
-    frame_time: float | None = None,
-) -> Scan:  # fmt: skip
-    """Take k-space in memory as a scan, see `raw_from_kspace`.
-
-    Parameters
-    ----------
-    maps : sensitivities (slice, coil, y, x), one slice for all or one each; None to estimate them by ESPIRiT.
-    coils : virtual coils to compress to; None for as many as there are.
-    """
-    return scan_from_raw(raw_from_kspace(kspace, axes, mask, affine, frame_time), coils, maps, {})
-
-
 def select_slice(scan: Scan, number: int) -> Scan:
     """One slice of a scan, counted from 1, as if the scan held no other.
 

@@ -11,7 +11,13 @@ from crnn_cli.errors import UsageError
 from crnn_cli.workflows.reconstruct.adapt import parse_budget
 from crnn_cli.workflows.reconstruct.methods import MethodRequest
 from crnn_cli.workflows.reconstruct.run import RunSettings, prepare_engine, reconstruct_scan
-from crnn_cli.workflows.reconstruct.scan import Simulation, scan_from_image, scan_from_kspace, select_slice
+from crnn_cli.workflows.reconstruct.scan import (
+    Simulation,
+    raw_from_kspace,
+    scan_from_image,
+    scan_from_raw,
+    select_slice,
+)
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support.cines import AFFINE, moving_cine, save
 
@@ -48,7 +54,7 @@ def test_images_in_memory_give_what_their_file_gives(crnn, bundle, tmp_path, cap
 def test_an_array_of_kspace_gives_what_its_file_gives(crnn, tmp_path):
     kspace = measured(acceleration=2)[1]
     np.save(tmp_path / "k.npy", kspace)
-    scan = scan_from_kspace(kspace, AXES, affine=np.diag([2.0, 2, 8, 1]), frame_time=0.05)
+    scan = scan_from_raw(raw_from_kspace(kspace, AXES, affine=np.diag([2.0, 2, 8, 1]), frame_time=0.05), None, None, {})
     run = reconstruct_scan(scan, RunSettings(max_residual=9.0), prepare_engine(MethodRequest("sense"), "cpu"))
     assert run.images.spacing == (2, 2, 8)
     assert run.images.frame_time == 0.05
@@ -58,7 +64,7 @@ def test_an_array_of_kspace_gives_what_its_file_gives(crnn, tmp_path):
     assert ended.code == 0, ended.err
     np.testing.assert_array_equal(np.abs(run.images.array), np.asanyarray(nib.load(tmp_path / "o.nii").dataobj))
     with pytest.raises(UsageError):
-        scan_from_kspace(kspace, "coil,t")
+        raw_from_kspace(kspace, "coil,t")
 
 
 def test_a_run_leaves_scan_engine_and_earlier_results_as_they_were(bundle):
