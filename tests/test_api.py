@@ -105,6 +105,8 @@ def test_labels_know_their_names(tmp_path):
     assert set(labels.names.values()) == {"right ventricle", "myocardium", "left ventricle"}
     assert labels.array.shape == volume.array.shape
     crnn_cli.save(labels, tmp_path / "labels.nii.gz")
+    with pytest.raises(crnn_cli.CrnnError, match="exists already"):
+        crnn_cli.save(labels, tmp_path / "labels.nii.gz")
     same = crnn_cli.evaluate(tmp_path / "labels.nii.gz", labels)  # the file says that it holds labels
     assert same["compared"] == "labels"
 
