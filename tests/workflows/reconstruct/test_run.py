@@ -21,7 +21,7 @@ from crnn_cli.workflows.reconstruct.scan import (
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support.cines import AFFINE, moving_cine, save
 
-NOT_IN_MEMORY = ("command", "output", "output_sha256", "output_format", "input", "seconds", "memory")
+NOT_IN_MEMORY = ("doubts", "facts", "command", "output", "output_sha256", "output_format", "input", "seconds", "memory")
 
 
 def common(report):
