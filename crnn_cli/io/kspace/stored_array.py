@@ -18,8 +18,6 @@ from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
-MOST_COMPRESSED = 1100
-"""Highest compression ratio that is believed; a file whose header claims more is damaged."""
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 
