@@ -22,13 +22,12 @@ from crnn_cli.data.image import Image
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.statistics import LabelStatistics
+from crnn_cli.report.crop import WHOLE, region_around
 from crnn_cli.report.lettering import STRIP_HEIGHT, Grey, captioned, fitting, text_width, titled_row, wrapped
 from crnn_cli.report.montage import encoded, frame_line, grey, is_still, require_preview_name, resized, tile_size
 
 _MOST_SLICES, _FEW = 12, 2  # a few slices are shown twice as large
 _WINDOW = (1, 99.5)  # percentiles of what is shown that become black and white
-_SMALL = 0.6  # a labelled region is enlarged where it is, with its margin, at most this part of the slice
-_MARGIN = 0.35  # around the labelled region, in parts of its longer side
 _LANDSCAPE = 4 / 3
 _LEAST_WIDTH = 300
 _SWATCH = 9
@@ -106,8 +105,8 @@ def outlines_output(
     known = np.zeros(256, np.uint8)
     known[[label.value for label in labels]] = [label.value for label in labels]
     labels_TSYX = known[slices.labels_TSYX[frames]]
-    chosen, region = _chosen(labels_TSYX), _region(labels_TSYX, slices.spacing)
-    rows, columns = region or (slice(None), slice(None))
+    chosen, region = _chosen(labels_TSYX), region_around(labels_TSYX.any(axis=(0, 1)), slices.spacing)
+    rows, columns = region or WHOLE
     montages = _montages(
         slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],
         labels_TSYX[:, chosen, rows, columns],
@@ -138,20 +137,6 @@ def _chosen(labels_TSYX: NDArray[np.uint8]) -> list[int]:
     candidates = np.arange(count) if count <= _MOST_SLICES or not labelled.size else labelled
     spread = np.linspace(0, len(candidates) - 1, min(_MOST_SLICES, len(candidates))).round().astype(int)
     return [int(index) for index in candidates[spread]]
-
-
-def _region(labels_TSYX: NDArray[np.uint8], spacing: tuple[float, float]) -> tuple[slice, slice] | None:
-    """Rows and columns around the labels of all slices and frames, with a margin; None to show all."""
-    used = np.asarray(labels_TSYX.any(axis=(0, 1)))
-    if not used.any():
-        return None
-    indices = [np.flatnonzero(used.any(axis=axis)) for axis in (1, 0)]
-    margin = _MARGIN * max((along[-1] - along[0] + 1) * step for along, step in zip(indices, spacing, strict=True))
-    rows, columns = (
-        slice(max(0, along[0] - math.ceil(margin / step)), along[-1] + 1 + math.ceil(margin / step))
-        for along, step in zip(indices, spacing, strict=True)
-    )
-    return (rows, columns) if used[rows, columns].size <= _SMALL * used.size else None
 
 
 def _montages(

@@ -167,7 +167,7 @@ def grey(values: NDArray[np.float32], white: float) -> Grey:
     return picture
 
 
-def tile_size(shape: Sequence[int], spacing: tuple[float, float], enlarged: int = 1) -> tuple[int, int]:
+def tile_size(shape: Sequence[int], spacing: tuple[float, float], enlarged: float = 1) -> tuple[int, int]:
     """Rows and columns of a tile with square pixels.
 
     Parameters
