@@ -17,7 +17,7 @@ import PIL.Image
 import PIL.ImageDraw
 from numpy.typing import NDArray
 
-from crnn_cli.data.geometry import SliceOrder
+from crnn_cli.data.geometry import NO_DIRECTIONS, SliceOrder, knows_orientation
 from crnn_cli.data.image import Image
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.labels.names import Label
@@ -45,7 +45,7 @@ class LabelledSlices:
     numbers : the number of each slice in its title.
     spacing : row and column spacing in mm.
     frame_time : s; None where unknown.
-    directions : of the display, such as ``left R, top A``.
+    directions : of the display, such as ``left R, top A``, or that none is known.
     """
 
     image_TSYX: NDArray[np.floating]
@@ -70,7 +70,10 @@ def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) 
         return np.stack([order.to_display(order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
 
     numbers = order.numbers(image.shape[order.axes[0]])
-    spacing, directions = order.display_spacing(), order.display_directions()
+    spacing, directions = (
+        order.display_spacing(),
+        order.display_directions() if knows_orientation(image) else NO_DIRECTIONS,
+    )
     return LabelledSlices(displayed(image.array), displayed(labels), numbers, spacing, image.frame_time, directions)
 
 
