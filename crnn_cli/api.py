@@ -166,8 +166,8 @@ def load(
     if isinstance(opened, RawScan):
         if phase is not None:
             raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
-        for doubt in opened.notes:
-            notices.warn(doubt)
+        for doubt in opened.doubts:
+            notices.warn(doubt.text)
         return opened
     for doubt in opened.doubts():
         notices.warn(doubt)

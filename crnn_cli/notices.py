@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import NamedTuple
 
 LOGGER = logging.getLogger("crnn")
 """Logger of the package."""
@@ -20,6 +21,20 @@ Progress = Callable[[int, int], None]
 
 STREAM = Path("-")
 """Path that stands for standard input or output."""
+
+
+class Doubt(NamedTuple):
+    """A doubt about data or a result.
+
+    Attributes
+    ----------
+    code : stable name of its kind, as listed in docs/reference/doubts.md.
+    text : what was found, as a sentence.
+    """
+
+    code: str
+    text: str
+
 
 _SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 

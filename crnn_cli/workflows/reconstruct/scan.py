@@ -282,8 +282,10 @@ def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source:
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
-    for doubt in raw.notes:
-        notices.warn(doubt)
+    for doubt in raw.doubts:
+        notices.warn(doubt.text)
+    for fact in raw.notes:
+        notices.note(fact)
     slices = RawSliceSource(raw, CoilChoice(coils, maps))
     count = raw.shape_ZCTYX[1]
     origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"

@@ -100,7 +100,7 @@ def test_noise_that_does_not_fit_the_images_is_left_out(tmp_path):
     write(tmp_path / "b.h5", acquisitions, header_of(Options()))
     found = read_ismrmrd(tmp_path / "b.h5")
     assert found.noise_CC is None
-    assert "another number of coils" in " ".join(found.notes)
+    assert "another number of coils" in found.doubts[0].text
 
 
 def test_a_scan_as_ocmr_stores_it():
