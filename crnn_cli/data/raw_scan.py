@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.image import Image
 from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Remark
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class RawScan:
         oversampling.
     noise_CC : noise covariance of the coils, of complex samples in the scale of the k-space; None where unknown.
     readout_X : whether X is a fully sampled readout, whose oversampling is removed before the reconstruction.
-    notes : facts in words: averages, source of the frame time.
-    doubts : what is odd or was assumed: missing lines, a centre that the file does not state.
+    remarks : peculiarities: missing lines, averages, assumptions.
     """
 
     format: str
@@ -63,8 +62,7 @@ class RawScan:
     fov_fraction_YX: tuple[float, float] = (1.0, 1.0)
     noise_CC: NDArray[np.complex64] | None = None
     readout_X: bool = True
-    notes: tuple[str, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def readout_fraction(self) -> float:

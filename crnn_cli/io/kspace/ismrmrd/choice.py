@@ -65,7 +65,7 @@ def _with_value(groups: ReadoutGroups, param: str, value: int) -> ReadoutGroups:
         raise UsageError(Param(param, value), f": the readouts for images have {_listed(groups.imaging, counter)}")
     calibrates = groups.calibration[counter] == value
     keep = calibrates if calibrates.any() and counter in ("set", "contrast") else np.ones(len(calibrates), bool)
-    return ReadoutGroups(groups.imaging.where(images), groups.calibration.where(keep), groups.noise, groups.notes)
+    return ReadoutGroups(groups.imaging.where(images), groups.calibration.where(keep), groups.noise, groups.remarks)
 
 
 def _require_one(imaging: ReadoutHeaders, param: str) -> None:
@@ -108,7 +108,7 @@ def _one_view(groups: ReadoutGroups, view: int | None) -> ReadoutGroups:
     imaging, calibration = (
         heads.where(np.isin(heads["slice"], chosen)) for heads in (groups.imaging, groups.calibration)
     )
-    return ReadoutGroups(imaging, calibration, groups.noise, groups.notes)
+    return ReadoutGroups(imaging, calibration, groups.noise, groups.remarks)
 
 
 def _views(imaging: ReadoutHeaders) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

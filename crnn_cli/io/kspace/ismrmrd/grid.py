@@ -18,7 +18,7 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.kspace.checks import measured_exactly
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
 from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Remark
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Lines:
         if len(np.unique(self.index.column)) > 1 or len(np.unique(self.index.count)) > 1:
             raise UnsupportedDataError("this scan is 3-D, and its readouts differ in length: that is not supported")
 
-    def missing(self, acceleration: tuple[int, int]) -> list[Doubt]:
+    def missing(self, acceleration: tuple[int, int]) -> list[Remark]:
         """Doubt about lines that only some frames have, where the header states no acceleration."""
         if acceleration != (1, 1):
             return []
@@ -176,4 +176,4 @@ class Lines:
             return []
         frames = f"{int(missing.any(-1).sum())} of {missing.shape[0] * missing.shape[1]} frames"
         text = f"{int(missing.sum())} of {missing.size} lines missing in {frames}, though the header says that the scan"
-        return [Doubt("undersampled-against-header", f"{text} is not accelerated")]
+        return [Doubt("lines-missing", f"{text} is not accelerated")]

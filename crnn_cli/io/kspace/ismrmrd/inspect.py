@@ -76,7 +76,7 @@ def dead_coils(central: CentralReadouts) -> list[Doubt]:
     if not len(dead) or not alive.any():
         return []
     numbers = ", ".join(map(str, dead))
-    return [Doubt("coil-without-signal", f"of {len(alive)} coils, number {numbers} (from 0) holds only zeros")]
+    return [Doubt("dead-coil", f"of {len(alive)} coils, number {numbers} (from 0) holds only zeros")]
 
 
 def reversed_centre(central: CentralReadouts, header: IsmrmrdHeader) -> tuple[ReversedCentre | None, str]:

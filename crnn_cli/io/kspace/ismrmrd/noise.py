@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
 from crnn_cli.io.kspace.ismrmrd.grid import Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Fact, Remark
 
 
 def noise_covariance(
     noise: ReadoutHeaders, lines: Lines, header: IsmrmrdHeader
-) -> tuple[NDArray[np.complex64] | None, list[str], list[Doubt]]:
+) -> tuple[NDArray[np.complex64] | None, list[Remark]]:
     """Covariance E[n n^H] of the noise of a complex sample of k-space, scaled to the imaging readouts.
 
     Noise power grows with the bandwidth, 1 / dwell time. The receiver's filter removes a part of it at the edges of its
@@ -30,15 +30,15 @@ def noise_covariance(
 
     Returns
     -------
-    The covariance (C, C), complex64, notes, and doubts. None where there are no noise readouts, too few samples, or
-    another number of coils.
+    The covariance (C, C), complex64, and remarks. None where there are no noise readouts, too few samples, or another
+    number of coils.
     """
     coils = lines.grid.coils
     if not len(noise):
-        return None, [], []
+        return None, []
     if (noise["active_channels"] != coils).any():
         text = "the noise readouts have another number of coils than the images: they were left out"
-        return None, [], [Doubt("noise-scan-left-out", text)]
+        return None, [Doubt("noise-scan-unusable", text)]
     total, count = np.zeros((coils, coils), np.complex128), 0
     for index, samples in read_samples(lines.path, lines.group, noise):
         end = samples.shape[1] - int(noise["discard_post"][index])
@@ -47,7 +47,7 @@ def noise_covariance(
         count += used.shape[1]
     if count < 2 * coils:
         text = f"{count} samples of noise are too few for {coils} coils: they were left out"
-        return None, [], [Doubt("noise-scan-left-out", text)]
+        return None, [Doubt("noise-scan-unusable", text)]
     note = f"noise of {count} samples ({len(noise)} readouts)"
     scale = float((1 / lines.averages()).mean())
     dwells = [float(np.median(heads["sample_time_us"])) for heads in (noise, lines.heads)]
@@ -59,4 +59,4 @@ def noise_covariance(
         scale /= header.noise_bandwidth
         note += f", scaled for a relative noise bandwidth of {header.noise_bandwidth:.4g}"
     note += "; images are as bright as the root of the sum of squares of the whitened coils"
-    return (total * (scale / count)).astype(np.complex64), [note], []
+    return (total * (scale / count)).astype(np.complex64), [Fact("noise-scan", note)]

@@ -18,7 +18,7 @@ from crnn_cli.io.kspace.ismrmrd.choice import DIRECTIONS, PARALLEL
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Remark
 
 _SCANNER, _UNKNOWN = (1, 1), (0, 0)
 
@@ -32,13 +32,13 @@ class OrderedSlices:
     order : counter ``slice`` of each slice.
     affine : voxel (x, y, z) of the images to RAS+ mm.
     codes : qform and sform code of the images; (0, 0) where the file states no directions.
-    doubts : assumptions and tolerated deviations.
+    remarks : assumptions and tolerated deviations.
     """
 
     order: tuple[int, ...]
     affine: Affine
     codes: tuple[int, int]
-    doubts: tuple[Doubt, ...]
+    remarks: tuple[Remark, ...]
 
     def places(self, slices: Whole) -> Whole:
         """Place in the stack, from 0, of each counter ``slice``."""
@@ -71,10 +71,10 @@ def slice_positions(
     undirected = not directions.any() or not np.isfinite(directions).all()
     axes = np.eye(3) if undirected else _axes(heads, directions)
     positions = heads["position"][firsts]
-    doubts: list[Doubt] = []
+    remarks: list[Remark] = []
     if undirected:
         text = "the file says no directions: where the images lie in the patient is unknown"
-        doubts.append(Doubt("no-directions", text))
+        remarks.append(Doubt("position-unknown", text))
         positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(counters))], float)
     else:
         _require_still(heads, positions, counters)
@@ -87,14 +87,14 @@ def slice_positions(
         if problems := stack.problems():
             raise UnsupportedDataError("; ".join(problems), remedy=stack.remedy())
         first, step = stack.positions[0], stack.step(header.shown.field[2])
-        doubts += [Doubt("slices-not-exactly-stacked", text) for text in stack.notes()]
+        remarks += stack.remarks()
     spacing = [header.shown.field[axis] / header.shown.matrix[axis] for axis in range(2)]
     columns = [axes[:, 0] * spacing[0], axes[:, 1] * spacing[1], step]
     corner = first - sum(column * (n // 2) for column, n in zip(columns[:2], header.shown.matrix[:2], strict=True))
     affine = np.eye(4)
     affine[:3] = LPS_TO_RAS @ np.column_stack([*columns, corner])
     ordered = tuple(int(counters[i]) for i in order)
-    return OrderedSlices(ordered, affine, _UNKNOWN if undirected else _SCANNER, tuple(doubts))
+    return OrderedSlices(ordered, affine, _UNKNOWN if undirected else _SCANNER, tuple(remarks))
 
 
 def recon_planes(header: IsmrmrdHeader) -> int:

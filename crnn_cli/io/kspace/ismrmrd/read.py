@@ -40,7 +40,7 @@ from crnn_cli.io.kspace.ismrmrd.readouts import (
 from crnn_cli.io.kspace.ismrmrd.reconcile import positions_in_millimetres, reconcile
 from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, full_frames, heart_frames
 from crnn_cli.io.kspace.ismrmrd.volume import read_volume
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Fact, Remark
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Measured:
     groups : readouts by purpose.
     lines, calibration : readouts for images and for calibration; None without any of the latter.
     frames, stack : of the images.
-    notes, doubts : as of a `RawScan`.
+    remarks : as of a `RawScan`.
     """
 
     header: IsmrmrdHeader
@@ -62,8 +62,7 @@ class _Measured:
     calibration: Lines | None
     frames: Frames
     stack: OrderedSlices
-    notes: list[str]
-    doubts: list[Doubt]
+    remarks: tuple[Remark, ...]
 
 
 def read_ismrmrd(
@@ -97,7 +96,7 @@ def read_ismrmrd(
     choice = ReadoutChoice(set_number, contrast, repetition, phase_number, view)
     measured = _measured(path, find_group(path, variable), choice, (phases, slice_tolerance), drop_empty)
     header, lines = measured.header, measured.lines
-    noise_CC, notes, doubts = noise_covariance(measured.groups.noise, lines, header)
+    noise_CC, noise_remarks = noise_covariance(measured.groups.noise, lines, header)
     scan = RawScan(
         format="ISMRMRD",
         stored=_stored(measured),
@@ -107,8 +106,7 @@ def read_ismrmrd(
         read=lambda z: RawSlice(*lines.read(z, 0)),
         fov_fraction_YX=(_share(header, 1), _share(header, 0)),
         noise_CC=noise_CC,
-        notes=(*measured.notes, *notes),
-        doubts=(*measured.doubts, *doubts),
+        remarks=(*measured.remarks, *noise_remarks),
     )
     if lines.grid.planes > 1 and not lines.has_full_planes():
         return _volume_scan(scan, measured)
@@ -121,7 +119,7 @@ def _measured(
     """Sort the readouts of a scan; ``timing`` are the phases and the slice tolerance."""
     groups = choose_readouts(group_readouts(read_readout_headers(path, group)), choice)
     require_same_coils(groups)
-    header, doubts = reconcile(parse_header(read_header(path, group)), groups)
+    header, changes = reconcile(parse_header(read_header(path, group)), groups)
     imaging = positions_in_millimetres(groups.imaging, header)
     central = central_readouts(path, group, imaging, header)
     centre, about_reversed = reversed_centre(central, header)
@@ -138,20 +136,23 @@ def _measured(
     frames, kept, number = full_frames(frames, lines.frames, stack.places(lines.heads["slice"]), drop_empty)
     lines = replace(lines, frames=number, grid=replace(grid, frames=frames.count)).where(kept)
     calibration, other = _calibration(groups.calibration, lines, header, centre)
-    notes = [*_facts(header, lines), *groups.notes, *([about_reversed] if about_reversed else []), *frames.notes]
-    found = [*doubts, *dead_coils(central), *more, *other, *stack.doubts, *frames.doubts, *_doubts(header, lines)]
-    return _Measured(header, groups, lines, calibration, frames, stack, notes, list(dict.fromkeys(found)))
+    turned = [Fact("reversed-lines", about_reversed)] if about_reversed else []
+    remarks = [
+        *_remarks(header, lines), *groups.remarks, *changes, *dead_coils(central), *more, *other, *turned,
+        *stack.remarks, *frames.remarks,
+    ]  # fmt: skip
+    return _Measured(header, groups, lines, calibration, frames, stack, tuple(dict.fromkeys(remarks)))
 
 
 def _calibration(
     heads: ReadoutHeaders, lines: Lines, header: IsmrmrdHeader, centre: ReversedCentre | None
-) -> tuple[Lines | None, list[Doubt]]:
+) -> tuple[Lines | None, list[Remark]]:
     """Calibration lines as those of a scan of one frame; None without any."""
     if not len(heads):
         return None, []
-    index, doubts = grid_index(heads, header, centre)
+    index, remarks = grid_index(heads, header, centre)
     frame_0 = np.zeros(len(heads), np.int64)
-    return Lines(lines.path, lines.group, heads, index, frame_0, replace(lines.grid, frames=1)), doubts
+    return Lines(lines.path, lines.group, heads, index, frame_0, replace(lines.grid, frames=1)), remarks
 
 
 def _slice_scan(scan: RawScan, measured: _Measured) -> RawScan:
@@ -185,11 +186,12 @@ def _volume_scan(scan: RawScan, measured: _Measured) -> RawScan:
     )
     stack = slice_positions(measured.lines.heads, replace(header, shown=shown))
     volume: Callable[[int], RawSlice] = read_volume(measured.lines, measured.calibration, width).read
-    note = "a 3-D scan: transformed along its fully sampled readout, positions x are the slices; it was read whole"
+    text = "a 3-D scan: transformed along its fully sampled readout, positions x are the slices; it was read whole"
     return replace(
         scan, shape_ZCTYX=(width, grid.coils, grid.frames, grid.lines, grid.planes),
         geometry=stack.geometry(shown.matrix, grid.frames, measured.frames.time), axes_ZYX=(0, 1, 2), read=volume,
-        fov_fraction_YX=(_share(header, 1), planes / grid.planes), readout_X=False, notes=(*scan.notes, note),
+        fov_fraction_YX=(_share(header, 1), planes / grid.planes), readout_X=False,
+        remarks=(*scan.remarks, Fact("three-dimensional", text)),
     )  # fmt: skip
 
 
@@ -222,18 +224,16 @@ def _stored(measured: _Measured) -> str:
     return "; ".join(parts)
 
 
-def _facts(header: IsmrmrdHeader, lines: Lines) -> list[str]:
-    notes = []
+def _remarks(header: IsmrmrdHeader, lines: Lines) -> list[Remark]:
+    remarks: list[Remark] = []
     if header.encodings > 1:
-        notes.append(f"the header has {header.encodings} encodings: the first is read")
-    if lines.grid.planes > 1 and lines.has_full_planes():
-        notes.append(f"3-D scan, transformed along its {lines.grid.planes} planes")
+        remarks.append(Doubt("several-encodings", f"the header has {header.encodings} encodings: the first is read"))
+    full = lines.has_full_planes()
+    if lines.grid.planes > 1 and full:
+        text = f"3-D scan, transformed along its {lines.grid.planes} planes"
+        remarks.append(Fact("three-dimensional", text))
     averages = lines.averages()
     if averages.max() > 1:
-        notes.append(f"lines measured {averages.min()} to {averages.max()} times, averaged")
-    return notes
-
-
-def _doubts(header: IsmrmrdHeader, lines: Lines) -> list[Doubt]:
-    """Doubt about lines that the header does not say are missing."""
-    return lines.missing(header.acceleration) if lines.grid.planes == 1 or lines.has_full_planes() else []
+        text = f"lines measured {averages.min()} to {averages.max()} times, averaged"
+        remarks.append(Fact("averaged", text))
+    return remarks + (lines.missing(header.acceleration) if full else [])

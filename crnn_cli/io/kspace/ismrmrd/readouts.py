@@ -18,7 +18,7 @@ from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Limits
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Fact, Remark
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
 _OTHER = {
@@ -39,13 +39,13 @@ class ReadoutGroups:
     Attributes
     ----------
     imaging, calibration, noise : by the flags of ISMRMRD.
-    notes : readouts that were left out, as sentences.
+    remarks : readouts that were left out.
     """
 
     imaging: ReadoutHeaders
     calibration: ReadoutHeaders
     noise: ReadoutHeaders
-    notes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
 
 
 def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
@@ -62,16 +62,19 @@ def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
     other = heads.flagged(*_OTHER.values()) & ~noise
     elsewhere = (heads["encoding_space_ref"] != 0) & ~noise & ~other
     used = ~noise & ~other & ~elsewhere
-    notes = []
+    remarks: list[Remark] = []
     for name, flag in _OTHER.items():
         count = int((heads.flagged(flag) & other).sum())
         if count:
-            notes.append(f"{count} {name} readouts left out")
+            remarks.append(Fact("readouts-not-for-images", f"{count} {name} readouts left out"))
     if elsewhere.any():
-        notes.append(f"{int(elsewhere.sum())} readouts of other encodings than the first left out")
+        text = f"{int(elsewhere.sum())} readouts of other encodings than the first left out"
+        remarks.append(Doubt("other-encodings", text))
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
-    groups = ReadoutGroups(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
+    groups = ReadoutGroups(
+        heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(remarks)
+    )
     _require_images(groups, len(heads))
     return groups
 
@@ -130,7 +133,7 @@ class GridIndex:
 
 def grid_index(
     heads: ReadoutHeaders, header: IsmrmrdHeader, centre_of_reversed: ReversedCentre | None = None
-) -> tuple[GridIndex, list[Doubt]]:
+) -> tuple[GridIndex, list[Remark]]:
     """Find the indices of readouts in the encoded matrix.
 
     Parameters
@@ -148,7 +151,7 @@ def grid_index(
         If a line or a sample lies outside the matrix; the message names the readout.
     """
     x, y, z = header.encoded.matrix
-    row, doubts = _counted(heads, "kspace_encode_step_1", header.step_1, y)
+    row, remarks = _counted(heads, "kspace_encode_step_1", header.step_1, y)
     plane, more = _counted(heads, "kspace_encode_step_2", header.step_2, z)
     n, reverse = heads["number_of_samples"], heads.flagged(REVERSE)
     pre, post = (np.where(reverse, heads[b], heads[a]) for a, b in (("discard_pre", "discard_post"),
@@ -164,7 +167,7 @@ def grid_index(
     column = np.where(assumed, 0, column)
     if (assumed & ~reverse).any():
         text = f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample {x // 2}"
-        doubts.append(Doubt("centre-not-filled-in", f"{text}: taken as centred"))
+        remarks.append(Doubt("readout-centre", f"{text}: taken as centred"))
     if centre_of_reversed is not None:  # a sample beyond the edge of the matrix is left out
         before, after = (np.where(reverse & (over == 1), 1, 0) for over in (-column, column + count - x))
         column, pre, count = column + before, pre + before, count - before - after
@@ -177,7 +180,7 @@ def grid_index(
             f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
             "the readout is wrong, convert the scan again"
         )
-    return GridIndex(row, plane, column, pre, count, reverse), doubts + more
+    return GridIndex(row, plane, column, pre, count, reverse), remarks + more
 
 
 def turned_centre(samples: Whole, stored: Whole, reading: ReversedCentre) -> Whole:
@@ -190,7 +193,7 @@ def turned_centre(samples: Whole, stored: Whole, reading: ReversedCentre) -> Who
             "counted as turned": stored}[reading]  # fmt: skip
 
 
-def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[Doubt]]:
+def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[Remark]]:
     """Index along an axis of phase encoding, the centre of k-space at size // 2, and a note."""
     steps = heads[counter]
     centre = size // 2 if limits is None else limits.centre

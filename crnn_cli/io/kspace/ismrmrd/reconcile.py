@@ -76,7 +76,7 @@ def _without_partitions(header: IsmrmrdHeader, groups: ReadoutGroups) -> tuple[I
         return header, []
     spaces = [replace(space, matrix=(*space.matrix[:2], 1)) for space in (header.encoded, header.shown)]
     doubt = Doubt(
-        "planes-that-never-vary",
+        "planes-never-vary",
         f"the header says {planes} planes, and kspace_encode_step_2 is {int(steps[0])} in every readout: taken as 2-D",
     )
     return replace(header, encoded=spaces[0], shown=spaces[1], step_2=None, flat=True), [doubt]
@@ -124,4 +124,4 @@ def _counts(header: IsmrmrdHeader, imaging: ReadoutHeaders) -> list[Doubt]:
         if found < stated:
             short.append(f"{stated} {counter}{'s' if stated > 1 else ''}, {found} {'are' if found > 1 else 'is'} there")
     text = "the header says " + "; ".join(short)
-    return [Doubt("fewer-than-the-header-says", text)] if short else []
+    return [Doubt("fewer-than-stated", text)] if short else []

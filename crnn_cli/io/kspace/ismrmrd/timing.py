@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
-from crnn_cli.notices import Doubt
+from crnn_cli.notices import Doubt, Fact, Remark
 
 TICK = 2.5e-3
 """Seconds per tick of a time stamp."""
@@ -38,8 +38,7 @@ class Frames:
     count : number of frames.
     time : seconds from frame to frame, None if unknown.
     name : of the counter that was taken for time, "" for a single frame.
-    notes : source of the frame time, as sentences.
-    doubts : what is odd about the frames.
+    remarks : source of the frame time, and oddities.
     """
 
     number: Whole
@@ -47,8 +46,7 @@ class Frames:
     count: int
     time: float | None
     name: str
-    notes: tuple[str, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Frames:
@@ -76,14 +74,15 @@ def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Fra
         )  # fmt: skip
     kept = np.ones(len(heads), bool)
     if not running:
-        return Frames(np.zeros(len(heads), np.int64), kept, 1, None, "", doubts=_unsorted_beats(heads, lines))
+        return Frames(np.zeros(len(heads), np.int64), kept, 1, None, "", remarks=_unsorted_beats(heads, lines))
     name = running[0]
-    number, doubts = _without_stride(heads[name], name)
+    number, stride = _without_stride(heads[name], name)
     count = int(number.max()) + 1
     if count > len(heads):
         raise UnreadableError(f"{name} runs to {count} frames, but there are {len(heads)} readouts: damaged counters")
     time, note = _phase_time(heads, number, lines) if name == "phase" else _repetition_time(heads, number, tr)
-    return Frames(number, kept, count, time, name, (note,) if note else (), doubts)
+    source = (Fact("frame-time-source", note),) if note else ()
+    return Frames(number, kept, count, time, name, (*source, *stride))
 
 
 def _without_stride(values: Whole, name: str) -> tuple[Whole, tuple[Doubt, ...]]:
@@ -93,7 +92,7 @@ def _without_stride(values: Whole, name: str) -> tuple[Whole, tuple[Doubt, ...]]
     if stride == 1 or (np.diff(present) != stride).any():
         return values - present[0], ()
     text = f"the counter {name} takes every {stride}th value only: its values are taken as consecutive frames"
-    return (values - present[0]) // stride, (Doubt("counter-with-stride", text),)
+    return (values - present[0]) // stride, (Doubt("counter-stride", text),)
 
 
 def _unsorted_beats(heads: ReadoutHeaders, lines: Whole) -> tuple[Doubt, ...]:
@@ -138,9 +137,9 @@ def full_frames(
             remedy=("leave such frames out with ", Param("drop_empty"), *fewer) if full.any() else fewer[1:],
         )
     numbers = ", ".join(str(t + 1) for t in np.flatnonzero(~full)[:12])
-    doubts = (*frames.doubts, Doubt("empty-frames-left-out", f"{lacking} and were left out: {numbers}"))
+    remarks = (*frames.remarks, Doubt("empty-frames", f"{lacking} and were left out: {numbers}"))
     new: Whole = (np.cumsum(full) - 1)[number]
-    return replace(frames, count=int(full.sum()), doubts=doubts), full[number], new
+    return replace(frames, count=int(full.sum()), remarks=remarks), full[number], new
 
 
 def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[float | None, str]:
@@ -263,15 +262,15 @@ def heart_frames(heads: ReadoutHeaders, phases: int) -> Frames:
     kept = beats.regular[beats.of]
     if not kept.any():
         raise UnsupportedDataError("no readout is left: every heart beat differs too much from the median one")
-    doubts: tuple[Doubt, ...] = ()
-    note = (
+    gated = (
         f"readouts sorted into {phases} cardiac phases by {int(beats.regular.sum())} beats of "
         f"{1000 * beats.mean * TICK:.0f} ms (stamps of 2.5 ms)"
     )
+    remarks: list[Remark] = [Fact("gated", gated)]
     if not kept.all():
         text = (
             f"{int((~beats.regular).sum())} of {len(beats.regular)} beats left out with {int((~kept).sum())} readouts: "
             f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %"
         )
-        doubts = (Doubt("beats-left-out", text),)
-    return Frames(number, kept, phases, beats.mean * TICK / phases, CARDIAC, (note,), doubts)
+        remarks.append(Doubt("beats-left-out", text))
+    return Frames(number, kept, phases, beats.mean * TICK / phases, CARDIAC, tuple(remarks))
