@@ -98,8 +98,7 @@ def check_headers(series: Series) -> Repairs:
 
 def warn_of_repairs(repairs: Repairs) -> None:
     """Warn of attributes that were respelt or left out."""
-    for _code, text in repairs.sentences():
-        notices.warn(text)
+    notices.tell(*repairs.doubts())
 
 
 def kind_of(series: Series) -> ImageKind:

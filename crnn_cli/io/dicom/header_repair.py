@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from crnn_cli.io.dicom.character_sets import CharacterSet, character_set_of
+from crnn_cli.notices import Doubt
 
 _UNPRINTED = " \0\t\r\n"
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
@@ -51,21 +52,16 @@ class Repairs:
     respelt: dict[str, None] = field(default_factory=dict)
     left_out: dict[str, None] = field(default_factory=dict)
 
-    def sentences(self) -> list[tuple[str, str]]:
-        """What was done, as (code, sentence) for each of the two kinds; no value is quoted."""
+    def doubts(self) -> list[Doubt]:
+        """What was done; no value is quoted."""
         found = []
         if self.respelt:
-            found.append(
-                ("dicom-attributes-respelt", f"misspelt in the source, respelt in what is made: {_names(self.respelt)}")
-            )
+            text = f"attributes misspelt in the source are respelt in what is made: {', '.join(self.respelt)}"
+            found.append(Doubt("dicom-attributes-respelt", text))
         if self.left_out:
-            text = f"unusable in the source, left out of what is made: {_names(self.left_out)}"
-            found.append(("dicom-attributes-left-out", text))
+            text = f"attributes unusable in the source are left out of what is made: {', '.join(self.left_out)}"
+            found.append(Doubt("dicom-attributes-left-out", text))
         return found
-
-
-def _names(attributes: dict[str, None]) -> str:
-    return ", ".join(attributes)
 
 
 def usable_attributes(source: Dataset, keywords: Sequence[str], repairs: Repairs) -> Dataset:
