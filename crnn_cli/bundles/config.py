@@ -28,8 +28,8 @@ expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]
 modality             optional; of DICOM, such as "MR": images that say they are of another are refused
 keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
                      structures together, then of each
-quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for each
-                     label; see `crnn_cli.labels.predicted_dice`
+quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
+                     each label; see `crnn_cli.labels.predicted_dice`
 
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust

@@ -176,7 +176,7 @@ def _open(cavity_TSYX: Mask, myocardium_TSYX: Mask, cavity: Label, myocardium: L
 
     The end slices of the cavity do not count: at the base the ring is open by convention, at the apex it is small.
     """
-    there_TS = cavity_TSYX.any(axis=(2, 3))
+    there_TS: Mask = np.any(cavity_TSYX, axis=(2, 3))
     inner_TS = there_TS.copy()
     for t, there_S in enumerate(there_TS):
         inner_TS[t, np.flatnonzero(there_S)[[0, -1]] if there_S.any() else []] = False
