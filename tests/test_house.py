@@ -101,6 +101,7 @@ OPTIONS = {
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
         "--json"
     ),
+    "labels": "--image --model --slices --statistics --preview --strict --json --force",
     "info": "--axes --series --slice-tolerance --variable --json",
     "compare": (
         "--methods --reference --slice --hold-out-share --preview --axes --variable --series --slice-tolerance "
