@@ -285,8 +285,8 @@ def reconstruct(
 
 def segment(
     image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
-    threshold: float = 0.5, keep_largest: bool = False, precision: str | None = None, device: str = "auto",
-    threads: int | None = None, progress: Progress = _no_progress,
+    threshold: float = 0.5, keep_largest: bool = False, spacing: tuple[float, ...] | None = None,
+    precision: str | None = None, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> LabelImage:  # fmt: skip
     """Label a volume, or every frame of a series, slice by slice.
 
@@ -298,6 +298,7 @@ def segment(
     labels : names or values to keep, with commas between them; None for all.
     threshold : probability that all structures together must reach in a voxel.
     keep_largest : keep the largest connected piece of each label in each frame only.
+    spacing : voxel size x, y, z in mm, perhaps with the frame time in s, in place of that of the image.
     precision, device, threads, progress : as of `reconstruct`.
 
     Returns
@@ -316,6 +317,7 @@ def segment(
     options = SegmentOptions(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, precision=precision,
+        spacing=None if spacing is None else ",".join(map(str, spacing)),
     )  # fmt: skip
     with notices.recording(), _threads(threads):
         return segment_image(opened, options, progress=progress).labels

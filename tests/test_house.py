@@ -78,8 +78,9 @@ SCAN = (
     "--report --strict "
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --format --seg --seg-whole-series --probabilities --statistics --preview --strict "
+    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
+    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
+    "--strict "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "
