@@ -29,7 +29,7 @@ _PLANES = ("sagittal", "coronal", "axial")
 
 @dataclass(frozen=True)
 class Group:
-    """Frames that belong together, and the words that tell them from others of their series; "" where there are none."""
+    """Frames that belong together, with words that tell them from their siblings, "" where there are none."""
 
     frames: list[Frame]
     label: str = ""
@@ -40,6 +40,7 @@ def group_frames(frames: Iterable[Frame]) -> list[Group]:
     alike = _split([list(frames)], _identity)
     groups = [part for group in alike for part in _by_direction(group)]
     groups = [part for group in groups for part in _by_echo(group)]
+    groups = [part for group in groups for part in _by_other_words(group)]
     groups = [part for group in groups for part in _by_station(group)]
     by_uid: dict[str, list[list[Frame]]] = defaultdict(list)
     for group in groups:
@@ -68,7 +69,21 @@ def _split(groups: list[list[Frame]], key: Callable[[Frame], Hashable]) -> list[
 def _identity(frame: Frame) -> Hashable:
     """What frames of one group share exactly. SeriesDescription is a text of people, and not part of it."""
     spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
-    return frame.origin._replace(description="", modality=""), frame.size, spaced, frame.kind
+    kind = frame.kind
+    return frame.origin._replace(description="", modality=""), frame.size, spaced, kind[1:], kind.types[2:3]
+
+
+def _by_other_words(frames: list[Frame]) -> list[list[Frame]]:
+    """Group frames by the other values of the image type, where images of several types lie in one place.
+
+    Slice by slice such words may differ in one volume, such as those about how a CT image was computed.
+    """
+    types_at: dict[Hashable, set[tuple[str, ...]]] = defaultdict(set)
+    for frame in frames:
+        at = None if frame.position is None else tuple(round(v, 1) for v in frame.position)
+        types_at[at].add(frame.kind.types)
+    several = any(len(types) > 1 for types in types_at.values())
+    return _split([frames], lambda frame: frame.kind.types) if several else [frames]
 
 
 def _by_direction(frames: list[Frame]) -> list[list[Frame]]:

@@ -17,7 +17,8 @@ from pydicom.uid import generate_uid
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.dicom.headers import Frame, silence_pydicom
+from crnn_cli.io.dicom.frame import Frame
+from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.series import Series
 
 Header = Callable[[int, int], Dataset]

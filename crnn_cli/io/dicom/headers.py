@@ -33,7 +33,6 @@ from crnn_cli.io.dicom.attributes import (
     numbers,
     patient_digest,
     text,
-    words,
 )
 from crnn_cli.io.dicom.frame import Counts, FileContents, Frame, Origin, Problem
 from crnn_cli.io.dicom.kinds import kind_of

@@ -45,7 +45,7 @@ class ImageKind(NamedTuple):
 def kind_of(where: Sequence[Facts]) -> ImageKind:
     """Kind of a frame from its datasets, the deepest first."""
     types = next((found for data in where for key in ("FrameType", "ImageType") if (found := words(data, key))), ())
-    component = next((found for data in where if (found := text(data, "ComplexImageComponent"))), "")
+    component = next((said for data in where if (said := text(data, "ComplexImageComponent"))), "")
     return ImageKind(types, component.upper() or _of_ge(where[-1]), _unit(where))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pydicom import dcmread
 
 from crnn_cli.data.image import Array
+from crnn_cli.data.slice_stack import Vector
 from crnn_cli.io.dicom.attributes import Facts, number, numbers, text, words
 
 _CSA = [0x00290010, 0x00290011, 0x00290012, 0x00291010, 0x00291110, 0x00291210]
@@ -88,7 +89,9 @@ def unpack(opened: BinaryIO, data: Facts) -> Mosaic:
     rows, columns = int(data["Rows"]), int(data["Columns"])
     side = math.ceil(math.sqrt(count))
     if count < 1 or len(normal) != 3:
-        return Mosaic(problem="a mosaic, many slices in one picture, without the CSA header that says which way they run")
+        return Mosaic(
+            problem="a mosaic, many slices in one picture, without the CSA header that says which way they run"
+        )
     if rows % side or columns % side:
         return Mosaic(problem=f"a mosaic of {count} slices that do not fill its {rows} rows and {columns} columns")
     if (_first(csa, "ProtocolSliceNumber") or 0) > 1:
@@ -98,7 +101,7 @@ def unpack(opened: BinaryIO, data: Facts) -> Mosaic:
     return _placed(data, tiles, (rows, columns), normal)
 
 
-def _placed(data: Facts, tiles: tuple[Tile, ...], whole: tuple[int, int], normal: Array) -> Mosaic:
+def _placed(data: Facts, tiles: tuple[Tile, ...], whole: tuple[int, int], normal: Vector) -> Mosaic:
     """The slices at their places, one after the other along the normal."""
     spacing, step = numbers([data], "PixelSpacing", 2), number([data], "SpacingBetweenSlices")
     corner, directions = numbers([data], "ImagePositionPatient", 3), numbers([data], "ImageOrientationPatient", 6)

@@ -176,8 +176,8 @@ def _native(data: Dataset, syntax: UID, unused_low_bits: int) -> Array:
     data.file_meta.TransferSyntaxUID = syntax
     if unused_low_bits:
         data.BitsStored = data.HighBit + 1
-    pixels: Array = pixel_array(data)
-    return pixels >> unused_low_bits if unused_low_bits else pixels
+    pixels: Array = pixel_array(data, allow_excess_frames=False)
+    return np.right_shift(pixels, unused_low_bits) if unused_low_bits else pixels
 
 
 def _jpeg_by_gdcm(data: Dataset) -> Array:

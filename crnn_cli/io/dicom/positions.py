@@ -48,7 +48,7 @@ def group_by_position(frames: list[Frame]) -> list[list[Frame]]:
 
 def moved_in_plane(groups: list[list[Frame]]) -> Problem | None:
     """Problem of images of a slice that do not lie in the same place."""
-    spans = [np.ptp([frame.position for frame in group], axis=0).max() for group in groups]
+    spans = [float(np.ptp(np.array([frame.position for frame in group]), axis=0).max()) for group in groups]
     if max(spans) <= IN_PLANE:
         return None
     told = f"the images of slice {int(np.argmax(spans)) + 1} lie up to {max(spans):.2f} mm beside each other"

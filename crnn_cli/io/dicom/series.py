@@ -21,7 +21,7 @@ from crnn_cli.errors import Words
 from crnn_cli.io.dicom.completeness import incompleteness
 from crnn_cli.io.dicom.frame import FileContents, Frame, Problem
 from crnn_cli.io.dicom.grouping import Group, group_frames
-from crnn_cli.io.dicom.left_out import may_miss, named, remarks_on, suspects
+from crnn_cli.io.dicom.left_out import EMPTY, may_miss, named, remarks_on, suspects
 from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
 from crnn_cli.io.dicom.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
 from crnn_cli.notices import Doubt, Fact, Remark
@@ -99,14 +99,15 @@ class Series:
     def one_slice(self, z: int) -> Series:
         """Series of slice z alone, from 0; the series must be readable, or have every time of that slice."""
         assert self.affine is not None
-        alone = replace(self, slices=1, grid=(self.grid or self.ragged)[z : z + 1], affine=affine_of_slice(self.affine, z))
+        rows, affine = (self.grid or self.ragged)[z : z + 1], affine_of_slice(self.affine, z)
         if self.grid:
-            return alone
-        frame_time, spread = frame_time_of(TimeOrder(self.ordered_by, alone.grid, gated=self.ordered_by == "trigger time"))
-        found: list[Remark] = [Doubt("dicom-grid-holes", f"one slice was read of a series with holes: {self.problems[0]}")]
+            return replace(self, slices=1, grid=rows, affine=affine)
+        order = TimeOrder(self.ordered_by, rows, gated=self.ordered_by == "trigger time")
+        frame_time, spread = frame_time_of(order)
+        doubt = Doubt("dicom-grid-holes", f"one slice was read of a series with holes: {self.problems[0]}")
         return replace(
-            alone, problems=(), remedy=(), ragged=(), alone=z + 1, frame_time=frame_time, spread=spread,
-            remarks=(*self.remarks, *found),
+            self, slices=1, grid=rows, affine=affine, problems=(), remedy=(), ragged=(), alone=z + 1,
+            frame_time=frame_time, spread=spread, remarks=(*self.remarks, doubt),
         )  # fmt: skip
 
 
@@ -131,7 +132,7 @@ class Listing:
         return {
             each.source.name: each.left_out.removeprefix("damaged: ")
             for each in self.left_out
-            if each.begins_as_dicom or not each.is_text and each.left_out != "not DICOM"
+            if each.begins_as_dicom or each.left_out == EMPTY
         }
 
     @property
@@ -197,7 +198,8 @@ def _series(number: int, group: Group, siblings: Sequence[Frame], slice_toleranc
 def _with_problems(series: Series, problems: Sequence[Problem]) -> Series:
     """The series as one that cannot be read."""
     texts = [problem.text for problem in problems]
-    shown = [*texts[:_MOST_PROBLEMS], *([f"and {len(texts) - _MOST_PROBLEMS} more"] if len(texts) > _MOST_PROBLEMS else [])]
+    more = len(texts) - _MOST_PROBLEMS
+    shown = [*texts[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
     remedies = list(dict.fromkeys(problem.remedy for problem in problems))
     remedy = remedies[0] if len(remedies) == 1 else ()
     return replace(series, problems=tuple(shown), remedy=remedy, damaged=any(problem.damaged for problem in problems))
@@ -232,22 +234,22 @@ def _in_grid(
             return replace(refused, remedy=positions.stack.remedy())
         if uneven or other != [order.problem] or not order.rows:
             return refused
-        return replace(refused, **_placed(positions), ragged=order.rows, ordered_by=order.name)
+        return replace(_placed(refused, positions), ragged=order.rows, ordered_by=order.name)
     frame_time, spread = frame_time_of(order)
     remarks = (
         *positions.remarks(), *_remarks(order, spread, frame_time), *incompleteness(order.rows, siblings, order.gated)
     )  # fmt: skip
     return replace(
-        series, **_placed(positions), ordered_by=order.name, frame_time=frame_time, spread=spread, grid=order.rows,
+        _placed(series, positions), ordered_by=order.name, frame_time=frame_time, spread=spread, grid=order.rows,
         remarks=remarks,
     )  # fmt: skip
 
 
-def _placed(positions: SlicePositions) -> dict[str, object]:
-    """Affine, spacing and orientation of a stack."""
+def _placed(series: Series, positions: SlicePositions) -> Series:
+    """The series with affine, spacing and orientation of its stack."""
     affine = positions.affine()
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    return {"affine": affine, "spacing": (float(x), float(y), float(z)), "orientation": axis_codes(affine)}
+    return replace(series, affine=affine, spacing=(float(x), float(y), float(z)), orientation=axis_codes(affine))
 
 
 def _doubled(by_position: list[list[Frame]]) -> list[Problem]:

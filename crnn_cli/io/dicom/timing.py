@@ -122,8 +122,8 @@ def _several_at_one_time(by_position: list[list[Frame]], telling: list[str], cou
         each = {times for tally in tallies for times in tally.values()}
         if chosen and len(each) == 1 and min(len(tally) for tally in tallies) > 1 and each != {1}:
             told = (
-                f"{each.pop()} images lie at one place at each {chosen[0]}, and nothing in the headers tells them apart: "
-                "several kinds of image, or images that are there twice"
+                f"{each.pop()} images lie at one place at each {chosen[0]}, and nothing in the headers tells them "
+                "apart: several kinds of image, or images that are there twice"
             )
             return Problem(told, ("leave one kind, and each image once, in the folder",))
     return None
@@ -131,7 +131,8 @@ def _several_at_one_time(by_position: list[list[Frame]], telling: list[str], cou
 
 def _gating(by_position: list[list[Frame]], telling: list[str]) -> tuple[bool, tuple[str, ...]]:
     """Whether trigger times are those of a gated series, and what contradicts them."""
-    groups = [group for group in by_position if len(group) > 1]
+    count = max(len(group) for group in by_position)
+    groups = [group for group in by_position if len(group) == count]
     name = next((n for n in ("acquisition time", "acquisition number", "instance number") if n in telling), None)
     if name is None:
         return True, ()
@@ -209,8 +210,9 @@ def _whole_slices(numbers: list[int]) -> tuple[Words, ...]:
     """Remedy of holes: reconstruct a slice that is whole."""
     if not numbers:
         return ("give the files that are missing",)
-    others = f" (slices {', '.join(map(str, numbers[:8]))}{' and more' if len(numbers) > 8 else ''} are whole)"
-    return ("take a whole slice alone with ", Param("slice_number", numbers[0]), *([others] if len(numbers) > 1 else []))
+    shown = f"{', '.join(map(str, numbers[:8]))}{' and more' if len(numbers) > 8 else ''}"
+    others = (f" (slices {shown} are whole)",) if len(numbers) > 1 else ()
+    return ("take a whole slice alone with ", Param("slice_number", numbers[0]), *others)
 
 
 def _near(name: str, row: list[float], full: list[float]) -> str:
