@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
+from crnn_cli.io.dicom.frames.signature import begins_as_dicom
+from crnn_cli.io.limits import require_file
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -103,11 +105,11 @@ def _is_bart(path: Path, start: bytes) -> bool:
 def _is_dicom(path: Path, start: bytes) -> bool:
     if path == STREAM:
         return False
-    return path.is_dir() or path.name.upper() == "DICOMDIR" or start[128:132] == b"DICM" or start[:4] == b"PK\x03\x04"
+    return path.is_dir() or path.name.upper() == "DICOMDIR" or begins_as_dicom(start) or start[:4] == b"PK\x03\x04"
 
 
 def _is_dicom_file(path: Path, start: bytes) -> bool:
-    return not path.is_dir() and start[128:132] == b"DICM"
+    return not path.is_dir() and begins_as_dicom(start)
 
 
 def _is_nifti_name(path: Path, start: bytes) -> bool:
@@ -131,11 +133,12 @@ HDF5 = Format(
 )
 BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart", ("axes",))
 DICOM_SEG = Format(
-    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg:load_seg",
+    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(
-    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom", ("series", "slice_tolerance"),
+    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom",
+    ("series", "slice_tolerance", "slice_number"),
     writer="crnn_cli.io.dicom.write:save_dicom", output_rule="must be that of a folder, without a suffix", folder=True,
 )  # fmt: skip
 NIFTI = Format(
@@ -150,6 +153,7 @@ CHOICES = {
     "axes": "is for files whose axes are in doubt",
     "series": "chooses a DICOM series",
     "slice_tolerance": "is for slices of a DICOM series or an ISMRMRD file",
+    "slice_number": "takes a whole slice of a DICOM series with holes",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
 }
@@ -209,8 +213,8 @@ def is_dicom(path: Path) -> bool:
     return DICOM.matches(path, _readable_bytes(path))
 
 
-def has_dicom_preamble(path: Path) -> bool:
-    """Whether a file begins as DICOM files do: 128 bytes of anything, then ``DICM``."""
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file begins as DICOM: ``DICM`` after 128 bytes, or, without preamble, with its first element."""
     return _is_dicom_file(path, _readable_bytes(path))
 
 
@@ -331,7 +335,10 @@ def first_bytes(path: Path) -> bytes:
     UnreadableError
         If the file cannot be read.
     """
-    if path == STREAM or not path.is_file():
+    if path == STREAM:
+        return b""
+    require_file(path)
+    if not path.is_file():
         return b""
     try:
         with path.open("rb") as opened:

@@ -101,7 +101,7 @@ def next_series(listing: Listing) -> Series | None:
 
 def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list[str]:
     """Sentences about what is wrong in a DICOM folder, with remedies spelled by ``spell``."""
-    from crnn_cli.io.dicom.left_out import tally
+    from crnn_cli.io.dicom.grid.left_out import tally
 
     texts = []
     for series in listing.series:

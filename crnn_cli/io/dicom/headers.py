@@ -21,7 +21,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from crnn_cli.io.dicom.attributes import (
+from crnn_cli.io.dicom.frames.attributes import (
     TAGS,
     Clock,
     Facts,
@@ -34,14 +34,14 @@ from crnn_cli.io.dicom.attributes import (
     patient_digest,
     text,
 )
-from crnn_cli.io.dicom.frame import Counts, FileContents, Frame, Origin, Problem
-from crnn_cli.io.dicom.kinds import kind_of
-from crnn_cli.io.dicom.mosaic import is_mosaic, unpack
-from crnn_cli.io.dicom.objects import LABELS, has_pixels, is_mr_ct_pet, is_never_read, object_name
+from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
+from crnn_cli.io.dicom.frames.image_type import image_type_of
+from crnn_cli.io.dicom.frames.mosaic import is_mosaic, unpack
+from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_mr_ct_pet, is_never_read, object_name
+from crnn_cli.io.dicom.frames.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
+from crnn_cli.io.dicom.frames.values import lookup_table, rescale_of
 from crnn_cli.io.dicom.pixels import PixelLayout, StoredElement
-from crnn_cli.io.dicom.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
 from crnn_cli.io.dicom.sources import Source
-from crnn_cli.io.dicom.values import lookup_table, rescale_of
 
 _LOG = logging.getLogger("pydicom")
 _MOST_FRAMES = 100_000
@@ -164,9 +164,9 @@ def _tiles(frame: Frame, data: Facts, opened: BinaryIO) -> list[Frame]:
     mosaic = unpack(opened, data)
     if mosaic.problem:
         return [replace(frame, problem=Problem(mosaic.problem, _UNPACK))]
-    kind = frame.kind._replace(types=tuple(word for word in frame.kind.types if word != "MOSAIC"))
+    kind = frame.image_type._replace(types=tuple(word for word in frame.image_type.types if word != "MOSAIC"))
     return [
-        replace(frame, position=position, size=tile.size, tile=tile, kind=kind)
+        replace(frame, position=position, size=tile.size, tile=tile, image_type=kind)
         for tile, position in zip(mosaic.tiles, mosaic.positions, strict=True)
     ]
 
@@ -193,7 +193,7 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         thickness=number(where, "SliceThickness"), gap=number(where, "SpacingBetweenSlices"),
         times=_times(where, index), clocks=_clocks(where), resolution=number(where, "TemporalResolution"),
-        kind=kind_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
+        image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
         rescale=rescale_of(where), table=lookup_table(data), problem=problem,
     )  # fmt: skip
 

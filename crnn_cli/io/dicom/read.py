@@ -16,9 +16,9 @@ import numpy as np
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.dicom.frame import Frame
+from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.grid.left_out import named, tally
 from crnn_cli.io.dicom.headers import read_headers, silence_pydicom
-from crnn_cli.io.dicom.left_out import named, tally
 from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources

@@ -1,8 +1,8 @@
 """DICOM series: frames that belong together, in a grid of slices and times.
 
-What belongs together is told by `crnn_cli.io.dicom.grouping`. A series is readable if it has the same number of times
-at each position along the normal, and no file beside it may be a part of it; otherwise it names its problems. Nothing
-is sorted by file name; see `crnn_cli.io.dicom.timing` for the order in time.
+What belongs together is told by `crnn_cli.io.dicom.grid.grouping`. A series is readable if it has the same number of
+times at each position along the normal, and no file beside it may be a part of it; otherwise it names its problems.
+Nothing is sorted by file name; see `crnn_cli.io.dicom.grid.timing` for the order in time.
 
 Positions are LPS in frames, mm; the affine of a series is RAS+.
 """
@@ -18,12 +18,12 @@ import numpy as np
 from crnn_cli.data.image import Affine, affine_of_slice
 from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Words
-from crnn_cli.io.dicom.completeness import incompleteness
-from crnn_cli.io.dicom.frame import FileContents, Frame, Problem
-from crnn_cli.io.dicom.grouping import Group, group_frames
-from crnn_cli.io.dicom.left_out import EMPTY, may_miss, named, remarks_on, suspects
-from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
-from crnn_cli.io.dicom.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
+from crnn_cli.io.dicom.frames.frame import FileContents, Frame, Problem
+from crnn_cli.io.dicom.grid.completeness import incompleteness
+from crnn_cli.io.dicom.grid.grouping import Group, group_frames
+from crnn_cli.io.dicom.grid.left_out import EMPTY, may_miss, named, remarks_on, suspects
+from crnn_cli.io.dicom.grid.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
+from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _MOST_PROBLEMS = 3

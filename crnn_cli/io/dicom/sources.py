@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.dicom.signature import GZIP, START_LENGTH, begins_as_dicom
+from crnn_cli.io.dicom.frames.signature import GZIP, START_LENGTH, begins_as_dicom
+from crnn_cli.io.limits import zip_member
 
 _MOST_UNPACKED = 16 * 2**30
 _MOST_OF_A_FILE = 2**30
@@ -113,6 +114,6 @@ def _members(archive: Path) -> Iterator[Source]:
 
 def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
     try:
-        return _unpacked(io.BytesIO(archive.read(name)), name)
-    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
+        return _unpacked(io.BytesIO(zip_member(archive, archive.getinfo(name))), name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:  # damaged, encrypted, packed otherwise
         raise OSError(f"{name} in {archive.filename} cannot be unpacked: {error}") from None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from crnn_cli.io.dicom.frame import FileContents, Frame
+from crnn_cli.io.dicom.frames.frame import FileContents, Frame
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _MOST_NAMES = 4

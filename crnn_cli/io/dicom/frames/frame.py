@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from crnn_cli.errors import Words
-from crnn_cli.io.dicom.attributes import Clock
-from crnn_cli.io.dicom.kinds import ImageKind
-from crnn_cli.io.dicom.mosaic import Tile
+from crnn_cli.io.dicom.frames.attributes import Clock
+from crnn_cli.io.dicom.frames.image_type import ImageType
+from crnn_cli.io.dicom.frames.mosaic import Tile
+from crnn_cli.io.dicom.frames.values import LookupTable
 from crnn_cli.io.dicom.pixels import PixelLayout
 from crnn_cli.io.dicom.sources import Source
-from crnn_cli.io.dicom.values import LookupTable
 
 
 class Problem(NamedTuple):
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
     ----------
     series_uid, study_uid, frame_of_reference : SeriesInstanceUID, StudyInstanceUID, FrameOfReferenceUID.
     series_number, description, modality, sop_class : SeriesNumber, SeriesDescription, Modality, SOPClassUID.
-    patient : digest that tells patients apart, see `crnn_cli.io.dicom.attributes.patient_digest`.
+    patient : digest that tells patients apart, see `crnn_cli.io.dicom.frames.attributes.patient_digest`.
     """
 
     series_uid: str = ""
@@ -82,7 +82,7 @@ class Frame:
     times : numbers that order frames, by name, the most trusted first; ms where they are times.
     clocks : acquisition, reference and content time, by name.
     resolution : TemporalResolution, ms.
-    kind, echo : image type, and echo time in ms.
+    image_type, echo : image type, and echo time in ms.
     counts : how many images there should be.
     rescale, table : RescaleSlope and RescaleIntercept; the lookup table, which takes their place.
     layout : storage of the pixels.
@@ -105,7 +105,7 @@ class Frame:
     times: dict[str, float] = field(default_factory=dict)
     clocks: dict[str, Clock] = field(default_factory=dict)
     resolution: float | None = None
-    kind: ImageKind = ImageKind()  # noqa: RUF009 - immutable
+    image_type: ImageType = ImageType()  # noqa: RUF009 - immutable
     echo: float | None = None
     counts: Counts = Counts()  # noqa: RUF009 - immutable
     rescale: tuple[float, float] = (1.0, 0.0)

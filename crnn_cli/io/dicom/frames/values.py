@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from crnn_cli.data.image import Array
-from crnn_cli.io.dicom.attributes import Facts, facts_of, number
+from crnn_cli.io.dicom.frames.attributes import Facts, facts_of, number
 
 _MOST_ENTRIES = 65_536
 

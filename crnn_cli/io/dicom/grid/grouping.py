@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 
 from crnn_cli.data.slice_stack import SAME_PLACE
-from crnn_cli.io.dicom.frame import Frame
-from crnn_cli.io.dicom.positions import IN_PLANE, is_perpendicular, normal_of
+from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.grid.positions import IN_PLANE, is_perpendicular, normal_of
 
 _PARALLEL = 1e-3
 _STATION = 10.0
@@ -69,7 +69,7 @@ def _split(groups: list[list[Frame]], key: Callable[[Frame], Hashable]) -> list[
 def _identity(frame: Frame) -> Hashable:
     """What frames of one group share exactly. SeriesDescription is a text of people, and not part of it."""
     spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
-    kind = frame.kind
+    kind = frame.image_type
     return frame.origin._replace(description="", modality=""), frame.size, spaced, kind[1:], kind.types[2:3]
 
 
@@ -81,9 +81,9 @@ def _by_other_words(frames: list[Frame]) -> list[list[Frame]]:
     types_at: dict[Hashable, set[tuple[str, ...]]] = defaultdict(set)
     for frame in frames:
         at = None if frame.position is None else tuple(round(v, 1) for v in frame.position)
-        types_at[at].add(frame.kind.types)
+        types_at[at].add(frame.image_type.types)
     several = any(len(types) > 1 for types in types_at.values())
-    return _split([frames], lambda frame: frame.kind.types) if several else [frames]
+    return _split([frames], lambda frame: frame.image_type.types) if several else [frames]
 
 
 def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
@@ -146,7 +146,7 @@ def _clusters(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[int]
 def _labels(siblings: Sequence[list[Frame]]) -> list[str]:
     """Words for each group of one SeriesInstanceUID that tell it from the others."""
     firsts = [group[0] for group in siblings]
-    kinds = [first.kind for first in firsts]
+    kinds = [first.image_type for first in firsts]
     columns = [
         [kind.label(kinds) for kind in kinds],
         _differing([_echo(first) for first in firsts]),

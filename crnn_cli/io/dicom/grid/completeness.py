@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crnn_cli.io.dicom.frame import Frame
+from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.notices import Doubt
 
 _MOST_NAMED = 6

@@ -16,7 +16,7 @@ from pydicom import dcmread
 
 from crnn_cli.data.image import Array
 from crnn_cli.data.slice_stack import Vector
-from crnn_cli.io.dicom.attributes import Facts, number, numbers, text, words
+from crnn_cli.io.dicom.frames.attributes import Facts, number, numbers, text, words
 
 _CSA = [0x00290010, 0x00290011, 0x00290012, 0x00291010, 0x00291110, 0x00291210]
 _WORD = "MOSAIC"

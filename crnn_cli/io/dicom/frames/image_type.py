@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crnn_cli.io.dicom.attributes import Facts, text, words
+from crnn_cli.io.dicom.frames.attributes import Facts, text, words
 
 _GE = "GEMS_PARM_01"
 _GE_TYPES = {"0": "magnitude", "1": "phase", "2": "real", "3": "imaginary"}
 _UNSPECIFIED = "US"
 
 
-class ImageKind(NamedTuple):
+class ImageType(NamedTuple):
     """Kind of an image.
 
     Attributes
@@ -26,10 +26,10 @@ class ImageKind(NamedTuple):
     component: str = ""
     unit: str = ""
 
-    def label(self, siblings: Sequence[ImageKind]) -> str:
+    def label(self, siblings: Sequence[ImageType]) -> str:
         """Words of this kind that not all siblings share; "" where they are alike.
 
-        >>> magnitude, phase = ImageKind(("ORIGINAL", "PRIMARY", "M")), ImageKind(("ORIGINAL", "PRIMARY", "P"))
+        >>> magnitude, phase = ImageType(("ORIGINAL", "PRIMARY", "M")), ImageType(("ORIGINAL", "PRIMARY", "P"))
         >>> magnitude.label([magnitude, phase])
         'M'
         """
@@ -42,11 +42,11 @@ class ImageKind(NamedTuple):
         return " ".join(word for word in found if word)
 
 
-def kind_of(where: Sequence[Facts]) -> ImageKind:
+def image_type_of(where: Sequence[Facts]) -> ImageType:
     """Kind of a frame from its datasets, the deepest first."""
     types = next((found for data in where for key in ("FrameType", "ImageType") if (found := words(data, key))), ())
     component = next((said for data in where if (said := text(data, "ComplexImageComponent"))), "")
-    return ImageKind(types, component.upper() or _of_ge(where[-1]), _unit(where))
+    return ImageType(types, component.upper() or _of_ge(where[-1]), _unit(where))
 
 
 def _of_ge(data: Facts) -> str:

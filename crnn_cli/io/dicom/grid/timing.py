@@ -1,6 +1,6 @@
 """Order of the frames of a DICOM series in time, holes in the grid of slices and times, and the frame time.
 
-Numbers and times are those of `crnn_cli.io.dicom.frame.Frame.times`, in ms; frame times are in s.
+Numbers and times are those of `crnn_cli.io.dicom.frames.frame.Frame.times`, in ms; frame times are in s.
 
 Trigger times order a series only if it is gated: if they run as the acquisition does, up to where the cycle begins. In
 perfusion, T1 mapping and real-time series they differ from frame to frame too, and say nothing about the order.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn_cli.errors import Param, Words
-from crnn_cli.io.dicom.frame import Frame, Problem
+from crnn_cli.io.dicom.frames.frame import Frame, Problem
 
 _NAMES = (
     "temporal position", "time offset", "trigger time", "acquisition number", "acquisition time", "reference time",

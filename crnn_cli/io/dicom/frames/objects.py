@@ -41,8 +41,12 @@ def object_name(sop_class: str) -> str:
     """
     if sop_class in SEGMENTATIONS:
         return SEGMENTATIONS[sop_class]
-    name = UID(sop_class).name if sop_class else ""
-    return name.removesuffix(" Storage") if name != sop_class else "object of an unknown class"
+    return UID(sop_class).name.removesuffix(" Storage") if is_known(sop_class) else "object of an unknown class"
+
+
+def is_known(sop_class: str) -> bool:
+    """Whether a SOP class has a name in the standard."""
+    return sop_class in SEGMENTATIONS or (bool(sop_class) and UID(sop_class).name != sop_class)
 
 
 def has_pixels(sop_class: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn_cli.data.image import Affine
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SAME_PLACE, SliceStack, Vector
-from crnn_cli.io.dicom.frame import Frame, Problem
+from crnn_cli.io.dicom.frames.frame import Frame, Problem
 from crnn_cli.notices import Doubt, Remark
 
 IN_PLANE = ROUNDING
