@@ -106,7 +106,9 @@ def compare(
 
     _require_preview(preview, force)
     simulation = Simulation(undersample, seed=seed) if undersample else None
-    request = ScanRequest(scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable)
+    request = ScanRequest(
+        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, slice_number
+    )
     options = CompareOptions(methods, model, device, reference, slice_number, hold_out_share, seed)
     with console.progress_bar("comparing") as progress:
         comparison = compare_methods(request, options, progress)

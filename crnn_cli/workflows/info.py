@@ -103,7 +103,8 @@ def as_json(description: FileDescription | RawDescription | FolderDescription, s
     listing = description.listing
     return {
         "file": description.file, "format": "DICOM", "series": [_series_as_json(each) for each in listing.series],
-        "damaged": listing.damaged, "other_files": listing.others,
+        "damaged": listing.damaged, "other_files": listing.others, "objects": listing.objects,
+        "left_out": {each.source.name: each.left_out for each in listing.left_out},
     } | advice  # fmt: skip
 
 
@@ -123,12 +124,16 @@ def _series_as_json(series: Series) -> dict[str, Any]:
 
 def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list[str]:
     """Sentences about what is wrong in a DICOM folder, with remedies spelled by ``spell``."""
+    from crnn_cli.io.dicom.grid.left_out import tally
+
     texts = []
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        texts += [f"series {series.number}: {each.text}" for each in series.remarks]
-    texts += [f"{name} is damaged: {why}" for name, why in list(listing.damaged.items())[:most]]
+        remarks = [each.text for each in series.remarks if each.code != "dicom-beside"]
+        texts += [f"series {series.number}: {text}" for text in remarks]
+    texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:
-        texts.append(f"and {len(listing.damaged) - most} more damaged files")
-    return texts
+        texts.append(f"and {len(listing.damaged) - most} more files that cannot be read")
+    beside = tally([each for each in listing.left_out if each.source.name not in listing.damaged], listing.objects)
+    return [*texts, *([f"not read: {beside}"] if beside else [])]

@@ -59,6 +59,7 @@ class ScanRequest:
     coils, maps : virtual coils; sensitivities of raw k-space.
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
+    slice_number : slice that will be selected, which of a DICOM series with holes may be read alone.
     """
 
     scan: Path
@@ -72,6 +73,7 @@ class ScanRequest:
     maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    slice_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def select_slice(scan: Scan, number: int) -> Scan:
     if scan.raw is not None and scan.raw.scan.axes_ZYX[0] != 2:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
+    if scan.series is not None and scan.series.alone == number:
+        return replace(scan, source=scan.source | {"slice": number})
     z, of = number - 1, scan.slices.count
     slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
@@ -296,7 +300,10 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    loaded = load_image(request.scan, request.axes, request.series, slice_tolerance=request.slice_tolerance)
+    loaded = load_image(
+        request.scan, request.axes, request.series,
+        slice_tolerance=request.slice_tolerance, slice_number=request.slice_number,
+    )  # fmt: skip
     image, source = loaded.image, dict(loaded.source)
     phase = request.phase or phase_sibling(request.scan)
     if phase is not None:

@@ -99,7 +99,7 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         raise UsageError(Param("undersample"), *both, remedy=("use one of them",))
     request = ScanRequest(
         scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
-        options.coils, options.maps, options.phases, options.variable,
+        options.coils, options.maps, options.phases, options.variable, options.slice_number,
     )  # fmt: skip
     return ReconstructPlan(request, target, options, budget)
 
