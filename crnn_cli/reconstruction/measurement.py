@@ -27,10 +27,12 @@ class SliceMeasurement:
     ----------
     kspace_BCTYX : complex64, centred and orthonormal, zero where not measured.
     mask_BTYX : 0/1 or boolean; X is 1 where whole lines were measured.
-    maps_BCYX : coil sensitivities with sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
+    maps_BCYX : coil sensitivities with sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity. Several sets lie
+        along B, orthogonal, those after the first with a norm of at most 1; images then have as many components.
     deviation : standard deviation of the complex noise of a sample; 0 where the samples count as exact.
     facts : how the samples were prepared (coils, compression, calibration), for the report.
     unseen_BTYX : samples that a network tuned to this scan was never tuned on; None where nothing was tuned.
+    map_sets : number of sets of sensitivities.
     """
 
     kspace_BCTYX: Tensor
@@ -39,6 +41,7 @@ class SliceMeasurement:
     deviation: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
     unseen_BTYX: Tensor | None = None
+    map_sets: int = 1
 
     def to(self, device: torch.device) -> SliceMeasurement:
         """Copy to a device; tensors that are there already are shared."""
@@ -49,7 +52,7 @@ class SliceMeasurement:
 
     def encoding(self) -> Encoding:
         """Build the encoding operator A from images to these samples."""
-        return Encoding(self.mask_BTYX, self.maps_BCYX)
+        return Encoding(self.mask_BTYX, self.maps_BCYX, self.map_sets)
 
     def consistency(self, noise_ratio: float | None = None) -> SingleCoilConsistency | MultiCoilConsistency:
         """Build the data consistency operator of a network.
@@ -63,7 +66,9 @@ class SliceMeasurement:
         fixed, deviation = (0.0, self.deviation) if noise_ratio is None else (noise_ratio, 0.0)
         if self.maps_BCYX is None:
             return SingleCoilConsistency(self.kspace_BCTYX[:, 0], self.mask_BTYX, fixed, deviation)
-        return MultiCoilConsistency(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation)
+        return MultiCoilConsistency(
+            self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation, map_sets=self.map_sets
+        )
 
 
 class SliceSource(Protocol):

@@ -200,7 +200,7 @@ class NetworkReconstructor:
         with explain_out_of_memory(measurement.kspace_BCTYX.device):
             operator = measurement.consistency(self.settings.noise_ratio)
             initial_BTYX = INITIAL_IMAGES[self.settings.initial_image](operator)
-            brightness = energy_weighted_rms(initial_BTYX)
+            brightness = energy_weighted_rms(initial_BTYX, measurement.map_sets)
             if float(brightness) == 0:
                 return MethodResult(initial_BTYX, None)
             scale = self.settings.input_rms / brightness
