@@ -29,7 +29,7 @@ def test_it_is_one_small_cine():
     (series,) = list_series(DICOM).series
     assert (series.kind, series.slices, series.frames, series.size) == ("cine", 3, 8, (96, 96))
     assert (series.ordered_by, series.frame_time) == ("trigger time", pytest.approx(0.063))
-    assert not series.problems + series.notes
+    assert not series.problems + series.remarks
 
 
 def test_it_lies_where_the_stack_of_the_same_heart_lies():

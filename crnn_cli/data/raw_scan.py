@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.image import Image
 from crnn_cli.data.sampling_mask import Mask
+from crnn_cli.notices import Remark
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class RawScan:
     fov_fraction_YX : fraction of the encoded field of view that the images show: (1, 0.5) with twofold readout
         oversampling.
     noise_CC : noise covariance of the coils, of complex samples in the scale of the k-space; None where unknown.
-    notes : peculiarities in words: missing lines, averages, assumptions.
+    remarks : peculiarities: missing lines, averages, assumptions.
     """
 
     format: str
@@ -59,7 +60,7 @@ class RawScan:
     read: Callable[[int], RawSlice]
     fov_fraction_YX: tuple[float, float] = (1.0, 1.0)
     noise_CC: NDArray[np.complex64] | None = None
-    notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def remove_oversampling(measured: RawSlice, fraction: float) -> RawSlice:

@@ -129,7 +129,13 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
             facts, images[method.name] = scan.facts(result), scan.to_image(result.images_ZTYX)
             row |= _quality(images[method.name], truth, fit_scale=options.reference is not None)
         rows.append(row)
-    report = {"format": FORMAT, "scan": str(request.scan), "input": scan.source, **facts, "methods": rows}
+    report = {
+        "format": FORMAT,
+        "scan": str(request.scan),
+        "input": scan.source,
+        **facts,
+        "methods": rows,
+    } | notices.recorded()
     return Comparison(report, images, truth, scan)
 
 
@@ -237,7 +243,7 @@ def _run(
             without = HoldOutReconstructor(method.method, options.hold_out_share, options.seed)
             row["residual_held_out"] = residual_of(reconstruct(scan.slices, without, device).assessments)
     except CrnnError as reason:
-        notices.warn(f"{method.name}: {reason}")
+        notices.warn("method-failed", f"{method.name}: {reason}")
         return row | {"failed": str(reason)}, None
     return row, result
 

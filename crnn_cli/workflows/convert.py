@@ -52,8 +52,7 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
     from crnn_cli.io.images import load_image
 
     loaded = load_image(source, options.axes, options.series, slice_tolerance=options.slice_tolerance)
-    for doubt in loaded.doubts():
-        notices.warn(doubt)
+    notices.tell(*loaded.remarks())
     return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded.image, target)
 
 
@@ -117,7 +116,9 @@ def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str
     modality = _modality(reference, options.modality)
     if reference is None:
         header = place_headers(image, None)
-        notices.note("no reference DICOM was given: the patient is left empty, and the study is new")
+        notices.note(
+            "no-reference-dicom", "no reference DICOM was given: the patient is left empty, and the study is new"
+        )
     else:
         shape = (reference.size[1], reference.size[0], reference.slices, reference.frames)
         assert reference.affine is not None
@@ -125,7 +126,8 @@ def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str
         header = place_headers(image, first_header(reference)) if fitting is None else copy_headers(reference)
         if fitting is None:
             notices.warn(
-                f"the image is not on the grid of {place}: only the patient and the study are taken from there"
+                "not-on-reference-grid",
+                f"the image is not on the grid of {place}: only the patient and the study are taken from there",
             )
         image = fitting or image
     about = About(

@@ -131,7 +131,7 @@ def reconstruct_scan(
     deviation_ZTYX = None
     if settings.uncertainty_runs:
         deviation_ZTYX, report["uncertainty"] = uncertainty_map(scan, result, folds, assessed.share, method.scale)
-    return ReconstructionRun(scan, result, report, method.method, deviation_ZTYX)
+    return ReconstructionRun(scan, result, report | notices.recorded(), method.method, deviation_ZTYX)
 
 
 def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
     from crnn_cli.workflows.reconstruct.write import coil_maps_output, write_images
 
     options, target = planned.options, planned.target
-    report = {"command": command_line()} | run.report
+    report = {"command": command_line()} | run.report | notices.recorded()
     if options.save_adapted is not None:
         adapted = write_adapted(options.save_adapted, options.model, run.method, report, options.force)
         report |= {"adapted": adapted}

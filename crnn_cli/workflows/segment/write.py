@@ -44,7 +44,7 @@ def save(run: SegmentFileRun, force: bool) -> dict[str, Any]:
     else:
         written = {"output": str(paths.labels), "output_format": _NIFTI}
         maps = [image_output(labelled.label_image, paths.labels, description, LABEL_INTENT)]
-    report |= written
+    report |= written | notices.recorded()
     outputs = [*maps, *beside]
     write_together([*outputs, report_output(paths.labels, report, outputs)], force)
     return report
@@ -74,7 +74,8 @@ def _seg_outputs(target: Path, labelled: LabelledVolume) -> list[Output]:
 
     for label in labelled.labels:
         if label.code is None:
-            notices.warn(f"{label.name} has no code in the model's config.json: it is called an anatomical structure")
+            text = f"{label.name} has no code in the model's config.json: it is called an anatomical structure"
+            notices.note("label-without-code", text)
     algorithm = Algorithm(f"crnn {labelled.bundle.name}", {"weights sha256": labelled.bundle.sha256})
     series = labelled.volume.series
     assert series is not None  # required before the work began

@@ -16,6 +16,7 @@ from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
 from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
+from crnn_cli.notices import Doubt, Remark
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ class Lines:
         if len(np.unique(self.index.column)) > 1 or len(np.unique(self.index.count)) > 1:
             raise UnsupportedDataError("this scan is 3-D, and its readouts differ in length: that is not supported")
 
-    def missing(self, acceleration: tuple[int, int]) -> list[str]:
-        """Note on lines that only some frames have, where the header states no acceleration."""
+    def missing(self, acceleration: tuple[int, int]) -> list[Remark]:
+        """Doubt about lines that only some frames have, where the header states no acceleration."""
         if acceleration != (1, 1):
             return []
         numbers, at = np.unique(self.heads["slice"], return_inverse=True)
@@ -145,7 +146,8 @@ class Lines:
         if not missing.any():
             return []
         frames = f"{int(missing.any(-1).sum())} of {missing.shape[0] * missing.shape[1]} frames"
-        return [
+        return [Doubt(
+            "lines-missing",
             f"{int(missing.sum())} of {missing.size} lines missing in {frames}, though the header says that the scan "
-            "is not accelerated"
-        ]
+            "is not accelerated",
+        )]  # fmt: skip

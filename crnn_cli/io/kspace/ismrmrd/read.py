@@ -26,6 +26,7 @@ from crnn_cli.io.kspace.ismrmrd.noise import noise_covariance
 from crnn_cli.io.kspace.ismrmrd.positions import recon_planes, slice_positions
 from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, ReadoutGroups, grid_index, group_readouts
 from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, heart_frames
+from crnn_cli.notices import Doubt, Fact, Remark
 
 
 def read_ismrmrd(
@@ -53,7 +54,7 @@ def read_ismrmrd(
     header = parse_header(read_header(path, group))
     groups = group_readouts(read_readout_headers(path, group))
     imaging, calibration = groups.imaging, groups.calibration
-    index, notes = grid_index(imaging, header)
+    index, remarks = grid_index(imaging, header)
     frames = _frames(imaging, index, header, phases)
     stack = slice_positions(imaging, header, slice_tolerance)
     x, y, z = header.encoded.matrix
@@ -66,8 +67,8 @@ def read_ismrmrd(
         one_frame = Grid(grid.coils, 1, z, y, x)
         frame_0 = np.zeros(len(calibration), np.int64)
         calibration_lines = Lines(path, group, calibration, calibration_index, frame_0, one_frame)
-        notes += [note for note in more if note not in notes]
-    noise_CC, noise_notes = noise_covariance(groups.noise, lines, header)
+        remarks += [each for each in more if each not in remarks]
+    noise_CC, noise_remarks = noise_covariance(groups.noise, lines, header)
     planes = recon_planes(header) if z > 1 else len(stack.order)
 
     def read(slice_index: int) -> RawSlice:
@@ -88,7 +89,14 @@ def read_ismrmrd(
         read=read,
         fov_fraction_YX=(_share(header, 1), _share(header, 0)),
         noise_CC=noise_CC,
-        notes=(*_notes(header, lines), *groups.notes, *notes, *stack.notes, *frames.notes, *noise_notes),
+        remarks=(
+            *_remarks(header, lines),
+            *groups.remarks,
+            *remarks,
+            *stack.remarks,
+            *frames.remarks,
+            *noise_remarks,
+        ),
     )
 
 
@@ -120,13 +128,15 @@ def _stored(groups: ReadoutGroups, header: IsmrmrdHeader, lines: Lines, slices: 
     return "; ".join(parts)
 
 
-def _notes(header: IsmrmrdHeader, lines: Lines) -> list[str]:
-    notes = []
+def _remarks(header: IsmrmrdHeader, lines: Lines) -> list[Remark]:
+    remarks: list[Remark] = []
     if header.encodings > 1:
-        notes.append(f"the header has {header.encodings} encodings: the first is read")
+        remarks.append(Doubt("several-encodings", f"the header has {header.encodings} encodings: the first is read"))
     if lines.grid.planes > 1:
-        notes.append(f"3-D scan, transformed along its {lines.grid.planes} planes")
+        text = f"3-D scan, transformed along its {lines.grid.planes} planes"
+        remarks.append(Fact("three-dimensional", text))
     averages = lines.averages()
     if averages.max() > 1:
-        notes.append(f"lines measured {averages.min()} to {averages.max()} times, averaged")
-    return notes + lines.missing(header.acceleration)
+        text = f"lines measured {averages.min()} to {averages.max()} times, averaged"
+        remarks.append(Fact("averaged", text))
+    return remarks + lines.missing(header.acceleration)

@@ -17,6 +17,7 @@ from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Limits
+from crnn_cli.notices import Doubt, Fact, Remark
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
 _OTHER = {
@@ -34,13 +35,13 @@ class ReadoutGroups:
     Attributes
     ----------
     imaging, calibration, noise : by the flags of ISMRMRD.
-    notes : readouts that were left out, as sentences.
+    remarks : readouts that were left out.
     """
 
     imaging: ReadoutHeaders
     calibration: ReadoutHeaders
     noise: ReadoutHeaders
-    notes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
 
 
 def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
@@ -57,16 +58,19 @@ def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
     other = heads.flagged(*_OTHER.values()) & ~noise
     elsewhere = (heads["encoding_space_ref"] != 0) & ~noise & ~other
     used = ~noise & ~other & ~elsewhere
-    notes = []
+    remarks: list[Remark] = []
     for name, flag in _OTHER.items():
         count = int((heads.flagged(flag) & other).sum())
         if count:
-            notes.append(f"{count} {name} readouts left out")
+            remarks.append(Fact("readouts-not-for-images", f"{count} {name} readouts left out"))
     if elsewhere.any():
-        notes.append(f"{int(elsewhere.sum())} readouts of other encodings than the first left out")
+        text = f"{int(elsewhere.sum())} readouts of other encodings than the first left out"
+        remarks.append(Doubt("other-encodings", text))
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
-    groups = ReadoutGroups(heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(notes))
+    groups = ReadoutGroups(
+        heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(remarks)
+    )
     _require_images(groups, len(heads))
     return groups
 
@@ -125,12 +129,12 @@ class GridIndex:
         return GridIndex(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex, list[str]]:
+def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex, list[Remark]]:
     """Find the indices of readouts in the encoded matrix.
 
     Returns
     -------
-    The indices, and notes on what had to be assumed.
+    The indices, and remarks on what had to be assumed.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
         If a line or a sample lies outside the matrix; the message names the readout.
     """
     x, y, z = header.encoded.matrix
-    row, notes = _counted(heads, "kspace_encode_step_1", header.step_1, y)
+    row, remarks = _counted(heads, "kspace_encode_step_1", header.step_1, y)
     plane, more = _counted(heads, "kspace_encode_step_2", header.step_2, z)
     n, reverse = heads["number_of_samples"], heads.flagged(REVERSE)
     pre, post = (np.where(reverse, heads[b], heads[a]) for a, b in (("discard_pre", "discard_post"),
@@ -152,8 +156,10 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
     assumed = full & (column != 0) & known
     column = np.where(assumed, 0, column)
     if (assumed & ~reverse).any():
-        notes.append(f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample "
-                     f"{x // 2}: taken as centred")  # fmt: skip
+        moved = (
+            f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample {x // 2}"
+        )
+        remarks.append(Doubt("readout-centre", f"{moved}: taken as centred"))
     uncentred = (heads["center_sample"] >= n) & ~full
     outside = (column < 0) | (column + count > x) | (count < 1) | uncentred
     if outside.any():
@@ -163,11 +169,11 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
             f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
             "the readout is wrong, convert the scan again"
         )
-    return GridIndex(row, plane, column, pre, count, reverse), notes + more
+    return GridIndex(row, plane, column, pre, count, reverse), remarks + more
 
 
-def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[str]]:
-    """Index along an axis of phase encoding, the centre of k-space at size // 2, and a note."""
+def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[Remark]]:
+    """Index along an axis of phase encoding, the centre of k-space at size // 2, and a doubt."""
     steps = heads[counter]
     centre = size // 2 if limits is None else limits.centre
     index = steps - centre + size // 2 if size > 1 else steps
@@ -179,4 +185,5 @@ def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: i
             f"centre at {centre}: the header does not belong to these readouts; convert the scan again"
         )
     assumed = limits is None and size > 1
-    return index, [f"the header has no limits for {counter}: its centre is taken to be {centre}"] if assumed else []
+    text = f"the header has no limits for {counter}: its centre is taken to be {centre}"
+    return index, [Doubt("no-encoding-limits", text)] if assumed else []

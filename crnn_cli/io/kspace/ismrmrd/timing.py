@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
+from crnn_cli.notices import Doubt, Fact, Remark
 
 TICK = 2.5e-3
 """Seconds per tick of a time stamp."""
@@ -35,7 +36,7 @@ class Frames:
     count : number of frames.
     time : seconds from frame to frame, None if unknown.
     name : of the counter that was taken for time, "" for a single frame.
-    notes : source of the frame time and oddities, as sentences.
+    remarks : source of the frame time, and oddities.
     """
 
     number: Whole
@@ -43,7 +44,7 @@ class Frames:
     count: int
     time: float | None
     name: str
-    notes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
 
 
 def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Frames:
@@ -77,11 +78,12 @@ def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Fra
     if count > len(heads):
         raise UnreadableError(f"{name} runs to {count} frames, but there are {len(heads)} readouts: damaged counters")
     time, note = _phase_time(heads, number, lines) if name == "phase" else _repetition_time(heads, number, tr)
-    notes = [note] if note else []
+    remarks: list[Remark] = [Fact("frame-time-source", note)] if note else []
     empty = np.setdiff1d(np.arange(count), number)
     if len(empty):
-        notes.append(f"{len(empty)} of {count} frames have no readouts, the first is frame {int(empty[0]) + 1}")
-    return Frames(number, kept, count, time, name, tuple(notes))
+        text = f"{len(empty)} of {count} frames have no readouts, the first is frame {int(empty[0]) + 1}"
+        remarks.append(Doubt("empty-frames", text))
+    return Frames(number, kept, count, time, name, tuple(remarks))
 
 
 def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[float | None, str]:
@@ -204,13 +206,15 @@ def heart_frames(heads: ReadoutHeaders, phases: int) -> Frames:
     kept = beats.regular[beats.of]
     if not kept.any():
         raise UnsupportedDataError("no readout is left: every heart beat differs too much from the median one")
-    notes = [
+    gated = (
         f"readouts sorted into {phases} cardiac phases by {int(beats.regular.sum())} beats of "
         f"{1000 * beats.mean * TICK:.0f} ms (stamps of 2.5 ms)"
-    ]
+    )
+    remarks: list[Remark] = [Fact("gated", gated)]
     if not kept.all():
-        notes.append(
+        remarks.append(Doubt(
+            "beats-left-out",
             f"{int((~beats.regular).sum())} of {len(beats.regular)} beats left out with {int((~kept).sum())} readouts: "
-            f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %"
-        )
-    return Frames(number, kept, phases, beats.mean * TICK / phases, "cardiac phase", tuple(notes))
+            f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %",
+        ))  # fmt: skip
+    return Frames(number, kept, phases, beats.mean * TICK / phases, "cardiac phase", tuple(remarks))
