@@ -142,8 +142,8 @@ def run_method(
 
     Returns
     -------
-    (B, T, Y, X) complex, in the scale of the k-space; zero for an item of zeros. With several sets of sensitivities B are
-    the components of the one item.
+    (B, T, Y, X) complex, in the scale of the k-space; zero for an item of zeros. With several sets of sensitivities B
+    are the components of the one item.
 
     Raises
     ------

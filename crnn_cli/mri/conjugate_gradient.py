@@ -24,6 +24,7 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 0.0,
     progress: Progress = no_progress,
+    *,
     map_sets: int = 1,
 ) -> Tensor:
     """Solve H x = b for a Hermitian positive semidefinite H, each batch item with its own step lengths.
@@ -45,6 +46,7 @@ def conjugate_gradient(
     ----------
     Hestenes & Stiefel, J Res Natl Bur Stand 49, 1952.
     """
+
     def dot(first: Tensor, second: Tensor) -> Tensor:
         return sum_sets(_dot(first, second), map_sets)
 
@@ -97,7 +99,7 @@ def sense(
 
     start_BTYX = torch.zeros_like(right_BTYX)
     return conjugate_gradient(
-        operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress, encoding.map_sets
+        operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress, map_sets=encoding.map_sets
     )
 
 

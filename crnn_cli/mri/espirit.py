@@ -51,14 +51,14 @@ def espirit(
     ----------
     Uecker et al., MRM 71, 2014.
     """
-    maps_MCYX, values_MYX = espirit_eigenmaps(block_CYX, shape_YX, 1, kernel, threshold)
-    return maps_MCYX[0] * (values_MYX[0] >= crop), values_MYX[0]
+    maps_MCYX, values_CYX = espirit_eigenmaps(block_CYX, shape_YX, 1, kernel, threshold)
+    return maps_MCYX[0] * (values_CYX[0] >= crop), values_CYX[0]
 
 
 def espirit_eigenmaps(
     block_CYX: Tensor, shape_YX: tuple[int, int], sets: int, kernel: int = 6, threshold: float = 0.02
 ) -> tuple[Tensor, Tensor]:
-    """Eigenvectors of the ``sets`` largest eigenvalues of the operator G(r) of `espirit`, and these eigenvalues.
+    """Eigenvectors of the ``sets`` largest eigenvalues of the operator G(r) of `espirit`, and all eigenvalues.
 
     Where the field of view is smaller than the body, a pixel shows two places of it, which coils see differently. One
     vector cannot explain both, and the second eigenvalue is near 1 there.
@@ -71,7 +71,7 @@ def espirit_eigenmaps(
     Returns
     -------
     maps_MCYX : orthonormal at each pixel, of the type of the block; the strongest virtual coil is real and positive.
-    values_MYX : eigenvalues, largest first.
+    values_CYX : all eigenvalues, largest first.
     """
     coils = block_CYX.shape[0]
     sizes = tuple(max(2, min(kernel, (n + 1) // 2)) for n in block_CYX.shape[1:])
@@ -79,10 +79,10 @@ def espirit_eigenmaps(
     rows, columns = (
         _waves(n, size).to(spectrum_CCDE.dtype).to(block_CYX.device) for n, size in zip(shape_YX, sizes, strict=True)
     )
-    reference_C = torch.linalg.svd(block_CYX.flatten(1), full_matrices=False)[0][:, 0]
+    reference_C = strongest_coil(block_CYX)
     along_x_CCDX = spectrum_CCDE @ columns
     maps_MCYX = torch.empty(sets, coils, *shape_YX, dtype=block_CYX.dtype, device=block_CYX.device)
-    values_MYX = torch.empty(sets, *shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
+    values_CYX = torch.empty(coils, *shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
     step = max(1, _ROW_BLOCK_VALUES // (coils**2 * shape_YX[1]))
     for first in range(0, shape_YX[0], step):
         part = slice(first, min(first + step, shape_YX[0]))
@@ -92,8 +92,14 @@ def espirit_eigenmaps(
             vector_YXC = vectors_YXCC[..., -1 - number]
             phase_YX = torch.sgn(vector_YXC @ reference_C.conj())
             maps_MCYX[number, :, part] = (vector_YXC * phase_YX.conj()[..., None]).movedim(-1, 0)
-            values_MYX[number, part] = values_YXC[..., -1 - number]
-    return maps_MCYX, values_MYX
+        values_CYX[:, part] = values_YXC.flip(-1).movedim(-1, 0)
+    return maps_MCYX, values_CYX
+
+
+def strongest_coil(block_CYX: Tensor) -> Tensor:
+    """Virtual coil of most energy, (C,) complex: the first left singular vector of the calibration block."""
+    coil_C: Tensor = torch.linalg.svd(block_CYX.flatten(1), full_matrices=False)[0][:, 0]
+    return coil_C
 
 
 def _signal_space(block_CYX: Tensor, sizes: tuple[int, ...], threshold: float) -> Tensor:

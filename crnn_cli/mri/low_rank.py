@@ -113,7 +113,8 @@ def low_rank_plus_sparse(
 def largest_eigenvalue_bound(encoding: Encoding) -> float:
     """Upper bound of the eigenvalues of A^H A: the largest sum_c |s_c|^2 of a pixel; 1 for one uniform coil.
 
-    With M sets of sensitivities it is the largest eigenvalue of the M x M matrices sum_c conj(s_cm) s_cn. Its reciprocal is a safe step length of gradient descent.
+    With M sets of sensitivities it is the largest eigenvalue of the M x M matrices sum_c conj(s_cm) s_cn. The
+    reciprocal is a safe step length of gradient descent.
     """
     if encoding.maps_BCYX is None:
         return 1.0

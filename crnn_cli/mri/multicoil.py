@@ -57,7 +57,7 @@ class MultiCoilConsistency:
     deviation : standard deviation of the complex noise of a sample, the same in all coils (see `whitening_matrix`),
         where known; given an expected error e of the image, v grows by (deviation / e)^2.
     steps : largest number of conjugate gradient steps.
-    map_sets : sets of sensitivities, as of `crnn_cli.mri.encoding.Encoding`; the components of an image are one unknown.
+    map_sets : sets of sensitivities, as of `crnn_cli.mri.encoding.Encoding`; the components are solved for together.
 
     References
     ----------
@@ -67,7 +67,7 @@ class MultiCoilConsistency:
 
     def __init__(
         self, kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor, noise: float = 0.0, steps: int = STEPS,
-        deviation: float = 0.0, map_sets: int = 1,
+        deviation: float = 0.0, *, map_sets: int = 1,
     ) -> None:  # fmt: skip
         encoding = Encoding(mask_BTYX, maps_BCYX, map_sets)
         self.noise, self.steps, self.map_sets = noise, steps, map_sets

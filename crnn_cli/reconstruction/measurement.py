@@ -5,10 +5,11 @@ Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from crnn_cli.data.acquisition import Acquisition, Complex
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.map_sets import visible_components
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 
@@ -49,6 +51,15 @@ class SliceMeasurement:
         return replace(
             self, kspace_BCTYX=self.kspace_BCTYX.to(device), mask_BTYX=self.mask_BTYX.to(device), maps_BCYX=maps_BCYX
         )
+
+    def visible(self, image_BTYX: Tensor) -> Tensor:
+        """What the coils see of images: the images themselves, or of several sets of sensitivities the components.
+
+        See `crnn_cli.mri.map_sets.visible_components`.
+        """
+        if self.map_sets == 1 or self.maps_BCYX is None:
+            return image_BTYX
+        return visible_components(image_BTYX, self.maps_BCYX)
 
     def encoding(self) -> Encoding:
         """Build the encoding operator A from images to these samples."""
@@ -105,6 +116,26 @@ class SliceSource(Protocol):
         images_TYX : complex, on the grid of the k-space of `measure`.
         """
         ...
+
+
+def on_output_grid(to_output_grid: Callable[[Complex], Complex], image_BTYX: Tensor) -> Complex:
+    """Bring images to the grid that is written, (T, Y, X) complex.
+
+    The components of several sets of sensitivities become one image: its magnitude is the root of the sum of their
+    squares, so the image is as bright as the root of the sum of squares of the coil images; its phase is that of the
+    first.
+
+    Parameters
+    ----------
+    to_output_grid : as of `SliceSource`.
+    image_BTYX : images of one slice; B is 1, or the components as `SliceMeasurement.visible` returns them.
+    """
+    components = [to_output_grid(image_TYX) for image_TYX in image_BTYX.cpu().numpy()]
+    if len(components) == 1:
+        return components[0]
+    magnitude_TYX = np.sqrt(sum(np.abs(each) ** 2 for each in components))
+    combined: Complex = (magnitude_TYX * np.exp(1j * np.angle(components[0]))).astype(np.complex64)
+    return combined
 
 
 @dataclass(frozen=True)

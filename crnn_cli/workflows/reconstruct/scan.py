@@ -59,6 +59,7 @@ class ScanRequest:
     coils, maps : virtual coils; sensitivities of raw k-space.
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
+    map_sets : sets of sensitivities to estimate; None to find out (`crnn_cli.reconstruction.raw_source.CoilChoice`).
     """
 
     scan: Path
@@ -72,6 +73,7 @@ class ScanRequest:
     maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    map_sets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def load_scan(request: ScanRequest) -> Scan:
 
     if is_kspace(request.scan):
         return _load_raw(request)
-    for option in ("coils", "maps", "phases", "variable"):
+    for option in ("coils", "maps", "phases", "variable", "map_sets"):
         if getattr(request, option) is not None:
             raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
     image, source, series = _load_image(request)
@@ -274,16 +276,18 @@ def _load_raw(request: ScanRequest) -> Scan:
     if request.maps is not None:
         maps = read_maps(request.maps)
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
-    return scan_from_raw(raw, request.coils, maps, source)
+    return scan_from_raw(raw, request.coils, maps, source, request.map_sets)
 
 
-def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
+def scan_from_raw(
+    raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any], map_sets: int | None = None
+) -> Scan:
     """Take raw k-space as a scan; what is odd about it is logged."""
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
     notices.tell(*raw.remarks)
-    slices = RawSliceSource(raw, CoilChoice(coils, maps))
+    slices = RawSliceSource(raw, CoilChoice(coils, maps, map_sets))
     count = raw.shape_ZCTYX[1]
     origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"
     return Scan(
