@@ -228,6 +228,7 @@ def reconstruct(
     iterations: int | None = None, regularisation: float | None = None, noise_ratio: float | None = None,
     precision: str | None = None, ensemble: int | None = None, adapt: str | None = None,
     coils: int | None = None, maps: NDArray[np.complexfloating[Any, Any]] | None = None,
+    map_sets: int | None = None,
     slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0,
     device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> ReconstructionResult:  # fmt: skip
@@ -250,7 +251,10 @@ def reconstruct(
     precision : ``fp32``, ``bf16``, or ``tf32`` on a GPU.
     ensemble : average over N flipped copies of the scan, 1 to 4.
     adapt : tune the network to the scan first, for a time such as ``3m``.
-    coils, maps : of raw k-space: compress to so many virtual coils; sensitivities (slice, coil, y, x).
+    coils, maps : of raw k-space: compress to so many virtual coils; sensitivities (slice, coil, y, x), or of several
+        sets (slice, set, coil, y, x).
+    map_sets : of raw k-space: sets of sensitivities to estimate, 1 or 2; None: two where the object is larger than the
+        field of view.
     slice_number : reconstruct one slice alone, counted from 1.
     hold_out_folds : further runs that predict held-out lines, 0 to 2. None: 1 where the scan is small.
     uncertainty_runs : runs for a map of the standard deviation, 0 for none.
@@ -276,7 +280,7 @@ def reconstruct(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
     )
     with notices.recording(), _threads(threads):
-        opened = _open_scan(scan, mask, undersample, seed, coils, maps)
+        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
         engine = prepare_engine(request, device)
@@ -407,7 +411,7 @@ def _load_image(path: Source) -> Image:
 
 def _open_scan(
     scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
-    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None,
+    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None, map_sets: int | None,
 ) -> Scan:  # fmt: skip
     """Take whatever a user handed over as a scan."""
     import numpy as np
@@ -424,7 +428,7 @@ def _open_scan(
         path = Path(scan)
         if is_kspace(path):
             scan = load(path)
-        elif mask is None and coils is None and maps is None:
+        elif mask is None and coils is None and maps is None and map_sets is None:
             return load_scan(ScanRequest(path, simulation=simulation))
         else:
             scan = _load_image(path)
@@ -432,8 +436,8 @@ def _open_scan(
         for name, given in (("mask", mask), ("undersample", undersample)):
             if given is not None:
                 raise UsageError(Param(name), " belongs to images; k-space has its mask in it")
-        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {})
-    for name, unwanted in (("coils", coils), ("maps", maps)):
+        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {}, map_sets)
+    for name, unwanted in (("coils", coils), ("maps", maps), ("map_sets", map_sets)):
         if unwanted is not None:
             raise UsageError(Param(name), " belongs to raw k-space, and this scan holds images")
     if mask is not None and not isinstance(mask, Image):

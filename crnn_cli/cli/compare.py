@@ -19,6 +19,7 @@ from crnn_cli.cli.options import (
     DeviceName,
     Force,
     Maps,
+    MapSets,
     Phases,
     ReconstructionModel,
     SeriesChoice,
@@ -81,6 +82,7 @@ def compare(
     slice_tolerance: SliceTolerance = None,
     coils: Coils = None,
     maps: Maps = None,
+    map_sets: MapSets = None,
     phases: Phases = None,
     undersample: Undersample = None,
     seed: Seed = 0,
@@ -103,12 +105,14 @@ def compare(
     """
     from crnn_cli.workflows.compare import CompareOptions, compare_methods, comparison_picture, comparison_table
     from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation
+    from crnn_cli.workflows.reconstruct.steps import parse_map_sets
 
     _require_preview(preview, force)
     simulation = Simulation(undersample, seed=seed) if undersample else None
     request = ScanRequest(
-        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, slice_number
-    )
+        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, slice_number,
+        parse_map_sets(map_sets),
+    )  # fmt: skip
     options = CompareOptions(methods, model, device, reference, slice_number, hold_out_share, seed)
     with console.progress_bar("comparing") as progress:
         comparison = compare_methods(request, options, progress)

@@ -60,6 +60,7 @@ class ScanRequest:
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
     slice_number : slice that will be selected, which of a DICOM series with holes may be read alone.
+    map_sets : sets of sensitivities to estimate; None to find out (`crnn_cli.reconstruction.raw_source.CoilChoice`).
     """
 
     scan: Path
@@ -74,6 +75,7 @@ class ScanRequest:
     phases: int | None = None
     variable: str | None = None
     slice_number: int | None = None
+    map_sets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def load_scan(request: ScanRequest) -> Scan:
 
     if is_kspace(request.scan):
         return _load_raw(request)
-    for option in ("coils", "maps", "phases", "variable"):
+    for option in ("coils", "maps", "phases", "variable", "map_sets"):
         if getattr(request, option) is not None:
             raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
     image, source, series = _load_image(request)
@@ -278,16 +280,18 @@ def _load_raw(request: ScanRequest) -> Scan:
     if request.maps is not None:
         maps = read_maps(request.maps)
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
-    return scan_from_raw(raw, request.coils, maps, source)
+    return scan_from_raw(raw, request.coils, maps, source, request.map_sets)
 
 
-def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
+def scan_from_raw(
+    raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any], map_sets: int | None = None
+) -> Scan:
     """Take raw k-space as a scan; what is odd about it is logged."""
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
     notices.tell(*raw.remarks)
-    slices = RawSliceSource(raw, CoilChoice(coils, maps))
+    slices = RawSliceSource(raw, CoilChoice(coils, maps, map_sets))
     count = raw.shape_ZCTYX[1]
     origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"
     return Scan(
