@@ -81,7 +81,8 @@ def stored_matlab(path: Path, variable: str | None) -> StoredArray:
         raise UnsupportedDataError(f"{path}, {name} is no array of numbers")
     require_complex(array.dtype, array.shape, f"{path}, {name}")
     text = "a MATLAB file of version 5 to 7 cannot be read in parts: the array was read whole"
-    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (Fact("read-whole", text),))
+    order = Fact("matlab-order", "the axes are in MATLAB's order")
+    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (order, Fact("read-whole", text)))
 
 
 def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
