@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
+from crnn_cli.io.limits import require_file
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ HDF5 = Format(
 )
 BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart", ("axes",))
 DICOM_SEG = Format(
-    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg:load_seg",
+    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(
@@ -331,7 +332,10 @@ def first_bytes(path: Path) -> bytes:
     UnreadableError
         If the file cannot be read.
     """
-    if path == STREAM or not path.is_file():
+    if path == STREAM:
+        return b""
+    require_file(path)
+    if not path.is_file():
         return b""
     try:
         with path.open("rb") as opened:

@@ -64,6 +64,7 @@ def _write_series(target: Path, image: Image, scan: Scan, description: str, forc
     """Write images as a DICOM series derived from that of the scan; its sha256 as a source."""
     import math
 
+    from crnn_cli.io.dicom.header_copy import kind_of
     from crnn_cli.io.dicom.write import About, write_derived
     from crnn_cli.io.images import load_image
 
@@ -71,7 +72,7 @@ def _write_series(target: Path, image: Image, scan: Scan, description: str, forc
     assert series is not None  # asked for before the work began
     name = f"{series.description[:38]} crnn {'SIMULATED ' if scan.simulated else ''}".strip()
     number = (series.series_number or 0) + 1000
-    about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
+    about = About(name, f"{description}. Not for diagnostic use.", kind_of(series), number)
     write_derived(image, series, about, target, force)
     return str(load_image(target, slice_tolerance=math.inf).source["sha256"])
 

@@ -152,7 +152,7 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
     require_writable_all(planned.path, paths.all(engine.labels), options.force)
     image, source, series = read_image(planned.path, options.series, options.slice_tolerance)
     if paths.dicom:
-        paths = paths.of_series(image, series)
+        paths = paths.of_series(image, series, engine.bundle, engine.labels)
         require_writable_all(planned.path, paths.all(engine.labels), options.force)
     volume = order_slices(image, planned.plane, planned.span, engine)
     return SegmentVolume(replace(volume, source=source, series=series), paths)
