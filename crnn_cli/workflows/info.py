@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import Param, Spelling, UsageError, spelled
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.notices import Doubt, Fact
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ def describe(
     series: str | None = None,
     slice_tolerance: float | None = None,
     variable: str | None = None,
+    chosen: RawChoices = NOTHING_CHOSEN,
 ) -> FileDescription | RawDescription | FolderDescription:
     """Read a file and describe it: raw k-space by headers and one slice, a DICOM folder by headers alone.
 
     Parameters
     ----------
     series : of a DICOM folder, to look into one series. slice_tolerance : in mm. variable : of HDF5 and MATLAB.
+    chosen : what else a file of raw k-space leaves open.
 
     Raises
     ------
@@ -50,9 +53,10 @@ def describe(
             raise UsageError(Param("series"), f" is for DICOM, and {file} is raw k-space")
         from crnn_cli.io.kspace.describe import describe_raw
 
-        return describe_raw(file, axes, variable, slice_tolerance)
-    if variable is not None:
-        raise UsageError(Param("variable"), f" is for HDF5 and MATLAB files of raw k-space, and {file} is none")
+        return describe_raw(file, axes, variable, slice_tolerance, chosen)
+    for name, value in ({"variable": variable} | chosen.given()).items():
+        if value is not None:
+            raise UsageError(Param(name), f" is for files of raw k-space, and {file} is none")
     from crnn_cli.io.formats import is_dicom
     from crnn_cli.io.images import require_readable
 

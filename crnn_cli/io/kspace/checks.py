@@ -27,7 +27,8 @@ _LOW = 0.15
 _PEAKED = 0.5
 _FAR = 0.4
 _REMEDY = ("name the axes in their stored order with ", Param("axes"))
-_AS_IT_IS = (*_REMEDY, ", or take them as they are with ", Param("kind", "kspace"))
+_AS_IT_IS = (*_REMEDY, " (x or y where an image lies along one), or say what the values are with ",
+             Param("kind", "image"), " or ", Param("kind", "kspace"))  # fmt: skip
 _DIFFERENT = 0.02
 """Share of the samples that one coil may have and another not."""
 

@@ -12,6 +12,7 @@ from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.data.sampling_mask import Mask, acceleration, effective_acceleration, undersampled_axes
 from crnn_cli.errors import Param
 from crnn_cli.io.describe import Command, NextStep
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.read import read_raw
 from crnn_cli.notices import Doubt, Fact
 
@@ -62,28 +63,32 @@ class RawDescription:
 
 
 def describe_raw(
-    path: Path, axes: str | None = None, variable: str | None = None, slice_tolerance: float | None = None
-) -> RawDescription:
+    path: Path, axes: str | None = None, variable: str | None = None, slice_tolerance: float | None = None,
+    chosen: RawChoices = NOTHING_CHOSEN,
+) -> RawDescription:  # fmt: skip
     """Describe raw k-space from its headers and its middle slice.
 
     Parameters
     ----------
-    axes, variable, slice_tolerance : as in `crnn_cli.io.kspace.read.read_raw`.
+    axes, variable, slice_tolerance, chosen : as in `crnn_cli.io.kspace.read.read_raw`.
 
     Raises
     ------
     CrnnError
         See `crnn_cli.io.kspace.read.read_raw`.
     """
-    scan = read_raw(path, axes, variable, slice_tolerance=slice_tolerance)
+    scan = read_raw(path, axes, variable, slice_tolerance=slice_tolerance, chosen=chosen)
     slices, coils, frames, lines, samples = scan.shape_ZCTYX
     middle = scan.read(slices // 2)
     mask_ZTYX = middle.mask_TYX[None]
     next_step: NextStep = ("one frame of one coil: there is nothing to fill in",)
     if coils > 1 or frames > 1:
         method = "sense" if frames == 1 else None
-        choices = {"axes": axes, "variable": variable, "slice_tolerance": slice_tolerance, "method": method}
-        given = tuple(Param(name, value) for name, value in choices.items() if value)
+        choices = {"axes": axes, "variable": variable, "slice_tolerance": slice_tolerance}
+        choices |= chosen.given() | {"method": method}
+        given = tuple(
+            Param(name, None if value is True else value) for name, value in choices.items() if value is not None
+        )  # fmt: skip
         next_step = (Command("reconstruct", str(path), given),)
     return RawDescription(
         file=str(path), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,

@@ -21,8 +21,9 @@ from crnn_cli.data.raw_scan import RawScan, RawSlice, kspace_to_image_along
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.convention import rolled_axes, with_kspace_axes, with_object_in_middle
-from crnn_cli.io.kspace.stored_array import NOTHING_CHOSEN, ArrayChoice, StoredArray, describe_axes
+from crnn_cli.io.kspace.stored_array import StoredArray, describe_axes
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _INSPECTED = 2**28
@@ -60,7 +61,7 @@ class _Slices:
 
 def scan_from_array(
     stored: StoredArray, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None,
-    choice: ArrayChoice = NOTHING_CHOSEN,
+    choice: RawChoices = NOTHING_CHOSEN,
 ) -> RawScan:  # fmt: skip
     """Make a scan of a stored array; one slice of it is read and checked.
 
@@ -202,7 +203,7 @@ def _agreeing(kspace_CTYX: Complex, nonzero_TYX: Mask, given_TYX: Mask, title: s
 
 
 def _volume(
-    stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent, choice: ArrayChoice
+    stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent, choice: RawChoices
 ) -> RawScan:
     """Scan of a 3-D encoding, read whole: its slices are positions along the readout kx."""
     if sizes.get("slice", 1) > 1:

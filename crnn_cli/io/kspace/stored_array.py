@@ -198,27 +198,6 @@ def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
 
 
-@dataclass(frozen=True)
-class ArrayChoice:
-    """How an array is to be taken, where the file leaves it open.
-
-    Attributes
-    ----------
-    kind : ``kspace`` or ``image``, what the values along kx, ky and kz are; None where the data must show that it is
-        k-space.
-    drop_empty : leave out frames of which a slice has no sample.
-    """
-
-    kind: str | None = None
-    drop_empty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in (None, "kspace", "image"):
-            raise UsageError(Param("kind", self.kind), " is not known", remedy=("use kspace or image",))
-
-
-NOTHING_CHOSEN = ArrayChoice()
-
 EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
 BY_MATLAB = {2: "kx,ky", 3: "kx,ky,coil", 4: "kx,ky,coil,t", 5: "kx,ky,coil,slice,t", 6: "kx,ky,coil,slice,t,average"}
 """Usual orders of axes, by their number: of row-major arrays, and of those of MATLAB."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,8 @@ class ScanRequest:
     coils, maps : virtual coils; sensitivities of raw k-space.
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
+    raw : what else a file of raw k-space leaves open.
+    calibration : raw k-space whose fully sampled centre the sensitivities are estimated from.
     """
 
     scan: Path
@@ -72,6 +75,8 @@ class ScanRequest:
     maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    raw: RawChoices = NOTHING_CHOSEN
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -154,8 +159,9 @@ def load_scan(request: ScanRequest) -> Scan:
 
     if is_kspace(request.scan):
         return _load_raw(request)
-    for option in ("coils", "maps", "phases", "variable"):
-        if getattr(request, option) is not None:
+    given = {name: getattr(request, name) for name in ("coils", "maps", "calibration", "phases", "variable")}
+    for option, value in (given | request.raw.given()).items():
+        if value is not None:
             raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
     image, source, series = _load_image(request)
     return scan_from_image(image, _load_mask(request, source), request.simulation, source, series)
@@ -258,6 +264,7 @@ def from_acquisition(
 
 def _load_raw(request: ScanRequest) -> Scan:
     from crnn_cli.io.atomic_write import digest
+    from crnn_cli.io.kspace.calibration import read_calibration, with_calibration
     from crnn_cli.io.kspace.coil_maps import read_maps
     from crnn_cli.io.kspace.read import read_raw
 
@@ -266,14 +273,20 @@ def _load_raw(request: ScanRequest) -> Scan:
     for option, value in given.items():
         if value is not None:
             raise UsageError(Param(option), f" does not belong to raw k-space, and {request.scan} holds it")
-    raw = read_raw(request.scan, request.axes, request.variable, request.phases, request.slice_tolerance)
+    raw = read_raw(
+        request.scan, request.axes, request.variable, request.phases, request.slice_tolerance, request.raw
+    )  # fmt: skip
     source = {"file": str(request.scan), "format": raw.format, "axes": raw.stored, "sha256": digest(request.scan)}
     if request.slice_tolerance is not None:
         source["slice_tolerance_mm"] = f"{request.slice_tolerance:g}"
+    source |= request.raw.given()
     maps = None
     if request.maps is not None:
         maps = read_maps(request.maps)
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
+    if request.calibration is not None:
+        raw = with_calibration(raw, read_calibration(request.calibration, request.axes))
+        source |= {"calibration": str(request.calibration), "calibration_sha256": digest(request.calibration)}
     return scan_from_raw(raw, request.coils, maps, source)
 
 
