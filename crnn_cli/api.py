@@ -129,6 +129,8 @@ class ReconstructionResult:
 def load(
     path: Source, *, axes: str | None = None, series: str | int | None = None, phase: Source | None = None,
     slice_tolerance: float | None = None, variable: str | None = None, phases: int | None = None,
+    kind: str | None = None, set_number: int | None = None, contrast: int | None = None,
+    repetition: int | None = None, phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
 ) -> Image | RawScan:  # fmt: skip
     """Open a scan, a series or a label map; the format is told by the content.
 
@@ -142,6 +144,11 @@ def load(
     slice_tolerance : how far slices may lie off even positions, in mm (DICOM, ISMRMRD).
     variable : name of the array in a MATLAB or HDF5 file that holds several.
     phases : number of cardiac phases to sort the lines of an ISMRMRD file into, by ECG time stamps.
+    kind : ``kspace`` or ``image``, what an array holds where the two are in doubt.
+    set_number, contrast, repetition, phase_number : counter of the readouts of an ISMRMRD file to take, where there are
+        several.
+    view : stack of slices of one direction in an ISMRMRD file, from 1.
+    drop_empty : leave out frames of raw k-space of which a slice has no lines.
 
     Returns
     -------
@@ -161,7 +168,9 @@ def load(
     from crnn_cli.io.phase import join_phase
 
     choices = {"axes": axes, "series": None if series is None else str(series), "slice_tolerance": slice_tolerance,
-               "variable": variable, "phases": phases}  # fmt: skip
+               "variable": variable, "phases": phases, "kind": kind, "set_number": set_number, "contrast": contrast,
+               "repetition": repetition, "phase_number": phase_number, "view": view,
+               "drop_empty": drop_empty or None}  # fmt: skip
     opened = formats.load(Path(path), **choices)
     if isinstance(opened, RawScan):
         if phase is not None:

@@ -71,7 +71,9 @@ def test_exit_codes_are_pinned():
 
 
 SCAN = (
-    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --phases --variable --undersample "
+    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --map-sets --calibration --phases "
+    "--variable --undersample "
+    "--kind --set --contrast --repetition --phase-number --view --drop-empty "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
     "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
