@@ -166,11 +166,9 @@ def load(
     if isinstance(opened, RawScan):
         if phase is not None:
             raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
-        for doubt in opened.notes:
-            notices.warn(doubt)
+        notices.tell(*opened.remarks)
         return opened
-    for doubt in opened.doubts():
-        notices.warn(doubt)
+    notices.tell(*opened.remarks())
     if phase is None:
         return opened.image
     return join_phase(opened.image, load_image(Path(phase), axes).image, str(phase))
@@ -277,7 +275,7 @@ def reconstruct(
     settings = RunSettings(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
     )
-    with _threads(threads):
+    with notices.recording(), _threads(threads):
         opened = _open_scan(scan, mask, undersample, seed, coils, maps)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
@@ -319,7 +317,7 @@ def segment(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, precision=precision,
     )  # fmt: skip
-    with _threads(threads):
+    with notices.recording(), _threads(threads):
         return segment_image(opened, options, progress=progress).labels
 
 
@@ -352,7 +350,8 @@ def evaluate(
     first, second = (each if isinstance(each, Image) else Path(each) for each in (tested, reference))
     deviation = uncertainty if uncertainty is None or isinstance(uncertainty, Image) else Path(uncertainty)
     options = EvaluateOptions(kind=kind, ignore_geometry=ignore_geometry, fit_scale=fit_scale)
-    return evaluate_images(first, second, options, uncertainty=deviation).report
+    with notices.recording():
+        return evaluate_images(first, second, options, uncertainty=deviation).report
 
 
 def save(

@@ -75,11 +75,11 @@ SCAN = (
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
     "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
-    "--report "
+    "--report --strict "
 )
 VOLUME = (
     "--slices --series --slice-tolerance --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --format --probabilities --statistics --preview "
+    "--require-labels --format --probabilities --statistics --preview --strict "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "
@@ -98,16 +98,18 @@ OPTIONS = {
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
-        "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --json"
+        "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
+        "--json"
     ),
     "info": "--axes --series --slice-tolerance --variable --json",
     "compare": (
         "--methods --reference --slice --hold-out-share --preview --axes --variable --series --slice-tolerance "
-        "--undersample --seed --coils --maps --phases --model --device --json --force"
+        "--undersample --seed --coils --maps --phases --model --device --strict --json "
+        "--force"
     ),
     "report": "--out --output --force",
-    "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --force",
-    "verify": "--series --other-series --tolerance --value-tolerance --json",
+    "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",
+    "verify": "--series --other-series --tolerance --value-tolerance --strict --json",
     "doctor": "--json",
     "train segment": TRAIN + "--cache",
     "train reconstruct": TRAIN + "--simulated",
@@ -244,3 +246,28 @@ def test_sample_data_is_small_and_documented():
     for file in [*folder.glob("*.nii.gz"), *folder.glob("*.zip")]:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[file.name]
         assert file.name in (folder / "README.md").read_text()
+
+
+def _codes_in_source(kind: str) -> set[str]:
+    """Codes of ``Doubt("code", ...)`` and ``notices.warn("code", ...)`` in the package; or those of facts."""
+    makers = {"doubts": ("Doubt", "warn"), "facts": ("Fact", "note")}[kind]
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name not in makers or file.name == "notices.py":
+                continue
+            assert isinstance(node.args[0], ast.Constant), f"{file}:{node.lineno}: the code must be a literal"
+            found.add(node.args[0].value)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["doubts", "facts"])
+def test_every_code_is_documented_and_every_documented_code_is_used(kind: str) -> None:
+    page = (ROOT / "docs/reference/doubts.md").read_text()
+    part = page.split(f"## {kind.capitalize()}\n")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `([a-z0-9-]+)` \|", part, flags=re.M)
+    assert sorted(documented) == sorted(set(documented))
+    assert _codes_in_source(kind) == set(documented)

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import typer
 
+from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.batch_report import BatchReporter
 from crnn_cli.cli.options import BATCH, OUTPUT, PANELS, Force
@@ -86,13 +87,15 @@ def _run(
     todo = items if keep_going or not refused else refused[:1]
     if scheduler is None:
         work = BatchContext(
-            command, command.prepare(options), {"options": known}, tuple(command_line()), resume, spell_option
-        )
+            command, command.prepare(options), {"options": known}, tuple(command_line()), resume, spell_option,
+            notices.is_strict(),
+        )  # fmt: skip
         do = partial(_here, todo, work)
     else:
         job = ClusterJob(
-            name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume, spell_option
-        )
+            name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume, spell_option,
+            notices.is_strict(),
+        )  # fmt: skip
         do = partial(_on, scheduler, out, todo, job)
     reporter = BatchReporter(out, part, len(items), as_json, began)
     try:

@@ -13,8 +13,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import OUTPUT
+from crnn_cli.cli.options import OUTPUT, RELIABILITY
 from crnn_cli.cli.remedies import spell_option
 from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, UsageError
 from crnn_cli.workflows.failures import describe_error
@@ -26,6 +27,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and res
 JsonBefore = Annotated[bool, typer.Option("--json", help="Print JSON, as the same option of the command does.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details.")]
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", rich_help_panel=RELIABILITY, help="End with code 4 at the first doubt; nothing is written then."
+    ),
+]  # fmt: skip
+
+_DOUBTING = {"reconstruct", "segment", "batch_reconstruct", "batch_segment", "compare", "convert", "evaluate", "verify"}
+"""Commands whose doubts can be made errors by ``--strict``."""
 _GONE = {
     "--uneven": "--slice-tolerance", "--noise": "--noise-ratio", "--held-out": "--hold-out-folds", "--weight":
     "--regularisation", "--like": "--reference-dicom", "--like-series": "--reference-series",
@@ -36,12 +46,13 @@ _METAVARS = {Path: "FILE", str: "TEXT", int: "INTEGER", float: "FLOAT"}
 
 
 def declared(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``-q`` and ``-v``, and end each kind of failure with one line and its exit code."""
+    """Give a command its common options, record its doubts, and end each kind of failure with one line and a code."""
 
     @functools.wraps(command)
     def run(*arguments: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         console.set_verbosity(quiet, verbose)
-        with_errors(command)(*arguments, **options)
+        with notices.recording(strict=options.pop("strict", False)):
+            with_errors(command)(*arguments, **options)
 
     hints = get_type_hints(command, include_extras=True)
     own = [each.replace(annotation=hints.get(each.name, each.annotation)) for each in _parameters(command)]
@@ -50,6 +61,8 @@ def declared(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, keyword, default=False, annotation=annotation)
         for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
     ]
+    if command.__name__ in _DOUBTING:
+        common.insert(0, inspect.Parameter("strict", keyword, default=False, annotation=Strict))
     vars(run)["__signature__"] = inspect.Signature([*own, *common])
     return run
 

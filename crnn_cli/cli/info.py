@@ -72,7 +72,7 @@ def _print_folder(file: Path, description: FolderDescription) -> None:
     listing = description.listing
     console.table(description.file, SERIES_COLUMNS, series_rows(listing), prose=["description", "kind"], result=True)
     for problem in problems_of(listing, spell_option):
-        notices.warn(problem)
+        notices.LOGGER.warning(problem)
     series = next_series(listing)
     if series is not None:
         choice = f" --series {series.number}" if sum(bool(each.grid) for each in listing.series) > 1 else ""

@@ -62,7 +62,7 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
         ) from None
     write_together([page], force)
     for note in notes[:-1]:
-        notices.warn(note)
+        notices.warn("input-changed", note)
     console.say(f"written: {target}")
 
 

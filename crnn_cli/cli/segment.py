@@ -118,6 +118,21 @@ FormatName = Annotated[
         autocompletion=values.complete(values.FORMATS), help="nifti, or dicom (SEG). Default: by the name of -o.",
     ),
 ]  # fmt: skip
+SegType = Annotated[
+    str | None,
+    typer.Option(
+        "--seg", metavar="binary|labelmap", rich_help_panel=OUTPUT, callback=values.one_of("--seg", values.SEG_TYPES),
+        autocompletion=values.complete(values.SEG_TYPES),
+        help="Type of a DICOM SEG: binary (default), or labelmap: smaller, for readers from 2025 on.",
+    ),
+]  # fmt: skip
+SegWholeSeries = Annotated[
+    bool,
+    typer.Option(
+        "--seg-whole-series", rich_help_panel=OUTPUT,
+        help="One DICOM SEG for all frames, which few readers take, in place of one for each.",
+    ),
+]  # fmt: skip
 Probabilities = Annotated[
     Path | None,
     typer.Option(
@@ -151,6 +166,8 @@ def segment(
     require_labels: RequireLabels = False,
     out: Out = None,
     format_name: FormatName = None,
+    seg: SegType = None,
+    seg_whole_series: SegWholeSeries = False,
     probabilities: Probabilities = None,
     statistics: Statistics = None,
     preview: Preview = None,
@@ -175,7 +192,7 @@ def segment(
         slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device,
         labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
         probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
-        require_labels=require_labels, force=force,
+        seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, force=force,
     )  # fmt: skip
     plan = steps.plan(volume, options, as_json)
     engine = steps.prepare(options)

@@ -25,6 +25,7 @@ DEVICES = {"auto": "the GPU if there is one", "cpu": "", "cuda": "the first NVID
 PRECISIONS = {"fp32": "single precision", "bf16": "faster, half the memory", "tf32": "on a GPU"}
 SEGMENT_PRECISIONS = {name: PRECISIONS[name] for name in ("fp32", "bf16")}
 FORMATS = {"nifti": "", "dicom": ""}
+SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}
 PLANES = {"auto": "across the widest spacing", "axial": "", "coronal": "", "sagittal": ""}
 
 _DEVICE = re.compile(r"(cuda|mps)(:\d{1,3})?")

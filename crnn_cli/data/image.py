@@ -11,6 +11,7 @@ from crnn_cli.data.mapped_arrays import chunk_indices, drop_pages
 from crnn_cli.data.orientation import Affine
 from crnn_cli.data.thumbnail import middle_slice_png
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.notices import Doubt
 
 Array = NDArray[np.generic]
 
@@ -148,30 +149,33 @@ class Image:
         qform = None if self.qform is None else affine_of_slice(self.qform, z)
         return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 
-    def doubts(self) -> list[str]:
-        """Warnings about implausible geometry or timing, in words: lost spacing, missing or unusual frame time.
+    def doubts(self) -> list[Doubt]:
+        """Doubts about geometry or timing that are implausible: lost spacing, missing or unusual frame time.
 
         None of them stops a command; the caller reports them.
         """
-        doubts = []
+        doubts: list[Doubt] = []
         if self.pixdim is not None:
             stated = " x ".join(f"{v:.4g}" for v in self.pixdim)
-            doubts.append(
+            doubts.append(Doubt(
+                "affine-lost-spacing",
                 f"the affine has steps of exactly 1 x 1 x 1 mm, the voxel size beside it is {stated} mm: the affine "
-                "has lost its spacing; sizes go by the latter, positions are written as they were read"
-            )
+                "has lost its spacing; sizes go by the latter, positions are written as they were read",
+            ))  # fmt: skip
         elif self.spacing == (1.0, 1.0, 1.0):
-            doubts.append("the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it")
+            text = "the voxel spacing is exactly 1 x 1 x 1 mm: the header may have lost it"
+            doubts.append(Doubt("unit-spacing", text))
         elif max(self.spacing) > 100 or min(self.spacing) < 0.01:
-            doubts.append(f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible")
+            text = f"the voxel spacing {tuple(round(v, 4) for v in self.spacing)} mm is implausible"
+            doubts.append(Doubt("implausible-spacing", text))
         if self.frames > 1 and self.frame_time is None:
-            doubts.append("the header gives no frame time")
+            doubts.append(Doubt("no-frame-time", "the header gives no frame time"))
         elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
-            doubts.append(
-                f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?"
-            )
+            text = f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?"
+            doubts.append(Doubt("unusual-frame-time", text))
         if self.codes == (0, 0):
-            doubts.append("neither qform nor sform is set: the position in space is unknown")
+            text = "neither qform nor sform is set: the position in space is unknown"
+            doubts.append(Doubt("position-unknown", text))
         return doubts
 
     def require_finite(self, name: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import Param, Words
+from crnn_cli.notices import Doubt, Remark
 
 Vector = NDArray[np.float64]
 
@@ -74,16 +75,18 @@ class SliceStack:
                             f"tilt of {angle:.1f} degrees (a tilted gantry)")  # fmt: skip
         return problems
 
-    def notes(self) -> list[str]:
-        """List, in words, the deviations that were tolerated."""
-        notes = []
+    def remarks(self) -> list[Remark]:
+        """List the deviations that were tolerated."""
+        remarks: list[Remark] = []
         if len(self.uneven):
-            notes.append(
-                f"slices lie up to {self.unevenness:.2f} mm from even places, and are taken as even: {self._gaps()}"
-            )
+            remarks.append(Doubt(
+                "uneven-slices",
+                f"slices lie up to {self.unevenness:.2f} mm from even places, and are taken as even: {self._gaps()}",
+            ))  # fmt: skip
         if self.offset > ROUNDING:
-            notes.append(f"slices lie up to {self.offset:.2f} mm beside their common normal")
-        return notes
+            text = f"slices lie up to {self.offset:.2f} mm beside their common normal"
+            remarks.append(Doubt("slices-off-normal", text))
+        return remarks
 
     def step(self, thickness: float) -> Vector:
         """Vector from one slice to the next, LPS in mm, such that the first and the last slice keep their positions.

@@ -14,6 +14,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Param, Spelling, UnsupportedDataError, Words, spelled
 from crnn_cli.io.images import load_image
+from crnn_cli.notices import Doubt, Fact
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class FileDescription:
     orientation : directions that the axes run to, such as LPS.
     frame_time_s : seconds from frame to frame, None if unknown.
     sampling : None where the file is no undersampled scan.
-    doubts : oddities, as sentences.
+    doubts, facts : what is odd, or was assumed.
     next_step : what can be done with the file, for `spell_next_step`.
     """
 
@@ -93,7 +94,8 @@ class FileDescription:
     minimum: float
     maximum: float
     sampling: SamplingDescription | None
-    doubts: list[str]
+    doubts: list[Doubt]
+    facts: list[Fact]
     next_step: NextStep
 
 
@@ -112,12 +114,12 @@ def describe_file(
         See `crnn_cli.io.images.load_image`.
     """
     loaded = load_image(source, axes, series, slice_tolerance=slice_tolerance)
-    image, doubts = loaded.image, loaded.doubts()
+    image, remarks = loaded.image, loaded.remarks()
     magnitude = np.abs(image.array) if image.is_complex else image.array
     finite = magnitude[np.isfinite(magnitude)]
     sampling, next_step = _sampling_and_next_step(image, str(source))
     if finite.size < magnitude.size:
-        doubts.append(f"{magnitude.size - finite.size} voxels are NaN or infinite")
+        remarks.append(Doubt("not-finite", f"{magnitude.size - finite.size} voxels are NaN or infinite"))
     return FileDescription(
         file=str(source),
         format=loaded.format,
@@ -131,7 +133,8 @@ def describe_file(
         minimum=float(finite.min()) if finite.size else 0.0,
         maximum=float(finite.max()) if finite.size else 0.0,
         sampling=sampling,
-        doubts=doubts,
+        doubts=[each for each in remarks if isinstance(each, Doubt)],
+        facts=[each for each in remarks if isinstance(each, Fact)],
         next_step=next_step,
     )
 

@@ -132,7 +132,7 @@ HDF5 = Format(
 )
 BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart", ("axes",))
 DICOM_SEG = Format(
-    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg:load_seg",
+    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crnn_cli.data.image import Image
+from crnn_cli.notices import Remark
 
 if TYPE_CHECKING:
     from crnn_cli.io.dicom.series import Series
@@ -35,6 +36,6 @@ class LoadedImage:
     intent: int = 0
     format: str = "NIfTI"
 
-    def doubts(self) -> list[str]:
-        """Oddities of the geometry and of the DICOM series, as sentences for people."""
-        return [*self.image.doubts(), *(self.series.notes if self.series else ())]
+    def remarks(self) -> list[Remark]:
+        """Doubts about the geometry, and what is odd about the DICOM series."""
+        return [*self.image.doubts(), *(self.series.remarks if self.series else ())]

@@ -170,12 +170,12 @@ class NetworkReconstructor:
     ----------
     network : the network, on its device.
     settings : how it is used.
-    warn : called with a text where memory ran out and a slice is computed again.
+    say : called with a text where memory ran out and a slice is computed again.
     """
 
     network: ReconstructionNetwork
     settings: InferenceSettings
-    warn: Callable[[str], None] = lambda text: None
+    say: Callable[[str], None] = lambda text: None
 
     @property
     def steps(self) -> int:
@@ -232,7 +232,7 @@ class NetworkReconstructor:
                     if not frames:
                         raise
                 torch.cuda.empty_cache()  # not while the exception holds on to what was calculated
-                self.warn(f"the memory of {device} ran out: this slice is computed again, {frames} frames at once")
+                self.say(f"the memory of {device} ran out: this slice is computed again, {frames} frames at once")
 
 
 @dataclass(frozen=True)

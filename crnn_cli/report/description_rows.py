@@ -33,7 +33,7 @@ def image_rows(description: FileDescription, spell: Spelling = str) -> list[list
         rows.append(["sampling", f"{sampling.acceleration:.2f}x along {sampling.phase_encoding_axis}, {lines} a frame"])
     return [
         *rows,
-        *(["doubt", doubt] for doubt in description.doubts),
+        *_remarks(description),
         ["next", spell_next_step(description.next_step, spell)],
     ]
 
@@ -58,7 +58,7 @@ def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[st
         ["sampling", f"{description.acceleration:.2f}x along {where}, {lines} a frame"],
         ["calibration", f"{description.calibration_lines} lines{apart}"],
         ["noise scan", "yes" if description.noise_scan else "no"],
-        *(["note", note] for note in description.notes),
+        *_remarks(description),
         ["next", spell_next_step(description.next_step, spell)],
     ]
 
@@ -73,6 +73,14 @@ def series_rows(listing: Listing) -> list[list[str]]:
         time = "-" if series.frame_time is None else f"{1000 * series.frame_time:.4g} ms"
         rows.append([str(series.number), named, kind, f"{series.slices} x {series.frames}", spacing, time])
     return rows
+
+
+def _remarks(description: FileDescription | RawDescription) -> list[list[str]]:
+    """Doubts, then facts, each with its code."""
+    return [
+        *(["doubt", f"{each.text} ({each.code})"] for each in description.doubts),
+        *(["note", each.text] for each in description.facts),
+    ]
 
 
 def _times(values: Iterable[object]) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from crnn_cli.data.geometry import SliceOrder, shortest_axis, slice_order, thickest_axis
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.notices import Doubt
 from crnn_cli.segmentation.preprocessing import (
     SlicePreprocessing,
     normalise_intensity,
@@ -57,7 +58,7 @@ class Segmentation:
     probabilities: NDArray[np.float32] | None
 
 
-def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> tuple[SliceOrder, list[str]]:
+def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> tuple[SliceOrder, list[Doubt]]:
     """Choose the axis along which the slices of an image follow each other.
 
     Parameters
@@ -69,7 +70,7 @@ def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> 
 
     Returns
     -------
-    The order of the slices, and doubts about it, in words. A wrong plane gives bad labels without an error.
+    The order of the slices, and doubts about it. A wrong plane gives bad labels without an error.
 
     Raises
     ------
@@ -77,18 +78,20 @@ def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> 
         If nothing tells which axis the slices follow each other along.
     """
     thickest, shortest = thickest_axis(image), shortest_axis(image)
-    doubts = []
+    doubts: list[Doubt] = []
     if plane is not None:
         order = slice_order(image, plane)
         if trained_plane is None and thickest is not None and order.axes[0] != thickest:
-            doubts.append(f"{plane} slices cut through the thick slices of this stack; the model was trained on those")
+            text = f"{plane} slices cut through the thick slices of this stack; the model was trained on those"
+            doubts.append(Doubt("cuts-thick-slices", text))
     elif thickest is not None:
         order = slice_order(image, thickest)
     elif trained_plane is not None:
         order = slice_order(image, trained_plane)
     elif shortest is not None:
         order = slice_order(image, shortest)
-        doubts.append(f"no spacing is the widest; slices are taken across {'xyz'[shortest]}, the axis with the fewest")
+        text = f"no spacing is the widest; slices are taken across {'xyz'[shortest]}, the axis with the fewest"
+        doubts.append(Doubt("slice-axis-guessed", text))
     else:
         raise UnsupportedDataError(
             f"nothing tells how this volume of {' x '.join(map(str, image.shape[:3]))} voxels of "
@@ -96,7 +99,8 @@ def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> 
             remedy=("say ", Param("slices", "axial"), ", coronal or sagittal"),
         )
     if trained_plane is not None and order.plane != trained_plane:
-        doubts.append(f"the model was trained on {trained_plane} slices, these are nearest to {order.plane}")
+        text = f"the model was trained on {trained_plane} slices, these are nearest to {order.plane}"
+        doubts.append(Doubt("other-plane", text))
     return order, doubts
 
 

@@ -151,8 +151,8 @@ def usable_items(
     good = [each for each in checked if not each.problems]
     for each in checked:
         for note in each.notes:
-            notices.warn(f"{each.name}: {note}")
-    notices.note(f"{len(good)} of {len(checked)} can be trained on")
+            notices.warn("unusual-training-volume", f"{each.name}: {note}")
+    notices.say(f"{len(good)} of {len(checked)} can be trained on")
     if problems and not skip_bad:
         first = f"{problems[0][0]}: {problems[0][1]}"
         raise UnsupportedDataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import Param, Spelling, UsageError, spelled
+from crnn_cli.notices import Doubt, Fact
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
@@ -86,7 +87,9 @@ def _series_as_json(series: Series) -> dict[str, Any]:
         "frames": series.frames,
         "spacing_mm": None if series.spacing is None else [round(v, 4) for v in series.spacing],
         "orientation": series.orientation, "ordered_by": series.ordered_by, "frame_time_s": series.frame_time,
-        "frame_time_spread_s": series.spread, "problems": list(series.problems), "notes": list(series.notes),
+        "frame_time_spread_s": series.spread, "problems": list(series.problems),
+        "doubts": [asdict(each) for each in series.remarks if isinstance(each, Doubt)],
+        "facts": [asdict(each) for each in series.remarks if isinstance(each, Fact)],
     }  # fmt: skip
 
 
@@ -101,7 +104,7 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        texts += [f"series {series.number}: {note}" for note in series.notes]
+        texts += [f"series {series.number}: {each.text}" for each in series.remarks]
     texts += [f"{name} is damaged: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:
         texts.append(f"and {len(listing.damaged) - most} more damaged files")

@@ -165,13 +165,15 @@ def _warn(width: float, height: float, coils: int) -> None:
 
     if width < BODY[0] or height < BODY[1]:
         notices.warn(
+            "field-of-view-small",
             f"the field of view of {width:.0f} x {height:.0f} mm is smaller than the body can be "
-            f"({BODY[0]:.0f} x {BODY[1]:.0f} mm): what lies outside folds back, as on a scanner"
+            f"({BODY[0]:.0f} x {BODY[1]:.0f} mm): what lies outside folds back, as on a scanner",
         )
     if coils > 1:
-        notices.warn(
+        notices.note(
+            "combination-to-look-at",
             "the zero-filled images of several coils are a combination to look at, not to reconstruct from: "
-            "only the _kspace.npy holds what was measured"
+            "only the _kspace.npy holds what was measured",
         )
 
 

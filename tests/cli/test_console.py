@@ -29,7 +29,7 @@ def test_what_is_said_depends_on_the_level(capsys, monkeypatch):
         monkeypatch.setattr(console.Verbosity, "level", level)
         console.say("detail", 2)
         console.say("usual [bold]")
-        notices.warn("beware")
+        notices.warn("a-code", "beware")
         console.table("table", ["a", "b"], [["[red]x[/red]", "y"]])
         out, err = capsys.readouterr()
         assert out == ""

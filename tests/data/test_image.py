@@ -38,7 +38,7 @@ def test_images_check_themselves():
 )
 def test_doubts_name_what_looks_wrong(affine, frame_time, codes, word):
     found = Image(np.zeros((2, 2, 2, 3)), affine, frame_time, codes).doubts()
-    assert any(word in doubt for doubt in found)
+    assert any(word in doubt.text for doubt in found)
 
 
 @pytest.mark.parametrize("affine", [AFFINE, np.diag([0.8, 1, 1, 1]), np.diag([0.02, 0.02, 90, 1])])

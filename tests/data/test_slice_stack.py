@@ -5,6 +5,7 @@ import pytest
 
 from crnn_cli.data.slice_stack import SliceStack
 from crnn_cli.errors import Param
+from tests.support.remarks import texts
 
 NORMAL = np.array([0.0, 0.6, 0.8])
 
@@ -17,17 +18,17 @@ def stack(along, aside=0.0, slice_tolerance=None):
 
 def test_even_slices_have_no_problem_and_no_note():
     even = stack([0, 8, 16, 24])
-    assert (even.problems(), even.notes()) == ([], [])
+    assert (even.problems(), texts(even.remarks())) == ([], [])
     np.testing.assert_allclose(even.step(5), 8 * NORMAL)
     np.testing.assert_allclose(stack([0]).step(5), 5 * NORMAL)
-    assert (stack([0]).problems(), stack([0]).notes()) == ([], [])
+    assert (stack([0]).problems(), texts(stack([0]).remarks())) == ([], [])
 
 
 @pytest.mark.parametrize(("aside", "told"), [(0.02, False), (0.05, True)])
 def test_small_offsets_from_the_normal_are_noted_and_kept(aside, told):
     shifted = stack([0, 8, 16], aside)
     assert not shifted.problems()
-    assert shifted.notes() == (["slices lie up to 0.10 mm beside their common normal"] if told else [])
+    assert texts(shifted.remarks()) == (["slices lie up to 0.10 mm beside their common normal"] if told else [])
     np.testing.assert_allclose(shifted.step(5), 8 * NORMAL + (np.array([aside, 0, 0]) if told else 0))
 
 

@@ -22,13 +22,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import UID, SegmentationStorage
 
 from crnn_cli.io.dicom.pixels import DESCRIPTION, PixelLayout
 from crnn_cli.io.dicom.sources import Source
 
 _LOG = logging.getLogger("pydicom")
 _MAGIC = b"DICM"
+_SEGMENTATIONS = (SegmentationStorage, UID("1.2.840.10008.5.1.4.1.1.66.7"))  # the other is that of label maps
 _MOST_FRAMES = 100_000
 _TOP = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
@@ -123,7 +124,7 @@ def is_seg(path: Path) -> bool:
     try:
         with silence_pydicom():
             data = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            return bool(data.get("SOPClassUID") == SegmentationStorage)
+            return data.get("SOPClassUID") in _SEGMENTATIONS
     except Exception:  # a parser of hostile files: reading it as an image will name the damage
         return False
 
@@ -172,7 +173,7 @@ def _groups(functional: Dataset) -> list[Facts]:
 
 def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: PixelLayout) -> Frame:
     problem, data = "", where[-1]
-    if data.get("SOPClassUID") == SegmentationStorage:
+    if data.get("SOPClassUID") in _SEGMENTATIONS:
         problem = "a segmentation: name its file, not the folder"
     elif "MOSAIC" in _words(data, "ImageType"):
         problem = "a mosaic: many slices tiled into one picture"

@@ -13,6 +13,7 @@ import numpy as np
 from crnn_cli.data.image import Affine
 from crnn_cli.data.slice_stack import LPS_TO_RAS, SAME_PLACE, SliceStack, Vector
 from crnn_cli.io.dicom.headers import Frame
+from crnn_cli.notices import Doubt, Remark
 
 _PARALLEL = 1e-3
 
@@ -61,11 +62,11 @@ class SlicePositions:
         self.stack = SliceStack(positions, _normal(self.first), slice_tolerance)
         self.problems = self.stack.problems()
 
-    def notes(self) -> list[str]:
-        """Tolerated deviations, and the assumption on the thickness of a single slice, as sentences."""
+    def remarks(self) -> list[Remark]:
+        """Tolerated deviations, and the assumption on the thickness of a single slice."""
         if not len(self.stack.gaps) and self._length() is None:
-            return ["one slice of unknown thickness: 1 mm is written"]
-        return self.stack.notes()
+            return [Doubt("slice-thickness-unknown", "one slice of unknown thickness: 1 mm is written")]
+        return self.stack.remarks()
 
     def affine(self) -> Affine:
         """Affine of (column, row, slice) to RAS+ mm; the first and the last slice keep their positions."""

@@ -21,6 +21,7 @@ from crnn_cli.errors import Words
 from crnn_cli.io.dicom.headers import Frame
 from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular
 from crnn_cli.io.dicom.timing import frame_time_of, sort_by_time
+from crnn_cli.notices import Doubt, Fact, Remark
 
 _PARALLEL = 1e-3
 
@@ -45,7 +46,7 @@ class Series:
     spread : largest difference between such times, s.
     grid : frames by slice (along the normal) and time; empty where there are problems.
     problems : why it cannot be read, as sentences.
-    notes : oddities, as sentences.
+    remarks : what is odd, but can be read.
     remedy : what makes it readable all the same; empty where nothing does.
     """
 
@@ -67,7 +68,7 @@ class Series:
     spread: float | None
     grid: tuple[tuple[Frame, ...], ...]
     problems: tuple[str, ...]
-    notes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
     remedy: tuple[Words, ...] = ()
 
     @property
@@ -176,12 +177,12 @@ def _series(number: int, frames: list[Frame], split: bool, slice_tolerance: floa
         return replace(series, remedy=positions.stack.remedy() if problems == positions.problems else ())
     affine = positions.affine()
     frame_time, spread = frame_time_of(grid)
-    notes = [*positions.notes(), *_notes(grid, ordered_by, spread, frame_time)]
+    remarks = [*positions.remarks(), *_remarks(grid, ordered_by, spread, frame_time)]
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return Series(
         number, first.series_uid, first.series_number, first.description, first.modality, part, _files(frames),
         first.size, len(grid), times, (float(x), float(y), float(z)), axis_codes(affine), affine,
-        ordered_by if times > 1 else "", frame_time, spread, grid, (), tuple(notes),
+        ordered_by if times > 1 else "", frame_time, spread, grid, (), tuple(remarks),
     )  # fmt: skip
 
 
@@ -205,14 +206,16 @@ def _duplicates(sorted_frames: list[list[Frame]]) -> list[str]:
     return [f"{twice} image(s) are there twice (the same SOP Instance UID)"] if twice else []
 
 
-def _notes(
+def _remarks(
     grid: tuple[tuple[Frame, ...], ...], ordered_by: str, spread: float | None, frame_time: float | None
-) -> list[str]:  # fmt: skip
-    notes = []
+) -> list[Remark]:  # fmt: skip
+    remarks: list[Remark] = []
     if ordered_by == "instance number":
-        notes.append("only the instance numbers order the frames in time")
+        remarks.append(Doubt("ordered-by-instance", "only the instance numbers order the frames in time"))
     if spread and frame_time and spread > 0.5 * frame_time:
-        notes.append(f"the time between frames varies by {1000 * spread:.0f} ms")
+        text = f"the time between frames varies by {1000 * spread:.0f} ms"
+        remarks.append(Doubt("uneven-frame-times", text))
     if len({frame.rescale for row in grid for frame in row}) > 1:
-        notes.append("rescale slope or intercept differ between frames: each has its own")
-    return notes
+        text = "rescale slope or intercept differ between frames: each has its own"
+        remarks.append(Fact("rescale-by-frame", text))
+    return remarks

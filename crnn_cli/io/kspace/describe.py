@@ -13,6 +13,7 @@ from crnn_cli.data.sampling_mask import Mask, acceleration, effective_accelerati
 from crnn_cli.errors import Param
 from crnn_cli.io.describe import Command, NextStep
 from crnn_cli.io.kspace.read import read_raw
+from crnn_cli.notices import Doubt, Fact
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RawDescription:
     calibration_lines : consecutive lines around the centre that some frame, or the calibration scan, has measured.
     separate_calibration : whether lines were measured for calibration alone.
     noise_scan : whether the file holds noise readouts that could be used.
-    notes : oddities and assumptions, as sentences.
+    doubts, facts : oddities and assumptions.
     next_step : the command to run next, for `crnn_cli.io.describe.spell_next_step`.
     """
 
@@ -55,7 +56,8 @@ class RawDescription:
     calibration_lines: int
     separate_calibration: bool
     noise_scan: bool
-    notes: list[str]
+    doubts: list[Doubt]
+    facts: list[Fact]
     next_step: NextStep
 
 
@@ -92,7 +94,9 @@ def describe_raw(
         n_undersampled_axes=undersampled_axes(mask_ZTYX),
         lines_per_frame=sorted({int(n) for n in middle.mask_TYX.any(axis=2).sum(axis=1)}),
         calibration_lines=_calibration_lines(middle), separate_calibration=middle.calibration_CYX is not None,
-        noise_scan=scan.noise_CC is not None, notes=list(scan.notes), next_step=next_step,
+        noise_scan=scan.noise_CC is not None, next_step=next_step,
+        doubts=[each for each in scan.remarks if isinstance(each, Doubt)],
+        facts=[each for each in scan.remarks if isinstance(each, Fact)],
     )  # fmt: skip
 
 

@@ -22,11 +22,14 @@ from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
 from crnn_cli.io.kspace.stored_array import StoredArray, describe_axes
+from crnn_cli.notices import Doubt, Fact, Remark
 
 _INSPECTED = 2**28
 """Bytes of the slice that is checked when a file is opened; of a larger slice, every n-th frame is."""
 _IMAGE_AXIS = {"kx": 0, "ky": 1, "slice": 2, "kz": 2}
-NO_GEOMETRY = "the file says nothing of size and place: voxels of 1 mm and an identity affine are assumed"
+NO_GEOMETRY = Doubt(
+    "no-geometry", "the file says nothing of size and place: voxels of 1 mm and an identity affine are assumed"
+)
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ def scan_from_array(
     sizes = dict(zip(names, stored.shape, strict=True))
     if sizes.get("kz", 1) > 1:
         return _volume(stored, names, sizes, extent or Extent())
-    inspected, notes = _inspected(stored, names, sizes)
+    inspected, remarks = _inspected(stored, names, sizes)
     require_kspace(inspected, ("coil", "t", "ky", "kx"), stored.title, describe_axes(names, stored.shape))
     plane = ("ky", "kx")
     if _along_readout(measured(inspected)):
         plane = ("kx", "ky")
-        notes.append("lines are missing along kx, none along ky: kx was taken as the phase encoding, ky as the readout")
+        text = "lines are missing along kx, none along ky: kx was taken as the phase encoding, ky as the readout"
+        remarks.append(Doubt("readout-along-ky", text))
         mask_TYX = None if mask_TYX is None else mask_TYX.swapaxes(1, 2)
 
     def read(z: int) -> RawSlice:
@@ -95,7 +99,7 @@ def scan_from_array(
         return RawSlice(kspace, mask)
 
     shape = (sizes.get("slice", 1), sizes.get("coil", 1), sizes.get("t", 1), sizes[plane[0]], sizes[plane[1]])
-    return _scan(stored, names, _Slices(shape, ("slice", *plane), read), extent or Extent(), notes)
+    return _scan(stored, names, _Slices(shape, ("slice", *plane), read), extent or Extent(), remarks)
 
 
 def _along_readout(mask_TYX: Mask) -> bool:
@@ -103,22 +107,22 @@ def _along_readout(mask_TYX: Mask) -> bool:
     return has_gaps(np.logical_or.reduce(mask_TYX, (0, 1))) and not has_gaps(np.logical_or.reduce(mask_TYX, (0, 2)))
 
 
-def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[str]]:
-    """Slice nearest to the middle that is not empty, (C, T, Y, X), and notes on it."""
+def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int]) -> tuple[Complex, list[Remark]]:
+    """Slice nearest to the middle that is not empty, (C, T, Y, X), and remarks on it."""
     slices = sizes.get("slice", 1)
     size = 8 * math.prod(stored.shape) // slices
     step = min(sizes.get("t", 1), -(-size // _INSPECTED))
     for z in sorted(range(slices), key=lambda z: abs(z - slices // 2)):
         kspace = _slice(stored, names, z, ("ky", "kx"), step)
         if kspace.any():
-            return kspace, [*stored.notes, *_dead_coils(kspace, f"slice {z}" if slices > 1 else "the scan")]
+            return kspace, [*stored.remarks, *_dead_coils(kspace, f"slice {z}" if slices > 1 else "the scan")]
     raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
 
 
-def _dead_coils(kspace_CTYX: Complex, where: str) -> list[str]:
+def _dead_coils(kspace_CTYX: Complex, where: str) -> list[Remark]:
     dead = np.flatnonzero(~kspace_CTYX.any(axis=(1, 2, 3)))
-    note = f"of {len(kspace_CTYX)} coils, number {', '.join(map(str, dead))} (from 0) holds only zeros in {where}"
-    return [note] if len(dead) else []
+    text = f"of {len(kspace_CTYX)} coils, number {', '.join(map(str, dead))} (from 0) holds only zeros in {where}"
+    return [Doubt("dead-coil", text)] if len(dead) else []
 
 
 def _slice(stored: StoredArray, names: tuple[str, ...], z: int, plane: tuple[str, ...], step: int = 1) -> Complex:
@@ -181,13 +185,14 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
     def read(z: int) -> RawSlice:
         return RawSlice(np.ascontiguousarray(images[:, :, z]) * mask_TYX, mask_TYX)
 
-    notes = [
-        *stored.notes,
+    whole = "a 3-D scan: transformed along its fully sampled readout kx, its positions x are the slices; read whole"
+    remarks = [
+        *stored.remarks,
         *_dead_coils(kspace_CTXYZ.reshape(*kspace_CTXYZ.shape[:2], -1, 1), "the scan"),
-        "a 3-D scan: transformed along its fully sampled readout kx, its positions x are the slices; it was read whole",
+        Fact("three-dimensional", whole),
     ]
     coils, frames, x, y, z = kspace_CTXYZ.shape
-    return _scan(stored, names, _Slices((x, coils, frames, y, z), order, read), extent, notes)
+    return _scan(stored, names, _Slices((x, coils, frames, y, z), order, read), extent, remarks)
 
 
 def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
@@ -212,7 +217,9 @@ def _volume_mask(kspace_CTXYZ: Complex, title: str) -> Mask:
     return np.ascontiguousarray(whole[..., :1] if (whole == whole[..., :1]).all() else whole)
 
 
-def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: Extent, notes: list[str]) -> RawScan:
+def _scan(
+    stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: Extent, remarks: list[Remark]
+) -> RawScan:
     """Scan with the geometry of its images."""
     matrix, spacing = [1, 1, 1], [1.0, 1.0, 1.0]
     image_axes = [_IMAGE_AXIS[name] for name in slices.axes]
@@ -230,9 +237,9 @@ def _scan(stored: StoredArray, names: tuple[str, ...], slices: _Slices, extent: 
         axes_ZYX=(image_axes[0], image_axes[1], image_axes[2]),
         read=slices.read,
         fov_fraction_YX=(extent.shown.get(y, 1.0), extent.shown.get(x, 1.0)),
-        notes=(
-            *notes,
-            *(["averages were taken as their mean, sample by sample"] if "average" in names else []),
+        remarks=(
+            *remarks,
+            *([Fact("averaged", "averages were taken as their mean, sample by sample")] if "average" in names else []),
             *([] if extent.spacing else [NO_GEOMETRY]),
         ),
     )

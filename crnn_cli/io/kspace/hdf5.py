@@ -36,6 +36,7 @@ from crnn_cli.io.kspace.stored_array import (
     require_complex,
 )
 from crnn_cli.io.limits import require_measured
+from crnn_cli.notices import Fact
 
 
 @contextmanager
@@ -173,8 +174,8 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
             values = as_complex(file[name][tuple(index[::-1]) if matlab else index])
         return values.T if matlab else values
 
-    notes = ("the axes are in MATLAB's order",) if matlab else ()
-    return StoredArray(convention, path, name, shape[::-1] if matlab else shape, fetch, notes)
+    remarks = (Fact("matlab-order", "the axes are in MATLAB's order"),) if matlab else ()
+    return StoredArray(convention, path, name, shape[::-1] if matlab else shape, fetch, remarks)
 
 
 def _is_matlab(path: Path) -> bool:

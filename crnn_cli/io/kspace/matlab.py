@@ -19,6 +19,7 @@ from crnn_cli.io.kspace.cmrxrecon import cmrxrecon_axes, is_cmrxrecon
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, require_complex
 from crnn_cli.io.limits import require_measured
+from crnn_cli.notices import Fact
 
 _NUMBERS = {"double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 
@@ -80,8 +81,8 @@ def stored_matlab(path: Path, variable: str | None) -> StoredArray:
     if not isinstance(array, np.ndarray):
         raise UnsupportedDataError(f"{path}, {name} is no array of numbers")
     require_complex(array.dtype, array.shape, f"{path}, {name}")
-    note = "a MATLAB file of version 5 to 7 cannot be read in parts: the array was read whole"
-    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (note,))
+    text = "a MATLAB file of version 5 to 7 cannot be read in parts: the array was read whole"
+    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (Fact("read-whole", text),))
 
 
 def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:

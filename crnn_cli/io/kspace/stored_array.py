@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.notices import Remark
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
 Index = tuple[int | slice, ...]
@@ -33,7 +34,7 @@ class StoredArray:
     name : of the variable, empty where the file holds one array only.
     shape : in the order of the format: column-major for MATLAB and BART.
     fetch : gives the part that an index selects, one entry per axis; complex, axes as in ``shape``.
-    notes : oddities of the file, as sentences.
+    remarks : oddities of the file.
     """
 
     format: str
@@ -41,7 +42,7 @@ class StoredArray:
     name: str
     shape: tuple[int, ...]
     fetch: Callable[[Index], Values]
-    notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def title(self) -> str:

@@ -242,8 +242,12 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
-def write_image(image: Image, target: Path, description: str) -> None:
+def write_image(image: Image, target: Path, description: str, intent: str = "none") -> None:
     """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced.
+
+    Parameters
+    ----------
+    description, intent : as in `encode_image`.
 
     Raises
     ------
@@ -252,7 +256,7 @@ def write_image(image: Image, target: Path, description: str) -> None:
     OutputError
         If the file cannot be written.
     """
-    write_together([image_output(image, target, description)])
+    write_together([image_output(image, target, description, intent)])
 
 
 def save_nifti(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:

@@ -35,7 +35,7 @@ class ClusterJob:
     ----------
     name : of the command, "reconstruct" or "segment".
     options : of the command, with absolute paths (`absolute_paths`).
-    stamp, line, resume, spell : as in `BatchContext`.
+    stamp, line, resume, spell, strict : as in `BatchContext`.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ClusterJob:
     line: tuple[str, ...]
     resume: bool
     spell: Spelling = str
+    strict: bool = False
 
 
 def absolute_paths(options: Any) -> Any:
@@ -137,7 +138,7 @@ def _replacing(item: BatchItem) -> BatchItem:
 
 def _lost(item: BatchItem, error: BaseException) -> Outcome:
     reason = f"no worker finished it: {type(error).__name__}: {error}"
-    return Outcome(str(item.path), str(item.target), "failed", " ".join(reason.split()), CrnnError.exit_code)
+    return Outcome(str(item.path), str(item.target), "failed", " ".join(reason.split()), exit_code=CrnnError.exit_code)
 
 
 def do_item(job: ClusterJob, item: BatchItem) -> Outcome:
@@ -147,7 +148,10 @@ def do_item(job: ClusterJob, item: BatchItem) -> Outcome:
     written.
     """
     engine = _load_engine(job.name, job.options)
-    task = BatchTask(item, BatchContext(command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell))
+    context = BatchContext(
+        command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell, job.strict
+    )  # fmt: skip
+    task = BatchTask(item, context)
     task.read()
     with _COMPUTING:
         task.compute()

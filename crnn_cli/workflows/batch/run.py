@@ -30,6 +30,7 @@ class Outcome:
     ----------
     output : where it is written, or would be.
     error : why it failed, in one line.
+    doubts : ``code`` and ``text`` of each.
     exit_code : that a single run would have had.
     seconds : that each of `STEPS` took.
     """
@@ -38,6 +39,7 @@ class Outcome:
     output: str | list[str]
     status: Status = ""
     error: str | None = None
+    doubts: list[dict[str, str]] = field(default_factory=list)
     exit_code: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
 
@@ -45,7 +47,8 @@ class Outcome:
         """The outcome as one line of JSON."""
         return {
             "input": self.input, "output": self.output, "status": self.status, "error": self.error,
-            "exit_code": self.exit_code, "seconds": {step: round(taken, 3) for step, taken in self.seconds.items()},
+            "exit_code": self.exit_code, "doubts": self.doubts,
+            "seconds": {step: round(taken, 3) for step, taken in self.seconds.items()},
         }  # fmt: skip
 
 
@@ -61,6 +64,7 @@ class BatchContext:
     line : the command as it was typed.
     resume : skip what an earlier run has done.
     spell : how errors write parameters.
+    strict : a doubt about an input is a failure.
     """
 
     command: BatchCommand
@@ -69,6 +73,7 @@ class BatchContext:
     line: tuple[str, ...] = ()
     resume: bool = False
     spell: Spelling = str
+    strict: bool = False
 
     def earlier(self, target: Path) -> dict[str, Any] | None:
         """Report of an earlier run, if it counts here (`earlier_report`).
@@ -96,6 +101,7 @@ class BatchTask:
     def __init__(self, item: BatchItem, context: BatchContext) -> None:
         self.item, self.context = item, context
         self.outcome = Outcome(str(item.path), str(item.target))
+        self._record = notices.Record(context.strict)
         self._data: Any = None
         self._run: Any = None
 
@@ -144,12 +150,13 @@ class BatchTask:
             return
         began = time.perf_counter()
         try:
-            with notices.about(self.item.path.name):
+            with notices.about(self.item.path.name), notices.recording(self._record):
                 do()
         except Exception as error:
             self._fail(error)
         finally:
             self.outcome.seconds[step] = time.perf_counter() - began
+            self.outcome.doubts = self._record.as_json()["doubts"]
 
     def _fail(self, error: Exception) -> None:
         described = describe_error(error, self.context.spell)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.errors import QualityError, UsageError
 from crnn_cli.notices import STREAM
@@ -121,4 +122,4 @@ def _evaluate(pair: Pair, options: EvaluateOptions, sigma: Candidate | None) -> 
     else:
         uncertainty = None if sigma is None else align_uncertainty(sigma, pair.tested.image)
         measured, missed = measure_images(pair, options, uncertainty)
-    return Evaluation({"format": FORMAT} | pair.facts() | measured, tuple(missed), pair.title)
+    return Evaluation({"format": FORMAT} | pair.facts() | measured | notices.recorded(), tuple(missed), pair.title)

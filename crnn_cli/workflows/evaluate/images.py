@@ -62,14 +62,15 @@ def frames_of(candidate: Candidate) -> Tensor:
     image.require_finite(name)
     array = image.array
     if image.is_complex:
-        notices.note(f"{name} is complex: its magnitude is compared")
+        notices.note("magnitude-taken", f"{name} is complex: its magnitude is compared")
         array = np.abs(array)
     else:
         array = array.astype(np.float32, copy=False)
     if bool(np.less(array, 0).any()):
-        notices.warn(f"{name} has negative values; they are compared as they are, not as magnitudes")
+        notices.warn("negative-values", f"{name} has negative values; they are compared as they are, not as magnitudes")
     if array.ndim == 3 and array.shape[2] > 1:
-        notices.note(f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame")
+        text = f"{name} is 3-D: each of its {array.shape[2]} slices along the third axis is one frame"
+        notices.note("slices-as-frames", text)
     return torch.from_numpy(_to_frames(array))
 
 
@@ -95,7 +96,7 @@ def image_quality(tested: Image, reference: Image, fit_scale: bool) -> dict[str,
     try:
         summary = quality(tensors[0], tensors[1], "least-squares" if fit_scale else "none").summary()
     except CrnnError as reason:
-        notices.warn(f"the quality was not measured: {reason}")
+        notices.warn("quality-not-measured", f"the quality was not measured: {reason}")
         return {}
     return {"psnr_db": summary["psnr_db"], "ssim": summary["ssim"]}
 

@@ -35,7 +35,7 @@ def measure_labels(pair: Pair, options: EvaluateOptions) -> tuple[dict[str, Any]
     measured = _measure(pair)
     frames = measured.pop("frames")
     if not measured["labels"]:
-        notices.warn("neither map has a label")
+        notices.warn("no-labels", "neither map has a label")
     short = _short_of(measured["labels"], options.require_dice)
     missed = [f"Dice {options.require_dice:g} was required, label {', '.join(short)}"] if short else []
     required = {"required": {"dice": options.require_dice}, "passed": not missed if options.requires_quality else None}
@@ -89,12 +89,13 @@ def _spacing(reference: Candidate) -> tuple[Spacing | None, str | None]:
     if grid.pixdim is not None:
         size = " x ".join(f"{v:.4g}" for v in grid.pixdim)
         notices.warn(
-            f"the affine of {reference.name} has lost its voxel size; sizes go by the {size} mm stated beside it"
+            "affine-lost-spacing",
+            f"the affine of {reference.name} has lost its voxel size; sizes go by the {size} mm stated beside it",
         )
     try:
         return orthogonal_spacing(grid), None
     except CrnnError as reason:
-        notices.warn(f"no surface distances: {reason}")
+        notices.warn("no-surface-distances", f"no surface distances: {reason}")
         return None, str(reason)
 
 

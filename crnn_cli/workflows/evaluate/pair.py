@@ -98,7 +98,8 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
 
     loaded = load_image(path, axes, series)
     name = "standard input" if path == STREAM else str(path)
-    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, _names_beside(path))
+    names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
+    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names)
 
 
 def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:
@@ -171,7 +172,8 @@ def are_label_maps(tested: Candidate, reference: Candidate) -> bool:
         for each, may in zip(both, possible, strict=True)
     ]
     if all(possible) and not any(certain):
-        notices.note("both hold few whole numbers, in floating point: they are compared as images, not as label maps")
+        text = "both hold few whole numbers, in floating point: they are compared as images, not as label maps"
+        notices.note("compared-as-images", text)
     if not any(certain) or all(possible):
         return any(certain)
     label, other = both if possible[0] else reversed(both)
@@ -199,7 +201,8 @@ def _turn(tested: Candidate, reference: Candidate, labels: bool) -> Candidate | 
         as_labels(image.array, tested.name)  # while an index in a message is still that of the file
     else:
         image.require_finite(tested.name)
-    notices.note(f"the axes of {tested.name} are turned to those of {reference.name}: both lie in the same place")
+    text = f"the axes of {tested.name} are turned to those of {reference.name}: both lie in the same place"
+    notices.note("axes-turned", text)
     return replace(tested, image=turned)
 
 
@@ -223,10 +226,11 @@ def _require_same_grid(pair: Pair) -> None:
             remedy = ("resample one of them onto the other's grid, or compare voxel by voxel as stored with ",
                       Param("ignore_geometry"))  # fmt: skip
             raise UnsupportedDataError(difference, remedy=remedy)
-        notices.warn(f"{difference}; ignored as asked")
+        notices.warn("geometry-ignored", f"{difference}; ignored as asked")
     times = first.image.frame_time, second.image.frame_time
     if times[0] is not None and times[1] is not None and abs(times[0] - times[1]) > 1e-6:
-        notices.warn(f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one")
+        text = f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one"
+        notices.warn("frame-times-differ", text)
 
 
 def _shape(image: Image) -> tuple[int, ...]:

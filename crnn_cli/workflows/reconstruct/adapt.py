@@ -146,15 +146,16 @@ def tune_to_scan(
         if state.steps:
             progress(state.step, state.steps)
         if state.validated:
-            notices.note(format_progress(state))
+            notices.say(format_progress(state))
 
     with interruptible() as stop:
         tuned, result = adapt(slices, method.method, settings, device, on_progress, stop)
     facts = {"adapted": adaptation_facts(result, settings)}
     if not result.used:
-        notices.warn(f"the network was not tuned to this scan, and is used as it is: {result.why}")
+        text = f"the network was not tuned to this scan, and is used as it is: {result.why}"
+        notices.note("not-adapted", text)
     elif result.interrupted:
-        notices.warn(f"interrupted: going on with the best so far, of step {result.best_step}; once more ends it all")
+        notices.say(f"interrupted: going on with the best so far, of step {result.best_step}; once more ends it all")
     return replace(method, method=tuned, facts=method.facts | facts), result.validation if result.used else {}
 
 

@@ -135,7 +135,7 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     facts = tool_facts() | model_facts(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
-    method = NetworkReconstructor(network, settings, notices.warn)
+    method = NetworkReconstructor(network, settings, notices.say)
     return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
 
 

@@ -27,15 +27,16 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
 
     if network and undersampled_axes(result.mask_ZTYX) == 2:
         notices.warn(
+            "two-axes-undersampled",
             "both spatial axes are undersampled, and the models here were trained with one: compare with the initial "
-            "images (0 iterations), or with the method tv"
+            "images (0 iterations), or with the method tv",
         )
     if scan.truth is None:
         return {}
     try:
         return {"quality_against_truth": _quality(scan, result, scan.truth)}
     except UnsupportedDataError as error:
-        notices.warn(f"the quality against the truth was not measured: {error}")
+        notices.warn("quality-not-measured", f"the quality against the truth was not measured: {error}")
         return {}
 
 

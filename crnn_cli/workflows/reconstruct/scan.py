@@ -282,8 +282,7 @@ def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source:
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
-    for doubt in raw.notes:
-        notices.warn(doubt)
+    notices.tell(*raw.remarks)
     slices = RawSliceSource(raw, CoilChoice(coils, maps))
     count = raw.shape_ZCTYX[1]
     origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"
@@ -306,8 +305,7 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
         phase_image = load_image(phase, request.axes)
         image = join_phase(image, phase_image.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": phase_image.source["sha256"]}
-    for doubt in loaded.doubts():
-        notices.warn(doubt)
+    notices.tell(*loaded.remarks())
     notices.detail(f"read {request.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
     return image, source, loaded.series
 

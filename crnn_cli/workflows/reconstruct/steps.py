@@ -158,13 +158,13 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
 
     The report gets the command as it was typed, unless the run says another one, as that of a batch does.
     """
-    from crnn_cli.report.provenance import command_line
+    from crnn_cli.report.provenance import command_facts
     from crnn_cli.report.reconstruction_page import reconstruction_page
     from crnn_cli.workflows.reconstruct.pictures import page_pictures, preview_content, preview_picture
     from crnn_cli.workflows.reconstruct.write import coil_maps_output, write_images
 
     options, target = planned.options, planned.target
-    report = {"command": command_line()} | run.report
+    report = command_facts() | run.report | notices.recorded()
     if options.save_adapted is not None:
         adapted = write_adapted(options.save_adapted, options.model, run.method, report, options.force)
         report |= {"adapted": adapted}

@@ -68,6 +68,7 @@ def _add_series(files: WriteSet, target: Path, image: Image, scan: Scan, descrip
     """Add images as a DICOM series derived from that of the scan; its sha256 as a source."""
     import math
 
+    from crnn_cli.io.dicom.header_copy import kind_of
     from crnn_cli.io.dicom.write import About, write_derived
     from crnn_cli.io.images import load_image
 
@@ -75,7 +76,7 @@ def _add_series(files: WriteSet, target: Path, image: Image, scan: Scan, descrip
     assert series is not None  # asked for before the work began
     name = f"{series.description[:38]} crnn {'SIMULATED ' if scan.simulated else ''}".strip()
     number = (series.series_number or 0) + 1000
-    about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
+    about = About(name, f"{description}. Not for diagnostic use.", kind_of(series), number)
     write_derived(image, series, about, target, force=True, files=files)
     return str(load_image(files.temporary(target), slice_tolerance=math.inf).source["sha256"])
 

@@ -37,6 +37,8 @@ class SegmentOptions:
     keep_largest : keep only the largest connected piece of each label, in each frame.
     precision : "fp32" or "bf16"; None for "fp32".
     format_name : "nifti" or "dicom"; None for what the name of the output says.
+    seg : type of a DICOM SEG, "binary" or "labelmap"; None for "binary".
+    seg_whole_series : one DICOM SEG for all frames, in place of one for each.
     """
 
     slices: str = "auto"
@@ -53,6 +55,8 @@ class SegmentOptions:
     statistics: Path | None = None
     preview: Path | None = None
     format_name: str | None = None
+    seg: str | None = None
+    seg_whole_series: bool = False
     require_labels: bool = False
     force: bool = False
 

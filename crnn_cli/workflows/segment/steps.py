@@ -152,7 +152,7 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
     require_writable_all(planned.path, paths.all(engine.labels), options.force)
     image, source, series = read_image(planned.path, options.series, options.slice_tolerance)
     if paths.dicom:
-        paths = paths.of_series(image, series)
+        paths = paths.of_series(image, series, engine.bundle, engine.labels)
         require_writable_all(planned.path, paths.all(engine.labels), options.force)
     volume = order_slices(image, planned.plane, planned.span, engine)
     return SegmentVolume(replace(volume, source=source, series=series), paths)
@@ -180,16 +180,15 @@ def save(planned: SegmentPlan, run: SegmentFileRun) -> dict[str, Any]:
 
 
 def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
-    """Warn if nothing was labelled.
+    """Check that something was labelled, where that is asked for.
 
     Raises
     ------
     QualityError
-        If labels are required.
+        If labels are required, and there are none.
     """
     if any(any(label["voxels"]) for label in report["labels"]):
         return
-    notices.warn("nothing was labelled: everything is background")
     if planned.options.require_labels:
         raise QualityError("nothing was labelled, and ", Param("require_labels"), " was given")
 
@@ -215,4 +214,6 @@ def _segment(
         "input": volume.source, "device": str(engine.device), "seconds": seconds, "threshold": options.threshold,
         "precision": options.precision or "fp32", "passed": not labelled.is_empty if options.require_labels else None,
     }  # fmt: skip
-    return SegmentationRun(labelled, report)
+    if labelled.is_empty:
+        notices.warn("nothing-labelled", "nothing was labelled: everything is background")
+    return SegmentationRun(labelled, report | notices.recorded())

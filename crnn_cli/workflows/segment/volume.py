@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.notices import STREAM
+from crnn_cli.notices import STREAM, Doubt
 from crnn_cli.workflows.segment.options import Span
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def read_image(
             f"{name} is a 2-D picture {loaded.image.shape}; slices are labelled in a stack, x, y, z"
         )
     image = check_image(loaded.image, name)
-    for doubt in loaded.doubts():
-        notices.warn(doubt)
+    notices.tell(*loaded.remarks())
     return image, dict(loaded.source), loaded.series
 
 
@@ -80,7 +79,7 @@ def check_image(image: Image, name: str) -> Image:
     image.require_finite(name)
     require_perpendicular(image.affine, name)
     if image.is_complex:
-        notices.note(f"{name} is complex: its magnitude is labelled")
+        notices.note("magnitude-taken", f"{name} is complex: its magnitude is labelled")
         return replace(image, array=np.abs(image.array))
     return image
 
@@ -104,15 +103,15 @@ def order_slices(image: Image, plane: str | None, span: Span | None, engine: Seg
 
     order, doubts = choose_order(image, plane, engine.slice_input.plane)
     chosen = _slice_range(span, image.shape[order.axes[0]])
-    for doubt in [*doubts, *_spacing_doubts(order, engine.slice_input, engine.bundle.name)]:
-        notices.warn(doubt)
+    notices.tell(*doubts, *_spacing_doubts(order, engine.slice_input, engine.bundle.name))
     return Volume(image, order, chosen)
 
 
 def _slice_range(span: Span | None, count: int) -> slice:
     """Slices of a range along their axis in the array."""
     if count == 1:
-        notices.note("the volume has one slice: the recurrent part of the network has nothing to walk through")
+        text = "the volume has one slice: the recurrent part of the network has nothing to walk through"
+        notices.note("one-slice", text)
     if span is None:
         return slice(0, count)
     if span[1] > count:
@@ -122,7 +121,7 @@ def _slice_range(span: Span | None, count: int) -> slice:
     return slice(span[0] - 1, span[1])
 
 
-def _spacing_doubts(order: SliceOrder, fed: SliceInput, model: str) -> list[str]:
+def _spacing_doubts(order: SliceOrder, fed: SliceInput, model: str) -> list[Doubt]:
     """Say where the spacing is not one that the model was made for.
 
     Raises
@@ -130,7 +129,7 @@ def _spacing_doubts(order: SliceOrder, fed: SliceInput, model: str) -> list[str]
     UnsupportedDataError
         If pixels are several times larger or smaller than any that make sense.
     """
-    doubts = []
+    doubts: list[Doubt] = []
     between, *in_slice = order.spacing
     for noun, values, (least, most) in (
         ("pixels", in_slice, fed.in_slice),
@@ -143,5 +142,5 @@ def _spacing_doubts(order: SliceOrder, fed: SliceInput, model: str) -> list[str]
         low, high = least / _IMPLAUSIBLE_FACTOR, most * _IMPLAUSIBLE_FACTOR
         if values is in_slice and not all(low <= value <= high for value in values):
             raise UnsupportedDataError(f"the header says {text}: correct the header, or use another model")
-        doubts.append(f"the header says {text}: has it lost its spacing?")
+        doubts.append(Doubt("spacing-not-trained", f"the header says {text}: has it lost its spacing?"))
     return doubts

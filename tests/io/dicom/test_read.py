@@ -17,6 +17,7 @@ from crnn_cli.io.images import load_image
 from crnn_cli.io.nifti.image import read_image
 from tests.support.data import data_file
 from tests.support.dicom import oblique, values, write_enhanced, write_series
+from tests.support.remarks import texts
 
 
 def as_stored(image):
@@ -87,7 +88,7 @@ def test_each_frame_has_its_own_rescale(tmp_path):
     write_series(tmp_path, pixels, each=lambda z, t: {"RescaleSlope": f"{t + 1}", "RescaleIntercept": f"{z}"})
     expected = pixels * np.arange(1, 4)[None, :, None, None] + np.arange(2)[:, None, None, None]
     np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), expected)
-    assert any("each has its own" in note for note in list_series(tmp_path).series[0].notes)
+    assert any("each has its own" in note for note in texts(list_series(tmp_path).series[0].remarks))
 
 
 def test_an_enhanced_object_is_read_frame_by_frame(tmp_path):

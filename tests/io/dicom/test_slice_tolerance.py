@@ -15,6 +15,7 @@ from crnn_cli.io.dicom.read import list_series, read_series
 from crnn_cli.io.images import load_image
 from crnn_cli.io.nifti.image import read_image
 from tests.support.dicom import oblique, values, write_series
+from tests.support.remarks import texts
 
 UNEVEN = [0, 8, 16.6, 24, 32]  # the third lies 0.6 mm beside its place
 
@@ -41,7 +42,7 @@ def test_slices_are_taken_as_even_up_to_the_distance_said_and_no_further(seed, b
         image, _, series = read_series(Path(name), slice_tolerance=aside + 1e-3)
         np.testing.assert_allclose(image.affine, affine, atol=1e-4)
         np.testing.assert_array_equal(image.array.transpose(2, 1, 0), pixels[:, 0])
-        said = re.match(r"slices lie up to (\S+) mm from even places, and are taken as even", series.notes[0])
+        said = re.match(r"slices lie up to (\S+) mm from even places, and are taken as even", series.remarks[0].text)
         assert float(said.group(1)) == pytest.approx(aside, abs=0.006)
 
 
@@ -119,9 +120,9 @@ def test_what_is_made_of_an_uneven_series_keeps_its_places(crnn, tmp_path):
 def test_doubts_are_those_of_the_image_and_of_the_series(tmp_path):
     write_series(tmp_path / "d", values(5, 2, 4, 4), positions=UNEVEN, each=lambda z, t: {"TriggerTime": None})
     found = load_image(tmp_path / "d", slice_tolerance=1)
-    assert found.doubts() == [*found.image.doubts(), *found.series.notes]
-    assert len(found.series.notes) == 2
-    assert found.image.doubts() == ["the header gives no frame time"]
+    assert found.remarks() == [*found.image.doubts(), *found.series.remarks]
+    assert len(found.series.remarks) == 2
+    assert texts(found.image.doubts()) == ["the header gives no frame time"]
 
 
 def test_uneven_is_for_dicom_and_ismrmrd(tmp_path):

@@ -26,6 +26,7 @@ from tests.support.kspace import (
     write_v5,
     write_v73,
 )  # fmt: skip
+from tests.support.remarks import texts
 
 AXES = "slice,coil,t,ky,kx"
 BY_MATLAB = "kx,ky,coil,slice,t"
@@ -63,7 +64,7 @@ def test_each_format_gives_back_the_truth(kind, sparse, tmp_path):
     scan = read_raw(place, axes)
     assert (scan.format, scan.shape_ZCTYX, scan.axes_ZYX) == (name, sparse.shape, (2, 1, 0))
     assert scan.geometry.shape == (32, 24, 3, 5)
-    assert any("1 mm" in note for note in scan.notes)
+    assert any("1 mm" in note for note in texts(scan.remarks))
     for part in ("slice 3", "coil 4", "t 5", "ky 24", "kx 32"):
         assert part in scan.stored
     for z in range(3):
@@ -103,7 +104,7 @@ def test_averages_are_the_mean_of_what_was_measured(full, tmp_path):
     first, second = lines(seed=1)[:, :, None], lines(seed=2)[:, :, None]
     place = write_npy(tmp_path / "k.npy", np.stack([full * first, full * second]))
     scan = read_raw(place, "average," + AXES)
-    assert any("mean" in note for note in scan.notes)
+    assert any("mean" in note for note in texts(scan.remarks))
     np.testing.assert_allclose(scan.read(1).kspace_CTYX, full[1] * (first | second), rtol=1e-6)
 
 
@@ -122,7 +123,7 @@ def test_masks_are_lines_where_lines_explain_the_zeros_else_samples(full, tmp_pa
 def test_lines_missing_along_kx_make_it_the_phase_encoding(sparse, tmp_path):
     scan = read_raw(write_npy(tmp_path / "k.npy", sparse), "slice,coil,t,kx,ky")
     assert scan.axes_ZYX == (2, 0, 1)
-    assert any("along kx" in note for note in scan.notes)
+    assert any("along kx" in note for note in texts(scan.remarks))
     assert scan.shape_ZCTYX == sparse.shape
     np.testing.assert_array_equal(scan.read(1).kspace_CTYX, sparse[1])
     images = place_images(sparse[:, 0], scan)

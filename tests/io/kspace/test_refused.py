@@ -14,6 +14,7 @@ from crnn_cli.io.formats import is_kspace
 from crnn_cli.io.kspace.read import read_raw
 from tests.support.data import data_file
 from tests.support.kspace import kspace, lines, matlab, write_bart, write_fastmri, write_npy, write_v5, write_v73
+from tests.support.remarks import texts
 
 AXES = "slice,coil,t,ky,kx"
 SHIFT = (-2, -1)
@@ -156,7 +157,7 @@ def test_matlab_files_of_several_or_no_arrays(full, tmp_path):
     place = write_v5(tmp_path / "k.mat", a=matlab(full), b=matlab(full), c="text", d={"e": 1})
     with pytest.raises(UnsupportedDataError, match="variable"):
         read_raw(place, "kx,ky,coil,slice,t")
-    assert any("whole" in note for note in read_raw(place, "kx,ky,coil,slice,t", "b").notes)
+    assert any("whole" in str(note) for note in read_raw(place, "kx,ky,coil,slice,t", "b").remarks)
     for name, problem in {"c": "c is no array|not complex|empty", "d": "no phase|not complex|no array|objects"}.items():
         with pytest.raises(UnsupportedDataError, match=problem):
             read_raw(place, "ky,kx", name)
@@ -170,11 +171,11 @@ def test_a_frame_or_coil_that_was_not_measured(full, tmp_path):
     k = full.copy()
     k[:, 1] = 0
     scan = read_raw(write_npy(tmp_path / "k.npy", k), AXES)
-    assert any("number 1 " in note for note in scan.notes)
+    assert any("number 1 " in note for note in texts(scan.remarks))
     np.testing.assert_array_equal(scan.read(0).kspace_CTYX, k[0])
     k[2, :, 3] = 0
     scan = read_raw(write_npy(tmp_path / "k.npy", k), AXES)
-    with pytest.raises(UnsupportedDataError, match="frame 3"):
+    with pytest.raises(UnsupportedDataError, match=r"slice 3: 1 of 5 frames .* frame 4: .* drop_empty"):
         scan.read(2)
     k[1] = 0
     assert not read_raw(write_npy(tmp_path / "k.npy", k), AXES).read(1).mask_TYX.any()

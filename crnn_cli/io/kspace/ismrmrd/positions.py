@@ -14,11 +14,12 @@ import numpy as np
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SliceStack, Vector
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.ismrmrd.choice import DIRECTIONS, PARALLEL
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
+from crnn_cli.io.kspace.ismrmrd.readouts import Whole
+from crnn_cli.notices import Doubt, Remark
 
-_DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
-_PARALLEL = 1e-3
 _SCANNER, _UNKNOWN = (1, 1), (0, 0)
 
 
@@ -31,13 +32,19 @@ class OrderedSlices:
     order : counter ``slice`` of each slice.
     affine : voxel (x, y, z) of the images to RAS+ mm.
     codes : qform and sform code of the images; (0, 0) where the file states no directions.
-    notes : assumptions and tolerated deviations, as sentences.
+    remarks : assumptions and tolerated deviations.
     """
 
     order: tuple[int, ...]
     affine: Affine
     codes: tuple[int, int]
-    notes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
+
+    def places(self, slices: Whole) -> Whole:
+        """Place in the stack, from 0, of each counter ``slice``."""
+        places = np.zeros(max(self.order) + 1, np.int64)
+        places[list(self.order)] = range(len(self.order))
+        return np.asarray(places[slices])
 
     def geometry(self, matrix: tuple[int, int, int], frames: int, frame_time: float | None) -> Image:
         """Image of zeros (x, y, z, t) that takes no memory, for `RawScan.geometry`."""
@@ -60,13 +67,14 @@ def slice_positions(
         If directions differ or are not perpendicular, a slice moves, or slices are unevenly spaced or tilted.
     """
     counters, firsts = np.unique(heads["slice"], return_index=True)
-    directions = np.stack([heads[name] for name in _DIRECTIONS], -1)
+    directions = np.stack([heads[name] for name in DIRECTIONS], -1)
     undirected = not directions.any() or not np.isfinite(directions).all()
     axes = np.eye(3) if undirected else _axes(heads, directions)
     positions = heads["position"][firsts]
-    notes: list[str] = []
+    remarks: list[Remark] = []
     if undirected:
-        notes.append("the file says no directions: where the images lie in the patient is unknown")
+        text = "the file says no directions: where the images lie in the patient is unknown"
+        remarks.append(Doubt("position-unknown", text))
         positions = np.array([[0, 0, z * header.encoded.field[2]] for z in range(len(counters))], float)
     else:
         _require_still(heads, positions, counters)
@@ -79,14 +87,14 @@ def slice_positions(
         if problems := stack.problems():
             raise UnsupportedDataError("; ".join(problems), remedy=stack.remedy())
         first, step = stack.positions[0], stack.step(header.shown.field[2])
-        notes += stack.notes()
+        remarks += stack.remarks()
     spacing = [header.shown.field[axis] / header.shown.matrix[axis] for axis in range(2)]
     columns = [axes[:, 0] * spacing[0], axes[:, 1] * spacing[1], step]
     corner = first - sum(column * (n // 2) for column, n in zip(columns[:2], header.shown.matrix[:2], strict=True))
     affine = np.eye(4)
     affine[:3] = LPS_TO_RAS @ np.column_stack([*columns, corner])
     ordered = tuple(int(counters[i]) for i in order)
-    return OrderedSlices(ordered, affine, _UNKNOWN if undirected else _SCANNER, tuple(notes))
+    return OrderedSlices(ordered, affine, _UNKNOWN if undirected else _SCANNER, tuple(remarks))
 
 
 def recon_planes(header: IsmrmrdHeader) -> int:
@@ -98,13 +106,13 @@ def recon_planes(header: IsmrmrdHeader) -> int:
 def _axes(heads: ReadoutHeaders, directions_N33: Vector) -> Vector:
     """Directions of x, y and z as columns."""
     axes: Vector = directions_N33[0]
-    other = np.abs(directions_N33 - axes).max((1, 2)) > _PARALLEL
+    other = np.abs(directions_N33 - axes).max((1, 2)) > PARALLEL
     if other.any():
         raise UnsupportedDataError(
             f"{readout_name(heads, int(other.argmax()))} has other directions than the first: slices that are turned "
-            "against each other do not make a volume; write each stack to a file of its own"
+            "against each other do not make a volume"
         )
-    if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * _PARALLEL:
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * PARALLEL:
         raise UnsupportedDataError(
             "the directions of readout, phase and slice are not perpendicular unit vectors: the images have no place"
         )

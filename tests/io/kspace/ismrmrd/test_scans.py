@@ -15,6 +15,7 @@ from crnn_cli.errors import UnreadableError
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
 from tests.support.data import data_file
 from tests.support.ismrmrd import Options, header_of, noise_readouts, readout, scan, write, write_scan
+from tests.support.remarks import texts
 
 COVARIANCE = np.array([[2.0, 0.6 + 0.3j], [0.6 - 0.3j, 1.0]])
 
@@ -100,14 +101,14 @@ def test_noise_that_does_not_fit_the_images_is_left_out(tmp_path):
     write(tmp_path / "b.h5", acquisitions, header_of(Options()))
     found = read_ismrmrd(tmp_path / "b.h5")
     assert found.noise_CC is None
-    assert "another number of coils" in " ".join(found.notes)
+    assert "another number of coils" in " ".join(texts(found.remarks))
 
 
 def test_a_scan_as_ocmr_stores_it():
     """Real time, twofold oversampled, an asymmetric echo, threefold acceleration that moves from frame to frame."""
     o = Options(counter="repetition", frames=6, echo=4, acceleration=3, averages=2, slices=1)
     found = assert_read(o)
-    assert any("measured 2 to 2 times, averaged" in note for note in found.notes)
+    assert any("measured 2 to 2 times, averaged" in note for note in texts(found.remarks))
     assert "acceleration 3 x 1" in found.stored
 
 
@@ -120,7 +121,7 @@ def test_readouts_for_other_things_are_left_out_and_counted(tmp_path):
     found = read_ismrmrd(tmp_path / "a.h5")
     for z in (0, 1):
         np.testing.assert_allclose(found.read(z).kspace_CTYX, made.kspace_ZCTYX[z], atol=1e-4)
-    notes = " ".join(found.notes)
+    notes = " ".join(texts(found.remarks))
     assert "2 navigator readouts left out" in notes
     assert "1 dummy readouts left out" in notes
     assert "1 readouts of other encodings than the first left out" in notes
