@@ -79,7 +79,7 @@ SCAN = (
 )
 VOLUME = (
     "--slices --series --slice-tolerance --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --format --probabilities --statistics --preview --strict "
+    "--require-labels --format --seg --seg-whole-series --probabilities --statistics --preview --strict "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "

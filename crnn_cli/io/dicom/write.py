@@ -171,6 +171,7 @@ def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool 
     """
     if labels:
         raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
+    image = image.with_stated_spacing()
     require_perpendicular(image.affine, "the image")
     require_folder(path, force)
     write_series(image, place_headers(image, None), About(description or "crnn", "written by crnn"), path, force)
