@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
+from crnn_cli.io.limits import require_file
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -331,7 +332,10 @@ def first_bytes(path: Path) -> bytes:
     UnreadableError
         If the file cannot be read.
     """
-    if path == STREAM or not path.is_file():
+    if path == STREAM:
+        return b""
+    require_file(path)
+    if not path.is_file():
         return b""
     try:
         with path.open("rb") as opened:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from crnn_cli.compute.memory import free_bytes, resident_bytes
+from crnn_cli.compute.memory import free_bytes
+from crnn_cli.data.host_memory import resident_bytes
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.reconstruct import MemoryAdaptive, NetworkReconstructor, Reconstructor

@@ -87,7 +87,7 @@ class RawSliceSource:
         CrnnError
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated.
         """
-        raw = remove_oversampling(self.scan.read(z), self.scan.fov_fraction_YX[1])
+        raw = remove_oversampling(self.scan.read(z), self.scan.readout_fraction)
         kspace = torch.from_numpy(raw.kspace_CTYX).to(device)
         mask = torch.from_numpy(raw.mask_TYX).to(device)
         matrix, facts = self._coil_matrix(kspace)
@@ -112,7 +112,7 @@ class RawSliceSource:
         """
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
         matrix = shape[axes[1]], shape[axes[2]]
-        images: Complex = crop_and_resample(images_TYX, (self.scan.fov_fraction_YX[0], 1.0), matrix)
+        images: Complex = crop_and_resample(images_TYX, self.scan.crop_fraction, matrix)
         return images
 
     def _coil_matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
@@ -154,7 +154,7 @@ class RawSliceSource:
         if given is None:
             return
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
-        samples = round(samples * self.scan.fov_fraction_YX[1])
+        samples = round(samples * self.scan.readout_fraction)
         wanted = (slices, coils, lines, samples)
         if given.ndim != 4 or given.shape[0] not in (1, slices) or given.shape[1:] != wanted[1:]:
             raise UnsupportedDataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
+from crnn_cli.io.limits import zip_member
 
 _MOST_UNPACKED = 16 * 2**30
 
@@ -73,6 +75,6 @@ def _members(archive: Path) -> Iterator[Source]:
 
 def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
     try:
-        return io.BytesIO(archive.read(name))
-    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
+        return io.BytesIO(zip_member(archive, archive.getinfo(name)))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:  # damaged, encrypted, packed otherwise
         raise OSError(f"{name} in {archive.filename} cannot be unpacked: {error}") from None

@@ -153,11 +153,28 @@ def measured(kspace_CTYX: Complex) -> Mask:
     return np.ascontiguousarray(mask[..., :1] if (mask == mask[..., :1]).all() else mask)
 
 
+def measured_exactly(kspace_CTYX: Complex, mask_TYX: Mask) -> Mask:
+    """Part of a mask of readouts that is not exactly zero in all coils, (T, Y, X), X of 1 for whole lines.
+
+    A single sample of zero is chance. Columns in which every readout is zero were not measured; and where more than
+    5 % of the other samples are zero, each of these was not.
+    """
+    nonzero_TYX: Mask = np.logical_or.reduce([kspace_TYX != 0 for kspace_TYX in kspace_CTYX])
+    by_columns: Mask = mask_TYX & np.logical_or.reduce(nonzero_TYX, (0, 1))
+    if by_columns.any() and float(nonzero_TYX[by_columns].mean()) < 0.95:
+        by_columns &= nonzero_TYX
+    return mask_TYX if (by_columns == mask_TYX).all() else by_columns
+
+
 def require_every_frame(mask_TYX: Mask, title: str) -> None:
     """Raise UnsupportedDataError where some frames of a slice have samples and others none."""
     empty = np.flatnonzero(~mask_TYX.any(axis=(1, 2)))
     if 0 < len(empty) < len(mask_TYX):
-        raise UnsupportedDataError(f"{title}: frame {int(empty[0])} has no measured sample: remove that frame first")
+        raise UnsupportedDataError(
+            f"{title}: {len(empty)} of {len(mask_TYX)} frames have no measured sample, the first is frame "
+            f"{int(empty[0]) + 1}",
+            remedy=("leave such frames out with ", Param("drop_empty")),
+        )
 
 
 def has_gaps(mask: Mask) -> bool:

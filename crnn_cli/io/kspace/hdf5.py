@@ -26,7 +26,6 @@ from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask
 from crnn_cli.io.kspace.fastmri import extent_of
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.stored_array import (
-    MOST_COMPRESSED,
     Index,
     StoredArray,
     Values,
@@ -36,6 +35,7 @@ from crnn_cli.io.kspace.stored_array import (
     parse_axes,
     require_complex,
 )
+from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
 
 
@@ -111,9 +111,10 @@ def _fastmri(stored: StoredArray) -> RawScan:
     names = ("slice", "coil", "kx", "ky") if len(stored.shape) == 4 else ("slice", "kx", "ky")
     with opened(stored.path) as file:
         header = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
-        mask = np.asarray(file["mask"][()]).reshape(1, -1, 1) if "mask" in file else None
-    if mask is not None and mask.size != stored.shape[-1]:
-        raise UnsupportedDataError(f"{stored.title}: its mask has {mask.size} lines, the k-space {stored.shape[-1]}")
+        lines = file["mask"].size if "mask" in file else 0
+        mask = np.asarray(file["mask"][()]).reshape(1, -1, 1) if lines == stored.shape[-1] else None
+    if lines and mask is None:
+        raise UnsupportedDataError(f"{stored.title}: its mask has {lines} lines, the k-space {stored.shape[-1]}")
     extent = None if header is None else extent_of(header, stored.shape[-2:], stored.path)
     return scan_from_array(stored, names, extent, None if mask is None else boolean(mask, stored.title))
 
@@ -166,8 +167,7 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
         matlab = "MATLAB_class" in node.attrs or convention == "CMRxRecon" or _is_matlab(path)
     require_complex(dtype, shape, f"{path}, {name}")
     claimed, size = int(np.prod([dtype.itemsize, *shape], dtype=object)), path.stat().st_size
-    if claimed > MOST_COMPRESSED * size:
-        raise UnreadableError(f"{path}, {name}: {shape} would be {claimed} bytes, the whole file is {size}: damaged")
+    require_measured(claimed, size, f"{path}, {name} {shape},")
 
     def fetch(index: Index) -> Values:
         with h5py.File(path, "r") as file:

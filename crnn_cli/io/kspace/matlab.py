@@ -17,7 +17,8 @@ from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError, Words
 from crnn_cli.io.kspace.cmrxrecon import cmrxrecon_axes, is_cmrxrecon
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import MOST_COMPRESSED, StoredArray, axes_in_doubt, parse_axes, require_complex
+from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, require_complex
+from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
 
 _NUMBERS = {"double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
@@ -93,10 +94,9 @@ def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
         raise _damaged(path, error) from error
     for name, shape, matlab_class in listed:
         claimed = math.prod(map(int, shape)) * _NUMBERS.get(matlab_class, 1)
-        if min(shape, default=0) < 0 or claimed > MOST_COMPRESSED * size:
-            raise UnreadableError(
-                f"{path}, {name}: {shape} would be {claimed} bytes, the whole file is {size}: damaged"
-            )
+        if min(shape, default=0) < 0:
+            raise UnreadableError(f"{path}, {name} claims a shape of {shape}: the file is damaged. Copy it again")
+        require_measured(claimed, size, f"{path}, {name} {shape},")
     return listed
 
 

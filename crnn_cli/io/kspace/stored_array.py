@@ -19,8 +19,6 @@ from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedData
 from crnn_cli.notices import Remark
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
-MOST_COMPRESSED = 1100
-"""Highest compression ratio that is believed; a file whose header claims more is damaged."""
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 

@@ -26,7 +26,7 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.formats import has_dicom_preamble, is_dicom
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
-from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows
+from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows, structures_of
 from crnn_cli.training.datasets.names import (
     GT,
     Match,
@@ -54,6 +54,7 @@ class Pair:
     subject : whose it is; subjects are never divided between training and test.
     image, labels : files; the image may be a folder.
     split : "train", "val" or "test" where a manifest says so, else "".
+    structures : names of the values 1, 2, ... where a manifest says that only these are labelled; else empty.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Pair:
     image: Path
     labels: Path
     split: str = ""
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,8 @@ def _of_manifest(file: Path) -> LabelledSet:
         problems += [Problem(f"line {row.line}", text) for text in wrong]
         if not wrong:
             image, labels = file.parent / row.cells["image"], file.parent / row.cells["label"]
-            pairs.append(Pair(stem(image), row.cells.get("subject", ""), image, labels, row.cells.get("split", "")))
+            subject, split = (row.cells.get(column, "") for column in ("subject", "split"))
+            pairs.append(Pair(stem(image), subject, image, labels, split, structures_of(row.cells)))
     pairs = [replace(p, subject=p.subject or p.name) for p in _told_apart(pairs, file.parent)]
     for subject in sorted({pair.subject for pair in pairs}):
         splits = sorted({pair.split for pair in pairs if pair.subject == subject})

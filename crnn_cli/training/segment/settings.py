@@ -19,9 +19,10 @@ from crnn_cli.training.segment.items import Augmentation, ItemSize
 from crnn_cli.training.settings import active_losses, setting
 
 _COLOURS = (
-    (255, 160, 40), (60, 190, 255), (80, 220, 110), (255, 80, 80), (200, 120, 255), (255, 230, 70), (70, 140, 255),
-    (255, 140, 190), (150, 230, 210), (180, 140, 90),
+    (255, 180, 0), (0, 220, 255), (220, 60, 60), (180, 60, 255), (220, 0, 180), (120, 180, 120), (180, 255, 180),
+    (255, 0, 0), (220, 120, 255), (120, 220, 120),
 )  # fmt: skip
+"""Bright on grey, and told apart by the colour-blind too as far as so many can be."""
 _LARGEST_SIDE, _MOST_SLICES = 160, 16  # of items, where nothing is set
 
 

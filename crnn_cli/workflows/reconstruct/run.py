@@ -105,6 +105,7 @@ def reconstruct_scan(
     from crnn_cli.reconstruction.measurement import ValidationSource
     from crnn_cli.reconstruction.memory_estimate import estimate_memory
     from crnn_cli.reconstruction.reconstruct import reconstruct
+    from crnn_cli.report.provenance import grid_facts
     from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
     from crnn_cli.workflows.reconstruct.quality import measure_quality
     from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
@@ -125,7 +126,7 @@ def reconstruct_scan(
     began = time.perf_counter()
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)
-    report = {**method.facts, "input": scan.source, **scan.facts(result)}
+    report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
     report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
     deviation_ZTYX = None

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
+from crnn_cli.data.host_memory import memory_limit
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart, sidecar_path
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, plan_adaptation, write_adapted
 from crnn_cli.workflows.reconstruct.interrupt import first_interrupt
-from crnn_cli.workflows.reconstruct.methods import MethodRequest
+from crnn_cli.workflows.reconstruct.methods import MethodRequest, parse_bytes
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 from crnn_cli.workflows.reconstruct.paths import plan_output
 from crnn_cli.workflows.reconstruct.result import ReconstructionRun, require_residual
@@ -129,7 +130,8 @@ def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
     from crnn_cli.io.dicom.write import require_source
 
     del engine
-    scan = load_scan(planned.request)
+    with memory_limit(parse_bytes(planned.options.memory)):
+        scan = load_scan(planned.request)
     if planned.options.slice_number is not None:
         scan = select_slice(scan, planned.options.slice_number)
     if planned.options.format_name == "dicom":
@@ -156,13 +158,13 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
 
     The report gets the command as it was typed, unless the run says another one, as that of a batch does.
     """
-    from crnn_cli.report.provenance import command_line
+    from crnn_cli.report.provenance import command_facts
     from crnn_cli.report.reconstruction_page import reconstruction_page
     from crnn_cli.workflows.reconstruct.pictures import page_pictures, preview_content, preview_picture
     from crnn_cli.workflows.reconstruct.write import coil_maps_output, write_images
 
     options, target = planned.options, planned.target
-    report = {"command": command_line()} | run.report | notices.recorded()
+    report = command_facts() | run.report | notices.recorded()
     if options.save_adapted is not None:
         adapted = write_adapted(options.save_adapted, options.model, run.method, report, options.force)
         report |= {"adapted": adapted}

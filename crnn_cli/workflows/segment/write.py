@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.notices import STREAM
-from crnn_cli.report.provenance import command_line
+from crnn_cli.report.provenance import command_facts
 from crnn_cli.report.sidecar import report_output
 from crnn_cli.workflows.segment.paths import SegmentPaths, seg_algorithm
 from crnn_cli.workflows.segment.result import LabelledVolume, SegmentFileRun
@@ -32,7 +32,7 @@ def save(run: SegmentFileRun, force: bool) -> dict[str, Any]:
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
 
-    labelled, paths, report = run.labelled, run.paths, {"command": command_line()} | run.report
+    labelled, paths, report = run.labelled, run.paths, command_facts() | run.report
     description = f"{run.report['tool']} {labelled.bundle.name}"
     beside = _outputs_beside(run, description)
     if paths.labels == STREAM:
