@@ -48,7 +48,7 @@ from typing import Any
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
-from crnn_cli.labels.predicted_dice import QualityCurves
+from crnn_cli.labels.quality_curves import QualityCurves
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 FORMAT = 2

@@ -13,32 +13,8 @@ Legend: K class (0 background).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class QualityCurves:
-    """Measured Dice over expected Dice, by structure.
-
-    Attributes
-    ----------
-    expected, dice : of each structure 1, 2, ...: knots of a curve, both rising; between knots it is linear, beyond them
-        constant.
-    doubt_below : predicted Dice below which labels are to be looked at.
-    """
-
-    expected: tuple[tuple[float, ...], ...]
-    dice: tuple[tuple[float, ...], ...]
-    doubt_below: float
-
-    def predict(self, value: int, expected: float) -> float:
-        """Dice of structure ``value`` that an expected Dice stands for; 0 stays 0: nothing was labelled."""
-        if expected <= 0:
-            return 0.0
-        return float(np.interp(expected, self.expected[value - 1], self.dice[value - 1]))
 
 
 def expected_dice(

@@ -108,7 +108,7 @@ def outlines_output(
     known = np.zeros(256, np.uint8)
     known[[label.value for label in labels]] = [label.value for label in labels]
     labels_TSYX = known[slices.labels_TSYX[frames]]
-    chosen, region = _chosen(labels_TSYX), region_around(labels_TSYX.any(axis=(0, 1)), slices.spacing)
+    chosen, region = _chosen(labels_TSYX), region_around(np.asarray(labels_TSYX.any(axis=(0, 1))), slices.spacing)
     rows, columns = region or WHOLE
     montages = _montages(
         slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],

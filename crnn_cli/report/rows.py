@@ -222,6 +222,8 @@ def _coils(facts: dict[str, Any]) -> str:
         parts.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
     elif "maps" in facts:
         parts.append("sensitivities given")
+    if facts.get("map_sets", 1) > 1:
+        parts.append(f"{facts['map_sets']} sets of maps")
     return ", ".join(parts)
 
 

@@ -18,7 +18,8 @@ from crnn_cli.workflows.segment.engine import SegmentEngine, prepare
 from crnn_cli.workflows.segment.options import SegmentOptions, Span, check_options
 from crnn_cli.workflows.segment.paths import SegmentPaths, plan_paths, require_writable_all
 from crnn_cli.workflows.segment.quality import has_passed, quality_doubts
-from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun, segmentation_report
+from crnn_cli.workflows.segment.report import segmentation_report
+from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun
 from crnn_cli.workflows.segment.spacing import parse_spacing, with_spacing
 from crnn_cli.workflows.segment.volume import Volume, check_image, input_name, order_slices, read_image
 
