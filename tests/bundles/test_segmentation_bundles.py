@@ -16,7 +16,7 @@ from crnn_cli.bundles.store import (
 )
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
-from crnn_cli.labels.predicted_dice import QualityCurves
+from crnn_cli.labels.quality_curves import QualityCurves
 from tests.cli.test_segment import CONFIG, weights
 
 CPU = torch.device("cpu")
