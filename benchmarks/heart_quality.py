@@ -7,7 +7,8 @@ The first form labels ACDC volumes that the bundle was not trained on, and poore
 resolution, ghosts, motion, noise), and notes for every structure the expected Dice, the true one and the findings. The
 second fits curves (isotonic regression of the true on the expected Dice), each patient by the curves of the others, and
 prints how the prediction ranks, and how many failures (true Dice below 0.7) are flagged: by a predicted Dice below the
-limit, or because the structure was not found. With --config the curves of all patients are written there.
+limit, or by a finding about the structure. The limit is the highest with at most one false alarm in ten. With --config
+the curves of all patients are written there, and the limit.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from crnn_cli.segmentation.segment import choose_order, segment
 from crnn_cli.training.segment.scanner import rescanned
 
 FAILURE = 0.7
-MOST_FALSE_ALARMS = 0.08
+MOST_FALSE_ALARMS = 0.1
 KNOTS = 8
 Row = dict[str, Any]
 
@@ -95,17 +96,23 @@ def predictions(rows: list[Row]) -> np.ndarray:
     return predicted
 
 
-def limit_of(predicted: np.ndarray, failed: np.ndarray) -> float:
-    """Highest predicted Dice, in steps of 0.01, below which at most `MOST_FALSE_ALARMS` of the good labels lie."""
-    good = predicted[~failed]
-    limits = [limit for limit in np.arange(0.5, 0.96, 0.01) if (good < limit).mean() <= MOST_FALSE_ALARMS]
-    return round(float(max(limits)), 2)
+def is_flagged(rows: list[Row], predicted: np.ndarray, limit: float) -> np.ndarray:
+    """Whether each label is doubted: its predicted Dice is low, or something about it is implausible."""
+    return (predicted < limit) | np.array([bool(row["findings"]) for row in rows])
+
+
+def limit_of(rows: list[Row], predicted: np.ndarray) -> float:
+    """Highest limit, in steps of 0.01, with which at most `MOST_FALSE_ALARMS` of the good labels are flagged."""
+    good = np.array([row["dice"] >= FAILURE for row in rows])
+    limits = [limit for limit in np.arange(0.5, 0.96, 0.01)
+              if is_flagged(rows, predicted, limit)[good].mean() <= MOST_FALSE_ALARMS]  # fmt: skip
+    return round(float(max(limits, default=FAILURE)), 2)
 
 
 def show(rows: list[Row], predicted: np.ndarray, limit: float) -> None:
     """Print a Markdown table by structure."""
     dice, names = np.array([row["dice"] for row in rows]), np.array([row["label"] for row in rows])
-    failed, flagged = dice < FAILURE, predicted < limit
+    failed, flagged = dice < FAILURE, is_flagged(rows, predicted, limit)
     print(f"limit {limit:g}\n")
     print("| structure | labels | rank correlation | mean error | failures | flagged | false alarms |")
     print("|---|---|---|---|---|---|---|")
@@ -147,7 +154,7 @@ def main() -> None:
     if arguments.files:
         rows = [row for file in arguments.files for row in json.loads(file.read_text())]
         predicted = predictions(rows)
-        limit = limit_of(predicted, np.array([row["dice"] < FAILURE for row in rows]))
+        limit = limit_of(rows, predicted)
         show(rows, predicted, limit)
         if arguments.config:
             write_curves(rows, limit, arguments.config)
