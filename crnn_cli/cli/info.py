@@ -9,7 +9,20 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import INPUT, AsJson, SeriesChoice, SliceTolerance, Variable
+from crnn_cli.cli.options import (
+    INPUT,
+    AsJson,
+    Contrast,
+    DataKind,
+    DropEmpty,
+    PhaseNumber,
+    Repetition,
+    SeriesChoice,
+    SetNumber,
+    SliceTolerance,
+    Variable,
+    View,
+)
 from crnn_cli.cli.remedies import spell_option
 
 if TYPE_CHECKING:
@@ -33,6 +46,13 @@ def info(
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     variable: Variable = None,
+    kind: DataKind = None,
+    set_number: SetNumber = None,
+    contrast: Contrast = None,
+    repetition: Repetition = None,
+    phase_number: PhaseNumber = None,
+    view: View = None,
+    drop_empty: DropEmpty = False,
     as_json: AsJson = False,
 ) -> None:
     """Describe a file: axes, geometry, sampling pattern, doubts, and what to do with it.
@@ -44,9 +64,11 @@ def info(
     Examples: crnn info scan.nii.gz --json; crnn info DICOM_FOLDER; crnn info DICOM_FOLDER --series 2;
     crnn info raw.h5; crnn info k.npy --axes coil,t,ky,kx
     """
+    from crnn_cli.io.kspace.choices import RawChoices
     from crnn_cli.workflows import info as workflow
 
-    description = workflow.describe(file, axes, series, slice_tolerance, variable)
+    chosen = RawChoices(kind, set_number, contrast, repetition, phase_number, view, drop_empty)
+    description = workflow.describe(file, axes, series, slice_tolerance, variable, chosen)
     if as_json:
         console.print_json(workflow.as_json(description, spell_option))
         return

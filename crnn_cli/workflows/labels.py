@@ -224,7 +224,9 @@ def _report(file: Path, options: LabelsOptions, labels: LabelImage, rows: list[L
         {
             "value": label.value, "name": label.name,
             "voxels": [row.voxels for row in rows if row.value == label.value],
-            "volume_ml": [round(row.volume, 4) for row in rows if row.value == label.value],
+            "volume_ml": [
+                None if row.volume is None else round(row.volume, 4) for row in rows if row.value == label.value
+            ],
         }
         for label in labels.labels
     ]  # fmt: skip

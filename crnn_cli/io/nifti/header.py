@@ -21,6 +21,7 @@ from crnn_cli.io.axes import ordered_affine, ordered_array
 from crnn_cli.notices import STREAM
 
 _TIME_UNITS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_SIZES_OF_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 _SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 
 
@@ -94,6 +95,24 @@ def parse_header(raw: bytes, source: Path) -> Any:
             return image_class.from_bytes(raw)
     except Exception as error:
         raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: {line_of(error)}") from None
+
+
+def promised_bytes(raw: bytes) -> int:
+    """Bytes that a file has, not compressed, by its header; 0 where the header cannot be parsed.
+
+    Parameters
+    ----------
+    raw : the file, or its beginning.
+    """
+    kind: Any = nib.Nifti2Header if raw[:4] in _SIZES_OF_NIFTI_2 else nib.Nifti1Header
+    try:
+        with LoggingOutputSuppressor():
+            header = kind(raw[: kind.sizeof_hdr], check=False)
+            shape = [int(n) for n in header.get_data_shape()]
+            voxel = int(header.get_data_dtype().itemsize)
+            return max(0, int(header["vox_offset"]) + math.prod(shape) * voxel)
+    except Exception:  # damaged in any way: `parse_header` says how
+        return 0
 
 
 def header_of(nifti: Any, source: Path) -> NiftiHeader:

@@ -23,6 +23,7 @@ from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
 from crnn_cli.io.formats import NIFTI, require_output_name
+from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_file, require_memory
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import (
     NiftiHeader,
@@ -31,6 +32,7 @@ from crnn_cli.io.nifti.header import (
     line_of,
     name_of,
     parse_header,
+    promised_bytes,
     to_single_precision,
 )
 from crnn_cli.io.nifti.intent import intent_code
@@ -82,7 +84,7 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
             raise UnreadableError("standard input is closed; pipe a NIfTI file in, or name a file instead of -")
         if stream.isatty():
             raise UnreadableError("standard input is a terminal; pipe a NIfTI file in, or name a file instead of -")
-        content = stream.read()
+        content = _bounded(stream, source)
     else:
         content = _file_content(source)
     if not content:
@@ -91,14 +93,36 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
 
 
 def _file_content(source: Path) -> bytes:
+    require_file(source)
     try:
-        return source.read_bytes()
+        with source.open("rb") as stream:
+            return _bounded(stream, source)
     except FileNotFoundError:
         raise UnreadableError(f"{source} does not exist") from None
     except IsADirectoryError:
         raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
     except OSError as error:
         raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
+
+
+def _bounded(stream: BinaryIO, source: Path) -> bytes:
+    """Content of a stream, as much as the header at its start allows; the start alone where it is no header."""
+    head = stream.read(HEAD)
+    promised = promised_bytes(_unpacked_start(head))
+    if len(head) < HEAD or not promised:
+        return head
+    require_memory(promised, name_of(source))
+    return head + read_at_most(stream, most_bytes(promised), name_of(source))
+
+
+def _unpacked_start(head: bytes) -> bytes:
+    """Beginning of a file without gzip; empty where it is damaged."""
+    if head[:2] != _GZIP_MAGIC:
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD)
+    except zlib.error:
+        return b""
 
 
 def decode_header(content: bytes, source: Path) -> NiftiHeader:
@@ -218,8 +242,12 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
-def write_image(image: Image, target: Path, description: str) -> None:
+def write_image(image: Image, target: Path, description: str, intent: str = "none") -> None:
     """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced.
+
+    Parameters
+    ----------
+    description, intent : as in `encode_image`.
 
     Raises
     ------
@@ -228,7 +256,7 @@ def write_image(image: Image, target: Path, description: str) -> None:
     OutputError
         If the file cannot be written.
     """
-    write_together([image_output(image, target, description)])
+    write_together([image_output(image, target, description, intent)])
 
 
 def save_nifti(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
@@ -250,11 +278,13 @@ def decompressed(content: bytes, source: Path) -> bytes:
     Raises
     ------
     UnreadableError
-        If the compressed data are truncated or damaged.
+        If the compressed data are truncated or damaged, or much more than the header promises.
+    DeviceError
+        If they do not fit into memory.
     """
     if content[:2] != _GZIP_MAGIC:
         return content
     try:
-        return gzip.decompress(content)
+        return gunzip(content, promised_bytes, name_of(source))
     except (EOFError, OSError, zlib.error) as error:
         raise UnreadableError(f"{name_of(source)} is a truncated or damaged gzip file: {line_of(error)}") from None

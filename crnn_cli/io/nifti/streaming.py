@@ -20,7 +20,15 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
-from crnn_cli.io.nifti.header import NiftiHeader, header_of, image_from_stored, parse_header, to_single_precision
+from crnn_cli.io.limits import require_possible
+from crnn_cli.io.nifti.header import (
+    NiftiHeader,
+    header_of,
+    image_from_stored,
+    parse_header,
+    promised_bytes,
+    to_single_precision,
+)
 from crnn_cli.notices import STREAM
 
 _HEAD = 2**20
@@ -47,7 +55,7 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeade
     OutputError
         If there is no room for the voxels on the disk.
     """
-    if source == STREAM:
+    if source == STREAM or not source.is_file():  # what comes through a pipe is read once
         return None
     try:
         with source.open("rb") as file:
@@ -60,6 +68,7 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeade
             dtype = np.complex64 if proxy.dtype.kind == "c" else np.float32
             if not is_large(header.shape, dtype) or proxy.dtype.fields is not None or not proxy.offset:
                 return None
+            require_possible(promised_bytes(head), source.stat().st_size, str(source))
             array = None if packed else _mapped(source, proxy, dtype)
             array = _copied(stream, source, proxy, dtype) if array is None else array
     except (OSError, ValueError, EOFError, zlib.error, UnreadableError):

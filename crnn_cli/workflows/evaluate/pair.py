@@ -98,7 +98,8 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
 
     loaded = load_image(path, axes, series)
     name = "standard input" if path == STREAM else str(path)
-    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, _names_beside(path))
+    names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
+    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names)
 
 
 def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
+from crnn_cli.data.host_memory import memory_limit
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart, sidecar_path
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, plan_adaptation, write_adapted
 from crnn_cli.workflows.reconstruct.interrupt import first_interrupt
-from crnn_cli.workflows.reconstruct.methods import MethodRequest
+from crnn_cli.workflows.reconstruct.methods import MethodRequest, parse_bytes
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 from crnn_cli.workflows.reconstruct.paths import plan_output
 from crnn_cli.workflows.reconstruct.result import ReconstructionRun, require_residual
@@ -26,7 +27,7 @@ from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_run
 READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
-INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
+INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
 """Options that name inputs beside the scan."""
 
 
@@ -84,10 +85,10 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     target = plan_output(scan, options, output_name, as_json)
     if options.format_name == "dicom" and options.complex_output:
         raise UsageError(Param("complex_output"), " images are written as NIfTI: DICOM images here are magnitudes")
-    if STREAM in (options.phase, options.mask, options.maps):
+    if STREAM in (options.phase, options.mask, options.maps, options.calibration):
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
-        [scan, options.phase, options.mask, options.maps],
+        [scan, options.phase, options.mask, options.maps, options.calibration],
         [target, sidecar_path(target), *(getattr(options, name) for name in OUTPUTS)],
     )
     plan_uncertainty(options)
@@ -98,7 +99,8 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         raise UsageError(Param("undersample"), *both, remedy=("use one of them",))
     request = ScanRequest(
         scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
-        options.coils, options.maps, options.phases, options.variable,
+        options.coils, options.maps, options.phases, options.variable, options.slice_number,
+        parse_map_sets(options.map_sets), options.raw_choices(), options.calibration,
     )  # fmt: skip
     return ReconstructPlan(request, target, options, budget)
 
@@ -129,7 +131,8 @@ def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
     from crnn_cli.io.dicom.write import require_source
 
     del engine
-    scan = load_scan(planned.request)
+    with memory_limit(parse_bytes(planned.options.memory)):
+        scan = load_scan(planned.request)
     if planned.options.slice_number is not None:
         scan = select_slice(scan, planned.options.slice_number)
     if planned.options.format_name == "dicom":
@@ -188,6 +191,22 @@ def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
         If it is above.
     """
     require_residual(report, planned.options.max_residual)
+
+
+def parse_map_sets(text: str | None) -> int | None:
+    """Read the number of sets of sensitivities; None where it is to be found out.
+
+    Raises
+    ------
+    UsageError
+        If it is none of 1, 2 and auto.
+
+    >>> parse_map_sets("2"), parse_map_sets("auto")
+    (2, None)
+    """
+    if text not in (None, "1", "2", "auto"):
+        raise UsageError(Param("map_sets", text), " is not known", remedy=("use 1, 2 or auto",))
+    return None if text in (None, "auto") else int(text)
 
 
 def _simulation(options: ReconstructOptions) -> Simulation | None:
