@@ -24,8 +24,8 @@ def diagnose() -> dict[str, Any]:
     -------
     dict
         Plain values for JSON: ``versions`` and ``optional`` (None: not installed), ``device`` (that of ``auto``, and
-        all there are, memory in bytes), ``threads``, ``codecs`` of compressed DICOM (None: not readable), and ``models``
-        with their licence and whether their weights are those of the published sha256.
+        all there are, memory in bytes), ``threads``, ``codecs`` of compressed DICOM (None: not readable), and
+        ``models`` with their licence and whether their weights are those of the published sha256.
     """
     return {
         "crnn": __version__,
