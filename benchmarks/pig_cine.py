@@ -27,8 +27,8 @@ def main(folder: Path, out: Path) -> None:
         stack.append(np.stack([d.pixel_array.T for d in frames], axis=-1))
     volume = np.stack(stack, axis=2).astype(np.int16)
     spacing = [float(v) for v in datasets[0].PixelSpacing]
-    places = [np.array(next(d for d in datasets if round(float(d.SliceLocation), 2) == each).ImagePositionPatient, float)
-              for each in locations]  # fmt: skip
+    first_of = {round(float(d.SliceLocation), 2): d for d in reversed(datasets)}
+    places = [np.array(first_of[each].ImagePositionPatient, float) for each in locations]
     step = float(np.linalg.norm(np.diff(places, axis=0), axis=1).mean())  # SliceLocation is one coordinate of it
     affine = np.diag([spacing[1], spacing[0], step, 1])
     out.mkdir(parents=True, exist_ok=True)

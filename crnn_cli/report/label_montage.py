@@ -108,7 +108,7 @@ def outlines_output(
     known = np.zeros(256, np.uint8)
     known[[label.value for label in labels]] = [label.value for label in labels]
     labels_TSYX = known[slices.labels_TSYX[frames]]
-    chosen, region = _chosen(labels_TSYX), region_around(labels_TSYX.any(axis=(0, 1)), slices.spacing)
+    chosen, region = _chosen(labels_TSYX), region_around(np.asarray(labels_TSYX.any(axis=(0, 1))), slices.spacing)
     rows, columns = region or WHOLE
     montages = _montages(
         slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],
@@ -208,7 +208,10 @@ def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
     return np.pad(picture, ((0, 0), (0, max(0, _LEAST_WIDTH - picture.shape[1]))))
 
 
-def _millilitres(volume: float) -> str:
+def _millilitres(volume: float | None) -> str:
+    """Volume in words; nothing where the size of a voxel is not known."""
+    if volume is None:
+        return ""
     return f"{volume:.1f} ml" if volume >= 1 else f"{volume:.2g} ml"
 
 

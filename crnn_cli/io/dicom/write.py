@@ -36,10 +36,10 @@ from crnn_cli.io.dicom.header_copy import (
     copy_headers,
     place_headers,
     plain_text,
+    quoting_nothing,
     warn_of_repairs,
 )
 from crnn_cli.io.dicom.header_repair import decimals
-from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.image_kinds import MR_IMAGE, ImageKind
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
@@ -175,6 +175,7 @@ def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool 
     """
     if labels:
         raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
+    image = image.with_stated_spacing()
     require_perpendicular(image.affine, "the image")
     require_folder(path, force)
     write_series(image, place_headers(image, None), About(description or "crnn", "written by crnn"), path, force)
@@ -215,9 +216,9 @@ def write_series(
         for z in range(array.shape[2]):
             for t in range(array.shape[3]):
                 number += 1
-                data = _image(header(z, t), shared, number)
-                data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
-                with silence_pydicom():
+                with quoting_nothing("image"):
+                    data = _image(header(z, t), shared, number)
+                    data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
                     data.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
         _check(image, pixels, folder)
 

@@ -90,6 +90,8 @@ def _method_name(report: dict[str, Any]) -> str:
 def coil_maps_output(target: Path, scan: Scan) -> Output:
     """Prepare the coil sensitivities that were used for writing, on the k-space grid without readout oversampling.
 
+    (slice, coil, y, x); where a slice has two sets of them, (slice, set, coil, y, x), zero where one has no second.
+
     Raises
     ------
     UnsupportedDataError
@@ -101,4 +103,9 @@ def coil_maps_output(target: Path, scan: Scan) -> Output:
 
     if scan.raw is None or not scan.raw.estimated_maps:
         raise UnsupportedDataError("there are no sensitivities to save: one coil was used")
-    return maps_output(np.stack(scan.raw.estimated_maps), target)
+    maps = scan.raw.estimated_maps
+    sets = max(len(maps_MCYX) for maps_MCYX in maps)
+    if sets == 1:
+        return maps_output(np.stack([maps_MCYX[0] for maps_MCYX in maps]), target)
+    padded = [np.pad(maps_MCYX, [(0, sets - len(maps_MCYX)), *[(0, 0)] * 3]) for maps_MCYX in maps]
+    return maps_output(np.stack(padded), target)
