@@ -228,7 +228,7 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     large = is_large(image.shape, image.array.dtype)
 
     def check(temporary: Path) -> None:
-        mapped = read_large(temporary) if large else None
+        mapped = read_large(temporary, mapped=True) if large else None
         again = mapped[0] if mapped else decode_image(temporary.read_bytes(), temporary)
         same = same_values(again.array, image.array)
         if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
