@@ -70,11 +70,11 @@ def test_exit_codes_are_pinned():
     assert errors.EXIT_INTERRUPTED == 130
 
 
-SCAN = (
-    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --calibration --phases --variable --undersample "
-    "--kind --set --contrast --repetition --phase-number --view --drop-empty "
-    "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
-    "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
+CHOICES = "--kind --set --contrast --repetition --phase-number --view --drop-empty "
+SCAN = CHOICES + (
+    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --calibration --phases --variable "
+    "--undersample --pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations "
+    "--noise-ratio --ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
     "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
     "--report --strict "
 )
@@ -102,11 +102,11 @@ OPTIONS = {
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
         "--json"
     ),
-    "info": "--axes --series --slice-tolerance --variable --json",
+    "info": "--axes --series --slice-tolerance --variable --json " + CHOICES,
     "compare": (
         "--methods --reference --slice --hold-out-share --preview --axes --variable --series --slice-tolerance "
-        "--undersample --seed --coils --maps --phases --model --device --strict --json "
-        "--force"
+        "--undersample --seed --coils --maps --calibration --phases --model --device --strict --json "
+        "--force " + CHOICES
     ),
     "report": "--out --output --force",
     "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",
