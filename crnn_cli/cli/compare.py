@@ -23,6 +23,7 @@ from crnn_cli.cli.options import (
     DropEmpty,
     Force,
     Maps,
+    MapSets,
     PhaseNumber,
     Phases,
     ReconstructionModel,
@@ -96,6 +97,7 @@ def compare(
     slice_tolerance: SliceTolerance = None,
     coils: Coils = None,
     maps: Maps = None,
+    map_sets: MapSets = None,
     calibration: Calibration = None,
     phases: Phases = None,
     undersample: Undersample = None,
@@ -120,13 +122,15 @@ def compare(
     from crnn_cli.io.kspace.choices import RawChoices
     from crnn_cli.workflows.compare import CompareOptions, compare_methods, comparison_picture, comparison_table
     from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation
+    from crnn_cli.workflows.reconstruct.steps import parse_map_sets
 
     _require_preview(preview, force)
     simulation = Simulation(undersample, seed=seed) if undersample else None
     raw = RawChoices(kind, set_number, contrast, repetition, phase_number, view, drop_empty)
     request = ScanRequest(
-        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, raw, calibration
-    )
+        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, slice_number,
+        parse_map_sets(map_sets), raw, calibration,
+    )  # fmt: skip
     options = CompareOptions(methods, model, device, reference, slice_number, hold_out_share, seed)
     with console.progress_bar("comparing") as progress:
         comparison = compare_methods(request, options, progress)

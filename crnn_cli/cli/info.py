@@ -71,32 +71,26 @@ def info(
     description = workflow.describe(file, axes, series, slice_tolerance, variable, chosen)
     if as_json:
         console.print_json(workflow.as_json(description, spell_option))
-    elif isinstance(description, workflow.FolderDescription):
-        _print_folder(file, description)
+        return
+    if isinstance(description, workflow.FolderDescription):
+        _print_folder(description)
     else:
         from crnn_cli.io.describe import FileDescription
         from crnn_cli.report.description_rows import image_rows, raw_rows
 
-        if isinstance(description, FileDescription):
-            rows = image_rows(description, spell_option)
-        else:
-            rows = raw_rows(description, spell_option)
+        rows = image_rows(description) if isinstance(description, FileDescription) else raw_rows(description)
         console.table(description.file, ["", ""], rows, result=True)
+    from crnn_cli.io.describe import advice_lines
+
+    console.lines(advice_lines(description.next_step, spell_option))
 
 
-def _print_folder(file: Path, description: FolderDescription) -> None:
-    """Print the series of a DICOM folder, what is wrong with them, and a command to go on with."""
-    import shlex
-
+def _print_folder(description: FolderDescription) -> None:
+    """Print the series of a DICOM folder, and what is wrong with them."""
     from crnn_cli.report.description_rows import SERIES_COLUMNS, series_rows
-    from crnn_cli.workflows.info import next_series, problems_of
+    from crnn_cli.workflows.info import problems_of
 
     listing = description.listing
     console.table(description.file, SERIES_COLUMNS, series_rows(listing), prose=["description", "kind"], result=True)
     for problem in problems_of(listing, spell_option):
         notices.LOGGER.warning(problem)
-    series = next_series(listing)
-    if series is not None:
-        choice = f" --series {series.number}" if sum(bool(each.grid) for each in listing.series) > 1 else ""
-        command, more = ("reconstruct", " --undersample 8") if series.frames > 1 else ("segment", " --slices")
-        console.say(f"next: crnn {command} {shlex.quote(str(file))}{choice}{more}")

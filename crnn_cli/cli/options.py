@@ -52,6 +52,15 @@ Maps = Annotated[
         help="Raw k-space: coil sensitivities, .npy or .cfl. Default: estimated (ESPIRiT).",
     ),
 ]  # fmt: skip
+MapSets = Annotated[
+    str | None,
+    typer.Option(
+        "--map-sets", metavar="1|2|auto", rich_help_panel=INPUT,
+        callback=values.one_of("--map-sets", values.MAP_SETS), autocompletion=values.complete(values.MAP_SETS),
+        help="Raw k-space: sets of coil sensitivities to estimate; 2 where the object is larger than the field of view "
+        "(default: auto, found from the calibration lines).",
+    ),
+]  # fmt: skip
 Phases = Annotated[
     int | None,
     typer.Option(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
+from crnn_cli.io.dicom.frames.signature import begins_as_dicom
 from crnn_cli.io.limits import require_file
 from crnn_cli.notices import STREAM
 
@@ -104,11 +105,11 @@ def _is_bart(path: Path, start: bytes) -> bool:
 def _is_dicom(path: Path, start: bytes) -> bool:
     if path == STREAM:
         return False
-    return path.is_dir() or path.name.upper() == "DICOMDIR" or start[128:132] == b"DICM" or start[:4] == b"PK\x03\x04"
+    return path.is_dir() or path.name.upper() == "DICOMDIR" or begins_as_dicom(start) or start[:4] == b"PK\x03\x04"
 
 
 def _is_dicom_file(path: Path, start: bytes) -> bool:
-    return not path.is_dir() and start[128:132] == b"DICM"
+    return not path.is_dir() and begins_as_dicom(start)
 
 
 def _is_nifti_name(path: Path, start: bytes) -> bool:
@@ -139,7 +140,8 @@ DICOM_SEG = Format(
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(
-    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom", ("series", "slice_tolerance"),
+    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom",
+    ("series", "slice_tolerance", "slice_number"),
     writer="crnn_cli.io.dicom.write:save_dicom", output_rule="must be that of a folder, without a suffix", folder=True,
 )  # fmt: skip
 NIFTI = Format(
@@ -154,6 +156,7 @@ CHOICES = {
     "axes": "is for files whose axes are in doubt",
     "series": "chooses a DICOM series",
     "slice_tolerance": "is for slices of a DICOM series or an ISMRMRD file",
+    "slice_number": "takes a whole slice of a DICOM series with holes",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
     "kind": "says whether an array holds k-space or images",
@@ -220,8 +223,8 @@ def is_dicom(path: Path) -> bool:
     return DICOM.matches(path, _readable_bytes(path))
 
 
-def has_dicom_preamble(path: Path) -> bool:
-    """Whether a file begins as DICOM files do: 128 bytes of anything, then ``DICM``."""
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file begins as DICOM: ``DICM`` after 128 bytes, or, without preamble, with its first element."""
     return _is_dicom_file(path, _readable_bytes(path))
 
 
@@ -266,8 +269,14 @@ def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
     """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
+        require_not_foreign(path)
         require_choices(path, given, None)
     return (row or NIFTI).read(path, given)
+
+
+def require_not_foreign(path: Path) -> None:
+    """Raise UnreadableError for raw k-space in the format of a vendor or of a stream; it names a converter."""
+    _imported("crnn_cli.io.kspace.foreign:refuse_foreign")(path, _readable_bytes(path))
 
 
 def require_choices(path: Path, choices: dict[str, Any], row: Format | None) -> None:

@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        if "lock" in str(error):
+        if any(sign in str(error) for sign in ("unable to lock", "already open")):
             raise UnreadableError(
                 f"{path} is open for writing in another program, which has locked it",
                 remedy=("wait until that program has closed it, or copy what is there",),

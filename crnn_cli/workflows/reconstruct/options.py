@@ -32,6 +32,7 @@ class ReconstructOptions:
     regularisation: float | None = None
     coils: int | None = None
     maps: Path | None = None
+    map_sets: str | None = None
     save_maps: Path | None = None
     phases: int | None = None
     variable: str | None = None

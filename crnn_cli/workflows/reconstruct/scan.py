@@ -60,6 +60,8 @@ class ScanRequest:
     coils, maps : virtual coils; sensitivities of raw k-space.
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
+    slice_number : slice that will be selected, which of a DICOM series with holes may be read alone.
+    map_sets : sets of sensitivities to estimate; None to find out (`crnn_cli.reconstruction.raw_source.CoilChoice`).
     raw : what else a file of raw k-space leaves open.
     calibration : raw k-space whose fully sampled centre the sensitivities are estimated from.
     """
@@ -75,6 +77,8 @@ class ScanRequest:
     maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    slice_number: int | None = None
+    map_sets: int | None = None
     raw: RawChoices = NOTHING_CHOSEN
     calibration: Path | None = None
 
@@ -155,11 +159,14 @@ def load_scan(request: ScanRequest) -> Scan:
     CrnnError
         As the readers, `crnn_cli.data.acquisition` and `crnn_cli.reconstruction.raw_source`.
     """
-    from crnn_cli.io.formats import is_kspace
+    from crnn_cli.io.formats import identify, is_kspace, require_not_foreign
 
     if is_kspace(request.scan):
         return _load_raw(request)
-    given = {name: getattr(request, name) for name in ("coils", "maps", "calibration", "phases", "variable")}
+    if identify(request.scan) is None:
+        require_not_foreign(request.scan)
+    names = ("coils", "maps", "map_sets", "calibration", "phases", "variable")
+    given = {name: getattr(request, name) for name in names}
     for option, value in (given | request.raw.given()).items():
         if value is not None:
             raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
@@ -240,6 +247,8 @@ def select_slice(scan: Scan, number: int) -> Scan:
     if scan.raw is not None and scan.raw.scan.axes_ZYX[0] != 2:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
+    if scan.series is not None and scan.series.alone == number:
+        return replace(scan, source=scan.source | {"slice": number})
     z, of = number - 1, scan.slices.count
     slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
@@ -290,16 +299,18 @@ def _load_raw(request: ScanRequest) -> Scan:
         raw = with_calibration(raw, read_calibration(request.calibration, request.axes))
         calibration = file_of_samples(request.calibration)
         source |= {"calibration": str(calibration), "calibration_sha256": digest(calibration)}
-    return scan_from_raw(raw, request.coils, maps, source)
+    return scan_from_raw(raw, request.coils, maps, source, request.map_sets)
 
 
-def scan_from_raw(raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any]) -> Scan:
+def scan_from_raw(
+    raw: RawScan, coils: int | None, maps: Complex | None, source: dict[str, Any], map_sets: int | None = None
+) -> Scan:
     """Take raw k-space as a scan; what is odd about it is logged."""
     from crnn_cli.data.raw_scan import place_images
     from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 
     notices.tell(*raw.remarks)
-    slices = RawSliceSource(raw, CoilChoice(coils, maps))
+    slices = RawSliceSource(raw, CoilChoice(coils, maps, map_sets))
     count = raw.shape_ZCTYX[1]
     origin = f"raw k-space, {raw.format}, {count} coil{'s' if count > 1 else ''}"
     return Scan(
@@ -312,7 +323,10 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    loaded = load_image(request.scan, request.axes, request.series, slice_tolerance=request.slice_tolerance)
+    loaded = load_image(
+        request.scan, request.axes, request.series,
+        slice_tolerance=request.slice_tolerance, slice_number=request.slice_number,
+    )  # fmt: skip
     image, source = loaded.image, dict(loaded.source)
     phase = request.phase or phase_sibling(request.scan)
     if phase is not None:

@@ -99,7 +99,8 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         raise UsageError(Param("undersample"), *both, remedy=("use one of them",))
     request = ScanRequest(
         scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
-        options.coils, options.maps, options.phases, options.variable, options.raw_choices(), options.calibration,
+        options.coils, options.maps, options.phases, options.variable, options.slice_number,
+        parse_map_sets(options.map_sets), options.raw_choices(), options.calibration,
     )  # fmt: skip
     return ReconstructPlan(request, target, options, budget)
 
@@ -190,6 +191,22 @@ def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
         If it is above.
     """
     require_residual(report, planned.options.max_residual)
+
+
+def parse_map_sets(text: str | None) -> int | None:
+    """Read the number of sets of sensitivities; None where it is to be found out.
+
+    Raises
+    ------
+    UsageError
+        If it is none of 1, 2 and auto.
+
+    >>> parse_map_sets("2"), parse_map_sets("auto")
+    (2, None)
+    """
+    if text not in (None, "1", "2", "auto"):
+        raise UsageError(Param("map_sets", text), " is not known", remedy=("use 1, 2 or auto",))
+    return None if text in (None, "auto") else int(text)
 
 
 def _simulation(options: ReconstructOptions) -> Simulation | None:
