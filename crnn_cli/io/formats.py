@@ -269,8 +269,14 @@ def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
     """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
+        require_not_foreign(path)
         require_choices(path, given, None)
     return (row or NIFTI).read(path, given)
+
+
+def require_not_foreign(path: Path) -> None:
+    """Raise UnreadableError for raw k-space in the format of a vendor or of a stream; it names a converter."""
+    _imported("crnn_cli.io.kspace.foreign:refuse_foreign")(path, _readable_bytes(path))
 
 
 def require_choices(path: Path, choices: dict[str, Any], row: Format | None) -> None:
