@@ -140,7 +140,8 @@ DICOM = Format(
     writer="crnn_cli.io.dicom.write:save_dicom", output_rule="must be that of a folder, without a suffix", folder=True,
 )  # fmt: skip
 NIFTI = Format(
-    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti", ("axes",),
+    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti",
+    ("axes", "keep_type"),
     writer="crnn_cli.io.nifti.image:save_nifti", output_rule="must end in .nii or .nii.gz",
 )  # fmt: skip
 
@@ -152,6 +153,7 @@ CHOICES = {
     "series": "chooses a DICOM series",
     "slice_tolerance": "is for slices of a DICOM series or an ISMRMRD file",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
+    "keep_type": "keeps integers and doubles of image files that are read in single precision",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
 }
 """Parameters of readers, and what each is for."""
