@@ -19,8 +19,9 @@ from crnn_cli import notices
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.io.dicom.header_repair import Repairs, decimals, usable_attributes
-from crnn_cli.io.dicom.headers import Frame, silence_pydicom
+from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.image_kinds import ImageKind, derived_kind
 from crnn_cli.io.dicom.series import Series
 
