@@ -112,6 +112,11 @@ def _is_dicom_file(path: Path, start: bytes) -> bool:
     return not path.is_dir() and begins_as_dicom(start)
 
 
+def _is_metaimage(path: Path, start: bytes) -> bool:
+    named = path.suffix.lower() in METAIMAGE.suffixes  # there is no magic number, and keys may come in any order
+    return start.startswith(b"ObjectType") or (named and start.lstrip().startswith((b"NDims", b"Comment", b"ID")))
+
+
 def _is_nifti_name(path: Path, start: bytes) -> bool:
     return path == STREAM or path.name.lower().endswith(NIFTI.suffixes)
 
@@ -150,7 +155,15 @@ NIFTI = Format(
     writer="crnn_cli.io.nifti.image:save_nifti", output_rule="must end in .nii or .nii.gz",
 )  # fmt: skip
 
-FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, DICOM_SEG, DICOM, NIFTI)
+NRRD = Format(
+    "NRRD", "image", (".nrrd", ".nhdr"), lambda path, start: start.startswith(b"NRRD0"),
+    "crnn_cli.io.itk.image:load_itk", ("keep_type",),
+)  # fmt: skip
+METAIMAGE = Format(
+    "MetaImage", "image", (".mha", ".mhd"), _is_metaimage, "crnn_cli.io.itk.image:load_itk", ("keep_type",)
+)
+
+FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
 """All formats, in the order in which a path is compared with them."""
 
 CHOICES = {
