@@ -20,7 +20,7 @@ SURFACE = {
         "scan model method mask undersample seed iterations regularisation noise_ratio precision ensemble adapt coils "
         "maps map_sets slice_number hold_out_folds uncertainty_runs device threads progress"
     ),
-    "segment": "image model slices labels threshold keep_largest precision device threads progress",
+    "segment": "image model slices labels threshold keep_largest spacing precision device threads progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }
