@@ -118,20 +118,23 @@ def _is_nifti_name(path: Path, start: bytes) -> bool:
 
 NUMPY = Format(
     "NumPy", "kspace", (".npy",), lambda path, start: start.startswith(b"\x93NUMPY"),
-    "crnn_cli.io.kspace.npy:read_numpy", ("axes",), output_rule="must end in .npy",
+    "crnn_cli.io.kspace.npy:read_numpy", ("axes", "kind", "drop_empty"), output_rule="must end in .npy",
 )  # fmt: skip
 MATLAB = Format(
     "MATLAB", "kspace", (".mat",), lambda path, start: start.startswith(b"MATLAB 5.0"),
-    "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable"),
+    "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable", "kind", "drop_empty"),
 )  # fmt: skip
 ISMRMRD = Format(
     "ISMRMRD", "kspace", (".h5", ".mrd"), _is_hdf5, "crnn_cli.io.kspace.ismrmrd.read:read_ismrmrd",
-    ("variable", "phases", "slice_tolerance"), confirm="crnn_cli.io.kspace.hdf5:is_ismrmrd",
+    ("variable", "phases", "slice_tolerance", "set_number", "contrast", "repetition", "phase_number", "view",
+     "drop_empty"), confirm="crnn_cli.io.kspace.hdf5:is_ismrmrd",
 )  # fmt: skip
 HDF5 = Format(
-    "HDF5", "kspace", (".h5", ".hdf5", ".mat"), _is_hdf5, "crnn_cli.io.kspace.hdf5:read_hdf5", ("axes", "variable")
-)
-BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart", ("axes",))
+    "HDF5", "kspace", (".h5", ".hdf5", ".mat"), _is_hdf5, "crnn_cli.io.kspace.hdf5:read_hdf5",
+    ("axes", "variable", "kind", "drop_empty"),
+)  # fmt: skip
+BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart",
+              ("axes", "kind", "drop_empty"))  # fmt: skip
 DICOM_SEG = Format(
     "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
@@ -156,6 +159,13 @@ CHOICES = {
     "slice_number": "takes a whole slice of a DICOM series with holes",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
+    "kind": "says whether an array holds k-space or images",
+    "set_number": "chooses among the sets of an ISMRMRD file",
+    "contrast": "chooses among the contrasts of an ISMRMRD file",
+    "repetition": "chooses among the repetitions of an ISMRMRD file",
+    "phase_number": "chooses among the phases of an ISMRMRD file",
+    "view": "chooses among the directions of slices of an ISMRMRD file",
+    "drop_empty": "leaves empty frames of raw k-space out",
 }
 """Parameters of readers, and what each is for."""
 

@@ -112,7 +112,8 @@ class Series:
             return replace(self, slices=1, grid=rows, affine=affine)
         order = TimeOrder(self.ordered_by, rows, gated=self.ordered_by == "trigger time")
         frame_time, spread = frame_time_of(order)
-        doubt = Doubt("dicom-grid-holes", f"one slice was read of a series with holes: {self.problems[0]}")
+        text = f"one slice was read of a series with holes: {self.problems[0]}"
+        doubt = Doubt("dicom-grid-holes", text)
         return replace(
             self, slices=1, grid=rows, affine=affine, problems=(), remedy=(), ragged=(), alone=Alone(z + 1, self.slices),
             frame_time=frame_time, spread=spread, remarks=(*self.remarks, doubt),

@@ -18,7 +18,8 @@ from crnn_cli.io.dicom.pixels import DESCRIPTION
 
 _TOP = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
-    "SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent", "InstanceNumber", "AcquisitionNumber", "Manufacturer",
+    "SeriesNumber", "SeriesDescription", "ImageType",
+    "ComplexImageComponent", "InstanceNumber", "AcquisitionNumber", "Manufacturer",
     "PatientID", "PatientName", "PatientBirthDate", "TemporalPositionIdentifier", "NumberOfTemporalPositions",
     "TemporalResolution", "TriggerTime", "CardiacNumberOfImages", "ImagesInAcquisition", "AcquisitionDate",
     "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "EchoTime",
