@@ -3,11 +3,11 @@
     python benchmarks/field_dicom.py [--count 2000] [--seed 0] [--dcm2niix 100] [--keep FOLDER]
 
 Folder N of a seed is always the same (`tests/support/dicom_folders.py`): a kind of sequence (gated and real-time cine,
-perfusion, T1 mapping, dynamic and plain volumes, mosaics, enhanced multi-frame, several kinds of image, derived averages,
-doubled images, stations, several patients, studies or frames of reference under one UID), in a place, with times, stored
-in 8 to 32 bits, and perhaps broken: no preamble or meta header, wrong transfer syntax, cut, packed, missing, hidden.
-Printed are the outcomes by kind and by defect, and each folder that came out wrong, with its seed. The last part compares
-with dcm2niix what both should read alike. Exit status 1 if any is wrong.
+perfusion, T1 mapping, dynamic and plain volumes, mosaics, enhanced multi-frame, several kinds of image, derived
+averages, doubled images, stations, several patients, studies or frames of reference under one UID), in a place, with
+times, stored in 8 to 32 bits, and perhaps broken: no preamble or meta header, wrong transfer syntax, cut, packed,
+missing, hidden. Printed are the outcomes by kind and by defect, and each folder that came out wrong, with its seed. The
+last part compares with dcm2niix what both should read alike. Exit status 1 if any is wrong.
 """
 
 from __future__ import annotations

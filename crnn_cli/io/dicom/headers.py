@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -110,9 +111,8 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
     whole_if_deflated = syntax == DeflatedExplicitVRLittleEndian and bool(integer(data, "Rows"))
     ends_early = not element.found and not whole_if_deflated
     if ends_early and (has_pixels(sop_class) or not text(data, "SeriesInstanceUID")):
-        last = max(header.keys(), default=None)  # may be cut itself
-        known = facts_of(Dataset({tag: header[tag] for tag in header.keys() if tag != last}))  # noqa: SIM118
-        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=_origin(known))
+        known = _origin(_whole_attributes(header))
+        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=known)
     if ends_early or is_never_read(sop_class):
         return FileContents(source, other=object_name(sop_class))
     try:
@@ -125,6 +125,15 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
         lack = f"the pixels of {source.name} are damaged: {element.lacks} bytes are missing at the end"
         frames = [replace(frame, problem=Problem(lack, ("give the whole file",), damaged=True)) for frame in frames]
     return FileContents(source, tuple(frames))
+
+
+def _whole_attributes(header: Dataset) -> Facts:
+    """Attributes of a header that is cut: without the last, which may be cut itself, and without half a patient."""
+    tags = sorted(header.keys())
+    known = facts_of(Dataset({tag: header[tag] for tag in tags[:-1]}))
+    if not tags or tags[-1] <= tag_for_keyword("PatientBirthDate"):
+        known = {name: value for name, value in known.items() if not name.startswith("Patient")}
+    return known
 
 
 def _sop_class(header: Dataset, data: Facts) -> str:

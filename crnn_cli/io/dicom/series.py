@@ -114,9 +114,10 @@ class Series:
         frame_time, spread = frame_time_of(order)
         text = f"one slice was read of a series with holes: {self.problems[0]}"
         doubt = Doubt("dicom-grid-holes", text)
+        whole = replace(self, problems=(), remedy=(), ragged=(), alone=Alone(z + 1, self.slices))
         return replace(
-            self, slices=1, grid=rows, affine=affine, problems=(), remedy=(), ragged=(), alone=Alone(z + 1, self.slices),
-            frame_time=frame_time, spread=spread, remarks=(*self.remarks, doubt),
+            whole, slices=1, grid=rows, affine=affine, frame_time=frame_time, spread=spread,
+            remarks=(*self.remarks, doubt),
         )  # fmt: skip
 
 
