@@ -131,6 +131,8 @@ def draw_folder(parent: Path, seed: int) -> Folder:
     dice = Dice(seed)
     kind, broken = _weighted(dice, KINDS), _weighted(dice, BREAKS)
     files, truth = kind(dice)
+    if broken is missing and not truth.images:
+        broken = None  # what is left may be whole
     if broken is not None:
         broken(dice, files, truth)
     path = parent / f"f{seed}"
@@ -198,7 +200,7 @@ def _take(image: Image, series: Series, left: list[Expected], truth: Truth) -> s
     values = image.array if image.array.ndim == 4 else image.array[..., None]
     nearest = "no image like it is there"
     for n, expected in enumerate(left):
-        if expected.values.shape == values.shape and np.allclose(values, expected.values, rtol=1e-6, atol=1e-3):
+        if _same(values, expected.values):
             differs = np.abs(image.affine - expected.affine).max()
             if differs > 1e-3:
                 nearest = f"lies {differs:.3g} beside its place"
@@ -221,4 +223,11 @@ TOLD = ("dicom-series-incomplete", "uneven-frame-times")
 def _is_part(values: np.ndarray, whole: np.ndarray) -> bool:
     """Whether values are a whole but for its first or last slice, or for one of its times."""
     parts = [whole[:, :, 1:], whole[:, :, :-1], *(np.delete(whole, t, 3) for t in range(whole.shape[3]))]
-    return any(part.shape == values.shape and np.allclose(part, values, rtol=1e-6, atol=1e-3) for part in parts)
+    return any(_same(values, part) for part in parts)
+
+
+def _same(values: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether values are those expected: integers exactly, others as float32 holds them."""
+    if values.shape != expected.shape:
+        return False
+    return bool((values == expected).all() if values.dtype.kind in "iu" else np.allclose(values, expected, 1e-6, 1e-3))

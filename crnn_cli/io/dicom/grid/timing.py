@@ -164,9 +164,16 @@ def _is_rotation(values: Sequence[float]) -> bool:
 
 
 def _is_even(values: Sequence[float]) -> bool:
-    """Whether rising values differ by about the same step."""
+    """Whether rising values differ by about the same step, or, where one of several is missing, by twice that."""
     steps = np.diff(values)
-    return bool(steps.min() >= _SHORTEST_STEP_MS and steps.max() - steps.min() <= np.median(steps) / 2)
+    step = float(np.median(steps))
+    if steps.min() < _SHORTEST_STEP_MS:
+        return False
+    if steps.max() - steps.min() <= step / 2:
+        return True
+    several = steps[steps > 1.25 * step] / step
+    few = len(several) <= len(steps) / _ENOUGH
+    return bool(few and steps.min() > 0.75 * step and (np.abs(several - np.round(several)) < 0.25).all())
 
 
 def _is_sawtooth(values: Sequence[float]) -> bool:
