@@ -221,8 +221,9 @@ TOLD = ("dicom-series-incomplete", "uneven-frame-times")
 
 
 def _is_part(values: np.ndarray, whole: np.ndarray) -> bool:
-    """Whether values are a whole but for its first or last slice, or for one of its times."""
-    parts = [whole[:, :, 1:], whole[:, :, :-1], *(np.delete(whole, t, 3) for t in range(whole.shape[3]))]
+    """Whether values are a whole but for its first or last slice, for one of three slices, or for one of its times."""
+    slices = range(whole.shape[2]) if whole.shape[2] <= 3 else (0, whole.shape[2] - 1)  # two slices are always even
+    parts = [*(np.delete(whole, z, 2) for z in slices), *(np.delete(whole, t, 3) for t in range(whole.shape[3]))]
     return any(_same(values, part) for part in parts)
 
 
