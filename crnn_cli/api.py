@@ -289,7 +289,7 @@ def reconstruct(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
     )
     with notices.recording(), _threads(threads):
-        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets)
+        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets, slice_number)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
         engine = prepare_engine(request, device)
@@ -421,6 +421,7 @@ def _load_image(path: Source) -> Image:
 def _open_scan(
     scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
     coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None, map_sets: int | None,
+    slice_number: int | None,
 ) -> Scan:  # fmt: skip
     """Take whatever a user handed over as a scan."""
     import numpy as np
@@ -438,7 +439,7 @@ def _open_scan(
         if is_kspace(path):
             scan = load(path)
         elif mask is None and coils is None and maps is None and map_sets is None:
-            return load_scan(ScanRequest(path, simulation=simulation))
+            return load_scan(ScanRequest(path, simulation=simulation, slice_number=slice_number))
         else:
             scan = _load_image(path)
     if isinstance(scan, RawScan):
