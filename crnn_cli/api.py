@@ -129,6 +129,8 @@ class ReconstructionResult:
 def load(
     path: Source, *, axes: str | None = None, series: str | int | None = None, phase: Source | None = None,
     slice_tolerance: float | None = None, variable: str | None = None, phases: int | None = None,
+    kind: str | None = None, set_number: int | None = None, contrast: int | None = None,
+    repetition: int | None = None, phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
 ) -> Image | RawScan:  # fmt: skip
     """Open a scan, a series or a label map; the format is told by the content.
 
@@ -142,6 +144,11 @@ def load(
     slice_tolerance : how far slices may lie off even positions, in mm (DICOM, ISMRMRD).
     variable : name of the array in a MATLAB or HDF5 file that holds several.
     phases : number of cardiac phases to sort the lines of an ISMRMRD file into, by ECG time stamps.
+    kind : ``kspace`` or ``image``, what an array holds where the two are in doubt.
+    set_number, contrast, repetition, phase_number : counter of the readouts of an ISMRMRD file to take, where there are
+        several.
+    view : stack of slices of one direction in an ISMRMRD file, from 1.
+    drop_empty : leave out frames of raw k-space of which a slice has no lines.
 
     Returns
     -------
@@ -161,7 +168,9 @@ def load(
     from crnn_cli.io.phase import join_phase
 
     choices = {"axes": axes, "series": None if series is None else str(series), "slice_tolerance": slice_tolerance,
-               "variable": variable, "phases": phases}  # fmt: skip
+               "variable": variable, "phases": phases, "kind": kind, "set_number": set_number, "contrast": contrast,
+               "repetition": repetition, "phase_number": phase_number, "view": view,
+               "drop_empty": drop_empty or None}  # fmt: skip
     opened = formats.load(Path(path), **choices)
     if isinstance(opened, RawScan):
         if phase is not None:
@@ -228,6 +237,7 @@ def reconstruct(
     iterations: int | None = None, regularisation: float | None = None, noise_ratio: float | None = None,
     precision: str | None = None, ensemble: int | None = None, adapt: str | None = None,
     coils: int | None = None, maps: NDArray[np.complexfloating[Any, Any]] | None = None,
+    map_sets: int | None = None,
     slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0,
     device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> ReconstructionResult:  # fmt: skip
@@ -250,7 +260,10 @@ def reconstruct(
     precision : ``fp32``, ``bf16``, or ``tf32`` on a GPU.
     ensemble : average over N flipped copies of the scan, 1 to 4.
     adapt : tune the network to the scan first, for a time such as ``3m``.
-    coils, maps : of raw k-space: compress to so many virtual coils; sensitivities (slice, coil, y, x).
+    coils, maps : of raw k-space: compress to so many virtual coils; sensitivities (slice, coil, y, x), or of several
+        sets (slice, set, coil, y, x).
+    map_sets : of raw k-space: sets of sensitivities to estimate, 1 or 2; None: two where the object is larger than the
+        field of view.
     slice_number : reconstruct one slice alone, counted from 1.
     hold_out_folds : further runs that predict held-out lines, 0 to 2. None: 1 where the scan is small.
     uncertainty_runs : runs for a map of the standard deviation, 0 for none.
@@ -276,7 +289,7 @@ def reconstruct(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
     )
     with notices.recording(), _threads(threads):
-        opened = _open_scan(scan, mask, undersample, seed, coils, maps)
+        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
         engine = prepare_engine(request, device)
@@ -285,8 +298,8 @@ def reconstruct(
 
 def segment(
     image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
-    threshold: float = 0.5, keep_largest: bool = False, precision: str | None = None, device: str = "auto",
-    threads: int | None = None, progress: Progress = _no_progress,
+    threshold: float = 0.5, keep_largest: bool = False, spacing: tuple[float, ...] | None = None,
+    precision: str | None = None, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> LabelImage:  # fmt: skip
     """Label a volume, or every frame of a series, slice by slice.
 
@@ -298,6 +311,7 @@ def segment(
     labels : names or values to keep, with commas between them; None for all.
     threshold : probability that all structures together must reach in a voxel.
     keep_largest : keep the largest connected piece of each label in each frame only.
+    spacing : voxel size x, y, z in mm, perhaps with the frame time in s, in place of that of the image.
     precision, device, threads, progress : as of `reconstruct`.
 
     Returns
@@ -316,6 +330,7 @@ def segment(
     options = SegmentOptions(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, precision=precision,
+        spacing=None if spacing is None else ",".join(map(str, spacing)),
     )  # fmt: skip
     with notices.recording(), _threads(threads):
         return segment_image(opened, options, progress=progress).labels
@@ -405,7 +420,7 @@ def _load_image(path: Source) -> Image:
 
 def _open_scan(
     scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
-    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None,
+    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None, map_sets: int | None,
 ) -> Scan:  # fmt: skip
     """Take whatever a user handed over as a scan."""
     import numpy as np
@@ -422,7 +437,7 @@ def _open_scan(
         path = Path(scan)
         if is_kspace(path):
             scan = load(path)
-        elif mask is None and coils is None and maps is None:
+        elif mask is None and coils is None and maps is None and map_sets is None:
             return load_scan(ScanRequest(path, simulation=simulation))
         else:
             scan = _load_image(path)
@@ -430,8 +445,8 @@ def _open_scan(
         for name, given in (("mask", mask), ("undersample", undersample)):
             if given is not None:
                 raise UsageError(Param(name), " belongs to images; k-space has its mask in it")
-        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {})
-    for name, unwanted in (("coils", coils), ("maps", maps)):
+        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {}, map_sets)
+    for name, unwanted in (("coils", coils), ("maps", maps), ("map_sets", map_sets)):
         if unwanted is not None:
             raise UsageError(Param(name), " belongs to raw k-space, and this scan holds images")
     if mask is not None and not isinstance(mask, Image):

@@ -18,7 +18,7 @@ SURFACE = {
     "load_model": "name",
     "reconstruct": (
         "scan model method mask undersample seed iterations regularisation noise_ratio precision ensemble adapt coils "
-        "maps slice_number hold_out_folds uncertainty_runs device threads progress"
+        "maps map_sets slice_number hold_out_folds uncertainty_runs device threads progress"
     ),
     "segment": "image model slices labels threshold keep_largest precision device threads progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",

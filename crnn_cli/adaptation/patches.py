@@ -103,7 +103,8 @@ class Patches:
             kspace_CTYX[:, lines_z.mask_BTYX[0, ..., 0]] = image_to_kspace(part_CMX, (-1,))
         maps_BCYX = None if lines_z.maps_BCYX is None else lines_z.maps_BCYX[..., columns_x].to(device)
         kspace_BCTYX, mask_BTYX = kspace_CTYX[None].to(device), lines_z.mask_BTYX.to(device)
-        measurement = SliceMeasurement(kspace_BCTYX, mask_BTYX, maps_BCYX, lines_z.deviation)
+        sets = 1 if maps_BCYX is None else len(maps_BCYX)
+        measurement = SliceMeasurement(kspace_BCTYX, mask_BTYX, maps_BCYX, lines_z.deviation, map_sets=sets)
         return measurement, lines_z.validation_BTYX.to(device)
 
     def draw(self, width: int, generator: torch.Generator) -> tuple[int, int]:
@@ -214,7 +215,8 @@ def _measured_lines(measurement: SliceMeasurement, settings: InferenceSettings, 
     held_BTYX = _validation(measurement, generator)
     seen = drop_samples(measurement, held_BTYX)
     hold_out_lines(seen, VALIDATION, torch.Generator().manual_seed(0))  # raises if no lines are left for a loss
-    brightness = energy_weighted_rms(INITIAL_IMAGES[settings.initial_image](seen.consistency(settings.noise_ratio)))
+    initial_BTYX = INITIAL_IMAGES[settings.initial_image](seen.consistency(settings.noise_ratio))
+    brightness = energy_weighted_rms(initial_BTYX, measurement.map_sets)
     if float(brightness) == 0:
         raise UnsupportedDataError("the data are zero but for lines held out")
     data_CTYX, where = measurement.kspace_BCTYX[0], mask_BTYX[0, ..., 0] if lines else mask_BTYX[0]

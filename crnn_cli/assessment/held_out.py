@@ -129,7 +129,7 @@ def residual_sums(measurement: SliceMeasurement, image_BTYX: Tensor, mask_BTYX: 
     mask_BTYX : samples that count; None for all that were measured.
     """
     mask_BTYX = measurement.mask_BTYX if mask_BTYX is None else mask_BTYX
-    encoding = SliceMeasurement(measurement.kspace_BCTYX, mask_BTYX, measurement.maps_BCYX).encoding()
+    encoding = replace(measurement, mask_BTYX=mask_BTYX).encoding()
     error_T, energy_T = encoding.squared_residual_by_frame(image_BTYX, measurement.kspace_BCTYX)
     repeated = measurement.kspace_BCTYX.shape[-1] // mask_BTYX.shape[-1]
     return ResidualSums(error_T, energy_T, mask_BTYX[0].double().sum((-2, -1)).cpu() * repeated)

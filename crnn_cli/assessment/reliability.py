@@ -22,7 +22,7 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.encoding import energy_by_frame
 from crnn_cli.mri.null_space import noise_energy, null_space_component
-from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.measurement import SliceMeasurement, on_output_grid
 from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
 
 SHARE = 0.1
@@ -113,8 +113,8 @@ class AssessedReconstructor:
             require_lines(measurement)
         result = self.method(measurement, on_step)
         image_BTYX = result.images_BTYX
-        null_BTYX = null_space_component(measurement.encoding(), image_BTYX)
-        null_TYX = self.to_output_grid(null_BTYX[0].cpu().numpy())
+        null_BTYX = measurement.visible(null_space_component(measurement.encoding(), image_BTYX))
+        null_TYX = on_output_grid(self.to_output_grid, null_BTYX)
         spread = JackknifeSpread(measurement, image_BTYX, self.to_output_grid) if self.mapped else None
         held_out, reason = self._predict_held_out(measurement, on_step, spread)
         reliability = SliceReliability(
@@ -123,7 +123,7 @@ class AssessedReconstructor:
             reason,
             noise_energy(measurement.kspace_BCTYX, measurement.mask_BTYX),
             energy_by_frame(null_BTYX),
-            energy_by_frame(image_BTYX),
+            energy_by_frame(measurement.visible(image_BTYX)),
             np.sqrt((np.abs(null_TYX) ** 2).mean(0)).astype(np.float32),
             None if spread is None else spread.standard_deviation(),
             noise_floor(measurement),

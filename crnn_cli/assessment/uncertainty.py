@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from crnn_cli.assessment.held_out import hold_out_lines
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import Param, UnsupportedDataError
-from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.measurement import SliceMeasurement, on_output_grid
 
 LEFT_OUT = 0.25
 """Share of the lines outside the centre of each frame left out in each run; every line once before any twice."""
@@ -84,7 +84,7 @@ class JackknifeSpread:
         unseen_BTYX : those of them that the method was not tuned on either; None where it was not tuned at all.
         """
         self._squared_change_TYX += np.square(self._magnitude(image_BTYX) - self._magnitude_TYX)
-        self._change += float((image_BTYX - self._image_BTYX).abs().double().square().sum())
+        self._change += float(self._measurement.visible(image_BTYX - self._image_BTYX).abs().double().square().sum())
         self._left_out += self._missed(image_BTYX, held_BTYX)
         if unseen_BTYX is not None:
             self._unseen += self._missed(image_BTYX, unseen_BTYX)
@@ -125,11 +125,11 @@ class JackknifeSpread:
         return deviation
 
     def _magnitude(self, image_BTYX: Tensor) -> NDArray[np.float64]:
-        return np.abs(self._to_output_grid(image_BTYX[0].cpu().numpy())).astype(np.float64)
+        return np.abs(on_output_grid(self._to_output_grid, self._measurement.visible(image_BTYX))).astype(np.float64)
 
     def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
         kspace_BCTYX = self._measurement.kspace_BCTYX
-        encoding = SliceMeasurement(kspace_BCTYX, mask_BTYX, self._measurement.maps_BCYX).encoding()
+        encoding = replace(self._measurement, mask_BTYX=mask_BTYX).encoding()
         missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(kspace_BCTYX)
         return _Missed(
             self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),

@@ -25,6 +25,11 @@ labels               [{"value": 1, "name": "...", "colour": [red, green, blue]},
                      optional "code" and "modifier", each [scheme, value, meaning], such as
                      ["SCT", "87878005", "Left ventricle"]
 expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]}: images that the model is meant for
+modality             optional; of DICOM, such as "MR": images that say they are of another are refused
+keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
+                     structures together, then of each
+quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
+                     each label; see `crnn_cli.labels.predicted_dice`
 
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
@@ -43,6 +48,7 @@ from typing import Any
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
+from crnn_cli.labels.quality_curves import QualityCurves
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 FORMAT = 2
@@ -60,7 +66,7 @@ FORMAT_1_SETTINGS = {
     "weight_sets": "sets", "tsm_channels": "shift", "temporal_context": "context", "noise_aware": "trust",
 }  # fmt: skip
 """Settings of CRNN-MRI by their names in format 1."""
-_OPTIONAL = ("bfloat16", "uncertainty")
+_OPTIONAL = {"reconstruct": ("bfloat16", "uncertainty"), "segment": ("modality", "keep_within_mm", "quality")}
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
@@ -77,6 +83,9 @@ class SliceInput:
     spacing : of the network's pixels, mm.
     rule, low, high : how intensities are scaled: by percentiles, or by a fixed window.
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
+    modality : of DICOM, such as "MR"; None for any.
+    keep_within : distance in mm beyond which pieces are removed; None: nothing is.
+    quality : curves that predict the Dice; None where they were not measured.
     """
 
     plane: str | None
@@ -87,6 +96,9 @@ class SliceInput:
     labels: tuple[Label, ...]
     in_slice: tuple[float, float]
     between_slices: tuple[float, float]
+    modality: str | None = None
+    keep_within: float | None = None
+    quality: QualityCurves | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +171,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("format", FORMAT) not in (1, FORMAT):
         raise UnreadableError(f"{file} has format {config['format']}; this version reads formats 1 and {FORMAT}")
     former = _FORMAT_1 if config.get("format") == 1 else {}
-    optional = _OPTIONAL if task == "reconstruct" else ()
+    optional = _OPTIONAL[task]
     kinds = {former.get(key, key): kind for key, kind in (_COMMON | _OF_TASK[task]).items()}
     _check(str(file), {key: value for key, value in config.items() if key not in optional}, kinds)
     if config["format"] == 1:
@@ -241,7 +253,59 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
         raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
     ranges = [_range(f"{file}: {name}", expected[name]) for name in ("in_slice", "between_slices")]
     plane = None if config["plane"] == "thickest" else config["plane"]
-    return SliceInput(plane, float(config["spacing"]), rule, low, high, _labels(file, config["labels"]), *ranges)
+    labels = _labels(file, config["labels"])
+    return SliceInput(
+        plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
+        _modality(file, config.get("modality")), _keep_within(file, config.get("keep_within_mm")),
+        _quality(file, config.get("quality"), len(labels)),
+    )  # fmt: skip
+
+
+def _modality(file: str, given: Any) -> str | None:
+    if given is not None and not (isinstance(given, str) and 1 <= len(given) <= 16):
+        raise UnreadableError(f"{file}: modality is {given!r}; it must be that of DICOM, such as 'MR'")
+    return given
+
+
+def _keep_within(file: str, given: Any) -> float | None:
+    if given is None:
+        return None
+    if not _is_number(given) or not 0 <= given <= 1000:
+        raise UnreadableError(f"{file}: keep_within_mm is {given!r}; it must be from 0 to 1000")
+    return float(given)
+
+
+def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
+    """Curves of the predicted Dice, checked: one for each label, both axes rising within 0 to 1."""
+    if given is None:
+        return None
+    where = f"{file} (quality)"
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {given!r}; it must be an object with doubt_below and curves")
+    _check(where, given, {"doubt_below": (int, float), "curves": list})
+    if not 0 <= given["doubt_below"] <= 1:
+        raise UnreadableError(f"{where}: doubt_below is {given['doubt_below']!r}; it must be from 0 to 1")
+    if len(given["curves"]) != labels or not all(isinstance(curve, dict) for curve in given["curves"]):
+        raise UnreadableError(f"{where}: curves has {len(given['curves'])} entries; there must be one for each label")
+    for curve in given["curves"]:
+        _check(where, curve, {"expected": list, "dice": list})
+    expected, dice = (
+        tuple(_knots(where, name, curve[name]) for curve in given["curves"]) for name in ("expected", "dice")
+    )
+    if [len(knots) for knots in expected] != [len(knots) for knots in dice]:
+        raise UnreadableError(f"{where}: a curve needs as many values of dice as of expected")
+    return QualityCurves(expected, dice, float(given["doubt_below"]))
+
+
+def _knots(where: str, name: str, given: list[Any]) -> tuple[float, ...]:
+    rising = all(_is_number(v) for v in given) and list(given) == sorted(given)
+    if not given or not rising or not 0 <= given[0] <= given[-1] <= 1:
+        raise UnreadableError(f"{where}: {name} is {given!r}; it must be numbers from 0 to 1 that rise")
+    return tuple(float(v) for v in given)
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
 
 
 def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import shutil
-import tempfile
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
+from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -215,15 +215,18 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
     return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
 
 
-def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
-    """Write a bundle folder, whole or not at all.
+def write_bundle(
+    folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str, replace: bool = False
+) -> Bundle:  # fmt: skip
+    """Write a bundle folder, whole or not at all, on the disk when this returns.
 
     Parameters
     ----------
-    folder : must not exist.
+    folder : must not exist, unless it is to be replaced.
     config : all keys of config.json, format 2, but ``format`` and ``sha256``.
     weights : by their names in the network; see `crnn_cli.bundles.int8.quantize` to store them in 8 bits.
     card : Markdown of README.md.
+    replace : an earlier bundle, if the folder holds one and nothing else.
 
     Returns
     -------
@@ -240,26 +243,26 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     """
     from safetensors.torch import save
 
-    require_new(folder)
+    require_new(folder, replace)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     whole = {"format": FORMAT, **config, "sha256": hashlib.sha256(content).hexdigest()}
-    temporary = _folder_beside(folder)
-    try:
-        (temporary / WEIGHTS).write_bytes(content)
-        (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        (temporary / CARD).write_text(card, encoding="utf-8")
+    with WriteSet(replace) as files:
+        temporary = files.add_folder(folder)
+        with named_errors(folder):
+            (temporary / WEIGHTS).write_bytes(content)
+            (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+            (temporary / CARD).write_text(card, encoding="utf-8")
         read_bundle(temporary)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.commit()
     return read_bundle(folder)
 
 
-def require_new(folder: Path) -> None:
-    """Check that a folder can be created.
+def require_new(folder: Path, replace: bool = False) -> None:
+    """Check that a bundle folder can be created.
+
+    Parameters
+    ----------
+    replace : whether it may hold a bundle and nothing else.
 
     Raises
     ------
@@ -268,23 +271,22 @@ def require_new(folder: Path) -> None:
     OutputError
         If its parent does not exist or is read-only.
     """
-    if folder.exists():
-        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
     if not folder.parent.is_dir():
         raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
-    _folder_beside(folder).rmdir()
-
-
-def _folder_beside(folder: Path) -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=".crnn-", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
+    recover(folder.parent)  # of a run that was killed while it moved a bundle there
+    if os.path.lexists(folder) and not (replace and is_bundle_alone(folder)):
+        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
+    with WriteSet() as files:
+        files.add_folder(folder)
 
 
 def is_bundle_alone(folder: Path) -> bool:
-    """Whether a folder holds a bundle and nothing else, so that it may be replaced."""
-    return folder.is_dir() and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
+    """Whether a folder holds a bundle and nothing else, so that it may be replaced; False for a link to one."""
+    return (
+        not folder.is_symlink()
+        and folder.is_dir()
+        and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
+    )
 
 
 def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

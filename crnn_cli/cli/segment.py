@@ -97,6 +97,20 @@ Precision = Annotated[
         help="fp32 (default), or bf16: faster, few voxels differ.",
     ),
 ]  # fmt: skip
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z[,T]", rich_help_panel=INPUT,
+        help="Voxel size in mm, perhaps with the frame time in s, of a file that has lost it: 1.4,1.4,8.",
+    ),
+]  # fmt: skip
+RequireQuality = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FLOAT 0-1", rich_help_panel=RELIABILITY,
+        help="Exit with code 6 if the predicted Dice of any label and frame is lower.",
+    ),
+]  # fmt: skip
 RequireLabels = Annotated[
     bool,
     typer.Option(
@@ -157,6 +171,7 @@ def segment(
     slices: Slices = "auto",
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
+    spacing: Spacing = None,
     labels: Only = None,
     threshold: Threshold = 0.5,
     keep_largest: KeepLargest = False,
@@ -164,6 +179,7 @@ def segment(
     precision: Precision = None,
     device: DeviceName = "auto",
     require_labels: RequireLabels = False,
+    require_quality: RequireQuality = None,
     out: Out = None,
     format_name: FormatName = None,
     seg: SegType = None,
@@ -189,10 +205,11 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device,
-        labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
+        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, spacing=spacing, model=model,
+        device=device, labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
         probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
-        seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, force=force,
+        seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, require_quality=require_quality,
+        force=force,
     )  # fmt: skip
     plan = steps.plan(volume, options, as_json)
     engine = steps.prepare(options)

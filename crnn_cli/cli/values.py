@@ -24,7 +24,9 @@ PATTERNS = {"variable-density": "random lines, denser in the centre", "sheared-g
 DEVICES = {"auto": "the GPU if there is one", "cpu": "", "cuda": "the first NVIDIA GPU"}
 PRECISIONS = {"fp32": "single precision", "bf16": "faster, half the memory", "tf32": "on a GPU"}
 SEGMENT_PRECISIONS = {name: PRECISIONS[name] for name in ("fp32", "bf16")}
+MAP_SETS = {"1": "", "2": "the object is larger than the field of view", "auto": "found out slice by slice"}
 FORMATS = {"nifti": "", "dicom": ""}
+DATA_KINDS = {"kspace": "k-space", "image": "complex images, transformed to k-space"}
 SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}
 PLANES = {"auto": "across the widest spacing", "axial": "", "coronal": "", "sagittal": ""}
 

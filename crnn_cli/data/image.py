@@ -149,6 +149,20 @@ class Image:
         qform = None if self.qform is None else affine_of_slice(self.qform, z)
         return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 
+    def with_stated_spacing(self) -> Image:
+        """Image whose affine has the steps of ``pixdim``, for formats that cannot state both; itself without one.
+
+        Directions and the position of the first voxel stay.
+
+        >>> Image(np.zeros((2, 2, 2)), pixdim=(1.5, 1.5, 8)).with_stated_spacing().affine.diagonal().tolist()
+        [1.5, 1.5, 8.0, 1.0]
+        """
+        if self.pixdim is None:
+            return self
+        affine = self.affine.copy()
+        affine[:3, :3] *= self.pixdim
+        return replace(self, affine=affine, pixdim=None, qform=None)
+
     def doubts(self) -> list[Doubt]:
         """Doubts about geometry or timing that are implausible: lost spacing, missing or unusual frame time.
 

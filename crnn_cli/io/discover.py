@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import BART, NIFTI, has_dicom_preamble, is_image, is_kspace
+from crnn_cli.io.formats import BART, NIFTI, is_dicom_file, is_image, is_kspace
 from crnn_cli.io.phase import phase_sibling
 
 JOURNAL = "crnn_batch"
@@ -58,8 +58,7 @@ def _is_study(folder: Path) -> bool:
     """Whether DICOM files lie directly in a folder."""
     try:
         return any(
-            path.name.upper() == "DICOMDIR" or (path.is_file() and has_dicom_preamble(path))
-            for path in folder.iterdir()
+            path.name.upper() == "DICOMDIR" or (path.is_file() and is_dicom_file(path)) for path in folder.iterdir()
         )
     except OSError as error:
         raise UnreadableError(f"the folder {folder} cannot be read: {error.strerror}") from None
@@ -67,7 +66,7 @@ def _is_study(folder: Path) -> bool:
 
 def _is_input(path: Path, leave: Collection[Path], raw: bool) -> bool:
     if path.is_dir():
-        return path.resolve() not in leave and any(map(has_dicom_preamble, _files(path, leave)))
+        return path.resolve() not in leave and any(map(is_dicom_file, _files(path, leave)))
     if path.name.lower().endswith(NIFTI.suffixes):
         return True
     if path.suffix == BART.suffixes[1] and path.with_suffix(BART.suffixes[0]).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import identify, read_as
+from crnn_cli.io.formats import DICOM, identify, read_as
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.notices import STREAM
 
@@ -13,7 +13,12 @@ __all__ = ["LoadedImage", "load_image", "require_readable"]
 
 
 def load_image(
-    path: Path, axes: str | None = None, series: str | None = None, *, slice_tolerance: float | None = None
+    path: Path,
+    axes: str | None = None,
+    series: str | None = None,
+    *,
+    slice_tolerance: float | None = None,
+    slice_number: int | None = None,
 ) -> LoadedImage:
     """Read an image: NIfTI file or stream; DICOM folder, DICOMDIR, zip archive or file; DICOM SEG.
 
@@ -22,6 +27,8 @@ def load_image(
     axes : stored axes of a NIfTI file, as in `crnn_cli.io.nifti.image.decode_image`.
     series : number or UID of a DICOM series, where there are several.
     slice_tolerance : distance in mm that slices of a DICOM series may lie off an even spacing.
+    slice_number : number of a slice, from 1, that is taken alone where a DICOM series has holes elsewhere; without
+        effect on any other image.
 
     Raises
     ------
@@ -30,8 +37,11 @@ def load_image(
     CrnnError
         See `crnn_cli.io.nifti.image.load_nifti` and `crnn_cli.io.dicom.read.load_dicom`.
     """
+    row = identify(path, "image", "labels")
     choices = {"axes": axes, "series": series, "slice_tolerance": slice_tolerance}
-    loaded: LoadedImage = read_as(identify(path, "image", "labels"), path, choices)
+    if row is DICOM:
+        choices["slice_number"] = slice_number
+    loaded: LoadedImage = read_as(row, path, choices)
     return loaded
 
 

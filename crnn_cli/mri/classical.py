@@ -142,7 +142,8 @@ def run_method(
 
     Returns
     -------
-    (B, T, Y, X) complex, in the scale of the k-space; zero for an item of zeros.
+    (B, T, Y, X) complex, in the scale of the k-space; zero for an item of zeros. With several sets of sensitivities B
+    are the components of the one item.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def _run_item(
     iterations: int, progress: Progress,
 ) -> Tensor:  # fmt: skip
     data = encoding.to_data_space(kspace_BCTYX)
-    scale = energy_weighted_rms(share_views(encoding, data))
+    scale = energy_weighted_rms(share_views(encoding, data), encoding.map_sets)
     if not bool(scale > 0):
         return torch.zeros_like(encoding.adjoint(data))
     weight = weight(float(scale)) if callable(weight) else weight
@@ -195,7 +196,9 @@ def _find_method(name: str) -> ClassicalMethod:
 
 
 def _select_item(encoding: Encoding, item: int) -> Encoding:
-    """Encoding of one batch item."""
+    """Encoding of one batch item; of several sets of sensitivities there is one."""
+    if encoding.map_sets > 1:
+        return encoding
     mask = encoding.mask_BTYX if encoding.mask_BTYX.shape[0] == 1 else encoding.mask_BTYX[item : item + 1]
     maps = encoding.maps_BCYX
     if maps is not None and maps.shape[0] > 1:

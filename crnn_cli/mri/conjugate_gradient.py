@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.gram import sum_sets
 from crnn_cli.notices import Progress, no_progress
 
 RESIDUAL = 1e-5  # relative residual at which CG-SENSE stops
@@ -23,6 +24,8 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 0.0,
     progress: Progress = no_progress,
+    *,
+    map_sets: int = 1,
 ) -> Tensor:
     """Solve H x = b for a Hermitian positive semidefinite H, each batch item with its own step lengths.
 
@@ -33,6 +36,7 @@ def conjugate_gradient(
     start_BTYX : initial x; a good one saves iterations.
     iterations : largest number of applications of H, besides one for the initial residual.
     tolerance : stops once ||b - H x|| <= tolerance ||b|| for every item.
+    map_sets : sets of sensitivities; with several, the batch is one item, whose components H couples.
 
     Returns
     -------
@@ -42,19 +46,23 @@ def conjugate_gradient(
     ----------
     Hestenes & Stiefel, J Res Natl Bur Stand 49, 1952.
     """
+
+    def dot(first: Tensor, second: Tensor) -> Tensor:
+        return sum_sets(_dot(first, second), map_sets)
+
     image = torch.view_as_real(start_BTYX)  # steps are real: half the work of complex ones
     residual = torch.view_as_real(right_BTYX - operator(start_BTYX))
-    direction, power = residual, _dot(residual, residual)
+    direction, power = residual, dot(residual, residual)
     right = torch.view_as_real(right_BTYX)
-    enough = tolerance**2 * _dot(right, right)
+    enough = tolerance**2 * dot(right, right)
     for done in range(iterations):
         if bool((power <= enough).all()):
             break
         applied = torch.view_as_real(operator(torch.view_as_complex(direction)))
-        step = _ratio(power, _dot(direction, applied))
+        step = _ratio(power, dot(direction, applied))
         image = torch.addcmul(image, step, direction)
         residual = torch.addcmul(residual, step, applied, value=-1)
-        before, power = power, _dot(residual, residual)
+        before, power = power, dot(residual, residual)
         direction = torch.addcmul(residual, _ratio(power, before), direction)
         progress(done + 1, iterations)
     progress(iterations, iterations)
@@ -90,7 +98,9 @@ def sense(
         return encoding.normal(image_BTYX) + weight * image_BTYX
 
     start_BTYX = torch.zeros_like(right_BTYX)
-    return conjugate_gradient(operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress)
+    return conjugate_gradient(
+        operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress, map_sets=encoding.map_sets
+    )
 
 
 def _dot(first_BTYXC: Tensor, second_BTYXC: Tensor) -> Tensor:

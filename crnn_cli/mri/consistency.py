@@ -18,13 +18,21 @@ from torch import Tensor
 
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
+from crnn_cli.mri.gram import sum_sets
 
 
 class Consistency(Protocol):
     """Interface between a reconstruction network and the measured data.
 
     All images are (B, T, Y, X) complex.
+
+    Attributes
+    ----------
+    map_sets : sets of coil sensitivities; with several, B holds the components of one image
+        (`crnn_cli.mri.encoding`).
     """
+
+    map_sets: int
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Apply the data consistency step to an image.
@@ -119,6 +127,8 @@ class SingleCoilConsistency:
     ----------
     Schlemper et al., IEEE TMI 37(2), 2018; Qin et al., IEEE TMI 38(1), 2019.
     """
+
+    map_sets = 1
 
     def __init__(
         self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0, deviation: float = 0.0
@@ -231,11 +241,12 @@ def share_views(encoding: Encoding, data_BCTYX: Tensor) -> Tensor:
 
     Returns
     -------
-    (B, T, Y, X) complex; k-space that no frame measured is zero.
+    (B, T, Y, X) complex; k-space that no frame measured is zero. B are the components, where there are several sets of
+    sensitivities.
     """
     batch, coils, frames = data_BCTYX.shape[:3]
     mask_BTYX = encoding.mask_BTYX.expand(batch, frames, -1, -1)
-    total_BTYX = torch.zeros_like(data_BCTYX[:, 0])
+    total_BTYX = data_BCTYX.new_zeros((batch * encoding.map_sets, *data_BCTYX.shape[2:]))
     for coil in range(coils):
         data_BTYX = data_BCTYX[:, coil]
         kspace_BTYX = data_BTYX if len(encoding.axes) == 2 else image_to_kspace(data_BTYX, (-1,))
@@ -262,8 +273,10 @@ def _gram(images_or_kspace_BTYX: Tensor) -> Tensor:
     return gram_BTT / power.clamp_min(torch.finfo(power.dtype).tiny)[:, None, None]
 
 
-def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
+def energy_weighted_rms(image_BTYX: Tensor, map_sets: int = 1) -> Tensor:
     """Brightness of the bright parts of each batch item, sqrt(sum |x|^4 / sum |x|^2), (B, 1, 1, 1) float32.
+
+    With several sets of sensitivities |x|^2 is the sum over the components, and the result is (1, 1, 1, 1).
 
     Networks and weights of regularisation are scaled by it. Empty background does not change it, so a cropped and a
     full field of view get the same scale. Zero for an image of zeros: guard the division.
@@ -273,7 +286,7 @@ def energy_weighted_rms(image_BTYX: Tensor) -> Tensor:
     >>> energy_weighted_rms(image).item()
     3.0
     """
-    power = image_BTYX.abs().double() ** 2
+    power = sum_sets(image_BTYX.abs().double() ** 2, map_sets)
     second = power.sum(dim=(1, 2, 3), keepdim=True)
     fourth = (power**2).sum(dim=(1, 2, 3), keepdim=True)
     return (fourth / second.clamp_min(torch.finfo(torch.float64).tiny)).sqrt().float()

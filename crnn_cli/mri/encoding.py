@@ -2,6 +2,9 @@
 
 S multiplies by the coil sensitivities, F is the centred orthonormal Fourier transform, m the sampling mask.
 
+With M sets of sensitivities an image has M components, in the place of the batch (soft SENSE), and each coil receives
+their sum: (S x)_c = sum_m s_cm x_m. Data then have a batch of one.
+
 Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 """
 
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import Gram
+from crnn_cli.mri.gram import Gram, sum_sets
 
 
 class Encoding:
@@ -27,7 +30,8 @@ class Encoding:
     ----------
     mask_BTYX : boolean or 0/1; X may be 1.
     maps_BCYX : complex sensitivities; None for one coil of uniform sensitivity. A^H A is at most the identity where
-        sum_c |s_c|^2 <= 1 everywhere, as for maps normalised to 1.
+        sum_c |s_c|^2 <= 1 everywhere, as for maps normalised to 1; of several sets, where they are also orthogonal.
+    map_sets : number M of sets of sensitivities; if above 1, they lie along B.
 
     Examples
     --------
@@ -37,11 +41,12 @@ class Encoding:
     True
     """
 
-    def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor | None = None) -> None:
+    def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor | None = None, map_sets: int = 1) -> None:
+        require_sets(mask_BTYX, maps_BCYX, map_sets)
         constant = mask_BTYX.shape[-1] == 1 or bool((mask_BTYX == mask_BTYX[..., :1]).all())
         self.axes: tuple[int, ...] = (-2,) if constant else (-2, -1)
         self.mask_BTYX = (mask_BTYX[..., :1] if constant else mask_BTYX).float()
-        self.maps_BCYX = maps_BCYX
+        self.maps_BCYX, self.map_sets = maps_BCYX, map_sets
 
     @property
     def coils(self) -> int:
@@ -110,11 +115,13 @@ class Encoding:
     @cached_property
     def _gram(self) -> Gram:
         assert self.maps_BCYX is not None
-        return Gram(self.mask_BTYX, self.maps_BCYX, self.axes)
+        return Gram(self.mask_BTYX, self.maps_BCYX, self.axes, self.map_sets)
 
     def coil_images(self, image_BTYX: Tensor) -> Tensor:
         """Coil images S x, (B, C, T, Y, X)."""
-        return image_BTYX[:, None] if self.maps_BCYX is None else image_BTYX[:, None] * self.maps_BCYX[:, :, None]
+        if self.maps_BCYX is None:
+            return image_BTYX[:, None]
+        return sum_sets(image_BTYX[:, None] * self.maps_BCYX[:, :, None], self.map_sets)
 
     def _forward(self, image_BTYX: Tensor, coil: int) -> Tensor:
         return image_to_kspace(self._coil_image(image_BTYX, coil), self.axes) * self.mask_BTYX
@@ -124,7 +131,16 @@ class Encoding:
         return images if self.maps_BCYX is None else images * self.maps_BCYX[:, coil, None].conj()
 
     def _coil_image(self, image_BTYX: Tensor, coil: int) -> Tensor:
-        return image_BTYX if self.maps_BCYX is None else image_BTYX * self.maps_BCYX[:, coil, None]
+        if self.maps_BCYX is None:
+            return image_BTYX
+        return sum_sets(image_BTYX * self.maps_BCYX[:, coil, None], self.map_sets)
+
+
+def require_sets(mask_BTYX: Tensor, maps_BCYX: Tensor | None, map_sets: int) -> None:
+    """Raise ValueError unless several sets of sensitivities lie along the batch axis, and the data are of one item."""
+    if map_sets > 1 and (maps_BCYX is None or len(maps_BCYX) != map_sets or len(mask_BTYX) != 1):
+        count = 0 if maps_BCYX is None else len(maps_BCYX)
+        raise ValueError(f"{map_sets} sets of maps: there are {count}, for data of {len(mask_BTYX)} items instead of 1")
 
 
 def energy_by_frame(values_BTYX: Tensor) -> Tensor:

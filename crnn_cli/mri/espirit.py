@@ -1,6 +1,6 @@
 """ESPIRiT: coil sensitivities from a calibration block, as eigenvectors of the k-space kernel operator.
 
-Legend: C coil, K samples of a kernel (coil, line, sample), D displacement along lines, E along samples,
+Legend: M set of maps, C coil, K samples of a kernel (coil, line, sample), D displacement along lines, E along samples,
 Y phase encoding, X readout. K-space is centred.
 """
 
@@ -45,11 +45,33 @@ def espirit(
     -------
     maps_CYX : sensitivities, of the type of the block.
     eigenvalues_YX : largest eigenvalue, real; clearly below 1 inside the body means that one set of maps does not
-        explain the scan (a field of view smaller than the body, motion between calibration lines).
+        explain the scan (motion between calibration lines).
 
     References
     ----------
     Uecker et al., MRM 71, 2014.
+    """
+    maps_MCYX, values_CYX = espirit_eigenmaps(block_CYX, shape_YX, 1, kernel, threshold)
+    return maps_MCYX[0] * (values_CYX[0] >= crop), values_CYX[0]
+
+
+def espirit_eigenmaps(
+    block_CYX: Tensor, shape_YX: tuple[int, int], sets: int, kernel: int = 6, threshold: float = 0.02
+) -> tuple[Tensor, Tensor]:
+    """Eigenvectors of the ``sets`` largest eigenvalues of the operator G(r) of `espirit`, and all eigenvalues.
+
+    Where the field of view is smaller than the body, a pixel shows two places of it, which coils see differently. One
+    vector cannot explain both, and the second eigenvalue is near 1 there.
+
+    Parameters
+    ----------
+    block_CYX, shape_YX, kernel, threshold : as of `espirit`.
+    sets : from 1 to C.
+
+    Returns
+    -------
+    maps_MCYX : orthonormal at each pixel, of the type of the block; the strongest virtual coil is real and positive.
+    values_CYX : all eigenvalues, largest first.
     """
     coils = block_CYX.shape[0]
     sizes = tuple(max(2, min(kernel, (n + 1) // 2)) for n in block_CYX.shape[1:])
@@ -57,20 +79,27 @@ def espirit(
     rows, columns = (
         _waves(n, size).to(spectrum_CCDE.dtype).to(block_CYX.device) for n, size in zip(shape_YX, sizes, strict=True)
     )
-    reference_C = torch.linalg.svd(block_CYX.flatten(1), full_matrices=False)[0][:, 0]
+    reference_C = strongest_coil(block_CYX)
     along_x_CCDX = spectrum_CCDE @ columns
-    maps_CYX = torch.empty(coils, *shape_YX, dtype=block_CYX.dtype, device=block_CYX.device)
-    values_YX = torch.empty(shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
+    maps_MCYX = torch.empty(sets, coils, *shape_YX, dtype=block_CYX.dtype, device=block_CYX.device)
+    values_CYX = torch.empty(coils, *shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
     step = max(1, _ROW_BLOCK_VALUES // (coils**2 * shape_YX[1]))
     for first in range(0, shape_YX[0], step):
         part = slice(first, min(first + step, shape_YX[0]))
         matrices_YXCC = torch.einsum("cdhx,hy->yxcd", along_x_CCDX, rows[:, part]).contiguous()
         values_YXC, vectors_YXCC = torch.linalg.eigh(matrices_YXCC)
-        largest_YXC = vectors_YXCC[..., -1]
-        phase_YX = torch.sgn(largest_YXC @ reference_C.conj())
-        maps_CYX[:, part] = (largest_YXC * phase_YX.conj()[..., None]).movedim(-1, 0)
-        values_YX[part] = values_YXC[..., -1]
-    return maps_CYX * (values_YX >= crop), values_YX
+        for number in range(sets):
+            vector_YXC = vectors_YXCC[..., -1 - number]
+            phase_YX = torch.sgn(vector_YXC @ reference_C.conj())
+            maps_MCYX[number, :, part] = (vector_YXC * phase_YX.conj()[..., None]).movedim(-1, 0)
+        values_CYX[:, part] = values_YXC.flip(-1).movedim(-1, 0)
+    return maps_MCYX, values_CYX
+
+
+def strongest_coil(block_CYX: Tensor) -> Tensor:
+    """Virtual coil of most energy, (C,) complex: the first left singular vector of the calibration block."""
+    coil_C: Tensor = torch.linalg.svd(block_CYX.flatten(1), full_matrices=False)[0][:, 0]
+    return coil_C
 
 
 def _signal_space(block_CYX: Tensor, sizes: tuple[int, ...], threshold: float) -> Tensor:

@@ -19,6 +19,11 @@ def coils_per_batch(image_BTYX: Tensor) -> int:
     return 1 if image_BTYX.device.type == "cpu" else max(1, _GPU_VALUES // image_BTYX.numel())
 
 
+def sum_sets(coil_images: Tensor, map_sets: int) -> Tensor:
+    """Sum what the coils receive of each set of sensitivities, along the batch axis (kept); one set is left alone."""
+    return coil_images if map_sets == 1 else coil_images.sum(0, keepdim=True)
+
+
 class Gram:
     """Normal operator A^H A for A = m F S, on images in a layout of its own (`to_layout`, `from_layout`).
 
@@ -34,13 +39,15 @@ class Gram:
     mask_BTYX : real 0/1; X may be 1 where only Y is transformed, T where all frames have the same.
     maps_BCYX : complex sensitivities.
     axes : axes of the transform, (-2,) where the mask is constant along kx, else (-2, -1).
+    map_sets : sets of sensitivities along B, as of `crnn_cli.mri.encoding.Encoding`.
 
     Notes
     -----
     The mask must be 0/1: it is applied once, as m^2 = m. Other weights give a wrong A^H A without an error.
     """
 
-    def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor, axes: tuple[int, ...]) -> None:
+    def __init__(self, mask_BTYX: Tensor, maps_BCYX: Tensor, axes: tuple[int, ...], map_sets: int = 1) -> None:
+        self.map_sets = map_sets
         self.dims = (-1,) if len(axes) == 1 else (-2, -1)
         self._mask_BTXY = self.to_layout(mask_BTYX)
         self._maps_BCXY = self.to_layout(maps_BCYX)
@@ -77,7 +84,8 @@ class Gram:
         total_BTXY = torch.zeros_like(image_BTXY, memory_format=torch.contiguous_format)
         step = coils_per_batch(image_BTXY)
         for maps_BCXY, conj_BCXY in zip(self._maps_BCXY.split(step, 1), self._conj_BCXY.split(step, 1), strict=True):
-            kspace_BCTXY = torch.fft.fftn(image_BTXY[:, None] * maps_BCXY[:, :, None], dim=self.dims)
+            coils_BCTXY = sum_sets(image_BTXY[:, None] * maps_BCXY[:, :, None], self.map_sets)
+            kspace_BCTXY = torch.fft.fftn(coils_BCTXY, dim=self.dims)
             kspace_BCTXY *= mask_BTXY[:, None]
             coil_BCTXY = torch.fft.ifftn(kspace_BCTXY, dim=self.dims)
             for coil_BTXY, conj_BXY in zip(coil_BCTXY.unbind(1), conj_BCXY.unbind(1), strict=True):

@@ -113,10 +113,14 @@ def low_rank_plus_sparse(
 def largest_eigenvalue_bound(encoding: Encoding) -> float:
     """Upper bound of the eigenvalues of A^H A: the largest sum_c |s_c|^2 of a pixel; 1 for one uniform coil.
 
-    Its reciprocal is a safe step length of gradient descent.
+    With M sets of sensitivities it is the largest eigenvalue of the M x M matrices sum_c conj(s_cm) s_cn. The
+    reciprocal is a safe step length of gradient descent.
     """
     if encoding.maps_BCYX is None:
         return 1.0
+    if encoding.map_sets > 1:
+        gram_YXMM = torch.einsum("mcyx,ncyx->yxmn", encoding.maps_BCYX.conj(), encoding.maps_BCYX)
+        return max(float(torch.linalg.eigvalsh(gram_YXMM).max()), 1e-30)
     return max(float(encoding.maps_BCYX.abs().square().sum(1).max()), 1e-30)
 
 

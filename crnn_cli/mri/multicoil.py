@@ -15,7 +15,7 @@ from torch import Tensor
 from crnn_cli.mri.consistency import NoiseLevel, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import Gram, coils_per_batch
+from crnn_cli.mri.gram import Gram, coils_per_batch, sum_sets
 
 STEPS = 3
 """Steps of conjugate gradients; `MultiCoilConsistency` has a table of what more steps bring."""
@@ -57,6 +57,7 @@ class MultiCoilConsistency:
     deviation : standard deviation of the complex noise of a sample, the same in all coils (see `whitening_matrix`),
         where known; given an expected error e of the image, v grows by (deviation / e)^2.
     steps : largest number of conjugate gradient steps.
+    map_sets : sets of sensitivities, as of `crnn_cli.mri.encoding.Encoding`; the components are solved for together.
 
     References
     ----------
@@ -66,17 +67,17 @@ class MultiCoilConsistency:
 
     def __init__(
         self, kspace_BCTYX: Tensor, mask_BTYX: Tensor, maps_BCYX: Tensor, noise: float = 0.0, steps: int = STEPS,
-        deviation: float = 0.0,
+        deviation: float = 0.0, *, map_sets: int = 1,
     ) -> None:  # fmt: skip
-        encoding = Encoding(mask_BTYX, maps_BCYX)
-        self.noise, self.steps = noise, steps
+        encoding = Encoding(mask_BTYX, maps_BCYX, map_sets)
+        self.noise, self.steps, self.map_sets = noise, steps, map_sets
         self._shape = (kspace_BCTYX.shape[0], *kspace_BCTYX.shape[2:])
         self._maps_BCYX = maps_BCYX
         self._mask_BTYX = encoding.mask_BTYX.expand(self._shape[0], self._shape[1], -1, -1)
         self._samples_CMX = kspace_BCTYX.movedim(1, 0)[:, self._measured]
         self._factor = torch.ones(1, 1, 1, 1, dtype=kspace_BCTYX.real.dtype, device=kspace_BCTYX.device)
         self._deviation = NoiseLevel(deviation, kspace_BCTYX)
-        self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes)
+        self._gram = Gram(self._mask_BTYX, maps_BCYX, encoding.axes, map_sets)
         self._adjoint_BTYX = self._combined(lambda kspace, masks: kspace_to_image(kspace))
 
     @property
@@ -102,7 +103,7 @@ class MultiCoilConsistency:
 
     def _at_coil(self, image_BTYX: Tensor, coil: int) -> tuple[Tensor, Tensor]:
         measured, data_BTYX = self._measured, self._kspace(slice(coil, coil + 1))[0]
-        kspace_BTYX = image_to_kspace(image_BTYX * self._maps_BCYX[:, coil, None])
+        kspace_BTYX = image_to_kspace(sum_sets(image_BTYX * self._maps_BCYX[:, coil, None], self.map_sets))
         data = data_BTYX[measured].flatten()
         return kspace_BTYX[measured].flatten() - data, data
 
@@ -115,13 +116,13 @@ class MultiCoilConsistency:
 
     def _combined(self, images: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Combine coil images: S^H of ``images(kspace, masks)``, called with coils in the batch axis."""
-        total_BTYX = self._samples_CMX.new_zeros(self._shape)
+        total_BTYX = self._samples_CMX.new_zeros((self._shape[0] * self.map_sets, *self._shape[1:]))
         coils = len(self._samples_CMX)
         step = coils_per_batch(total_BTYX)
         for part in (slice(first, first + step) for first in range(0, coils, step)):
             maps_CBYX = self._maps_BCYX[:, part].movedim(1, 0).conj()
             masks = self._mask_BTYX.repeat(len(maps_CBYX), 1, 1, 1)
-            images_CBTYX = images(self._kspace(part).flatten(0, 1), masks).unflatten(0, maps_CBYX.shape[:2])
+            images_CBTYX = images(self._kspace(part).flatten(0, 1), masks).unflatten(0, (len(maps_CBYX), -1))
             total_BTYX += (images_CBTYX * maps_CBYX[:, :, None]).sum(0)
         return total_BTYX
 
@@ -158,19 +159,25 @@ class MultiCoilConsistency:
         """
         floor = (_ROUNDING * torch.finfo(image.real.dtype).eps) ** 2
         residual = data - self._gram(image, frames)
-        least = (floor * (_dot(data, data) + _dot(image, image))).detach()
-        change, direction, power = torch.zeros_like(residual), residual, _dot(residual, residual)
+        least = (floor * (self._dot(data, data) + self._dot(image, image))).detach()
+        change, direction, power = torch.zeros_like(residual), residual, self._dot(residual, residual)
         for _ in range(self.steps):
             active = power.detach() > least
             if _all_converged(active):
                 break
             applied = self._gram(direction, frames) + noise * direction
-            length = _ratio(power, _dot(direction, applied), active)
+            length = _ratio(power, self._dot(direction, applied), active)
             change = change + length * direction
             residual = residual - length * applied
-            before, power = power, _dot(residual, residual)
+            before, power = power, self._dot(residual, residual)
             direction = residual + _ratio(power, before, active) * direction
         return change
+
+    def _dot(self, first_BTXY: Tensor, second_BTXY: Tensor) -> Tensor:
+        """Real part of the inner product of each frame, (B, T, 1, 1), summed over the sets of sensitivities."""
+        first, second = (torch.view_as_real(values).flatten(2) for values in (first_BTXY, second_BTXY))
+        product = (first * second).sum(-1)[..., None, None]  # no matrix product: autocast would round it to bfloat16
+        return sum_sets(product, self.map_sets)
 
 
 def _all_converged(active: Tensor) -> bool:
@@ -179,12 +186,6 @@ def _all_converged(active: Tensor) -> bool:
     A further step adds nothing to converged frames, so the result is the same.
     """
     return active.device.type == "cpu" and not bool(active.any())
-
-
-def _dot(first_BTXY: Tensor, second_BTXY: Tensor) -> Tensor:
-    """Real part of the inner product of each frame, (B, T, 1, 1)."""
-    first, second = (torch.view_as_real(values).flatten(2) for values in (first_BTXY, second_BTXY))
-    return (first * second).sum(-1)[..., None, None]  # no matrix product: autocast would round it to bfloat16
 
 
 def _ratio(above: Tensor, below: Tensor, where: Tensor) -> Tensor:

@@ -44,7 +44,9 @@ def null_space_component(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
         return encoding.normal(x_BTYX) + GAIN * x_BTYX
 
     start_BTYX = torch.zeros_like(image_BTYX)
-    return image_BTYX - conjugate_gradient(operator, normal_BTYX, start_BTYX, _ITERATIONS, _TOLERANCE)
+    return image_BTYX - conjugate_gradient(
+        operator, normal_BTYX, start_BTYX, _ITERATIONS, _TOLERANCE, map_sets=encoding.map_sets
+    )
 
 
 def noise_energy(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float | None:

@@ -6,7 +6,7 @@ Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,12 +25,13 @@ Factors = tuple[float, float]  # weights of the differences in time and in space
 
 @dataclass(frozen=True)
 class _Steps:
-    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations."""
+    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations, sets of sensitivities."""
 
     weight: float
     penalty: float
     space: float
     iterations: int
+    map_sets: int = 1
 
 
 _START = _Steps(0.01, 0.3, SPACE, 5)
@@ -77,7 +78,8 @@ def tv(
     image = share_views(encoding, data_BCTYX)
     penalty = min(PENALTY * max(weight, 1e-4), 1.0)
     adjoint = encoding.adjoint(data_BCTYX)
-    return _admm(image, adjoint, encoding.normal, _Steps(weight, penalty, space, iterations), progress)
+    steps = _Steps(weight, penalty, space, iterations, encoding.map_sets)
+    return _admm(image, adjoint, encoding.normal, steps, progress)
 
 
 def tv_start(consistency: Consistency) -> Tensor:
@@ -92,9 +94,10 @@ def tv_start(consistency: Consistency) -> Tensor:
         8       29.24  25.52  23.02   31.75  28.26  25.33   33.21  29.57  26.56     33.22  29.79  26.75
     """
     start = consistency.time_wiener()
-    scale = energy_weighted_rms(start).clamp_min(torch.finfo(start.real.dtype).tiny)
+    scale = energy_weighted_rms(start, consistency.map_sets).clamp_min(torch.finfo(start.real.dtype).tiny)
     adjoint = consistency.zero_filled() / scale
-    return _admm(start / scale, adjoint, consistency.normal, _START) * scale
+    steps = replace(_START, map_sets=consistency.map_sets)
+    return _admm(start / scale, adjoint, consistency.normal, steps) * scale
 
 
 def _admm(
@@ -113,7 +116,7 @@ def _admm(
         split = _shrink(dual, steps.weight / penalty)
         dual -= split
         right = adjoint + penalty * _differences_adjoint(split - dual, factors)
-        before, image = image, conjugate_gradient(operator, right, image, INNER)
+        before, image = image, conjugate_gradient(operator, right, image, INNER, map_sets=steps.map_sets)
         progress(done + 1, iterations)
         if _norm(image - before) <= CHANGE * _norm(image):
             break

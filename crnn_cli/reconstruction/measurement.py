@@ -5,10 +5,11 @@ Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from crnn_cli.data.acquisition import Acquisition, Complex
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
+from crnn_cli.mri.map_sets import visible_components
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 
 
@@ -27,10 +29,12 @@ class SliceMeasurement:
     ----------
     kspace_BCTYX : complex64, centred and orthonormal, zero where not measured.
     mask_BTYX : 0/1 or boolean; X is 1 where whole lines were measured.
-    maps_BCYX : coil sensitivities with sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity.
+    maps_BCYX : coil sensitivities with sum_c |s_c|^2 = 1; None for one coil of uniform sensitivity. Several sets lie
+        along B, orthogonal, those after the first with a norm of at most 1; images then have as many components.
     deviation : standard deviation of the complex noise of a sample; 0 where the samples count as exact.
     facts : how the samples were prepared (coils, compression, calibration), for the report.
     unseen_BTYX : samples that a network tuned to this scan was never tuned on; None where nothing was tuned.
+    map_sets : number of sets of sensitivities.
     """
 
     kspace_BCTYX: Tensor
@@ -39,6 +43,7 @@ class SliceMeasurement:
     deviation: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
     unseen_BTYX: Tensor | None = None
+    map_sets: int = 1
 
     def to(self, device: torch.device) -> SliceMeasurement:
         """Copy to a device; tensors that are there already are shared."""
@@ -47,9 +52,18 @@ class SliceMeasurement:
             self, kspace_BCTYX=self.kspace_BCTYX.to(device), mask_BTYX=self.mask_BTYX.to(device), maps_BCYX=maps_BCYX
         )
 
+    def visible(self, image_BTYX: Tensor) -> Tensor:
+        """What the coils see of images: the images themselves, or of several sets of sensitivities the components.
+
+        See `crnn_cli.mri.map_sets.visible_components`.
+        """
+        if self.map_sets == 1 or self.maps_BCYX is None:
+            return image_BTYX
+        return visible_components(image_BTYX, self.maps_BCYX)
+
     def encoding(self) -> Encoding:
         """Build the encoding operator A from images to these samples."""
-        return Encoding(self.mask_BTYX, self.maps_BCYX)
+        return Encoding(self.mask_BTYX, self.maps_BCYX, self.map_sets)
 
     def consistency(self, noise_ratio: float | None = None) -> SingleCoilConsistency | MultiCoilConsistency:
         """Build the data consistency operator of a network.
@@ -63,7 +77,9 @@ class SliceMeasurement:
         fixed, deviation = (0.0, self.deviation) if noise_ratio is None else (noise_ratio, 0.0)
         if self.maps_BCYX is None:
             return SingleCoilConsistency(self.kspace_BCTYX[:, 0], self.mask_BTYX, fixed, deviation)
-        return MultiCoilConsistency(self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation)
+        return MultiCoilConsistency(
+            self.kspace_BCTYX, self.mask_BTYX, self.maps_BCYX, fixed, deviation=deviation, map_sets=self.map_sets
+        )
 
 
 class SliceSource(Protocol):
@@ -100,6 +116,26 @@ class SliceSource(Protocol):
         images_TYX : complex, on the grid of the k-space of `measure`.
         """
         ...
+
+
+def on_output_grid(to_output_grid: Callable[[Complex], Complex], image_BTYX: Tensor) -> Complex:
+    """Bring images to the grid that is written, (T, Y, X) complex.
+
+    The components of several sets of sensitivities become one image: its magnitude is the root of the sum of their
+    squares, so the image is as bright as the root of the sum of squares of the coil images; its phase is that of the
+    first.
+
+    Parameters
+    ----------
+    to_output_grid : as of `SliceSource`.
+    image_BTYX : images of one slice; B is 1, or the components as `SliceMeasurement.visible` returns them.
+    """
+    components = [to_output_grid(image_TYX) for image_TYX in image_BTYX.cpu().numpy()]
+    if len(components) == 1:
+        return components[0]
+    magnitude_TYX = np.sqrt(sum(np.abs(each) ** 2 for each in components))
+    combined: Complex = (magnitude_TYX * np.exp(1j * np.angle(components[0]))).astype(np.complex64)
+    return combined
 
 
 @dataclass(frozen=True)

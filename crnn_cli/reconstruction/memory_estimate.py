@@ -46,8 +46,9 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    method: Reconstructor[Any], shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device
-) -> MemoryEstimate:
+    method: Reconstructor[Any], shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device,
+    map_sets: int = 1,
+) -> MemoryEstimate:  # fmt: skip
     """Estimate the memory for slices of one shape; the network is not changed.
 
     On a GPU, and without a known amount of free memory, only what lies beside the network is counted.
@@ -58,6 +59,7 @@ def estimate_memory(
     shape_CTYX : shape of the k-space of a slice.
     folds : further runs without some of the lines; see `crnn_cli.assessment.reliability.AssessedReconstructor`.
     device : where it runs.
+    map_sets : sets of sensitivities; images have as many components.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def estimate_memory(
     """
     coils, frames, lines, columns = shape_CTYX
     image = _COMPLEX * frames * lines * columns
-    data = coils * image
+    data, image = coils * image, map_sets * image
     held = resident_bytes()
     beside = 0
     if isinstance(method, Ensemble):  # the data of a copy, the sum of the images, the last of them
@@ -81,7 +83,7 @@ def estimate_memory(
     free = free_bytes(device, method.settings.memory)
     if not isinstance(network, MemoryAdaptive) or device.type != "cpu" or free is None:
         return MemoryEstimate(held, held + beside)
-    start = torch.zeros(1, dtype=torch.complex64).expand(1, frames, lines, columns)
+    start = torch.zeros(1, dtype=torch.complex64).expand(map_sets, frames, lines, columns)
     with torch.autocast("cpu", torch.bfloat16, enabled=method.settings.bfloat16):
         on_disk = network.sequences_on_disk(start, free - beside)
         work, sequence = network.memory_required(start)

@@ -1,6 +1,6 @@
 """Slices of raw multi-coil k-space: noise whitening, coil compression, coil sensitivities.
 
-Legend: Z slice, C coil, T frame, Y phase encoding, X readout.
+Legend: Z slice, M set of maps, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.raw_scan import RawScan, RawSlice, crop_and_resample, remove_oversampling
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.mri.coils import calibration_block, compression_matrix, mix_coils, normalise_maps, whitening_matrix
-from crnn_cli.mri.espirit import espirit
+from crnn_cli.mri.map_sets import MOST_SETS, estimate_map_sets, normalise_sets
 from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 
@@ -29,10 +29,14 @@ class CoilChoice:
     ----------
     coils : virtual coils to compress to; None for as many as there are.
     maps : sensitivities (slice, coil, y, x) of the file's coils, one slice for all or one each; None to estimate them.
+        Several sets of them are (slice, set, coil, y, x).
+    map_sets : sets of sensitivities to estimate, 1 or 2. None: two in slices whose object is larger than the field of
+        view; see `crnn_cli.mri.map_sets`.
     """
 
     coils: int | None = None
     maps: Complex | None = None
+    map_sets: int | None = None
 
 
 class RawSliceSource:
@@ -48,7 +52,7 @@ class RawSliceSource:
     Raises
     ------
     UsageError
-        If more coils are asked for than there are.
+        If more coils are asked for than there are, or a number of sets of sensitivities that are given.
     UnsupportedDataError
         If the sensitivities given do not fit the scan, or are zero or not finite.
     """
@@ -59,6 +63,12 @@ class RawSliceSource:
         coils = scan.shape_ZCTYX[1]
         if choice.coils is not None and choice.coils > coils:
             raise UsageError(Param("coils", choice.coils), f": there are {coils}")
+        if choice.map_sets is not None and choice.maps is not None:
+            raise UsageError(
+                Param("map_sets"), " is for sensitivities that are estimated, and ", Param("maps"), " gives them"
+            )
+        if choice.map_sets not in (None, *range(1, MOST_SETS + 1)):
+            raise UsageError(Param("map_sets", choice.map_sets), " is not possible", remedy=("give 1 or 2",))
         self._require_fitting_maps()
 
     @property
@@ -72,8 +82,15 @@ class RawSliceSource:
         return self.scan.shape_ZCTYX[1:]
 
     @property
+    def map_sets(self) -> int:
+        """Sets of sensitivities, as far as they are known before slices are read."""
+        if self.choice.maps is not None and self.choice.maps.ndim == 5:
+            return int(self.choice.maps.shape[1])
+        return self.choice.map_sets or 1
+
+    @property
     def estimated_maps(self) -> list[Complex]:
-        """Sensitivities (C, Y, X) of the slices read so far, in order; none where there is one coil.
+        """Sensitivities (M, C, Y, X) of the slices read so far, in order; none where there is one coil.
 
         They are those of the coils after whitening and compression.
         """
@@ -93,17 +110,17 @@ class RawSliceSource:
         matrix, facts = self._coil_matrix(kspace)
         if matrix is not None:
             kspace = mix_coils(kspace, matrix)
-        maps = None
+        maps, deviation = None, noise_deviation(kspace[None], mask[None])
         if z in self._maps:  # read before
             maps = torch.from_numpy(self._maps[z][0]).to(kspace)
         elif len(kspace) > 1:
-            maps, how = self._sensitivities(z, raw, kspace, mask, matrix)
+            maps, how = self._sensitivities(z, raw, (kspace, mask, deviation), matrix)
             self._maps[z] = maps.cpu().numpy(), how
         if z in self._maps:
             facts |= self._maps[z][1]
-        deviation = noise_deviation(kspace[None], mask[None])
         facts["noise_deviation"] = float(f"{deviation:.4g}")
-        return SliceMeasurement(kspace[None], mask[None], None if maps is None else maps[None], deviation, facts)
+        sets = 1 if maps is None else len(maps)
+        return SliceMeasurement(kspace[None], mask[None], maps, deviation, facts, map_sets=sets)
 
     def to_output_grid(self, images_TYX: Complex) -> Complex:
         """Crop and resample images to the field of view and matrix that the scan asks for.
@@ -131,23 +148,34 @@ class RawSliceSource:
         return matrix, facts
 
     def _sensitivities(
-        self, z: int, raw: RawSlice, kspace_CTYX: Tensor, mask_TYX: Tensor, matrix: Tensor | None
+        self, z: int, raw: RawSlice, mixed: tuple[Tensor, Tensor, float], matrix: Tensor | None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Sensitivities (C, Y, X) of the mixed coils, given or by ESPIRiT, and facts about their origin."""
+        """Sensitivities (M, C, Y, X) of the mixed coils, given or by ESPIRiT, and facts about their origin.
+
+        ``mixed`` are k-space and mask of the mixed coils, and the standard deviation of the noise.
+        """
+        kspace_CTYX, mask_TYX, deviation = mixed
         given = self.choice.maps
         if given is not None:
-            maps_CYX = torch.from_numpy(given[z if len(given) > 1 else 0]).to(kspace_CTYX)
+            given_CYX = given[z if len(given) > 1 else 0]
+            maps_MCYX = torch.from_numpy(given_CYX if given_CYX.ndim == 4 else given_CYX[None]).to(kspace_CTYX)
             if matrix is not None:
-                maps_CYX = mix_coils(maps_CYX[:, None], matrix)[:, 0]
-            return normalise_maps(maps_CYX), {"maps": "given"}
+                maps_MCYX = mix_coils(maps_MCYX.swapaxes(0, 1), matrix).swapaxes(0, 1)
+            if len(maps_MCYX) == 1:
+                return normalise_maps(maps_MCYX[0])[None], {"maps": "given", "map_sets": 1}
+            return normalise_sets(maps_MCYX), {"maps": "given", "map_sets": len(maps_MCYX)}
         separate = None
         if raw.calibration_CYX is not None:
             separate = torch.from_numpy(raw.calibration_CYX).to(kspace_CTYX)
             if matrix is not None:
                 separate = mix_coils(separate[:, None], matrix)[:, 0]
         block_CYX = calibration_block(kspace_CTYX, mask_TYX, separate)
-        maps_CYX, _ = espirit(block_CYX, (kspace_CTYX.shape[-2], kspace_CTYX.shape[-1]))
-        return maps_CYX, {"maps": "ESPIRiT", "calibration": list(block_CYX.shape[1:])}
+        frames = 1 if separate is not None else float(mask_TYX.float().mean(-1).sum(0).max())
+        maps_MCYX, energy = estimate_map_sets(
+            block_CYX, (kspace_CTYX.shape[-2], kspace_CTYX.shape[-1]), self.choice.map_sets, deviation / frames**0.5
+        )
+        facts: dict[str, Any] = {"maps": "ESPIRiT", "calibration": list(block_CYX.shape[1:])}
+        return maps_MCYX, facts | {"map_sets": len(maps_MCYX), "folded_energy": float(f"{energy:.3g}")}
 
     def _require_fitting_maps(self) -> None:
         given = self.choice.maps
@@ -156,10 +184,11 @@ class RawSliceSource:
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
         samples = round(samples * self.scan.readout_fraction)
         wanted = (slices, coils, lines, samples)
-        if given.ndim != 4 or given.shape[0] not in (1, slices) or given.shape[1:] != wanted[1:]:
+        shape = given.shape[:1] + given.shape[2:] if given.ndim == 5 else given.shape
+        if len(shape) != 4 or shape[0] not in (1, slices) or shape[1:] != wanted[1:]:
             raise UnsupportedDataError(
                 f"the maps are {given.shape}, the scan needs (slice, coil, y, x) = {wanted}, the readout without "
-                "oversampling; one slice may stand for all"
+                "oversampling; one slice may stand for all, and several sets of maps lie between slice and coil"
             )
         if not np.isfinite(given).all() or not given.any():
             raise UnsupportedDataError("the maps have values that are not finite, or are zero everywhere")

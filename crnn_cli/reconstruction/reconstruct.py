@@ -22,7 +22,7 @@ from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
-from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource
+from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource, on_output_grid
 
 INITIAL_IMAGES: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
@@ -129,7 +129,7 @@ class MethodResult(Generic[Assessment_co]):
 
     Attributes
     ----------
-    images_BTYX : complex64.
+    images_BTYX : complex64; B is 1, or the components of several sets of sensitivities.
     assessment : measures that the method took of its images, such as `SliceReliability`; None for a plain method.
     regularisation_weight : weight that a classical method used; None for a network.
     """
@@ -200,7 +200,7 @@ class NetworkReconstructor:
         with explain_out_of_memory(measurement.kspace_BCTYX.device):
             operator = measurement.consistency(self.settings.noise_ratio)
             initial_BTYX = INITIAL_IMAGES[self.settings.initial_image](operator)
-            brightness = energy_weighted_rms(initial_BTYX)
+            brightness = energy_weighted_rms(initial_BTYX, measurement.map_sets)
             if float(brightness) == 0:
                 return MethodResult(initial_BTYX, None)
             scale = self.settings.input_rms / brightness
@@ -377,11 +377,13 @@ def _reconstruct_slice(
     """Reconstruct slice z: facts, zero-filled and reconstructed images (T, Y, X). Its k-space is freed on return."""
     measurement = slices.measure(z, device)
     encoding, mask_TYX = measurement.encoding(), measurement.mask_BTYX[0].bool().cpu().numpy()
-    before_TYX = _to_output_grid(slices, encoding.zero_filled(measurement.kspace_BCTYX))
+    zero_filled_BTYX = measurement.visible(encoding.zero_filled(measurement.kspace_BCTYX))
+    before_TYX = on_output_grid(slices.to_output_grid, zero_filled_BTYX)
+    del zero_filled_BTYX
     if not bool(measurement.kspace_BCTYX.any()):
         return _SlicePart(mask_TYX, measurement.facts), before_TYX, np.zeros_like(before_TYX)
     result = method(measurement, on_step)
-    after_TYX = _to_output_grid(slices, result.images_BTYX)
+    after_TYX = on_output_grid(slices.to_output_grid, measurement.visible(result.images_BTYX))
     error, energy = encoding.squared_residual(result.images_BTYX, measurement.kspace_BCTYX)
     kept = result.assessment, result.regularisation_weight
     return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), before_TYX, after_TYX
@@ -424,8 +426,3 @@ class _ImageStack:
         self.images_ZTYX[z] = images_TYX
         self.finite = self.finite and bool(np.isfinite(images_TYX).all())
         drop_pages(self.images_ZTYX)
-
-
-def _to_output_grid(slices: SliceSource, image_BTYX: Tensor) -> Complex:
-    images_TYX: Complex = image_BTYX[0].cpu().numpy()
-    return slices.to_output_grid(images_TYX)

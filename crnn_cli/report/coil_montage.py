@@ -31,12 +31,13 @@ def maps_output(maps_ZCYX: Complex, target: Path, caption: str = "") -> Output:
 
     Parameters
     ----------
-    maps_ZCYX : complex, magnitude up to 1.
+    maps_ZCYX : complex, magnitude up to 1; with several sets (slice, set, coil, y, x), which follow each other in the
+        picture.
     caption : of the picture; a description where it is empty.
     """
     if target.suffix.lower() == ".npy":
         return array_output(maps_ZCYX, target)
-    maps_CYX = maps_ZCYX[len(maps_ZCYX) // 2]
+    maps_CYX = maps_ZCYX[len(maps_ZCYX) // 2].reshape(-1, *maps_ZCYX.shape[-2:])
     size = tile_size(maps_CYX.shape[1:], (1.0, 1.0))
     tiles = [_coil_tile(coil_YX, size) for coil_YX in maps_CYX]
     across = math.ceil(math.sqrt(2 * len(tiles)))

@@ -208,7 +208,10 @@ def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
     return np.pad(picture, ((0, 0), (0, max(0, _LEAST_WIDTH - picture.shape[1]))))
 
 
-def _millilitres(volume: float) -> str:
+def _millilitres(volume: float | None) -> str:
+    """Volume in words; nothing where the size of a voxel is not known."""
+    if volume is None:
+        return ""
     return f"{volume:.1f} ml" if volume >= 1 else f"{volume:.2g} ml"
 
 

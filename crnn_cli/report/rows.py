@@ -222,7 +222,19 @@ def _coils(facts: dict[str, Any]) -> str:
         parts.append(f"ESPIRiT from {' x '.join(map(str, facts['calibration']))} samples")
     elif "maps" in facts:
         parts.append("sensitivities given")
+    if facts.get("map_sets", 1) > 1:
+        parts.append(f"{facts['map_sets']} sets of maps")
     return ", ".join(parts)
+
+
+def _size_of_label(label: dict[str, Any], report: dict[str, Any]) -> str:
+    """Volume of a label, or its voxels where their size is not known, and its lowest predicted Dice."""
+    known = report.get("no_volumes") is None
+    sizes, unit = (label["volume_ml"], "ml") if known else (label["voxels"], "voxels")
+    least, most = min(sizes), max(sizes)
+    text = f"{most:.4g} {unit}" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} {unit} over frames"
+    predicted = label.get("predicted_dice")
+    return text if not predicted else f"{text}, predicted Dice {min(predicted):.2f}"
 
 
 def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
@@ -234,9 +246,7 @@ def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
                    f"{slices['plane']}"],
     ]  # fmt: skip
     for label in report["labels"]:
-        least, most = min(label["volume_ml"]), max(label["volume_ml"])
-        volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
-        rows.append([label["name"], volume])
+        rows.append([label["name"], _size_of_label(label, report)])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
     place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)

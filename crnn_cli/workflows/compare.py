@@ -13,6 +13,7 @@ from crnn_cli.errors import CrnnError, Param, UnsupportedDataError, UsageError
 from crnn_cli.report.provenance import slice_label
 from crnn_cli.report.sidecar import FORMAT
 from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, method_names, prepare_method
+from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, load_scan, select_slice
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
         share = _share_of_progress(progress, number, len(methods), 2 if options.hold_out_share else 1)
         row, result = _run(scan, method, device, options, share)
         if result is not None:
+            if not facts:
+                doubt_field_of_view(result)
             facts, images[method.name] = scan.facts(result), scan.to_image(result.images_ZTYX)
             row |= _quality(images[method.name], truth, fit_scale=options.reference is not None)
         rows.append(row)

@@ -12,6 +12,8 @@ from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart
 
 if TYPE_CHECKING:
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.header_copy import Header
     from crnn_cli.io.dicom.image_kinds import ImageKind
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.images import LoadedImage
@@ -108,46 +110,20 @@ def _to_nifti(loaded: LoadedImage, target: Path) -> str:
 
 def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str:
     """Write a DICOM series, on the grid of its reference where the image lies on that, else by its own affine."""
-    from crnn_cli.data.alignment import reorient_to
     from crnn_cli.data.geometry import require_perpendicular
-    from crnn_cli.io.dicom.header_copy import (
-        check_headers,
-        copy_headers,
-        first_header,
-        place_headers,
-        warn_of_repairs,
-    )
-    from crnn_cli.io.dicom.header_repair import Repairs
     from crnn_cli.io.dicom.write import About, rescales_of, write_series
     from crnn_cli.io.nifti.intent import LABELS
 
-    image = loaded.image
     if loaded.intent == LABELS:
         raise UnsupportedDataError(
             f"{loaded.source['file']} holds labels, and labels are written as NIfTI",
             remedy=("give a target that ends in .nii.gz; a DICOM SEG is made by segment",),
         )
+    image = loaded.image.with_stated_spacing()
     require_perpendicular(image.affine, loaded.source["file"])
     reference, place = _reference(loaded, options)
     kind = _kind(reference, options.modality)
-    if reference is None:
-        header = place_headers(image, None)
-        notices.note(
-            "no-reference-dicom", "no reference DICOM was given: the patient is left empty, and the study is new"
-        )
-    else:
-        shape = (reference.size[1], reference.size[0], reference.slices, reference.frames)
-        assert reference.affine is not None
-        fitting = reorient_to(image, reference.affine, shape)
-        repairs = Repairs() if fitting is None else check_headers(reference)
-        header = place_headers(image, first_header(reference), repairs) if fitting is None else copy_headers(reference)
-        warn_of_repairs(repairs)
-        if fitting is None:
-            notices.warn(
-                "not-on-reference-grid",
-                f"the image is not on the grid of {place}: only the patient and the study are taken from there",
-            )
-        image = fitting or image
+    image, header = _headers(image, reference, place)
     about = About(
         f"{reference.description[:44] if reference else ''} crnn convert".strip(),
         f"converted from {loaded.source.get('format', 'NIfTI')}",
@@ -159,6 +135,39 @@ def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str
     pixels = write_series(image, header, about, target, options.force)
     how = "to the last bit" if pixels.exact else f"in steps of {pixels.slope:.4g}"
     return f"{target}: {' x '.join(map(str, image.shape))}, {kind.modality}, values kept {how}"
+
+
+def _headers(image: Image, reference: Series | None, place: str) -> tuple[Image, Header]:
+    """Image on the grid of its reference where it lies on that, and the headers of its slices and frames."""
+    from crnn_cli.data.alignment import reorient_to
+    from crnn_cli.io.dicom.header_copy import (
+        check_headers,
+        copy_headers,
+        first_header,
+        place_headers,
+        warn_of_repairs,
+    )
+    from crnn_cli.io.dicom.header_repair import Repairs
+
+    if reference is None:
+        notices.note(
+            "no-reference-dicom", "no reference DICOM was given: the patient is left empty, and the study is new"
+        )
+        return image, place_headers(image, None)
+    shape = (reference.size[1], reference.size[0], reference.slices, reference.frames)
+    assert reference.affine is not None
+    fitting = reorient_to(image, reference.affine, shape)
+    if fitting is not None:
+        warn_of_repairs(check_headers(reference))
+        return fitting, copy_headers(reference)
+    notices.warn(
+        "not-on-reference-grid",
+        f"the image is not on the grid of {place}: only the patient and the study are taken from there",
+    )
+    repairs = Repairs()
+    header = place_headers(image, first_header(reference), repairs)
+    warn_of_repairs(repairs)
+    return image, header
 
 
 def _reference(loaded: LoadedImage, options: ConvertOptions) -> tuple[Series | None, str]:

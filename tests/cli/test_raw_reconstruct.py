@@ -6,7 +6,11 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from crnn_cli.mri.fourier import kspace_to_image
+from crnn_cli.mri.phantom.ellipses import Grid
+from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from tests.support.cfl import write_cfl
 from tests.support.cines import moving_cine, to_kspace
 from tests.support.data import data_file
@@ -119,9 +123,80 @@ def test_maps_of_bart_are_taken(crnn, raw, tmp_path):
     ended = crnn(*asked, "--maps", tmp_path / "m.cfl")
     assert ended.code == 0, ended.err
     assert error(tmp_path / "o.nii", measured()[0]) < 0.02
-    write_cfl(tmp_path / "two", np.stack([maps, maps], 4))
-    ended = crnn(*asked, "--maps", tmp_path / "two.cfl")
-    assert (ended.code, "dimension 4" in ended.err) == (4, True), ended.err
+    single = nib.load(tmp_path / "o.nii").get_fdata()
+    write_cfl(tmp_path / "two", np.stack([maps, 0 * maps], 4))  # ecalib -m 2 lays sets along dimension 4
+    ended = crnn(*asked, "--maps", tmp_path / "two.cfl", "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["coils"][0]["map_sets"] == 2
+    np.testing.assert_allclose(nib.load(tmp_path / "o.nii").get_fdata(), single, atol=1e-4 * single.max())
+    write_cfl(tmp_path / "odd", np.repeat(maps[..., None, None], 2, 5))
+    ended = crnn(*asked, "--maps", tmp_path / "odd.cfl")
+    assert (ended.code, "dimension 5" in ended.err) == (4, True), ended.err
+
+
+def folded(frames=4):
+    """Return undersampled k-space (coil, t, ky, kx) of a phantom that folds along y, and what its coils see of it."""
+    scan = PhantomScan(Grid(48, 64, 5.6), frames, 1, 6, seed=2)
+    whole = simulate_slice(scan, 0).kspace_CTYX[:, :, ::2]
+    rng = np.random.default_rng(3)
+    noise = torch.from_numpy(rng.standard_normal((2, *whole.shape)).astype(np.float32))
+    mask = rng.random((frames, 32)) < 0.4
+    mask[:, 10:22] = True
+    truth = kspace_to_image(whole).abs().square().sum(0).sqrt()
+    return ((whole + 0.02 * torch.complex(*noise)).numpy() * mask[:, :, None]).astype(np.complex64), truth.numpy()
+
+
+def test_a_body_larger_than_the_field_of_view_gets_two_sets_of_maps(crnn, tmp_path):
+    kspace, truth = folded()
+    np.save(tmp_path / "k.npy", kspace)
+    asked = ("reconstruct", tmp_path / "k.npy", "--axes", "coil,t,ky,kx", "--method", "tv")
+    asked += ("--iterations", 12, "--hold-out-folds", 0, "--json", "--force")
+    found = {}
+    for number in ("auto", "1", "2"):
+        out = tmp_path / f"{number}.nii"
+        ended = crnn(*asked, "-o", out, "--map-sets", number, "--save-maps", tmp_path / "m.npy")
+        assert ended.code == 0, ended.err
+        report = json.loads(ended.out)
+        doubts = {each["code"]: each["text"] for each in report["doubts"]}
+        assert "folds in slice 1" in doubts["field-of-view-small"]
+        assert report["coils"][0]["map_sets"] == (1 if number == "1" else 2)
+        assert f"{'one set' if number == '1' else 'two sets'} of coil" in doubts["field-of-view-small"]
+        found[number] = np.asanyarray(nib.load(out).dataobj)[:, :, 0].transpose(2, 1, 0)
+    np.testing.assert_array_equal(found["auto"], found["2"])
+    errors = {name: np.linalg.norm(image - truth) / np.linalg.norm(truth) for name, image in found.items()}
+    assert errors["2"] < 0.6 * errors["1"]
+    assert np.load(tmp_path / "m.npy").shape == (1, 2, 6, 32, 48)
+    ended = crnn(*asked, "-o", tmp_path / "again.nii", "--maps", tmp_path / "m.npy")
+    assert ended.code == 0, ended.err
+    again = np.asanyarray(nib.load(tmp_path / "again.nii").dataobj)[:, :, 0].transpose(2, 1, 0)
+    np.testing.assert_allclose(again, found["2"], atol=1e-3 * truth.max())
+    assert crnn(*asked, "-o", tmp_path / "p.nii", "--save-maps", tmp_path / "m.png").code == 0
+
+
+def test_the_network_its_tuning_and_its_uncertainty_take_two_sets(crnn, tmp_path, bundle):
+    kspace, truth = folded()
+    np.save(tmp_path / "k.npy", kspace)
+    ended = crnn(
+        "reconstruct", tmp_path / "k.npy", "--axes", "coil,t,ky,kx", "--model", bundle, "-o", tmp_path / "o.nii",
+        "--adapt-steps", 2, "--ensemble", 2, "--uncertainty", tmp_path / "sd.nii", "--uncertainty-runs", 2, "--json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report["coils"][0]["map_sets"] == 2
+    assert report["adapted"]["steps"] == 2
+    assert 0 < report["reliability"]["null_space_energy_fraction"]["overall"] < 1
+    assert report["reliability"]["held_out"]["overall"] < 1
+    image = np.asanyarray(nib.load(tmp_path / "o.nii").dataobj)[:, :, 0].transpose(2, 1, 0)
+    assert np.linalg.norm(image - truth) < 0.5 * np.linalg.norm(truth)
+    assert nib.load(tmp_path / "sd.nii").get_fdata().min() > 0
+
+
+def test_a_number_of_map_sets_belongs_to_maps_that_are_estimated(crnn, raw, tmp_path):
+    np.save(tmp_path / "m.npy", sensitivities().astype(np.complex64))
+    asked = ("reconstruct", raw, "--axes", AXES, "--method", "sense")
+    for more in (("--map-sets", 2, "--maps", tmp_path / "m.npy"), ("--map-sets", 3)):
+        ended = crnn(*asked, *more)
+        assert (ended.code, "--map-sets" in ended.err) == (2, True), ended.err
 
 
 def test_compression_loses_little_and_says_how_much(crnn, raw, tmp_path):
@@ -186,7 +261,14 @@ def test_maps_that_do_not_fit_are_refused(crnn, raw, tmp_path, maps, code, said)
 
 
 def test_options_of_raw_data_do_not_fit_images(crnn, scan):
-    for option in (("--coils", 2), ("--maps", "m.npy"), ("--phases", 8), ("--variable", "x"), ("--save-maps", "m.npy")):
+    for option in (
+        ("--coils", 2),
+        ("--maps", "m.npy"),
+        ("--map-sets", 2),
+        ("--phases", 8),
+        ("--variable", "x"),
+        ("--save-maps", "m.npy"),
+    ):
         ended = crnn("reconstruct", scan[2], *option)
         assert (ended.code, "raw k-space" in ended.err) == (2, True), ended.err
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.bundles.store import list_bundles
-from crnn_cli.training.segment.settings import _COLOURS
+from crnn_cli.labels.names import COLOURS
 from tests.support.colour_vision import distances
 
 GREYS = np.repeat(np.arange(256)[:, None], 3, axis=1)
@@ -30,6 +30,6 @@ def test_labels_of_a_published_model_are_told_apart(bundle):
 
 
 def test_labels_of_a_new_model_are_told_apart():
-    for count, least in ((2, 80), (3, 40), (4, 40), (5, 24), (len(_COLOURS), 15)):
-        assert closest(_COLOURS[:count]) > least, count
-    assert distances(_COLOURS, GREYS).min() > 15
+    for count, least in ((2, 80), (3, 40), (4, 40), (5, 24), (len(COLOURS), 15)):
+        assert closest(COLOURS[:count]) > least, count
+    assert distances(COLOURS, GREYS).min() > 15

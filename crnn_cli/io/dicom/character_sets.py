@@ -31,6 +31,7 @@ _NAMED = {
     "LATIN 1": "ISO_IR 100", "ISO IR 6": "", "ASCII": "", "US ASCII": "", "": "",
 }  # fmt: skip
 _ALONE = {UNICODE, "GB18030", "GBK"}
+_LEFT_OVER = re.compile("\x1b\\$\\)[AC]")  # escapes to Chinese and Korean, which pydicom leaves in the text
 _LATIN_9 = "iso8859_15"  # ISO_IR 203, which pydicom does not know
 _TEXT = {"PN", "LO", "SH", "ST", "LT", "UC", "UT"}
 
@@ -64,6 +65,7 @@ class CharacterSet:
             return content.decode(self.codecs[0])
         with silence_pydicom():
             text = charset.decode_bytes(content, self.codecs, TEXT_VR_DELIMS | {0x5E, 0x3D, 0x5C})
+        text = _LEFT_OVER.sub("", text)
         if "\ufffd" in text:
             raise UnicodeDecodeError(self.codecs[-1], b"", 0, 0, "bytes that are no character")
         return text

@@ -7,7 +7,8 @@ allows it (type 2). Private elements are not copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from pydicom import dcmread
@@ -17,9 +18,10 @@ from pydicom.uid import generate_uid
 from crnn_cli import notices
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.io.dicom.header_repair import Repairs, decimals, usable_attributes
-from crnn_cli.io.dicom.headers import Frame, silence_pydicom
+from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.image_kinds import ImageKind, derived_kind
 from crnn_cli.io.dicom.series import Series
 
@@ -61,7 +63,7 @@ def copy_headers(series: Series, repairs: Repairs | None = None) -> Header:
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
-        with silence_pydicom():
+        with quoting_nothing("headers of new objects"):
             data = _copied(headers.of(frame), frame, copied, repairs)
         if not data.get("FrameOfReferenceUID"):
             data.FrameOfReferenceUID = reference
@@ -74,6 +76,33 @@ def copy_headers(series: Series, repairs: Repairs | None = None) -> Header:
         return data
 
     return of
+
+
+@contextmanager
+def quoting_nothing(what: str) -> Iterator[None]:
+    """Turn whatever a library raises over headers into a refusal in our words: its own may quote a patient.
+
+    pydicom is silent meanwhile.
+
+    Parameters
+    ----------
+    what : is made, for the message.
+
+    Raises
+    ------
+    UnsupportedDataError
+        In place of any error that is not about files, memory, or ours.
+    """
+    try:
+        with silence_pydicom():
+            yield
+    except (CrnnError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever it is: its words are not for a terminal or a report
+        raise UnsupportedDataError(
+            f"the headers of the source make no {what} ({type(error).__name__})",
+            remedy=("give ", Param("out", "NAME.nii.gz"), ": a NIfTI file takes none of them over"),
+        ) from None
 
 
 def check_headers(series: Series) -> Repairs:
@@ -103,7 +132,7 @@ def warn_of_repairs(repairs: Repairs) -> None:
 
 def kind_of(series: Series) -> ImageKind:
     """Kind of the images that are made from a series."""
-    with silence_pydicom():
+    with quoting_nothing("images"):
         return derived_kind(series, first_header(series))
 
 
@@ -133,7 +162,7 @@ def place_headers(image: Image, patient: Dataset | None, repairs: Repairs | None
     patient : header that patient and study are copied from; None for a new study without a patient.
     repairs : as of `copy_headers`.
     """
-    with silence_pydicom():
+    with quoting_nothing("headers of new objects"):
         common = Dataset() if patient is None else usable_attributes(patient, PATIENT_AND_STUDY, repairs or Repairs())
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not common.get(keyword):

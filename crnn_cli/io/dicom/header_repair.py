@@ -28,7 +28,7 @@ _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?)?")
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
-_CONTROL = dict.fromkeys([*range(0x1B), *range(0x1C, 0x20), 0x7F])  # all but escape, which changes the character set
+_CONTROL = dict.fromkeys([*range(0x20), 0x7F])
 _TERMS: dict[str, tuple[str, ...]] = {
     "PatientSex": ("M", "F", "O"),
     "PatientIdentityRemoved": ("YES", "NO"),

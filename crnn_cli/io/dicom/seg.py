@@ -27,9 +27,8 @@ from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.dicom.character_sets import settle_character_set
-from crnn_cli.io.dicom.header_copy import PATIENT_AND_STUDY, copy_headers, plain_text
+from crnn_cli.io.dicom.header_copy import PATIENT_AND_STUDY, copy_headers, plain_text, quoting_nothing
 from crnn_cli.io.dicom.header_repair import decimals
-from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.seg_cine import joined_in_time
 from crnn_cli.io.dicom.seg_read import read_seg
 from crnn_cli.io.dicom.series import Series
@@ -174,26 +173,19 @@ class _SegWriter:
         Raises
         ------
         UnsupportedDataError
-            If highdicom refuses what is written; it names the kind of error alone, as its words may quote a header.
+            If highdicom refuses what is written.
         """
         frames = self.series.frames
         number = f", frame {t + 1} of {frames}" if frames > 1 and not self.form.whole_series else ""
         headers = [self.header(z, t) for z in range(self.series.slices)]
         images, origins = self._stand_ins(headers)
-        try:
-            with silence_pydicom():
-                seg: Dataset = hd.seg.Segmentation(
-                    images, segments_ZYX, self.form.type.upper(), self.segments, self.uid,
-                    self._series_number(), generate_uid(), t + 1, "crnn", "crnn", __version__, "none",
-                    content_label="SEGMENTATION", content_description=f"not for diagnostic use{number}",
-                    omit_empty_frames=False,
-                )  # fmt: skip
-                self._add_patient_and_study(seg, headers[0])
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise UnsupportedDataError(
-                f"the headers of the source make no DICOM SEG ({type(error).__name__})",
-                remedy=("give ", Param("out", "NAME.nii.gz"), " for the label map"),
-            ) from None
+        with quoting_nothing("DICOM SEG"):
+            seg: Dataset = hd.seg.Segmentation(
+                images, segments_ZYX, self.form.type.upper(), self.segments, self.uid, self._series_number(),
+                generate_uid(), t + 1, "crnn", "crnn", __version__, "none", content_label="SEGMENTATION",
+                content_description=f"not for diagnostic use{number}", omit_empty_frames=False,
+            )  # fmt: skip
+            self._add_patient_and_study(seg, headers[0])
         _point_to(seg, origins)
         return seg
 
@@ -231,7 +223,7 @@ class _SegWriter:
 
 def _encoded(data: Dataset) -> bytes:
     content = io.BytesIO()
-    with silence_pydicom():
+    with quoting_nothing("DICOM SEG"):
         data.save_as(content)
     return content.getvalue()
 

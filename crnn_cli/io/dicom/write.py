@@ -26,6 +26,7 @@ from pydicom.uid import (
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.geometry import require_perpendicular
 from crnn_cli.data.image import Array, Image
+from crnn_cli.data.write_set import WriteSet
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError
 from crnn_cli.io.dicom.character_sets import settle_character_set
 from crnn_cli.io.dicom.folder import require_folder, write_folder
@@ -35,10 +36,10 @@ from crnn_cli.io.dicom.header_copy import (
     copy_headers,
     place_headers,
     plain_text,
+    quoting_nothing,
     warn_of_repairs,
 )
 from crnn_cli.io.dicom.header_repair import decimals
-from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.image_kinds import MR_IMAGE, ImageKind
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
@@ -143,20 +144,23 @@ def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
     return tuple(sorted({frame.rescale for row in series.grid for frame in row}))[:8]
 
 
-def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
+def write_derived(
+    image: Image, series: Series, about: About, target: Path, force: bool, files: WriteSet | None = None
+) -> None:  # fmt: skip
     """Write images made from a series, on its grid, as a derived series of the same study.
 
     Parameters
     ----------
     image : on the grid of ``series``; see `require_source`.
     force : replace an earlier folder of DICOM files.
+    files : set that the folder is to appear with; None for one of its own.
 
     Raises
     ------
     UnsupportedDataError, OutputError
         See `write_series`.
     """
-    write_series(image, copy_headers(series), about, target, force)
+    write_series(image, copy_headers(series), about, target, force, files)
 
 
 def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
@@ -171,12 +175,15 @@ def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool 
     """
     if labels:
         raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
+    image = image.with_stated_spacing()
     require_perpendicular(image.affine, "the image")
     require_folder(path, force)
     write_series(image, place_headers(image, None), About(description or "crnn", "written by crnn"), path, force)
 
 
-def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> StoredPixels:
+def write_series(
+    image: Image, header: Header, about: About, target: Path, force: bool, files: WriteSet | None = None
+) -> StoredPixels:  # fmt: skip
     """Write a new folder with one file for each slice and frame, whole and read back, or nothing.
 
     Parameters
@@ -184,6 +191,7 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
     image : real (x, y, z) or (x, y, z, t).
     header : gives the header of slice z and frame t; see `crnn_cli.io.dicom.header_copy`.
     force : replace an earlier folder of DICOM files.
+    files : set that the folder is to appear with; None for one of its own.
 
     Returns
     -------
@@ -208,13 +216,13 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
         for z in range(array.shape[2]):
             for t in range(array.shape[3]):
                 number += 1
-                data = _image(header(z, t), shared, number)
-                data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
-                with silence_pydicom():
+                with quoting_nothing("image"):
+                    data = _image(header(z, t), shared, number)
+                    data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
                     data.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
         _check(image, pixels, folder)
 
-    write_folder(target, fill, force)
+    write_folder(target, fill, force, files)
     return pixels
 
 

@@ -11,6 +11,8 @@ from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.formats import BART, NUMPY
 from crnn_cli.io.kspace.bart import stored_bart
 
+_DIMENSIONS = (0, 1, 3, 4, 13)  # of BART: read, phase 1, coil, set of maps, slice
+
 
 def require_maps_name(target: Path) -> None:
     """Raise UsageError unless the name ends in .npy or .png."""
@@ -19,31 +21,32 @@ def require_maps_name(target: Path) -> None:
 
 
 def read_maps(path: Path) -> Complex:
-    """Read sensitivities as complex64 (slice, coil, y, x).
+    """Read sensitivities as complex64 (slice, coil, y, x), or (slice, set, coil, y, x) of several sets.
 
     Parameters
     ----------
-    path : .npy of (slice, coil, y, x) or (coil, y, x), or .cfl of read, phase 1, coil and perhaps slice.
+    path : .npy of ([slice,] coil, y, x) or (slice, set, coil, y, x), or .cfl of read, phase 1, coil and perhaps sets of
+        maps and slices, as ``bart ecalib -m 2`` writes them.
 
     Raises
     ------
     UnreadableError
         If the file is neither.
     UnsupportedDataError
-        If it has other axes, several sets of maps, or is not complex.
+        If it has other axes, or is not complex.
     """
     if path.suffix in BART.suffixes:
         stored = stored_bart(path)
         array = stored.part((slice(None),) * len(stored.shape))
         sizes = dict(enumerate(array.shape))
-        odd = [n for n, size in sizes.items() if size > 1 and n not in (0, 1, 3, 13)]
+        odd = [n for n, size in sizes.items() if size > 1 and n not in _DIMENSIONS]
         if odd:
             raise UnsupportedDataError(
                 f"{path} has {sizes[odd[0]]} entries along dimension {odd[0]}; sensitivities are read, phase 1, coil, "
-                "slice: one set of them (bart ecalib -m1)"
+                "set of maps, slice"
             )
-        whole = array.reshape([sizes.get(n, 1) for n in (0, 1, 3, 13)], order="F")
-        return np.ascontiguousarray(whole.transpose(3, 2, 1, 0))
+        whole = array.reshape([sizes.get(n, 1) for n in _DIMENSIONS], order="F").transpose(4, 3, 2, 1, 0)
+        return np.ascontiguousarray(whole if whole.shape[1] > 1 else whole[:, 0])
     try:
         with path.open("rb") as opened:
             array = np.load(opened, allow_pickle=False)
@@ -51,8 +54,8 @@ def read_maps(path: Path) -> Complex:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, EOFError) as error:
         raise UnreadableError(f"{path} is not a NumPy array: {error}") from None
-    if not isinstance(array, np.ndarray) or not np.iscomplexobj(array) or array.ndim not in (3, 4):
+    if not isinstance(array, np.ndarray) or not np.iscomplexobj(array) or array.ndim not in (3, 4, 5):
         content = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise UnsupportedDataError(f"{path} holds {content}; sensitivities are complex, ([slice,] coil, y, x)")
-    maps_ZCYX: Complex = array.astype(np.complex64).reshape((1,) * (4 - array.ndim) + array.shape)
-    return maps_ZCYX
+        raise UnsupportedDataError(f"{path} holds {content}; sensitivities are complex, ([slice, [set,]] coil, y, x)")
+    maps: Complex = array.astype(np.complex64)
+    return maps[None] if maps.ndim == 3 else maps

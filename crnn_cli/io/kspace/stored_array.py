@@ -1,7 +1,8 @@
 """Complex arrays that stay in their file, and the names of their axes.
 
 Axes are named slice, coil, t (frames), ky (phase encoding), kx (readout), kz (second phase encoding) and average
-(repetitions, of which the mean is taken); "-" is an axis of length 1 without meaning.
+(repetitions, of which the mean is taken); "-" is an axis of length 1 without meaning. Axes x, y and z are those of
+images: they are transformed to kx, ky and kz.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import Remark
 
-NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
+NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average", "x", "y", "z")
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 
@@ -136,7 +137,7 @@ def is_complex(dtype: np.dtype[Any]) -> bool:
     """Whether values are complex, or compounds of a real and an imaginary part as MATLAB 7.3 writes them."""
     names = tuple(dtype.names or ())
     if names in (("real", "imag"), ("r", "i"), ("re", "im")):
-        return all(dtype[name].kind == "f" and dtype[name].shape == () for name in names)
+        return all(dtype[name].kind in "fiu" and dtype[name].shape == () for name in names)
     return dtype.kind == "c"
 
 
@@ -166,8 +167,9 @@ def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
     unknown = [name for name in names if name not in (*NAMES, "-")]
     if unknown:
         raise UsageError(axes, f": {unknown[0]!r} is no axis of k-space; choose from {', '.join(NAMES)}, or -")
-    doubled = [name for name in NAMES if names.count(name) > 1]
-    missing = [name for name in ("ky", "kx") if name not in names]
+    spaces = [{"x": "kx", "y": "ky", "z": "kz"}.get(name, name) for name in names]
+    doubled = [name for name in NAMES if spaces.count(name) > 1]
+    missing = [name for name in ("ky", "kx") if name not in spaces]
     if doubled or missing:
         raise UsageError(axes, f": {doubled[0]} is there twice" if doubled else f": {missing[0]} is missing")
     wide = [axis for axis, n in enumerate(stored.shape) if n > 1]
@@ -197,12 +199,15 @@ def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
 
 
 EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
+BY_MATLAB = {2: "kx,ky", 3: "kx,ky,coil", 4: "kx,ky,coil,t", 5: "kx,ky,coil,slice,t", 6: "kx,ky,coil,slice,t,average"}
+"""Usual orders of axes, by their number: of row-major arrays, and of those of MATLAB."""
 
 
 def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
     """Error for an array whose axes nothing tells; it proposes names in a usual order."""
     wide = sum(n > 1 for n in stored.shape)
-    example = EXAMPLES.get(len(stored.shape), EXAMPLES.get(wide, EXAMPLES[5]))
+    examples = BY_MATLAB if any(each.code == "matlab-order" for each in stored.remarks) else EXAMPLES
+    example = examples.get(len(stored.shape), examples.get(wide, examples[5]))
     return UnsupportedDataError(
         f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space",
         remedy=(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import has_dicom_preamble, is_dicom
+from crnn_cli.io.formats import is_dicom, is_dicom_file
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
 from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows, structures_of
 from crnn_cli.training.datasets.names import (
@@ -149,9 +149,7 @@ def find_cines(source: Path) -> list[Path]:
         raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
     below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
     files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
-    folders = {
-        f for f in [source, *below] if f.is_dir() and any(has_dicom_preamble(g) for g in f.iterdir() if g.is_file())
-    }
+    folders = {f for f in [source, *below] if f.is_dir() and any(is_dicom_file(g) for g in f.iterdir() if g.is_file())}
     if not files | folders:
         raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")
     return sorted(files | folders)

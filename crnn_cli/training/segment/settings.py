@@ -11,18 +11,13 @@ import numpy as np
 from crnn_cli.data.geometry import PLANES, slice_order, thickest_axis
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.labels.names import Label
+from crnn_cli.labels.names import COLOURS, Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.segment.items import Augmentation, ItemSize
 from crnn_cli.training.settings import active_losses, setting
 
-_COLOURS = (
-    (255, 180, 0), (0, 220, 255), (220, 60, 60), (180, 60, 255), (220, 0, 180), (120, 180, 120), (180, 255, 180),
-    (255, 0, 0), (220, 120, 255), (120, 220, 120),
-)  # fmt: skip
-"""Bright on grey, and told apart by the colour-blind too as far as so many can be."""
 _LARGEST_SIDE, _MOST_SLICES = 160, 16  # of items, where nothing is set
 
 
@@ -189,7 +184,7 @@ class Task:
 
     def labels(self) -> list[Label]:
         """Labels with their colours, values 1, 2, ..."""
-        return [Label(k, name, _COLOURS[(k - 1) % len(_COLOURS)]) for k, name in enumerate(self.names, start=1)]
+        return [Label(k, name, COLOURS[(k - 1) % len(COLOURS)]) for k, name in enumerate(self.names, start=1)]
 
     def bundle_config(self) -> dict[str, Any]:
         """Configuration of the bundle, but for licence and summary."""

@@ -40,6 +40,23 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
         return {}
 
 
+def doubt_field_of_view(result: Reconstruction[Any]) -> None:
+    """Doubt a field of view in which the object folds, as the coil sensitivities show; see `crnn_cli.mri.map_sets`."""
+    from crnn_cli.mri.map_sets import FOLDED_ENERGY
+
+    sets = {z + 1: facts["map_sets"] for z, facts in enumerate(result.facts)
+            if facts.get("folded_energy", 0.0) > FOLDED_ENERGY}  # fmt: skip
+    if not sets:
+        return
+    few = [str(z) for z in list(sets)[:8]] + ["..."] * (len(sets) > 8)
+    used = {1: "one set of coil sensitivities is used", 2: "two sets of coil sensitivities are used"}
+    notices.warn(
+        "field-of-view-small",
+        f"the field of view is smaller than the object, which folds in slice{'s' * (len(sets) > 1)} {', '.join(few)}: "
+        + " or ".join(used[number] for number in sorted(set(sets.values()))),
+    )
+
+
 def _quality(scan: Scan, result: Reconstruction[Any], truth: Image) -> dict[str, Any]:
     """Measures of the zero-filled and the reconstructed magnitudes against the fully sampled series."""
     import torch

@@ -107,7 +107,7 @@ def reconstruct_scan(
     from crnn_cli.reconstruction.reconstruct import reconstruct
     from crnn_cli.report.provenance import grid_facts
     from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
-    from crnn_cli.workflows.reconstruct.quality import measure_quality
+    from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, measure_quality
     from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
 
     method, slices, device = engine.method, scan.slices, engine.device
@@ -120,12 +120,13 @@ def reconstruct_scan(
         )  # fmt: skip
         slices = ValidationSource(slices, unseen)
     whole = Ensemble(method.method, method.copies)
-    estimate = estimate_memory(whole, slices.shape, folds, device)
+    estimate = estimate_memory(whole, slices.shape, folds, device, 1 if scan.raw is None else scan.raw.map_sets)
     notices.detail(format_memory_estimate(estimate))
     assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0)
     began = time.perf_counter()
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)
+    doubt_field_of_view(result)
     report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
     report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)

@@ -27,7 +27,7 @@ from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_run
 READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
-INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
+INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
 """Options that name inputs beside the scan."""
 
 
@@ -85,10 +85,10 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     target = plan_output(scan, options, output_name, as_json)
     if options.format_name == "dicom" and options.complex_output:
         raise UsageError(Param("complex_output"), " images are written as NIfTI: DICOM images here are magnitudes")
-    if STREAM in (options.phase, options.mask, options.maps):
+    if STREAM in (options.phase, options.mask, options.maps, options.calibration):
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
-        [scan, options.phase, options.mask, options.maps],
+        [scan, options.phase, options.mask, options.maps, options.calibration],
         [target, sidecar_path(target), *(getattr(options, name) for name in OUTPUTS)],
     )
     plan_uncertainty(options)
@@ -99,7 +99,8 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         raise UsageError(Param("undersample"), *both, remedy=("use one of them",))
     request = ScanRequest(
         scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
-        options.coils, options.maps, options.phases, options.variable,
+        options.coils, options.maps, options.phases, options.variable, options.slice_number,
+        parse_map_sets(options.map_sets), options.raw_choices(), options.calibration,
     )  # fmt: skip
     return ReconstructPlan(request, target, options, budget)
 
@@ -190,6 +191,22 @@ def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
         If it is above.
     """
     require_residual(report, planned.options.max_residual)
+
+
+def parse_map_sets(text: str | None) -> int | None:
+    """Read the number of sets of sensitivities; None where it is to be found out.
+
+    Raises
+    ------
+    UsageError
+        If it is none of 1, 2 and auto.
+
+    >>> parse_map_sets("2"), parse_map_sets("auto")
+    (2, None)
+    """
+    if text not in (None, "1", "2", "auto"):
+        raise UsageError(Param("map_sets", text), " is not known", remedy=("use 1, 2 or auto",))
+    return None if text in (None, "auto") else int(text)
 
 
 def _simulation(options: ReconstructOptions) -> Simulation | None:

@@ -149,7 +149,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         return whole(header, shared, number)
 
     monkeypatch.setattr(dicom_write, "_image", failing)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="the disk is full"):
         write_derived(image, series, ABOUT, out, force=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
     monkeypatch.setattr(dicom_write, "_image", whole)

@@ -34,7 +34,7 @@ def long():
 @pytest.mark.parametrize(
     ("axes", "problem"),
     [
-        ("coil,t,ky,kx", "names 4 axes"), ("slice,coil,t,ky,x", "'x' is no axis"), ("slice,coil,t,ky,ky", "twice"),
+        ("coil,t,ky,kx", "names 4 axes"), ("slice,coil,t,ky,q", "'q' is no axis"), ("slice,coil,t,ky,ky", "twice"),
         ("slice,coil,t,kz,kx", "ky is missing"), ("slice,coil,-,ky,kx", "has length 5"), ("", "'' is no axis"),
     ],
 )  # fmt: skip

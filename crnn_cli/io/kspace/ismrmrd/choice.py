@@ -5,12 +5,11 @@ Counters are chosen by their values in the file, which count from 0. A view is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError, Words
+from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import ReadoutGroups
 
@@ -19,27 +18,10 @@ PARALLEL = 1e-3
 """Directions whose components differ by less are one."""
 
 
-@dataclass(frozen=True)
-class ReadoutChoice:
-    """Readouts to take where a file holds several images of a frame; None takes the only value there is.
-
-    Attributes
-    ----------
-    set_number, contrast, repetition, phase_number : values of the counters set, contrast, repetition and phase.
-    view : number of a group of slices of one direction, from 1, in the order of the file.
-    """
-
-    set_number: int | None = None
-    contrast: int | None = None
-    repetition: int | None = None
-    phase_number: int | None = None
-    view: int | None = None
-
-
 _COUNTERS = {"set_number": "set", "contrast": "contrast", "repetition": "repetition", "phase_number": "phase"}
 
 
-def choose_readouts(groups: ReadoutGroups, choice: ReadoutChoice) -> ReadoutGroups:
+def choose_readouts(groups: ReadoutGroups, choice: RawChoices) -> ReadoutGroups:
     """Keep the readouts that were chosen; calibration lines of other sets and contrasts serve where there are none.
 
     Raises
@@ -49,10 +31,9 @@ def choose_readouts(groups: ReadoutGroups, choice: ReadoutChoice) -> ReadoutGrou
     UnsupportedDataError
         If sets, contrasts or directions still differ; the remedy names the choice.
     """
-    for field in fields(choice):
-        value = getattr(choice, field.name)
-        if value is not None and field.name in _COUNTERS:
-            groups = _with_value(groups, field.name, value)
+    for param, value in choice.given().items():
+        if param in _COUNTERS:
+            groups = _with_value(groups, param, value)
     for param in ("set_number", "contrast"):
         _require_one(groups.imaging, param)
     return _one_view(groups, choice.view)

@@ -22,7 +22,8 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.io.kspace.checks import require_every_frame
-from crnn_cli.io.kspace.ismrmrd.choice import ReadoutChoice, choose_readouts
+from crnn_cli.io.kspace.choices import RawChoices
+from crnn_cli.io.kspace.ismrmrd.choice import choose_readouts
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_readout_headers
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Space, parse_header
@@ -69,6 +70,7 @@ def read_ismrmrd(
     path: Path, variable: str | None = None, phases: int | None = None, slice_tolerance: float | None = None, *,
     set_number: int | None = None, contrast: int | None = None, repetition: int | None = None,
     phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
+    for_calibration: bool = False,
 ) -> RawScan:  # fmt: skip
     """Read the headers of an ISMRMRD file as a scan, whose slices are read on demand.
 
@@ -78,8 +80,10 @@ def read_ismrmrd(
     phases : number of cardiac phases that readouts are sorted into by their time since the R wave; None for the frames
         that the counters of the file give.
     slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
-    set_number, contrast, repetition, phase_number, view : the readouts to take, as of `ReadoutChoice`.
+    set_number, contrast, repetition, phase_number, view : the readouts to take, as of
+        `crnn_cli.io.kspace.choices.RawChoices`.
     drop_empty : leave out frames of which a slice has no line.
+    for_calibration : take readouts that were measured for calibration alone as those of images, where there are none.
 
     Raises
     ------
@@ -93,8 +97,10 @@ def read_ismrmrd(
         sets, contrasts or views, or both phases and repetitions, and none was chosen; or has no ECG time stamps to sort
         into ``phases``.
     """
-    choice = ReadoutChoice(set_number, contrast, repetition, phase_number, view)
-    measured = _measured(path, find_group(path, variable), choice, (phases, slice_tolerance), drop_empty)
+    choice = RawChoices(None, set_number, contrast, repetition, phase_number, view, drop_empty)
+    group = find_group(path, variable)
+    groups = choose_readouts(group_readouts(read_readout_headers(path, group), for_calibration), choice)
+    measured = _measured(path, group, groups, choice, (phases, slice_tolerance))
     header, lines = measured.header, measured.lines
     noise_CC, noise_remarks = noise_covariance(measured.groups.noise, lines, header)
     scan = RawScan(
@@ -114,10 +120,9 @@ def read_ismrmrd(
 
 
 def _measured(
-    path: Path, group: str, choice: ReadoutChoice, timing: tuple[int | None, float | None], drop_empty: bool
+    path: Path, group: str, groups: ReadoutGroups, choice: RawChoices, timing: tuple[int | None, float | None]
 ) -> _Measured:
-    """Sort the readouts of a scan; ``timing`` are the phases and the slice tolerance."""
-    groups = choose_readouts(group_readouts(read_readout_headers(path, group)), choice)
+    """Put the readouts of a scan in their places; ``timing`` are the phases and the slice tolerance."""
     require_same_coils(groups)
     header, changes = reconcile(parse_header(read_header(path, group)), groups)
     imaging = positions_in_millimetres(groups.imaging, header)
@@ -129,11 +134,11 @@ def _measured(
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
     lines = Lines(path, group, imaging, index, frames.number, grid).where(frames.kept)
-    if z > 1 or drop_empty:
+    if z > 1 or choice.drop_empty:
         lines = lines.without_zeros()
     if z > 1:
         lines.require_one_slab()
-    frames, kept, number = full_frames(frames, lines.frames, stack.places(lines.heads["slice"]), drop_empty)
+    frames, kept, number = full_frames(frames, lines.frames, stack.places(lines.heads["slice"]), choice.drop_empty)
     lines = replace(lines, frames=number, grid=replace(grid, frames=frames.count)).where(kept)
     calibration, other = _calibration(groups.calibration, lines, header, centre)
     turned = [Fact("reversed-lines", about_reversed)] if about_reversed else []

@@ -48,8 +48,12 @@ class ReadoutGroups:
     remarks: tuple[Remark, ...]
 
 
-def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
+def group_readouts(heads: ReadoutHeaders, for_calibration: bool = False) -> ReadoutGroups:
     """Sort the readouts of the first encoding by purpose: imaging, calibration, noise; others are left out.
+
+    Parameters
+    ----------
+    for_calibration : where none is for images, take those for calibration as such.
 
     Raises
     ------
@@ -72,9 +76,11 @@ def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
         remarks.append(Doubt("other-encodings", text))
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
+    if for_calibration and not (used & images).any():
+        images, calibrates = calibrates, images
     groups = ReadoutGroups(
         heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(remarks)
-    )
+    )  # fmt: skip
     _require_images(groups, len(heads))
     return groups
 

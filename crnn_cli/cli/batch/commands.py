@@ -20,7 +20,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.batch_report import BatchReporter
+from crnn_cli.cli.batch.reporter import BatchReporter
 from crnn_cli.cli.options import BATCH, OUTPUT, PANELS, Force
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.remedies import spell_option
