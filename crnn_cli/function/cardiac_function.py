@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.function.chambers import LEFT, MYOCARDIUM, RIGHT, Chambers
+from crnn_cli.function.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
 from crnn_cli.function.quantities import Quantity, derived
 from crnn_cli.function.ventricles import (
     Flow,
@@ -21,8 +22,10 @@ from crnn_cli.function.ventricles import (
     measure_mass,
     measure_ventricle,
 )
-from crnn_cli.function.volume_curves import StructureVolumes, roughness, structure_volumes
+from crnn_cli.function.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
 from crnn_cli.function.wall import SEGMENTS, Wall, measure_wall
+from crnn_cli.labels.names import Label
+from crnn_cli.labels.plausibility import find_implausible
 from crnn_cli.notices import Doubt
 
 CONVENTION = (
@@ -31,9 +34,10 @@ CONVENTION = (
     "of ACDC to the cavities. Mass: 1.05 g/ml. Nothing is smoothed but the curve that peak rates are taken from."
 )
 """What the numbers rest on, in words."""
-_ROUGH = 0.08
-_MASS_VARIES = 0.15
-_STROKES_DIFFER = 0.3
+ROUGH = 0.08
+"""Roughness of a ventricle's curve (`crnn_cli.function.volume_curves.roughness`) from which on it is doubtful."""
+STROKES_DIFFER = 0.3
+"""Difference of the ventricles' stroke volumes, relative to the larger, from which on they are doubtful."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class CardiacFunction:
     doubts: tuple[Doubt, ...] = ()
 
     def quantities(self) -> dict[str, dict[str, Quantity]]:
-        """All numbers by ventricle (``left``, ``right``) and ``heart``; indexed ones where the body surface is known."""
+        """All numbers by ``left``, ``right`` and ``heart``; with a known body surface also the indexed ones."""
         named = {"left": self.ventricles.get(LEFT), "right": self.ventricles.get(RIGHT)}
         found = {side: each.quantities() for side, each in named.items() if each is not None}
         if "left" in found:
@@ -108,7 +112,7 @@ class CardiacFunction:
     def as_json(self) -> dict[str, Any]:
         """The facts of a report; frames count from 1."""
         times = None if self.frame_time is None else [
-            round(frame * self.frame_time, 6) for frame in range(len(next(iter(self.volumes.values())).curve_T))
+            round(frame * self.frame_time, 6) for frame in range(len(next(iter(self.volumes.values())).curve))
         ]  # fmt: skip
         return {
             "end_diastole": self.phases.ed + 1, "end_systole": self.phases.es + 1, "phases": self.phases.origin,
@@ -118,7 +122,7 @@ class CardiacFunction:
                 side: {name: quantity.as_json() for name, quantity in values.items()}
                 for side, values in self.quantities().items()
             },
-            "curves_ml": {name: [round(float(v), 4) for v in each.curve_T] for name, each in self.volumes.items()},
+            "curves_ml": {name: [round(float(v), 4) for v in each.curve] for name, each in self.volumes.items()},
             "times_s": times,
             "slices": self.slice_table(),
             "wall": _wall_as_json(self.wall),
@@ -140,8 +144,9 @@ def _wall_as_json(wall: Wall | str) -> dict[str, Any]:
 
 
 def assess_function(
-    labels: Image, chambers: Chambers, subject: Subject | None = None, ed: int | None = None, es: int | None = None
-) -> CardiacFunction:
+    labels: Image, chambers: Chambers, subject: Subject | None = None, ed: int | None = None, es: int | None = None,
+    unknown_size: str | None = None,
+) -> CardiacFunction:  # fmt: skip
     """Measure the function of a heart.
 
     Parameters
@@ -149,6 +154,8 @@ def assess_function(
     labels : label map (x, y, z) or (x, y, z, t) of short-axis slices through one heart beat.
     chambers : what its values are.
     ed, es : frames of end diastole and end systole, from 0; None: those of the largest and the smallest cavity.
+    unknown_size : why nothing is stated in ml, g and mm; empty where sizes are known. None: where the voxels are of
+        exactly 1 mm, the file has lost them.
 
     Raises
     ------
@@ -159,7 +166,7 @@ def assess_function(
     order = _order(labels)
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
-    unknown = _unknown_size(labels)
+    unknown = _unknown_size(labels) if unknown_size is None else unknown_size
     cut = {name: _cut(labels, value, order, name) for name, value in chambers.named().items()}
     ventricles = {
         name: measure_ventricle(volumes[name], phases, unknown, cut[name]) for name in (LEFT, RIGHT) if name in volumes
@@ -172,8 +179,9 @@ def assess_function(
         mass = (at_ed, at_es)
     main = LEFT if LEFT in ventricles else RIGHT
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
-    wall = measure_wall(labels, chambers, order, phases.ed, phases.es) if labels.frames > 1 else "one frame"
-    doubts = _doubts(volumes, ventricles, phases)
+    wall: Wall | str = unknown or ("one frame: there is no end systole" if labels.frames == 1 else "")
+    wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
+    doubts = _doubts(labels, chambers, order, volumes, ventricles)
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
@@ -184,7 +192,7 @@ def _order(labels: Image) -> SliceOrder:
     if labels.spacing == (1.0, 1.0, 1.0) or labels.shape[2] == min(labels.shape[:3]):
         return slice_order(labels, 2)  # the spacing is lost, or as good as even: slices are stored last
     raise UnsupportedDataError(
-        f"nothing tells along which axis the slices of {' x '.join(map(str, labels.shape[:3]))} voxels follow each other"
+        f"a map of {' x '.join(map(str, labels.shape[:3]))}: nothing tells along which axis slices follow each other"
     )
 
 
@@ -206,34 +214,31 @@ def _cut(labels: Image, value: int, order: SliceOrder, name: str) -> str:
 
 
 def _doubts(
-    volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricle], phases: Phases
-) -> tuple[Doubt, ...]:
-    doubts: list[Doubt] = []
-    for name, each in volumes.items():
-        rough = roughness(each.curve_T) if name in ventricles else None
-        if rough is not None and rough > _ROUGH:
-            text = f"the curve of the {name} is not smooth ({100 * rough:.0f} % of the stroke): frames out of order, or bad labels?"
-            doubts.append(Doubt("curve-not-smooth", text))
-        if each.discs_ST.shape[0] > 1 and name != MYOCARDIUM:
-            doubts += _end_of_stack(each, phases)
-    if MYOCARDIUM in volumes:
-        curve_T = volumes[MYOCARDIUM].curve_T
-        varies = float(np.ptp(curve_T) / curve_T.mean()) if curve_T.any() else 0.0
-        if varies > _MASS_VARIES:
-            doubts.append(
-                Doubt("mass-varies", f"the mass of the left ventricle varies by {100 * varies:.0f} % over the cycle")
+    labels: Image, chambers: Chambers, order: SliceOrder, volumes: dict[str, StructureVolumes],
+    ventricles: dict[str, Ventricle],
+) -> tuple[Doubt, ...]:  # fmt: skip
+    """What makes the numbers doubtful: implausible labels, curves, strokes."""
+    doubts = [each.doubt for each in find_implausible(*_as_frames(labels, chambers, order))]
+    for name in ventricles:
+        rough = roughness(volumes[name].curve)
+        if rough is not None and rough > ROUGH:
+            text = (
+                f"the curve of the {name} is not smooth: {100 * rough:.0f} % of the stroke beside {HARMONICS} harmonics"
             )
+            doubts.append(Doubt("curve-not-smooth", f"{text}; frames out of order, or bad labels?"))
     strokes = [each.stroke_volume.value for each in ventricles.values() if each.stroke_volume.value]
-    if len(strokes) == 2 and abs(strokes[0] - strokes[1]) > _STROKES_DIFFER * max(strokes):
-        text = f"the stroke volumes of the ventricles are {strokes[0]:.0f} and {strokes[1]:.0f} ml: leak, shunt, or bad labels?"
+    if len(strokes) == 2 and abs(strokes[0] - strokes[1]) > STROKES_DIFFER * max(strokes):
+        text = f"the ventricles eject {strokes[0]:.0f} and {strokes[1]:.0f} ml: a leak, a shunt, or bad labels?"
         doubts.append(Doubt("strokes-differ", text))
     return tuple(doubts)
 
 
-def _end_of_stack(each: StructureVolumes, phases: Phases) -> list[Doubt]:
-    """A ventricle that is still large in the first or last slice goes on outside the stack."""
-    discs = each.discs_ST[:, phases.ed]
-    if max(discs[0], discs[-1]) <= 0.6 * discs.max():
-        return []
-    text = f"the {each.name} is still large in the last slice of the stack: it may go on outside, and the volume be too small"
-    return [Doubt("stack-too-short", text)]
+def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:
+    """Labels 1 to 3 as (frame, slice, row, column), slices in the order of the array; and what they are."""
+    frames = labels.array.reshape((*labels.shape[:3], labels.frames))
+    renamed = np.zeros(frames.shape, np.uint8)
+    names = []
+    for number, (name, value) in enumerate(chambers.named().items(), start=1):
+        renamed[frames == value] = number
+        names.append(Label(number, name, (255, 255, 255), ("SCT", CODES[name], name)))
+    return np.moveaxis(np.moveaxis(renamed, 3, 0), 1 + order.axes[0], 1), names

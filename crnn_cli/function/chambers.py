@@ -11,6 +11,8 @@ from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 LEFT, MYOCARDIUM, RIGHT = "left ventricle", "myocardium", "right ventricle"
 """Names of the three structures, as the published model gives them."""
 
+CODES = {LEFT: "87878005", MYOCARDIUM: "49848007", RIGHT: "53085002"}
+"""SNOMED CT codes of the structures."""
 CONVENTIONS: dict[str, dict[str, int]] = {
     "acdc": {RIGHT: 1, MYOCARDIUM: 2, LEFT: 3},
     "mnms": {LEFT: 1, MYOCARDIUM: 2, RIGHT: 3},
@@ -73,7 +75,10 @@ def parse_chambers(text: str) -> Chambers:
 
 
 def find_chambers(names: Mapping[int, str], source: str) -> Chambers:
-    """Chambers by the names of labels, as a report, a DICOM SEG or a `LabelImage` holds them.
+    """Chambers by the names of labels, as a report, a DICOM SEG or a `crnn_cli.LabelImage` holds them.
+
+    >>> find_chambers({1: "right ventricle", 2: "Myocardium", 3: "LV"}, "labels.nii.gz")
+    Chambers(left=3, myocardium=2, right=1)
 
     Parameters
     ----------

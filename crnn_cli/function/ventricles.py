@@ -64,10 +64,10 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     UnsupportedDataError
         If no ventricle is labelled in any frame.
     """
-    name = LEFT if LEFT in volumes and volumes[LEFT].curve_T.any() else RIGHT
-    if name not in volumes or not volumes[name].curve_T.any():
+    name = LEFT if LEFT in volumes and volumes[LEFT].curve.any() else RIGHT
+    if name not in volumes or not volumes[name].curve.any():
         raise UnsupportedDataError("no frame has a label of a ventricle: there is nothing to measure")
-    curve_T = volumes[name].curve_T
+    curve_T = volumes[name].curve
     for param, frame in (("ed", ed), ("es", es)):
         if frame is not None and not 0 <= frame < len(curve_T):
             raise UsageError(Param(param, frame + 1), f" is not there: the frames are 1 to {len(curve_T)}")
@@ -85,7 +85,7 @@ def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: s
     unknown_size : why volumes in ml are refused; empty where the voxel size is known.
     cut : why nothing can be said, such as that the heart is cut by the field of view; empty where it is whole.
     """
-    curve_T = volumes.curve_T
+    curve_T = volumes.curve
     reason = cut or _unusable(volumes, phases)
     if reason:
         edv = esv = Quantity.refused("ml", reason)
@@ -105,12 +105,12 @@ def measure_mass(myocardium: StructureVolumes, frame: int, unknown_size: str, cu
     """Mass of the left ventricle's myocardium in a frame, in g; parameters as of `measure_ventricle`."""
     slices = int(np.count_nonzero(myocardium.discs_ST[:, frame]))
     reason = cut or _few(MYOCARDIUM, slices, frame) or unknown_size
-    return Quantity.refused("g", reason) if reason else Quantity(float(myocardium.curve_T[frame]) * DENSITY, "g")
+    return Quantity.refused("g", reason) if reason else Quantity(float(myocardium.curve[frame]) * DENSITY, "g")
 
 
 def _unusable(volumes: StructureVolumes, phases: Phases) -> str:
     """Why a structure has no volumes; empty where it has."""
-    empty = np.flatnonzero(volumes.curve_T == 0)
+    empty = np.flatnonzero(volumes.curve == 0)
     if len(empty):
         frames = ", ".join(str(frame + 1) for frame in empty[:5]) + (" and more" if len(empty) > 5 else "")
         return f"the {volumes.name} is not labelled in frame {frames}"
@@ -158,7 +158,7 @@ def measure_flow(
     frame_time : seconds between frames; None where unknown.
     heart_rate : given, per minute; None: from the frames, where they cover the cycle once.
     """
-    curve_T = volumes.curve_T
+    curve_T = volumes.curve
     partial = not_whole_cycle(curve_T, phases)
     unknown = "the time between frames is not known" if frame_time is None else partial
     rate = Quantity.refused("/min", unknown)

@@ -38,8 +38,8 @@ class StructureVolumes:
     discs_ST: Curve
 
     @property
-    def curve_T(self) -> Curve:
-        """Volume of each frame in ml."""
+    def curve(self) -> Curve:
+        """Volume of each frame in ml, (T,)."""
         total: Curve = self.discs_ST.sum(axis=0)
         return total
 

@@ -121,7 +121,7 @@ def _missing(labels: Image, chambers: Chambers) -> str:
 
 
 def _angles() -> Angles:
-    return np.arange(RAYS) * (2 * np.pi / RAYS)
+    return np.linspace(0, 2 * np.pi, RAYS, endpoint=False, dtype=np.float64)
 
 
 def _ring(labels_YX: NDArray[np.generic], chambers: Chambers, spacing: tuple[float, float]) -> _Ring:
