@@ -16,13 +16,13 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from crnn_cli.function.chambers import LEFT, RIGHT
-from crnn_cli.function.wall import SEGMENTS
+from crnn_cli.cardiac.chambers import LEFT, RIGHT
+from crnn_cli.cardiac.wall import SEGMENTS
 from crnn_cli.io.atomic_write import Output
 
 if TYPE_CHECKING:
-    from crnn_cli.function.cardiac_function import CardiacFunction
-    from crnn_cli.function.wall import Wall
+    from crnn_cli.cardiac.function import CardiacFunction
+    from crnn_cli.cardiac.wall import Wall
 
 _SCALE = 2  # drawn larger and reduced, for smooth lines
 _SIZE = (960, 400)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.io.atomic_write import Output
 
 if TYPE_CHECKING:
-    from crnn_cli.function.cardiac_function import CardiacFunction
-    from crnn_cli.function.quantities import Quantity
+    from crnn_cli.cardiac.function import CardiacFunction
+    from crnn_cli.cardiac.quantities import Quantity
 
 TITLES = {
     "edv": "end-diastolic volume", "esv": "end-systolic volume", "stroke_volume": "stroke volume",

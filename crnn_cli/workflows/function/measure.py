@@ -12,9 +12,9 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
+    from crnn_cli.cardiac.chambers import Chambers
+    from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
-    from crnn_cli.function.cardiac_function import CardiacFunction, Subject
-    from crnn_cli.function.chambers import Chambers
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
 
@@ -63,26 +63,52 @@ def measure_file(source: Path, options: FunctionOptions, progress: notices.Progr
     notices.tell(*loaded.remarks())
     subject = _with_header(subject, loaded.series, options)
     if _is_label_map(loaded, options):
-        labels, facts, unknown = _label_map(loaded, source, name), dict[str, Any](), None
+        measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
     else:
-        labels, facts, unknown = _label(loaded.image, options, name, progress)
-    measured = measure_labels(labels, name, chambers, subject, options, unknown)
-    return replace(measured, report=measured.report | {"input": dict(loaded.source)} | facts | notices.recorded())
+        measured = _measure_cine(loaded.image, name, subject, options, progress)
+    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
 
 
-def measure_labels(
+def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+    """Measure an image in memory: a label map, if it is a `LabelImage` or its values were named, else a cine.
+
+    Raises
+    ------
+    CrnnError
+        As `measure_file`.
+    """
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.workflows.labels import as_label_image
+
+    chambers, subject = check_options(options)
+    name = "the image"
+    if isinstance(image, LabelImage) or chambers is not None:
+        return _measure_labels(as_label_image(image, name), name, chambers, subject, options)
+    return _measure_cine(image, name, subject, options, progress)
+
+
+def _measure_cine(
+    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress
+) -> MeasuredFunction:
+    """Label a cine, and measure the labels."""
+    labels, facts, unknown = _label(image, options, name, progress)
+    measured = _measure_labels(labels, name, None, subject, options, unknown)
+    return replace(measured, report=measured.report | facts | notices.recorded())
+
+
+def _measure_labels(
     labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
     unknown_size: str | None = None,
 ) -> MeasuredFunction:  # fmt: skip
-    """Measure a label map in memory; parameters as of `crnn_cli.function.cardiac_function.assess_function`.
+    """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
 
     Parameters
     ----------
     name : of the label map, in messages.
     chambers : what its values are; None: by the names of its labels.
     """
-    from crnn_cli.function.cardiac_function import assess_function
-    from crnn_cli.function.chambers import find_chambers
+    from crnn_cli.cardiac.chambers import find_chambers
+    from crnn_cli.cardiac.function import assess_function
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
 
@@ -126,7 +152,7 @@ def _label(
 
 def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
-    from crnn_cli.function.body import body_surface
+    from crnn_cli.cardiac.body import body_surface
 
     if series is None:
         return subject

@@ -10,8 +10,8 @@ from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
-    from crnn_cli.function.cardiac_function import Subject
-    from crnn_cli.function.chambers import Chambers
+    from crnn_cli.cardiac.chambers import Chambers
+    from crnn_cli.cardiac.function import Subject
 
 OUTPUTS = ("out", "csv", "plot")
 """Options that name outputs."""
@@ -50,17 +50,15 @@ def check_options(options: FunctionOptions) -> tuple[Chambers | None, Subject]:
     UsageError
         If options contradict each other or cannot be.
     """
-    from crnn_cli.function.body import FORMULAS, body_surface
-    from crnn_cli.function.cardiac_function import Subject
-    from crnn_cli.function.chambers import parse_chambers
+    from crnn_cli.cardiac.body import FORMULAS, body_surface
+    from crnn_cli.cardiac.chambers import parse_chambers
+    from crnn_cli.cardiac.function import Subject
 
     if (options.height is None) != (options.weight is None):
         raise UsageError(Param("height"), " and ", Param("weight"), " belong together: the body surface needs both")
     formula = options.body_surface_formula
     if formula not in FORMULAS:
-        raise UsageError(
-            Param("body_surface_formula", formula), " is not known", remedy=(f"use {', '.join(FORMULAS)}",)
-        )
+        raise UsageError(Param("bsa", formula), " is not known", remedy=(f"use {' or '.join(FORMULAS)}",))
     if options.heart_rate is not None and not 20 <= options.heart_rate <= 300:
         raise UsageError(Param("heart_rate", options.heart_rate), " cannot be: beats per minute, 20 to 300")
     surface = None

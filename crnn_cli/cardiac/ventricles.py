@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
+from crnn_cli.cardiac.quantities import Quantity, derived
+from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, peak_rates
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.function.chambers import LEFT, MYOCARDIUM, RIGHT
-from crnn_cli.function.quantities import Quantity, derived
-from crnn_cli.function.volume_curves import Curve, Rates, StructureVolumes, peak_rates
 
 DENSITY = 1.05
 """Density of myocardium in g/ml."""

@@ -3,7 +3,7 @@
 A disc is the area of a structure in a slice times the distance from slice to slice (Simpson's rule of short-axis cine:
 Schulz-Menger et al., JCMR 22:19, 2020). Gaps between slices belong to the discs beside them.
 
-Legend: T frame, S slice (base and apex are told in `crnn_cli.function.wall`).
+Legend: T frame, S slice (base and apex are told in `crnn_cli.cardiac.wall`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.cardiac.chambers import Chambers
 from crnn_cli.data.geometry import SliceOrder
 from crnn_cli.data.image import Image
-from crnn_cli.function.chambers import Chambers
 
 Curve = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class StructureVolumes:
 
     Attributes
     ----------
-    name : of the structure, see `crnn_cli.function.chambers`.
+    name : of the structure, see `crnn_cli.cardiac.chambers`.
     discs_ST : of each slice, in the order of the array, and frame, in ml.
     """
 

@@ -5,12 +5,12 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
+from crnn_cli.cardiac.chambers import Chambers, find_chambers, parse_chambers
+from crnn_cli.cardiac.function import Subject, assess_function
+from crnn_cli.cardiac.volume_curves import peak_rates
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError, UsageError
-from crnn_cli.function.cardiac_function import Subject, assess_function
-from crnn_cli.function.chambers import Chambers, find_chambers, parse_chambers
-from crnn_cli.function.volume_curves import peak_rates
-from tests.function.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
+from tests.cardiac.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
 from tests.support.data import data_file
 from tests.support.remarks import codes
 

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, map_coordinates
 
+from crnn_cli.cardiac.chambers import Chambers
 from crnn_cli.data.geometry import SliceOrder, knows_orientation
 from crnn_cli.data.image import Image
-from crnn_cli.function.chambers import Chambers
 
 Angles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -38,6 +38,7 @@ SEGMENTS = (
 )  # fmt: skip
 """Names of the segments 1 to 16."""
 _STEP = 0.25  # mm along a ray
+_ALONG_PATIENT_AXIS = 0.999  # largest component of a normal of slices that are oblique
 _ANTERIOR = np.array([0.0, 1.0, 0.5])  # the anterior insertion lies to anterior and superior of the inferior one; RAS
 
 
@@ -82,7 +83,7 @@ def measure_wall(labels: Image, chambers: Chambers, order: SliceOrder, ed: int, 
     labels : label map with left cavity, myocardium and right cavity.
     ed, es : frames, from 0.
     """
-    reason = _missing(labels, chambers)
+    reason = _missing(labels, chambers, order.axes[0])
     if reason:
         return reason
     frames = labels.array.reshape((*labels.shape[:3], labels.frames))
@@ -110,11 +111,12 @@ def measure_wall(labels: Image, chambers: Chambers, order: SliceOrder, ed: int, 
     return Wall(found[0], found[1], (numbered[0], numbered[1], numbered[2]))
 
 
-def _missing(labels: Image, chambers: Chambers) -> str:
+def _missing(labels: Image, chambers: Chambers, slice_axis: int) -> str:
     if None in (chambers.left, chambers.myocardium, chambers.right):
         return "the segments need labels of both cavities and the myocardium"
-    if not knows_orientation(labels):
-        return "the file does not say where the heart lies: anterior and inferior cannot be told apart"
+    normal = labels.affine[:3, slice_axis] / np.linalg.norm(labels.affine[:3, slice_axis])
+    if not knows_orientation(labels) or np.abs(normal).max() > _ALONG_PATIENT_AXIS:
+        return "the file does not say how the heart lies (short-axis slices are oblique): anterior is not known"
     if labels.spacing == (1.0, 1.0, 1.0):
         return "the voxel spacing is not known"
     return ""

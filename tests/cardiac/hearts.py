@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from crnn_cli.cardiac.chambers import Chambers
 from crnn_cli.data.image import Image
-from crnn_cli.function.chambers import Chambers
 
 CHAMBERS = Chambers(left=3, myocardium=2, right=1)
 SPACING = (1.25, 1.25, 8.0)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
-from crnn_cli.data.image import Image
-from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.function.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
-from crnn_cli.function.quantities import Quantity, derived
-from crnn_cli.function.ventricles import (
+from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
+from crnn_cli.cardiac.quantities import Quantity, derived
+from crnn_cli.cardiac.ventricles import (
     Flow,
     Phases,
     Ventricle,
@@ -22,10 +20,13 @@ from crnn_cli.function.ventricles import (
     measure_mass,
     measure_ventricle,
 )
-from crnn_cli.function.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
-from crnn_cli.function.wall import SEGMENTS, Wall, measure_wall
+from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
+from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
+from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
+from crnn_cli.data.image import Image
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.names import Label
-from crnn_cli.labels.plausibility import find_implausible
+from crnn_cli.labels.plausibility import Finding, find_implausible
 from crnn_cli.notices import Doubt
 
 CONVENTION = (
@@ -35,7 +36,7 @@ CONVENTION = (
 )
 """What the numbers rest on, in words."""
 ROUGH = 0.08
-"""Roughness of a ventricle's curve (`crnn_cli.function.volume_curves.roughness`) from which on it is doubtful."""
+"""Roughness of a ventricle's curve (`crnn_cli.cardiac.volume_curves.roughness`) from which on it is doubtful."""
 STROKES_DIFFER = 0.3
 """Difference of the ventricles' stroke volumes, relative to the larger, from which on they are doubtful."""
 
@@ -167,21 +168,26 @@ def assess_function(
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
     unknown = _unknown_size(labels) if unknown_size is None else unknown_size
-    cut = {name: _cut(labels, value, order, name) for name, value in chambers.named().items()}
+    findings = find_implausible(*_as_frames(labels, chambers, order))
+    cut = _cut(findings)
     ventricles = {
-        name: measure_ventricle(volumes[name], phases, unknown, cut[name]) for name in (LEFT, RIGHT) if name in volumes
+        name: measure_ventricle(volumes[name], phases, unknown, cut.get(name, ""))
+        for name in (LEFT, RIGHT)
+        if name in volumes
     }
     none = Quantity.refused("g", "no label is the myocardium")
     mass = (none, none)
     if MYOCARDIUM in volumes:
         wall_volumes = volumes[MYOCARDIUM]
-        at_ed, at_es = (measure_mass(wall_volumes, frame, unknown, cut[MYOCARDIUM]) for frame in (phases.ed, phases.es))
+        at_ed, at_es = (
+            measure_mass(wall_volumes, frame, unknown, cut.get(MYOCARDIUM, "")) for frame in (phases.ed, phases.es)
+        )
         mass = (at_ed, at_es)
     main = LEFT if LEFT in ventricles else RIGHT
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
     wall: Wall | str = unknown or ("one frame: there is no end systole" if labels.frames == 1 else "")
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
-    doubts = _doubts(labels, chambers, order, volumes, ventricles)
+    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles))
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
@@ -201,24 +207,15 @@ def _unknown_size(labels: Image) -> str:
     return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it" if lost else ""
 
 
-def _cut(labels: Image, value: int, order: SliceOrder, name: str) -> str:
-    """Why a structure is not whole: it lies at the border of the slices; empty where it is whole."""
-    mask = labels.array == value
-    for axis in range(3):
-        if axis == order.axes[0] or labels.shape[axis] < 3:
-            continue
-        for end in (0, -1):
-            if mask.take(end, axis=axis).any():
-                return f"the {name} is cut by the edge of the field of view"
-    return ""
+def _cut(findings: Sequence[Finding]) -> dict[str, str]:
+    """Why structures are not whole, by their names: they reach the edge of the slices."""
+    names = [each.label for each in findings if each.doubt.code == "structure-at-edge"]
+    return {name: f"the {name} is cut by the edge of the field of view" for name in names}
 
 
-def _doubts(
-    labels: Image, chambers: Chambers, order: SliceOrder, volumes: dict[str, StructureVolumes],
-    ventricles: dict[str, Ventricle],
-) -> tuple[Doubt, ...]:  # fmt: skip
-    """What makes the numbers doubtful: implausible labels, curves, strokes."""
-    doubts = [each.doubt for each in find_implausible(*_as_frames(labels, chambers, order))]
+def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricle]) -> tuple[Doubt, ...]:
+    """What makes the curves doubtful."""
+    doubts = []
     for name in ventricles:
         rough = roughness(volumes[name].curve)
         if rough is not None and rough > ROUGH:
