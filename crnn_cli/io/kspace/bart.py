@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import BART
+from crnn_cli.io.formats import BART, first_bytes
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, read_part
@@ -32,6 +32,13 @@ def bart_files(path: Path) -> tuple[Path, Path]:
     """Paths of the .hdr and the .cfl that a name stands for: either of them, or the name without suffix."""
     start = path.with_suffix("") if path.suffix in BART.suffixes else path
     return start.with_name(start.name + ".hdr"), start.with_name(start.name + ".cfl")
+
+
+def file_of_samples(path: Path) -> Path:
+    """File that holds the samples of a scan: the .cfl of a BART pair, whichever name it was given by, else the path."""
+    if BART.matches(path, first_bytes(path)):
+        return bart_files(path)[1]
+    return path
 
 
 def read_bart(path: Path, axes: str | None = None, *, kind: str | None = None, drop_empty: bool = False) -> RawScan:
