@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import crnn_cli
-from tests.cardiac.hearts import CHAMBERS, heart
+from tests.cardiac.hearts import heart
 from tests.support.data import ROOT
 
 
@@ -122,6 +122,7 @@ def test_strict_takes_doubts_for_errors(crnn, beating, tmp_path):
 def test_python_gives_the_same_numbers(labels, beating):
     found = crnn_cli.function(labels, labels="acdc", height=180, weight=80)
     again = crnn_cli.function(beating, labels="acdc", height=180, weight=80)
-    assert found.quantities() == again.quantities()
-    assert found.quantities()["left"]["edv"].value > 50
-    assert CHAMBERS.left == 3
+    for side, values in again.quantities().items():
+        for name, quantity in values.items():
+            assert found.quantities()[side][name].value == pytest.approx(quantity.value, rel=1e-5), (side, name)
+    assert again.quantities()["left"]["edv"].value > 50
