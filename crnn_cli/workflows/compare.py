@@ -178,6 +178,7 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
+    from crnn_cli.data.image import magnitude_of
     from crnn_cli.report.montage import Panel, preview_output
 
     images, truth = comparison.images, comparison.truth
@@ -188,7 +189,7 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
     against, base = last, frames[last]
     panels: list[Panel] = []
     if truth is not None:
-        against, base = "truth", np.abs(displayed_slice(truth, z))
+        against, base = "truth", magnitude_of(displayed_slice(truth, z))
         base = base * float((base * frames[last]).sum() / max(float((base**2).sum()), 1e-30))
         panels.append(Panel("truth", base))
     for name, shown in frames.items():
