@@ -19,7 +19,7 @@ from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.formats import BART, first_bytes
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, copy_mapped, parse_axes
+from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, read_part
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
@@ -103,7 +103,7 @@ def stored_bart(path: Path) -> StoredArray:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return StoredArray("BART", data, "", shape, lambda index: copy_mapped(data, "<c8", 0, shape, "F", index))
+    return StoredArray("BART", data, "", shape, lambda index: read_part(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

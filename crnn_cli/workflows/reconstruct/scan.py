@@ -247,8 +247,8 @@ def select_slice(scan: Scan, number: int) -> Scan:
     if scan.raw is not None and scan.raw.scan.axes_ZYX[0] != 2:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
-    if scan.series is not None and scan.series.alone == number:
-        return replace(scan, source=scan.source | {"slice": number})
+    if scan.series is not None and scan.series.alone is not None:
+        return replace(scan, source=scan.source | {"slice": number, "slices": scan.series.alone.of})
     z, of = number - 1, scan.slices.count
     slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
