@@ -85,7 +85,7 @@ def test_an_axis_that_is_an_image_is_named_so(full, tmp_path):
     mask = lines(5, 48)[:, :, None]
     hybrid = transform(full.astype(complex) * mask, (-1,), inverse=True).astype(np.complex64)
     place = write_npy(tmp_path / "k.npy", hybrid)
-    with pytest.raises(UnsupportedDataError, match="x instead of kx|x or y where an image"):
+    with pytest.raises(UnsupportedDataError, match=r"x instead of kx|x or y where an image"):
         read_raw(place, AXES)
     found = read_raw(place, "slice,coil,t,ky,x")
     np.testing.assert_allclose(found.read(0).kspace_CTYX, full[0] * mask, atol=2e-5 * np.abs(full).max())
@@ -114,6 +114,11 @@ def test_coils_that_were_sampled_differently_are_no_coils(acceleration, tmp_path
     assert "dead-coil" in codes(read_raw(write_npy(tmp_path / "k.npy", k), AXES).remarks)
 
 
+def read_all(place, axes):
+    scan = read_raw(place, axes)
+    return [scan.read(z) for z in range(scan.shape_ZCTYX[0])]
+
+
 @pytest.mark.parametrize("three_d", [False, True])
 def test_frames_left_out_are_those_that_some_slice_lacks(three_d, tmp_path):
     k = kspace(slices=10, coils=2, frames=4, lines=24, samples=32).copy()
@@ -125,8 +130,7 @@ def test_frames_left_out_are_those_that_some_slice_lacks(three_d, tmp_path):
         k[3, :, 1], k[7, :, 2], k[9] = 0, 0, 0  # slice 10 was not measured at all
         place, axes, left = write_npy(tmp_path / "k.npy", k), AXES, [0, 3]
     with pytest.raises(UnsupportedDataError, match="drop_empty"):
-        scan = read_raw(place, axes)
-        [scan.read(z) for z in range(scan.shape_ZCTYX[0])]
+        read_all(place, axes)
     scan = read_raw(place, axes, chosen=RawChoices(drop_empty=True))
     assert scan.shape_ZCTYX[2] == scan.geometry.frames == len(left)
     assert "empty-frames" in codes(scan.remarks)

@@ -50,7 +50,7 @@ def _readouts(plan, kspace, mask, place):
         if not mask[t, y, k] and "zeros stored" not in plan.odd:
             continue
         fields = place.of(0) | {"kspace_encode_step_1": y, "kspace_encode_step_2": k, "repetition": t,
-                                "center_sample": plan.encoded // 2, "acquisition_time_stamp": 1000 + 40 * t}  # fmt: skip
+                                "center_sample": plan.encoded // 2, "acquisition_time_stamp": 900 + 40 * t}  # fmt: skip
         averages = range(2 if "averages" in plan.odd else 1)
         readouts += [(kspace[k, :, t, y] * mask[t, y, k], fields | {"average": a}) for a in averages]
     return readouts
