@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
-from crnn_cli.io.dicom.frames.signature import begins_as_dicom
 from crnn_cli.io.limits import require_file
+from crnn_cli.io.signature import begins_as_dicom
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -284,8 +284,14 @@ def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
     """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
+        require_not_foreign(path)
         require_choices(path, given, None)
     return (row or NIFTI).read(path, given)
+
+
+def require_not_foreign(path: Path) -> None:
+    """Raise UnreadableError for raw k-space in the format of a vendor or of a stream; it names a converter."""
+    _imported("crnn_cli.io.kspace.foreign:refuse_foreign")(path, _readable_bytes(path))
 
 
 def require_choices(path: Path, choices: dict[str, Any], row: Format | None) -> None:

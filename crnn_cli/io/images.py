@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import DICOM, NIFTI, identify, read_as
+from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, read_as
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.notices import STREAM
 
@@ -51,8 +51,11 @@ def load_image(
 
 
 def require_readable(path: Path) -> None:
-    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty; a stream is not looked at."""
-    if path == STREAM:
+    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty; a stream is not looked at.
+
+    A BART pair may be named without its suffix.
+    """
+    if path == STREAM or (not path.exists() and BART.matches(path, b"")):
         return
     try:
         if path.is_dir():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -37,11 +38,11 @@ from crnn_cli.io.dicom.frames.attributes import (
 from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
 from crnn_cli.io.dicom.frames.image_type import image_type_of
 from crnn_cli.io.dicom.frames.mosaic import is_mosaic, unpack
-from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_mr_ct_pet, is_never_read, object_name
-from crnn_cli.io.dicom.frames.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
+from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_known, is_mr_ct_pet, is_never_read, object_name
 from crnn_cli.io.dicom.frames.values import lookup_table, rescale_of
 from crnn_cli.io.dicom.pixels import PixelLayout, StoredElement
 from crnn_cli.io.dicom.sources import Source
+from crnn_cli.io.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
 
 _LOG = logging.getLogger("pydicom")
 _MOST_FRAMES = 100_000
@@ -106,12 +107,12 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
     data = facts_of(header)
     syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
     element = StoredElement.at(opened, opened.tell(), syntax)
-    data["SOPClassUID"] = text(data, "SOPClassUID") or str(header.file_meta.get("MediaStorageSOPClassUID", ""))
-    sop_class, ends_early = data["SOPClassUID"], not element.found and syntax != DeflatedExplicitVRLittleEndian
-    if ends_early and has_pixels(sop_class):
-        last = max(header.keys(), default=None)  # may be cut itself
-        known = facts_of(Dataset({tag: header[tag] for tag in header.keys() if tag != last}))  # noqa: SIM118
-        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=_origin(known))
+    sop_class = data["SOPClassUID"] = _sop_class(header, data)
+    whole_if_deflated = syntax == DeflatedExplicitVRLittleEndian and bool(integer(data, "Rows"))
+    ends_early = not element.found and not whole_if_deflated
+    if ends_early and (has_pixels(sop_class) or not text(data, "SeriesInstanceUID")):
+        known = _origin(_whole_attributes(header))
+        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=known)
     if ends_early or is_never_read(sop_class):
         return FileContents(source, other=object_name(sop_class))
     try:
@@ -124,6 +125,21 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
         lack = f"the pixels of {source.name} are damaged: {element.lacks} bytes are missing at the end"
         frames = [replace(frame, problem=Problem(lack, ("give the whole file",), damaged=True)) for frame in frames]
     return FileContents(source, tuple(frames))
+
+
+def _whole_attributes(header: Dataset) -> Facts:
+    """Attributes of a header that is cut: without the last, which may be cut itself, and without half a patient."""
+    tags = sorted(header.keys())
+    known = facts_of(Dataset({tag: header[tag] for tag in tags[:-1]}))
+    if not tags or tags[-1] <= tag_for_keyword("PatientBirthDate"):
+        known = {name: value for name, value in known.items() if not name.startswith("Patient")}
+    return known
+
+
+def _sop_class(header: Dataset, data: Facts) -> str:
+    """SOPClassUID; that of the meta header where it is absent, or cut and so unknown."""
+    stated = text(data, "SOPClassUID")
+    return stated if is_known(stated) else str(header.file_meta.get("MediaStorageSOPClassUID", "")) or stated
 
 
 def _origin(data: Facts) -> Origin:

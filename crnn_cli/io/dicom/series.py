@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _MOST_PROBLEMS = 3
+
+
+class Alone(NamedTuple):
+    """A slice that is taken alone: its number, from 1, and the number of slices there are."""
+
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Series:
     remedy : what makes it readable all the same; empty where nothing does.
     damaged : whether files that are broken are among the problems.
     ragged : frames by slice and time of a grid with holes, where these are the only problem.
-    alone : number of the only slice that is taken of a grid with holes, from 1.
+    alone : the only slice that is taken of a grid with holes.
     """
 
     number: int
@@ -78,7 +86,7 @@ class Series:
     remedy: tuple[Words, ...] = ()
     damaged: bool = False
     ragged: tuple[tuple[Frame, ...], ...] = ()
-    alone: int | None = None
+    alone: Alone | None = None
 
     @property
     def kind(self) -> str:
@@ -104,10 +112,12 @@ class Series:
             return replace(self, slices=1, grid=rows, affine=affine)
         order = TimeOrder(self.ordered_by, rows, gated=self.ordered_by == "trigger time")
         frame_time, spread = frame_time_of(order)
-        doubt = Doubt("dicom-grid-holes", f"one slice was read of a series with holes: {self.problems[0]}")
+        text = f"one slice was read of a series with holes: {self.problems[0]}"
+        doubt = Doubt("dicom-grid-holes", text)
+        whole = replace(self, problems=(), remedy=(), ragged=(), alone=Alone(z + 1, self.slices))
         return replace(
-            self, slices=1, grid=rows, affine=affine, problems=(), remedy=(), ragged=(), alone=z + 1,
-            frame_time=frame_time, spread=spread, remarks=(*self.remarks, doubt),
+            whole, slices=1, grid=rows, affine=affine, frame_time=frame_time, spread=spread,
+            remarks=(*self.remarks, doubt),
         )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.dicom.frames.signature import GZIP, START_LENGTH, begins_as_dicom
 from crnn_cli.io.limits import zip_member
+from crnn_cli.io.signature import GZIP, START_LENGTH, begins_as_dicom
 
 _MOST_UNPACKED = 16 * 2**30
 _MOST_OF_A_FILE = 2**30

@@ -247,7 +247,7 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     large = is_large(image.shape, image.array.dtype)
 
     def check(temporary: Path) -> None:
-        mapped = read_large(temporary, keep_type=True) if large else None
+        mapped = read_large(temporary, keep_type=True, mapped=True) if large else None
         again = mapped[0] if mapped else decode_image(temporary.read_bytes(), temporary, keep_type=True)
         same = same_values(again.array, image.array)
         if not same or not _same_place(again, image):

@@ -1,7 +1,8 @@
 """Large NIfTI files, read and written a few frames at a time so that they need not fit into memory.
 
-Images and bytes are the same as those of `crnn_cli.io.nifti.image`. Uncompressed voxels in the type that is used are
-mapped; others are scaled into a temporary file.
+Images and bytes are the same as those of `crnn_cli.io.nifti.image`. Voxels are copied to a temporary file, scaled and
+in the type that is used. They are not mapped where they lie: if another program cuts the file meanwhile, a map would
+end the process by a signal.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,7 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
-from crnn_cli.io.limits import require_possible
+from crnn_cli.io.limits import SPARE, read_at_most, require_possible
 from crnn_cli.io.nifti.header import (
     NiftiHeader,
     header_of,
@@ -39,13 +40,14 @@ _SIZE = 348  # of a NIfTI-1 header
 
 
 def read_large(
-    source: Path, axes: str | None = None, keep_type: bool = False
+    source: Path, axes: str | None = None, keep_type: bool = False, mapped: bool = False
 ) -> tuple[Image, NiftiHeader, bytes, str] | None:
     """Read a large image without loading it.
 
     Parameters
     ----------
     axes, keep_type : as in `crnn_cli.io.nifti.image.decode_image`; scaled values are kept as float64.
+    mapped : map voxels that need no conversion; for a file that no other program knows of.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def read_large(
             if not is_large(header.shape, dtype) or proxy.dtype.fields is not None or not proxy.offset:
                 return None
             require_possible(promised_bytes(head), source.stat().st_size, str(source))
-            array = None if packed else _mapped(source, proxy, dtype)
+            array = _mapped(source, proxy, dtype) if mapped and not packed else None
             array = _copied(stream, source, proxy, dtype) if array is None else array
     except (OSError, ValueError, EOFError, zlib.error, UnreadableError):
         return None
@@ -98,7 +100,7 @@ def _mapped(source: Path, proxy: Any, dtype: np.dtype[Any]) -> Array | None:
     return np.memmap(source, dtype, "r", proxy.offset, proxy.shape, "F")
 
 
-def _copied(stream: IO[bytes], source: Path, proxy: Any, dtype: np.dtype[Any]) -> Array:
+def _copied(stream: BinaryIO, source: Path, proxy: Any, dtype: np.dtype[Any]) -> Array:
     """Copy the voxels of a stream to a temporary file, scaled and in the type that is used."""
     single = dtype in (np.float32, np.complex64)
     voxels = ArrayProxy(stream, (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter), mmap=False)
@@ -107,8 +109,7 @@ def _copied(stream: IO[bytes], source: Path, proxy: Any, dtype: np.dtype[Any]) -
         values = np.asanyarray(voxels[part])
         copied[part] = to_single_precision(values, source) if single else values
         drop_pages(copied)
-    while stream.read(_HEAD):  # to the end, where gzip has its checksum
-        pass
+    read_at_most(stream, SPARE, str(source))  # to the end, where gzip has its checksum
     return copied
 
 

@@ -18,7 +18,8 @@ from crnn_cli.io.dicom.pixels import DESCRIPTION
 
 _TOP = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
-    "SeriesNumber", "SeriesDescription", "ImageType", "InstanceNumber", "AcquisitionNumber", "Manufacturer",
+    "SeriesNumber", "SeriesDescription", "ImageType",
+    "ComplexImageComponent", "InstanceNumber", "AcquisitionNumber", "Manufacturer",
     "PatientID", "PatientName", "PatientBirthDate", "TemporalPositionIdentifier", "NumberOfTemporalPositions",
     "TemporalResolution", "TriggerTime", "CardiacNumberOfImages", "ImagesInAcquisition", "AcquisitionDate",
     "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "EchoTime",
@@ -29,7 +30,7 @@ _TOP = (
     *DESCRIPTION,
 )  # fmt: skip
 _DEEPER = (
-    "FrameType", "ComplexImageComponent", "EffectiveEchoTime", "TemporalPositionIndex", "TemporalPositionTimeOffset",
+    "FrameType", "EffectiveEchoTime", "TemporalPositionIndex", "TemporalPositionTimeOffset",
     "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "FrameAcquisitionNumber",
     "FrameAcquisitionDateTime", "FrameReferenceDateTime", "DimensionIndexValues", "RealWorldValueSlope",
     "RealWorldValueIntercept", "MeasurementUnitsCodeSequence", "CodeValue",
@@ -88,6 +89,14 @@ def text(data: Facts, keyword: str) -> str:
     """An attribute as text; "" if it is absent."""
     value = data.get(keyword)
     return "" if value is None else str(value).strip()
+
+
+def private_number(data: Facts, name: str) -> int | None:
+    """A private element as a whole number; in implicit encoding its bytes are all that is known of it."""
+    value = data.get(name)
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little", signed=True) if len(value) in (2, 4) else None
+    return integer(data, name)
 
 
 def _finite(value: Any, count: int) -> tuple[float, ...] | None:

@@ -49,8 +49,9 @@ class Origin(NamedTuple):
     patient: str = ""
 
     def contradicts(self, other: Origin) -> bool:
-        """Whether two origins differ in something that both state."""
-        return any(a != b for a, b in zip(self, other, strict=True) if a not in ("", None) and b not in ("", None))
+        """Whether two origins differ in something that both state; the description, a text of people, aside."""
+        pairs = zip(self._replace(description=""), other, strict=True)
+        return any(a != b for a, b in pairs if a not in ("", None) and b not in ("", None))
 
 
 class Counts(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crnn_cli.io.dicom.frames.attributes import Facts, text, words
+from crnn_cli.io.dicom.frames.attributes import Facts, private_number, text, words
 
 _GE = "GEMS_PARM_01"
-_GE_TYPES = {"0": "magnitude", "1": "phase", "2": "real", "3": "imaginary"}
+_GE_TYPES: dict[int | None, str] = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
 _UNSPECIFIED = "US"
 
 
@@ -53,9 +53,8 @@ def _of_ge(data: Facts) -> str:
     """GE's private kind: the raw data type, and the collapse flag, which tells velocity from magnitude."""
     if not text(data, "creator 0043").startswith(_GE):
         return ""
-    flag, kind = text(data, "ge collapse flag"), text(data, "ge data type")
-    named = [_GE_TYPES.get(kind, "")] if kind else []
-    return " ".join([*named, *([f"type {flag}"] if flag else [])]).strip()
+    flag, kind = private_number(data, "ge collapse flag"), private_number(data, "ge data type")
+    return " ".join([_GE_TYPES.get(kind, ""), "" if flag is None else f"type {flag}"]).strip()
 
 
 def _unit(where: Sequence[Facts]) -> str:

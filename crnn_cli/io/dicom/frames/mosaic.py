@@ -16,7 +16,7 @@ from pydicom import dcmread
 
 from crnn_cli.data.image import Array
 from crnn_cli.data.slice_stack import Vector
-from crnn_cli.io.dicom.frames.attributes import Facts, number, numbers, text, words
+from crnn_cli.io.dicom.frames.attributes import Facts, number, numbers, private_number, text, words
 
 _CSA = [0x00290010, 0x00290011, 0x00290012, 0x00291010, 0x00291110, 0x00291210]
 _WORD = "MOSAIC"
@@ -54,7 +54,7 @@ class Mosaic:
 
 def is_mosaic(data: Facts) -> bool:
     """Whether a picture is a mosaic by ImageType, private elements, or its size against the acquisition matrix."""
-    siemens = text(data, "creator 0019").startswith(_SIEMENS) and (number([data], "images in mosaic") or 0) > 1
+    siemens = text(data, "creator 0019").startswith(_SIEMENS) and (private_number(data, "images in mosaic") or 0) > 1
     words_of_type = text(data, "siemens type").upper() if text(data, "creator 0051").startswith(_SIEMENS) else ""
     return _WORD in words(data, "ImageType") or siemens or _WORD in words_of_type or _looks_tiled(data)
 
@@ -84,7 +84,7 @@ def unpack(opened: BinaryIO, data: Facts) -> Mosaic:
     data : its attributes.
     """
     csa = _csa_header(opened)
-    count = int(_first(csa, "NumberOfImagesInMosaic") or number([data], "images in mosaic") or 0)
+    count = int(_first(csa, "NumberOfImagesInMosaic") or private_number(data, "images in mosaic") or 0)
     normal = np.array([float(v) for v in csa.get("SliceNormalVector", ())])
     rows, columns = int(data["Rows"]), int(data["Columns"])
     side = math.ceil(math.sqrt(count))

@@ -20,6 +20,7 @@ _MR_CT_PET = tuple(
     _PREFIX + end
     for end in ("4", "4.1", "4.3", "4.4", "2", "2.1", "2.2", "128", "128.1", "130")
 )  # fmt: skip
+_WITH_PIXELS = (f"{_PREFIX}66.4", f"{_PREFIX}66.7", f"{_PREFIX}66.8", f"{_PREFIX}481.2", f"{_PREFIX}30")
 _NEVER = (*SEGMENTATIONS, *(_PREFIX + f"481.{n}" for n in range(1, 30)))
 
 
@@ -51,4 +52,4 @@ def is_known(sop_class: str) -> bool:
 
 def has_pixels(sop_class: str) -> bool:
     """Whether objects of a SOP class have pixels by its name; True where none is stated."""
-    return not sop_class or sop_class in _NEVER or "Image" in object_name(sop_class)
+    return not sop_class or sop_class in _WITH_PIXELS or "Image" in object_name(sop_class)

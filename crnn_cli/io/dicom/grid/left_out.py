@@ -19,7 +19,7 @@ def suspects(left_out: Sequence[FileContents], frames: Sequence[Frame]) -> list[
     suffix of its files without being text. Hidden files are left by other programs, and not counted.
     """
     folders = {PurePath(frame.source.name).parent for frame in frames}
-    suffixes = {PurePath(frame.source.name).suffix.lower() for frame in frames}
+    suffixes = {PurePath(frame.source.name.lower().removesuffix(".gz")).suffix for frame in frames}
     origin = frames[0].origin
     found = []
     for each in left_out:

@@ -119,11 +119,14 @@ def _several_at_one_time(by_position: list[list[Frame]], telling: list[str], cou
     ]  # fmt: skip
     for chosen in (names, *([name] for name in names)):
         tallies = [Counter(tuple(frame.times[name] for name in chosen) for frame in group) for group in by_position]
-        each = {times for tally in tallies for times in tally.values()}
-        if chosen and len(each) == 1 and min(len(tally) for tally in tallies) > 1 and each != {1}:
+        copies = max(times for tally in tallies for times in tally.values())
+        different = sum(len(tally) for tally in tallies)
+        lacking = copies * different - sum(len(group) for group in by_position)
+        few = 0 if different < 3 * len(tallies) else max(1, different // 5)
+        if chosen and copies > 1 and min(len(tally) for tally in tallies) > 1 and lacking <= few:
             told = (
-                f"{each.pop()} images lie at one place at each {chosen[0]}, and nothing in the headers tells them "
-                "apart: several kinds of image, or images that are there twice"
+                f"{copies} images lie at one place at each {chosen[0]}, and nothing in the headers tells them apart: "
+                "several kinds of image, or images that are there twice"
             )
             return Problem(told, ("leave one kind, and each image once, in the folder",))
     return None
@@ -161,9 +164,16 @@ def _is_rotation(values: Sequence[float]) -> bool:
 
 
 def _is_even(values: Sequence[float]) -> bool:
-    """Whether rising values differ by about the same step."""
+    """Whether rising values differ by about the same step, or, where one of several is missing, by twice that."""
     steps = np.diff(values)
-    return bool(steps.min() >= _SHORTEST_STEP_MS and steps.max() - steps.min() <= np.median(steps) / 2)
+    step = float(np.median(steps))
+    if steps.min() < _SHORTEST_STEP_MS:
+        return False
+    if steps.max() - steps.min() <= step / 2:
+        return True
+    several = steps[steps > 1.25 * step] / step
+    few = len(several) <= len(steps) / _ENOUGH
+    return bool(few and steps.min() > 0.75 * step and (np.abs(several - np.round(several)) < 0.25).all())
 
 
 def _is_sawtooth(values: Sequence[float]) -> bool:
