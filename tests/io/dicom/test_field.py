@@ -343,3 +343,21 @@ def test_the_report_tells_what_lay_beside_the_series(crnn, tmp_path):
     run = ("--undersample", "2", "--method", "sliding-window", "-o", tmp_path / "r.nii.gz", "--json")
     report = json.loads(crnn("reconstruct", tmp_path / "d", *run).out)
     assert "1 RT Dose" in next(each["text"] for each in report["facts"] if each["code"] == "dicom-beside")
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflated"])
+def test_a_file_that_unpacks_to_more_than_a_measurement_is_left_out_unread(tmp_path, monkeypatch, packing):
+    monkeypatch.setattr("crnn_cli.io.limits.UNDOUBTED", 2**16)
+    monkeypatch.setattr("crnn_cli.io.dicom.sources.UNDOUBTED", 2**16)
+    write_series(tmp_path, np.zeros((1, 1, 512, 512), int))
+    (file,) = tmp_path.iterdir()
+    if packing == "gzip":
+        file.write_bytes(gzip.compress(file.read_bytes()))
+        text = "goes on after the 102.7 KiB|goes on after the .* that its header allows"
+    else:
+        data = pydicom.dcmread(file)
+        data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        data.save_as(file)
+        text = "as measured values are never compressed"
+    with pytest.raises(UnreadableError, match=text):
+        list_series(tmp_path)
