@@ -1,10 +1,11 @@
-"""Functions for notebooks and scripts: load, reconstruct, segment, evaluate, save. The commands run the same workflows.
+"""Functions for notebooks and scripts, from load to save. The commands run the same workflows.
 
     import crnn_cli as crnn
 
     scan = crnn.load("scan.nii")
     result = crnn.reconstruct(scan, model="cine-crnn")
     labels = crnn.segment(result.images, slices="axial")
+    heart = crnn.function(labels)
     crnn.save(labels, "labels.nii.gz")
 
 Nothing is printed: progress goes to a callback ``progress(done, total)``, warnings go to the logger ``crnn``. Errors
@@ -17,7 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,14 +26,15 @@ from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.results import ReconstructionResult
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from crnn_cli.bundles.config import Bundle
+    from crnn_cli.cardiac.function import CardiacFunction
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.workflows.reconstruct.result import ReconstructionRun
     from crnn_cli.workflows.reconstruct.scan import Scan
 
 Progress = notices.Progress
@@ -41,89 +43,6 @@ Source = str | os.PathLike[str]
 
 def _no_progress(done: int, total: int) -> None:
     del done, total
-
-
-@dataclass(frozen=True)
-class Residual:
-    """Relative data residual ||A x - y|| / ||y||.
-
-    Attributes
-    ----------
-    overall : of all slices and frames; None where the samples are zero.
-    per_frame : the same of each frame.
-    noise_floor : residual that the noise of the data alone would give; None where the noise is not known.
-    samples : complex samples that it was measured at, in one coil.
-    """
-
-    overall: float | None
-    per_frame: tuple[float | None, ...] = field(repr=False)
-    noise_floor: float | None
-    samples: int
-
-    @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Residual:
-        """Take the residual out of a report."""
-        return cls(facts["overall"], tuple(facts["per_frame"]), facts["noise_floor"], facts["samples"])
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How far a reconstruction can be trusted; `crnn_cli.assessment.reliability` says how each figure is made.
-
-    Attributes
-    ----------
-    residual : at the samples that the method was shown: how far the images follow the data.
-    held_out : at lines that were left out and predicted; None where none were. 1 is no better than zeros.
-    null_space_energy_fraction : share of the images' energy that the data do not determine, 0 to 1.
-    outlier_frames : frames whose error stands out, each with slice (from 1), frame (from 0), measure, value and
-        ratio_to_expected.
-    """
-
-    residual: Residual
-    held_out: Residual | None
-    null_space_energy_fraction: float | None
-    outlier_frames: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def from_report(cls, report: dict[str, Any]) -> Reliability:
-        """Take the reliability out of a report of format 2."""
-        facts = report["reliability"]
-        held = facts["held_out"]
-        return cls(
-            Residual.from_facts(facts["residual"]),
-            Residual.from_facts(held) if held["folds"] else None,
-            facts["null_space_energy_fraction"]["overall"],
-            tuple(facts["outlier_frames"]),
-        )
-
-
-@dataclass(frozen=True)
-class ReconstructionResult:
-    """Images of a scan, and what is known about them.
-
-    Attributes
-    ----------
-    images : complex (x, y, z, t) with the geometry of the scan.
-    zero_filled : images of the measured samples alone, with the same geometry.
-    reliability : residuals, null-space energy, outlier frames.
-    uncertainty : standard deviation of the magnitude of each pixel; None unless ``uncertainty_runs`` was given.
-    report : what the command writes to OUT.json, as a dict (docs/reference/report-json.md).
-    """
-
-    images: Image
-    zero_filled: Image
-    reliability: Reliability
-    uncertainty: Image | None
-    report: dict[str, Any]
-
-    @classmethod
-    def from_run(cls, run: ReconstructionRun) -> ReconstructionResult:
-        """Take the result of a workflow."""
-        return cls(run.images, run.zero_filled, Reliability.from_report(run.report), run.uncertainty, run.report)
-
-    def _repr_png_(self) -> bytes:
-        """Picture of the images, for a notebook."""
-        return self.images._repr_png_()
 
 
 def load(
@@ -334,6 +253,44 @@ def segment(
     )  # fmt: skip
     with notices.recording(), _threads(threads):
         return segment_image(opened, options, progress=progress).labels
+
+
+def function(
+    source: Image | Source, *, labels: str | None = None, ed: int | None = None, es: int | None = None,
+    height: float | None = None, weight: float | None = None, bsa: str = "mosteller", heart_rate: float | None = None,
+    model: Bundle | Source | None = None, device: str = "auto", progress: Progress = _no_progress,
+) -> CardiacFunction:  # fmt: skip
+    """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
+
+    Parameters
+    ----------
+    source : label map of a short-axis cine; or the cine, which is labelled first. Or the name of a file of either.
+    labels : what the values of a label map are without names: ``acdc``, ``mnms``, ``ukbb``, ``1=RV,2=MYO,3=LV``.
+    ed, es : frames of end diastole and end systole, from 1; None: those of the largest and the smallest cavity.
+    height, weight, bsa : of the person, in cm and kg; formula of the body surface, ``mosteller`` or ``dubois``.
+    heart_rate : per minute; None: from the header or the frames.
+    model, device, progress : for labelling, as of `segment`.
+
+    Returns
+    -------
+    Every number as a quantity with its unit, or the reason why there is none.
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError where no ventricle is labelled or nothing says what the values are; UsageError.
+    """
+    from crnn_cli.workflows.function.measure import measure_file, measure_image
+    from crnn_cli.workflows.function.options import FunctionOptions
+
+    options = FunctionOptions(
+        labels=labels, ed=ed, es=es, height=height, weight=weight, body_surface_formula=bsa, heart_rate=heart_rate,
+        model=_model_name(model), device=device,
+    )  # fmt: skip
+    with notices.recording():
+        if isinstance(source, Image):
+            return measure_image(source, options, progress).function
+        return measure_file(Path(source), options, progress).function
 
 
 def evaluate(

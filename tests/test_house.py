@@ -99,6 +99,10 @@ OPTIONS = {
         "--size --frames --slices --spacing --frame-time --oblique --undersample --pattern --centre-lines --coils "
         "--snr --breathing --seed " + OUT
     ),
+    "function": (
+        "--labels --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
+        "--plot --strict " + OUT
+    ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "

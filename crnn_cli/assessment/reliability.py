@@ -35,6 +35,7 @@ DEVIATIONS = 3.0
 """A frame is an outlier if the logarithm of its error is this many robust deviations above the median of its slice."""
 _FEWEST_FRAMES = 5
 _UNIT = 0.1
+_TOLERATED = 0.9  # a residual held out below this part of the noise floor shows that the noise was estimated too high
 _ROUNDING = 1e-4  # a residual at the samples below this comes from hard data consistency
 
 DEFINITION = (
@@ -121,7 +122,7 @@ class AssessedReconstructor:
             residual_sums(measurement, image_BTYX),
             held_out,
             reason,
-            noise_energy(measurement.kspace_BCTYX, measurement.mask_BTYX),
+            noise_energy(measurement.kspace_BCTYX, measurement.mask_BTYX, measurement.deviation),
             energy_by_frame(null_BTYX),
             energy_by_frame(measurement.visible(image_BTYX)),
             np.sqrt((np.abs(null_TYX) ** 2).mean(0)).astype(np.float32),
@@ -179,9 +180,13 @@ def reliability_summary(
     reasons = sorted({each.reason for each in slices if each.reason})
     outliers = [frame for each, z in zip(slices, numbers, strict=True) for frame in _outlier_frames(each, z)]
     held_out: dict[str, Any] = {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None}
+    at_samples = _residual_facts([(each.residual_all, each.noise_energy) for each in slices])
+    predicted = _residual_facts(held) if held else {}
+    if _below_noise(predicted):
+        at_samples, predicted = at_samples | _no_floor(at_samples), predicted | _no_floor(predicted)
     return {
-        "residual": _residual_facts([(each.residual_all, each.noise_energy) for each in slices]),
-        "held_out": held_out | (_residual_facts(held) if held else {}),
+        "residual": at_samples,
+        "held_out": held_out | predicted,
         "null_space_energy_fraction": _null_space_facts(slices),
         "outlier_frames": outliers,
     }
@@ -201,6 +206,16 @@ def _residual_facts(sums: Sequence[tuple[ResidualSums, float | None]]) -> dict[s
         "noise_floor": _digits(noise_alone.residual),
         "noise_floor_per_frame": [_digits(value) for value in noise_alone.residual_by_frame.tolist()],
     }
+
+
+def _below_noise(predicted: dict[str, Any]) -> bool:
+    """Whether samples that a method was not shown are predicted better than their noise allows: it is less, then."""
+    value, floor = predicted.get("overall"), predicted.get("noise_floor")
+    return value is not None and floor is not None and value < _TOLERATED * floor
+
+
+def _no_floor(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"noise_floor": None, "noise_floor_per_frame": [None] * len(facts["noise_floor_per_frame"])}
 
 
 def _noise_energy_at(sums: ResidualSums, noise: float | None) -> Tensor:

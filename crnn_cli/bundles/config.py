@@ -41,6 +41,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,9 @@ _OPTIONAL = {"reconstruct": ("bfloat16", "uncertainty"), "segment": ("modality",
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
+_LARGEST = 1e300
+"""Above any number that means something; below what a float holds."""
+_LONGEST = 60
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 
@@ -167,9 +171,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UnreadableError(f"{file} lacks the key 'task'")
     task = config["task"]
     if task not in list(_OF_TASK):
-        raise UnsupportedDataError(f"{file} is for the task {task}, which this version does not know")
+        raise UnsupportedDataError(f"{file} is for the task {shortened(task)}, which this version does not know")
     if config.get("format", FORMAT) not in (1, FORMAT):
-        raise UnreadableError(f"{file} has format {config['format']}; this version reads formats 1 and {FORMAT}")
+        raise UnreadableError(
+            f"{file} has format {shortened(config['format'])}; this version reads formats 1 and {FORMAT}"
+        )
     former = _FORMAT_1 if config.get("format") == 1 else {}
     optional = _OPTIONAL[task]
     kinds = {former.get(key, key): kind for key, kind in (_COMMON | _OF_TASK[task]).items()}
@@ -212,11 +218,11 @@ def _reconstruction_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
     initial_image, bfloat16 = config["initial_image"], config.get("bfloat16", False)
     if initial_image not in _INITIAL_IMAGES:
         known = f"{', '.join(_INITIAL_IMAGES[:-1])} or {_INITIAL_IMAGES[-1]}"
-        raise UnreadableError(f"{file}: initial_image is {initial_image!r}, not {known}")
+        raise UnreadableError(f"{file}: initial_image is {shortened(initial_image)}, not {known}")
     if not 0 < config["input_rms"] < 1e9:
         raise UnreadableError(f"{file}: input_rms is no positive number below 1e9")
     if not isinstance(bfloat16, bool):
-        raise UnreadableError(f"{file}: bfloat16 is {bfloat16!r}, neither true nor false")
+        raise UnreadableError(f"{file}: bfloat16 is {shortened(bfloat16)}, neither true nor false")
     return {
         "initial_image": initial_image, "input_rms": config["input_rms"], "bfloat16": bfloat16,
         "uncertainty_scale": _scale(file, config),
@@ -230,7 +236,7 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
         return None
     where = f"{file} (uncertainty)"
     if not isinstance(given, dict):
-        raise UnreadableError(f"{where} is {given!r}; it must be an object with a scale")
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with a scale")
     _check(where, given, {"scale": (int, float)})
     if not 0 < given["scale"] < 1e6:
         raise UnreadableError(f"{where}: scale is no positive number below 1e6")
@@ -243,7 +249,7 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
     _check(f"{file} (intensity)", intensity, {"rule": str, "low": number, "high": number})
     _check(f"{file} (expected_spacing_mm)", expected, {"in_slice": list, "between_slices": list})
     if config["plane"] not in _PLANES:
-        raise UnreadableError(f"{file}: plane is {config['plane']!r}; it must be one of {', '.join(_PLANES)}")
+        raise UnreadableError(f"{file}: plane is {shortened(config['plane'])}; it must be one of {', '.join(_PLANES)}")
     if not 0.01 <= config["spacing"] <= 100:
         raise UnreadableError(f"{file}: spacing is {config['spacing']}; it must be from 0.01 to 100 mm")
     rule, low, high = intensity["rule"], float(intensity["low"]), float(intensity["high"])
@@ -318,7 +324,9 @@ def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
         _check(where, {k: v for k, v in entry.items() if k not in _CODES}, {"value": int, "name": str, "colour": list})
         colour = entry["colour"]
         if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
-            raise UnreadableError(f"{where} has the colour {colour!r}; it must be three integers from 0 to 255")
+            raise UnreadableError(
+                f"{where} has the colour {shortened(colour)}; it must be three integers from 0 to 255"
+            )
         if entry["value"] != index or not entry["name"].strip():
             raise UnreadableError(f"{where} has the value {entry['value']} or no name: values are 1, 2, ... in order")
         code, modifier = (_code(where, key, entry.get(key)) for key in _CODES)
@@ -332,25 +340,44 @@ def _code(where: str, key: str, given: Any) -> tuple[str, str, str] | None:
     if given is None:
         return None
     if not isinstance(given, list) or len(given) != 3 or not all(isinstance(v, str) and v.strip() for v in given):
-        raise UnreadableError(f"{where} has the {key} {given!r}; it must be three texts: scheme, value, meaning")
+        raise UnreadableError(
+            f"{where} has the {key} {shortened(given)}; it must be three texts: scheme, value, meaning"
+        )
     for text, most in zip(given, _CODE_LENGTHS, strict=True):
         if len(text) > most:
-            raise UnreadableError(f"{where} has the {key} {given!r}; {text!r} is longer than {most} characters")
+            raise UnreadableError(
+                f"{where} has the {key} {shortened(given)}; {shortened(text)} is longer than {most} characters"
+            )
     return given[0], given[1], given[2]
 
 
 def _range(where: str, given: list[Any]) -> tuple[float, float]:
     numbers = [v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < math.inf:
-        raise UnreadableError(f"{where} is {given!r}; it must be [least, most] in mm")
+    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < _LARGEST:
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be [least, most] in mm")
     return float(numbers[0]), float(numbers[1])
 
 
 def _check(where: str, given: Mapping[str, Any], kinds: Kinds) -> None:
     check_keys(where, given, kinds)
     for key, kind in kinds.items():
-        if not isinstance(given[key], kind) or isinstance(given[key], bool):
-            raise UnreadableError(f"{where}: {key} is {given[key]!r}, which is not of the right type")
+        value = given[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is not of the right type")
+        if isinstance(value, int) and not abs(value) < _LARGEST:
+            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is out of range")
+
+
+def shortened(value: Any) -> str:
+    """A value of a file for a message, of at most 60 characters however large it is.
+
+    >>> shortened({"a": 1}), len(shortened("x" * 1000)), shortened(10**5000)
+    ("{'a': 1}", 60, 'a number of about 5001 digits')
+    """
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
+    text = reprlib.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def check_keys(
@@ -374,7 +401,7 @@ def check_keys(
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, cutoff=0)
-            raise UnreadableError(f"{source} has an unknown {noun} {key!r}; the nearest known is {near[0]!r}")
+            raise UnreadableError(f"{source} has an unknown {noun} {shortened(key)}; the nearest known is {near[0]!r}")
     missing = [key for key in known if key not in given]
     if complete and missing:
         raise UnreadableError(f"{source} lacks the {noun} {missing[0]!r}")

@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
+from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle, shortened
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
@@ -44,6 +44,7 @@ __all__ = [
     "require_new",
     "write_bundle",
 ]
+_LARGEST_SETTING = 4096
 DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
@@ -124,6 +125,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     UnreadableError
         If the weights are missing, altered (sha256), not finite, or do not fit the network.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -143,8 +145,10 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
         weights = dequantize(load(content))
     except SafetensorError as error:
         raise UnreadableError(f"{file} is not a safetensors file: {error}") from None
-    network = build_network(str(bundle.folder / CONFIG), bundle.network, bundle.settings)
-    check_weights(str(file), network, weights)
+    source = str(bundle.folder / CONFIG)
+    with torch.device("meta"):  # sizes are compared before any memory is taken
+        check_weights(str(file), build_network(source, bundle.network, bundle.settings), weights)
+    network = build_network(source, bundle.network, bundle.settings)
     network.load_state_dict(weights)
     return network.to(device).eval()
 
@@ -206,8 +210,8 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
     for key, value in settings.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UnreadableError(f"{source}: {key} is {value!r}; it must be an integer")
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_SETTING:
+            raise UnreadableError(f"{source}: {key} is {shortened(value)}; it must be a small integer")
     try:
         config = configs[name](**settings)
     except ValueError as error:

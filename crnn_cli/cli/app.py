@@ -18,6 +18,7 @@ from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
+from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
 from crnn_cli.cli.labels import labels
 from crnn_cli.cli.models import models_import, models_list, models_show
@@ -47,6 +48,7 @@ EXIT_CODES = {
 EXAMPLES = (
     "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
     "crnn segment images.nii.gz --slices -o labels.nii.gz --preview labels.gif",
+    "crnn function labels.nii.gz --plot curves.png",
     "crnn simulate -o phantom --undersample 8",
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
@@ -113,7 +115,7 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    reconstruct, segment, simulate, evaluate, info, labels, convert, verify, compare, report, doctor,
+    reconstruct, segment, function, simulate, evaluate, info, labels, convert, verify, compare, report, doctor,
 )  # fmt: skip
 _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),

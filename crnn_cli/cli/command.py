@@ -43,6 +43,7 @@ _DOUBTING = {
     "compare",
     "convert",
     "evaluate",
+    "function",
     "verify",
 }
 """Commands whose doubts can be made errors by ``--strict``."""

@@ -28,7 +28,8 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps
 from crnn_cli.workflows.segment.options import SegmentOptions
 
-_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?|\d{1,6}-\d{1,6}")  # meant as one, right or wrong
+_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")
+_SLICES_MEANT = re.compile(r"(\w*:)?\d{1,6}(-\d{1,6})?")  # wrong, but meant as a value
 
 
 class SegmentCommand(Command):
@@ -57,6 +58,8 @@ def _is_slices_value(text: str) -> bool:
         return True
     if "/" in text or "." in text or Path(text).exists():
         return False
+    if _SLICES_MEANT.fullmatch(text):
+        return True
     return values.suggestion(text.partition(":")[0], values.PLANES) != ""
 
 

@@ -156,13 +156,13 @@ def train_segment(
     from crnn_cli.training import start
 
     _silence_later_processes()
-    start.require_monai()
     from crnn_cli.training.segment.settings import SegmentSettings
 
     settings = start.load_settings(SegmentSettings, config, epochs)
     if print_config:
         _print_settings(settings)
         return
+    start.require_monai()
     request = start.make_request(
         "segment", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
         resume=resume, init_from=init_from, workers=workers, cache=cache, licence=licence, command=sys.argv[1:],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -187,10 +188,30 @@ class Image:
         elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
             text = f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?"
             doubts.append(Doubt("unusual-frame-time", text))
+        doubts += self._doubts_of_forms()
         if self.codes == (0, 0):
             text = "neither qform nor sform is set: the position in space is unknown"
             doubts.append(Doubt("position-unknown", text))
         return doubts
+
+    def _doubts_of_forms(self) -> list[Doubt]:
+        """Doubt that sform and qform of one and the same code place a voxel more than its own size apart."""
+        if self.qform is None or self.codes[0] != self.codes[1]:
+            return []
+        corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape[:3]))], np.float64)
+        nearest = self.affine.copy()  # without shear, which a qform cannot have
+        zooms = np.linalg.norm(self.affine[:3, :3], axis=0)
+        u, _, vt = np.linalg.svd(self.affine[:3, :3] / zooms)
+        nearest[:3, :3] = u @ vt * zooms
+        apart, *others = (
+            float(np.linalg.norm(corners @ (self.qform - form)[:3].T, axis=1).max()) for form in (self.affine, nearest)
+        )
+        if min(apart, *others) <= min(self.spacing):
+            return []
+        mirrored = np.linalg.det(self.qform[:3, :3]) * np.linalg.det(self.affine[:3, :3]) < 0
+        how = ", one the mirror image of the other" if mirrored else ""
+        text = f"sform and qform place voxels up to {apart:.4g} mm apart{how}: the sform counts"
+        return [Doubt("sform-and-qform-differ", text)]
 
     def require_finite(self, name: str) -> None:
         """Refuse NaN and infinite voxels.
@@ -204,6 +225,15 @@ class Image:
         UnsupportedDataError
             If there are any; it states their number and the index of the first.
         """
+        count, first = self.not_finite()
+        if count:
+            raise UnsupportedDataError(
+                f"{name} has {count} NaN or infinite voxels, the first at {first}: "
+                "replace them, for instance by zeros, first"
+            )
+
+    def not_finite(self) -> tuple[int, tuple[int, ...]]:
+        """Number of NaN and infinite voxels, and the index of the first; (0, ()) where there are none."""
         count, first = 0, list[tuple[int, ...]]()
         for chunk in chunk_indices(self.array.shape, self.array.itemsize):
             bad = np.argwhere(~np.isfinite(self.array[chunk]))
@@ -211,8 +241,4 @@ class Image:
                 *leading, last = (int(v) for v in bad[0])
                 count, first = count + len(bad), [*first, (*leading, last + chunk[-1].start)]
             drop_pages(self.array)
-        if count:
-            raise UnsupportedDataError(
-                f"{name} has {count} NaN or infinite voxels, the first at {min(first)}: "
-                "replace them, for instance by zeros, first"
-            )
+        return count, min(first, default=())

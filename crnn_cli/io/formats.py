@@ -112,6 +112,11 @@ def _is_dicom_file(path: Path, start: bytes) -> bool:
     return not path.is_dir() and begins_as_dicom(start)
 
 
+def _is_metaimage(path: Path, start: bytes) -> bool:
+    named = path.suffix.lower() in METAIMAGE.suffixes  # there is no magic number, and keys may come in any order
+    return start.startswith(b"ObjectType") or (named and start.lstrip().startswith((b"NDims", b"Comment", b"ID")))
+
+
 def _is_nifti_name(path: Path, start: bytes) -> bool:
     return path == STREAM or path.name.lower().endswith(NIFTI.suffixes)
 
@@ -145,11 +150,20 @@ DICOM = Format(
     writer="crnn_cli.io.dicom.write:save_dicom", output_rule="must be that of a folder, without a suffix", folder=True,
 )  # fmt: skip
 NIFTI = Format(
-    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti", ("axes",),
+    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti",
+    ("axes", "keep_type"),
     writer="crnn_cli.io.nifti.image:save_nifti", output_rule="must end in .nii or .nii.gz",
 )  # fmt: skip
 
-FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, DICOM_SEG, DICOM, NIFTI)
+NRRD = Format(
+    "NRRD", "image", (".nrrd", ".nhdr"), lambda path, start: start.startswith(b"NRRD0"),
+    "crnn_cli.io.itk.image:load_itk", ("keep_type",),
+)  # fmt: skip
+METAIMAGE = Format(
+    "MetaImage", "image", (".mha", ".mhd"), _is_metaimage, "crnn_cli.io.itk.image:load_itk", ("keep_type",)
+)
+
+FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
 """All formats, in the order in which a path is compared with them."""
 
 CHOICES = {
@@ -158,6 +172,7 @@ CHOICES = {
     "slice_tolerance": "is for slices of a DICOM series or an ISMRMRD file",
     "slice_number": "takes a whole slice of a DICOM series with holes",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
+    "keep_type": "keeps integers and doubles of image files that are read in single precision",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
     "kind": "says whether an array holds k-space or images",
     "set_number": "chooses among the sets of an ISMRMRD file",
@@ -269,8 +284,14 @@ def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
     """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
+        require_not_foreign(path)
         require_choices(path, given, None)
     return (row or NIFTI).read(path, given)
+
+
+def require_not_foreign(path: Path) -> None:
+    """Raise UnreadableError for raw k-space in the format of a vendor or of a stream; it names a converter."""
+    _imported("crnn_cli.io.kspace.foreign:refuse_foreign")(path, _readable_bytes(path))
 
 
 def require_choices(path: Path, choices: dict[str, Any], row: Format | None) -> None:

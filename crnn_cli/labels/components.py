@@ -92,8 +92,17 @@ def component_sizes(mask: NDArray[np.bool_]) -> list[int]:
     """
     if not mask.any():
         return []
-    sizes: list[int] = np.bincount(_numbered(mask).ravel())[1:].tolist()
+    sizes: list[int] = np.bincount(_numbered(mask[_box(mask)]).ravel())[1:].tolist()
     return sizes
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Bounding box of a mask that is not empty: most of a volume is background, and takes no time then."""
+    box = []
+    for axis in range(mask.ndim):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(int(used[0]), int(used[-1]) + 1))
+    return tuple(box)
 
 
 def _numbered(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
@@ -105,26 +114,30 @@ def _numbered(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
 
 def _far_components(mask: NDArray[np.bool_], spacing: Sequence[float], distance: float) -> NDArray[np.bool_]:
     """Voxels of a 3-D mask in components that are farther than ``distance`` from every largest one."""
-    stray = _smaller_components(mask)
-    if not stray.any():
-        return stray
-    largest = GetImageFromArray((mask & ~stray).astype(np.uint8))
+    far = _smaller_components(mask)
+    if not far.any():
+        return far
+    box = _box(mask)
+    inside, stray = mask[box], far[box]
+    largest = GetImageFromArray((inside & ~stray).astype(np.uint8))
     largest.SetSpacing([float(v) for v in spacing[::-1]])
     away = GetArrayFromImage(SignedMaurerDistanceMap(largest, False, False, True))
-    components = _numbered(mask)
+    components = _numbered(inside)
     near = np.zeros(int(components.max()) + 1, bool)
-    near[components[mask & (away <= distance)]] = True
-    far: NDArray[np.bool_] = stray & ~near[components]
+    near[components[inside & (away <= distance)]] = True
+    far[box] = stray & ~near[components]
     return far
 
 
 def _smaller_components(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels of a 3-D mask that are not in a largest component."""
+    stray = np.zeros_like(mask)
     if not mask.any():
-        return mask
-    components = _numbered(mask)
+        return stray
+    box = _box(mask)
+    components = _numbered(mask[box])
     sizes = np.bincount(components.ravel())
     smaller = sizes < sizes[1:].max()
     smaller[0] = False
-    stray: NDArray[np.bool_] = smaller[components]
+    stray[box] = smaller[components]
     return stray

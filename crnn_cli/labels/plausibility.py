@@ -113,8 +113,9 @@ def _missing(mask_TSYX: Mask, label: Label) -> list[Finding]:
 
 def _gap(mask_TSYX: Mask, label: Label) -> list[Finding]:
     """Empty slices between the first and the last one of a frame."""
-    there_TS = np.asarray(mask_TSYX.any(axis=(2, 3)))
-    begun, ended = np.maximum.accumulate(there_TS, 1), np.maximum.accumulate(there_TS[:, ::-1], 1)[:, ::-1]
+    there_TS: Mask = np.any(mask_TSYX, axis=(2, 3))
+    begun: Mask = np.maximum.accumulate(there_TS, axis=1)
+    ended: Mask = np.maximum.accumulate(there_TS[:, ::-1], axis=1)[:, ::-1]
     gap_TS = begun & ended & ~there_TS
     if not gap_TS.any():
         return []

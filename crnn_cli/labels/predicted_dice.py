@@ -5,8 +5,9 @@ If probabilities p were right, the Dice of a label map A against the truth would
     expected Dice = 2 sum over A of p / (|A| + sum of p)
 
 Networks are too sure of themselves, so a model's config.json has a curve for each structure that turns the expected
-Dice into the Dice measured on patients that the model was not trained on (benchmarks/heart_quality.py). What the
-network does not doubt at all, such as a wrong convention at the base, no curve can see.
+Dice into the Dice measured on patients that the model was not trained on (`crnn_cli.labels.quality_curves`,
+benchmarks/heart_quality.py). What the network does not doubt at all, such as a wrong convention at the base, no curve
+can see.
 
 Legend: K class (0 background).
 """

@@ -15,7 +15,6 @@ from crnn_cli.mri.noise import noise_deviation
 GAIN = 0.01
 """Eigenvalue w of A^H A at which an image component counts as half determined."""
 _ITERATIONS, _TOLERANCE = 30, 1e-3
-_ZERO = 1e-12  # power, relative to the strongest sample, below which a sample is zero up to rounding
 
 
 def null_space_component(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
@@ -49,21 +48,14 @@ def null_space_component(encoding: Encoding, image_BTYX: Tensor) -> Tensor:
     )
 
 
-def noise_energy(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float | None:
-    """Noise energy of one sample, summed over the coils; None where the samples do not allow an estimate.
+def noise_energy(kspace_BCTYX: Tensor, mask_BTYX: Tensor, deviation: float = 0.0) -> float | None:
+    """Noise energy of one sample, summed over the coils that have signal; None where the samples do not allow it.
 
-    Each coil is estimated by `noise_deviation`, with its errors: too large where the outermost samples hold signal, too
-    small where they were filtered. Samples that are zero up to rounding, as after interpolation, are ignored, and so
-    are coils without any signal.
+    Parameters
+    ----------
+    kspace_BCTYX, mask_BTYX : the samples.
+    deviation : standard deviation of the noise of a sample, where it is known; 0 to estimate it (`noise_deviation`).
     """
-    total = 0.0
-    for coil in range(kspace_BCTYX.shape[1]):
-        coil_BCTYX = kspace_BCTYX[:, coil : coil + 1]
-        if not bool(coil_BCTYX.any()):  # not connected
-            continue
-        power = coil_BCTYX.abs().square()
-        variance = noise_deviation(torch.where(power > _ZERO * power.max(), coil_BCTYX, 0), mask_BTYX) ** 2
-        if not variance:
-            return None
-        total += variance
-    return total or None
+    coils = int(kspace_BCTYX.abs().amax((0, 2, 3, 4)).count_nonzero())
+    variance = (deviation or noise_deviation(kspace_BCTYX, mask_BTYX)) ** 2
+    return coils * variance or None

@@ -35,7 +35,7 @@ def reliability_rows(report: dict[str, Any]) -> list[list[str]]:
         return []
     return [
         ["residual at lines held out", _held_out(reliability["held_out"]), "error where the method was not shown the "
-         "data; 1 is no better than zeros, and it cannot be below the noise"],
+         "data; 1 is no better than zeros, and what noise alone gives is the least to be expected"],
         ["not determined by the data", _share(reliability["null_space_energy_fraction"]["overall"]), "share of the "
          "image's energy that rests on the method alone"],
         ["outlier frames", _outlier_frames(reliability["outlier_frames"], input_facts(report)), "error more than 3 "

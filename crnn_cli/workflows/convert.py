@@ -53,7 +53,9 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
     _plan(source, target, options, folder)
     from crnn_cli.io.images import load_image
 
-    loaded = load_image(source, options.axes, options.series, slice_tolerance=options.slice_tolerance)
+    loaded = load_image(
+        source, options.axes, options.series, slice_tolerance=options.slice_tolerance, keep_type=True
+    )  # fmt: skip
     notices.tell(*loaded.remarks())
     return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded, target)
 
@@ -96,6 +98,9 @@ def _to_nifti(loaded: LoadedImage, target: Path) -> str:
     from crnn_cli.io.nifti.intent import LABELS
 
     image, intent = loaded.image, "label" if loaded.intent == LABELS else "none"
+    count, first = image.not_finite()
+    if count:
+        notices.warn("not-finite", f"{count} voxels are NaN or infinite, the first at {first}: they stay as they are")
 
     if target == STREAM:
         import sys

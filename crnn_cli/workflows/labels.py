@@ -77,8 +77,8 @@ def measure_labels(file: Path, options: LabelsOptions) -> MeasuredLabels:
 
     loaded = load_image(file)
     notices.tell(*loaded.remarks())
-    labels = _as_labels(loaded.image, "standard input" if file == STREAM else str(file))
-    labels = replace(labels, labels=_named(labels, file, options.model))
+    labels = as_label_image(loaded.image, "standard input" if file == STREAM else str(file))
+    labels = replace(labels, labels=named_labels(labels, file, options.model))
     image: Image = labels
     if options.image is not None:
         image = load_image(options.image).image
@@ -131,7 +131,7 @@ def _range(values: list[Any], digits: str) -> str:
     return " to ".join(dict.fromkeys(format(value, digits) for value in (min(values), max(values))))
 
 
-def _as_labels(image: Image, name: str) -> LabelImage:
+def as_label_image(image: Image, name: str) -> LabelImage:
     """The image as a label map of bytes.
 
     Raises
@@ -155,7 +155,7 @@ def _as_labels(image: Image, name: str) -> LabelImage:
     return LabelImage.on_grid(image, array.astype(np.uint8), ())
 
 
-def _named(labels: LabelImage, file: Path, model: str | None) -> tuple[Label, ...]:
+def named_labels(labels: LabelImage, file: Path, model: str | None) -> tuple[Label, ...]:
     """Labels of all values that occur or have a name, in the order of their values."""
     import numpy as np
 

@@ -31,6 +31,8 @@ def steps_for_image(loaded: LoadedImage, file: str, given: tuple[Param, ...] = (
     file : its name.
     given : parameters that were needed to read it, such as ``axes`` or ``series``.
     """
+    from crnn_cli.data.geometry import thickest_axis
+
     image = loaded.image
     if is_label_map(loaded):
         return (Step(Command("labels", file), ("measures the labels",)),)
@@ -44,7 +46,7 @@ def steps_for_image(loaded: LoadedImage, file: str, given: tuple[Param, ...] = (
         *(_simulation(image, file, given) if _is_dynamic(image) else ()),
         *_segmentations(image, loaded.series, file, given),
     ]
-    if image.array.ndim == 3 and image.shape[2] > 1 and not any(each.name == "axes" for each in given):
+    if image.array.ndim == 3 and image.shape[2] > 1 and thickest_axis(image) != 2:
         remark = (*remark, Step(None, ("if its third axis is time, say so with ", Param("axes", "x,y,t"))))
     if not steps and not remark:
         remark = (Step(None, ("nothing here reconstructs or labels it",)),)
@@ -198,7 +200,9 @@ def steps_for_folder(listing: Listing, file: str, given: tuple[Param, ...] = ())
         steps = _steps_for_series(series, file, (*choice, *given))
         if steps:
             return steps
-    return ()
+    return (
+        (Step(None, ("no series here can be reconstructed or labelled; crnn convert reads it",)),) if readable else ()
+    )
 
 
 def _steps_for_series(series: Series, file: str, given: tuple[Param, ...]) -> NextStep:

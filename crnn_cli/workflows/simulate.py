@@ -178,7 +178,11 @@ def _warn(width: float, height: float, coils: int) -> None:
 
 
 def _scan_slices(scan: PhantomScan, mask_TY: Tensor, progress: notices.Progress) -> dict[str, Tensor]:
-    """The arrays truth_ZTYX, zerofilled_ZTYX, mask_TY and, for several coils, kspace_ZCTYX and coils_CYX."""
+    """The arrays truth_ZTYX, zerofilled_ZTYX, mask_TY and, for several coils, kspace_ZCTYX and coils_CYX.
+
+    Truth and zero-filled images of several coils are as bright as the root of the sum of squares of the coil images,
+    as reconstructions are.
+    """
     import torch
 
     from crnn_cli.mri.fourier import kspace_to_image
@@ -189,7 +193,7 @@ def _scan_slices(scan: PhantomScan, mask_TY: Tensor, progress: notices.Progress)
         data = simulate_slice(scan, index)
         kspace_CTYX = data.kspace_CTYX * mask_TY[:, :, None]
         images_CTYX = kspace_to_image(kspace_CTYX)
-        truths.append(data.truth_TYX)
+        truths.append(data.seen_TYX)
         zerofilled.append(images_CTYX[0] if scan.coils == 1 else combine_coils(images_CTYX, data.coils_CYX))
         if scan.coils > 1:
             measured.append(kspace_CTYX)

@@ -94,7 +94,8 @@ def test_several_coils_leave_their_kspace_and_sensitivities(tmp_path):
     assert found["kspace"].transpose(2, 3, 0, 1, 4)[lines].all()
     images = np.fft.ifft2(np.fft.ifftshift(found["kspace"], (-2, -1)), norm="ortho")
     images, maps = np.fft.fftshift(images, (-2, -1)), found["coils"]
-    combined = np.einsum("cyx,zctyx->xyzt", maps.conj(), images) / (np.abs(maps) ** 2).sum(axis=0).T[..., None, None]
+    weight = np.sqrt((np.abs(maps) ** 2).sum(axis=0)).T[..., None, None]
+    combined = np.einsum("cyx,zctyx->xyzt", maps.conj(), images) / weight
     assert np.allclose(combined, found["zerofilled"], atol=1e-5)
 
 
@@ -102,6 +103,17 @@ def test_fully_sampled_combination_of_coils_is_the_truth_but_for_edges(tmp_path)
     _, found = made(tmp_path, "--coils", "4", "--snr", "inf", "--undersample", "1", "--size", "96")
     error = np.linalg.norm(found["zerofilled"] - found["truth"]) / np.linalg.norm(found["truth"])
     assert error < 0.03
+
+
+@pytest.mark.parametrize("method", ["zero-filled", "sense"])
+def test_a_fully_sampled_scan_of_several_coils_scores_as_such(crnn, tmp_path, method):
+    """Images are as bright as the truth, whatever the coils shade."""
+    _, found = made(tmp_path, "--coils", "6", "--snr", "500", "--undersample", "1", "--size", "96")
+    asked = ("--axes", "slice,coil,t,ky,kx", "--method", method, "--hold-out-folds", 0, "-o", tmp_path / "o.nii")
+    ended = crnn("reconstruct", tmp_path / "scan_kspace.npy", *asked)
+    assert ended.code == 0, ended.err
+    images, truth = np.asanyarray(nib.load(tmp_path / "o.nii").dataobj), np.abs(found["truth"])
+    assert 20 * np.log10(truth.max() / np.sqrt(((images - truth) ** 2).mean())) > 38
 
 
 def test_one_coil_without_noise_and_undersampling_is_the_truth(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.mri.espirit import espirit
+from crnn_cli.mri.map_sets import estimate_map_sets
 from crnn_cli.reconstruction.raw_source import CoilChoice, RawSliceSource
 from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, reconstruct
 
@@ -99,9 +99,9 @@ def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
 
     def counted(*given):
         calls.append(1)
-        return espirit(*given)
+        return estimate_map_sets(*given)
 
-    monkeypatch.setattr("crnn_cli.reconstruction.raw_source.espirit", counted)
+    monkeypatch.setattr("crnn_cli.reconstruction.raw_source.estimate_map_sets", counted)
     first = [slices.measure(z, CPU) for z in range(2)]
     again = [slices.measure(z, CPU) for z in range(2)]
     assert len(calls) == 2

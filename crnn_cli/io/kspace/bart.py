@@ -16,10 +16,10 @@ from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import BART
+from crnn_cli.io.formats import BART, first_bytes
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, copy_mapped, parse_axes
+from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, read_part
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
@@ -32,6 +32,13 @@ def bart_files(path: Path) -> tuple[Path, Path]:
     """Paths of the .hdr and the .cfl that a name stands for: either of them, or the name without suffix."""
     start = path.with_suffix("") if path.suffix in BART.suffixes else path
     return start.with_name(start.name + ".hdr"), start.with_name(start.name + ".cfl")
+
+
+def file_of_samples(path: Path) -> Path:
+    """File that holds the samples of a scan: the .cfl of a BART pair, whichever name it was given by, else the path."""
+    if BART.matches(path, first_bytes(path)):
+        return bart_files(path)[1]
+    return path
 
 
 def read_bart(path: Path, axes: str | None = None, *, kind: str | None = None, drop_empty: bool = False) -> RawScan:
@@ -96,7 +103,7 @@ def stored_bart(path: Path) -> StoredArray:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return StoredArray("BART", data, "", shape, lambda index: copy_mapped(data, "<c8", 0, shape, "F", index))
+    return StoredArray("BART", data, "", shape, lambda index: read_part(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

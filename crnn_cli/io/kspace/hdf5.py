@@ -12,8 +12,7 @@ Zbontar et al., arXiv:1811.08839 (fastMRI). Wang et al., Sci. Data 11, 687, 2024
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ import h5py
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
-from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask, is_cmrxrecon
 from crnn_cli.io.kspace.fastmri import extent_of
 from crnn_cli.io.kspace.grid import scan_from_array
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, text_of
 from crnn_cli.io.kspace.stored_array import (
     Index,
     StoredArray,
@@ -38,16 +38,6 @@ from crnn_cli.io.kspace.stored_array import (
 )
 from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; errors of h5py become UnreadableError."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise UnreadableError(f"{path} is a damaged HDF5 file: {error}. Copy it again") from error
 
 
 def convention_of(path: Path) -> str:
@@ -64,7 +54,8 @@ def convention_of(path: Path) -> str:
         if any(isinstance(node, h5py.Group) and {"data", "xml"} <= set(node) for node in nodes):
             return "ISMRMRD"
         beside = {"ismrmrd_header", "mask"} & names or {n for n in names if n.startswith("reconstruction_")}
-        if beside and isinstance(file.get("kspace"), h5py.Dataset) and len(file["kspace"].shape) in (3, 4):
+        kspace = file.get("kspace")
+        if beside and isinstance(kspace, h5py.Dataset) and len(kspace.shape or ()) in (3, 4):
             return "fastMRI"
         if any(is_cmrxrecon(name, _axes_of_matlab(path, node)) for name, node in zip(names, nodes, strict=True)):
             return "CMRxRecon"
@@ -105,8 +96,9 @@ def read_hdf5(
     if convention == "CMRxRecon" and is_cmrxrecon(name, len(stored.shape)):
         names = cmrxrecon_axes(stored)
         with opened(path) as file:
-            masks = [n for n in file if n.startswith("mask") and isinstance(file[n], h5py.Dataset)]
-            mask = np.asarray(file[masks[0]][()]).T if len(masks) == 1 else None
+            masks = [node for name, node in file.items() if name.startswith("mask") and isinstance(node, h5py.Dataset)]
+            fits = len(masks) == 1 and 0 < (masks[0].size or 0) <= math.prod(stored.shape)
+            mask = np.asarray(masks[0][()]).T if fits else None
         mask_TYX = None if mask is None else cmrxrecon_mask(mask, stored, names)
         return scan_from_array(stored, names, mask_TYX=mask_TYX, choice=choice)
     raise axes_in_doubt(stored)
@@ -116,8 +108,10 @@ def _fastmri(stored: StoredArray, choice: RawChoices) -> RawScan:
     """FastMRI scan: (slice, coil, h, w) or (slice, h, w), h the readout, w the phase encoding, one frame."""
     names = ("slice", "coil", "kx", "ky") if len(stored.shape) == 4 else ("slice", "kx", "ky")
     with opened(stored.path) as file:
-        header = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
-        lines = file["mask"].size if "mask" in file else 0
+        header = (
+            text_of(dataset(file, "ismrmrd_header", stored.path), stored.path) if "ismrmrd_header" in file else None
+        )
+        lines = dataset(file, "mask", stored.path).size if "mask" in file else 0
         mask = np.asarray(file["mask"][()]).reshape(1, -1, 1) if lines == stored.shape[-1] else None
     if lines and mask is None:
         raise UnsupportedDataError(f"{stored.title}: its mask has {lines} lines, the k-space {stored.shape[-1]}")
@@ -178,7 +172,7 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
     require_measured(claimed, size, f"{path}, {name} {shape},")
 
     def fetch(index: Index) -> Values:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             values = as_complex(file[name][tuple(index[::-1]) if matlab else index])
         return values.T if matlab else values
 

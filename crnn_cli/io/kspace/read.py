@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import identify, read_as
+from crnn_cli.io.formats import identify, read_as, require_not_foreign
 from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 
 
@@ -41,6 +41,7 @@ def read_raw(
     """
     row = identify(path, "kspace")
     if row is None:
+        require_not_foreign(path)
         reason = "does not exist" if not path.exists() else "holds no raw k-space of a format that is known"
         raise UnreadableError(
             f"{path} {reason}: give ISMRMRD, fastMRI or other HDF5, MATLAB, BART (.cfl with .hdr), or NumPy (.npy)"

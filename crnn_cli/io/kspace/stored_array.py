@@ -7,19 +7,20 @@ images: they are transformed to kx, ky and kz.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import Remark
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average", "x", "y", "z")
+_BLOCK = 2**26
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 
@@ -79,26 +80,52 @@ class StoredArray:
         return values
 
 
-def copy_mapped(
+def read_part(
     path: Path, dtype: np.dtype[Any] | str, start: int, shape: tuple[int, ...], order: Literal["C", "F"], index: Index
 ) -> Values:
-    """Copy a part of an array in a file of plain values.
+    """Read a part of an array in a file of plain values.
 
-    The file is mapped for this part alone, and its pages are dropped on the way, so that memory holds one copy.
+    The file is read and not mapped: if it is cut off meanwhile, a map would end the process by a signal. Memory holds
+    the part, and one block of about 64 MiB.
 
     Parameters
     ----------
     start : byte at which the array begins.
     order : C for row-major, F for column-major.
     index : the part, one entry per axis.
+
+    Raises
+    ------
+    OSError
+        If the file ends before the part.
     """
-    part = np.memmap(path, dtype, "r", start, shape, order)[index]
-    copied = np.empty_like(part, subok=False)
-    slowest = int(np.argmax(part.strides)) if part.ndim else 0
-    for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (copied, part)), strict=True):
-        target[...] = source
-        drop_pages(part)
-    return copied
+    dtype = np.dtype(dtype)
+    lengths = [len(range(n)[i]) for n, i in zip(shape, index, strict=True) if isinstance(i, slice)]
+    part = np.empty(lengths, dtype, order)
+    with path.open("rb") as file:
+        if order == "C":
+            _fill(part, file, start, shape, index)
+        else:
+            _fill(part.T, file, start, shape[::-1], index[::-1])
+    return part
+
+
+def _fill(part: Values, file: BinaryIO, start: int, shape: tuple[int, ...], index: Index) -> None:
+    """Read a part of a row-major array; as few axes as possible are taken apart, so that what is read is long."""
+    size = math.prod(shape) * part.itemsize
+    if len(shape) < 2 or (size <= _BLOCK and index[0] == slice(None)):
+        file.seek(start)
+        block = np.fromfile(file, part.dtype, math.prod(shape))
+        if block.nbytes < size:
+            raise OSError(f"the file ends {size - block.nbytes} bytes too early")
+        part[...] = block.reshape(shape)[index]
+        return
+    step, first = size // shape[0], range(shape[0])[index[0]]
+    if isinstance(first, int):
+        _fill(part, file, start + first * step, shape[1:], index[1:])
+        return
+    for number, each in enumerate(first):
+        _fill(part[number, ...], file, start + each * step, shape[1:], index[1:])
 
 
 def require_complex(dtype: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:

@@ -71,11 +71,14 @@ class SliceData:
     Attributes
     ----------
     truth_TYX : image of the noise-free k-space of a coil of uniform sensitivity.
+    seen_TYX : the same object as bright as the coils see it: magnitudes are the root of the sum of squares of the
+        noise-free coil images, as those of reconstructions are; of one coil the truth.
     kspace_CTYX : fully sampled, with noise.
     coils_CYX : sensitivities at the pixel centres.
     """
 
     truth_TYX: Tensor
+    seen_TYX: Tensor
     kspace_CTYX: Tensor
     coils_CYX: Tensor
 
@@ -101,8 +104,11 @@ def simulate_slice(scan: PhantomScan, index: int) -> SliceData:
     kspace_CTYX = ellipses_to_kspace(ellipses, scan.grid, scan.frames, modulations, torch.complex64)
     received_CTYX = kspace_CTYX[-scan.coils :]
     noise = torch.Generator().manual_seed(int(noise_seeds[index]))
+    truth_TYX = kspace_to_image(kspace_CTYX[0])
+    brightness_TYX = kspace_to_image(received_CTYX).abs().square().sum(0).sqrt()
     return SliceData(
-        truth_TYX=kspace_to_image(kspace_CTYX[0]),
+        truth_TYX=truth_TYX,
+        seen_TYX=truth_TYX if scan.coils == 1 else torch.sgn(truth_TYX) * brightness_TYX,
         kspace_CTYX=with_noise(received_CTYX, BLOOD / scan.snr, noise),
         coils_CYX=torch.stack([coil.sampled(scan.grid) for coil in coils]).to(torch.complex64),
     )
@@ -158,7 +164,7 @@ def with_noise(kspace: Tensor, sigma: float, generator: torch.Generator) -> Tens
 
 
 def combine_coils(images_CTYX: Tensor, coils_CYX: Tensor) -> Tensor:
-    """Combine coil images to sum_c conj(S_c) x_c / sum_c |S_c|^2, (T, Y, X).
+    """Combine coil images to sum_c conj(S_c) x_c / sqrt(sum_c |S_c|^2), (T, Y, X): as bright as the coils see it.
 
     NaN where all sensitivities are 0.
 
@@ -167,7 +173,7 @@ def combine_coils(images_CTYX: Tensor, coils_CYX: Tensor) -> Tensor:
     Roemer et al., MRM 16, 1990.
     """
     weighted_TYX = torch.einsum("cyx,ctyx->tyx", coils_CYX.conj(), images_CTYX)
-    return weighted_TYX / (coils_CYX.abs() ** 2).sum(dim=0)
+    return weighted_TYX / (coils_CYX.abs() ** 2).sum(dim=0).sqrt()
 
 
 def _sine_phase(depth: float, shift: float) -> Tensor:

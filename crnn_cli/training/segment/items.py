@@ -1,6 +1,7 @@
 """Training items for slice-sequence segmentation: labelled volumes, and random augmented sequences from them.
 
-Augmentation is MONAI's. Where it moves anything, it is the same for all slices of a sequence.
+Augmentation is that of MONAI, imported where it begins: settings are read without it. Where it moves anything, it is
+the same for all slices of a sequence.
 
 Legend: B sequence, S slice, Y row, X column, K class.
 """
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import monai.transforms as mt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -233,6 +233,7 @@ def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | Non
 
 def _moving(how: Augmentation, size: ItemSize) -> Any:
     """Transform that rotates, scales, shears, bends and mirrors image and labels."""
+    import monai.transforms as mt  # noqa: PLC0415 (an extra)
 
     def turned(turn: float) -> Any:
         return mt.RandAffined(
@@ -251,6 +252,8 @@ def _moving(how: Augmentation, size: ItemSize) -> Any:
 
 def _shading() -> Any:
     """Transform of intensities: contrast, shading, blur, noise, brightness."""
+    import monai.transforms as mt  # noqa: PLC0415 (an extra)
+
     return mt.Compose([
         mt.RandHistogramShift(num_control_points=(4, 8), prob=0.2),
         mt.RandAdjustContrast(prob=0.4, gamma=(0.6, 1.7)),

@@ -139,9 +139,11 @@ def reconstruct_scan(
 def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:
     """Facts for the report on reliability, weights, threshold and seed."""
     from crnn_cli.assessment.reliability import reliability_summary
+    from crnn_cli.workflows.reconstruct.quality import doubt_prediction
 
     facts: dict[str, Any] = {"reliability": reliability_summary(result.assessments, result.filled, folds, share)}
     if result.regularisation_weights:
         facts["regularisation_weights_used"] = list(result.regularisation_weights)
+    doubt_prediction(facts["reliability"])
     verdict = residual_verdict(facts, settings.max_residual)
     return facts | {"seed": settings.seed, "max_residual": settings.max_residual, "passed": verdict}

@@ -159,10 +159,12 @@ def load_scan(request: ScanRequest) -> Scan:
     CrnnError
         As the readers, `crnn_cli.data.acquisition` and `crnn_cli.reconstruction.raw_source`.
     """
-    from crnn_cli.io.formats import is_kspace
+    from crnn_cli.io.formats import identify, is_kspace, require_not_foreign
 
     if is_kspace(request.scan):
         return _load_raw(request)
+    if identify(request.scan) is None:
+        require_not_foreign(request.scan)
     names = ("coils", "maps", "map_sets", "calibration", "phases", "variable")
     given = {name: getattr(request, name) for name in names}
     for option, value in (given | request.raw.given()).items():
@@ -271,6 +273,7 @@ def from_acquisition(
 
 def _load_raw(request: ScanRequest) -> Scan:
     from crnn_cli.io.atomic_write import digest
+    from crnn_cli.io.kspace.bart import file_of_samples
     from crnn_cli.io.kspace.calibration import read_calibration, with_calibration
     from crnn_cli.io.kspace.coil_maps import read_maps
     from crnn_cli.io.kspace.read import read_raw
@@ -283,7 +286,8 @@ def _load_raw(request: ScanRequest) -> Scan:
     raw = read_raw(
         request.scan, request.axes, request.variable, request.phases, request.slice_tolerance, request.raw
     )  # fmt: skip
-    source = {"file": str(request.scan), "format": raw.format, "axes": raw.stored, "sha256": digest(request.scan)}
+    file = file_of_samples(request.scan)
+    source = {"file": str(file), "format": raw.format, "axes": raw.stored, "sha256": digest(file)}
     if request.slice_tolerance is not None:
         source["slice_tolerance_mm"] = f"{request.slice_tolerance:g}"
     source |= request.raw.given()
@@ -293,7 +297,8 @@ def _load_raw(request: ScanRequest) -> Scan:
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
     if request.calibration is not None:
         raw = with_calibration(raw, read_calibration(request.calibration, request.axes))
-        source |= {"calibration": str(request.calibration), "calibration_sha256": digest(request.calibration)}
+        calibration = file_of_samples(request.calibration)
+        source |= {"calibration": str(calibration), "calibration_sha256": digest(calibration)}
     return scan_from_raw(raw, request.coils, maps, source, request.map_sets)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.workflows.segment.options import SegmentOptions, select_labels
 
@@ -69,4 +70,18 @@ def prepare(options: SegmentOptions) -> SegmentEngine:
             remedy=["use a model with curves of its quality, such as cardiac-sax-clstm"],
         )  # fmt: skip
     labels = select_labels(bundle.slices.labels, options.labels)
+    if options.model is None:
+        _note_licence(bundle)
     return SegmentEngine(bundle, load_segmentation(bundle, device), labels, device)
+
+
+def _note_licence(bundle: Bundle) -> None:
+    """Tell who did not choose a model that its weights are not for commercial use, and which are for any."""
+    from crnn_cli.bundles.store import list_bundles
+
+    if "-NC" not in bundle.licence:
+        return
+    free = [other for other in list_bundles() if other.task == "segment" and other.licence.startswith("CC0")]
+    others = "".join(f"; {other.name} is {other.licence}: {other.summary}" for other in free)
+    text = f"the weights of {bundle.name} are {bundle.licence}: no commercial use{others}"
+    notices.note("non-commercial-weights", text)

@@ -166,10 +166,20 @@ def test_coil_images_are_the_image_times_the_sensitivities():
     assert errors[1] < errors[0] / 2
 
 
-def test_combining_coils_undoes_the_sensitivities():
+def test_combining_coils_leaves_their_root_of_the_sum_of_squares():
     maps = torch.stack([coil.sampled(Grid(12, 10, 4.0)) for coil in coil_sensitivities(4)])
     image = torch.randn(3, 10, 12, dtype=torch.complex128, generator=generator())
-    assert torch.allclose(combine_coils(maps[:, None] * image, maps), image, atol=1e-12)
+    seen = image * maps.abs().square().sum(0).sqrt()
+    assert torch.allclose(combine_coils(maps[:, None] * image, maps), seen, atol=1e-12)
+
+
+def test_a_scan_of_several_coils_says_how_bright_the_coils_see_the_object():
+    data = simulate_slice(PhantomScan(Grid(32, 24, 11.0), 2, coils=3), 0)
+    brightness = kspace_to_image(data.kspace_CTYX).abs().square().sum(0).sqrt()
+    torch.testing.assert_close(data.seen_TYX.abs(), brightness)
+    torch.testing.assert_close(torch.sgn(data.seen_TYX), torch.sgn(data.truth_TYX))
+    alone = simulate_slice(PhantomScan(Grid(32, 24, 11.0), 2), 0)
+    assert torch.equal(alone.seen_TYX, alone.truth_TYX)
 
 
 def test_noise_has_the_stated_spread_in_both_parts_and_in_the_image():

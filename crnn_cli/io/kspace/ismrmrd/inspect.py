@@ -25,7 +25,7 @@ from crnn_cli.notices import Doubt
 
 _MOST = 192
 """Readouts that are looked at."""
-_ALIKE = 0.95
+_ALIKE = 0.93
 """Least agreement of lines that can decide."""
 _DECISIVE = 0.5
 """Share of the disagreement of the others that the best reading may have; else the lines decide nothing."""
@@ -71,7 +71,10 @@ def central_readouts(path: Path, group: str, heads: ReadoutHeaders, header: Ismr
 
 def dead_coils(central: CentralReadouts) -> list[Doubt]:
     """Doubt about coils that hold zeros alone, while others do not."""
-    alive = np.logical_or.reduce([samples.any(axis=1) for samples in central.samples])
+    heads = central.heads
+    ends = heads["number_of_samples"] - heads["discard_post"]
+    used = zip(central.samples, heads["discard_pre"], ends, strict=True)
+    alive = np.logical_or.reduce([samples[:, first:last].any(axis=1) for samples, first, last in used])
     dead = np.flatnonzero(~alive)
     if not len(dead) or not alive.any():
         return []
@@ -112,10 +115,11 @@ def _agreement(central: CentralReadouts, index: GridIndex, width: int) -> float:
     """Mean correlation of the magnitudes of reversed readouts with their nearest others, weighted by energy."""
     lines_NX = _placed(central, index, width)
     energy, product = 0.0, 0.0
-    for i, j in _neighbours(central.heads, index):
-        shared = (lines_NX[i] > 0) & (lines_NX[j] > 0)
-        product += float((lines_NX[i] * lines_NX[j])[shared].sum())
-        energy += float(np.sqrt((lines_NX[i] ** 2).sum() * (lines_NX[j] ** 2).sum()))
+    for i, beside in _neighbours(central.heads, index):
+        line, others = lines_NX[i], lines_NX[beside].mean(axis=0)
+        shared = (line > 0) & (lines_NX[beside] > 0).all(axis=0)
+        product += float((line * others)[shared].sum())
+        energy += float(np.sqrt((line**2).sum() * (others**2).sum()))
     return product / energy if energy else 0.0
 
 
@@ -129,11 +133,12 @@ def _placed(central: CentralReadouts, index: GridIndex, width: int) -> NDArray[n
     return placed
 
 
-def _neighbours(heads: ReadoutHeaders, index: GridIndex) -> Iterator[tuple[int, int]]:
-    """Each reversed readout with the nearest that is not: by line, then by frame."""
+def _neighbours(heads: ReadoutHeaders, index: GridIndex) -> Iterator[tuple[int, list[int]]]:
+    """Each reversed readout with the nearest that are not, one on either side: by line, then by frame."""
     others = np.flatnonzero(~index.reverse)
     frame = heads["repetition"] * (heads["phase"].max() + 1) + heads["phase"]
     for i in np.flatnonzero(index.reverse):
-        lines = np.abs(index.row[others] - index.row[i]) + np.abs(index.plane[others] - index.plane[i])
-        frames = np.abs(frame[others] - frame[i])
-        yield int(i), int(others[np.lexsort((frames, lines))[0]])
+        apart = index.row[others] - index.row[i] + 10_000 * np.abs(index.plane[others] - index.plane[i])
+        order = np.lexsort((np.abs(frame[others] - frame[i]), np.abs(apart)))
+        sides = [order[side[order]][:1] for side in (apart < 0, apart >= 0)]
+        yield int(i), others[np.concatenate(sides)].tolist()

@@ -89,7 +89,7 @@ def _without_stride(values: Whole, name: str) -> tuple[Whole, tuple[Doubt, ...]]
     """Frame of each readout from its counter; a counter that takes every n-th value counts consecutive frames."""
     present = np.unique(values)
     stride = int(np.gcd.reduce(np.diff(present)))
-    if stride == 1 or (np.diff(present) != stride).any():
+    if stride == 1 or len(present) < 3 or (np.diff(present) != stride).any():
         return values - present[0], ()
     text = f"the counter {name} takes every {stride}th value only: its values are taken as consecutive frames"
     return (values - present[0]) // stride, (Doubt("counter-stride", text),)
