@@ -199,7 +199,8 @@ def _frames(source: Source, data: Facts, layout: PixelLayout, opened: BinaryIO) 
         return [_frame(source, i, where, (rows, columns), layout) for i, where in enumerate(wheres)]
     frame = _frame(source, 0, [data], (rows, columns), layout)
     if count > 1:
-        return [replace(frame, problem=Problem("it has several frames that say neither where nor when they are"))]
+        told = "it has several frames that say neither where nor when they are"
+        return [replace(frame, problem=Problem(told, ("take the series that it was made from",)))]
     return _tiles(frame, data, opened) if is_mosaic(data) else [frame]
 
 
@@ -227,7 +228,7 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
     if (integer(data, "SamplesPerPixel") or 1) != 1:
         problem = Problem("a colour picture, no measured values", ("take the series that it was made from",))
     elif layout.unknown:
-        problem = Problem("its pixels are compressed, and its header does not say how")
+        problem = Problem("its pixels are compressed, and its header does not say how", ("give the file as sent",))
     position, spacing = numbers(where, "ImagePositionPatient", 3), numbers(where, "PixelSpacing", 2)
     return Frame(
         source, index, _origin(data), size, layout,
