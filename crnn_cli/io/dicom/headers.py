@@ -140,7 +140,7 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
     ends_early = not element.found and not whole_if_deflated
     if ends_early and (has_pixels(sop_class) or not text(data, "SeriesInstanceUID")):
         known = _origin(_whole_attributes(header))
-        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=known)
+        return FileContents(source, left_out="ends before its pixels", begins_as_dicom=True, origin=known)
     if ends_early or is_never_read(sop_class):
         return FileContents(source, other=object_name(sop_class))
     try:

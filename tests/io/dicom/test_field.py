@@ -63,7 +63,7 @@ def test_a_cut_file_beside_a_grid_that_is_whole_without_it_is_a_doubt(tmp_path):
     np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
     (series,) = list_series(tmp_path).series
     assert codes(series).count("dicom-files-left-out") == 1
-    assert "x.dcm (cut off before its pixels)" in str(series.remarks[-1])
+    assert "x.dcm (ends before its pixels)" in str(series.remarks[-1])
 
 
 @pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber"])
@@ -167,6 +167,13 @@ def test_what_tells_series_apart_is_named_without_a_word_on_the_patient(tmp_path
     assert any("patient 2" in part for part in parts)
     assert any("frame of reference 2" in part for part in parts)
     assert "0815" not in repr(listing)
+
+
+@pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID", "SeriesNumber"])
+def test_what_some_files_leave_out_and_the_others_agree_on_splits_nothing(tmp_path, keyword):
+    pixels = values(4, 1, 5, 5)
+    write_series(tmp_path, pixels, FrameOfReferenceUID="1.8", each=lambda z, t: {keyword: None} if z in (0, 2) else {})
+    np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
 
 
 def test_ct_slices_whose_type_differs_in_a_word_are_one_volume(tmp_path):
