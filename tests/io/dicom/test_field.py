@@ -131,6 +131,28 @@ def test_a_gap_in_the_instance_numbers_is_a_doubt(tmp_path, gone):
     assert any(f"of which {gone + 1} are not there" in str(each) for each in series.remarks)
 
 
+def test_a_whole_series_is_no_replacement_for_a_damaged_one(tmp_path):
+    write_series(tmp_path / "a", values(3, 1, 6, 6), SeriesDescription="cine")
+    write_series(tmp_path / "b", values(1, 1, 6, 6), SeriesDescription="scout", SeriesNumber=9)
+    victim = last_slice(tmp_path / "a")
+    victim.write_bytes(victim.read_bytes()[:-20])
+    with pytest.raises(UnsupportedDataError, match=r"holds 2 series: choose one with(.|\n)*20 bytes are missing"):
+        read_dicom(tmp_path)
+    with pytest.raises(UnreadableError, match=rf"the pixels of .*{victim.name} are damaged.*give the whole file"):
+        read_dicom(tmp_path, "1")
+    assert read_dicom(tmp_path, "2")[0].shape == (6, 6, 1)
+
+
+def test_a_series_that_is_taken_for_the_only_one_is_named(tmp_path):
+    write_series(tmp_path / "a", values(3, 1, 6, 6), SamplesPerPixel=3)
+    pixels = values(3, 2, 6, 6)
+    write_series(tmp_path / "b", pixels, SeriesNumber=9)
+    loaded = load_dicom(tmp_path)
+    np.testing.assert_array_equal(as_stored(loaded.image), pixels)
+    assert "series 2 was taken, the only one of 2 that can be read" in [str(each) for each in loaded.remarks()]
+    assert "dicom-only-series" not in codes(load_dicom(tmp_path, "2").series)
+
+
 # kinds, stations, origins
 
 
