@@ -26,7 +26,7 @@ def interpolated(bundle: str, trained: dict[str, Tensor], share: float) -> dict[
     """(1 - share) of the weights of a bundle plus share of the trained ones; counters are those of the trained."""
     before = load_segmentation(find_bundle(bundle, "segment"), torch.device("cpu")).state_dict()
     return {
-        name: torch.lerp(before[name], value, share).contiguous() if value.is_floating_point() else value
+        name: torch.lerp(before[name], value.float(), share).contiguous() if value.is_floating_point() else value
         for name, value in trained.items()
     }
 
