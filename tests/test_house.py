@@ -116,7 +116,9 @@ OPTIONS = {
         "--force " + CHOICES
     ),
     "report": "--out --output --force",
-    "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",
+    "convert": (
+        "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --bids --strict --force"
+    ),
     "verify": "--series --other-series --tolerance --value-tolerance --strict --json",
     "doctor": "--json",
     "train segment": TRAIN + "--cache",

@@ -72,7 +72,8 @@ def models_show(name: Name, as_json: AsJson = False) -> None:
         return
     console.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
     card = bundle.folder / CARD
-    sys.stdout.write(card.read_text(encoding="utf-8") if card.is_file() else f"{bundle.name} has no card\n")
+    text = card.read_bytes().decode("utf-8", "replace") if card.is_file() else f"{bundle.name} has no card\n"
+    sys.stdout.write(console.printable(text, sys.stdout))
 
 
 def models_import(

@@ -172,7 +172,8 @@ def steps_for_raw(scan: RawScan, file: str, given: tuple[Param, ...] = ()) -> Ne
     if reason is None:
         method = (Param("method", "sense"),) if frames == 1 else ()
         return (Step(Command("reconstruct", file, (*given, *method))),)
-    remark = Step(None, (*reason.parts, "; give them with ", Param("maps", "FILE")))
+    remark = Step(None, (*reason.parts, "; give them with ", Param("maps", "FILE"), ", or lines for them with ",
+                         Param("calibration", "FILE")))  # fmt: skip
     method = (Param("method", "zero-filled"),) if frames == 1 else ()
     one = Command("reconstruct", file, (*given, *method, Param("coils", 1)))
     return (remark, Step(one, ("combines the coils to one",)))

@@ -98,6 +98,7 @@ def magnitude(array: Array) -> Array:
     """Magnitudes of an array (x, y, ...), in a file where they are many."""
     import numpy as np
 
+    from crnn_cli.data.image import magnitude_of
     from crnn_cli.data.mapped_arrays import apply_by_planes
 
-    return apply_by_planes(np.abs, np.float32, array)
+    return apply_by_planes(magnitude_of, np.float32, array)
