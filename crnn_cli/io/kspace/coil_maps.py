@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.acquisition import Complex
-from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.data.input_files import require_file
+from crnn_cli.errors import UnsupportedDataError, UsageError
 from crnn_cli.io.formats import BART, NUMPY
 from crnn_cli.io.kspace.bart import stored_bart
+from crnn_cli.io.kspace.npy import stored_numpy
 
 _DIMENSIONS = (0, 1, 3, 4, 13)  # of BART: read, phase 1, coil, set of maps, slice
 
@@ -47,15 +49,9 @@ def read_maps(path: Path) -> Complex:
             )
         whole = array.reshape([sizes.get(n, 1) for n in _DIMENSIONS], order="F").transpose(4, 3, 2, 1, 0)
         return np.ascontiguousarray(whole if whole.shape[1] > 1 else whole[:, 0])
-    try:
-        with path.open("rb") as opened:
-            array = np.load(opened, allow_pickle=False)
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, EOFError) as error:
-        raise UnreadableError(f"{path} is not a NumPy array: {error}") from None
-    if not isinstance(array, np.ndarray) or not np.iscomplexobj(array) or array.ndim not in (3, 4, 5):
-        content = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise UnsupportedDataError(f"{path} holds {content}; sensitivities are complex, ([slice, [set,]] coil, y, x)")
-    maps: Complex = array.astype(np.complex64)
+    require_file(path)
+    stored = stored_numpy(path)
+    if len(stored.shape) not in (3, 4, 5):
+        raise UnsupportedDataError(f"{path} is {stored.shape}; sensitivities are complex, ([slice, [set,]] coil, y, x)")
+    maps: Complex = stored.part((slice(None),) * len(stored.shape))
     return maps[None] if maps.ndim == 3 else maps
