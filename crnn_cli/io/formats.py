@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import Param, UnreadableError, UsageError
-from crnn_cli.io.limits import require_file
 from crnn_cli.io.signature import begins_as_dicom
 from crnn_cli.notices import STREAM
 

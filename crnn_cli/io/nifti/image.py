@@ -20,11 +20,12 @@ import nibabel as nib
 import numpy as np
 
 from crnn_cli.data.image import Array, Image
+from crnn_cli.data.input_files import require_file
 from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
 from crnn_cli.io.formats import NIFTI, require_output_name
-from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_file, require_memory
+from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_memory
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import (
     NiftiHeader,

@@ -12,7 +12,8 @@ import numpy as np
 from crnn_cli import notices
 from crnn_cli.data.alignment import SAME_PLACE_MM, max_distance_mm, reorient_to
 from crnn_cli.data.image import Image
-from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.data.input_files import read_small
+from crnn_cli.errors import CrnnError, Param, UnreadableError, UnsupportedDataError
 from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.overlap import as_labels, holds_few_labels
 from crnn_cli.notices import STREAM
@@ -122,9 +123,9 @@ def read_reference(path: Path, axes: str | None, series: str | None, tested_axes
 def _names_beside(path: Path) -> dict[int, str]:
     """Names of labels in the report beside an image; what is malformed there is ignored."""
     try:
-        listed = [] if path == STREAM else json.loads(sidecar_path(path).read_text())["labels"]
+        listed = [] if path == STREAM else json.loads(read_small(sidecar_path(path)))["labels"]
         entries = [entry for entry in listed if isinstance(entry, dict)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (UnreadableError, ValueError, TypeError, KeyError, RecursionError):
         return {}
     named = [(entry.get("value"), entry.get("name")) for entry in entries]
     return {v: n for v, n in named if type(v) is int and 0 < v <= _LARGEST_LABEL and isinstance(n, str) and n.strip()}
