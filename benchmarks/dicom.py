@@ -31,7 +31,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError
 from crnn_cli.io.dicom.read import list_series, read_dicom
 from crnn_cli.io.dicom.series import Series
-from crnn_cli.io.formats import has_dicom_preamble
+from crnn_cli.io.formats import is_dicom_file
 from crnn_cli.io.nifti.image import read_image
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 
@@ -107,7 +107,7 @@ def real(data: Path) -> None:
     """Print every DICOM series below a folder beside what dcm2niix makes of it."""
     print("| series | grid | mm from dcm2niix | from the header's positions: ours | dcm2niix's | values differ by |")
     print("|---|---|---|---|---|---|")
-    for folder in sorted({file.parent for file in data.rglob("*") if file.is_file() and has_dicom_preamble(file)}):
+    for folder in sorted({file.parent for file in data.rglob("*") if file.is_file() and is_dicom_file(file)}):
         with tempfile.TemporaryDirectory() as out:
             command = ["dcm2niix", "-p", "n", "-z", "n", "-o", out, "-f", "%s_%p", folder]
             subprocess.run(command, capture_output=True, check=False)

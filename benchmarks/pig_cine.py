@@ -27,11 +27,16 @@ def main(folder: Path, out: Path) -> None:
         stack.append(np.stack([d.pixel_array.T for d in frames], axis=-1))
     volume = np.stack(stack, axis=2).astype(np.int16)
     spacing = [float(v) for v in datasets[0].PixelSpacing]
-    affine = np.diag([spacing[1], spacing[0], float(np.diff(locations).mean()), 1])
+    first_of = {round(float(d.SliceLocation), 2): d for d in reversed(datasets)}
+    places = [np.array(first_of[each].ImagePositionPatient, float) for each in locations]
+    step = float(np.linalg.norm(np.diff(places, axis=0), axis=1).mean())  # SliceLocation is one coordinate of it
+    affine = np.diag([spacing[1], spacing[0], step, 1])
     out.mkdir(parents=True, exist_ok=True)
     test = list(TEST_SLICES)
     for name, slices in (("train", [z for z in range(len(locations)) if z not in test]), ("test", test)):
-        nib.save(nib.Nifti1Image(volume[:, :, slices], affine), out / f"pig_{name}.nii.gz")
+        image = nib.Nifti1Image(volume[:, :, slices], affine)
+        image.set_sform(affine, code=0)  # where it lies is not kept
+        nib.save(image, out / f"pig_{name}.nii.gz")
 
 
 if __name__ == "__main__":

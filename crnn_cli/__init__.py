@@ -5,6 +5,7 @@
     scan = crnn.load("scan.nii")                          # NIfTI, DICOM, ISMRMRD, ...
     result = crnn.reconstruct(scan, model="cine-crnn")    # result.images, result.reliability, result.report
     labels = crnn.segment(result.images, slices="axial")
+    heart = crnn.function(labels)                         # heart.quantities()["left"]["ejection_fraction"]
     crnn.save(labels, "labels.nii.gz")
 
 Importing the package loads nothing heavy; each name is loaded when it is first used.
@@ -19,11 +20,9 @@ from crnn_cli.version import __version__
 
 if TYPE_CHECKING:
     from crnn_cli.api import (
-        ReconstructionResult,
-        Reliability,
-        Residual,
         evaluate,
         from_kspace,
+        function,
         load,
         load_model,
         reconstruct,
@@ -31,21 +30,28 @@ if TYPE_CHECKING:
         segment,
     )
     from crnn_cli.bundles.config import Bundle
+    from crnn_cli.cardiac.function import CardiacFunction
     from crnn_cli.data.image import Image
     from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.errors import CrnnError
     from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.results import ReconstructionResult, Reliability, Residual
 
 _HOME = {
     "Bundle": "crnn_cli.bundles.config",
+    "CardiacFunction": "crnn_cli.cardiac.function",
     "CrnnError": "crnn_cli.errors",
     "Image": "crnn_cli.data.image",
     "LabelImage": "crnn_cli.labels.label_image",
     "RawScan": "crnn_cli.data.raw_scan",
+    "ReconstructionResult": "crnn_cli.results",
+    "Reliability": "crnn_cli.results",
+    "Residual": "crnn_cli.results",
 }
 
 __all__ = [
     "Bundle",
+    "CardiacFunction",
     "CrnnError",
     "Image",
     "LabelImage",
@@ -56,6 +62,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "from_kspace",
+    "function",
     "load",
     "load_model",
     "reconstruct",

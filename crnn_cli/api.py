@@ -1,10 +1,11 @@
-"""Functions for notebooks and scripts: load, reconstruct, segment, evaluate, save. The commands run the same workflows.
+"""Functions for notebooks and scripts, from load to save. The commands run the same workflows.
 
     import crnn_cli as crnn
 
     scan = crnn.load("scan.nii")
     result = crnn.reconstruct(scan, model="cine-crnn")
     labels = crnn.segment(result.images, slices="axial")
+    heart = crnn.function(labels)
     crnn.save(labels, "labels.nii.gz")
 
 Nothing is printed: progress goes to a callback ``progress(done, total)``, warnings go to the logger ``crnn``. Errors
@@ -17,7 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,14 +26,15 @@ from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.results import ReconstructionResult
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from crnn_cli.bundles.config import Bundle
+    from crnn_cli.cardiac.function import CardiacFunction
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.workflows.reconstruct.result import ReconstructionRun
     from crnn_cli.workflows.reconstruct.scan import Scan
 
 Progress = notices.Progress
@@ -43,92 +45,11 @@ def _no_progress(done: int, total: int) -> None:
     del done, total
 
 
-@dataclass(frozen=True)
-class Residual:
-    """Relative data residual ||A x - y|| / ||y||.
-
-    Attributes
-    ----------
-    overall : of all slices and frames; None where the samples are zero.
-    per_frame : the same of each frame.
-    noise_floor : residual that the noise of the data alone would give; None where the noise is not known.
-    samples : complex samples that it was measured at, in one coil.
-    """
-
-    overall: float | None
-    per_frame: tuple[float | None, ...] = field(repr=False)
-    noise_floor: float | None
-    samples: int
-
-    @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Residual:
-        """Take the residual out of a report."""
-        return cls(facts["overall"], tuple(facts["per_frame"]), facts["noise_floor"], facts["samples"])
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How far a reconstruction can be trusted; `crnn_cli.assessment.reliability` says how each figure is made.
-
-    Attributes
-    ----------
-    residual : at the samples that the method was shown: how far the images follow the data.
-    held_out : at lines that were left out and predicted; None where none were. 1 is no better than zeros.
-    null_space_energy_fraction : share of the images' energy that the data do not determine, 0 to 1.
-    outlier_frames : frames whose error stands out, each with slice (from 1), frame (from 0), measure, value and
-        ratio_to_expected.
-    """
-
-    residual: Residual
-    held_out: Residual | None
-    null_space_energy_fraction: float | None
-    outlier_frames: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def from_report(cls, report: dict[str, Any]) -> Reliability:
-        """Take the reliability out of a report of format 2."""
-        facts = report["reliability"]
-        held = facts["held_out"]
-        return cls(
-            Residual.from_facts(facts["residual"]),
-            Residual.from_facts(held) if held["folds"] else None,
-            facts["null_space_energy_fraction"]["overall"],
-            tuple(facts["outlier_frames"]),
-        )
-
-
-@dataclass(frozen=True)
-class ReconstructionResult:
-    """Images of a scan, and what is known about them.
-
-    Attributes
-    ----------
-    images : complex (x, y, z, t) with the geometry of the scan.
-    zero_filled : images of the measured samples alone, with the same geometry.
-    reliability : residuals, null-space energy, outlier frames.
-    uncertainty : standard deviation of the magnitude of each pixel; None unless ``uncertainty_runs`` was given.
-    report : what the command writes to OUT.json, as a dict (docs/reference/report-json.md).
-    """
-
-    images: Image
-    zero_filled: Image
-    reliability: Reliability
-    uncertainty: Image | None
-    report: dict[str, Any]
-
-    @classmethod
-    def from_run(cls, run: ReconstructionRun) -> ReconstructionResult:
-        """Take the result of a workflow."""
-        return cls(run.images, run.zero_filled, Reliability.from_report(run.report), run.uncertainty, run.report)
-
-    def _repr_png_(self) -> bytes:
-        """Picture of the images, for a notebook."""
-        return self.images._repr_png_()
-
-
 def load(
     path: Source, *, axes: str | None = None, series: str | int | None = None, phase: Source | None = None,
     slice_tolerance: float | None = None, variable: str | None = None, phases: int | None = None,
+    kind: str | None = None, set_number: int | None = None, contrast: int | None = None,
+    repetition: int | None = None, phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
 ) -> Image | RawScan:  # fmt: skip
     """Open a scan, a series or a label map; the format is told by the content.
 
@@ -142,6 +63,11 @@ def load(
     slice_tolerance : how far slices may lie off even positions, in mm (DICOM, ISMRMRD).
     variable : name of the array in a MATLAB or HDF5 file that holds several.
     phases : number of cardiac phases to sort the lines of an ISMRMRD file into, by ECG time stamps.
+    kind : ``kspace`` or ``image``, what an array holds where the two are in doubt.
+    set_number, contrast, repetition, phase_number : counter of the readouts of an ISMRMRD file to take, where there are
+        several.
+    view : stack of slices of one direction in an ISMRMRD file, from 1.
+    drop_empty : leave out frames of raw k-space of which a slice has no lines.
 
     Returns
     -------
@@ -161,7 +87,9 @@ def load(
     from crnn_cli.io.phase import join_phase
 
     choices = {"axes": axes, "series": None if series is None else str(series), "slice_tolerance": slice_tolerance,
-               "variable": variable, "phases": phases}  # fmt: skip
+               "variable": variable, "phases": phases, "kind": kind, "set_number": set_number, "contrast": contrast,
+               "repetition": repetition, "phase_number": phase_number, "view": view,
+               "drop_empty": drop_empty or None}  # fmt: skip
     opened = formats.load(Path(path), **choices)
     if isinstance(opened, RawScan):
         if phase is not None:
@@ -280,7 +208,7 @@ def reconstruct(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
     )
     with notices.recording(), _threads(threads):
-        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets)
+        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets, slice_number)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
         engine = prepare_engine(request, device)
@@ -289,8 +217,8 @@ def reconstruct(
 
 def segment(
     image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
-    threshold: float = 0.5, keep_largest: bool = False, precision: str | None = None, device: str = "auto",
-    threads: int | None = None, progress: Progress = _no_progress,
+    threshold: float = 0.5, keep_largest: bool = False, spacing: tuple[float, ...] | None = None,
+    precision: str | None = None, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> LabelImage:  # fmt: skip
     """Label a volume, or every frame of a series, slice by slice.
 
@@ -302,6 +230,7 @@ def segment(
     labels : names or values to keep, with commas between them; None for all.
     threshold : probability that all structures together must reach in a voxel.
     keep_largest : keep the largest connected piece of each label in each frame only.
+    spacing : voxel size x, y, z in mm, perhaps with the frame time in s, in place of that of the image.
     precision, device, threads, progress : as of `reconstruct`.
 
     Returns
@@ -320,9 +249,48 @@ def segment(
     options = SegmentOptions(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, precision=precision,
+        spacing=None if spacing is None else ",".join(map(str, spacing)),
     )  # fmt: skip
     with notices.recording(), _threads(threads):
         return segment_image(opened, options, progress=progress).labels
+
+
+def function(
+    source: Image | Source, *, labels: str | None = None, ed: int | None = None, es: int | None = None,
+    height: float | None = None, weight: float | None = None, bsa: str = "mosteller", heart_rate: float | None = None,
+    model: Bundle | Source | None = None, device: str = "auto", progress: Progress = _no_progress,
+) -> CardiacFunction:  # fmt: skip
+    """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
+
+    Parameters
+    ----------
+    source : label map of a short-axis cine; or the cine, which is labelled first. Or the name of a file of either.
+    labels : what the values of a label map are without names: ``acdc``, ``mnms``, ``ukbb``, ``1=RV,2=MYO,3=LV``.
+    ed, es : frames of end diastole and end systole, from 1; None: those of the largest and the smallest cavity.
+    height, weight, bsa : of the person, in cm and kg; formula of the body surface, ``mosteller`` or ``dubois``.
+    heart_rate : per minute; None: from the header or the frames.
+    model, device, progress : for labelling, as of `segment`.
+
+    Returns
+    -------
+    Every number as a quantity with its unit, or the reason why there is none.
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError where no ventricle is labelled or nothing says what the values are; UsageError.
+    """
+    from crnn_cli.workflows.function.measure import measure_file, measure_image
+    from crnn_cli.workflows.function.options import FunctionOptions
+
+    options = FunctionOptions(
+        labels=labels, ed=ed, es=es, height=height, weight=weight, body_surface_formula=bsa, heart_rate=heart_rate,
+        model=_model_name(model), device=device,
+    )  # fmt: skip
+    with notices.recording():
+        if isinstance(source, Image):
+            return measure_image(source, options, progress).function
+        return measure_file(Path(source), options, progress).function
 
 
 def evaluate(
@@ -410,6 +378,7 @@ def _load_image(path: Source) -> Image:
 def _open_scan(
     scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
     coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None, map_sets: int | None,
+    slice_number: int | None,
 ) -> Scan:  # fmt: skip
     """Take whatever a user handed over as a scan."""
     import numpy as np
@@ -427,7 +396,7 @@ def _open_scan(
         if is_kspace(path):
             scan = load(path)
         elif mask is None and coils is None and maps is None and map_sets is None:
-            return load_scan(ScanRequest(path, simulation=simulation))
+            return load_scan(ScanRequest(path, simulation=simulation, slice_number=slice_number))
         else:
             scan = _load_image(path)
     if isinstance(scan, RawScan):

@@ -1,8 +1,8 @@
 """Make the sample data again: python sample_data/make.py PIG_DICOM_FOLDER (needs pydicom and crnn installed).
 
 cine_undersampled.nii.gz comes from ``crnn simulate``; pig_cine.nii.gz is one slice of the CC0 pig cine, cut around the
-heart; pig_stack.nii.gz are all its slices at three times of the cycle, where they lie in space; pig_cine_dicom.zip is a
-part of it that is still DICOM. sha256.json lists the sums.
+heart; pig_stack.nii.gz are all its slices at three times of the cycle; both lie in space as their headers say.
+pig_cine_dicom.zip is a part of it that is still DICOM. sha256.json lists the sums.
 """
 
 from __future__ import annotations
@@ -23,15 +23,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, generate_uid
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
-from pig_cine import TEST_SLICES  # noqa: E402
-from pig_cine import main as convert  # noqa: E402
-
 SIMULATE = ["crnn", "simulate", "--size", "112x96", "--frames", "16", "--undersample", "8", "--seed", "7", "--oblique"]
-
-
+FRAME_TIME = 0.0315
 CUT = (slice(72, 200), slice(64, 192))
-STACK_FRAMES = (0, 7, 14)
+CINE_SLICE = 5
+STACK_FRAMES = slice(0, 15, 7)
 DICOM_CUT = (slice(84, 180), slice(80, 176))
 DICOM_SLICES, DICOM_FRAMES = (4, 5, 6), range(0, 16, 2)
 KEPT = [
@@ -101,22 +97,27 @@ def stripped(source: Dataset, number: int) -> Dataset:
     return made
 
 
-def pig_stack(datasets: list[Dataset]) -> nib.Nifti1Image:
-    """Return (x, y, z, t), cut around the heart, the affine from position and orientation in the headers."""
+def pig_nifti(datasets: list[Dataset], slices: slice, frames: slice) -> nib.Nifti1Image:
+    """Return (x, y, z, t), cut around the heart, the affine from position and orientation in the headers.
+
+    Parameters
+    ----------
+    slices : along the normal, evenly spaced.
+    frames : by trigger time, evenly spaced.
+    """
     across, down = np.array(datasets[0].ImageOrientationPatient, float).reshape(2, 3)
-    slices, positions = [], []
-    for here in by_place(datasets):
-        slices.append(np.stack([here[t].pixel_array.T[CUT] for t in STACK_FRAMES], axis=-1))
-        positions.append(np.array(here[0].ImagePositionPatient, float))
+    stack = by_place(datasets)
+    positions = [np.array(here[0].ImagePositionPatient, float) for here in stack]
     row_step, column_step = (float(v) for v in datasets[0].PixelSpacing)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = across * column_step, down * row_step
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(positions) - 1)
-    affine[:3, 3] = positions[0] + affine[:3, 0] * CUT[0].start + affine[:3, 1] * CUT[1].start
+    affine[:3, 3] = positions[slices][0] + affine[:3, 0] * CUT[0].start + affine[:3, 1] * CUT[1].start
     affine = np.diag([-1, -1, 1, 1]) @ affine  # LPS to RAS
-    image = nib.Nifti1Image(np.stack(slices, axis=2).astype(np.int16), affine)
+    voxels = [np.stack([image.pixel_array.T[CUT] for image in here[frames]], axis=-1) for here in stack[slices]]
+    image = nib.Nifti1Image(np.stack(voxels, axis=2).astype(np.int16), affine)
     image.header.set_xyzt_units("mm", "sec")
-    image.header["pixdim"][4] = 0.0315 * (STACK_FRAMES[1] - STACK_FRAMES[0])
+    image.header["pixdim"][4] = FRAME_TIME * (frames.step or 1)
     return image
 
 
@@ -124,16 +125,9 @@ def main(dicom: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*SIMULATE, "-o", f"{folder}/sample"], check=True)
         Path(folder, "sample_zerofilled.nii.gz").replace(HERE / "cine_undersampled.nii.gz")
-        convert(dicom, Path(folder))
-        pig = nib.load(Path(folder, "pig_test.nii.gz"))
-        z = TEST_SLICES.index(5)
-        cut = pig.slicer[CUT[0], CUT[1], z : z + 1]
-        image = nib.Nifti1Image(np.asanyarray(cut.dataobj).astype(np.int16), cut.affine)
-        image.header.set_xyzt_units("mm", "sec")
-        image.header["pixdim"][4] = 0.0315
-        nib.save(image, HERE / "pig_cine.nii.gz")
     datasets = [pydicom.dcmread(file) for file in sorted(dicom.rglob("*")) if file.is_file()]
-    nib.save(pig_stack(datasets), HERE / "pig_stack.nii.gz")
+    nib.save(pig_nifti(datasets, slice(CINE_SLICE, CINE_SLICE + 1), slice(None)), HERE / "pig_cine.nii.gz")
+    nib.save(pig_nifti(datasets, slice(None), STACK_FRAMES), HERE / "pig_stack.nii.gz")
     (HERE / "pig_cine_dicom.zip").write_bytes(pig_dicom(datasets))
     files = sorted([*HERE.glob("*.nii.gz"), *HERE.glob("*.zip")])
     sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

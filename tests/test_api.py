@@ -13,18 +13,32 @@ from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images
 from tests.support.data import ROOT
 
 SURFACE = {
-    "load": "path axes series phase slice_tolerance variable phases",
+    "load": (
+        "path axes series phase slice_tolerance variable phases kind set_number contrast repetition phase_number view "
+        "drop_empty"
+    ),
     "from_kspace": "kspace axes mask affine frame_time",
     "load_model": "name",
     "reconstruct": (
         "scan model method mask undersample seed iterations regularisation noise_ratio precision ensemble adapt coils "
         "maps map_sets slice_number hold_out_folds uncertainty_runs device threads progress"
     ),
-    "segment": "image model slices labels threshold keep_largest precision device threads progress",
+    "segment": "image model slices labels threshold keep_largest spacing precision device threads progress",
+    "function": "source labels ed es height weight bsa heart_rate model device progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }
-CLASSES = {"Bundle", "CrnnError", "Image", "LabelImage", "RawScan", "ReconstructionResult", "Reliability", "Residual"}
+CLASSES = {
+    "Bundle",
+    "CardiacFunction",
+    "CrnnError",
+    "Image",
+    "LabelImage",
+    "RawScan",
+    "ReconstructionResult",
+    "Reliability",
+    "Residual",
+}
 
 
 def test_the_surface_is_pinned():

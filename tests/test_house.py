@@ -70,16 +70,19 @@ def test_exit_codes_are_pinned():
     assert errors.EXIT_INTERRUPTED == 130
 
 
+CHOICES = "--kind --set --contrast --repetition --phase-number --view --drop-empty "
 SCAN = (
-    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --phases --variable --undersample "
+    "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --map-sets --calibration --phases "
+    "--variable --undersample "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
     "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
-    "--report --strict "
+    "--report --strict " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --format --probabilities --statistics --preview --strict "
+    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
+    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
+    "--strict "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "
@@ -96,16 +99,21 @@ OPTIONS = {
         "--size --frames --slices --spacing --frame-time --oblique --undersample --pattern --centre-lines --coils "
         "--snr --breathing --seed " + OUT
     ),
+    "function": (
+        "--labels --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
+        "--plot --strict " + OUT
+    ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
         "--json"
     ),
-    "info": "--axes --series --slice-tolerance --variable --json",
+    "labels": "--image --model --slices --statistics --preview --strict --json --force",
+    "info": "--axes --series --slice-tolerance --variable --json " + CHOICES,
     "compare": (
         "--methods --reference --slice --hold-out-share --preview --axes --variable --series --slice-tolerance "
-        "--undersample --seed --coils --maps --phases --model --device --strict --json "
-        "--force"
+        "--undersample --seed --coils --maps --map-sets --calibration --phases --model --device --strict --json "
+        "--force " + CHOICES
     ),
     "report": "--out --output --force",
     "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",

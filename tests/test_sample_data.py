@@ -1,6 +1,8 @@
-"""The DICOM sample is the pig stack where the two overlap, names nobody, and breaks no rule of DICOM."""
+"""The samples of one heart lie in space where they overlap; the DICOM one names nobody and breaks no rule of DICOM."""
 
+import hashlib
 import io
+import json
 import shutil
 import subprocess
 import zipfile
@@ -9,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from crnn_cli.data.orientation import axis_codes
 from crnn_cli.io.dicom.read import list_series
 from crnn_cli.io.images import load_image
 from tests.support.data import ROOT
@@ -40,6 +43,22 @@ def test_it_lies_where_the_stack_of_the_same_heart_lies():
     first = whole.affine @ [12, 16, 4, 1]
     np.testing.assert_allclose(part.affine[:3, 3], first[:3], atol=2e-3)
     np.testing.assert_allclose(part.affine[:3, :3], whole.affine[:3, :3], atol=1e-3)
+
+
+def test_the_cine_is_a_slice_of_the_stack_and_lies_where_it_lies():
+    cine, stack = load_image(SAMPLES / "pig_cine.nii.gz").image, load_image(SAMPLES / "pig_stack.nii.gz").image
+    np.testing.assert_array_equal(cine.array[:, :, 0, 0:15:7], stack.array[:, :, 5])
+    np.testing.assert_allclose(cine.affine[:3, :3], stack.affine[:3, :3], atol=1e-3)
+    np.testing.assert_allclose(cine.affine[:3, 3], (stack.affine @ [0, 0, 5, 1])[:3], atol=1e-3)
+    assert cine.spacing[2] == pytest.approx(10, abs=1e-3)
+    assert axis_codes(cine.affine) == axis_codes(stack.affine)
+    assert cine.frame_time == pytest.approx(stack.frame_time / 7)
+
+
+def test_the_sums_are_those_of_the_files():
+    sums = json.loads((SAMPLES / "sha256.json").read_text())
+    files = [*SAMPLES.glob("*.nii.gz"), *SAMPLES.glob("*.zip")]
+    assert sums == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def test_nothing_in_it_is_private_or_names_anybody(images):

@@ -25,6 +25,11 @@ labels               [{"value": 1, "name": "...", "colour": [red, green, blue]},
                      optional "code" and "modifier", each [scheme, value, meaning], such as
                      ["SCT", "87878005", "Left ventricle"]
 expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]}: images that the model is meant for
+modality             optional; of DICOM, such as "MR": images that say they are of another are refused
+keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
+                     structures together, then of each
+quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
+                     each label; see `crnn_cli.labels.predicted_dice`
 
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
@@ -36,6 +41,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +49,7 @@ from typing import Any
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
+from crnn_cli.labels.quality_curves import QualityCurves
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 FORMAT = 2
@@ -60,10 +67,13 @@ FORMAT_1_SETTINGS = {
     "weight_sets": "sets", "tsm_channels": "shift", "temporal_context": "context", "noise_aware": "trust",
 }  # fmt: skip
 """Settings of CRNN-MRI by their names in format 1."""
-_OPTIONAL = ("bfloat16", "uncertainty")
+_OPTIONAL = {"reconstruct": ("bfloat16", "uncertainty"), "segment": ("modality", "keep_within_mm", "quality")}
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
+_LARGEST = 1e300
+"""Above any number that means something; below what a float holds."""
+_LONGEST = 60
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 
@@ -77,6 +87,9 @@ class SliceInput:
     spacing : of the network's pixels, mm.
     rule, low, high : how intensities are scaled: by percentiles, or by a fixed window.
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
+    modality : of DICOM, such as "MR"; None for any.
+    keep_within : distance in mm beyond which pieces are removed; None: nothing is.
+    quality : curves that predict the Dice; None where they were not measured.
     """
 
     plane: str | None
@@ -87,6 +100,9 @@ class SliceInput:
     labels: tuple[Label, ...]
     in_slice: tuple[float, float]
     between_slices: tuple[float, float]
+    modality: str | None = None
+    keep_within: float | None = None
+    quality: QualityCurves | None = None
 
 
 @dataclass(frozen=True)
@@ -155,11 +171,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UnreadableError(f"{file} lacks the key 'task'")
     task = config["task"]
     if task not in list(_OF_TASK):
-        raise UnsupportedDataError(f"{file} is for the task {task}, which this version does not know")
+        raise UnsupportedDataError(f"{file} is for the task {shortened(task)}, which this version does not know")
     if config.get("format", FORMAT) not in (1, FORMAT):
-        raise UnreadableError(f"{file} has format {config['format']}; this version reads formats 1 and {FORMAT}")
+        raise UnreadableError(
+            f"{file} has format {shortened(config['format'])}; this version reads formats 1 and {FORMAT}"
+        )
     former = _FORMAT_1 if config.get("format") == 1 else {}
-    optional = _OPTIONAL if task == "reconstruct" else ()
+    optional = _OPTIONAL[task]
     kinds = {former.get(key, key): kind for key, kind in (_COMMON | _OF_TASK[task]).items()}
     _check(str(file), {key: value for key, value in config.items() if key not in optional}, kinds)
     if config["format"] == 1:
@@ -200,11 +218,11 @@ def _reconstruction_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
     initial_image, bfloat16 = config["initial_image"], config.get("bfloat16", False)
     if initial_image not in _INITIAL_IMAGES:
         known = f"{', '.join(_INITIAL_IMAGES[:-1])} or {_INITIAL_IMAGES[-1]}"
-        raise UnreadableError(f"{file}: initial_image is {initial_image!r}, not {known}")
+        raise UnreadableError(f"{file}: initial_image is {shortened(initial_image)}, not {known}")
     if not 0 < config["input_rms"] < 1e9:
         raise UnreadableError(f"{file}: input_rms is no positive number below 1e9")
     if not isinstance(bfloat16, bool):
-        raise UnreadableError(f"{file}: bfloat16 is {bfloat16!r}, neither true nor false")
+        raise UnreadableError(f"{file}: bfloat16 is {shortened(bfloat16)}, neither true nor false")
     return {
         "initial_image": initial_image, "input_rms": config["input_rms"], "bfloat16": bfloat16,
         "uncertainty_scale": _scale(file, config),
@@ -218,7 +236,7 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
         return None
     where = f"{file} (uncertainty)"
     if not isinstance(given, dict):
-        raise UnreadableError(f"{where} is {given!r}; it must be an object with a scale")
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with a scale")
     _check(where, given, {"scale": (int, float)})
     if not 0 < given["scale"] < 1e6:
         raise UnreadableError(f"{where}: scale is no positive number below 1e6")
@@ -231,7 +249,7 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
     _check(f"{file} (intensity)", intensity, {"rule": str, "low": number, "high": number})
     _check(f"{file} (expected_spacing_mm)", expected, {"in_slice": list, "between_slices": list})
     if config["plane"] not in _PLANES:
-        raise UnreadableError(f"{file}: plane is {config['plane']!r}; it must be one of {', '.join(_PLANES)}")
+        raise UnreadableError(f"{file}: plane is {shortened(config['plane'])}; it must be one of {', '.join(_PLANES)}")
     if not 0.01 <= config["spacing"] <= 100:
         raise UnreadableError(f"{file}: spacing is {config['spacing']}; it must be from 0.01 to 100 mm")
     rule, low, high = intensity["rule"], float(intensity["low"]), float(intensity["high"])
@@ -241,7 +259,59 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
         raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
     ranges = [_range(f"{file}: {name}", expected[name]) for name in ("in_slice", "between_slices")]
     plane = None if config["plane"] == "thickest" else config["plane"]
-    return SliceInput(plane, float(config["spacing"]), rule, low, high, _labels(file, config["labels"]), *ranges)
+    labels = _labels(file, config["labels"])
+    return SliceInput(
+        plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
+        _modality(file, config.get("modality")), _keep_within(file, config.get("keep_within_mm")),
+        _quality(file, config.get("quality"), len(labels)),
+    )  # fmt: skip
+
+
+def _modality(file: str, given: Any) -> str | None:
+    if given is not None and not (isinstance(given, str) and 1 <= len(given) <= 16):
+        raise UnreadableError(f"{file}: modality is {given!r}; it must be that of DICOM, such as 'MR'")
+    return given
+
+
+def _keep_within(file: str, given: Any) -> float | None:
+    if given is None:
+        return None
+    if not _is_number(given) or not 0 <= given <= 1000:
+        raise UnreadableError(f"{file}: keep_within_mm is {given!r}; it must be from 0 to 1000")
+    return float(given)
+
+
+def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
+    """Curves of the predicted Dice, checked: one for each label, both axes rising within 0 to 1."""
+    if given is None:
+        return None
+    where = f"{file} (quality)"
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {given!r}; it must be an object with doubt_below and curves")
+    _check(where, given, {"doubt_below": (int, float), "curves": list})
+    if not 0 <= given["doubt_below"] <= 1:
+        raise UnreadableError(f"{where}: doubt_below is {given['doubt_below']!r}; it must be from 0 to 1")
+    if len(given["curves"]) != labels or not all(isinstance(curve, dict) for curve in given["curves"]):
+        raise UnreadableError(f"{where}: curves has {len(given['curves'])} entries; there must be one for each label")
+    for curve in given["curves"]:
+        _check(where, curve, {"expected": list, "dice": list})
+    expected, dice = (
+        tuple(_knots(where, name, curve[name]) for curve in given["curves"]) for name in ("expected", "dice")
+    )
+    if [len(knots) for knots in expected] != [len(knots) for knots in dice]:
+        raise UnreadableError(f"{where}: a curve needs as many values of dice as of expected")
+    return QualityCurves(expected, dice, float(given["doubt_below"]))
+
+
+def _knots(where: str, name: str, given: list[Any]) -> tuple[float, ...]:
+    rising = all(_is_number(v) for v in given) and list(given) == sorted(given)
+    if not given or not rising or not 0 <= given[0] <= given[-1] <= 1:
+        raise UnreadableError(f"{where}: {name} is {given!r}; it must be numbers from 0 to 1 that rise")
+    return tuple(float(v) for v in given)
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
 
 
 def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
@@ -254,7 +324,9 @@ def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
         _check(where, {k: v for k, v in entry.items() if k not in _CODES}, {"value": int, "name": str, "colour": list})
         colour = entry["colour"]
         if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
-            raise UnreadableError(f"{where} has the colour {colour!r}; it must be three integers from 0 to 255")
+            raise UnreadableError(
+                f"{where} has the colour {shortened(colour)}; it must be three integers from 0 to 255"
+            )
         if entry["value"] != index or not entry["name"].strip():
             raise UnreadableError(f"{where} has the value {entry['value']} or no name: values are 1, 2, ... in order")
         code, modifier = (_code(where, key, entry.get(key)) for key in _CODES)
@@ -268,25 +340,44 @@ def _code(where: str, key: str, given: Any) -> tuple[str, str, str] | None:
     if given is None:
         return None
     if not isinstance(given, list) or len(given) != 3 or not all(isinstance(v, str) and v.strip() for v in given):
-        raise UnreadableError(f"{where} has the {key} {given!r}; it must be three texts: scheme, value, meaning")
+        raise UnreadableError(
+            f"{where} has the {key} {shortened(given)}; it must be three texts: scheme, value, meaning"
+        )
     for text, most in zip(given, _CODE_LENGTHS, strict=True):
         if len(text) > most:
-            raise UnreadableError(f"{where} has the {key} {given!r}; {text!r} is longer than {most} characters")
+            raise UnreadableError(
+                f"{where} has the {key} {shortened(given)}; {shortened(text)} is longer than {most} characters"
+            )
     return given[0], given[1], given[2]
 
 
 def _range(where: str, given: list[Any]) -> tuple[float, float]:
     numbers = [v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < math.inf:
-        raise UnreadableError(f"{where} is {given!r}; it must be [least, most] in mm")
+    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < _LARGEST:
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be [least, most] in mm")
     return float(numbers[0]), float(numbers[1])
 
 
 def _check(where: str, given: Mapping[str, Any], kinds: Kinds) -> None:
     check_keys(where, given, kinds)
     for key, kind in kinds.items():
-        if not isinstance(given[key], kind) or isinstance(given[key], bool):
-            raise UnreadableError(f"{where}: {key} is {given[key]!r}, which is not of the right type")
+        value = given[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is not of the right type")
+        if isinstance(value, int) and not abs(value) < _LARGEST:
+            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is out of range")
+
+
+def shortened(value: Any) -> str:
+    """A value of a file for a message, of at most 60 characters however large it is.
+
+    >>> shortened({"a": 1}), len(shortened("x" * 1000)), shortened(10**5000)
+    ("{'a': 1}", 60, 'a number of about 5001 digits')
+    """
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
+    text = reprlib.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def check_keys(
@@ -310,7 +401,7 @@ def check_keys(
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, cutoff=0)
-            raise UnreadableError(f"{source} has an unknown {noun} {key!r}; the nearest known is {near[0]!r}")
+            raise UnreadableError(f"{source} has an unknown {noun} {shortened(key)}; the nearest known is {near[0]!r}")
     missing = [key for key in known if key not in given]
     if complete and missing:
         raise UnreadableError(f"{source} lacks the {noun} {missing[0]!r}")

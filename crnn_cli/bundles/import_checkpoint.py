@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from crnn_cli.bundles.checkpoint_file import load_checkpoint
 from crnn_cli.bundles.store import Bundle, build_network, check_weights, write_bundle
 from crnn_cli.errors import UnreadableError
 
@@ -25,13 +26,15 @@ def read_published_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     """
     if not file.is_file():
         raise UnreadableError(f"{file} does not exist or is a folder; name a PyTorch checkpoint (.pth)")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = type(error).__name__
-        raise UnreadableError(f"{file} is not a checkpoint of plain tensors, and was not executed ({reason})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UnreadableError(f"{file} is not a table of weights (a state dict)")
+    state = load_checkpoint(file)
+    named = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_quantized and not value.is_sparse
+        for name, value in state.items()
+    )
+    if not named:
+        raise UnreadableError(f"{file} is not a table of weights (a state dict): names and plain tensors")
+    if any(value.is_complex() for value in state.values()):
+        raise UnreadableError(f"{file} holds complex values, where weights are real")
     return {name.replace(_PUBLISHED_PREFIX, "bcrnn."): value.float() for name, value in state.items()}
 
 
@@ -56,7 +59,8 @@ def import_checkpoint(file: Path, folder: Path, iterations: int, input_rms: floa
     """
     weights = read_published_checkpoint(file)
     settings = _settings_of(weights, iterations)
-    check_weights(str(file), build_network(str(file), "crnn-mri", dict(settings)), weights)
+    with torch.device("meta"):  # sizes are compared before any memory is taken
+        check_weights(str(file), build_network(str(file), "crnn-mri", dict(settings)), weights)
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     config = {
         "task": "reconstruct", "network": "crnn-mri", "settings": settings, "initial_image": "zero-filled",

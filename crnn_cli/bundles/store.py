@@ -12,13 +12,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import shutil
-import tempfile
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle
+from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle, shortened
+from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = [
     "require_new",
     "write_bundle",
 ]
+_LARGEST_SETTING = 4096
 DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
@@ -124,6 +125,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     UnreadableError
         If the weights are missing, altered (sha256), not finite, or do not fit the network.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -143,8 +145,10 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
         weights = dequantize(load(content))
     except SafetensorError as error:
         raise UnreadableError(f"{file} is not a safetensors file: {error}") from None
-    network = build_network(str(bundle.folder / CONFIG), bundle.network, bundle.settings)
-    check_weights(str(file), network, weights)
+    source = str(bundle.folder / CONFIG)
+    with torch.device("meta"):  # sizes are compared before any memory is taken
+        check_weights(str(file), build_network(source, bundle.network, bundle.settings), weights)
+    network = build_network(source, bundle.network, bundle.settings)
     network.load_state_dict(weights)
     return network.to(device).eval()
 
@@ -206,8 +210,8 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
     for key, value in settings.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UnreadableError(f"{source}: {key} is {value!r}; it must be an integer")
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_SETTING:
+            raise UnreadableError(f"{source}: {key} is {shortened(value)}; it must be a small integer")
     try:
         config = configs[name](**settings)
     except ValueError as error:
@@ -215,15 +219,18 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
     return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
 
 
-def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
-    """Write a bundle folder, whole or not at all.
+def write_bundle(
+    folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], card: str, replace: bool = False
+) -> Bundle:  # fmt: skip
+    """Write a bundle folder, whole or not at all, on the disk when this returns.
 
     Parameters
     ----------
-    folder : must not exist.
+    folder : must not exist, unless it is to be replaced.
     config : all keys of config.json, format 2, but ``format`` and ``sha256``.
     weights : by their names in the network; see `crnn_cli.bundles.int8.quantize` to store them in 8 bits.
     card : Markdown of README.md.
+    replace : an earlier bundle, if the folder holds one and nothing else.
 
     Returns
     -------
@@ -240,26 +247,26 @@ def write_bundle(folder: Path, config: dict[str, Any], weights: dict[str, torch.
     """
     from safetensors.torch import save
 
-    require_new(folder)
+    require_new(folder, replace)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     whole = {"format": FORMAT, **config, "sha256": hashlib.sha256(content).hexdigest()}
-    temporary = _folder_beside(folder)
-    try:
-        (temporary / WEIGHTS).write_bytes(content)
-        (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        (temporary / CARD).write_text(card, encoding="utf-8")
+    with WriteSet(replace) as files:
+        temporary = files.add_folder(folder)
+        with named_errors(folder):
+            (temporary / WEIGHTS).write_bytes(content)
+            (temporary / CONFIG).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+            (temporary / CARD).write_text(card, encoding="utf-8")
         read_bundle(temporary)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        files.commit()
     return read_bundle(folder)
 
 
-def require_new(folder: Path) -> None:
-    """Check that a folder can be created.
+def require_new(folder: Path, replace: bool = False) -> None:
+    """Check that a bundle folder can be created.
+
+    Parameters
+    ----------
+    replace : whether it may hold a bundle and nothing else.
 
     Raises
     ------
@@ -268,23 +275,22 @@ def require_new(folder: Path) -> None:
     OutputError
         If its parent does not exist or is read-only.
     """
-    if folder.exists():
-        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
     if not folder.parent.is_dir():
         raise OutputError(f"cannot write {folder}: the folder {folder.parent} does not exist; create it first")
-    _folder_beside(folder).rmdir()
-
-
-def _folder_beside(folder: Path) -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=".crnn-", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from None
+    recover(folder.parent)  # of a run that was killed while it moved a bundle there
+    if os.path.lexists(folder) and not (replace and is_bundle_alone(folder)):
+        raise OutputExistsError(f"{folder} exists already; give another name, or remove it")
+    with WriteSet() as files:
+        files.add_folder(folder)
 
 
 def is_bundle_alone(folder: Path) -> bool:
-    """Whether a folder holds a bundle and nothing else, so that it may be replaced."""
-    return folder.is_dir() and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
+    """Whether a folder holds a bundle and nothing else, so that it may be replaced; False for a link to one."""
+    return (
+        not folder.is_symlink()
+        and folder.is_dir()
+        and {each.name for each in folder.iterdir()} == {CARD, CONFIG, WEIGHTS}
+    )
 
 
 def check_weights(source: str, network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -12,13 +12,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.batch import batch_reconstruct, batch_segment
+from crnn_cli.cli.batch.commands import batch_reconstruct, batch_segment
 from crnn_cli.cli.command import EXIT_PIPE, Command, Group, JsonBefore, Quiet, Verbose, common_options, declared
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
+from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
+from crnn_cli.cli.labels import labels
 from crnn_cli.cli.models import models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
@@ -46,9 +48,11 @@ EXIT_CODES = {
 EXAMPLES = (
     "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
     "crnn segment images.nii.gz --slices -o labels.nii.gz --preview labels.gif",
+    "crnn function labels.nii.gz --plot curves.png",
     "crnn simulate -o phantom --undersample 8",
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
+    "crnn labels labels.nii.gz --image images.nii.gz --statistics volumes.csv",
     "crnn convert DICOM_FOLDER cine.nii.gz",
     "crnn verify DICOM_FOLDER cine.nii.gz",
     "crnn compare raw.h5 --slice 4 --preview methods.png",
@@ -111,7 +115,7 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    reconstruct, segment, simulate, evaluate, info, convert, verify, compare, report, doctor,
+    reconstruct, segment, function, simulate, evaluate, info, labels, convert, verify, compare, report, doctor,
 )  # fmt: skip
 _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),

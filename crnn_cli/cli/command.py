@@ -34,7 +34,18 @@ Strict = Annotated[
     ),
 ]  # fmt: skip
 
-_DOUBTING = {"reconstruct", "segment", "batch_reconstruct", "batch_segment", "compare", "convert", "evaluate", "verify"}
+_DOUBTING = {
+    "reconstruct",
+    "segment",
+    "labels",
+    "batch_reconstruct",
+    "batch_segment",
+    "compare",
+    "convert",
+    "evaluate",
+    "function",
+    "verify",
+}
 """Commands whose doubts can be made errors by ``--strict``."""
 _GONE = {
     "--uneven": "--slice-tolerance", "--noise": "--noise-ratio", "--held-out": "--hold-out-folds", "--weight":

@@ -15,18 +15,26 @@ from crnn_cli.cli.options import (
     RELIABILITY,
     SIMULATION,
     AsJson,
+    Calibration,
     Coils,
+    Contrast,
+    DataKind,
     DeviceName,
+    DropEmpty,
     Force,
     Maps,
     MapSets,
+    PhaseNumber,
     Phases,
     ReconstructionModel,
+    Repetition,
     SeriesChoice,
+    SetNumber,
     SliceNumber,
     SliceTolerance,
     Undersample,
     Variable,
+    View,
 )
 
 ScanFile = Annotated[
@@ -77,12 +85,20 @@ def compare(
     scan: ScanFile,
     axes: Axes = None,
     variable: Variable = None,
+    kind: DataKind = None,
+    set_number: SetNumber = None,
+    contrast: Contrast = None,
+    repetition: Repetition = None,
+    phase_number: PhaseNumber = None,
+    view: View = None,
+    drop_empty: DropEmpty = False,
     series: SeriesChoice = None,
     slice_number: SliceNumber = None,
     slice_tolerance: SliceTolerance = None,
     coils: Coils = None,
     maps: Maps = None,
     map_sets: MapSets = None,
+    calibration: Calibration = None,
     phases: Phases = None,
     undersample: Undersample = None,
     seed: Seed = 0,
@@ -103,15 +119,17 @@ def compare(
     Examples: crnn compare raw.h5 --slice 4 --preview methods.png;
     crnn compare cine.nii.gz --undersample 8 --methods tv,crnn --json
     """
+    from crnn_cli.io.kspace.choices import RawChoices
     from crnn_cli.workflows.compare import CompareOptions, compare_methods, comparison_picture, comparison_table
     from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation
     from crnn_cli.workflows.reconstruct.steps import parse_map_sets
 
     _require_preview(preview, force)
     simulation = Simulation(undersample, seed=seed) if undersample else None
+    raw = RawChoices(kind, set_number, contrast, repetition, phase_number, view, drop_empty)
     request = ScanRequest(
-        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable,
-        parse_map_sets(map_sets),
+        scan, axes, series, slice_tolerance, None, None, simulation, coils, maps, phases, variable, slice_number,
+        parse_map_sets(map_sets), raw, calibration,
     )  # fmt: skip
     options = CompareOptions(methods, model, device, reference, slice_number, hold_out_share, seed)
     with console.progress_bar("comparing") as progress:

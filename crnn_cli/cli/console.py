@@ -92,6 +92,15 @@ def table(
     stream.flush()
 
 
+def lines(texts: Sequence[str]) -> None:
+    """Print lines to standard output as they are, however wide the terminal is: they may be copied to a shell."""
+    require_stdout()
+    encoding = sys.stdout.encoding or "utf-8"
+    for text in texts:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
 def _width(stream: TextIO) -> int | None:
     """Characters in a line of a terminal, or what COLUMNS says; None of a file or pipe."""
     said = os.environ.get("COLUMNS", "")

@@ -9,7 +9,20 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import INPUT, AsJson, SeriesChoice, SliceTolerance, Variable
+from crnn_cli.cli.options import (
+    INPUT,
+    AsJson,
+    Contrast,
+    DataKind,
+    DropEmpty,
+    PhaseNumber,
+    Repetition,
+    SeriesChoice,
+    SetNumber,
+    SliceTolerance,
+    Variable,
+    View,
+)
 from crnn_cli.cli.remedies import spell_option
 
 if TYPE_CHECKING:
@@ -33,6 +46,13 @@ def info(
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     variable: Variable = None,
+    kind: DataKind = None,
+    set_number: SetNumber = None,
+    contrast: Contrast = None,
+    repetition: Repetition = None,
+    phase_number: PhaseNumber = None,
+    view: View = None,
+    drop_empty: DropEmpty = False,
     as_json: AsJson = False,
 ) -> None:
     """Describe a file: axes, geometry, sampling pattern, doubts, and what to do with it.
@@ -44,37 +64,33 @@ def info(
     Examples: crnn info scan.nii.gz --json; crnn info DICOM_FOLDER; crnn info DICOM_FOLDER --series 2;
     crnn info raw.h5; crnn info k.npy --axes coil,t,ky,kx
     """
+    from crnn_cli.io.kspace.choices import RawChoices
     from crnn_cli.workflows import info as workflow
 
-    description = workflow.describe(file, axes, series, slice_tolerance, variable)
+    chosen = RawChoices(kind, set_number, contrast, repetition, phase_number, view, drop_empty)
+    description = workflow.describe(file, axes, series, slice_tolerance, variable, chosen)
     if as_json:
         console.print_json(workflow.as_json(description, spell_option))
-    elif isinstance(description, workflow.FolderDescription):
-        _print_folder(file, description)
+        return
+    if isinstance(description, workflow.FolderDescription):
+        _print_folder(description)
     else:
         from crnn_cli.io.describe import FileDescription
         from crnn_cli.report.description_rows import image_rows, raw_rows
 
-        if isinstance(description, FileDescription):
-            rows = image_rows(description, spell_option)
-        else:
-            rows = raw_rows(description, spell_option)
+        rows = image_rows(description) if isinstance(description, FileDescription) else raw_rows(description)
         console.table(description.file, ["", ""], rows, result=True)
+    from crnn_cli.io.describe import advice_lines
+
+    console.lines(advice_lines(description.next_step, spell_option))
 
 
-def _print_folder(file: Path, description: FolderDescription) -> None:
-    """Print the series of a DICOM folder, what is wrong with them, and a command to go on with."""
-    import shlex
-
+def _print_folder(description: FolderDescription) -> None:
+    """Print the series of a DICOM folder, and what is wrong with them."""
     from crnn_cli.report.description_rows import SERIES_COLUMNS, series_rows
-    from crnn_cli.workflows.info import next_series, problems_of
+    from crnn_cli.workflows.info import problems_of
 
     listing = description.listing
     console.table(description.file, SERIES_COLUMNS, series_rows(listing), prose=["description", "kind"], result=True)
     for problem in problems_of(listing, spell_option):
         notices.LOGGER.warning(problem)
-    series = next_series(listing)
-    if series is not None:
-        choice = f" --series {series.number}" if sum(bool(each.grid) for each in listing.series) > 1 else ""
-        command, more = ("reconstruct", " --undersample 8") if series.frames > 1 else ("segment", " --slices")
-        console.say(f"next: crnn {command} {shlex.quote(str(file))}{choice}{more}")

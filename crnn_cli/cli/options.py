@@ -74,6 +74,52 @@ Variable = Annotated[
         metavar="NAME", rich_help_panel=INPUT, help="HDF5 and MATLAB: the array that holds the k-space."
     ),
 ]  # fmt: skip
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=INPUT,
+        help="Raw k-space: a file whose fully sampled centre serves for the sensitivities.",
+    ),
+]  # fmt: skip
+DataKind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", metavar="kspace|image", rich_help_panel=INPUT, callback=values.one_of("--kind", values.DATA_KINDS),
+        autocompletion=values.complete(values.DATA_KINDS),
+        help="Arrays: what they hold, where image and k-space are in doubt.",
+    ),
+]  # fmt: skip
+SetNumber = Annotated[
+    int | None,
+    typer.Option("--set", min=0, metavar="INTEGER", rich_help_panel=INPUT, help="ISMRMRD: one set, by its counter."),
+]  # fmt: skip
+Contrast = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="INTEGER", rich_help_panel=INPUT, help="ISMRMRD: one contrast, by its counter."),
+]  # fmt: skip
+Repetition = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="INTEGER", rich_help_panel=INPUT, help="ISMRMRD: one repetition, by its counter."),
+]  # fmt: skip
+PhaseNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--phase-number", min=0, metavar="INTEGER", rich_help_panel=INPUT, help="ISMRMRD: one phase, by its counter."
+    ),
+]  # fmt: skip
+View = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="INTEGER", rich_help_panel=INPUT,
+        help="ISMRMRD: one of several stacks of slices of different direction, counted from 1.",
+    ),
+]  # fmt: skip
+DropEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--drop-empty", rich_help_panel=INPUT, help="Raw k-space: leave out frames of which a slice has no lines."
+    ),
+]  # fmt: skip
 DeviceName = Annotated[
     str,
     typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crnn_cli.errors import Param
 
 FLAGS = {"complex_output": "--complex", "format_name": "--format", "as_json": "--json", "slice_number": "--slice",
+         "set_number": "--set",
          "out": "-o"}  # fmt: skip
 """Parameters whose option is not their own name with hyphens."""
 

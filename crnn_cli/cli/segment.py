@@ -28,7 +28,8 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.segment import steps
 from crnn_cli.workflows.segment.options import SegmentOptions
 
-_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?|\d{1,6}-\d{1,6}")  # meant as one, right or wrong
+_SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")
+_SLICES_MEANT = re.compile(r"(\w*:)?\d{1,6}(-\d{1,6})?")  # wrong, but meant as a value
 
 
 class SegmentCommand(Command):
@@ -57,6 +58,8 @@ def _is_slices_value(text: str) -> bool:
         return True
     if "/" in text or "." in text or Path(text).exists():
         return False
+    if _SLICES_MEANT.fullmatch(text):
+        return True
     return values.suggestion(text.partition(":")[0], values.PLANES) != ""
 
 
@@ -97,6 +100,20 @@ Precision = Annotated[
         help="fp32 (default), or bf16: faster, few voxels differ.",
     ),
 ]  # fmt: skip
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z[,T]", rich_help_panel=INPUT,
+        help="Voxel size in mm, perhaps with the frame time in s, of a file that has lost it: 1.4,1.4,8.",
+    ),
+]  # fmt: skip
+RequireQuality = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FLOAT 0-1", rich_help_panel=RELIABILITY,
+        help="Exit with code 6 if the predicted Dice of any label and frame is lower.",
+    ),
+]  # fmt: skip
 RequireLabels = Annotated[
     bool,
     typer.Option(
@@ -116,6 +133,21 @@ FormatName = Annotated[
     typer.Option(
         "--format", metavar="nifti|dicom", rich_help_panel=OUTPUT, callback=values.one_of("--format", values.FORMATS),
         autocompletion=values.complete(values.FORMATS), help="nifti, or dicom (SEG). Default: by the name of -o.",
+    ),
+]  # fmt: skip
+SegType = Annotated[
+    str | None,
+    typer.Option(
+        "--seg", metavar="binary|labelmap", rich_help_panel=OUTPUT, callback=values.one_of("--seg", values.SEG_TYPES),
+        autocompletion=values.complete(values.SEG_TYPES),
+        help="Type of a DICOM SEG: binary (default), or labelmap: smaller, for readers from 2025 on.",
+    ),
+]  # fmt: skip
+SegWholeSeries = Annotated[
+    bool,
+    typer.Option(
+        "--seg-whole-series", rich_help_panel=OUTPUT,
+        help="One DICOM SEG for all frames, which few readers take, in place of one for each.",
     ),
 ]  # fmt: skip
 Probabilities = Annotated[
@@ -142,6 +174,7 @@ def segment(
     slices: Slices = "auto",
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
+    spacing: Spacing = None,
     labels: Only = None,
     threshold: Threshold = 0.5,
     keep_largest: KeepLargest = False,
@@ -149,8 +182,11 @@ def segment(
     precision: Precision = None,
     device: DeviceName = "auto",
     require_labels: RequireLabels = False,
+    require_quality: RequireQuality = None,
     out: Out = None,
     format_name: FormatName = None,
+    seg: SegType = None,
+    seg_whole_series: SegWholeSeries = False,
     probabilities: Probabilities = None,
     statistics: Statistics = None,
     preview: Preview = None,
@@ -172,10 +208,11 @@ def segment(
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
-        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, model=model, device=device,
-        labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
+        slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, spacing=spacing, model=model,
+        device=device, labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
         probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
-        require_labels=require_labels, force=force,
+        seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, require_quality=require_quality,
+        force=force,
     )  # fmt: skip
     plan = steps.plan(volume, options, as_json)
     engine = steps.prepare(options)

@@ -144,10 +144,10 @@ def train_segment(
     """Train a segmentation model: a slice CNN, then a ConvLSTM attached to it.
 
     DATA holds imagesTr/ and labelsTr/ (Decathlon, nnU-Net; dataset.json is honoured), images/ and labels/, pairs of
-    NAME.nii.gz and NAME_gt.nii.gz, or is a CSV with the columns image, label and perhaps split (train, val, test) and
-    subject. Images may be folders of one DICOM series each, in a CSV zips or files as well; labels are NIfTI, and
-    turned if their axes are not those of the image. All of it is checked first, and every problem is listed before
-    anything is trained.
+    NAME.nii.gz and NAME_gt.nii.gz, or is a CSV with the columns image, label and perhaps split (train, val, test),
+    subject, and structures (the names of all that is labelled, where that is not everything). Images may be folders of
+    one DICOM series each, in a CSV zips or files as well; labels are NIfTI, and turned if their axes are not those of
+    the image. All of it is checked first, and every problem is listed before anything is trained.
 
     Examples: crnn train segment Task04_Hippocampus -o my-model --minutes 90 --licence CC-BY-SA-4.0;
     crnn train segment --print-config > settings.toml; crnn train segment data.csv -o my-model --config settings.toml;
@@ -156,13 +156,13 @@ def train_segment(
     from crnn_cli.training import start
 
     _silence_later_processes()
-    start.require_monai()
     from crnn_cli.training.segment.settings import SegmentSettings
 
     settings = start.load_settings(SegmentSettings, config, epochs)
     if print_config:
         _print_settings(settings)
         return
+    start.require_monai()
     request = start.make_request(
         "segment", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
         resume=resume, init_from=init_from, workers=workers, cache=cache, licence=licence, command=sys.argv[1:],

@@ -26,10 +26,12 @@ PRECISIONS = {"fp32": "single precision", "bf16": "faster, half the memory", "tf
 SEGMENT_PRECISIONS = {name: PRECISIONS[name] for name in ("fp32", "bf16")}
 MAP_SETS = {"1": "", "2": "the object is larger than the field of view", "auto": "found out slice by slice"}
 FORMATS = {"nifti": "", "dicom": ""}
+DATA_KINDS = {"kspace": "k-space", "image": "complex images, transformed to k-space"}
+SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}
 PLANES = {"auto": "across the widest spacing", "axial": "", "coronal": "", "sagittal": ""}
 
 _DEVICE = re.compile(r"(cuda|mps)(:\d{1,3})?")
-_RANGE = re.compile(r"\d{1,6}-\d{1,6}")
+_RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
 def complete(values: dict[str, str]) -> Callable[[str], list[tuple[str, str]]]:
@@ -91,8 +93,9 @@ def check_slices(value: str | None) -> str | None:
     if value is None:
         return None
     plane = value.partition(":")[0]
-    if _RANGE.fullmatch(value):
-        raise UsageError(f"--slices {value} names no plane; did you mean auto:{value}?")
+    numbers = _RANGE.fullmatch(value)
+    if numbers:
+        raise UsageError(f"--slices {value} names no plane; did you mean auto:{numbers[1]}-{numbers[2] or numbers[1]}?")
     if plane not in PLANES:
         raise UsageError(f"--slices {value} is not understood: use {_listed(PLANES)}{suggestion(plane, PLANES)}")
     return value

@@ -1,15 +1,16 @@
-"""Free memory of a device, memory of the process, and memory that autograd saves."""
+"""Free memory of a device, and memory that autograd saves."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+
+from crnn_cli.data.host_memory import host_free_bytes
 
 
 def free_bytes(device: torch.device, limit: int | None = None) -> int | None:
@@ -25,30 +26,7 @@ def free_bytes(device: torch.device, limit: int | None = None) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    free = [] if limit is None else [max(0, limit - resident_bytes())]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return min(free, default=None)
-    kib = {name: rest for name, _, rest in (line.partition(":") for line in lines)}.get("MemAvailable", "")
-    free += [int(kib.split()[0]) * 1024] if kib else []
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(file).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            free.append(int(text))
-    return min(free, default=None)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process in bytes; 0 where it is unknown (outside Linux)."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return host_free_bytes(limit)
 
 
 def release_freed_memory() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.data.image import Affine, Array, Image
+
+Mask = NDArray[np.bool_]
 
 SAME_PLACE_MM = 5e-3
 """Largest distance between voxels that count as one position: rounded positions in DICOM headers reach half of it."""
@@ -64,13 +68,36 @@ def compare_images(first: Image, second: Image) -> ImageComparison:
         return ImageComparison(shapes, None, None, None, times)
     candidates = [view for view in _reorientations(b, second.affine) if view[0].shape == a.shape]
     array, affine = min(candidates, key=lambda view: max_distance_mm(first.affine, view[1], a.shape))
-    same = (a == array) | (np.isnan(a) & np.isnan(array))
-    difference = 0.0
-    if not same.all():
-        wide = np.complex128 if first.is_complex or second.is_complex else np.float64
-        difference = float(np.abs(a[~same].astype(wide) - array[~same].astype(wide)).max())
+    same = _equal(a, array)
+    difference = 0.0 if same.all() else _largest_difference(a[~same], array[~same])
     distance = max_distance_mm(first.affine, affine, a.shape)
     return ImageComparison(shapes, distance, difference, int((~same).sum()), times)
+
+
+def _equal(first: Any, second: Any) -> Mask:
+    """Where values are equal, each in its own type: 64-bit integers are not rounded to doubles; NaN equals NaN."""
+    kinds = first.dtype.kind + second.dtype.kind
+    if kinds in ("iu", "ui"):
+        signed, unsigned = (first, second) if kinds == "iu" else (second, first)
+        return np.asarray((signed >= 0) & (signed.astype(np.uint64) == unsigned.astype(np.uint64)))
+    same: Mask = np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
+    for whole, other in ((first, second), (second, first)):
+        if whole.dtype.kind in "iu" and whole.dtype.itemsize == 8 and other.dtype.kind == "f" and same.any():
+            info = np.iinfo(whole.dtype)
+            inside = same & (other >= float(info.min)) & (other < float(info.max))
+            same = inside & (np.where(inside, other, 0).astype(whole.dtype) == whole)
+    return same
+
+
+def _largest_difference(first: Any, second: Any) -> float:
+    """Largest absolute difference of values that differ; exact for integers, and never 0."""
+    kinds = {first.dtype.kind, second.dtype.kind}
+    if kinds <= {"i", "u", "b"}:
+        low, high = np.minimum(first.astype(object), second), np.maximum(first.astype(object), second)
+        return float(max(high - low))
+    wide = np.complex128 if "c" in kinds else np.longdouble
+    found = float(np.abs(first.astype(wide) - second.astype(wide)).max())
+    return found or float(np.finfo(np.float64).tiny)
 
 
 def reorient_to(

@@ -141,6 +141,15 @@ def require_perpendicular(affine: Affine, name: str) -> None:
         )
 
 
+NO_DIRECTIONS = "orientation not known"
+"""What a caption says in place of directions."""
+
+
+def knows_orientation(image: Image) -> bool:
+    """Whether a header says how an image lies in the patient; without one its affine is an assumption."""
+    return image.codes != (0, 0)
+
+
 def displayed_slice(image: Image, z: int) -> NDArray[np.generic]:
     """Slice z of a series as a viewer shows it, (T, rows, columns); a view.
 
@@ -152,5 +161,5 @@ def displayed_slice(image: Image, z: int) -> NDArray[np.generic]:
 
 
 def displayed_directions(image: Image) -> str:
-    """Anatomical directions at the left and the top of `displayed_slice`, such as ``left R, top A``."""
-    return radiological_directions(image.affine)
+    """Anatomical directions at the left and the top of `displayed_slice`, as ``left R, top A``; or `NO_DIRECTIONS`."""
+    return radiological_directions(image.affine) if knows_orientation(image) else NO_DIRECTIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,20 @@ class Image:
         qform = None if self.qform is None else affine_of_slice(self.qform, z)
         return replace(self, array=self.array[:, :, z : z + 1], affine=affine_of_slice(self.affine, z), qform=qform)
 
+    def with_stated_spacing(self) -> Image:
+        """Image whose affine has the steps of ``pixdim``, for formats that cannot state both; itself without one.
+
+        Directions and the position of the first voxel stay.
+
+        >>> Image(np.zeros((2, 2, 2)), pixdim=(1.5, 1.5, 8)).with_stated_spacing().affine.diagonal().tolist()
+        [1.5, 1.5, 8.0, 1.0]
+        """
+        if self.pixdim is None:
+            return self
+        affine = self.affine.copy()
+        affine[:3, :3] *= self.pixdim
+        return replace(self, affine=affine, pixdim=None, qform=None)
+
     def doubts(self) -> list[Doubt]:
         """Doubts about geometry or timing that are implausible: lost spacing, missing or unusual frame time.
 
@@ -184,10 +199,30 @@ class Image:
         elif self.frames > 1 and self.frame_time is not None and not 0.005 <= self.frame_time < 1:
             text = f"a frame time of {1000 * self.frame_time:g} ms is unusual for cine: lost or repetition time?"
             doubts.append(Doubt("unusual-frame-time", text))
+        doubts += self._doubts_of_forms()
         if self.codes == (0, 0):
             text = "neither qform nor sform is set: the position in space is unknown"
             doubts.append(Doubt("position-unknown", text))
         return doubts
+
+    def _doubts_of_forms(self) -> list[Doubt]:
+        """Doubt that sform and qform of one and the same code place a voxel more than its own size apart."""
+        if self.qform is None or self.codes[0] != self.codes[1]:
+            return []
+        corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape[:3]))], np.float64)
+        nearest = self.affine.copy()  # without shear, which a qform cannot have
+        zooms = np.linalg.norm(self.affine[:3, :3], axis=0)
+        u, _, vt = np.linalg.svd(self.affine[:3, :3] / zooms)
+        nearest[:3, :3] = u @ vt * zooms
+        apart, *others = (
+            float(np.linalg.norm(corners @ (self.qform - form)[:3].T, axis=1).max()) for form in (self.affine, nearest)
+        )
+        if min(apart, *others) <= min(self.spacing):
+            return []
+        mirrored = np.linalg.det(self.qform[:3, :3]) * np.linalg.det(self.affine[:3, :3]) < 0
+        how = ", one the mirror image of the other" if mirrored else ""
+        text = f"sform and qform place voxels up to {apart:.4g} mm apart{how}: the sform counts"
+        return [Doubt("sform-and-qform-differ", text)]
 
     def require_finite(self, name: str) -> None:
         """Refuse NaN and infinite voxels.
@@ -201,6 +236,15 @@ class Image:
         UnsupportedDataError
             If there are any; it states their number and the index of the first.
         """
+        count, first = self.not_finite()
+        if count:
+            raise UnsupportedDataError(
+                f"{name} has {count} NaN or infinite voxels, the first at {first}: "
+                "replace them, for instance by zeros, first"
+            )
+
+    def not_finite(self) -> tuple[int, tuple[int, ...]]:
+        """Number of NaN and infinite voxels, and the index of the first; (0, ()) where there are none."""
         count, first = 0, list[tuple[int, ...]]()
         for chunk in chunk_indices(self.array.shape, self.array.itemsize):
             bad = np.argwhere(~np.isfinite(self.array[chunk]))
@@ -208,8 +252,4 @@ class Image:
                 *leading, last = (int(v) for v in bad[0])
                 count, first = count + len(bad), [*first, (*leading, last + chunk[-1].start)]
             drop_pages(self.array)
-        if count:
-            raise UnsupportedDataError(
-                f"{name} has {count} NaN or infinite voxels, the first at {min(first)}: "
-                "replace them, for instance by zeros, first"
-            )
+        return count, min(first, default=())

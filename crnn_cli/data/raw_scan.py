@@ -49,6 +49,7 @@ class RawScan:
     fov_fraction_YX : fraction of the encoded field of view that the images show: (1, 0.5) with twofold readout
         oversampling.
     noise_CC : noise covariance of the coils, of complex samples in the scale of the k-space; None where unknown.
+    readout_X : whether X is a fully sampled readout, whose oversampling is removed before the reconstruction.
     remarks : peculiarities: missing lines, averages, assumptions.
     """
 
@@ -60,7 +61,18 @@ class RawScan:
     read: Callable[[int], RawSlice]
     fov_fraction_YX: tuple[float, float] = (1.0, 1.0)
     noise_CC: NDArray[np.complex64] | None = None
+    readout_X: bool = True
     remarks: tuple[Remark, ...] = ()
+
+    @property
+    def readout_fraction(self) -> float:
+        """Fraction of the field of view along X that is left when readout oversampling is removed; 1 for none."""
+        return self.fov_fraction_YX[1] if self.readout_X else 1.0
+
+    @property
+    def crop_fraction(self) -> tuple[float, float]:
+        """Fraction of the field of view (Y, X) that the images show of what was reconstructed."""
+        return self.fov_fraction_YX[0], 1.0 if self.readout_X else self.fov_fraction_YX[1]
 
 
 def remove_oversampling(measured: RawSlice, fraction: float) -> RawSlice:

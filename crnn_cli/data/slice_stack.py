@@ -21,6 +21,8 @@ SAME_PLACE = 0.01
 """Positions along the normal that differ by less than this, in mm, are one slice."""
 UNEVEN = 0.01
 """Gaps between slices may differ by this fraction of their median, or by 0.05 mm, and still count as even."""
+MULTIPLE = 0.1
+"""How far gaps may lie off whole multiples of the smallest, as a share of it, and still tell of missing slices."""
 TILT = 0.1
 """In-plane offset per slice, in mm, from which on a stack counts as tilted (a sheared volume)."""
 ROUNDING = 0.05
@@ -112,7 +114,10 @@ class SliceStack:
 
     def _lacks_slices(self) -> bool:
         """Whether a slice seems to be missing or doubled."""
-        half = self.median / 2
+        half, steps = self.median / 2, self.gaps / self.gaps.min()
+        several = np.rint(steps) > 1
+        if several.any() and np.abs(steps - np.rint(steps)).max() <= MULTIPLE:
+            return True  # all gaps are whole multiples of the smallest
         return bool(self.unevenness >= half or np.abs(self.gaps - self.median).max() >= half)
 
     def remedy(self) -> tuple[Words, ...]:

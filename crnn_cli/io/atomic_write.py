@@ -1,9 +1,10 @@
-"""Writing files so that they are there whole or not at all, and sha256 of files."""
+"""Writing files so that they are there whole or not at all, and sha256 of files.
+
+How a set of files is moved into place is in `crnn_cli.data.write_set`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import os
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.data.mapped_arrays import SpooledBytes
+from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
 
 
@@ -51,9 +53,11 @@ def require_writable(target: Path, force: bool) -> None:
     if target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder; give a file name")
     if os.path.lexists(target) and not force:
+        recover(folder)  # of a run that was killed while its outputs were moved
+    if os.path.lexists(target) and not force:
         remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
         raise OutputExistsError(f"{target} exists already", remedy=remedy)
-    with _os_errors_named(target):
+    with named_errors(target):
         handle, name = tempfile.mkstemp(prefix=".crnn-", dir=folder)
         os.close(handle)
         Path(name).unlink()
@@ -89,7 +93,8 @@ class Output:
 def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
     """Write every file to a temporary one beside it, let the checks read them, then move all into place.
 
-    Whatever happens before the last step, Ctrl-C included, each target stays as it was and no other file is left.
+    Whatever happens, Ctrl-C included, each target stays as it was and no other file is left. If the process is killed
+    while files are moved, the next one that writes there undoes it; see `crnn_cli.data.write_set`.
 
     Parameters
     ----------
@@ -100,61 +105,17 @@ def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
     OutputError
         If a folder cannot be written or the disk is full. Errors of a check pass through.
     """
-    temporaries: list[Path] = []
-    try:
-        for output in outputs:
-            temporaries.append(_write_temporary(output))
-            if output.check is not None:
-                output.check(temporaries[-1])
-        for output, temporary in zip(outputs, temporaries, strict=True):
-            with _os_errors_named(output.target):
-                if not replace and os.path.lexists(output.target):
-                    raise OutputError(f"{output.target} was made by another program meanwhile; it was kept")
-                temporary.replace(output.target)
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
+    with WriteSet(replace) as files:
+        add_outputs(files, outputs)
+        files.commit()
 
 
-def _write_temporary(output: Output) -> Path:
-    suffix = "".join(output.target.suffixes[-2:])
-    with _os_errors_named(output.target):
-        handle, name = tempfile.mkstemp(prefix=".crnn-", suffix=suffix, dir=output.target.parent)
-    temporary = Path(name)
-    try:
-        with _os_errors_named(output.target), os.fdopen(handle, "wb") as stream:
-            for chunk in output.chunks():
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-@contextlib.contextmanager
-def _os_errors_named(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: f"no permission to write in {target.parent}",
-            errno.EPERM: f"no permission to write in {target.parent}",
-            errno.EFBIG: "the file would be larger than the limit set for this process",
-            errno.ENOENT: f"the folder {target.parent} does not exist",
-        }.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(f"cannot write {target}: {reason}; nothing was left behind") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def add_outputs(files: WriteSet, outputs: Sequence[Output]) -> None:
+    """Write the files of a set beside their targets, and let the checks read them; errors as of `write_together`."""
+    for output in outputs:
+        temporary = files.add_file(output.target, output.chunks())
+        if output.check is not None:
+            output.check(temporary)
 
 
 def digest(path: Path) -> str:

@@ -1,19 +1,18 @@
-"""Descriptions of image files: format, axes, geometry, sampling pattern, doubts, and the commands that can follow."""
+"""Descriptions of image files: format, axes, geometry, sampling pattern, doubts; and advice on what to do with them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from crnn_cli.data.acquisition import Acquisition, from_zero_filled, require_dynamic, require_encoded_by_slice
+from crnn_cli.data.acquisition import from_zero_filled, require_dynamic, require_encoded_by_slice
+from crnn_cli.data.geometry import knows_orientation
 from crnn_cli.data.image import Image
 from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Param, Spelling, UnsupportedDataError, Words, spelled
-from crnn_cli.io.images import load_image
+from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.notices import Doubt, Fact
 
 
@@ -31,17 +30,55 @@ class Command:
 
     def spelled(self, spell: Spelling = str) -> str:
         """Spell the command as a shell reads it, with parameters spelled by ``spell``; names and text are quoted."""
+        file = f"./{self.file}" if self.file.startswith("-") and self.file != "-" else self.file
         quoted = (Param(p.name, shlex.quote(p.value) if isinstance(p.value, str) else p.value) for p in self.params)
-        return " ".join(["crnn", self.name, shlex.quote(self.file), *(spell(param) for param in quoted)])
+        return " ".join(["crnn", self.name, shlex.quote(file), *(spell(param) for param in quoted)])
 
 
-NextStep = tuple[Words | Command, ...]
-"""Advice on a file: text, parameters and commands, to be joined by `spell_next_step`."""
+@dataclass(frozen=True)
+class Step:
+    """A piece of advice on a file.
+
+    Attributes
+    ----------
+    command : that can be run as it is; None where there is a remark only.
+    remark : what the command does, or what is to be known.
+    """
+
+    command: Command | None
+    remark: tuple[Words, ...] = ()
 
 
-def spell_next_step(step: Sequence[Words | Command], spell: Spelling = str) -> str:
-    """Join the pieces of an advice to one line, with parameters spelled by ``spell``."""
-    return spelled([piece.spelled(spell) if isinstance(piece, Command) else piece for piece in step], spell)
+NextStep = tuple[Step, ...]
+"""Advice on a file."""
+
+
+def spell_next_step(steps: NextStep, spell: Spelling = str) -> str:
+    """Join advice to one line, commands and parameters spelled by ``spell``.
+
+    >>> spell_next_step((Step(Command("labels", "a.nii"), ("measures them",)),))
+    'crnn labels a.nii (measures them)'
+    """
+    return "; ".join(_spelled(step, spell) for step in steps)
+
+
+def _spelled(step: Step, spell: Spelling) -> str:
+    remark = spelled(step.remark, spell)
+    if step.command is None:
+        return remark
+    return step.command.spelled(spell) + (f" ({remark})" if remark else "")
+
+
+def advice_lines(steps: NextStep, spell: Spelling = str) -> list[str]:
+    """Write advice as lines for a shell: commands to be copied, what they do behind a ``#``; remarks by themselves."""
+    lines = []
+    for step in steps:
+        remark = " ".join(spelled(step.remark, spell).split())
+        if step.command is None:
+            lines.append(f"note: {remark}")
+        else:
+            lines.append(f"next: {step.command.spelled(spell)}" + (f"  # {remark}" if remark else ""))
+    return lines
 
 
 @dataclass(frozen=True)
@@ -75,11 +112,11 @@ class FileDescription:
     axes : names of the axes of ``shape``.
     complex : whether the values are complex; ``minimum`` and ``maximum`` are then those of the magnitude.
     spacing_mm : voxel size along x, y and z.
-    orientation : directions that the axes run to, such as LPS.
+    orientation : directions that the axes run to, such as LPS; None where no header says it.
     frame_time_s : seconds from frame to frame, None if unknown.
     sampling : None where the file is no undersampled scan.
     doubts, facts : what is odd, or was assumed.
-    next_step : what can be done with the file, for `spell_next_step`.
+    next_step : what can be done with the file; see `crnn_cli.workflows.proposals`.
     """
 
     file: str
@@ -89,78 +126,57 @@ class FileDescription:
     shape: list[int]
     complex: bool
     spacing_mm: list[float]
-    orientation: str
+    orientation: str | None
     frame_time_s: float | None
     minimum: float
     maximum: float
     sampling: SamplingDescription | None
     doubts: list[Doubt]
     facts: list[Fact]
-    next_step: NextStep
+    next_step: NextStep = ()
 
 
-def describe_file(
-    source: Path, axes: str | None = None, series: str | None = None, *, slice_tolerance: float | None = None
-) -> FileDescription:
-    """Read an image and describe it; the sampling pattern is that of the middle slice.
+def describe_image(loaded: LoadedImage, name: str) -> FileDescription:
+    """Describe an image that was read; the sampling pattern is that of the middle slice.
 
     Parameters
     ----------
-    axes, series, slice_tolerance : as in `crnn_cli.io.images.load_image`.
-
-    Raises
-    ------
-    CrnnError
-        See `crnn_cli.io.images.load_image`.
+    name : of its file.
     """
-    loaded = load_image(source, axes, series, slice_tolerance=slice_tolerance)
     image, remarks = loaded.image, loaded.remarks()
     magnitude = np.abs(image.array) if image.is_complex else image.array
     finite = magnitude[np.isfinite(magnitude)]
-    sampling, next_step = _sampling_and_next_step(image, str(source))
     if finite.size < magnitude.size:
         remarks.append(Doubt("not-finite", f"{magnitude.size - finite.size} voxels are NaN or infinite"))
     return FileDescription(
-        file=str(source),
+        file=name,
         format=loaded.format,
         stored_type=loaded.dtype,
         axes="x, y, z, t" if image.array.ndim == 4 else "x, y, z",
         shape=list(image.shape),
         complex=image.is_complex,
         spacing_mm=[round(v, 4) for v in image.spacing],
-        orientation=axis_codes(image.affine),
+        orientation=axis_codes(image.affine) if knows_orientation(image) else None,
         frame_time_s=image.frame_time,
         minimum=float(finite.min()) if finite.size else 0.0,
         maximum=float(finite.max()) if finite.size else 0.0,
-        sampling=sampling,
+        sampling=_sampling(image),
         doubts=[each for each in remarks if isinstance(each, Doubt)],
         facts=[each for each in remarks if isinstance(each, Fact)],
-        next_step=next_step,
     )
 
 
-def _sampling_and_next_step(image: Image, name: str) -> tuple[SamplingDescription | None, NextStep]:
-    """Sampling pattern of an image, and what can be done with it."""
-    segment = Command("segment", name, (Param("slices"),))
-    if not image.is_complex and image.array.ndim == 4 and image.frames > 1:
-        simulate = Command("reconstruct", name, (Param("undersample", 8),))
-        phase = (" simulates; with ", Param("phase"), ", reconstructs; ")
-        return None, ("magnitude series: ", simulate, *phase, segment, " labels every frame")
-    if not image.is_complex and image.array.ndim == 3 and image.shape[2] > 1:
-        time = " labels it; if its third axis is time, say so with "
-        return None, ("volume: ", segment, time, Param("axes", "x,y,t"))
+def _sampling(image: Image) -> SamplingDescription | None:
+    """Sampling pattern of the middle slice of zero-filled images; None of other images."""
+    if not image.is_complex:
+        return None
     try:
         require_dynamic(image)
-        if image.is_complex:
-            require_encoded_by_slice(image)
+        require_encoded_by_slice(image)
         middle = image.shape[2] // 2
         acquisition = from_zero_filled(replace(image, array=image.array[:, :, middle : middle + 1]))
-    except UnsupportedDataError as reason:
-        return None, (*reason.parts, *((": ", *reason.remedy) if reason.remedy else ()))
-    return _sampling(acquisition), (Command("reconstruct", name),)
-
-
-def _sampling(acquisition: Acquisition) -> SamplingDescription:
+    except UnsupportedDataError:
+        return None
     lines = acquisition.mask_ZTYX.any(axis=3).sum(axis=2)[0]
     return SamplingDescription(
         acceleration=round(acquisition.acceleration, 3),

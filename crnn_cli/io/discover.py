@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from crnn_cli import notices
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import BART, NIFTI, has_dicom_preamble, is_image, is_kspace
+from crnn_cli.io.formats import BART, NIFTI, is_dicom_file, is_image, is_kspace, stem
+from crnn_cli.io.nifti.intent import LABELS, intent_code
 from crnn_cli.io.phase import phase_sibling
 
 JOURNAL = "crnn_batch"
 """Beginning of the names of the journals that a batch keeps in its output folder."""
 
 
+LABEL_ENDINGS = ("_gt", "_seg", "_dseg", "_label", "_labels", "_mask")
+"""Ends of the names of label maps and masks: of ACDC, BIDS, and of the outputs here."""
+_HEAD = 4096  # bytes that hold a NIfTI header, compressed or not
+_MOST_NAMES = 5
+
+
 def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
     """Find the inputs that a path stands for, sorted.
 
-    A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for the entries
-    directly in it: NIfTI by name; DICOM, zip archives and raw k-space by content; folders with DICOM files at any
-    depth. Hidden names, the phase beside a magnitude, outputs of a batch and files of other formats are left out.
+    A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for what is in
+    it: NIfTI by name; DICOM, zip archives and raw k-space by content; a folder with DICOM files at any depth is one
+    input, of other folders (subjects) every file at any depth. Hidden names, the phase beside a magnitude, outputs of a
+    batch and files of other formats are left out; label maps and masks too, with a note.
 
     Parameters
     ----------
@@ -36,13 +46,46 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True) -> l
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise UnreadableError(f"the folder {path} cannot be read: {error.strerror}") from None
-    phases = {sibling for entry in entries if (sibling := phase_sibling(entry)) is not None}
-    inputs = [entry for entry in entries if entry not in phases and _is_input(entry, leave, raw)]
+    candidates = [found for entry in entries for found in _candidates(entry, leave)]
+    phases = {sibling for found in candidates if (sibling := phase_sibling(found)) is not None}
+    images = [found for found in candidates if found not in phases and _is_input(found, raw)]
+    inputs = [found for found in images if not is_label_file(found)]
+    _tell_left_out([found for found in images if found not in inputs], path)
     if not inputs:
         others = f"none of the {len(entries)} names in it is" if entries else "it is empty, no"
+        others = "it holds label maps alone, no" if images else others
         known = "NIfTI, DICOM or raw k-space" if raw else "NIfTI or DICOM"
         raise UnreadableError(f"the folder {path} holds no input: {others} {known}")
     return inputs
+
+
+def is_label_file(path: Path) -> bool:
+    """Whether a file is a label map or a mask, by the end of its name or by the intent that its NIfTI header states."""
+    name = stem(path).name.lower()
+    if path.is_dir() or not path.name.lower().endswith(NIFTI.suffixes):
+        return False
+    if name.endswith(LABEL_ENDINGS):
+        return True
+    try:
+        with path.open("rb") as stream:
+            return intent_code(stream.read(_HEAD)) == LABELS
+    except (OSError, zlib.error):
+        return False  # reading it will say why
+
+
+def name_of(path: Path, given: Path) -> str:
+    """Name of an input in names of outputs: that of its file, after those of its folders below the one given.
+
+    The folders are left out where the file carries the name of the first of them, as in BIDS.
+
+    >>> name_of(Path("study/anna/cine.nii.gz"), Path("study"))
+    'anna_cine'
+    >>> name_of(Path("study/sub-1/anat/sub-1_cine.nii"), Path("study"))
+    'sub-1_cine'
+    """
+    name = stem(path).name
+    folders = path.relative_to(given).parts[:-1] if path != given and path.is_relative_to(given) else ()
+    return name if not folders or name.startswith(folders[0]) else "_".join((*folders, name))
 
 
 def is_output(folder: Path) -> bool:
@@ -58,16 +101,38 @@ def _is_study(folder: Path) -> bool:
     """Whether DICOM files lie directly in a folder."""
     try:
         return any(
-            path.name.upper() == "DICOMDIR" or (path.is_file() and has_dicom_preamble(path))
-            for path in folder.iterdir()
+            path.name.upper() == "DICOMDIR" or (path.is_file() and is_dicom_file(path)) for path in folder.iterdir()
         )
     except OSError as error:
         raise UnreadableError(f"the folder {folder} cannot be read: {error.strerror}") from None
 
 
-def _is_input(path: Path, leave: Collection[Path], raw: bool) -> bool:
+def _candidates(path: Path, leave: Collection[Path]) -> list[Path]:
+    """What an entry of a folder may stand for: a file, a folder with DICOM in it, or the files in another folder."""
+    if not path.is_dir():
+        return [path]
+    if path.resolve() in leave:
+        return []
+    files = [file for file in _files(path, leave) if not _is_hidden(file, path)]
+    return [path] if any(map(is_dicom_file, files)) else files
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _tell_left_out(labels: Sequence[Path], folder: Path) -> None:
+    """Tell which label maps were left out."""
+    if not labels:
+        return
+    names = ", ".join(file.name for file in labels[:_MOST_NAMES]) + (" ..." if len(labels) > _MOST_NAMES else "")
+    what = "1 label map or mask is" if len(labels) == 1 else f"{len(labels)} label maps or masks are"
+    notices.note("labels-left-out", f"{what} left out of {folder}: {names}")
+
+
+def _is_input(path: Path, raw: bool) -> bool:
     if path.is_dir():
-        return path.resolve() not in leave and any(map(has_dicom_preamble, _files(path, leave)))
+        return True
     if path.name.lower().endswith(NIFTI.suffixes):
         return True
     if path.suffix == BART.suffixes[1] and path.with_suffix(BART.suffixes[0]).is_file():

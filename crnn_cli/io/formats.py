@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crnn_cli.errors import Param, UnreadableError, UsageError
+from crnn_cli.io.limits import require_file
+from crnn_cli.io.signature import begins_as_dicom
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -103,11 +105,16 @@ def _is_bart(path: Path, start: bytes) -> bool:
 def _is_dicom(path: Path, start: bytes) -> bool:
     if path == STREAM:
         return False
-    return path.is_dir() or path.name.upper() == "DICOMDIR" or start[128:132] == b"DICM" or start[:4] == b"PK\x03\x04"
+    return path.is_dir() or path.name.upper() == "DICOMDIR" or begins_as_dicom(start) or start[:4] == b"PK\x03\x04"
 
 
 def _is_dicom_file(path: Path, start: bytes) -> bool:
-    return not path.is_dir() and start[128:132] == b"DICM"
+    return not path.is_dir() and begins_as_dicom(start)
+
+
+def _is_metaimage(path: Path, start: bytes) -> bool:
+    named = path.suffix.lower() in METAIMAGE.suffixes  # there is no magic number, and keys may come in any order
+    return start.startswith(b"ObjectType") or (named and start.lstrip().startswith((b"NDims", b"Comment", b"ID")))
 
 
 def _is_nifti_name(path: Path, start: bytes) -> bool:
@@ -116,42 +123,64 @@ def _is_nifti_name(path: Path, start: bytes) -> bool:
 
 NUMPY = Format(
     "NumPy", "kspace", (".npy",), lambda path, start: start.startswith(b"\x93NUMPY"),
-    "crnn_cli.io.kspace.npy:read_numpy", ("axes",), output_rule="must end in .npy",
+    "crnn_cli.io.kspace.npy:read_numpy", ("axes", "kind", "drop_empty"), output_rule="must end in .npy",
 )  # fmt: skip
 MATLAB = Format(
     "MATLAB", "kspace", (".mat",), lambda path, start: start.startswith(b"MATLAB 5.0"),
-    "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable"),
+    "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable", "kind", "drop_empty"),
 )  # fmt: skip
 ISMRMRD = Format(
     "ISMRMRD", "kspace", (".h5", ".mrd"), _is_hdf5, "crnn_cli.io.kspace.ismrmrd.read:read_ismrmrd",
-    ("variable", "phases", "slice_tolerance"), confirm="crnn_cli.io.kspace.hdf5:is_ismrmrd",
+    ("variable", "phases", "slice_tolerance", "set_number", "contrast", "repetition", "phase_number", "view",
+     "drop_empty"), confirm="crnn_cli.io.kspace.hdf5:is_ismrmrd",
 )  # fmt: skip
 HDF5 = Format(
-    "HDF5", "kspace", (".h5", ".hdf5", ".mat"), _is_hdf5, "crnn_cli.io.kspace.hdf5:read_hdf5", ("axes", "variable")
-)
-BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart", ("axes",))
+    "HDF5", "kspace", (".h5", ".hdf5", ".mat"), _is_hdf5, "crnn_cli.io.kspace.hdf5:read_hdf5",
+    ("axes", "variable", "kind", "drop_empty"),
+)  # fmt: skip
+BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart",
+              ("axes", "kind", "drop_empty"))  # fmt: skip
 DICOM_SEG = Format(
-    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg:load_seg",
+    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
     confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(
-    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom", ("series", "slice_tolerance"),
+    "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom",
+    ("series", "slice_tolerance", "slice_number"),
     writer="crnn_cli.io.dicom.write:save_dicom", output_rule="must be that of a folder, without a suffix", folder=True,
 )  # fmt: skip
 NIFTI = Format(
-    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti", ("axes",),
+    "NIfTI", "image", (".nii", ".nii.gz"), _is_nifti_name, "crnn_cli.io.nifti.image:load_nifti",
+    ("axes", "keep_type"),
     writer="crnn_cli.io.nifti.image:save_nifti", output_rule="must end in .nii or .nii.gz",
 )  # fmt: skip
 
-FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, DICOM_SEG, DICOM, NIFTI)
+NRRD = Format(
+    "NRRD", "image", (".nrrd", ".nhdr"), lambda path, start: start.startswith(b"NRRD0"),
+    "crnn_cli.io.itk.image:load_itk", ("keep_type",),
+)  # fmt: skip
+METAIMAGE = Format(
+    "MetaImage", "image", (".mha", ".mhd"), _is_metaimage, "crnn_cli.io.itk.image:load_itk", ("keep_type",)
+)
+
+FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
 """All formats, in the order in which a path is compared with them."""
 
 CHOICES = {
     "axes": "is for files whose axes are in doubt",
     "series": "chooses a DICOM series",
     "slice_tolerance": "is for slices of a DICOM series or an ISMRMRD file",
+    "slice_number": "takes a whole slice of a DICOM series with holes",
     "variable": "chooses an array of a MATLAB or HDF5 file, where others hold only one array",
+    "keep_type": "keeps integers and doubles of image files that are read in single precision",
     "phases": "sorts the lines of an ISMRMRD file by their ECG time stamps",
+    "kind": "says whether an array holds k-space or images",
+    "set_number": "chooses among the sets of an ISMRMRD file",
+    "contrast": "chooses among the contrasts of an ISMRMRD file",
+    "repetition": "chooses among the repetitions of an ISMRMRD file",
+    "phase_number": "chooses among the phases of an ISMRMRD file",
+    "view": "chooses among the directions of slices of an ISMRMRD file",
+    "drop_empty": "leaves empty frames of raw k-space out",
 }
 """Parameters of readers, and what each is for."""
 
@@ -209,8 +238,8 @@ def is_dicom(path: Path) -> bool:
     return DICOM.matches(path, _readable_bytes(path))
 
 
-def has_dicom_preamble(path: Path) -> bool:
-    """Whether a file begins as DICOM files do: 128 bytes of anything, then ``DICM``."""
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file begins as DICOM: ``DICM`` after 128 bytes, or, without preamble, with its first element."""
     return _is_dicom_file(path, _readable_bytes(path))
 
 
@@ -255,8 +284,14 @@ def read_as(row: Format | None, path: Path, choices: dict[str, Any]) -> Any:
     """
     given = {name: value for name, value in choices.items() if value is not None}
     if row is None:
+        require_not_foreign(path)
         require_choices(path, given, None)
     return (row or NIFTI).read(path, given)
+
+
+def require_not_foreign(path: Path) -> None:
+    """Raise UnreadableError for raw k-space in the format of a vendor or of a stream; it names a converter."""
+    _imported("crnn_cli.io.kspace.foreign:refuse_foreign")(path, _readable_bytes(path))
 
 
 def require_choices(path: Path, choices: dict[str, Any], row: Format | None) -> None:
@@ -331,7 +366,10 @@ def first_bytes(path: Path) -> bytes:
     UnreadableError
         If the file cannot be read.
     """
-    if path == STREAM or not path.is_file():
+    if path == STREAM:
+        return b""
+    require_file(path)
+    if not path.is_file():
         return b""
     try:
         with path.open("rb") as opened:

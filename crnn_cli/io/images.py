@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import identify, read_as
+from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, read_as
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.notices import STREAM
 
@@ -13,7 +14,13 @@ __all__ = ["LoadedImage", "load_image", "require_readable"]
 
 
 def load_image(
-    path: Path, axes: str | None = None, series: str | None = None, *, slice_tolerance: float | None = None
+    path: Path,
+    axes: str | None = None,
+    series: str | None = None,
+    *,
+    slice_tolerance: float | None = None,
+    keep_type: bool = False,
+    slice_number: int | None = None,
 ) -> LoadedImage:
     """Read an image: NIfTI file or stream; DICOM folder, DICOMDIR, zip archive or file; DICOM SEG.
 
@@ -22,6 +29,9 @@ def load_image(
     axes : stored axes of a NIfTI file, as in `crnn_cli.io.nifti.image.decode_image`.
     series : number or UID of a DICOM series, where there are several.
     slice_tolerance : distance in mm that slices of a DICOM series may lie off an even spacing.
+    keep_type : keep integers and doubles of files that are read in single precision otherwise.
+    slice_number : number of a slice, from 1, that is taken alone where a DICOM series has holes elsewhere; without
+        effect on any other image.
 
     Raises
     ------
@@ -30,14 +40,22 @@ def load_image(
     CrnnError
         See `crnn_cli.io.nifti.image.load_nifti` and `crnn_cli.io.dicom.read.load_dicom`.
     """
-    choices = {"axes": axes, "series": series, "slice_tolerance": slice_tolerance}
-    loaded: LoadedImage = read_as(identify(path, "image", "labels"), path, choices)
+    row = identify(path, "image", "labels")
+    choices: dict[str, Any] = {"axes": axes, "series": series, "slice_tolerance": slice_tolerance}
+    if keep_type and "keep_type" in (row or NIFTI).choices:
+        choices["keep_type"] = True
+    if row is DICOM:
+        choices["slice_number"] = slice_number
+    loaded: LoadedImage = read_as(row, path, choices)
     return loaded
 
 
 def require_readable(path: Path) -> None:
-    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty; a stream is not looked at."""
-    if path == STREAM:
+    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty; a stream is not looked at.
+
+    A BART pair may be named without its suffix.
+    """
+    if path == STREAM or (not path.exists() and BART.matches(path, b"")):
         return
     try:
         if path.is_dir():

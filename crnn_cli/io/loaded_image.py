@@ -26,6 +26,7 @@ class LoadedImage:
     dtype : numpy dtype of the stored voxels; of DICOM, after the rescale.
     intent : NIfTI intent code, 1002 for label maps of any format, 0 if unknown.
     format : name of the format in `crnn_cli.io.formats`.
+    notes : what its reader found doubtful about the file.
     """
 
     image: Image
@@ -35,7 +36,8 @@ class LoadedImage:
     dtype: str = ""
     intent: int = 0
     format: str = "NIfTI"
+    notes: tuple[Remark, ...] = ()
 
     def remarks(self) -> list[Remark]:
-        """Doubts about the geometry, and what is odd about the DICOM series."""
-        return [*self.image.doubts(), *(self.series.remarks if self.series else ())]
+        """Doubts about the file and the geometry, and what is odd about the DICOM series."""
+        return [*self.notes, *self.image.doubts(), *(self.series.remarks if self.series else ())]

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COLOURS = (
+    (255, 180, 0), (0, 220, 255), (220, 60, 60), (180, 60, 255), (220, 0, 180), (120, 180, 120), (180, 255, 180),
+    (255, 0, 0), (220, 120, 255), (120, 220, 120),
+)  # fmt: skip
+"""Bright on grey, and told apart by the colour-blind too as far as so many can be."""
+
 
 @dataclass(frozen=True)
 class Label:

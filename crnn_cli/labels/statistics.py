@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ class LabelStatistics:
     frame : counted from 0.
     time : seconds from frame 0; None where the frame time is unknown.
     voxels : number of voxels.
-    volume : in ml; voxels times the volume of a voxel, |det| of the affine.
+    volume : in ml; voxels times the volume of a voxel, |det| of the affine. None, as are ``centroid`` and ``extent``,
+        where the size of a voxel is not known.
     mean, deviation : mean and standard deviation (divided by N) of the intensity, in the units of the image.
     centroid : mean of the voxel centres, RAS+ in mm; None too where the affine has lost its spacing (`Image.pixdim`),
         as no position is known then. Sizes follow ``pixdim`` there.
@@ -37,14 +38,16 @@ class LabelStatistics:
     frame: int
     time: float | None
     voxels: int
-    volume: float
+    volume: float | None
     mean: float | None = None
     deviation: float | None = None
     centroid: Triple | None = None
     extent: Triple | None = None
 
 
-def label_statistics(labels: Image, image: Image, names: Sequence[Label]) -> list[LabelStatistics]:
+def label_statistics(
+    labels: Image, image: Image, names: Sequence[Label], *, sizes: bool = True
+) -> list[LabelStatistics]:
     """Measure each label in each frame: all frames of the first label, then of the second, and so on.
 
     Parameters
@@ -52,6 +55,7 @@ def label_statistics(labels: Image, image: Image, names: Sequence[Label]) -> lis
     labels : label map; geometry and frame time are taken from it.
     image : the labelled image on the same grid; magnitudes of complex values are measured.
     names : labels to measure; voxels of other values are ignored without a message.
+    sizes : whether the size of a voxel is known, so that there are volumes and lengths.
 
     Raises
     ------
@@ -72,7 +76,8 @@ def label_statistics(labels: Image, image: Image, names: Sequence[Label]) -> lis
             indices = np.argwhere(label_frames[..., frame] == label.value)
             values = frames[..., frame][tuple(indices.T)]
             time = None if labels.frame_time is None else frame * labels.frame_time
-            rows.append(_measure(label, frame, time, indices, values, labels))
+            row = _measure(label, frame, time, indices, values, labels)
+            rows.append(row if sizes else replace(row, volume=None, centroid=None, extent=None))
     return rows
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from crnn_cli.compute.memory import free_bytes, resident_bytes
+from crnn_cli.compute.memory import free_bytes
+from crnn_cli.data.host_memory import resident_bytes
 from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.mri.espirit import ROW_BLOCK_VALUES
 from crnn_cli.networks.engines.cpu import CpuSchedule

@@ -107,7 +107,7 @@ class RawSliceSource:
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated, or a sample is not
             finite or above 1e15.
         """
-        raw = remove_oversampling(self.scan.read(z), self.scan.fov_fraction_YX[1])
+        raw = remove_oversampling(self.scan.read(z), self.scan.readout_fraction)
         _require_usable(raw, z)
         kspace = torch.from_numpy(raw.kspace_CTYX).to(device)
         mask = torch.from_numpy(raw.mask_TYX).to(device)
@@ -133,7 +133,7 @@ class RawSliceSource:
         """
         axes, shape = self.scan.axes_ZYX, self.scan.geometry.shape
         matrix = shape[axes[1]], shape[axes[2]]
-        images: Complex = crop_and_resample(images_TYX, (self.scan.fov_fraction_YX[0], 1.0), matrix)
+        images: Complex = crop_and_resample(images_TYX, self.scan.crop_fraction, matrix)
         return images
 
     def _coil_matrix(self, kspace_CTYX: Tensor) -> tuple[Tensor | None, dict[str, Any]]:
@@ -186,7 +186,7 @@ class RawSliceSource:
         if given is None:
             return
         slices, coils, _, lines, samples = self.scan.shape_ZCTYX
-        samples = round(samples * self.scan.fov_fraction_YX[1])
+        samples = round(samples * self.scan.readout_fraction)
         wanted = (slices, coils, lines, samples)
         shape = given.shape[:1] + given.shape[2:] if given.ndim == 5 else given.shape
         if len(shape) != 4 or shape[0] not in (1, slices) or shape[1:] != wanted[1:]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from crnn_cli.errors import Spelling
-
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
     from crnn_cli.io.dicom.series import Listing
@@ -15,15 +13,13 @@ if TYPE_CHECKING:
 SERIES_COLUMNS = ("series", "description", "kind", "slices x frames", "spacing (mm)", "frame time")
 
 
-def image_rows(description: FileDescription, spell: Spelling = str) -> list[list[str]]:
-    """Names and values of an image; the next command spelled by ``spell``."""
-    from crnn_cli.io.describe import spell_next_step
-
+def image_rows(description: FileDescription) -> list[list[str]]:
+    """Names and values of an image."""
     rows = [
         ["format", f"{description.format}, {description.stored_type}"],
         [f"shape ({description.axes})", _times(description.shape)],
         ["spacing", _times(f"{v:g}" for v in description.spacing_mm) + " mm"],
-        ["axes run to", description.orientation],
+        ["axes run to", description.orientation or "not known"],
         ["frame time", _milliseconds(description.frame_time_s)],
         ["magnitude" if description.complex else "values", f"{description.minimum:g} to {description.maximum:g}"],
     ]
@@ -31,17 +27,11 @@ def image_rows(description: FileDescription, spell: Spelling = str) -> list[list
         sampling = description.sampling
         lines = _range(sampling.lines_per_frame)
         rows.append(["sampling", f"{sampling.acceleration:.2f}x along {sampling.phase_encoding_axis}, {lines} a frame"])
-    return [
-        *rows,
-        *_remarks(description),
-        ["next", spell_next_step(description.next_step, spell)],
-    ]
+    return [*rows, *_remarks(description)]
 
 
-def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[str]]:
-    """Names and values of raw k-space; the next command spelled by ``spell``."""
-    from crnn_cli.io.describe import spell_next_step
-
+def raw_rows(description: RawDescription) -> list[list[str]]:
+    """Names and values of raw k-space."""
     where = "both axes" if description.n_undersampled_axes == 2 else "one axis"
     lines = _range(description.lines_per_frame)
     apart = ", measured apart" if description.separate_calibration else ""
@@ -53,13 +43,12 @@ def raw_rows(description: RawDescription, spell: Spelling = str) -> list[list[st
         ["field of view shown", _times(f"{100 * share:g} %" for share in description.field_shown)],
         ["images (x, y, z, t)", _times(description.image_shape)],
         ["spacing", _times(f"{v:g}" for v in description.spacing_mm) + " mm"],
-        ["axes run to", description.orientation],
+        ["axes run to", description.orientation or "not known"],
         ["frame time", _milliseconds(description.frame_time_s)],
         ["sampling", f"{description.acceleration:.2f}x along {where}, {lines} a frame"],
         ["calibration", f"{description.calibration_lines} lines{apart}"],
         ["noise scan", "yes" if description.noise_scan else "no"],
         *_remarks(description),
-        ["next", spell_next_step(description.next_step, spell)],
     ]
 
 

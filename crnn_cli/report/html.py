@@ -37,6 +37,10 @@ figure { margin: 1rem 0; } img { max-width: 100%; background: #000; }
 .plot .axis { stroke: var(--line); } .plot .value { stroke: var(--text); fill: none; stroke-width: 1.5; }
 .plot .dot { fill: var(--text); } .plot .mark { fill: var(--mark); }
 .plot .below { stroke: var(--faint); stroke-dasharray: 5 4; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; } table, tbody, tr, th, td { display: block; width: auto; }
+  tr { border-bottom: 1px solid var(--line); padding: .4rem 0; } th, td { border: 0; padding: 0; }
+  td:empty { display: none; } figure { overflow-x: auto; } img { max-width: none; } .plot text { font-size: 15px; } }
 """
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 170, 56, 12, 14, 24
 
@@ -154,8 +158,9 @@ def _draw(part: Part) -> str:
 def _table(part: Table) -> str:
     rows = []
     for name, value, *meaning in part.rows:
-        more = "".join(f'<td class="why">{_text(text)}</td>' for text in meaning)
-        rows.append(f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td>{more}</tr>')
+        wide = f' colspan="{1 + len(meaning)}"' if meaning and not any(meaning) else ""
+        more = "" if wide else "".join(f'<td class="why">{_text(text)}</td>' for text in meaning)
+        rows.append(f'<tr><th scope="row">{_text(name)}</th><td{wide}>{_text(value)}</td>{more}</tr>')
     lines = "\n".join(rows)
     return f"<section><h2>{_text(part.heading)}</h2>\n<table><tbody>\n{lines}\n</tbody></table></section>"
 
@@ -175,9 +180,11 @@ def _plot(part: Plot) -> str:
     for value in (0.0, top / 2.2, top / 1.1):
         _, y = position(0, value)
         elements.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    for frame in sorted({0, len(part.values) // 2, len(part.values) - 1} if part.values else set()):
+    last = len(part.values) - 1
+    for frame in sorted({0, len(part.values) // 2, last} if part.values else set()):
         x, _ = position(frame, 0)
-        elements.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">frame {frame}</text>')
+        anchor = "end" if frame == last > 0 else "middle"
+        elements.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">frame {frame + 1}</text>')
     for kind, values in (("below", part.below), ("value", part.values)):
         elements += _line(
             kind, [None if value is None else position(frame, value) for frame, value in enumerate(values)]

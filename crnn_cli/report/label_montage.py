@@ -17,30 +17,17 @@ import PIL.Image
 import PIL.ImageDraw
 from numpy.typing import NDArray
 
-from crnn_cli.data.geometry import SliceOrder
+from crnn_cli.data.geometry import NO_DIRECTIONS, SliceOrder, knows_orientation
 from crnn_cli.data.image import Image
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.statistics import LabelStatistics
-from crnn_cli.report.montage import (
-    STRIP_HEIGHT,
-    Grey,
-    captioned,
-    encoded,
-    fitting,
-    grey,
-    is_still,
-    require_preview_name,
-    resized,
-    text_width,
-    tile_size,
-    titled_row,
-)
+from crnn_cli.report.crop import WHOLE, region_around
+from crnn_cli.report.lettering import STRIP_HEIGHT, Grey, captioned, fitting, text_width, titled_row, wrapped
+from crnn_cli.report.montage import encoded, frame_line, grey, is_still, require_preview_name, resized, tile_size
 
 _MOST_SLICES, _FEW = 12, 2  # a few slices are shown twice as large
 _WINDOW = (1, 99.5)  # percentiles of what is shown that become black and white
-_SMALL = 0.6  # a labelled region is enlarged where it is, with its margin, at most this part of the slice
-_MARGIN = 0.35  # around the labelled region, in parts of its longer side
 _LANDSCAPE = 4 / 3
 _LEAST_WIDTH = 300
 _SWATCH = 9
@@ -58,7 +45,7 @@ class LabelledSlices:
     numbers : the number of each slice in its title.
     spacing : row and column spacing in mm.
     frame_time : s; None where unknown.
-    directions : of the display, such as ``left R, top A``.
+    directions : of the display, such as ``left R, top A``, or that none is known.
     """
 
     image_TSYX: NDArray[np.floating]
@@ -83,7 +70,10 @@ def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) 
         return np.stack([order.to_display(order.to_slices(frames[..., t])) for t in range(frames.shape[3])])
 
     numbers = order.numbers(image.shape[order.axes[0]])
-    spacing, directions = order.display_spacing(), order.display_directions()
+    spacing, directions = (
+        order.display_spacing(),
+        order.display_directions() if knows_orientation(image) else NO_DIRECTIONS,
+    )
     return LabelledSlices(displayed(image.array), displayed(labels), numbers, spacing, image.frame_time, directions)
 
 
@@ -98,8 +88,8 @@ def outlines_output(
 
     Up to 12 slices are shown: all if there are no more; else those with labels, evenly spread; else all, evenly spread.
     They are cropped to the labelled region where that is a small part of the slice, and the caption says so. Outlines
-    are one pixel wide and lie within their label. A label of a few voxels can fall between the pixels of a slice that
-    is wider than its tile.
+    are one pixel wide and lie within their label; the line between two labels is drawn once, for the one that it takes
+    more of the way around. A label of a few voxels can fall between the pixels of a slice that is wider than its tile.
 
     Parameters
     ----------
@@ -118,8 +108,8 @@ def outlines_output(
     known = np.zeros(256, np.uint8)
     known[[label.value for label in labels]] = [label.value for label in labels]
     labels_TSYX = known[slices.labels_TSYX[frames]]
-    chosen, region = _chosen(labels_TSYX), _region(labels_TSYX, slices.spacing)
-    rows, columns = region or (slice(None), slice(None))
+    chosen, region = _chosen(labels_TSYX), region_around(np.asarray(labels_TSYX.any(axis=(0, 1))), slices.spacing)
+    rows, columns = region or WHOLE
     montages = _montages(
         slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],
         labels_TSYX[:, chosen, rows, columns],
@@ -128,13 +118,14 @@ def outlines_output(
     )
     width = montages[0][0].shape[1]
     always = [slices.directions, "cropped to the labels" if region else "", "not for diagnostic use"]
-    lines = [*_wrapped(caption, width - 4), *_wrapped("; ".join(part for part in always if part), width - 4)]
+    lines = [*wrapped(caption, width - 4), *wrapped("; ".join(part for part in always if part), width - 4)]
     volumes = {(row.value, row.frame): _millilitres(row.volume) for row in statistics}
     pitch = _pitch(labels, list(volumes.values()))
     pictures = []
     for frame, montage in zip(frames, montages, strict=True):
         legend = _legend(labels, [volumes[label.value, frame] for label in labels], pitch, width)
-        texts = lines if count == 1 else [*lines, _frame_line(frame, count, slices.frame_time, is_still(target))]
+        middle = ", the middle one" if is_still(target) else ""
+        texts = lines if count == 1 else [*lines, frame_line(frame, count, slices.frame_time) + middle]
         picture, paint = (np.vstack(layers) for layers in zip(legend, montage, strict=True))
         pictures.append(_captioned(texts, picture, paint))
     coloured = _true_colour if is_still(target) else _palette
@@ -151,20 +142,6 @@ def _chosen(labels_TSYX: NDArray[np.uint8]) -> list[int]:
     return [int(index) for index in candidates[spread]]
 
 
-def _region(labels_TSYX: NDArray[np.uint8], spacing: tuple[float, float]) -> tuple[slice, slice] | None:
-    """Rows and columns around the labels of all slices and frames, with a margin; None to show all."""
-    used = np.asarray(labels_TSYX.any(axis=(0, 1)))
-    if not used.any():
-        return None
-    indices = [np.flatnonzero(used.any(axis=axis)) for axis in (1, 0)]
-    margin = _MARGIN * max((along[-1] - along[0] + 1) * step for along, step in zip(indices, spacing, strict=True))
-    rows, columns = (
-        slice(max(0, along[0] - math.ceil(margin / step)), along[-1] + 1 + math.ceil(margin / step))
-        for along, step in zip(indices, spacing, strict=True)
-    )
-    return (rows, columns) if used[rows, columns].size <= _SMALL * used.size else None
-
-
 def _montages(
     image_TSYX: NDArray[np.floating],
     labels_TSYX: NDArray[np.uint8],
@@ -177,23 +154,49 @@ def _montages(
     size = tile_size(grey_TSYX.shape[2:], spacing, 1 if len(numbers) > _FEW else 2)
     across = min(len(numbers), max(1, round(math.sqrt(_LANDSCAPE * len(numbers) * size[0] / size[1]))))
     titles = [f"slice {number}" for number in numbers]
+    owns = _owners(labels_TSYX)
     return [
         (
             _tiled([resized(tile, size) for tile in grey_SYX], titles, across),
-            _tiled([_outline(tile, size) for tile in labels_SYX], [""] * len(titles), across),
+            _tiled([_outline(tile, size, owns) for tile in labels_SYX], [""] * len(titles), across),
         )
         for grey_SYX, labels_SYX in zip(grey_TSYX, labels_TSYX, strict=True)
     ]
 
 
-def _outline(tile: NDArray[np.uint8], size: tuple[int, int]) -> Paint:
-    """Pixels of each label that have another value above, below, left or right; the border counts as another."""
+def _owners(labels_TSYX: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Table (256, 256): whether the line between the labels a and b is drawn in a.
+
+    It is drawn in the label of whose boundary it is the larger share: a label within another keeps its colour. A label
+    owns its line with the background.
+    """
+    pairs = np.zeros(256 * 256, np.int64)
+    for one, other in (
+        (labels_TSYX[..., 1:, :], labels_TSYX[..., :-1, :]),
+        (labels_TSYX[..., 1:], labels_TSYX[..., :-1]),
+    ):
+        pairs += np.bincount((one.astype(np.int64) * 256 + other).ravel(), minlength=256 * 256)
+    contacts = pairs.reshape(256, 256)
+    contacts = contacts + contacts.T
+    np.fill_diagonal(contacts, 0)
+    share = contacts / np.maximum(1, contacts.sum(axis=1, keepdims=True))
+    values = np.arange(256)
+    owns: NDArray[np.bool_] = (share > share.T) | ((share == share.T) & (values[:, None] > values))
+    owns[1:, 0], owns[0] = True, False
+    return owns
+
+
+def _outline(tile: NDArray[np.uint8], size: tuple[int, int], owns: NDArray[np.bool_]) -> Paint:
+    """Pixels of each label above, below, left or right of which is a value whose common line it owns; see `_owners`.
+
+    Beyond the border is background.
+    """
     labels = resized(tile, size, PIL.Image.Resampling.NEAREST)
     around = np.pad(labels, 1)
-    inside = np.ones(labels.shape, bool)
+    edge = np.zeros(labels.shape, bool)
     for neighbours in (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]):
-        inside &= neighbours == labels
-    return np.where(inside, 0, labels).astype(np.uint8)
+        edge |= owns[labels, neighbours]
+    return np.where(edge, labels, 0).astype(np.uint8)
 
 
 def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
@@ -205,7 +208,10 @@ def _tiled(tiles: Sequence[Grey], titles: Sequence[str], across: int) -> Grey:
     return np.pad(picture, ((0, 0), (0, max(0, _LEAST_WIDTH - picture.shape[1]))))
 
 
-def _millilitres(volume: float) -> str:
+def _millilitres(volume: float | None) -> str:
+    """Volume in words; nothing where the size of a voxel is not known."""
+    if volume is None:
+        return ""
     return f"{volume:.1f} ml" if volume >= 1 else f"{volume:.2g} ml"
 
 
@@ -228,25 +234,6 @@ def _legend(labels: Sequence[Label], volumes: Sequence[str], pitch: int, width: 
         room = min(pitch, width) - _SWATCH - 16 - text_width(volume)
         draw.text((left + _SWATCH + 5, top - 2), f"{fitting(label.name, room)}  {volume}", fill=255)
     return np.asarray(picture), paint
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines that fit; a word that is too long is broken."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and text_width(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-            continue
-        rest = word
-        while rest:
-            lines.append(fitting(rest, width))
-            rest = rest[len(lines[-1]) :]
-    return lines
-
-
-def _frame_line(frame: int, count: int, frame_time: float | None, still: bool) -> str:
-    time = "" if frame_time is None else f", {1000 * frame * frame_time:.0f} ms"
-    return f"frame {frame} of 0 to {count - 1}{time}{', the middle one' if still else ''}"
 
 
 def _captioned(lines: Sequence[str], picture: Grey, paint: Paint) -> tuple[Grey, Paint]:

@@ -12,19 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
 from numpy.typing import NDArray
 
 from crnn_cli.errors import UsageError
 from crnn_cli.io.atomic_write import Output
+from crnn_cli.report.lettering import Grey, captioned, titled_row
 
 SUFFIXES = (".png", ".gif")
 _FRAMES_SHOWN = 5
 _TARGET_HEIGHT = 220
-STRIP_HEIGHT = 14
 _USUAL_FRAME_TIME = 0.05
 _FASTEST, _SLOWEST = 20, 5_000  # ms a frame of a movie
-Grey = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def preview_output(
     spacing : row and column spacing in mm, so that the field of view keeps its proportions.
     frame_time : s; the movie runs at 0.05 s a frame where it is None, and never faster than 0.02 s.
     target : a name that ends in .png or .gif.
-    caption : a line on top of every picture: the slice, and whether it is a simulation.
+    caption : on top of every picture: the slice, and whether it is a simulation. A movie adds the frame and its time.
 
     Raises
     ------
@@ -73,10 +71,26 @@ def preview_output(
         If the name ends otherwise.
     """
     require_preview_name(target)
-    draw = _montages if is_still(target) else _movie
-    pictures = draw(*_to_grey(panels), tile_size(panels[0].frames_TYX.shape[1:], spacing))
-    content = encoded([PIL.Image.fromarray(captioned(picture, caption)) for picture in pictures], target, frame_time)
-    return Output(target, content)
+    greys, labels = _to_grey(panels)
+    size = tile_size(panels[0].frames_TYX.shape[1:], spacing)
+    if is_still(target):
+        pictures = [captioned(_montage(greys, labels, size), caption)]
+    else:
+        movie = _movie(greys, labels, size)
+        lines = [frame_line(frame, len(movie), frame_time) for frame in range(len(movie))]
+        pictures = [captioned(captioned(each, line), caption) for each, line in zip(movie, lines, strict=True)]
+    return Output(target, encoded([PIL.Image.fromarray(picture) for picture in pictures], target, frame_time))
+
+
+def frame_line(frame: int, count: int, frame_time: float | None) -> str:
+    """Words for a frame, counted from 1, and its time after the first; empty where there is one frame only.
+
+    >>> frame_line(2, 16, 0.04), frame_line(2, 16, None), frame_line(0, 1, None)
+    ('frame 3 of 16, 80 ms', 'frame 3 of 16', '')
+    """
+    if count == 1:
+        return ""
+    return f"frame {frame + 1} of {count}" + ("" if frame_time is None else f", {1000 * frame * frame_time:.0f} ms")
 
 
 def still_picture(
@@ -88,8 +102,9 @@ def still_picture(
     ----------
     beside : the first frames only, side by side; else a montage.
     """
-    draw = _movie if beside else _montages
-    picture = draw(*_to_grey(panels), tile_size(panels[0].frames_TYX.shape[1:], spacing))[0]
+    greys, labels = _to_grey(panels)
+    size = tile_size(panels[0].frames_TYX.shape[1:], spacing)
+    picture = _movie(greys, labels, size)[0] if beside else _montage(greys, labels, size)
     return encoded([PIL.Image.fromarray(captioned(picture, caption))], Path("still.png"), None)
 
 
@@ -104,25 +119,40 @@ def _to_grey(panels: Sequence[Panel]) -> tuple[list[Grey], list[str]]:
     return [grey(panel.frames_TYX * panel.gain, white) for panel in panels], [panel.label for panel in panels]
 
 
-def _montages(panels: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> list[Grey]:
-    return [_montage(panels, labels, size)]
-
-
 def _montage(panels: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> Grey:
-    """Montage: a row a panel, frames spread over the cycle, then the column that varies most, over time."""
+    """Montage: a row a panel, frames spread over the cycle, then the column that varies most, over time.
+
+    A triangle above each frame points at that column.
+    """
     frames = panels[0].shape[0]
     chosen = np.unique(np.linspace(0, frames - 1, min(_FRAMES_SHOWN, frames)).round().astype(int))
-    column = int(np.argmax(panels[0].astype(np.float32).std(axis=0).mean(axis=0)))
+    column = liveliest_column(panels[0])
     rows = []
     for panel, label in zip(panels, labels, strict=True):
         tiles = [resized(panel[frame], size) for frame in chosen]
-        titles = [f"{label}, frame {frame}" for frame in chosen]
+        titles = [f"{label}, frame {frame + 1}" for frame in chosen]
+        pointers: list[int | None] = [None] * len(tiles)
         if frames > 1:
-            profile = panel[:, :, column].T
-            tiles.append(resized(profile, (size[0], max(size[1] // 2, 2 * frames))))
-            titles.append("profile over time")
-        rows.append(titled_row(tiles, titles))
+            tiles.append(profile(panel, column, size))
+            titles.append("column over time")
+            pointers = [int((column + 0.5) * size[1] / panel.shape[2])] * (len(tiles) - 1) + [None]
+        rows.append(titled_row(tiles, titles, pointers))
     return np.vstack(rows)
+
+
+def liveliest_column(frames_TYX: Grey) -> int:
+    """The column of pixels that varies most over time."""
+    return int(np.argmax(frames_TYX.astype(np.float32).std(axis=0).mean(axis=0)))
+
+
+def profile(frames_TYX: Grey, column: int, size: tuple[int, int]) -> Grey:
+    """A column of pixels over time: rows as in the frames, time to the right, two pixels a frame at least.
+
+    Parameters
+    ----------
+    size : rows and columns of the tile of a frame.
+    """
+    return resized(frames_TYX[:, :, column].T, (size[0], max(size[1] // 2, 2 * len(frames_TYX))))
 
 
 def _movie(panels: Sequence[Grey], labels: Sequence[str], size: tuple[int, int]) -> list[Grey]:
@@ -131,54 +161,13 @@ def _movie(panels: Sequence[Grey], labels: Sequence[str], size: tuple[int, int])
     return [titled_row([resized(panel[frame], size) for panel in panels], labels) for frame in frames]
 
 
-def captioned(picture: Grey, caption: str) -> Grey:
-    """Put a line of text on top of a picture.
-
-    The text is cut where it does not fit; an empty one adds no line, so that the picture keeps its height.
-    """
-    if not caption:
-        return picture
-    strip = PIL.Image.new("L", (picture.shape[1], STRIP_HEIGHT))
-    draw = PIL.ImageDraw.Draw(strip)
-    draw.text((2, 1), fitting(caption, picture.shape[1] - 4), fill=255)
-    return np.vstack([np.asarray(strip), picture])
-
-
-def titled_row(tiles: Sequence[Grey], titles: Sequence[str]) -> Grey:
-    """Set tiles of the same height side by side, each with its title above it and a gap behind it.
-
-    Titles are cut to the width of their tile.
-    """
-    gap = np.zeros((tiles[0].shape[0], 2), np.uint8)
-    row = np.hstack([part for tile in tiles for part in (tile, gap)])
-    strip = PIL.Image.new("L", (row.shape[1], STRIP_HEIGHT))
-    draw = PIL.ImageDraw.Draw(strip)
-    left = 0
-    for tile, title in zip(tiles, titles, strict=True):
-        draw.text((left + 2, 1), fitting(title, tile.shape[1] - 4), fill=220)
-        left += tile.shape[1] + gap.shape[1]
-    return np.vstack([np.asarray(strip), row])
-
-
-def text_width(text: str) -> float:
-    """Width of a text as drawn, in pixels."""
-    return PIL.ImageDraw.Draw(PIL.Image.new("L", (1, 1))).textlength(text)
-
-
-def fitting(title: str, width: float) -> str:
-    """Beginning of a title, as much as is drawn within ``width`` pixels."""
-    while title and text_width(title) > width:
-        title = title[:-1]
-    return title
-
-
 def grey(values: NDArray[np.float32], white: float) -> Grey:
     """Map values from 0 to ``white`` to bytes; values beyond are clipped."""
     picture: Grey = (255 * np.clip(values / white, 0, 1)).round().astype(np.uint8)
     return picture
 
 
-def tile_size(shape: Sequence[int], spacing: tuple[float, float], enlarged: int = 1) -> tuple[int, int]:
+def tile_size(shape: Sequence[int], spacing: tuple[float, float], enlarged: float = 1) -> tuple[int, int]:
     """Rows and columns of a tile with square pixels.
 
     Parameters

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
+    from crnn_cli.data.image import Image
 
 
 def input_facts(report: dict[str, Any]) -> dict[str, Any]:
@@ -36,6 +38,29 @@ def ensemble_label(report: dict[str, Any]) -> str:
 def command_line() -> list[str]:
     """Words of the command as it was typed."""
     return ["crnn", *sys.argv[1:]]
+
+
+def command_facts() -> dict[str, Any]:
+    """The command as it was typed, and when: local time with its distance from UTC."""
+    return {"command": command_line(), "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+
+
+def grid_facts(images: Image) -> dict[str, Any]:
+    """Grid of images for the report.
+
+    Returns
+    -------
+    dict
+        ``images`` with ``shape`` (x, y, z, t), ``spacing_mm``, ``orientation`` (letters that the axes run to; None
+        where no header says it) and ``frame_time_s`` (None where unknown).
+    """
+    from crnn_cli.data.geometry import knows_orientation
+    from crnn_cli.data.orientation import axis_codes
+
+    orientation = axis_codes(images.affine) if knows_orientation(images) else None
+    spacing = [round(v, 4) for v in images.spacing]
+    facts = {"shape": list(images.shape), "spacing_mm": spacing, "orientation": orientation}
+    return {"images": facts | {"frame_time_s": images.frame_time}}
 
 
 def tool_facts() -> dict[str, Any]:

@@ -13,9 +13,11 @@ from crnn_cli.report.rows import (
     acceleration_text,
     adaptation_rows,
     decisive_residual,
+    grid_row,
     quality_rows,
     reliability_rows,
     uncertainty_rows,
+    verdict_text,
     with_floor,
 )
 
@@ -38,9 +40,12 @@ def reconstruction_page(
     """
     from crnn_cli.report.html import Notes, page_output
 
-    simulated = ["This is a SIMULATED scan."] if report["simulated"] else []
-    parts: list[Part] = [Notes(["Not for diagnostic use.", *simulated, *notes]), _reliability(report)]
-    parts += [*_plots(report), *pictures, _provenance(report)]
+    lines = ["Not for diagnostic use.", *(["This is a SIMULATED scan."] if report["simulated"] else [])]
+    lines += [] if report.get("passed") is not False else [f"The residual has {verdict_text(report)}."]
+    lines += [f"{doubt['text']} ({doubt['code']})" for doubt in report.get("doubts", ())]
+    parts: list[Part] = [Notes([*lines, *notes]), _reliability(report), *_plots(report), *pictures]
+    parts += [_assumptions(report["facts"])] if report.get("facts") else []
+    parts.append(_provenance(report))
     name = Path(report.get("output") or "standard output").name
     return page_output(target, f"crnn reconstruct: {name}", parts)
 
@@ -49,8 +54,11 @@ def _reliability(report: dict[str, Any]) -> Table:
     from crnn_cli.report.html import Table
 
     method = report["method"].get("title") or report["method"]["name"]
+    verdict = verdict_text(report)
     rows = [
+        *([["verdict", verdict]] if verdict else []),
         ["data", report["origin"]],
+        *([grid_row(report)] if "images" in report else []),
         ["acceleration", acceleration_text(report), report.get("pattern", "")],
         ["method", method + ensemble_label(report), report.get("model", {}).get("name", "")],
         *adaptation_rows(report),
@@ -73,10 +81,18 @@ def _plots(report: dict[str, Any]) -> list[Part]:
     measure, _ = decisive_residual(report)
     residual, null_space = reliability[measure], reliability["null_space_energy_fraction"]
     marked = [frame["frame"] for frame in reliability["outlier_frames"] if frame["measure"] == measure]
-    title = f"Residual at {MEASURES[measure]}, frame by frame; dashed: what noise alone would give."
-    plots = [Plot(title, residual["per_frame"], residual["noise_floor_per_frame"], marked)]
+    floor = residual["noise_floor_per_frame"]
+    dashed = "; dashed: what noise alone would give" if any(value is not None for value in floor) else ""
+    title = f"Residual at {MEASURES[measure]}, frame by frame{dashed}{'; marked: outlier frames' if marked else ''}."
+    plots = [Plot(title, residual["per_frame"], floor, marked)]
     plots.append(Plot("Share of the energy that the data do not determine, frame by frame.", null_space["per_frame"]))
     return [plot for plot in plots if any(value is not None for value in plot.values)]
+
+
+def _assumptions(facts: Sequence[dict[str, str]]) -> Table:
+    from crnn_cli.report.html import Table
+
+    return Table("Assumed or done", [[fact["code"], fact["text"]] for fact in facts])
 
 
 def _provenance(report: dict[str, Any]) -> Table:
@@ -85,6 +101,7 @@ def _provenance(report: dict[str, Any]) -> Table:
     source, model = report["input"], report.get("model")
     rows = [
         ["made by", report["tool"]],
+        *([["date", report["date"]]] if "date" in report else []),
         ["command", shlex.join(report["command"])],
         ["input", str(source["file"])],
         ["sha256 of the input", str(source["sha256"])],

@@ -39,8 +39,7 @@ def reliability_rows(report: dict[str, Any]) -> list[list[str]]:
         ["not determined by the data", _share(reliability["null_space_energy_fraction"]["overall"]), "share of the "
          "image's energy that rests on the method alone"],
         ["outlier frames", _outlier_frames(reliability["outlier_frames"], input_facts(report)), "error more than 3 "
-         "robust deviations above those of their slice, each against the error expected at its samples; frames from 0, "
-         "slices from 1"],
+         "robust deviations above those of their slice, each against the error expected at its samples"],
     ]  # fmt: skip
 
 
@@ -70,7 +69,7 @@ def _outlier_frames(frames: list[dict[str, Any]], source: dict[str, Any]) -> str
     if not frames:
         return "none"
     texts = [
-        f"frame {frame['frame']} of slice {source.get('slice', frame['slice'])} "
+        f"frame {frame['frame'] + 1} of slice {source.get('slice', frame['slice'])} "
         f"({frame['ratio_to_expected']:.1f} x at {MEASURES[frame['measure']]})"
         for frame in frames[:6]
     ]
@@ -130,6 +129,37 @@ def adaptation_rows(report: dict[str, Any]) -> list[list[str]]:
     before, after = adapted["validation_residual"]["before"], adapted["validation_residual"]["after"]
     gain = f"residual at lines never tuned on {before:.3f} -> {after:.3f} ({_change(before, after)})"
     return [["tuned to this scan", f"{adapted['best_step']} steps of {adapted['steps']}, {gain}"]]
+
+
+def grid_row(report: dict[str, Any]) -> list[str]:
+    """Name and value of the grid of the images.
+
+    >>> images = {"shape": [96, 90, 1, 16], "spacing_mm": [2.5, 2.5, 8.0], "orientation": "LPS", "frame_time_s": 0.04}
+    >>> grid_row({"images": images})
+    ['images', '96 x 90 x 1 x 16 (x, y, z, t), 2.5 x 2.5 x 8 mm, 40 ms a frame, axes run to LPS']
+    """
+    images = report["images"]
+    shape, spacing = (" x ".join(f"{v:g}" for v in images[name]) for name in ("shape", "spacing_mm"))
+    time = (
+        "frame time not known" if images["frame_time_s"] is None else f"{1000 * images['frame_time_s']:.4g} ms a frame"
+    )
+    lies = "orientation not known" if images["orientation"] is None else f"axes run to {images['orientation']}"
+    return ["images", f"{shape} ({', '.join('xyzt'[: len(images['shape'])])}), {spacing} mm, {time}, {lies}"]
+
+
+def verdict_text(report: dict[str, Any]) -> str:
+    """Words for whether the threshold of the residual was met; empty where none was asked for.
+
+    >>> reliability = {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}
+    >>> verdict_text({"reliability": reliability, "max_residual": 0.5, "passed": True})
+    'passed: 0.3 at lines held out, at most 0.5 was asked for'
+    """
+    if report.get("max_residual") is None:
+        return ""
+    measure, value = decisive_residual(report)
+    found = "not known" if value is None else f"{value:.4g}"
+    asked = f"{found} at {MEASURES[measure]}, at most {report['max_residual']:g} was asked for"
+    return f"{'passed' if report['passed'] else 'NOT passed'}: {asked}"
 
 
 def quality_rows(report: dict[str, Any]) -> list[list[str]]:
@@ -197,6 +227,16 @@ def _coils(facts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _size_of_label(label: dict[str, Any], report: dict[str, Any]) -> str:
+    """Volume of a label, or its voxels where their size is not known, and its lowest predicted Dice."""
+    known = report.get("no_volumes") is None
+    sizes, unit = (label["volume_ml"], "ml") if known else (label["voxels"], "voxels")
+    least, most = min(sizes), max(sizes)
+    text = f"{most:.4g} {unit}" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} {unit} over frames"
+    predicted = label.get("predicted_dice")
+    return text if not predicted else f"{text}, predicted Dice {min(predicted):.2f}"
+
+
 def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
     """Rows (name, value) of the table at the end of a run."""
     slices = report["slices"]
@@ -206,9 +246,7 @@ def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
                    f"{slices['plane']}"],
     ]  # fmt: skip
     for label in report["labels"]:
-        least, most = min(label["volume_ml"]), max(label["volume_ml"])
-        volume = f"{most:.4g} ml" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} ml over frames"
-        rows.append([label["name"], volume])
+        rows.append([label["name"], _size_of_label(label, report)])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
     place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)

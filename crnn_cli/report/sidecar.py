@@ -61,20 +61,23 @@ def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None])
             raise UsageError(f"{path} would be written twice", remedy=("give each output a name of its own",))
 
 
-def report_output(target: Path, report: dict[str, Any], others: Sequence[Output]) -> Output:
+def report_output(
+    target: Path, report: dict[str, Any], others: Sequence[Output], folder: Path | None = None
+) -> Output:  # fmt: skip
     """Prepare a report for writing beside its target; in a batch, with the sha256 of all other outputs.
 
     Parameters
     ----------
-    target : the main output; a folder is there already.
+    target : the main output.
     report : its report.
     others : outputs that are written together with it.
+    folder : where the main output lies until it is moved, if it is a folder.
     """
     from crnn_cli.io.atomic_write import Output, digest_tree
 
     if "batch" in report:
         written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
-        written |= {target.name: digest_tree(target)} if target.is_dir() else {}
+        written |= {target.name: digest_tree(folder)} if folder is not None else {}
         report = report | {"batch": report["batch"] | {"outputs": written}}
     return Output(sidecar_path(target), (json.dumps(report, indent=2) + "\n").encode())
 

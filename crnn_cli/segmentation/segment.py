@@ -9,8 +9,8 @@ Legend: S slice, Y row, X column, K class (0 background).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ from torch import Tensor
 from crnn_cli.data.geometry import SliceOrder, shortest_axis, slice_order, thickest_axis
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.labels.components import keep_near_largest
+from crnn_cli.labels.predicted_dice import expected_dice
 from crnn_cli.notices import Doubt
 from crnn_cli.segmentation.preprocessing import (
     SlicePreprocessing,
@@ -52,10 +54,14 @@ class Segmentation:
     ----------
     labels : (x, y, z) or (x, y, z, t); 0 is background.
     probabilities : of the classes, (K, x, y, z) or (K, x, y, z, t), where they were kept; 0 in slices left out.
+    expected_dice : of each frame, of each structure 1, 2, ...; see `crnn_cli.labels.predicted_dice`.
+    removed : voxels that were removed as pieces far from the largest one, by label value, of all frames together.
     """
 
     labels: NDArray[np.uint8]
     probabilities: NDArray[np.float32] | None
+    expected_dice: tuple[tuple[float, ...], ...] = ()
+    removed: dict[int, int] = field(default_factory=dict)
 
 
 def choose_order(image: Image, plane: str | None, trained_plane: str | None) -> tuple[SliceOrder, list[Doubt]]:
@@ -113,6 +119,7 @@ def segment(
     *,
     threshold: float = 0.5,
     span: slice = slice(None),
+    keep_within: float | None = None,
     keep_probabilities: bool = False,
     bfloat16: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -126,6 +133,7 @@ def segment(
     network : on ``device``, in evaluation mode.
     threshold : see `labels_from_probabilities`.
     span : slices to segment, along the slice axis of the array; the others are not looked at, and stay 0.
+    keep_within : remove pieces farther than this from the largest one, in mm, in each frame; None: keep all.
     keep_probabilities : return the class probabilities as well.
     bfloat16 : convolutions in bfloat16: faster, and a few voxels differ.
     progress : called with (steps done, steps in all).
@@ -137,6 +145,8 @@ def segment(
     """
     labels = np.zeros(image.shape, np.uint8)
     frames, probabilities = image.frames, None
+    expected: list[tuple[float, ...]] = []
+    removed: dict[int, int] = {}
     x, y, z = (span if axis == order.axes[0] else slice(None) for axis in range(3))
     for t in range(frames):
         index = (x, y, z) if image.array.ndim == 3 else (x, y, z, t)
@@ -146,12 +156,14 @@ def segment(
 
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             frame = class_probabilities(image.array[index], order, network, preprocessing, device, frame_progress)
-        labels[index] = labels_from_probabilities(frame, threshold)
+        labels[index], dice, lost = label_frame(frame, threshold, image.spacing, keep_within)
+        expected.append(dice)
+        removed = {value: removed.get(value, 0) + lost.get(value, 0) for value in sorted({*removed, *lost})}
         if keep_probabilities:
             if probabilities is None:
                 probabilities = np.zeros((frame.shape[0], *image.shape), np.float32)
             probabilities[(slice(None), *index)] = frame
-    return Segmentation(labels, probabilities)
+    return Segmentation(labels, probabilities, tuple(expected), removed)
 
 
 def class_probabilities(
@@ -186,6 +198,29 @@ def class_probabilities(
         raise UnsupportedDataError("the network produced values that are not finite: the input's range is not usable")
     classes = range(probabilities_SKYX.shape[1])
     return np.stack([order.from_slices(probabilities_SKYX[:, k].numpy()) for k in classes])
+
+
+def label_frame(
+    probabilities_K: NDArray[np.float32], threshold: float, spacing: Sequence[float], keep_within: float | None
+) -> tuple[NDArray[np.uint8], tuple[float, ...], dict[int, int]]:
+    """Label a frame, and remove pieces far off.
+
+    Parameters
+    ----------
+    probabilities_K : (K, x, y, z), class 0 is the background.
+    threshold : see `labels_from_probabilities`.
+    spacing : of the voxels in mm.
+    keep_within : see `segment`.
+
+    Returns
+    -------
+    Labels; expected Dice of each structure; number of voxels removed from each label that lost any.
+    """
+    labels = labels_from_probabilities(probabilities_K, threshold)
+    if keep_within is None:
+        return labels, expected_dice(probabilities_K, labels), {}
+    kept, lost = keep_near_largest(labels, spacing, keep_within)
+    return kept, expected_dice(probabilities_K, kept, kept != labels), lost
 
 
 def labels_from_probabilities(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from crnn_cli.errors import CrnnError, Param, UsageError
+from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
 from crnn_cli.io.atomic_write import write_together
 from crnn_cli.networks.optim import update_ema
 from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
 from crnn_cli.training.processes import Processes
-from crnn_cli.training.run import RunFolder
+from crnn_cli.training.run import RunFolder, require_state
 
 _BAD_STEPS = 20  # in a row with gradients that are not finite; they are skipped, then the run stops
 
@@ -49,7 +49,9 @@ class TrainingLoop:
     Raises
     ------
     UsageError
-        If the checkpoint is of another network, data set or settings.
+        If the checkpoint is of another data set or settings.
+    UnreadableError
+        If no checkpoint is whole, or it does not fit the network.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TrainingLoop:
         self.stage, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
         state = folder.state()
         if state is not None:
+            require_state(state, len(plan.stages), folder.folder)
             _require_same(state["fingerprint"], plan.fingerprint)
         self._start_stage(state["stage"] if state else 0, None)
         if state is not None:
@@ -134,11 +137,7 @@ class TrainingLoop:
     def _batches(self, stage: Stage) -> Iterator[list[Any]]:
         """Yield this process's items of every step that is left."""
         mine = self.processes.share(stage.batch)
-        numbers = [
-            step * stage.batch + self.processes.rank * mine + k
-            for step in range(self.step, stage.steps)
-            for k in range(mine)
-        ]
+        numbers = _Numbers(range(self.step, stage.steps), stage.batch, self.processes.rank * mine, mine)
         loader = DataLoader(
             _Numbered(self.job, self.stage), batch_size=mine, sampler=numbers, collate_fn=list,
             num_workers=self.plan.workers, prefetch_factor=4 if self.plan.workers else None,
@@ -207,9 +206,15 @@ class TrainingLoop:
         }  # fmt: skip
 
     def _resume(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UnreadableError(
+                f"the checkpoint in {self.folder.folder} does not fit the network: {reason}"
+            ) from None
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
     def _log(self, stage: Stage, recent: Sequence[float]) -> None:
@@ -279,10 +284,33 @@ class _Numbered(Dataset[Any]):
         return self.job.item(self.stage, number)
 
 
+class _Numbers(Sampler[int]):
+    """Numbers of the items of one process, step by step, without a list of them.
+
+    Parameters
+    ----------
+    steps : to be done.
+    batch : items of a step, of all processes together.
+    first, count : of them, the first and the number of those that this process takes.
+    """
+
+    def __init__(self, steps: range, batch: int, first: int, count: int) -> None:
+        self.steps, self.batch, self.first, self.count = steps, batch, first, count
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self.steps:
+            start = step * self.batch + self.first
+            yield from range(start, start + self.count)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.count
+
+
 def _require_same(of_checkpoint: dict[str, str], now: dict[str, str]) -> None:
     differ = [name for name in now if of_checkpoint.get(name) != now[name]]
     if differ:
         raise UsageError(
             f"the checkpoint belongs to another run: {', '.join(differ)} differ; give the same data and settings as "
-            f"then, or another output name"
+            "then",
+            remedy=("to change them, begin another run from its bundle with ", Param("init_from")),
         )

@@ -125,7 +125,7 @@ def session(request: TrainingRequest) -> Iterator[tuple[RunFolder, Processes, Tr
             _make(request.folder)
         processes.wait()
         folder = RunFolder(request.folder)
-        before = folder.description() if request.resume else None
+        before = folder.earlier() if request.resume else None
         if before is not None:
             torch.set_num_threads(before["threads"])
             request = replace(request, seed=before["seed"], precision=before["precision"], licence=before["licence"])
@@ -146,6 +146,15 @@ def _make(folder: Path) -> None:
 
 def require_startable(request: TrainingRequest) -> None:
     """Check that a run can start or be resumed; errors as of `session`."""
+    finished = request.out.exists() and (request.folder / "run.json").exists()
+    if request.resume and finished:
+        raise OutputExistsError(
+            f"the run is finished, and {request.out} is its bundle; its steps were fixed when it began",
+            remedy=(
+                "to train longer, begin another run from it with ", Param("init_from", str(request.out)),
+                " and another name",
+            ),
+        )  # fmt: skip
     if request.out.exists() or not request.out.name:
         raise OutputExistsError(
             f"{request.out} exists already", remedy=("give another name with ", Param("out"), ", or remove it")
@@ -167,7 +176,7 @@ def require_startable(request: TrainingRequest) -> None:
 
 def earlier_settings(kind: type[Settings], folder: RunFolder, request: TrainingRequest) -> Settings | None:
     """Settings of the run that is resumed; None for a new run."""
-    before = folder.description() if request.resume else None
+    before = folder.earlier() if request.resume else None
     return None if before is None else from_table(kind, before["settings"], "run.json")
 
 
@@ -200,7 +209,7 @@ def run_training(
     CrnnError
         See `crnn_cli.training.loop.TrainingLoop`.
     """
-    before = folder.description() if request.resume else None
+    before = folder.earlier() if request.resume else None
     require_memory(run, processes)
     stages = run.stages
     if before is not None:

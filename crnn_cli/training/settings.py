@@ -13,10 +13,12 @@ from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crnn_cli.bundles.config import check_keys, renamed_keys
+from crnn_cli.bundles.config import check_keys, renamed_keys, shortened
 from crnn_cli.errors import UnreadableError
 
 Settings = TypeVar("Settings")
+_LARGEST = 1e9
+"""Above any setting that can be carried out: a run of a billion steps."""
 _KINDS: dict[Any, Any] = {bool: bool, int: int, float: (int, float), str: str}
 
 
@@ -98,7 +100,7 @@ def read_toml(kind: type[Settings], file: Path) -> Settings:
     """
     try:
         given = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{file} is not readable as TOML: {error}") from None
     return from_table(kind, given, str(file))
 
@@ -132,10 +134,12 @@ def _value(kind: Any, value: Any, where: str, before: Any) -> Any:
         return from_table(typing.cast(type[Any], kind), value, where, before)
     if kind not in _KINDS:
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise UnreadableError(f"{where} is {value!r}; it must be a list of words")
+            raise UnreadableError(f"{where} is {shortened(value)}; it must be a list of words")
         return tuple(value)
     if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind is not bool):
-        raise UnreadableError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+        raise UnreadableError(f"{where} is {shortened(value)}; it must be of type {kind.__name__}")
+    if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        raise UnreadableError(f"{where} is {shortened(value)}; that is out of range")
     return float(value) if kind is float else value
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.reconstruction.reconstruct import Reconstruction
-    from crnn_cli.report.montage import Panel
 
 _STEPS = 1000  # of the progress: it has no natural unit over methods
 
@@ -166,10 +165,9 @@ def comparison_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]
 
 
 def comparison_picture(comparison: Comparison, target: Path) -> Output:
-    """Draw the middle slice: a row for each method, and its difference from the truth or from the last method.
+    """Draw the middle slice by every method, and its difference from the truth or from the last method.
 
-    Differences are five times as bright. The truth is scaled to the last method, as methods may differ from it by a
-    factor.
+    The truth is scaled to the last method, as methods may differ from it by a factor.
 
     Parameters
     ----------
@@ -179,7 +177,7 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
     from crnn_cli.data.image import magnitude_of
-    from crnn_cli.report.montage import Panel, preview_output
+    from crnn_cli.report.comparison_montage import MethodFrames, comparison_output
 
     images, truth = comparison.images, comparison.truth
     last = list(images)[-1]
@@ -187,18 +185,16 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
     z = grid.shape[2] // 2
     frames = {name: np.abs(displayed_slice(image, z)) for name, image in images.items()}
     against, base = last, frames[last]
-    panels: list[Panel] = []
     if truth is not None:
         against, base = "truth", magnitude_of(displayed_slice(truth, z))
         base = base * float((base * frames[last]).sum() / max(float((base**2).sum()), 1e-30))
-        panels.append(Panel("truth", base))
-    for name, shown in frames.items():
-        panels.append(Panel(name, shown))
-        if name != against:
-            panels.append(Panel(f"{name} - {against}, x 5", np.abs(shown - base), 5))
+    methods = [MethodFrames(against, base)]
+    methods += [
+        MethodFrames(name, shown, against, np.abs(shown - base)) for name, shown in frames.items() if name != against
+    ]
     label = slice_label(comparison.scan.source, z, grid.shape[2])
     caption = f"{label}, not for diagnostic use, {displayed_directions(grid)}"
-    return preview_output(panels, (grid.spacing[1], grid.spacing[0]), grid.frame_time, target, caption)
+    return comparison_output(methods, (grid.spacing[1], grid.spacing[0]), grid.frame_time, target, caption)
 
 
 def _prepare(name: str, model: str | None, device: torch.device) -> PreparedMethod:

@@ -13,6 +13,8 @@ from crnn_cli.report.sidecar import require_apart
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.header_copy import Header
+    from crnn_cli.io.dicom.image_kinds import ImageKind
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.images import LoadedImage
 
@@ -51,9 +53,11 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
     _plan(source, target, options, folder)
     from crnn_cli.io.images import load_image
 
-    loaded = load_image(source, options.axes, options.series, slice_tolerance=options.slice_tolerance)
+    loaded = load_image(
+        source, options.axes, options.series, slice_tolerance=options.slice_tolerance, keep_type=True
+    )  # fmt: skip
     notices.tell(*loaded.remarks())
-    return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded.image, target)
+    return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded, target)
 
 
 def is_folder_name(target: Path) -> bool:
@@ -89,58 +93,86 @@ def _plan(source: Path, target: Path, options: ConvertOptions, folder: bool) -> 
     (require_folder if folder else require_writable)(target, options.force)
 
 
-def _to_nifti(image: Image, target: Path) -> str:
+def _to_nifti(loaded: LoadedImage, target: Path) -> str:
     from crnn_cli.io.nifti.image import write_image, write_stream
+    from crnn_cli.io.nifti.intent import LABELS
+
+    image, intent = loaded.image, "label" if loaded.intent == LABELS else "none"
+    count, first = image.not_finite()
+    if count:
+        notices.warn("not-finite", f"{count} voxels are NaN or infinite, the first at {first}: they stay as they are")
 
     if target == STREAM:
         import sys
 
         if sys.stdout is None:
             raise OutputError("standard output is closed: give a file name")
-        write_stream(image, sys.stdout.buffer, "crnn convert")
+        write_stream(image, sys.stdout.buffer, "crnn convert", intent)
     else:
-        write_image(image, target, "crnn convert")
+        write_image(image, target, "crnn convert", intent)
     return f"{target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}"
 
 
 def _to_dicom(loaded: LoadedImage, target: Path, options: ConvertOptions) -> str:
     """Write a DICOM series, on the grid of its reference where the image lies on that, else by its own affine."""
-    from crnn_cli.data.alignment import reorient_to
     from crnn_cli.data.geometry import require_perpendicular
-    from crnn_cli.io.dicom.header_copy import copy_headers, first_header, place_headers
     from crnn_cli.io.dicom.write import About, rescales_of, write_series
+    from crnn_cli.io.nifti.intent import LABELS
 
-    image = loaded.image
+    if loaded.intent == LABELS:
+        raise UnsupportedDataError(
+            f"{loaded.source['file']} holds labels, and labels are written as NIfTI",
+            remedy=("give a target that ends in .nii.gz; a DICOM SEG is made by segment",),
+        )
+    image = loaded.image.with_stated_spacing()
     require_perpendicular(image.affine, loaded.source["file"])
     reference, place = _reference(loaded, options)
-    modality = _modality(reference, options.modality)
-    if reference is None:
-        header = place_headers(image, None)
-        notices.note(
-            "no-reference-dicom", "no reference DICOM was given: the patient is left empty, and the study is new"
-        )
-    else:
-        shape = (reference.size[1], reference.size[0], reference.slices, reference.frames)
-        assert reference.affine is not None
-        fitting = reorient_to(image, reference.affine, shape)
-        header = place_headers(image, first_header(reference)) if fitting is None else copy_headers(reference)
-        if fitting is None:
-            notices.warn(
-                "not-on-reference-grid",
-                f"the image is not on the grid of {place}: only the patient and the study are taken from there",
-            )
-        image = fitting or image
+    kind = _kind(reference, options.modality)
+    image, header = _headers(image, reference, place)
     about = About(
         f"{reference.description[:44] if reference else ''} crnn convert".strip(),
         f"converted from {loaded.source.get('format', 'NIfTI')}",
-        modality,
+        kind,
         ((reference.series_number if reference else 0) or 0) + 1000,
         ("DERIVED", "SECONDARY", "OTHER"),
         rescales_of(reference) if reference else (),
     )
     pixels = write_series(image, header, about, target, options.force)
     how = "to the last bit" if pixels.exact else f"in steps of {pixels.slope:.4g}"
-    return f"{target}: {' x '.join(map(str, image.shape))}, {modality}, values kept {how}"
+    return f"{target}: {' x '.join(map(str, image.shape))}, {kind.modality}, values kept {how}"
+
+
+def _headers(image: Image, reference: Series | None, place: str) -> tuple[Image, Header]:
+    """Image on the grid of its reference where it lies on that, and the headers of its slices and frames."""
+    from crnn_cli.data.alignment import reorient_to
+    from crnn_cli.io.dicom.header_copy import (
+        check_headers,
+        copy_headers,
+        first_header,
+        place_headers,
+        warn_of_repairs,
+    )
+    from crnn_cli.io.dicom.header_repair import Repairs
+
+    if reference is None:
+        notices.note(
+            "no-reference-dicom", "no reference DICOM was given: the patient is left empty, and the study is new"
+        )
+        return image, place_headers(image, None)
+    shape = (reference.size[1], reference.size[0], reference.slices, reference.frames)
+    assert reference.affine is not None
+    fitting = reorient_to(image, reference.affine, shape)
+    if fitting is not None:
+        warn_of_repairs(check_headers(reference))
+        return fitting, copy_headers(reference)
+    notices.warn(
+        "not-on-reference-grid",
+        f"the image is not on the grid of {place}: only the patient and the study are taken from there",
+    )
+    repairs = Repairs()
+    header = place_headers(image, first_header(reference), repairs)
+    warn_of_repairs(repairs)
+    return image, header
 
 
 def _reference(loaded: LoadedImage, options: ConvertOptions) -> tuple[Series | None, str]:
@@ -160,17 +192,15 @@ def _reference(loaded: LoadedImage, options: ConvertOptions) -> tuple[Series | N
     return choose_series(list_series(place), options.reference_series, place), str(place)
 
 
-def _modality(reference: Series | None, asked: str | None) -> str:
-    from crnn_cli.io.dicom.header_copy import MODALITIES
+def _kind(reference: Series | None, asked: str | None) -> ImageKind:
+    """Kind of the images of the new series: that of the reference, or the modality asked for."""
+    from crnn_cli.io.dicom.header_copy import kind_of
+    from crnn_cli.io.dicom.image_kinds import WRITTEN_MODALITIES, kind_of_modality
 
-    if reference is not None and reference.modality not in MODALITIES:
-        raise UnsupportedDataError(
-            f"the series is of modality {reference.modality}; {' and '.join(MODALITIES)} are written"
-        )
     if reference is not None and asked is not None:
         raise UsageError(
             Param("modality"), " is for NIfTI without ", Param("reference_dicom"), ": a DICOM series has its own"
         )
-    if asked is not None and asked not in MODALITIES:
-        raise UsageError(Param("modality", asked), f" is not known: use {' or '.join(MODALITIES)}")
-    return reference.modality if reference is not None else asked or "MR"
+    if asked is not None and asked not in WRITTEN_MODALITIES:
+        raise UsageError(Param("modality", asked), f" is not known: use {', '.join(WRITTEN_MODALITIES)}")
+    return kind_of_modality(asked or "MR") if reference is None else kind_of(reference)

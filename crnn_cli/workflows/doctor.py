@@ -23,9 +23,9 @@ def diagnose() -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values for JSON: ``versions`` and ``optional`` (None: not installed), ``device`` with its memory in bytes,
-        ``threads``, ``codecs`` of compressed DICOM (None: not readable), and ``models`` with their licence and whether
-        their weights are those of the published sha256.
+        Plain values for JSON: ``versions`` and ``optional`` (None: not installed), ``device`` (that of ``auto``, and
+        all there are, memory in bytes), ``threads``, ``codecs`` of compressed DICOM (None: not readable), and
+        ``models`` with their licence and whether their weights are those of the published sha256.
     """
     return {
         "crnn": __version__,
@@ -50,8 +50,7 @@ def rows(diagnosis: dict[str, Any]) -> list[list[str]]:
         ["python", f"{diagnosis['python']}, {diagnosis['platform']}"],
         *([name, number or "not installed"] for name, number in diagnosis["versions"].items()),
         ["optional", ", ".join(f"{name} {number or '-'}" for name, number in diagnosis["optional"].items())],
-        ["device", device["default"]],
-        *([gpu["name"], f"{gpu['device']}, {_gib(gpu['memory'])}"] for gpu in device["gpus"]),
+        ["device auto", device["default"]],
         ["memory", f"{_gib(device['free_memory'])} free"],
         ["threads", f"{threads['used']} of {threads['cores']} cores{''.join(f', {each}' for each in spinning)}"],
         ["compressed DICOM", ", ".join(name for name, plugin in diagnosis["codecs"].items() if plugin) or "none"],
@@ -59,6 +58,17 @@ def rows(diagnosis: dict[str, Any]) -> list[list[str]]:
     if missing:
         listed.append(["not readable", f"{', '.join(missing)}: python3 -m pip install python-gdcm"])
     return listed
+
+
+DEVICE_COLUMNS = ("device", "name", "memory", "bfloat16")
+
+
+def device_rows(diagnosis: dict[str, Any]) -> list[list[str]]:
+    """A row for each device that a command may be told to use, see `DEVICE_COLUMNS`."""
+    return [
+        [each["device"], each["name"], _gib(each["memory"]), "native" if each["bfloat16"] else "emulated, slow"]
+        for each in diagnosis["device"]["devices"]
+    ]
 
 
 MODEL_COLUMNS = ("model", "task", "licence", "weights")
@@ -85,16 +95,46 @@ def _device() -> dict[str, Any]:
     from crnn_cli.compute.device import choose_device
     from crnn_cli.compute.memory import free_bytes
 
-    gpus = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        properties = torch.cuda.get_device_properties(index)
-        gpus.append({"device": f"cuda:{index}", "name": properties.name, "memory": properties.total_memory})
     return {
         "default": str(choose_device("auto")),
-        "gpus": gpus,
+        "devices": _devices(),
         "cuda_of_torch": torch.version.cuda,
         "free_memory": free_bytes(torch.device("cpu")),
     }
+
+
+def _devices() -> list[dict[str, Any]]:
+    """Devices that can be asked for: name, memory in bytes (None where unknown), and whether bfloat16 is native."""
+    import torch
+
+    from crnn_cli.compute.device import has_native_bfloat16
+
+    cpu = torch.device("cpu")
+    found = [{"device": "cpu", "name": _cpu(), "memory": _memory(), "bfloat16": has_native_bfloat16(cpu)}]
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(index)
+        bfloat16 = has_native_bfloat16(torch.device("cuda", index))
+        memory = properties.total_memory
+        found.append({"device": f"cuda:{index}", "name": properties.name, "memory": memory, "bfloat16": bfloat16})
+    return found
+
+
+def _cpu() -> str:
+    """Name of the processor, as Linux has it; elsewhere as Python has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (named[0] if named else platform.processor()) or platform.machine()
+
+
+def _memory() -> int | None:
+    """Physical memory in bytes; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _threads() -> dict[str, Any]:

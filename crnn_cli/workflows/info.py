@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import Param, Spelling, UsageError, spelled
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.notices import Doubt, Fact
 
 if TYPE_CHECKING:
-    from crnn_cli.io.describe import FileDescription
+    from crnn_cli.io.describe import FileDescription, NextStep
     from crnn_cli.io.dicom.series import Listing, Series
     from crnn_cli.io.kspace.describe import RawDescription
 
 
 @dataclass(frozen=True)
 class FolderDescription:
-    """The series of a DICOM folder."""
+    """The series of a DICOM folder, and what can be done with them; see `crnn_cli.workflows.proposals`."""
 
     file: str
     listing: Listing
+    next_step: NextStep = ()
 
 
 def describe(
@@ -29,12 +31,14 @@ def describe(
     series: str | None = None,
     slice_tolerance: float | None = None,
     variable: str | None = None,
+    chosen: RawChoices = NOTHING_CHOSEN,
 ) -> FileDescription | RawDescription | FolderDescription:
     """Read a file and describe it: raw k-space by headers and one slice, a DICOM folder by headers alone.
 
     Parameters
     ----------
     series : of a DICOM folder, to look into one series. slice_tolerance : in mm. variable : of HDF5 and MATLAB.
+    chosen : what else a file of raw k-space leaves open.
 
     Raises
     ------
@@ -43,40 +47,70 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_kspace
+    from crnn_cli.io.formats import is_dicom, is_kspace
 
     if is_kspace(file):
-        if series is not None:
-            raise UsageError(Param("series"), f" is for DICOM, and {file} is raw k-space")
-        from crnn_cli.io.kspace.describe import describe_raw
-
-        return describe_raw(file, axes, variable, slice_tolerance)
-    if variable is not None:
-        raise UsageError(Param("variable"), f" is for HDF5 and MATLAB files of raw k-space, and {file} is none")
-    from crnn_cli.io.formats import is_dicom
-    from crnn_cli.io.images import require_readable
+        return _describe_raw(file, axes, series, slice_tolerance, variable, chosen)
+    for name, value in ({"variable": variable} | chosen.given()).items():
+        if value is not None:
+            raise UsageError(Param(name), f" is for files of raw k-space, and {file} is none")
+    from crnn_cli.io.images import load_image, require_readable
+    from crnn_cli.workflows import proposals
 
     if is_dicom(file) and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
-        return FolderDescription(str(file), list_series(file, slice_tolerance=slice_tolerance))
-    from crnn_cli.io.describe import describe_file
+        listing = list_series(file, slice_tolerance=slice_tolerance)
+        given = _given(slice_tolerance=slice_tolerance)
+        return FolderDescription(str(file), listing, proposals.steps_for_folder(listing, str(file), given))
+    from crnn_cli.io.describe import describe_image
 
-    return describe_file(file, axes, series, slice_tolerance=slice_tolerance)
+    loaded = load_image(file, axes, series, slice_tolerance=slice_tolerance)
+    given = _given(axes=axes, series=series, slice_tolerance=slice_tolerance)
+    return replace(describe_image(loaded, str(file)), next_step=proposals.steps_for_image(loaded, str(file), given))
+
+
+def _describe_raw(
+    file: Path, axes: str | None, series: str | None, slice_tolerance: float | None, variable: str | None,
+    chosen: RawChoices,
+) -> RawDescription:  # fmt: skip
+    from crnn_cli.io.kspace.describe import describe_raw
+    from crnn_cli.io.kspace.read import read_raw
+    from crnn_cli.workflows.proposals import steps_for_raw
+
+    if series is not None:
+        raise UsageError(Param("series"), f" is for DICOM, and {file} is raw k-space")
+    scan = read_raw(file, axes, variable, slice_tolerance=slice_tolerance, chosen=chosen)
+    given = _given(axes=axes, variable=variable, slice_tolerance=slice_tolerance, **chosen.given())
+    return replace(describe_raw(scan, str(file)), next_step=steps_for_raw(scan, str(file), given))
+
+
+def _given(**params: str | float | None) -> tuple[Param, ...]:
+    """The parameters that were given, to be given again; flags without a value."""
+    return tuple(Param(name, None if value is True else value) for name, value in params.items() if value is not None)
 
 
 def as_json(description: FileDescription | RawDescription | FolderDescription, spell: Spelling = str) -> dict[str, Any]:
-    """The description as plain values; lengths in mm, times in s; the next command spelled by ``spell``."""
-    if not isinstance(description, FolderDescription):
-        from crnn_cli.io.describe import spell_next_step
+    """The description as plain values; lengths in mm, times in s.
 
-        return asdict(description) | {"next_step": spell_next_step(description.next_step, spell)}
+    ``next_step`` is one line, ``next_commands`` the commands in it, both spelled by ``spell``.
+    """
+    from crnn_cli.io.describe import spell_next_step
+
+    steps = description.next_step
+    advice = {
+        "next_step": spell_next_step(steps, spell),
+        "next_commands": [step.command.spelled(spell) for step in steps if step.command is not None],
+    }
+    if not isinstance(description, FolderDescription):
+        return asdict(replace(description, next_step=())) | advice
     listing = description.listing
     return {
         "file": description.file, "format": "DICOM", "series": [_series_as_json(each) for each in listing.series],
-        "damaged": listing.damaged, "other_files": listing.others,
-    }  # fmt: skip
+        "damaged": listing.damaged, "other_files": listing.others, "objects": listing.objects,
+        "left_out": {each.source.name: each.left_out for each in listing.left_out},
+    } | advice  # fmt: skip
 
 
 def _series_as_json(series: Series) -> dict[str, Any]:
@@ -93,19 +127,18 @@ def _series_as_json(series: Series) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def next_series(listing: Listing) -> Series | None:
-    """The first series that can be read, to try a command on."""
-    return next((each for each in listing.series if each.grid), None)
-
-
 def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list[str]:
     """Sentences about what is wrong in a DICOM folder, with remedies spelled by ``spell``."""
+    from crnn_cli.io.dicom.grid.left_out import tally
+
     texts = []
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        texts += [f"series {series.number}: {each.text}" for each in series.remarks]
-    texts += [f"{name} is damaged: {why}" for name, why in list(listing.damaged.items())[:most]]
+        remarks = [each.text for each in series.remarks if each.code != "dicom-beside"]
+        texts += [f"series {series.number}: {text}" for text in remarks]
+    texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:
-        texts.append(f"and {len(listing.damaged) - most} more damaged files")
-    return texts
+        texts.append(f"and {len(listing.damaged) - most} more files that cannot be read")
+    beside = tally([each for each in listing.left_out if each.source.name not in listing.damaged], listing.objects)
+    return [*texts, *([f"not read: {beside}"] if beside else [])]

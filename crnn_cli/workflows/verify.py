@@ -79,6 +79,6 @@ def _read(file: Path, series: str | None, renamed: dict[str, str] | None = None)
     from crnn_cli.io.images import load_image
 
     try:
-        return load_image(file, None, series).image
+        return load_image(file, None, series, keep_type=True).image
     except CrnnError as error:
         raise error.with_params(renamed or {}) from None

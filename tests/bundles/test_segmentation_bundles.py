@@ -16,6 +16,7 @@ from crnn_cli.bundles.store import (
 )
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
+from crnn_cli.labels.quality_curves import QualityCurves
 from tests.cli.test_segment import CONFIG, weights
 
 CPU = torch.device("cpu")
@@ -30,6 +31,22 @@ def rewrite(folder, change):
     config = json.loads((folder / "config.json").read_text())
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def quality(*curves, doubt_below=0.7):
+    return {"doubt_below": doubt_below, "curves": [{"expected": x, "dice": y} for x, y in curves]}
+
+
+def test_what_a_bundle_may_say_besides_is_read(folder):
+    plain = read_bundle(folder).slices
+    assert plain is not None
+    assert (plain.modality, plain.keep_within, plain.quality) == (None, None, None)
+    curves = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
+    rewrite(folder, lambda c: c.update(modality="MR", keep_within_mm=22, quality=curves))
+    use = read_bundle(folder).slices
+    assert use is not None
+    assert (use.modality, use.keep_within) == ("MR", 22.0)
+    assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
 
 
 def test_what_a_bundle_says_is_read(folder):
@@ -72,6 +89,16 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c.update(spacing=0), "spacing"),
         (lambda c: c.update(spacing=float("nan")), "spacing"),
         (lambda c: c["intensity"].update(low=99), "low below high"),
+        (lambda c: c.update(modality=3), "modality"),
+        (lambda c: c.update(keep_within_mm=-1), "keep_within_mm"),
+        (lambda c: c.update(keep_within_mm=True), "keep_within_mm"),
+        (lambda c: c.update(quality=[]), "quality"),
+        (lambda c: c.update(quality=quality(doubt_below=2)), "doubt_below"),
+        (lambda c: c.update(quality=quality([[0.5], [0.5]])), "one for each label"),
+        (lambda c: c.update(quality=quality([[0.5, 0.4], [0.5, 0.6]], [[0.1], [0.2]])), "rise"),
+        (lambda c: c.update(quality=quality([[0.5, 0.7], [0.5]], [[0.1], [0.2]])), "as many"),
+        (lambda c: c.update(quality=quality([[], []], [[0.1], [0.2]])), "rise"),
+        (lambda c: c.update(quality=quality([[0.1], [1.5]], [[0.1], [0.2]])), "from 0 to 1"),
         (lambda c: c["intensity"].update(high=101), "between 0 and 100"),
         (lambda c: c["intensity"].update(rule="guess"), "rule"),
         (lambda c: c["intensity"].pop("low"), "lacks the key 'low'"),

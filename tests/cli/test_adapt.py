@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.bundles import store as bundles
 from crnn_cli.bundles.store import load_reconstruction, read_bundle
+from crnn_cli.data import write_set
 from crnn_cli.errors import UsageError
 from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, parse_budget, write_adapted
@@ -125,9 +125,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_tuning(run, bundle,
     if there:
         shutil.copytree(bundle, tuned)
     before = {file.name: file.read_bytes() for file in tuned.iterdir()} if there else None
-    monkeypatch.setattr(bundles.tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(write_set, "_claim", read_only)
     ended, out, _ = run("--adapt-steps", 3, "--save-adapted", tuned, "--force", code=1)
-    assert "Read-only file system" in ended.err
+    assert "the file system is read-only" in ended.err
     assert "adapting" not in ended.err
     assert not out.exists()
     assert tuned.exists() == there

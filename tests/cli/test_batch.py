@@ -66,7 +66,7 @@ def test_a_batch_writes_the_bytes_of_single_commands(crnn, batch, folder, bundle
         assert nib.load(line["output"]).shape == (24, 20, 2, 6)
     both = [json.loads((place / "a_crnn.json").read_text()) for place in (tmp_path / "out", single)]
     for report in both:
-        for changing in ("command", "seconds", "output", "batch"):
+        for changing in ("command", "date", "seconds", "output", "batch"):
             report.pop(changing, None)
     assert both[0] == both[1]
     assert "a.nii.gz: done" in ended.err
@@ -225,7 +225,7 @@ def test_the_listing_takes_what_can_be_read(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"" if name == "other/x.nii" else bytes(128) + b"DICM")
     found = [path.name for path in listing.find_inputs(tmp_path, {(tmp_path / "left").resolve()})]
-    assert found == ["b.nii", "dicom", "k.cfl", "k.npy", "s_part-mag.nii"]
+    assert found == ["b.nii", "dicom", "k.cfl", "k.npy", "x.nii", "s_part-mag.nii"]
     assert listing.find_inputs(tmp_path / "left") == [tmp_path / "left"]
 
 

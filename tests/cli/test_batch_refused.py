@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from crnn_cli.cli.batch import batch_reconstruct
+from crnn_cli.cli.batch.commands import batch_reconstruct
 from crnn_cli.errors import UsageError
 from tests.support.cines import lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.dicom import oblique, values, write_series

@@ -157,7 +157,7 @@ def test_dciodvfy_finds_no_error(crnn, tmp_path, modality):
 @pytest.mark.parametrize(
     ("target", "more", "code", "why"),
     [
-        ("out", ("--modality", "US"), 2, "--modality US is not known"),
+        ("out", ("--modality", "SEG"), 2, "--modality SEG is not known"),
         ("out", ("--reference-series", "1"), 2, "was not given"),
         ("out", ("--reference-dicom", "d", "--modality", "MR"), 2, "without --reference-dicom"),
         ("out", ("--reference-dicom", "d", "--reference-series", "7"), 4, "fits 0 of the series"),

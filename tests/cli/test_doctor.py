@@ -36,6 +36,39 @@ def test_json_has_versions_device_codecs_and_models(crnn):
     assert all(each["licence"] for each in found["models"])
 
 
+def test_every_device_that_can_be_asked_for_is_listed(crnn):
+    from crnn_cli.compute.device import choose_device
+
+    found = json.loads(crnn("doctor", "--json").out)["device"]
+    names = [each["device"] for each in found["devices"]]
+    assert names[0] == "cpu"
+    assert choose_device(found["default"]).type in {name.split(":")[0] for name in names}
+    for each in found["devices"]:
+        assert str(choose_device(each["device"])) == each["device"]
+        assert each["name"]
+        assert each["memory"] is None or each["memory"] > 2**28
+        assert isinstance(each["bfloat16"], bool)
+    text = crnn("doctor").out.decode()
+    assert found["devices"][0]["name"].split()[0] in text
+
+
+def test_gpus_are_listed_with_their_memory(monkeypatch):
+    import types
+
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda index: types.SimpleNamespace(name=f"GPU {index}", total_memory=8 * 2**30),
+    )
+    rows = doctor.device_rows(doctor.diagnose())
+    assert rows[1:] == [["cuda:0", "GPU 0", "8.0 GiB", "native"], ["cuda:1", "GPU 1", "8.0 GiB", "native"]]
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

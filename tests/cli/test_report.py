@@ -70,6 +70,31 @@ def test_the_report_says_what_numpy_says(run, wide, tmp_path):
     assert table["residual at lines held out"][0].startswith(f"{held['overall']:.3f}")
 
 
+@pytest.mark.parametrize(("limit", "code", "verdict"), [(5, 0, "passed: "), (1e-6, 6, "NOT passed: ")])
+def test_the_page_says_when_what_and_whether_it_passed_with_every_doubt_by_its_code(
+    run, wide, tmp_path, limit, code, verdict
+):
+    timeless = nib.load(wide[2])
+    timeless.header["pixdim"][4] = 0
+    nib.save(timeless, tmp_path / "timeless.nii")
+    page = tmp_path / "o.html"
+    found, _ = run(tmp_path / "timeless.nii", "--max-residual", limit, "--report", page, code=code)
+    tree = parsed(page.read_text())
+    shown = rows(tree)
+    assert shown["verdict"].startswith(verdict)
+    assert f"{found['reliability']['held_out']['overall']:.4g} at lines held out" in shown["verdict"]
+    assert shown["date"] == found["date"]
+    assert shown["images"].startswith("24 x 40 x 2 x 6 (x, y, z, t)")
+    assert "frame time not known" in shown["images"]
+    assert "8.0256 mm" in shown["images"]
+    assert "axes run to RAS" in shown["images"]
+    notes = [p.text for p in tree.iter("p")]
+    assert any(verdict.strip(": ") in note for note in notes) == (code == 6)
+    assert found["doubts"]
+    for doubt in found["doubts"]:
+        assert f"{doubt['text']} ({doubt['code']})" in notes
+
+
 def test_folds_cost_runs_and_change_no_voxel(run, wide, tmp_path):
     found = {}
     for folds in (0, 1, 2):

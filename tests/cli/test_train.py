@@ -308,6 +308,16 @@ def test_without_the_extra_it_says_what_to_install(crnn, tmp_path, volumes, monk
     assert "pip install monai" in ended.err
 
 
+def test_settings_are_printed_without_the_extra():
+    code = (
+        "import sys\nsys.modules['monai'] = None\nsys.argv = ['crnn', 'train', 'segment', '--print-config']\n"
+        "from crnn_cli.cli.app import main\nmain()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("epochs = ")
+
+
 def test_training_of_reconstruction_needs_no_extra():
     """Neither MONAI nor Matplotlib is imported on the way."""
     code = (

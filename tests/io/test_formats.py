@@ -12,7 +12,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io import formats
-from crnn_cli.io.describe import describe_file
+from crnn_cli.io.describe import describe_image
 from crnn_cli.io.discover import find_inputs
 from crnn_cli.io.formats import FORMATS, identify, is_dicom, is_image, is_kspace, load, require_output_name, save, stem
 from crnn_cli.io.images import LoadedImage, load_image
@@ -190,7 +190,7 @@ def test_a_new_image_format_needs_a_reader_and_a_row(tmp_path, monkeypatch, crnn
     assert load_image(tmp_path / "a.toy", "x,y,z").source["axes"] == "x,y,z"
     assert find_inputs(tmp_path) == [tmp_path / "a.toy"]
     assert stem(tmp_path / "a.toy") == tmp_path / "a"
-    assert describe_file(tmp_path / "a.toy").format == "toy"
+    assert describe_image(load_image(tmp_path / "a.toy"), "a.toy").format == "toy"
     assert crnn("convert", tmp_path / "a.toy", tmp_path / "a.nii").code == 0
     assert load(tmp_path / "a.nii").image.array.max() == 7
     with pytest.raises(UsageError, match="is toy"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crnn_cli.labels.components import keep_largest
+from crnn_cli.labels.components import component_sizes, keep_largest, keep_near_largest
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)
 MAPS = SHAPES.flatmap(lambda shape: hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 0, 0, 1, 2, 7])))
@@ -113,3 +113,59 @@ def test_each_frame_is_on_its_own():
     np.testing.assert_array_equal(kept, np.stack([frame for frame, _ in alone], -1))
     assert removed == {value: sum(counts[value] for _, counts in alone) for value in (1, 2)}
     assert sum(removed.values()) > 0
+
+
+# Pieces far from the largest
+
+
+def objects(distance, spacing, axis):
+    """A large box, a box of the same label ``distance`` voxels beyond it along an axis, and the mm between them."""
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[:12, :12, :12] = 1
+    place = [slice(2, 5)] * 3
+    place[axis] = slice(11 + distance, 14 + distance)
+    labels[tuple(place)] = 1
+    return labels, distance * spacing[axis]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 20), st.tuples(*[st.floats(0.5, 10)] * 3), st.integers(0, 2), st.floats(1, 60))
+def test_a_piece_stays_exactly_if_it_lies_within_the_distance(voxels, spacing, axis, distance):
+    labels, away = objects(voxels, spacing, axis)
+    if abs(away - distance) < 1e-3:
+        return
+    kept, removed = keep_near_largest(labels, spacing, distance)
+    assert removed == ({} if away <= distance else {1: 27})
+    np.testing.assert_array_equal(kept, labels if away <= distance else np.where(np.arange(40).reshape(
+        [-1 if a == axis else 1 for a in range(3)]) < 12, labels, 0))  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(MAPS, st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([1, -1])] * 3), st.floats(0, 4))
+def test_far_pieces_do_not_depend_on_how_the_axes_are_stored(labels, order, directions, distance):
+    spacing = (1.0, 1.5, 2.0)
+    kept, removed = keep_near_largest(labels, spacing, distance)
+    flips = tuple(slice(None, None, d) for d in directions)
+    turned = np.ascontiguousarray(labels.transpose(order)[flips])
+    again, same = keep_near_largest(turned, [spacing[axis] for axis in order], distance)
+    np.testing.assert_array_equal(again, kept.transpose(order)[flips])
+    assert removed == same
+    assert removed == {int(v): int(((labels == v) & (kept == 0)).sum()) for v in np.unique(labels[kept != labels])}
+
+
+def test_all_structures_together_are_one_object():
+    """A small label beside a large one of another value is near; one far from both goes."""
+    labels = np.zeros((30, 10, 10), np.uint8)
+    labels[:10], labels[10:12, :3, :3], labels[28:, :4, :4] = 1, 2, 2
+    kept, removed = keep_near_largest(labels, (1.0, 1.0, 1.0), 5.0)
+    assert removed == {2: 32}
+    assert (kept == 2).sum() == 18
+
+
+def test_frames_are_cleaned_each_by_itself():
+    labels = np.zeros((30, 6, 6, 2), np.uint8)
+    labels[:8, ..., 0], labels[20:28, ..., 1] = 1, 1
+    labels[25, 0, 0, 0] = labels[2, 0, 0, 1] = 1
+    kept, removed = keep_near_largest(labels, (1.0, 1.0, 1.0), 5.0)
+    assert removed == {1: 2}
+    assert [component_sizes(kept[..., t] > 0) for t in range(2)] == [[288], [288]]

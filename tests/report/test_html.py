@@ -92,6 +92,26 @@ def test_a_plot_has_a_dot_a_value_and_gaps_where_there_is_none():
     assert (kinds.count("value"), kinds.count("below")) == (2, 2)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 300])
+def test_frames_of_a_plot_are_counted_from_1_and_no_label_leaves_the_paper(count):
+    tree = parsed(render_page("a", [Plot("p", [0.5] * count)]))
+    width = float(next(e for e in tree.iter() if e.tag.endswith("svg")).get("viewBox").split()[2])
+    labels = [e for e in tree.iter() if e.tag.endswith("text") and e.text.startswith("frame")]
+    assert labels[0].text == "frame 1"
+    assert labels[-1].text == f"frame {count}"
+    for label in labels:
+        x, length = float(label.get("x")), 7 * len(label.text)
+        left = x - {"start": 0, "middle": length / 2, "end": length}[label.get("text-anchor")]
+        assert left >= 0
+        assert left + length <= width
+
+
+def test_what_has_no_meaning_beside_it_takes_the_room_of_it():
+    tree = parsed(render_page("a", [Table("t", [["a", "1", "why"], ["b", "2", ""], ["c", "3"]])]))
+    cells = [[(cell.text, cell.get("colspan")) for cell in row][1:] for row in tree.iter("tr")]
+    assert cells == [[("1", None), ("why", None)], [("2", "2")], [("3", None)]]
+
+
 @pytest.mark.parametrize("values", [[], [None], [0.0], [0.0, 0.0]])
 def test_a_plot_of_next_to_nothing_is_a_plot(values):
     text = render_page("a", [Plot("p", values)])

@@ -85,7 +85,6 @@ def test_only_the_edge_of_a_label_has_its_colour_and_all_else_is_the_image(name)
         value, slices = (9, slice(0, 3)) if top == 20 else (1, slice(1, 2))
         for line in ((slice(top, bottom + 1), [left, right]), ([top, bottom], slice(left, right + 1))):
             edges[0, slices, line[0], line[1]] = value
-    edges[0, 1, [59, 160], 50:150] = edges[0, 1, 60:160, 49] = edges[0, 1, 60:160, 150] = 9
     (shown,), _ = pictures(image, labels, name)
     assert shown.shape == (2 * STRIP + 2 * (TILE + STRIP), 2 * (TILE + GAP), 3)
     for tile, edge, values in zip(tiles_of(shown, 3, 2, 2), edges[0], grey(image)[0], strict=True):
@@ -94,6 +93,20 @@ def test_only_the_edge_of_a_label_has_its_colour_and_all_else_is_the_image(name)
         inside = tile[edge == 0]
         tolerance = 0 if name == "a.png" else 1
         assert np.abs(inside - values[edge == 0][:, None]).max() <= tolerance
+
+
+@pytest.mark.parametrize("inner", [1, 9])
+@pytest.mark.parametrize("size", [40, 180])
+def test_the_line_between_two_labels_is_drawn_once_in_the_colour_of_the_one_within(inner, size):
+    image, labels = scene()
+    labels[0, 1, 5:215, 5:215] = 10 - inner
+    labels[0, 1, 20 : 20 + size, 20 : 20 + size] = inner
+    (shown,), _ = pictures(image, labels, "a.png")
+    tile = tiles_of(shown, 3, 2, 2)[1]
+    across = np.flatnonzero((has_colour(tile, 1) | has_colour(tile, 9))[30])
+    np.testing.assert_array_equal(across, [5, 20, 19 + size, 214])
+    np.testing.assert_array_equal(has_colour(tile, inner)[30, across], [False, True, True, False])
+    assert has_colour(tile, inner).sum() == 4 * (size - 1)
 
 
 def test_an_outline_is_one_pixel_wide_after_enlarging_and_closed_at_the_border():
@@ -139,7 +152,7 @@ def test_small_volumes_are_not_rounded_to_nothing():
 def test_it_is_said_what_is_shown():
     image, labels = scene(3)
     (shown,), _ = pictures(image, labels, "a.png", caption="what is shown", numbers=[7, 8, 90], frame_time=0.03)
-    for text in ("what is shown", "left R, top A; not for diagnostic use", "frame 1 of 0 to 2, 30 ms, the middle one"):
+    for text in ("what is shown", "left R, top A; not for diagnostic use", "frame 2 of 3, 30 ms, the middle one"):
         assert finds(shown, text), text
     for text in ("slice 7", "slice 8"):
         assert finds(shown, text, fill=220), text
@@ -210,13 +223,13 @@ def test_a_movie_shows_every_frame_with_its_volume_and_a_still_the_middle_one():
     assert movie.info["loop"] == 0
     assert movie.info["duration"] == 40
     for frame, picture in enumerate(shown):
-        assert finds(picture, f"frame {frame} of 0 to 4, {40 * frame} ms")
+        assert finds(picture, f"frame {frame + 1} of 5, {40 * frame} ms")
         assert finds(picture, f"cavity  {3 * (50 + 30 * frame) * 200 * 8 / 1000:.1f} ml")
         for tile in tiles_of(picture, 3, 2, 3):
             assert has_colour(tile, 1).sum() == 2 * (49 + 30 * frame + 199)
     (still,), _ = pictures(image, labels, "a.png", frame_time=0.04)
     np.testing.assert_array_equal(has_colour(still[3 * STRIP :], 1), has_colour(shown[2][3 * STRIP :], 1))
-    assert finds(still, "frame 2 of 0 to 4, 80 ms, the middle one")
+    assert finds(still, "frame 3 of 5, 80 ms, the middle one")
 
 
 def test_grey_is_one_scale_from_the_darkest_to_the_brightest_but_for_outliers():

@@ -45,7 +45,7 @@ def test_a_stored_report_of_format_1_has_the_keys_of_today(old):
 def test_its_table_can_be_made_again(old):
     rows = dict(reconstruction_rows(Path("c.nii.gz"), "cine-crnn", upgrade_report(old)))
     assert rows["residual at lines held out"].startswith(f"{old['trust']['held_out']['overall']:.3f}")
-    assert rows["outlier frames"] == "frame 3 of slice 1 (2.5 x at lines held out)"
+    assert rows["outlier frames"] == "frame 4 of slice 1 (2.5 x at lines held out)"
     assert "zero-filled vs truth" in rows
 
 

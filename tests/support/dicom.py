@@ -56,7 +56,7 @@ def numbers(vector):
 
 def write_series(
     folder, pixels, directions=None, spacing=(1.5, 1.25), gap=8.0, origin=(-60.0, -40.0, 20.0), step_ms=30.0,
-    series=None, shuffle=0, skip=(), positions=None, each=None, **more,
+    series=None, study=None, shuffle=0, skip=(), positions=None, each=None, **more,
 ):  # fmt: skip
     """Write one file for each slice and frame, their names and instance numbers in random order.
 
@@ -67,7 +67,7 @@ def write_series(
     normal = np.cross(row, column)
     slices, frames, rows, columns = pixels.shape
     series = series or generate_uid()
-    study = generate_uid()
+    study = study or generate_uid()
     order = np.random.default_rng(shuffle).permutation(slices * frames)
     folder.mkdir(parents=True, exist_ok=True)
     for z in range(slices):
@@ -93,7 +93,8 @@ def write_series(
 
 
 def write_enhanced(
-    file, pixels, directions, spacing=(1.5, 1.25), gap=8.0, origin=(1.0, 2.0, 3.0), step_ms=25.0, series=None, first=0,
+    file, pixels, directions, spacing=(1.5, 1.25), gap=8.0, origin=(1.0, 2.0, 3.0), step_ms=25.0, series=None,
+    study=None, first=0,
 ):  # fmt: skip
     """Write one enhanced MR object of all slices and frames, frames of the file in random order; return the affine.
 
@@ -103,7 +104,7 @@ def write_enhanced(
     normal = np.cross(row, column)
     slices, frames, rows, columns = pixels.shape
     data = base(file, SOPClassUID=ENHANCED, Rows=rows, Columns=columns, NumberOfFrames=slices * frames,
-                SeriesInstanceUID=series or generate_uid(), StudyInstanceUID=generate_uid(),
+                SeriesInstanceUID=series or generate_uid(), StudyInstanceUID=study or generate_uid(),
                 InstanceNumber=1)  # fmt: skip
     shared = Dataset()
     shared.PixelMeasuresSequence = Sequence([_with(PixelSpacing=numbers(spacing), SliceThickness="5")])

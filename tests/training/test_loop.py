@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     folder.save({"step": 1}, {"w": torch.zeros(1)})
 
     def full(state, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("crnn_cli.training.run.torch.save", full)
@@ -310,7 +310,7 @@ def test_a_run_folder_leaves_nothing_half_written(tmp_path):
         folder.log({"step": k})
         folder.save({"step": k}, {"w": torch.arange(6.0).view(2, 3).t()})
     assert sorted(f.name for f in folder.folder.iterdir()) == [
-        "checkpoint.pt", "log.jsonl", "run.json", "weights.safetensors",
+        "checkpoint.before.pt", "checkpoint.pt", "log.jsonl", "run.json", "weights.safetensors",
     ]  # fmt: skip
     assert folder.state() == {"step": 1}
     assert folder.log_lines() == [{"step": 0}, {"step": 1}]

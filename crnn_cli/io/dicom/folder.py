@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, Param
 
 
-def write_folder(target: Path, fill: Callable[[Path], None], force: bool) -> None:
+def write_folder(target: Path, fill: Callable[[Path], None], force: bool, files: WriteSet | None = None) -> None:
     """Let ``fill`` write files into a new folder beside the target, then give it the target's name.
 
     Parameters
     ----------
     fill : writes the files into the folder that it is given, and checks them. Its errors pass through.
     force : replace an earlier folder.
+    files : set that the folder is to appear with; None for a set of its own, which is written at once.
 
     Raises
     ------
     OutputError
         If the folder exists and not ``force``, or cannot be written; nothing is left behind.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".crnn-", dir=target.parent) as temporary:
-            folder = Path(temporary, "series")
-            folder.mkdir()
+    if files is not None:
+        folder = files.add_folder(target)
+        with named_errors(target):
             fill(folder)
-            if target.exists():
-                if not force and any(target.iterdir()):
-                    raise OutputError(f"{target} was made by another program meanwhile; it was kept")
-                target.rename(Path(temporary, "earlier"))
-            try:
-                folder.rename(target)
-            except OSError:
-                with suppress(OSError):
-                    Path(temporary, "earlier").rename(target)
-                raise
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
+        return
+    with WriteSet(force) as own:
+        write_folder(target, fill, force, own)
+        own.commit()
 
 
 def require_folder(target: Path, force: bool) -> None:
@@ -55,6 +46,8 @@ def require_folder(target: Path, force: bool) -> None:
     """
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.exists() and not force:
+        recover(target.parent)  # of a run that was killed while its outputs were moved
     if not target.exists():
         return
     if not target.is_dir():

@@ -1,29 +1,34 @@
 """Headers of new DICOM objects: attributes copied from a source series, or derived from an affine.
 
-Patient and study are copied, never invented. Attributes that a module requires and the source lacks are left empty
-where DICOM allows it (type 2). Private elements are not copied.
+Patient and study are copied, never invented, and respelt where the source misspells them
+(`crnn_cli.io.dicom.header_repair`). Attributes that a module requires and the source lacks are left empty where DICOM
+allows it (type 2). Private elements are not copied.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from crnn_cli import notices
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
-from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.io.dicom.headers import Frame, silence_pydicom
+from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.header_repair import Repairs, decimals, usable_attributes
+from crnn_cli.io.dicom.headers import silence_pydicom
+from crnn_cli.io.dicom.image_kinds import ImageKind, derived_kind
 from crnn_cli.io.dicom.series import Series
 
 Header = Callable[[int, int], Dataset]
 """Function of slice and frame: attributes of patient, study, position and time of one image."""
 
-_PATIENT_AND_STUDY = (
+PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
     "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription", "FrameOfReferenceUID",
@@ -40,36 +45,30 @@ _OF_ANY_FRAME = (
     "NumberOfTemporalPositions", "TemporalResolution", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceLocation",
 )  # fmt: skip
-_OF_A_FRAME = {
-    "MR": (
-        "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime",
-        "EchoTrainLength", "InversionTime", "TriggerTime", "NominalInterval", "HeartRate", "CardiacNumberOfImages",
-        "MagneticFieldStrength", "FlipAngle", "InPlanePhaseEncodingDirection",
-    ),
-    "CT": (
-        "ScanOptions", "KVP", "DataCollectionDiameter", "ReconstructionDiameter", "GantryDetectorTilt", "TableHeight",
-        "RotationDirection", "ExposureTime", "XRayTubeCurrent", "ConvolutionKernel",
-    ),
-}  # fmt: skip
 _GATED = {"CG", "PPG"}
-_AGE = re.compile(r"\d{3}[DWMY]")
-MODALITIES = tuple(_OF_A_FRAME)
 
 
-def copy_headers(series: Series) -> Header:
+def copy_headers(series: Series, repairs: Repairs | None = None) -> Header:
     """Copy the headers of a series, frame by frame; each refers to its source in SourceImageSequence.
 
     Where there is no FrameOfReferenceUID, all get the same new one. The returned function raises UnsupportedDataError
     for an image without StudyInstanceUID, SOPClassUID or SOPInstanceUID.
+
+    Parameters
+    ----------
+    repairs : is told which attributes were respelt, and which left out.
     """
-    headers, reference = _Headers(), generate_uid()
+    headers, reference, repairs = _Headers(), generate_uid(), repairs or Repairs()
+    copied = kind_of(series).copied
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
-        with silence_pydicom():
-            data = _copied(headers.of(frame), frame, series.modality)
+        with quoting_nothing("headers of new objects"):
+            data = _copied(headers.of(frame), frame, copied, repairs)
         if not data.get("FrameOfReferenceUID"):
             data.FrameOfReferenceUID = reference
+        if series.slices > 1 and series.affine is not None:  # some scanners write the thickness, or a negative number
+            data.SpacingBetweenSlices = decimals([float(np.linalg.norm(series.affine[:3, 2]))])[0]
         if series.ordered_by == "temporal position" and not _GATED.intersection(_options(data)):
             data.pop("TriggerTime", None)  # allowed with cardiac gating alone
             if series.frame_time is not None:
@@ -79,12 +78,79 @@ def copy_headers(series: Series) -> Header:
     return of
 
 
+@contextmanager
+def quoting_nothing(what: str) -> Iterator[None]:
+    """Turn whatever a library raises over headers into a refusal in our words: its own may quote a patient.
+
+    pydicom is silent meanwhile.
+
+    Parameters
+    ----------
+    what : is made, for the message.
+
+    Raises
+    ------
+    UnsupportedDataError
+        In place of any error that is not about files, memory, or ours.
+    """
+    try:
+        with silence_pydicom():
+            yield
+    except (CrnnError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever it is: its words are not for a terminal or a report
+        raise UnsupportedDataError(
+            f"the headers of the source make no {what} ({type(error).__name__})",
+            remedy=("give ", Param("out", "NAME.nii.gz"), ": a NIfTI file takes none of them over"),
+        ) from None
+
+
+def check_headers(series: Series) -> Repairs:
+    """Read all headers of a series as `copy_headers` will copy them.
+
+    Returns
+    -------
+    Which attributes will be respelt, and which left out.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If an image has no UIDs that what is made from it could refer to.
+    """
+    repairs = Repairs()
+    header = copy_headers(series, repairs)
+    for z in range(series.slices):
+        for t in range(series.frames):
+            header(z, t)
+    return repairs
+
+
+def warn_of_repairs(repairs: Repairs) -> None:
+    """Warn of attributes that were respelt or left out."""
+    notices.tell(*repairs.doubts())
+
+
+def kind_of(series: Series) -> ImageKind:
+    """Kind of the images that are made from a series."""
+    with quoting_nothing("images"):
+        return derived_kind(series, first_header(series))
+
+
+def plain_text(text: str) -> str:
+    r"""Text on one line without what DICOM reserves: control characters, and the backslash between values.
+
+    >>> plain_text("cine\n sax\\2")
+    'cine sax 2'
+    """
+    return " ".join("".join(c if c.isprintable() and c != "\\" else " " for c in text).split())
+
+
 def _options(data: Dataset) -> list[str]:
     options = data.get("ScanOptions") or []
     return [options] if isinstance(options, str) else list(options)
 
 
-def place_headers(image: Image, patient: Dataset | None) -> Header:
+def place_headers(image: Image, patient: Dataset | None, repairs: Repairs | None = None) -> Header:
     """Make headers from an image alone, its axes as rows, columns and slices.
 
     Times become TemporalPositionIdentifier, with TemporalResolution where the frame time is known: a TriggerTime would
@@ -94,9 +160,10 @@ def place_headers(image: Image, patient: Dataset | None) -> Header:
     ----------
     image : its affine is RAS+ mm.
     patient : header that patient and study are copied from; None for a new study without a patient.
+    repairs : as of `copy_headers`.
     """
-    with silence_pydicom():
-        common = Dataset() if patient is None else _taken(patient, _PATIENT_AND_STUDY)
+    with quoting_nothing("headers of new objects"):
+        common = Dataset() if patient is None else usable_attributes(patient, PATIENT_AND_STUDY, repairs or Repairs())
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not common.get(keyword):
             setattr(common, keyword, generate_uid())
@@ -133,29 +200,21 @@ def _place(affine: Affine, z: int) -> Dataset:
     return data
 
 
-def _copied(source: Dataset, frame: Frame, modality: str) -> Dataset:
+def _copied(source: Dataset, frame: Frame, copied: tuple[str, ...], repairs: Repairs) -> Dataset:
+    uids = usable_attributes(source, ("StudyInstanceUID", "SOPClassUID", "SOPInstanceUID"), Repairs())
     for keyword in ("StudyInstanceUID", "SOPClassUID", "SOPInstanceUID"):
-        if not source.get(keyword):
-            raise UnsupportedDataError(f"{frame.source.name} has no {keyword}: what is made from it cannot refer to it")
-    data = _taken(source, (*_PATIENT_AND_STUDY, *_OF_ANY_FRAME, *_OF_A_FRAME[modality]))
-    _place_of_group(data, frame)
+        if keyword not in uids:
+            raise UnsupportedDataError(
+                f"{frame.source.name} has no {keyword}, or one that is no UID: what is made from it cannot refer to it"
+            )
+    data = usable_attributes(source, (*PATIENT_AND_STUDY, *_OF_ANY_FRAME, *copied), repairs)
+    _place_of_frame(data, frame)
     origin = Dataset()
-    origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    if frame.index or "NumberOfFrames" in source:
+    origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID = uids.SOPClassUID, uids.SOPInstanceUID
+    if "NumberOfFrames" in source:
         origin.ReferencedFrameNumber = frame.index + 1
     data.SourceImageSequence = [origin]
     return _with_empty(data)
-
-
-def _taken(source: Dataset, keywords: Sequence[str]) -> Dataset:
-    """Copy the attributes that are not empty; a PatientAge that is no age string is left out."""
-    data = Dataset()
-    for keyword in keywords:
-        if keyword in source and not source[keyword].is_empty:
-            data[keyword] = source[keyword]
-    if "PatientAge" in data and not _AGE.fullmatch(str(data.PatientAge)):
-        del data.PatientAge
-    return data
 
 
 def _with_empty(data: Dataset) -> Dataset:
@@ -165,39 +224,28 @@ def _with_empty(data: Dataset) -> Dataset:
     return data
 
 
-def _place_of_group(data: Dataset, frame: Frame) -> None:
-    """Write the geometry of a frame of a multi-frame source, whose groups are not copied."""
-    if "ImagePositionPatient" in data and "ImageOrientationPatient" in data and "PixelSpacing" in data:
-        return
+def _place_of_frame(data: Dataset, frame: Frame) -> None:
+    """Write the geometry of the frame where the copied attributes state another, or none.
+
+    Those of a multi-frame source lie in groups, which are not copied; those of a mosaic are not of one slice.
+    """
     assert frame.position is not None
     assert frame.orientation is not None
     assert frame.spacing is not None
+    stated = True
     for keyword, values in (
         ("ImagePositionPatient", frame.position), ("ImageOrientationPatient", frame.orientation),
         ("PixelSpacing", frame.spacing),
     ):  # fmt: skip
-        setattr(data, keyword, decimals(values))
+        if keyword not in data or tuple(float(v) for v in data[keyword].value) != tuple(values):
+            setattr(data, keyword, decimals(values))
+            stated = False
+    if stated:
+        return
     if frame.thickness is not None:
         data.SliceThickness = decimals([frame.thickness])[0]
     if "trigger time" in frame.times:
         data.TriggerTime = decimals([frame.times["trigger time"]])[0]
-
-
-def decimals(values: Sequence[float]) -> list[str]:
-    """Format numbers as DICOM decimal strings (DS) of at most 16 characters, as exact as these can be.
-
-    >>> decimals([1.5, -1 / 3])
-    ['1.5', '-0.3333333333333']
-    """
-    texts = []
-    for value in values:
-        text = repr(float(value))
-        for digits in range(16, 0, -1):
-            if len(text) <= 16:
-                break
-            text = f"{value:.{digits}g}"
-        texts.append(text)
-    return texts
 
 
 class _Headers:

@@ -1,8 +1,8 @@
 """Headers of DICOM files, frame by frame, before any pixel is read.
 
-Classic images are one frame each. Enhanced multi-frame images have the same attributes in
-SharedFunctionalGroupsSequence and PerFrameFunctionalGroupsSequence. Nothing is judged here: problems are noted and left
-to `crnn_cli.io.dicom.series`.
+Classic images are one frame each; a mosaic is one frame for each of its slices. Enhanced multi-frame images have the
+same attributes in SharedFunctionalGroupsSequence and PerFrameFunctionalGroupsSequence. Files without preamble or meta
+header are read as well. Nothing is judged here: problems are noted and left to `crnn_cli.io.dicom.series`.
 
 Lengths are in mm, times in ms, positions in the patient's LPS system, as in DICOM.
 """
@@ -10,120 +10,73 @@ Lengths are in mm, times in ms, positions in the patient's LPS system, as in DIC
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from crnn_cli.io.dicom.pixels import DESCRIPTION, PixelLayout
+from crnn_cli.io.dicom.frames.attributes import (
+    TAGS,
+    Clock,
+    Facts,
+    clock,
+    date_time,
+    facts_of,
+    integer,
+    number,
+    numbers,
+    patient_digest,
+    text,
+)
+from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
+from crnn_cli.io.dicom.frames.image_type import image_type_of
+from crnn_cli.io.dicom.frames.mosaic import is_mosaic, unpack
+from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_known, is_mr_ct_pet, is_never_read, object_name
+from crnn_cli.io.dicom.frames.values import lookup_table, rescale_of
+from crnn_cli.io.dicom.pixels import PixelLayout, StoredElement
 from crnn_cli.io.dicom.sources import Source
+from crnn_cli.io.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
 
 _LOG = logging.getLogger("pydicom")
-_MAGIC = b"DICM"
 _MOST_FRAMES = 100_000
-_TOP = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality",
-    "SeriesNumber", "SeriesDescription", "ImageType", "InstanceNumber", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "TemporalResolution", "TriggerTime", "AcquisitionTime", "ContentTime", "EchoTime",
-    "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
-    "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
-    "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    *DESCRIPTION,
-)  # fmt: skip
-_DEEPER = (
-    "FrameType", "EffectiveEchoTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime",
-    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "RealWorldValueSlope", "RealWorldValueIntercept",
-)  # fmt: skip
-_TAGS = [Tag(keyword) for keyword in _TOP]
-_KEYWORDS = {Tag(keyword): keyword for keyword in (*_TOP, *_DEEPER)}
-
-Facts = dict[str, Any]
-"""Attributes of a dataset by keyword, those of `_TOP` and `_DEEPER` only."""
+_UNPACK = ("unpack it first, such as with dcm2niix",)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One frame of one file; None where the header lacks the attribute.
-
-    Attributes
-    ----------
-    source, index : the file, and the index of the frame in it.
-    series_uid, series_number, description, modality, instance : SeriesInstanceUID, SeriesNumber, SeriesDescription,
-        Modality, SOPInstanceUID.
-    position, orientation : ImagePositionPatient (LPS, mm) and ImageOrientationPatient (direction cosines).
-    spacing : PixelSpacing, mm between rows and between columns.
-    size : Rows and Columns.
-    thickness, gap : SliceThickness and SpacingBetweenSlices, mm.
-    times : by name, the most trusted first; clock times in ms since midnight, and numbers that only order frames.
-    resolution : TemporalResolution, ms.
-    part : image type and echo time, which tell frames of one position apart that are not different times.
-    rescale : RescaleSlope and RescaleIntercept.
-    layout : storage of the pixels.
-    problem : why the frame cannot be read, "" if it can.
-    """
-
-    source: Source
-    index: int
-    series_uid: str
-    series_number: int | None
-    description: str
-    modality: str
-    instance: str
-    position: tuple[float, float, float] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, float] | None
-    size: tuple[int, int]
-    thickness: float | None
-    gap: float | None
-    times: dict[str, float]
-    resolution: float | None
-    part: tuple[str, ...]
-    rescale: tuple[float, float]
-    layout: PixelLayout
-    problem: str = ""
-
-
-def frames_of(source: Source) -> list[Frame]:
+def read_headers(source: Source) -> FileContents:
     """Read the headers of a file, without its pixels.
 
     Returns
     -------
-    One `Frame` for a classic image, one for each frame of an enhanced image. Empty if the file is no DICOM image, such
-    as a report. A single one with a ``problem`` if the file is damaged.
+    One `Frame` for a classic image, one for each frame of an enhanced image or slice of a mosaic. No frame for another
+    object, such as a report, and for a file that is not DICOM, is cut or damaged.
     """
     try:
         with silence_pydicom(), source.open() as opened:
-            if opened.read(132)[128:] != _MAGIC:
-                return []
+            start = opened.read(START_LENGTH)
+            if not begins_as_dicom(start):
+                return _no_dicom(source, start)
             opened.seek(0)
-            data = dcmread(opened, stop_before_pixels=True, specific_tags=_TAGS)
-            facts = _facts(data)
-            return _frames(
-                source, facts, PixelLayout.of(facts, str(data.file_meta.get("TransferSyntaxUID", "")), opened.tell())
-            )
-    except (InvalidDicomError, OSError) as error:
-        return [_damaged(source, error)]
+            return _contents(source, opened)
     except RecursionError:
-        return [_damaged(source, "its sequences are nested too deeply")]
+        return FileContents(source, left_out="damaged: its sequences are nested too deeply", begins_as_dicom=True)
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
-        return [_damaged(source, error)]
+        reason = f"damaged: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        return FileContents(source, left_out=reason, begins_as_dicom=True)
 
 
 def is_seg(path: Path) -> bool:
-    """Whether a DICOM file is a Segmentation, by its SOPClassUID; False for damaged files."""
+    """Whether a DICOM file is a Segmentation in voxels, by its SOPClassUID; False for damaged files."""
     try:
         with silence_pydicom():
-            data = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            return bool(data.get("SOPClassUID") == SegmentationStorage)
+            data = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            return str(data.get("SOPClassUID")) in LABELS
     except Exception:  # a parser of hostile files: reading it as an image will name the damage
         return False
 
@@ -140,147 +93,175 @@ def silence_pydicom() -> Iterator[None]:
             _LOG.disabled = disabled
 
 
-def _facts(data: Dataset) -> Facts:
-    return {_KEYWORDS[tag]: data[tag].value for tag in data.keys() if tag in _KEYWORDS}  # noqa: SIM118
+def _no_dicom(source: Source, start: bytes) -> FileContents:
+    if not start:
+        return FileContents(source, left_out="empty")
+    if is_cut_preamble(start):
+        return FileContents(source, left_out=f"cut off after {len(start)} bytes", begins_as_dicom=True)
+    return FileContents(source, left_out="not DICOM", is_text=is_text(start))
 
 
-def _frames(source: Source, data: Facts, layout: PixelLayout) -> list[Frame]:
-    rows, columns = _integer(data, "Rows"), _integer(data, "Columns")
+def _contents(source: Source, opened: BinaryIO) -> FileContents:
+    """Tell what a DICOM file holds, from its header."""
+    header = dcmread(opened, force=True, stop_before_pixels=True, specific_tags=TAGS)
+    data = facts_of(header)
+    syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+    element = StoredElement.at(opened, opened.tell(), syntax)
+    sop_class = data["SOPClassUID"] = _sop_class(header, data)
+    whole_if_deflated = syntax == DeflatedExplicitVRLittleEndian and bool(integer(data, "Rows"))
+    ends_early = not element.found and not whole_if_deflated
+    if ends_early and (has_pixels(sop_class) or not text(data, "SeriesInstanceUID")):
+        known = _origin(_whole_attributes(header))
+        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=known)
+    if ends_early or is_never_read(sop_class):
+        return FileContents(source, other=object_name(sop_class))
+    try:
+        frames = _frames(source, data, PixelLayout.of(data, element.syntax, element.start), opened)
+    except ValueError as error:
+        return FileContents(source, left_out=f"damaged: {error}", begins_as_dicom=True, origin=_origin(data))
+    if not is_mr_ct_pet(sop_class) and any(f.position is None or f.orientation is None for f in frames):
+        return FileContents(source, other=object_name(sop_class))
+    if element.lacks:
+        lack = f"the pixels of {source.name} are damaged: {element.lacks} bytes are missing at the end"
+        frames = [replace(frame, problem=Problem(lack, ("give the whole file",), damaged=True)) for frame in frames]
+    return FileContents(source, tuple(frames))
+
+
+def _whole_attributes(header: Dataset) -> Facts:
+    """Attributes of a header that is cut: without the last, which may be cut itself, and without half a patient."""
+    tags = sorted(header.keys())
+    known = facts_of(Dataset({tag: header[tag] for tag in tags[:-1]}))
+    if not tags or tags[-1] <= tag_for_keyword("PatientBirthDate"):
+        known = {name: value for name, value in known.items() if not name.startswith("Patient")}
+    return known
+
+
+def _sop_class(header: Dataset, data: Facts) -> str:
+    """SOPClassUID; that of the meta header where it is absent, or cut and so unknown."""
+    stated = text(data, "SOPClassUID")
+    return stated if is_known(stated) else str(header.file_meta.get("MediaStorageSOPClassUID", "")) or stated
+
+
+def _origin(data: Facts) -> Origin:
+    return Origin(
+        text(data, "SeriesInstanceUID"), text(data, "StudyInstanceUID"), text(data, "FrameOfReferenceUID"),
+        integer(data, "SeriesNumber"), text(data, "SeriesDescription"), text(data, "Modality"),
+        text(data, "SOPClassUID"), patient_digest(data),
+    )  # fmt: skip
+
+
+def _frames(source: Source, data: Facts, layout: PixelLayout, opened: BinaryIO) -> list[Frame]:
+    """Frames of a file with pixels.
+
+    Raises
+    ------
+    ValueError
+        If the header contradicts itself.
+    """
+    rows, columns = integer(data, "Rows"), integer(data, "Columns")
     if not rows or not columns:
-        return []  # a report, a segmentation's reference, a presentation state: no image
-    count = _integer(data, "NumberOfFrames") or 1
+        raise ValueError("it has pixels, and its header does not say how many rows and columns")
+    count = integer(data, "NumberOfFrames") or 1
     per_frame: Sequence[Dataset] = data.get("PerFrameFunctionalGroupsSequence") or []
     if not 1 <= count <= _MOST_FRAMES or (per_frame and len(per_frame) != count):
-        return [_damaged(source, f"it promises {count} frames and describes {len(per_frame)}")]
-    if not per_frame:
-        frame = _frame(source, 0, [data], (rows, columns), layout)
-        if count == 1:
-            return [frame]
-        return [_damaged(source, "it has several frames that say neither where nor when they are")]
-    shared = [g for s in list(data.get("SharedFunctionalGroupsSequence") or [])[:1] for g in _groups(s)]
+        raise ValueError(f"it promises {count} frames and describes {len(per_frame)}")
+    if per_frame:
+        shared = [g for s in list(data.get("SharedFunctionalGroupsSequence") or [])[:1] for g in _groups(s)]
+        wheres = [[*_groups(group), *shared, data] for group in per_frame]
+        return [_frame(source, i, where, (rows, columns), layout) for i, where in enumerate(wheres)]
+    frame = _frame(source, 0, [data], (rows, columns), layout)
+    if count > 1:
+        return [replace(frame, problem=Problem("it has several frames that say neither where nor when they are"))]
+    return _tiles(frame, data, opened) if is_mosaic(data) else [frame]
+
+
+def _tiles(frame: Frame, data: Facts, opened: BinaryIO) -> list[Frame]:
+    """The slices of a mosaic as frames."""
+    mosaic = unpack(opened, data)
+    if mosaic.problem:
+        return [replace(frame, problem=Problem(mosaic.problem, _UNPACK))]
+    kind = frame.image_type._replace(types=tuple(word for word in frame.image_type.types if word != "MOSAIC"))
     return [
-        _frame(source, i, [*_groups(group), *shared, data], (rows, columns), layout)
-        for i, group in enumerate(per_frame)
+        replace(frame, position=position, size=tile.size, tile=tile, image_type=kind)
+        for tile, position in zip(mosaic.tiles, mosaic.positions, strict=True)
     ]
 
 
 def _groups(functional: Dataset) -> list[Facts]:
     """Attributes of the items of all functional groups of a frame."""
     items = [item for element in functional if element.VR == "SQ" for item in (element.value or [])[:1]]
-    return [facts for facts in map(_facts, items) if facts]
+    return [facts for facts in map(facts_of, items) if facts]
 
 
 def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int], layout: PixelLayout) -> Frame:
-    problem, data = "", where[-1]
-    if data.get("SOPClassUID") == SegmentationStorage:
-        problem = "a segmentation: name its file, not the folder"
-    elif "MOSAIC" in _words(data, "ImageType"):
-        problem = "a mosaic: many slices tiled into one picture"
-    elif (_integer(data, "SamplesPerPixel") or 1) != 1:
-        problem = "a colour picture, no measured values"
-    echo = _number(where, "EchoTime", "EffectiveEchoTime")
-    types = set(_words(data, "ImageType")) | {w for g in where for w in _words(g, "FrameType")}
-    part = (*sorted(types.intersection(_IMAGE_TYPES)), "" if echo is None else f"echo {echo:g} ms")
-    position, orientation = _numbers(where, "ImagePositionPatient", 3), _numbers(where, "ImageOrientationPatient", 6)
-    spacing = _numbers(where, "PixelSpacing", 2)
+    data = where[-1]
+    problem = None
+    if (integer(data, "SamplesPerPixel") or 1) != 1:
+        problem = Problem("a colour picture, no measured values", ("take the series that it was made from",))
+    elif layout.unknown:
+        problem = Problem("its pixels are compressed, and its header does not say how")
+    position, spacing = numbers(where, "ImagePositionPatient", 3), numbers(where, "PixelSpacing", 2)
     return Frame(
-        source, index, str(data.get("SeriesInstanceUID", "")), _integer(data, "SeriesNumber"),
-        str(data.get("SeriesDescription", "") or ""), str(data.get("Modality", "") or ""),
-        str(data.get("SOPInstanceUID", "")),
-        None if position is None else (position[0], position[1], position[2]), orientation,
-        None if spacing is None else (spacing[0], spacing[1]), size,
-        _number(where, "SliceThickness"), _number(where, "SpacingBetweenSlices"), _times(where, index),
-        _number(where, "TemporalResolution"), part,
-        _rescale(where), layout, problem,
+        source, index, _origin(data), size, layout,
+        instance=text(data, "SOPInstanceUID"), instance_number=integer(data, "InstanceNumber"),
+        position=None if position is None else (position[0], position[1], position[2]),
+        orientation=numbers(where, "ImageOrientationPatient", 6),
+        spacing=None if spacing is None else (spacing[0], spacing[1]),
+        thickness=number(where, "SliceThickness"), gap=number(where, "SpacingBetweenSlices"),
+        times=_times(where, index), clocks=_clocks(where), resolution=number(where, "TemporalResolution"),
+        image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
+        rescale=rescale_of(where), table=lookup_table(data), problem=problem,
     )  # fmt: skip
 
 
-def _rescale(where: list[Facts]) -> tuple[float, float]:
-    """Slope and intercept: the rescale, or else the only linear mapping to real-world values (Philips)."""
-    slope = _number(where, "RescaleSlope")
-    if slope is not None:
-        return slope or 1.0, _number(where, "RescaleIntercept") or 0.0
-    mappings = [_facts(mapping) for data in where for mapping in data.get("RealWorldValueMappingSequence") or []]
-    if len(mappings) > 1:
-        return 1.0, 0.0
-    slope = _number([*mappings, *where], "RealWorldValueSlope")
-    return (slope, _number([*mappings, *where], "RealWorldValueIntercept") or 0.0) if slope else (1.0, 0.0)
+def _counts(data: Facts) -> Counts:
+    names = ("ImagesInAcquisition", "CardiacNumberOfImages", "NumberOfTemporalPositions")
+    acquisition, cycle, positions = (integer(data, name) for name in names)
+    return Counts(acquisition, cycle, positions)
 
 
-_IMAGE_TYPES = ("M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "LOCALIZER")
 _TIMES = {
     "temporal position": ("TemporalPositionIdentifier", "TemporalPositionIndex"),
-    "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime"),
+    "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime"),
     "acquisition number": ("AcquisitionNumber", "FrameAcquisitionNumber"),
-    "acquisition time": ("AcquisitionTime", "FrameAcquisitionDateTime"),
-    "content time": ("ContentTime",),
     "instance number": ("InstanceNumber",),
 }
 
 
 def _times(where: list[Facts], index: int) -> dict[str, float]:
-    """Attributes that can order frames in time; clock times in ms since midnight."""
+    """Attributes that can order frames in time, other than clocks."""
     times = {}
     for name, keywords in _TIMES.items():
-        clock = name in ("acquisition time", "content time")
-        value = _clock(where, *keywords) if clock else _number(where, *keywords)
+        value = number(where, *keywords)
         if value is not None:
             times[name] = value
+    offset = number(where, "TemporalPositionTimeOffset")
+    if offset is not None:
+        times["time offset"] = 1000 * offset
+    order = next((found for data in where if (found := data.get("DimensionIndexValues"))), None)
+    if order is not None:
+        times["dimension index"] = _as_number(order)
     times["instance number"] = times.get("instance number", 0.0) * _MOST_FRAMES + index
     return times
 
 
-def _clock(where: list[Facts], *keywords: str) -> float | None:
-    for data in where:
-        for keyword in keywords:
-            text = str(data.get(keyword) or "")
-            digits = text[8:] if "DateTime" in keyword else text
-            try:
-                hours, minutes, seconds = int(digits[:2]), int(digits[2:4]), float(digits[4:].split("+")[0] or 0)
-            except ValueError:
-                continue
-            return 1000 * (3600 * hours + 60 * minutes + seconds)
-    return None
+def _as_number(indices: object) -> float:
+    """Indices as one number that orders as they do; of more than three, the last ones count."""
+    values = list(indices) if isinstance(indices, Sequence) else [indices]
+    return float(sum(int(v) * _MOST_FRAMES**place for place, v in enumerate(reversed(values[-3:]))))
 
 
-def _number(where: list[Facts], *keywords: str) -> float | None:
-    for data in where:
-        for keyword in keywords:
-            numbers = _finite(data.get(keyword), 1)
-            if numbers is not None:
-                return numbers[0]
-    return None
+def _clocks(where: list[Facts]) -> dict[str, Clock]:
+    """Times of the day of a frame."""
+    data = where[-1]
 
+    def deep(keyword: str) -> Clock | None:
+        return date_time(next((value for each in where if (value := each.get(keyword))), None))
 
-def _numbers(where: list[Facts], keyword: str, count: int) -> tuple[float, ...] | None:
-    values = (_finite(data.get(keyword), count) for data in where)
-    return next((value for value in values if value is not None), None)
-
-
-def _finite(value: Any, count: int) -> tuple[float, ...] | None:
-    """Value as ``count`` finite numbers; None if it is anything else."""
-    if value is None or value == "":
-        return None
-    try:
-        numbers = tuple(float(v) for v in (value if count > 1 else [value]))
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(math.isfinite(v) for v in numbers) else None
-
-
-def _integer(data: Facts, keyword: str) -> int | None:
-    numbers = _finite(data.get(keyword), 1)
-    return None if numbers is None else int(numbers[0])
-
-
-def _words(data: Facts, *keywords: str) -> list[str]:
-    values = (data.get(keyword) for keyword in keywords)
-    return [str(word) for value in values if value for word in ([value] if isinstance(value, str) else value)]
-
-
-def _damaged(source: Source, error: object) -> Frame:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return Frame(
-        source, 0, "", None, "", "", "", None, None, None, (0, 0), None, None, {}, None, (), (1.0, 0.0), PixelLayout(),
-        f"damaged: {text[:200]}",
-    )  # fmt: skip
+    acquired = clock(data.get("AcquisitionDate"), data.get("AcquisitionTime"))
+    found = {
+        "acquisition time": deep("FrameAcquisitionDateTime") or acquired or date_time(data.get("AcquisitionDateTime")),
+        "reference time": deep("FrameReferenceDateTime"),
+        "content time": clock(data.get("ContentDate"), data.get("ContentTime")),
+    }
+    return {name: value for name, value in found.items() if value is not None}

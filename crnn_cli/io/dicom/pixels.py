@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 from pydicom import dcmread
@@ -21,6 +21,7 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -35,7 +36,7 @@ from crnn_cli.errors import UnsupportedDataError
 
 DESCRIPTION = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored",
-    "PixelRepresentation",
+    "HighBit", "PixelRepresentation",
 )  # fmt: skip
 """Keywords of the attributes that describe how pixels are stored."""
 _TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
@@ -43,11 +44,58 @@ _TRUSTED = ("gdcm", "pylibjpeg", "pillow", "pydicom")
 _DECODER = "python-gdcm"
 _BY_DECODER = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000, JPEG2000Lossless)
 _CONVERT = "convert it to an uncompressed transfer syntax first"
+_PILLOW_BITS = 8
 _START_OF_SCAN, _FILL = 0xDA, 0xFF
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG, and that of JPEG-LS; of the range, three mean something else."""
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _EXPLICIT = _PIXEL_DATA + b"OW\x00\x00"
+_PIXEL_TAGS = (_PIXEL_DATA, b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00")
+_BIG_ENDIAN = b"\x7f\xe0\x00\x10"
+_UNDEFINED = 0xFFFFFFFF
+
+
+class StoredElement(NamedTuple):
+    """The element that holds the pixels of a file, as its first bytes show it.
+
+    Attributes
+    ----------
+    found : whether there is one.
+    syntax : TransferSyntaxUID as the bytes have it, where the meta header says something else; "" if unknown.
+    start : byte at which it begins.
+    lacks : number of bytes that are missing at the end of the file.
+    """
+
+    found: bool
+    syntax: str
+    start: int
+    lacks: int = 0
+
+    @classmethod
+    def at(cls, opened: BinaryIO, start: int, syntax: str) -> Self:
+        """Look at the element at a place of a file.
+
+        Parameters
+        ----------
+        syntax : TransferSyntaxUID of the meta header, "" if it has none.
+        """
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return cls(False, syntax, start)
+        opened.seek(start)
+        head = opened.read(12)
+        if head[:4] == _BIG_ENDIAN:
+            return cls(True, syntax or str(ExplicitVRBigEndian), start)
+        if head[:4] not in _PIXEL_TAGS:
+            return cls(False, syntax, start)
+        explicit = head[4:6] in (b"OW", b"OB", b"OF", b"OD", b"UN")
+        length = int.from_bytes(head[8:12] if explicit else head[4:8], "little")
+        stated, native = UID(syntax), syntax in ("", ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        if length == _UNDEFINED:
+            return cls(True, "" if native else syntax, start)
+        if native or (stated.is_transfer_syntax and not stated.is_private and stated.is_compressed):
+            syntax = str(ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian)
+        end = start + (12 if explicit else 8) + length
+        return cls(True, syntax, start, max(0, end - opened.seek(0, io.SEEK_END)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +104,7 @@ class PixelLayout:
 
     Attributes
     ----------
-    syntax : TransferSyntaxUID.
+    syntax : TransferSyntaxUID, as the bytes of the file have it; "" if it is unknown.
     at : byte at which the element PixelData begins, where the file is not deflated.
     described : values of the attributes in `DESCRIPTION`, in their order; None for those that are absent.
     """
@@ -69,6 +117,19 @@ class PixelLayout:
     def of(cls, facts: dict[str, Any], syntax: str, at: int) -> Self:
         """Layout from attributes by keyword."""
         return cls(syntax, at, tuple(facts.get(keyword) for keyword in DESCRIPTION))
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says how the pixels are compressed."""
+        return not self.syntax
+
+    @property
+    def unused_low_bits(self) -> int:
+        """Number of bits below the stored ones: HighBit + 1 - BitsStored."""
+        stored, high = self.described[6], self.described[7]
+        if not isinstance(stored, int) or not isinstance(high, int) or not isinstance(self.described[5], int):
+            return 0
+        return max(0, high + 1 - stored) if high < self.described[5] else 0
 
 
 def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
@@ -94,19 +155,29 @@ def decode_pixels(content: bytes, layout: PixelLayout, name: str) -> Array:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise UnsupportedDataError(f"{name} is stored as {syntax.name}: {_CONVERT}") from None
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return pixel_array(dcmread(io.BytesIO(content)))
+    data = dcmread(io.BytesIO(content), force=True)
     if decoder.is_native:
-        return pixel_array(io.BytesIO(content))
+        return _native(data, syntax, layout.unused_low_bits)
     plugin = next((name for name in _TRUSTED if name in decoder.available_plugins), None)
+    if syntax == JPEGExtended12Bit and plugin == "pillow" and (data.get("BitsStored") or 8) > _PILLOW_BITS:
+        plugin = None
     if plugin is None:
         advice = f"pip install {_DECODER}" if syntax in _BY_DECODER else _CONVERT
         raise UnsupportedDataError(
             f"{name} is compressed ({syntax.name}), and no decoder for it is installed: {advice}"
         )
     if plugin == "gdcm" and syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
-        return _jpeg_by_gdcm(dcmread(io.BytesIO(content)))
-    return pixel_array(io.BytesIO(content), decoding_plugin=plugin)
+        return _jpeg_by_gdcm(data)
+    return pixel_array(data, decoding_plugin=plugin)
+
+
+def _native(data: Dataset, syntax: UID, unused_low_bits: int) -> Array:
+    """Decode uncompressed pixels, in the encoding that the bytes have; bits below the stored ones fall away."""
+    data.file_meta.TransferSyntaxUID = syntax
+    if unused_low_bits:
+        data.BitsStored = data.HighBit + 1
+    pixels: Array = pixel_array(data, allow_excess_frames=False)
+    return np.right_shift(pixels, unused_low_bits) if unused_low_bits else pixels
 
 
 def _jpeg_by_gdcm(data: Dataset) -> Array:
@@ -143,7 +214,7 @@ def _plain(content: bytes, layout: PixelLayout) -> Array | None:
 
     The element must have exactly the length that the header promises; anything odd is left to pydicom.
     """
-    samples, colours, rows, columns, frames, allocated, bits, signed = layout.described
+    samples, colours, rows, columns, frames, allocated, bits, _, signed = layout.described
     if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2") or allocated != 16 or signed not in (0, 1):
         return None
     shape = (rows, columns) if frames in (None, 1) else (frames, rows, columns)
@@ -160,7 +231,8 @@ def _plain(content: bytes, layout: PixelLayout) -> Array | None:
     if int.from_bytes(length, "little") != 2 * count or start + 2 * count > len(content):
         return None
     stored: Array = np.frombuffer(content, "<i2" if signed else "<u2", count, start).reshape(shape)
-    return stored if bits == 16 else (stored << (16 - bits)) >> (16 - bits)
+    above = 16 - bits - layout.unused_low_bits
+    return stored if bits == 16 else (stored << above) >> (16 - bits)
 
 
 CODECS = {

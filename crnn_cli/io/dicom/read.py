@@ -2,8 +2,8 @@
 
 A DICOM series is many files of one slice and time each (classic), or few files of many frames (enhanced multi-frame).
 A series is read if its frames fill a grid of slices and times; others are refused with the reason. Values are stored
-values times RescaleSlope plus RescaleIntercept of each frame (HU for CT). Padding is left as it is. Positions are LPS
-in the headers, RAS+ in the affine, mm; times are ms in the headers, s in the image.
+values times RescaleSlope plus RescaleIntercept of each frame (HU for CT), or looked up in its Modality LUT. Padding is
+left as it is. Positions are LPS in the headers, RAS+ in the affine, mm; times are ms in the headers, s in the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.dicom.headers import Frame, frames_of, silence_pydicom
+from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.grid.left_out import named, tally
+from crnn_cli.io.dicom.headers import read_headers, silence_pydicom
 from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources
@@ -37,16 +39,18 @@ def list_series(path: Path, *, slice_tolerance: float | None = None) -> Listing:
     UnreadableError
         If the path cannot be read, or holds no DICOM image at all.
     """
-    contents = listing((frames_of(source) for source in sources(path)), slice_tolerance=slice_tolerance)
+    contents = listing((read_headers(source) for source in sources(path)), slice_tolerance=slice_tolerance)
     if not contents.series:
-        damaged = next(iter(contents.damaged.items()), None)
-        why = f"; {damaged[0]} is damaged: {damaged[1]}" if damaged else ""
         what = "the folder " if path.is_dir() else ""
-        raise UnreadableError(f"{what}{path} holds no DICOM images ({contents.others} other files){why}")
+        damaged = [each for each in contents.left_out if each.source.name in contents.damaged]
+        others = [each for each in contents.left_out if each not in damaged]
+        beside = f" ({tally(others, contents.objects)})" if contents.others else ""
+        why = f"; {named(damaged)}" if damaged else ""
+        raise UnreadableError(f"{what}{path} holds no DICOM images that are read{beside}{why}")
     return contents
 
 
-def choose_series(contents: Listing, choice: str | None, path: Path) -> Series:
+def choose_series(contents: Listing, choice: str | None, path: Path, slice_number: int | None = None) -> Series:
     """Choose the series of a number or UID, or the only readable one.
 
     Parameters
@@ -54,14 +58,17 @@ def choose_series(contents: Listing, choice: str | None, path: Path) -> Series:
     contents : the series, as `list_series` gives them.
     choice : SeriesInstanceUID, or number in the listing, from 1.
     path : where they are, for messages.
+    slice_number : of a slice, from 1, that is taken alone where the grid has holes elsewhere.
 
     Raises
     ------
     UnsupportedDataError
         If there are several and none was chosen (the message lists them), the choice fits none, or it has problems.
+    UnreadableError
+        If files of it are damaged, or files that may belong to it: a part is never read as if it were the whole.
     """
     if choice is None:
-        readable = [series for series in contents.series if series.grid]
+        readable = [series for series in contents.series if series.grid or slice_number in series.whole_slices]
         if len(readable) > 1 or (not readable and len(contents.series) > 1):
             remedy = ("choose one with ", Param("series"), "\n" + table(contents))
             raise UnsupportedDataError(f"{path} holds {len(contents.series)} series", remedy=remedy)
@@ -73,8 +80,11 @@ def choose_series(contents: Listing, choice: str | None, path: Path) -> Series:
                 Param("series", choice), f" fits {len(fitting)} of the series in {path}\n" + table(contents)
             )
         chosen = fitting[0]
+    if not chosen.grid and slice_number in chosen.whole_slices:
+        return chosen.one_slice(slice_number - 1)
     if chosen.problems:
-        raise UnsupportedDataError(
+        refusal = UnreadableError if chosen.damaged else UnsupportedDataError
+        raise refusal(
             f"series {chosen.number} of {path} cannot be read: {'; '.join(chosen.problems)}", remedy=chosen.remedy
         )
     return chosen
@@ -89,7 +99,12 @@ def table(contents: Listing) -> str:
     )
 
 
-def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: float | None = None) -> LoadedImage:
+def load_dicom(
+    path: Path,
+    series: str | int | None = None,
+    slice_tolerance: float | None = None,
+    slice_number: int | None = None,
+) -> LoadedImage:
     """Read a series with the facts about its source.
 
     Parameters
@@ -97,6 +112,8 @@ def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: flo
     path : folder, DICOMDIR, zip archive or file.
     series : number in the listing or SeriesInstanceUID; None for the only readable series.
     slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
+    slice_number : of a slice, from 1, that is read alone where the grid of slices and times has holes elsewhere; of
+        any other series, all slices are read.
 
     Raises
     ------
@@ -104,7 +121,7 @@ def load_dicom(path: Path, series: str | int | None = None, slice_tolerance: flo
         See `read_series`.
     """
     choice = None if series is None else str(series)
-    image, digest, chosen = read_series(path, choice, slice_tolerance=slice_tolerance)
+    image, digest, chosen = read_series(path, choice, slice_tolerance=slice_tolerance, slice_number=slice_number)
     source = {"file": str(path), "format": "DICOM", "sha256": digest}
     source |= {"series": choice} if choice else {}
     source |= {} if slice_tolerance is None else {"slice_tolerance_mm": f"{slice_tolerance:g}"}
@@ -118,7 +135,7 @@ def read_dicom(path: Path, series: str | None = None) -> tuple[Image, str]:
 
 
 def read_series(
-    path: Path, series: str | None = None, *, slice_tolerance: float | None = None
+    path: Path, series: str | None = None, *, slice_tolerance: float | None = None, slice_number: int | None = None
 ) -> tuple[Image, str, Series]:
     """Read the image of a series, the sha256 of its files in the order of the grid, and the series.
 
@@ -129,55 +146,88 @@ def read_series(
     ----------
     series : number in the listing or SeriesInstanceUID; None for the only readable series.
     slice_tolerance : as in `list_series`.
+    slice_number : as in `load_dicom`.
 
     Raises
     ------
     UnreadableError
         If a file is damaged: the rest of a series is never read as if it were whole.
     UnsupportedDataError
-        See `choose_series`; or if the pixels are compressed in a way that no installed decoder reads.
+        See `choose_series`; or if the pixels are compressed in a way that no installed decoder reads, or if images
+        that only their numbers tell apart are the same.
     """
     contents = list_series(path, slice_tolerance=slice_tolerance)
-    chosen = choose_series(contents, series, path)
-    if contents.damaged:
-        name, why = next(iter(contents.damaged.items()))
-        raise UnreadableError(f"{path}: {len(contents.damaged)} damaged file(s), {name}: {why}; remove or replace them")
+    chosen = choose_series(contents, series, path, slice_number)
     array, digest = _pixels(chosen)
+    _require_different(array, chosen)
     assert chosen.affine is not None
     values = array if chosen.frames > 1 else array[..., 0]
     return Image(values, chosen.affine, chosen.frame_time, codes=(1, 1)), digest, chosen
 
 
+def _require_different(array: Array, series: Series) -> None:
+    """Refuse times (x, y, z, t) that have the same pixels, where nothing but numbers says that they are times."""
+    if series.ordered_by not in ("instance number", "dimension index"):
+        return
+    seen: dict[bytes, int] = {}
+    for t in range(series.frames):
+        digest = hashlib.sha256(array[..., t].T.tobytes()).digest()
+        if digest in seen:
+            raise UnsupportedDataError(
+                f"times {seen[digest] + 1} and {t + 1} of series {series.number} have the same pixels: images are "
+                "there twice, and nothing in the headers says that they are times",
+                remedy=("remove one of each",),
+            )
+        seen[digest] = t
+
+
 def _pixels(series: Series) -> tuple[Array, str]:
-    """Values (x, y, z, t), and the sha256 of the files that they came from."""
+    """Values (x, y, z, t), and the sha256 of the files that they came from.
+
+    A frame lies together in memory, which is fast to fill; a file of many frames is read once, wherever they belong.
+    """
     rows, columns = series.size
     needed = rows * columns * series.slices * series.frames * 2
     if needed > _MOST_BYTES:
         raise UnsupportedDataError(f"series {series.number} has {needed / 2**30:.0f} GiB of pixels: too many to read")
-    exact = all(slope == 1 and intercept % 1 == 0 for slope, intercept in _rescales(series))
-    shape = (series.frames, series.slices, rows, columns)  # a frame lies together: fast to fill
-    array: Array = np.empty(shape, np.int16 if exact else np.float32)
-    low = high = 0
+    filled = _Values((series.frames, series.slices, rows, columns), series)
     digests: dict[str, bytes] = {}
-    for name, members in _by_file(series).items():  # a file of many frames is read once, wherever they belong
+    for name, members in _by_file(series).items():
         pixels, digests[name] = _decoded(members[0][2])
         for t, z, frame in members:
             stored = pixels[frame.index] if pixels.ndim == 3 else pixels
+            stored = stored if frame.tile is None else frame.tile.cut(stored)
             if stored.shape != (rows, columns):
                 raise UnreadableError(f"{frame.source.name} has pixels of shape {stored.shape}, not {rows} x {columns}")
-            slope, intercept = frame.rescale
-            if exact:
-                low = min(low, int(stored.min()) + int(intercept))
-                high = max(high, int(stored.max()) + int(intercept))
-                array = _wide_enough(array, low, high)
-                array[t, z] = stored if intercept == 0 else stored.astype(np.int64) + int(intercept)
-            else:
-                array[t, z] = stored.astype(np.float64) * slope + intercept
+            filled.put(t, z, frame, stored)
     whole = hashlib.sha256()
     for row in series.grid:
         for frame in row:
             whole.update(digests[frame.source.name])
-    return array.transpose(3, 2, 1, 0), whole.hexdigest()
+    return filled.array.transpose(3, 2, 1, 0), whole.hexdigest()
+
+
+class _Values:
+    """Array (t, z, y, x) that takes rescaled frames: integers where all rescales are shifts by whole numbers."""
+
+    def __init__(self, shape: tuple[int, int, int, int], series: Series) -> None:
+        rescales = {frame.rescale for row in series.grid for frame in row if frame.table is None}
+        self.exact = all(slope == 1 and intercept % 1 == 0 for slope, intercept in rescales)
+        self.array: Array = np.empty(shape, np.int16 if self.exact else np.float32)
+        self.low = self.high = 0
+
+    def put(self, t: int, z: int, frame: Frame, stored: Array) -> None:
+        """Take the stored pixels of a frame."""
+        slope, intercept = (1.0, 0.0) if frame.table is not None else frame.rescale
+        if frame.table is not None:
+            stored = frame.table.values(stored)
+        if not self.exact:
+            self.array[t, z] = stored.astype(np.float64) * slope + intercept
+            return
+        self.low = min(self.low, int(stored.min()) + int(intercept))
+        self.high = max(self.high, int(stored.max()) + int(intercept))
+        self.array = _wide_enough(self.array, self.low, self.high)
+        self.array[t, z] = stored if intercept == 0 else stored.astype(np.int64) + int(intercept)
 
 
 def _by_file(series: Series) -> dict[str, list[tuple[int, int, Frame]]]:
@@ -204,10 +254,6 @@ def _decoded(frame: Frame) -> tuple[Array, bytes]:
     if pixels.dtype.kind == "f":
         raise UnsupportedDataError(f"{name} has floating-point pixels, which are not read")
     return pixels, hashlib.sha256(content).digest()
-
-
-def _rescales(series: Series) -> set[tuple[float, float]]:
-    return {frame.rescale for row in series.grid for frame in row}
 
 
 def _wide_enough(array: Array, low: int, high: int) -> Array:

@@ -1,21 +1,21 @@
-"""DICOM Segmentation objects (SEG, PS3.3 A.51) from label maps and back, through highdicom.
+"""DICOM Segmentation objects (SEG, PS3.3 A.51) from label maps, through highdicom; read by `seg_read`.
 
-A label map becomes one object for each frame, all in one series. Every label is a binary segment on all slices of the
-source series, and each slice refers to its source image. Patient and study are those of the source.
+A label map becomes one object for each frame, all in one series, or one object for all. Every label is a segment on all
+slices of the source series, and each slice refers to its source image. Patient and study are those of the source.
+highdicom sees places alone: patient and study are added to what it makes, so that no value of theirs can stop it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -24,18 +24,39 @@ from pydicom.uid import MRImageStorage, generate_uid
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
-from crnn_cli.errors import OutputError, Param, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import OutputError, Param, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.io.dicom.header_copy import copy_headers, decimals
-from crnn_cli.io.dicom.headers import silence_pydicom
+from crnn_cli.io.dicom.character_sets import settle_character_set
+from crnn_cli.io.dicom.header_copy import PATIENT_AND_STUDY, copy_headers, plain_text, quoting_nothing
+from crnn_cli.io.dicom.header_repair import decimals
+from crnn_cli.io.dicom.seg_cine import joined_in_time
+from crnn_cli.io.dicom.seg_read import read_seg
 from crnn_cli.io.dicom.series import Series
-from crnn_cli.io.loaded_image import LoadedImage
-from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.names import Label
 from crnn_cli.version import __version__
 
 _EVEN = 0.05  # mm
 _UNNAMED = codes.SCT.AnatomicalStructure
+_LARGEST_SERIES_NUMBER = 2**31 - 1
+
+SegType = Literal["binary", "labelmap"]
+SEG_TYPES: tuple[SegType, ...] = ("binary", "labelmap")
+"""Kinds of SEG that are written: a bit for each segment and voxel, which every reader takes; or the labels themselves,
+smaller, which needs readers from 2025 on."""
+
+
+@dataclass(frozen=True)
+class SegForm:
+    """What a SEG looks like.
+
+    Attributes
+    ----------
+    type : one of `SEG_TYPES`. Segments of a labelmap have the numbers of their labels, those of others count from 1.
+    whole_series : one object for all frames, which few readers take, in place of one for each.
+    """
+
+    type: SegType = "binary"
+    whole_series: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,13 +73,13 @@ class Algorithm:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def seg_names(target: Path, frames: int) -> list[Path]:
+def seg_names(target: Path, frames: int, form: SegForm | None = None) -> list[Path]:
     """Names of the files of a SEG: the target itself, or one for each of several frames.
 
     >>> [name.name for name in seg_names(Path("heart.dcm"), 2)]
     ['heart_01.dcm', 'heart_02.dcm']
     """
-    if frames == 1:
+    if frames == 1 or (form is not None and form.whole_series):
         return [target]
     width = max(2, len(str(frames)))
     return [target.with_name(f"{target.stem}_{t:0{width}d}.dcm") for t in range(1, frames + 1)]
@@ -83,99 +104,162 @@ def require_even(series: Series) -> None:
         )
 
 
+def require_seg(series: Series, segments: Sequence[Label], algorithm: Algorithm, form: SegForm) -> None:
+    """Refuse what a SEG cannot be made of, before any label is computed: an empty one is made of the first frame.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the slices are uneven (`require_even`), or an image has no UIDs to refer to; see also `_SegWriter.made`.
+    """
+    require_even(series)
+    writer = _SegWriter(series, segments, algorithm, form)
+    rows, columns = series.size
+    writer.made(np.zeros((series.slices, rows, columns), np.uint8), 0)
+
+
 def seg_outputs(
-    labels: Image, series: Series, segments: Sequence[Label], algorithm: Algorithm, target: Path
+    labels: Image, series: Series, segments: Sequence[Label], algorithm: Algorithm, target: Path,
+    form: SegForm | None = None,
 ) -> list[Output]:  # fmt: skip
-    """Prepare one DICOM SEG for each frame of a label map on the grid of a series; each is read back when written.
+    """Prepare the DICOM SEG of a label map on the grid of a series; each file is read back when written.
 
     Parameters
     ----------
     labels : (x, y, z) or (x, y, z, t), uint8, 0 and the values of ``segments``.
-    series : the source, readable and with even slices (`require_even`).
-    segments : labels that become segments 1, 2 and so on.
+    series : the source, readable and with even slices (`require_seg`).
+    segments : labels that become segments.
     target : name of the file; see `seg_names` for several frames.
+    form : None for binary segments, one object for each frame.
+
+    Raises
+    ------
+    UnsupportedDataError
+        See `require_seg`.
     """
+    form = form or SegForm()
     array = labels.array if labels.array.ndim == 4 else labels.array[..., None]
-    numbers = np.zeros(256, np.uint8)
-    for number, label in enumerate(segments, start=1):
-        numbers[label.value] = number
-    writer = _SegWriter(series, _descriptions(segments, algorithm), labels.spacing[2])
-    outputs = []
-    for t, name in enumerate(seg_names(target, array.shape[3])):
-        numbered = numbers[array[..., t]]
-        description = f"not for diagnostic use{f', frame {t + 1} of {array.shape[3]}' if array.shape[3] > 1 else ''}"
-        content = writer.content(numbered.transpose(2, 1, 0), t, description)
-        outputs.append(Output(name, content, _check(replace(labels, array=numbered), name)))
-    return outputs
+    writer = _SegWriter(series, segments, algorithm, form)
+    numbered = writer.numbers[array]
+    names = seg_names(target, array.shape[3], form)
+    objects = [writer.made(numbered[..., t].transpose(2, 1, 0), t) for t in range(array.shape[3])]
+    shown = [replace(labels, array=numbered[..., t]) for t in range(len(objects))]
+    if form.whole_series and len(objects) > 1:
+        objects, shown = [joined_in_time(objects)], [replace(labels, array=numbered)]
+    return [
+        Output(name, _encoded(data), _check(image, name))
+        for name, data, image in zip(names, objects, shown, strict=True)
+    ]
 
 
 class _SegWriter:
     """Writer of the objects of all frames, and what they share."""
 
-    def __init__(self, series: Series, segments: list[hd.seg.SegmentDescription], step: float) -> None:
-        self.series, self.segments, self.step = series, segments, step
+    def __init__(self, series: Series, segments: Sequence[Label], algorithm: Algorithm, form: SegForm) -> None:
+        labelmap = form.type == "labelmap"
+        self.series, self.form = series, form
+        self.numbers = np.zeros(256, np.uint8)
+        for position, label in enumerate(segments, start=1):
+            self.numbers[label.value] = label.value if labelmap else position
+        self.segments = _descriptions(segments, algorithm, self.numbers)
+        assert series.affine is not None
+        self.step = float(np.linalg.norm(series.affine[:3, 2]))
         self.header = copy_headers(series)
         self.uid = generate_uid()
 
-    def content(self, segments_ZYX: NDArray[np.uint8], t: int, description: str) -> bytes:
-        """Encode the object of one frame."""
-        images, origins = self._sources(t)
-        with silence_pydicom():
-            seg = hd.seg.Segmentation(
-                images, segments_ZYX, hd.seg.SegmentationTypeValues.BINARY, self.segments, self.uid,
-                (self.series.series_number or 0) + 2000, generate_uid(), t + 1, "crnn", "crnn", __version__, "none",
-                content_label="SEGMENTATION", content_description=description, omit_empty_frames=False,
-            )  # fmt: skip
-        seg.SeriesDescription = f"{self.series.description[:48]} crnn labels".strip()
-        _point_to(seg, origins)
-        content = io.BytesIO()
-        seg.save_as(content)
-        return content.getvalue()
+    def made(self, segments_ZYX: NDArray[np.uint8], t: int) -> Dataset:
+        """Make the object of one frame.
 
-    def _sources(self, t: int) -> tuple[list[Dataset], dict[str, Dataset]]:
-        """Headers of the slices as single images, and the frames of multi-frame images that some stand for, by UID."""
+        Raises
+        ------
+        UnsupportedDataError
+            If highdicom refuses what is written.
+        """
+        frames = self.series.frames
+        number = f", frame {t + 1} of {frames}" if frames > 1 and not self.form.whole_series else ""
+        headers = [self.header(z, t) for z in range(self.series.slices)]
+        images, origins = self._stand_ins(headers)
+        with quoting_nothing("DICOM SEG"):
+            seg: Dataset = hd.seg.Segmentation(
+                images, segments_ZYX, self.form.type.upper(), self.segments, self.uid, self._series_number(),
+                generate_uid(), t + 1, "crnn", "crnn", __version__, "none", content_label="SEGMENTATION",
+                content_description=f"not for diagnostic use{number}", omit_empty_frames=False,
+            )  # fmt: skip
+            self._add_patient_and_study(seg, headers[0])
+        _point_to(seg, origins)
+        return seg
+
+    def _series_number(self) -> int:
+        return min(max((self.series.series_number or 0) + 2000, 1), _LARGEST_SERIES_NUMBER)
+
+    def _add_patient_and_study(self, seg: Dataset, header: Dataset) -> None:
+        for keyword in PATIENT_AND_STUDY:
+            if keyword in header:
+                seg[keyword] = header[keyword]
+        seg.SeriesDescription = f"{plain_text(self.series.description)[:48]} crnn labels".strip()
+        settle_character_set(seg)
+
+    def _stand_ins(self, headers: list[Dataset]) -> tuple[list[Dataset], dict[str, Dataset]]:
+        """Images that have the places of the slices and nothing else, and the images that they stand for, by UID."""
         images, origins = [], {}
-        for z in range(self.series.slices):
-            data = self.header(z, t)
-            (origin,) = data.SourceImageSequence
-            data.SOPClassUID, data.SOPInstanceUID = origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID
-            if "ReferencedFrameNumber" in origin:
-                data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, generate_uid()  # a stand-in, see `_point_to`
-                origins[data.SOPInstanceUID] = origin
+        for header in headers:
+            data = Dataset()
+            for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate",
+                            "StudyTime", "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
+                setattr(data, keyword, None)
+            for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient",
+                            "ImageOrientationPatient", "PixelSpacing"):  # fmt: skip
+                data[keyword] = header[keyword]
+            data.PositionReferenceIndicator = None
+            data.Modality, data.SOPClassUID, data.SOPInstanceUID = "MR", MRImageStorage, generate_uid()
+            data.SeriesInstanceUID = self.series.uid
             data.Rows, data.Columns = self.series.size
             data.SpacingBetweenSlices = decimals([self.step])[0]  # some scanners write the thickness here
-            data.SliceThickness = data.get("SliceThickness") or data.SpacingBetweenSlices
-            data.SeriesInstanceUID, data.Modality = self.series.uid, self.series.modality
+            data.SliceThickness = headers[0].get("SliceThickness") or data.SpacingBetweenSlices
             images.append(data)
+            (origins[data.SOPInstanceUID],) = header.SourceImageSequence
         return images, origins
 
 
+def _encoded(data: Dataset) -> bytes:
+    content = io.BytesIO()
+    with quoting_nothing("DICOM SEG"):
+        data.save_as(content)
+    return content.getvalue()
+
+
 def _point_to(data: Dataset, origins: dict[str, Dataset]) -> None:
-    """Replace references to stand-ins by references to frames of their multi-frame image."""
+    """Replace references to stand-ins by references to what they stand for: an image, or a frame of one."""
     for element in data:
-        if element.VR != "SQ" or not origins:
+        if element.VR != "SQ":
             continue
         for item in element.value:
             origin = origins.get(item.get("ReferencedSOPInstanceUID", ""))
             if origin is not None:
                 item.ReferencedSOPClassUID = origin.ReferencedSOPClassUID
                 item.ReferencedSOPInstanceUID = origin.ReferencedSOPInstanceUID
-                if element.keyword == "SourceImageSequence":
+                if element.keyword == "SourceImageSequence" and "ReferencedFrameNumber" in origin:
                     item.ReferencedFrameNumber = origin.ReferencedFrameNumber
             _point_to(item, origins)
         if element.keyword == "ReferencedInstanceSequence":
             element.value = list({item.ReferencedSOPInstanceUID: item for item in element.value}.values())
 
 
-def _descriptions(segments: Sequence[Label], algorithm: Algorithm) -> list[hd.seg.SegmentDescription]:
+def _descriptions(
+    segments: Sequence[Label], algorithm: Algorithm, numbers: NDArray[np.uint8]
+) -> list[hd.seg.SegmentDescription]:
     identification = hd.AlgorithmIdentificationSequence(
-        algorithm.name, codes.DCM.ArtificialIntelligence, __version__, "crnn", algorithm.parameters or None
+        plain_text(algorithm.name)[:64],
+        codes.DCM.ArtificialIntelligence,
+        __version__,
+        "crnn",
+        algorithm.parameters or None,
     )
     descriptions = []
-    for number, label in enumerate(segments, start=1):
+    for label in segments:
         property_type = _UNNAMED if label.code is None else Code(label.code[1], label.code[0], label.code[2])
         description = hd.seg.SegmentDescription(
-            number, label.name[:64], codes.SCT.AnatomicalStructure, property_type,
+            int(numbers[label.value]), plain_text(label.name)[:64], codes.SCT.AnatomicalStructure, property_type,
             hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC, identification,
             display_color=hd.color.CIELabColor.from_rgb(*label.colour),
         )  # fmt: skip
@@ -185,53 +269,6 @@ def _descriptions(segments: Sequence[Label], algorithm: Algorithm) -> list[hd.se
             description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [concept]
         descriptions.append(description)
     return descriptions
-
-
-def load_seg(path: Path) -> LoadedImage:
-    """Read a SEG as a label map, with the facts about its source.
-
-    Raises
-    ------
-    UnreadableError, UnsupportedDataError
-        See `read_seg`.
-    """
-    try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    image, source = read_seg(path), {"file": str(path), "format": "DICOM SEG", "sha256": sha256}
-    return LoadedImage(image, source, dtype=str(image.array.dtype), intent=LABELS, format="DICOM SEG")
-
-
-def read_seg(file: Path) -> Image:
-    """Read the segment numbers (x, y, z) of a SEG, 0 where there is no segment; the affine is RAS+ mm.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If segments overlap, are fractional (probabilities), or their planes are no stack.
-    UnreadableError
-        If the file is damaged.
-    """
-    try:
-        with silence_pydicom():
-            seg = hd.seg.Segmentation.from_dataset(dcmread(file), copy=False)
-            if seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL:
-                raise UnsupportedDataError(f"{file.name} holds probabilities (FRACTIONAL); binary segments are read")
-            volume = seg.get_volume(combine_segments=True, rescale_fractional=False)
-    except (UnsupportedDataError, MemoryError):
-        raise
-    except RuntimeError as error:  # overlapping segments, or planes that are no stack
-        raise UnsupportedDataError(f"the segments of {file.name} make no label map: {_in_line(error)}") from None
-    except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
-        raise UnreadableError(f"{file.name} is no DICOM SEG that can be read: {_in_line(error)}") from None
-    affine = volume.affine[:, [2, 1, 0, 3]]  # of (slice, row, column) to (x, y, z)
-    affine[:3] = LPS_TO_RAS @ affine[:3]
-    return Image(np.asarray(volume.array).transpose(2, 1, 0), affine)
-
-
-def _in_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _check(segments: Image, name: Path) -> Callable[[Path], None]:

@@ -1,8 +1,8 @@
 """DICOM series: frames that belong together, in a grid of slices and times.
 
-Frames of one SeriesInstanceUID, size, PixelSpacing, ImageOrientationPatient, image type and echo time are one series.
-It is readable if it has the same number of times at each position along the normal; otherwise it names its problems.
-Nothing is sorted by file name; see `crnn_cli.io.dicom.timing` for the order in time.
+What belongs together is told by `crnn_cli.io.dicom.grid.grouping`. A series is readable if it has the same number of
+times at each position along the normal, and no file beside it may be a part of it; otherwise it names its problems.
+Nothing is sorted by file name; see `crnn_cli.io.dicom.grid.timing` for the order in time.
 
 Positions are LPS in frames, mm; the affine of a series is RAS+.
 """
@@ -12,18 +12,29 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from crnn_cli.data.image import Affine, affine_of_slice
 from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Words
-from crnn_cli.io.dicom.headers import Frame
-from crnn_cli.io.dicom.positions import SlicePositions, group_by_position, is_perpendicular
-from crnn_cli.io.dicom.timing import frame_time_of, sort_by_time
+from crnn_cli.io.dicom.frames.frame import FileContents, Frame, Problem
+from crnn_cli.io.dicom.grid.completeness import incompleteness
+from crnn_cli.io.dicom.grid.grouping import Group, group_frames
+from crnn_cli.io.dicom.grid.left_out import EMPTY, may_miss, named, remarks_on, suspects
+from crnn_cli.io.dicom.grid.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
+from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
 from crnn_cli.notices import Doubt, Fact, Remark
 
-_PARALLEL = 1e-3
+_MOST_PROBLEMS = 3
+
+
+class Alone(NamedTuple):
+    """A slice that is taken alone: its number, from 1, and the number of slices there are."""
+
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Series:
     uid, series_number, description, modality : SeriesInstanceUID, SeriesNumber, SeriesDescription, Modality.
     part : which part of the series, such as phase images or an echo time; "" where it is not split.
     files : number of files.
-    size : Rows and Columns.
+    size : Rows and Columns; of mosaics those of a slice.
     slices, frames : of the grid; where there are problems, as far as can be told.
     spacing : along x, y and z, mm.
     orientation : directions that the axes run to, such as LPS.
@@ -48,6 +59,9 @@ class Series:
     problems : why it cannot be read, as sentences.
     remarks : what is odd, but can be read.
     remedy : what makes it readable all the same; empty where nothing does.
+    damaged : whether files that are broken are among the problems.
+    ragged : frames by slice and time of a grid with holes, where these are the only problem.
+    alone : the only slice that is taken of a grid with holes.
     """
 
     number: int
@@ -70,6 +84,9 @@ class Series:
     problems: tuple[str, ...]
     remarks: tuple[Remark, ...]
     remedy: tuple[Words, ...] = ()
+    damaged: bool = False
+    ragged: tuple[tuple[Frame, ...], ...] = ()
+    alone: Alone | None = None
 
     @property
     def kind(self) -> str:
@@ -80,10 +97,28 @@ class Series:
             return "cine" if self.ordered_by == "trigger time" else "time series"
         return "volume" if self.slices > 1 else "image"
 
+    @property
+    def whole_slices(self) -> tuple[int, ...]:
+        """Numbers of the slices, from 1, that have every time; of a grid with holes only some."""
+        if self.grid:
+            return tuple(range(1, self.slices + 1))
+        return tuple(z for z, row in enumerate(self.ragged, 1) if len(row) == self.frames)
+
     def one_slice(self, z: int) -> Series:
-        """Series of slice z alone; the series must be readable."""
+        """Series of slice z alone, from 0; the series must be readable, or have every time of that slice."""
         assert self.affine is not None
-        return replace(self, slices=1, grid=self.grid[z : z + 1], affine=affine_of_slice(self.affine, z))
+        rows, affine = (self.grid or self.ragged)[z : z + 1], affine_of_slice(self.affine, z)
+        if self.grid:
+            return replace(self, slices=1, grid=rows, affine=affine)
+        order = TimeOrder(self.ordered_by, rows, gated=self.ordered_by == "trigger time")
+        frame_time, spread = frame_time_of(order)
+        text = f"one slice was read of a series with holes: {self.problems[0]}"
+        doubt = Doubt("dicom-grid-holes", text)
+        whole = replace(self, problems=(), remedy=(), ragged=(), alone=Alone(z + 1, self.slices))
+        return replace(
+            whole, slices=1, grid=rows, affine=affine, frame_time=frame_time, spread=spread,
+            remarks=(*self.remarks, doubt),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,129 +128,163 @@ class Listing:
     Attributes
     ----------
     series : in the order of SeriesNumber.
-    damaged : name of each damaged file, and the reason.
-    others : number of files without DICOM images.
+    left_out : files that were not read: not DICOM, cut, damaged, empty.
+    objects : names of other DICOM objects, such as RT Dose, and the number of files of each.
     """
 
     series: tuple[Series, ...]
-    damaged: dict[str, str]
-    others: int
+    left_out: tuple[FileContents, ...]
+    objects: dict[str, int]
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Name of each file that is DICOM, or empty, and cannot be read, and the reason."""
+        return {
+            each.source.name: each.left_out.removeprefix("damaged: ")
+            for each in self.left_out
+            if each.begins_as_dicom or each.left_out == EMPTY
+        }
+
+    @property
+    def others(self) -> int:
+        """Number of files that are whole, and hold no images."""
+        return len(self.left_out) - len(self.damaged) + sum(self.objects.values())
 
 
-def listing(frames_of_files: Iterable[Sequence[Frame]], *, slice_tolerance: float | None = None) -> Listing:
+def listing(files: Iterable[FileContents], *, slice_tolerance: float | None = None) -> Listing:
     """Group frames to series, in the order of their series numbers.
 
     Parameters
     ----------
-    frames_of_files : frames of each file; none for a file without images.
+    files : contents of each file.
     slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
     """
-    together: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
-    damaged: dict[str, str] = {}
-    others = 0
-    for frames in frames_of_files:
-        others += not frames
-        for frame in frames:
-            if frame.problem.startswith("damaged"):
-                damaged[frame.source.name] = frame.problem.removeprefix("damaged: ")
-            else:
-                together[_key(frame)].append(frame)
-    apart = [group for frames in together.values() for group in _by_direction(frames)]
-    groups = sorted(apart, key=lambda g: (g[0].series_number or 0, g[0].series_uid, g[0].part, g[0].size))
-    shared = Counter(group[0].series_uid for group in groups)
-    return Listing(
-        tuple(_series(n, group, shared[group[0].series_uid] > 1, slice_tolerance) for n, group in enumerate(groups, 1)),
-        damaged,
-        others,
+    frames: list[Frame] = []
+    left_out: list[FileContents] = []
+    objects: Counter[str] = Counter()
+    for file in files:
+        frames += file.frames
+        left_out += [file] if file.left_out else []
+        objects.update([file.other] if file.other else [])
+    siblings: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        siblings[frame.origin.series_uid].append(frame)
+    found = []
+    for number, group in enumerate(group_frames(frames), 1):
+        uid = group.frames[0].origin.series_uid
+        series = _series(number, group, siblings[uid], slice_tolerance)
+        found.append(_beside(series, group, len(siblings[uid]), left_out, dict(objects)))
+    return Listing(tuple(found), tuple(left_out), dict(objects))
+
+
+def _beside(
+    series: Series, group: Group, images: int, left_out: Sequence[FileContents], objects: dict[str, int]
+) -> Series:  # fmt: skip
+    """The series with what its folder says about it: remarks, or a problem where a file beside it may be missing."""
+    suspected = suspects(left_out, group.frames)
+    remarks = (*series.remarks, *remarks_on(left_out, suspected, objects))
+    if not series.grid or not may_miss(series.grid, len(suspected), images):
+        return replace(series, remarks=remarks)
+    verb = "may be a part" if len(suspected) == 1 else "may be parts"
+    problem = f"{named(suspected)} cannot be read, and {verb} of it"
+    remedy = ("replace the file, or remove it where it is none of this series",)
+    return replace(
+        series, grid=(), problems=(problem,), remedy=remedy, damaged=True, remarks=remarks, spacing=None, affine=None
     )
 
 
-def _key(frame: Frame) -> tuple[object, ...]:
-    """Properties that frames of one series share, beside their direction: UID, size, spacing, part."""
-    spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
-    return frame.series_uid, frame.size, str(spaced), frame.part
-
-
-def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
-    """Group frames by direction: the three planes of a localizer are three series."""
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        for group in groups:
-            first = group[0].orientation
-            if first is None or frame.orientation is None:
-                near = first is frame.orientation
-            else:
-                near = max(abs(a - b) for a, b in zip(first, frame.orientation, strict=True)) < _PARALLEL
-            if near:
-                group.append(frame)
-                break
-        else:
-            groups.append([frame])
-    return groups
-
-
-def _series(number: int, frames: list[Frame], split: bool, slice_tolerance: float | None) -> Series:
+def _series(number: int, group: Group, siblings: Sequence[Frame], slice_tolerance: float | None) -> Series:
+    frames = with_clocks(group.frames)
     first = frames[0]
-    problems = sorted({frame.problem for frame in frames if frame.problem})
+    series = Series(
+        number, first.origin.series_uid, first.origin.series_number, first.origin.description, first.origin.modality,
+        group.label, len({frame.source.name for frame in frames}), first.size, len(frames), 1, None, "", None, "", None,
+        None, (), (), (),
+    )  # fmt: skip
+    problems = _problems_of_headers(frames)
+    return _with_problems(series, problems) if problems else _in_grid(series, frames, siblings, slice_tolerance)
+
+
+def _with_problems(series: Series, problems: Sequence[Problem]) -> Series:
+    """The series as one that cannot be read."""
+    texts = [problem.text for problem in problems]
+    more = len(texts) - _MOST_PROBLEMS
+    shown = [*texts[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+    remedies = list(dict.fromkeys(problem.remedy for problem in problems))
+    remedy = remedies[0] if len(remedies) == 1 else ()
+    return replace(series, problems=tuple(shown), remedy=remedy, damaged=any(problem.damaged for problem in problems))
+
+
+def _problems_of_headers(frames: list[Frame]) -> list[Problem]:
+    """What makes a place in a grid impossible, or the pixels unreadable."""
+    first = frames[0]
+    problems = sorted({frame.problem for frame in frames if frame.problem}, key=lambda problem: problem.text)
     if first.orientation is None or first.spacing is None or any(frame.position is None for frame in frames):
-        problems.append("the headers lack position, orientation or pixel spacing")
+        problems.append(Problem("the headers lack position, orientation or pixel spacing"))
     elif not is_perpendicular(first.orientation):
-        problems.append("the directions of rows and columns are not perpendicular unit vectors")
+        problems.append(Problem("the directions of rows and columns are not perpendicular unit vectors"))
     elif min(first.spacing) <= 0:
-        problems.append(f"the pixel spacing is {first.spacing[0]:g} x {first.spacing[1]:g} mm")
-    part = " ".join(word for word in first.part if word) if split else ""
-    if problems:
-        return _unreadable(number, frames, part, problems, len(frames), 1)
-    sorted_frames = group_by_position(frames)
-    positions = SlicePositions(sorted_frames, slice_tolerance)
-    problems += [*positions.problems, *_duplicates(sorted_frames)]
-    ordered_by, grid, missing = sort_by_time(sorted_frames)
-    problems += missing
-    times = max(len(row) for row in sorted_frames)
-    if problems:
-        series = _unreadable(number, frames, part, problems, len(sorted_frames), times)
-        return replace(series, remedy=positions.stack.remedy() if problems == positions.problems else ())
-    affine = positions.affine()
-    frame_time, spread = frame_time_of(grid)
-    remarks = [*positions.remarks(), *_remarks(grid, ordered_by, spread, frame_time)]
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    return Series(
-        number, first.series_uid, first.series_number, first.description, first.modality, part, _files(frames),
-        first.size, len(grid), times, (float(x), float(y), float(z)), axis_codes(affine), affine,
-        ordered_by if times > 1 else "", frame_time, spread, grid, (), tuple(remarks),
-    )  # fmt: skip
+        problems.append(Problem(f"the pixel spacing is {first.spacing[0]:g} x {first.spacing[1]:g} mm"))
+    return problems
 
 
-def _unreadable(
-    number: int, frames: list[Frame], part: str, problems: list[str], slices: int, times: int
+def _in_grid(
+    series: Series, frames: list[Frame], siblings: Sequence[Frame], slice_tolerance: float | None
 ) -> Series:  # fmt: skip
-    first = frames[0]
-    return Series(
-        number, first.series_uid, first.series_number, first.description, first.modality, part, _files(frames),
-        first.size, slices, times, None, "", None, "", None, None, (), tuple(problems), (),
+    """The series with its frames in a grid of slices and times, or with the reasons why there is none."""
+    by_position = group_by_position(frames)
+    positions = SlicePositions(by_position, slice_tolerance)
+    order = sort_by_time(by_position)
+    uneven = [Problem(text) for text in positions.problems]
+    other = [problem for problem in (*_doubled(by_position), moved_in_plane(by_position), order.problem) if problem]
+    series = replace(series, slices=len(by_position), frames=max(map(len, by_position)))
+    if uneven or other:
+        refused = _with_problems(series, [*uneven, *other])
+        if not other:
+            return replace(refused, remedy=positions.stack.remedy())
+        if uneven or other != [order.problem] or not order.rows:
+            return refused
+        return replace(_placed(refused, positions), ragged=order.rows, ordered_by=order.name)
+    frame_time, spread = frame_time_of(order)
+    remarks = (
+        *positions.remarks(), *_remarks(order, spread, frame_time), *incompleteness(order.rows, siblings, order.gated)
+    )  # fmt: skip
+    return replace(
+        _placed(series, positions), ordered_by=order.name, frame_time=frame_time, spread=spread, grid=order.rows,
+        remarks=remarks,
     )  # fmt: skip
 
 
-def _files(frames: list[Frame]) -> int:
-    return len({frame.source.name for frame in frames})
+def _placed(series: Series, positions: SlicePositions) -> Series:
+    """The series with affine, spacing and orientation of its stack."""
+    affine = positions.affine()
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return replace(series, affine=affine, spacing=(float(x), float(y), float(z)), orientation=axis_codes(affine))
 
 
-def _duplicates(sorted_frames: list[list[Frame]]) -> list[str]:
-    uids = Counter((frame.instance, frame.index) for group in sorted_frames for frame in group if frame.instance)
-    twice = sum(count - 1 for count in uids.values())
-    return [f"{twice} image(s) are there twice (the same SOP Instance UID)"] if twice else []
+def _doubled(by_position: list[list[Frame]]) -> list[Problem]:
+    """Images that are there twice, by their SOP Instance UID."""
+    names: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for group in by_position:
+        for frame in group:
+            if frame.instance:
+                names[frame.instance, frame.index, frame.tile].append(frame.source.name)
+    twice = [files for files in names.values() if len(files) > 1]
+    if not twice:
+        return []
+    count = sum(len(files) - 1 for files in twice)
+    text = f"{count} image(s) are there twice (the same SOP Instance UID), such as {twice[0][0]} and {twice[0][1]}"
+    return [Problem(text, ("remove one of each",))]
 
 
-def _remarks(
-    grid: tuple[tuple[Frame, ...], ...], ordered_by: str, spread: float | None, frame_time: float | None
-) -> list[Remark]:  # fmt: skip
-    remarks: list[Remark] = []
-    if ordered_by == "instance number":
+def _remarks(order: TimeOrder, spread: float | None, frame_time: float | None) -> list[Remark]:
+    remarks: list[Remark] = [Doubt("dicom-time-order", text) for text in order.doubts]
+    if order.name == "instance number":
         remarks.append(Doubt("ordered-by-instance", "only the instance numbers order the frames in time"))
     if spread and frame_time and spread > 0.5 * frame_time:
         text = f"the time between frames varies by {1000 * spread:.0f} ms"
         remarks.append(Doubt("uneven-frame-times", text))
-    if len({frame.rescale for row in grid for frame in row}) > 1:
+    if len({frame.rescale for row in order.rows for frame in row}) > 1:
         text = "rescale slope or intercept differ between frames: each has its own"
         remarks.append(Fact("rescale-by-frame", text))
     return remarks

@@ -1,9 +1,14 @@
-"""Files of a folder, a zip archive or a DICOMDIR, opened one by one; members of an archive are unpacked in memory."""
+"""Files of a folder, a zip archive or a DICOMDIR, opened one by one.
+
+Members of an archive and files packed with gzip are unpacked in memory.
+"""
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,8 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
+from crnn_cli.io.limits import zip_member
+from crnn_cli.io.signature import GZIP, START_LENGTH, begins_as_dicom
 
 _MOST_UNPACKED = 16 * 2**30
+_MOST_OF_A_FILE = 2**30
+_OURS = ".crnn-"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Source:
 def sources(path: Path) -> Iterator[Source]:
     """Yield the files of a folder and its subfolders, of a zip archive, or one file; a DICOMDIR stands for its folder.
 
-    Hidden files are left out.
+    Hidden files are among them; folders that hold unfinished outputs of this program are not.
 
     Raises
     ------
@@ -44,8 +53,9 @@ def sources(path: Path) -> Iterator[Source]:
             path = path.parent
         if path.is_dir():
             for entry in sorted(path.rglob("*")):
-                if entry.is_file() and entry.name.upper() != "DICOMDIR" and not entry.name.startswith("."):
-                    yield Source(str(entry.relative_to(path)), _opener(entry))
+                name = entry.relative_to(path)
+                if entry.is_file() and entry.name.upper() != "DICOMDIR" and not _is_ours(name):
+                    yield Source(str(name), _opener(entry))
         elif zipfile.is_zipfile(path):
             yield from _members(path)
         else:
@@ -55,8 +65,38 @@ def sources(path: Path) -> Iterator[Source]:
         raise UnreadableError(f"{path} cannot be read: {error}") from None
 
 
+def _is_ours(name: Path) -> bool:
+    return any(part.startswith(_OURS) for part in name.parts)
+
+
 def _opener(path: Path) -> Callable[[], BinaryIO]:
-    return lambda: path.open("rb")
+    return lambda: _unpacked(path.open("rb"), path.name)
+
+
+def _unpacked(opened: BinaryIO, name: str) -> BinaryIO:
+    """Unpack a DICOM file that is packed with gzip; other files are returned as they are.
+
+    Raises
+    ------
+    OSError
+        If it is cut, damaged, or would unpack to more than 1 GiB.
+    """
+    packed = opened.read(len(GZIP)) == GZIP
+    opened.seek(0)
+    if not packed:
+        return opened
+    with opened, gzip.GzipFile(fileobj=opened) as unpacking:
+        try:
+            start = unpacking.read(START_LENGTH)
+            if not begins_as_dicom(start):
+                opened.seek(0)
+                return io.BytesIO(opened.read(START_LENGTH))
+            content = start + unpacking.read(_MOST_OF_A_FILE)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise OSError(f"it cannot be unpacked: {error}") from None
+    if len(content) > _MOST_OF_A_FILE:
+        raise OSError(f"{name} would unpack to more than {_MOST_OF_A_FILE >> 30} GiB")
+    return io.BytesIO(content)
 
 
 def _members(archive: Path) -> Iterator[Source]:
@@ -67,12 +107,13 @@ def _members(archive: Path) -> Iterator[Source]:
     if sum(info.file_size for info in members) > _MOST_UNPACKED:
         raise UnreadableError(f"{archive} would unpack to more than {_MOST_UNPACKED >> 30} GiB")
     for info in members:
-        if not Path(info.filename).name.upper().startswith(("DICOMDIR", ".")):
+        name = Path(info.filename)
+        if not name.name.upper().startswith("DICOMDIR") and not _is_ours(name):
             yield Source(info.filename, partial(_member, opened, info.filename))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
     try:
-        return io.BytesIO(archive.read(name))
-    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged, encrypted, or packed in an unknown way
+        return _unpacked(io.BytesIO(zip_member(archive, archive.getinfo(name))), name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:  # damaged, encrypted, packed otherwise
         raise OSError(f"{name} in {archive.filename} cannot be unpacked: {error}") from None

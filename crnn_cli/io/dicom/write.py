@@ -1,4 +1,4 @@
-"""Writing images as a new series of MR or CT images, one file for each slice and frame (PS3.3 A.3 and A.4).
+"""Writing images as a new series, one file for each slice and frame: MR, CT, PET (PS3.3 A.3, A.4, A.21), or captures.
 
 Where the source is DICOM, each image keeps position, time and patient of its source frame. All images share one rescale
 and one window. The series is read back before it gets its name.
@@ -15,14 +15,32 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
 
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.geometry import require_perpendicular
 from crnn_cli.data.image import Array, Image
+from crnn_cli.data.write_set import WriteSet
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError
+from crnn_cli.io.dicom.character_sets import settle_character_set
 from crnn_cli.io.dicom.folder import require_folder, write_folder
-from crnn_cli.io.dicom.header_copy import MODALITIES, Header, copy_headers, decimals, place_headers
+from crnn_cli.io.dicom.header_copy import (
+    Header,
+    check_headers,
+    copy_headers,
+    place_headers,
+    plain_text,
+    quoting_nothing,
+    warn_of_repairs,
+)
+from crnn_cli.io.dicom.header_repair import decimals
+from crnn_cli.io.dicom.image_kinds import MR_IMAGE, ImageKind
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.series import Series
 from crnn_cli.version import __version__
@@ -40,7 +58,7 @@ class About:
     ----------
     description : SeriesDescription, cut to 64 characters.
     derivation : DerivationDescription, how the images were made.
-    modality : MR or CT.
+    kind : of the images: MR, CT, PET or Secondary Capture.
     number : SeriesNumber.
     image_type : three values of ImageType.
     rescales : (slope, intercept) to try first, so that values which were stored with one of them stay exact.
@@ -48,7 +66,7 @@ class About:
 
     description: str
     derivation: str
-    modality: str = "MR"
+    kind: ImageKind = MR_IMAGE
     number: int = 1000
     image_type: tuple[str, str, str] = ("DERIVED", "PRIMARY", "OTHER")
     rescales: tuple[tuple[float, float], ...] = ()
@@ -103,23 +121,21 @@ def _fits(whole: Array, dtype: type[np.integer[Any]]) -> bool:
 def require_source(image: Image, series: Series | None) -> Series:
     """Refuse to write a derived series without a source series on the same grid, which has the patient and the study.
 
+    All its headers are read, so that nothing in them is a surprise once the images are computed.
+
     Raises
     ------
     UnsupportedDataError
-        If there is no source series, its modality is not MR or CT, or its grid is another.
+        If there is no source series, its grid is another, or its images have no UIDs to refer to.
     """
     if series is None or not series.grid:
         raise UnsupportedDataError(
             Param("format_name", "dicom"), " needs a DICOM source: the patient and the study are copied from it"
         )
-    if series.modality not in MODALITIES:
-        raise UnsupportedDataError(
-            Param("format_name", "dicom"),
-            f" writes {' and '.join(MODALITIES)} images; the source is of modality {series.modality}",
-        )
     shape = (series.size[1], series.size[0], series.slices, series.frames)
     if (*image.shape, 1)[:4] != shape:
         raise UnsupportedDataError(f"the images are {image.shape}, the series is {shape}: they do not fit")
+    warn_of_repairs(check_headers(series))
     return series
 
 
@@ -128,20 +144,23 @@ def rescales_of(series: Series) -> tuple[tuple[float, float], ...]:
     return tuple(sorted({frame.rescale for row in series.grid for frame in row}))[:8]
 
 
-def write_derived(image: Image, series: Series, about: About, target: Path, force: bool) -> None:
+def write_derived(
+    image: Image, series: Series, about: About, target: Path, force: bool, files: WriteSet | None = None
+) -> None:  # fmt: skip
     """Write images made from a series, on its grid, as a derived series of the same study.
 
     Parameters
     ----------
     image : on the grid of ``series``; see `require_source`.
     force : replace an earlier folder of DICOM files.
+    files : set that the folder is to appear with; None for one of its own.
 
     Raises
     ------
     UnsupportedDataError, OutputError
         See `write_series`.
     """
-    write_series(image, copy_headers(series), about, target, force)
+    write_series(image, copy_headers(series), about, target, force, files)
 
 
 def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
@@ -156,12 +175,15 @@ def save_dicom(image: Image, path: Path, *, description: str = "", labels: bool 
     """
     if labels:
         raise UnsupportedDataError("labels are written to DICOM as a SEG on the grid of their source, or as NIfTI")
+    image = image.with_stated_spacing()
     require_perpendicular(image.affine, "the image")
     require_folder(path, force)
     write_series(image, place_headers(image, None), About(description or "crnn", "written by crnn"), path, force)
 
 
-def write_series(image: Image, header: Header, about: About, target: Path, force: bool) -> StoredPixels:
+def write_series(
+    image: Image, header: Header, about: About, target: Path, force: bool, files: WriteSet | None = None
+) -> StoredPixels:  # fmt: skip
     """Write a new folder with one file for each slice and frame, whole and read back, or nothing.
 
     Parameters
@@ -169,6 +191,7 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
     image : real (x, y, z) or (x, y, z, t).
     header : gives the header of slice z and frame t; see `crnn_cli.io.dicom.header_copy`.
     force : replace an earlier folder of DICOM files.
+    files : set that the folder is to appear with; None for one of its own.
 
     Returns
     -------
@@ -193,12 +216,13 @@ def write_series(image: Image, header: Header, about: About, target: Path, force
         for z in range(array.shape[2]):
             for t in range(array.shape[3]):
                 number += 1
-                data = _image(header(z, t), shared, number)
-                data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
-                data.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
+                with quoting_nothing("image"):
+                    data = _image(header(z, t), shared, number)
+                    data.PixelData = np.ascontiguousarray(pixels.array[:, :, z, t].T).tobytes()
+                    data.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
         _check(image, pixels, folder)
 
-    write_folder(target, fill, force)
+    write_folder(target, fill, force, files)
     return pixels
 
 
@@ -215,18 +239,18 @@ def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
     now = datetime.datetime.now()
     low, high = (float(v) for v in np.quantile(np.real(image.array), (0.01, 0.995)))
     data = Dataset()
-    data.SOPClassUID = CTImageStorage if about.modality == "CT" else MRImageStorage
+    data.SOPClassUID = about.kind.sop_class
     data.SeriesInstanceUID = generate_uid()
-    data.SeriesNumber = about.number
-    data.SeriesDescription = about.description[:64]
+    data.SeriesNumber = max(about.number, 1)
+    data.SeriesDescription = plain_text(about.description)[:64]
     data.SeriesDate = data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
     data.SeriesTime = data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
-    data.Modality = about.modality
+    data.Modality = about.kind.modality
     data.Manufacturer = "crnn"
     data.ManufacturerModelName = "crnn"
     data.SoftwareVersions = __version__
-    data.ImageType = [*about.image_type[:2], "AXIAL" if about.modality == "CT" else about.image_type[2]]
-    data.DerivationDescription = about.derivation[:1024]
+    data.ImageType = [*about.image_type[:2], *_third_value(about)]
+    data.DerivationDescription = plain_text(about.derivation)[:1024]
     data.ImageComments = "NOT FOR DIAGNOSTIC USE"
     data.BurnedInAnnotation = "NO"
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -234,7 +258,7 @@ def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
     data.Rows, data.Columns = image.shape[1], image.shape[0]
     data.RescaleSlope, data.RescaleIntercept = decimals([pixels.slope, pixels.intercept])
-    data.RescaleType = "HU" if about.modality == "CT" else "US"
+    data.RescaleType = "HU" if about.kind.modality == "CT" else "US"
     data.WindowCenter, data.WindowWidth = f"{(low + high) / 2:.6g}", f"{max(high - low, pixels.slope):.6g}"
     return data
 
@@ -243,23 +267,46 @@ def _image(header: Dataset, shared: Dataset, number: int) -> Dataset:
     """Header of one image: patient and position as given, other attributes of the new series."""
     data = header
     data.update(shared)
-    if data.Modality == "MR":
-        _complete_mr(data)
-    elif "KVP" not in data:
-        data.KVP = None
     data.SOPInstanceUID = generate_uid()
     data.InstanceNumber = number
+    _complete(data)
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    settle_character_set(data)
     return data
 
 
-def _complete_mr(data: Dataset) -> None:
-    for keyword in _EMPTY_MR:
+def _third_value(about: About) -> list[str]:
+    """Third value of ImageType: what CT and MR require, none of PET."""
+    return {"CT": ["AXIAL"], "PT": []}.get(about.kind.modality, [about.image_type[2]])
+
+
+def _complete(data: Dataset) -> None:
+    """Add what the kind of image requires and the header lacks, empty where nothing is known."""
+    if data.SOPClassUID == MRImageStorage:
+        _complete_mr(data)
+    elif data.SOPClassUID == CTImageStorage:
+        _leave_empty(data, "KVP")
+    elif data.SOPClassUID == PositronEmissionTomographyImageStorage:
+        _leave_empty(data, "CorrectedImage", "CollimatorType", "AcquisitionDate", "AcquisitionTime",
+                     "RadiopharmaceuticalInformationSequence", "PatientOrientation")  # fmt: skip
+        del data.RescaleType  # counts or concentrations: Units says which
+        data.setdefault("ImageIndex", data.InstanceNumber)
+    else:
+        data.ConversionType = "WSD"
+        _leave_empty(data, "PatientOrientation")
+
+
+def _leave_empty(data: Dataset, *keywords: str) -> None:
+    for keyword in keywords:
         if keyword not in data:
             setattr(data, keyword, None)
+
+
+def _complete_mr(data: Dataset) -> None:
+    _leave_empty(data, *_EMPTY_MR)
     if data.get("TriggerTime") is not None and not data.ScanOptions:
         data.ScanOptions = "CG"  # a trigger time is one after the R wave: cardiac gating, which it requires to be said
     if not data.get("ScanningSequence"):

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import BART
+from crnn_cli.io.formats import BART, first_bytes
+from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, copy_mapped, parse_axes
+from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, read_part
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
@@ -33,7 +34,14 @@ def bart_files(path: Path) -> tuple[Path, Path]:
     return start.with_name(start.name + ".hdr"), start.with_name(start.name + ".cfl")
 
 
-def read_bart(path: Path, axes: str | None = None) -> RawScan:
+def file_of_samples(path: Path) -> Path:
+    """File that holds the samples of a scan: the .cfl of a BART pair, whichever name it was given by, else the path."""
+    if BART.matches(path, first_bytes(path)):
+        return bart_files(path)[1]
+    return path
+
+
+def read_bart(path: Path, axes: str | None = None, *, kind: str | None = None, drop_empty: bool = False) -> RawScan:
     """Read the scan in a pair of .cfl and .hdr.
 
     Where the dimension read has length 1, both phase encodings make a slice (one position of a 3-D scan).
@@ -41,6 +49,7 @@ def read_bart(path: Path, axes: str | None = None) -> RawScan:
     Parameters
     ----------
     axes : names of the 16 dimensions, or of those longer than 1; None for BART's own order.
+    kind, drop_empty : as of `crnn_cli.io.kspace.choices.RawChoices`.
 
     Raises
     ------
@@ -49,9 +58,9 @@ def read_bart(path: Path, axes: str | None = None) -> RawScan:
     UnsupportedDataError
         If another dimension is longer than 1.
     """
-    stored = stored_bart(path)
+    stored, choice = stored_bart(path), RawChoices(kind, drop_empty=drop_empty)
     if axes is not None:
-        return scan_from_array(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored), choice=choice)
     shape = stored.shape
     names = ["-"] * len(shape)
     for axis, name in _NAMES.items():
@@ -68,7 +77,7 @@ def read_bart(path: Path, axes: str | None = None) -> RawScan:
             "and average",
             remedy=("take one of them out with bart slice, or name all dimensions with ", Param("axes")),
         )
-    return scan_from_array(stored, tuple(names))
+    return scan_from_array(stored, tuple(names), choice=choice)
 
 
 def stored_bart(path: Path) -> StoredArray:
@@ -94,7 +103,7 @@ def stored_bart(path: Path) -> StoredArray:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return StoredArray("BART", data, "", shape, lambda index: copy_mapped(data, "<c8", 0, shape, "F", index))
+    return StoredArray("BART", data, "", shape, lambda index: read_part(data, "<c8", 0, shape, "F", index))
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crnn_cli.data.acquisition import ZERO, Complex
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.io.kspace.convention import image_axes
 
 Profile = NDArray[np.float64]
 _SHORTEST = 8
@@ -26,26 +27,71 @@ _LOW = 0.15
 _PEAKED = 0.5
 _FAR = 0.4
 _REMEDY = ("name the axes in their stored order with ", Param("axes"))
+_AS_IT_IS = (*_REMEDY, " (x or y where an image lies along one), or say what the values are with ",
+             Param("kind", "image"), " or ", Param("kind", "kspace"))  # fmt: skip
+_DIFFERENT = 0.02
+"""Share of the samples that one coil may have and another not."""
 
 
-def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: str) -> None:
-    """Refuse an array whose energy says that an axis is not what it is called, or that it is not centred.
+def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: str, certain: bool = False) -> None:
+    """Refuse an array whose values say that an axis is not what it is called, or that it is not centred.
 
     Parameters
     ----------
-    names : of the axes of the array; those that begin with k are compared with the others.
+    names : of the axes of the array, the first being the coils and the second time; those that begin with k are
+        compared with the others.
     title, taken : name of the array, and the axes that it was taken to have, for the message.
+    certain : the user says that it is k-space: only the lengths of the axes are looked at.
 
     Raises
     ------
     UnsupportedDataError
-        If the peak along a k-space axis is not in the middle, or there is none.
+        If the peak along a k-space axis is not in the middle, or there is none; if the array holds images; if coils
+        were sampled differently.
     """
     short = [
         f"{name} {n}" for name, n in zip(names, kspace.shape, strict=True) if name in ("ky", "kx") and n < _SHORTEST
     ]
     if short:
         raise UnsupportedDataError(f"{title}: the axes were taken as {taken}: {short[0]} is too short for an image")
+    if certain:
+        return
+    start = f"{title}: the axes were taken as {taken}, but "
+    _require_peaks(kspace, names, start)
+    _require_no_image(kspace, names, start)
+    _require_same_sampling(kspace, start)
+
+
+def _require_no_image(kspace: Complex, names: tuple[str, ...], start: str) -> None:
+    """Refuse images, and arrays that are transformed along some axes only."""
+    found = image_axes(kspace, names)
+    if not found:
+        return
+    wanted = tuple(name for name in names if name[0] == "k" and kspace.shape[names.index(name)] > 1)
+    what = "images" if set(found) >= set(wanted) else f"an image along {' and '.join(found)}"
+    renamed = ", ".join(f"{name[1:]} instead of {name}" for name in found)
+    raise UnsupportedDataError(
+        f"{start}the values are those of {what}, not of k-space: an inverse transform concentrates their energy",
+        remedy=(f"name the axes so ({renamed}) with ", Param("axes"), ", or say what they are with ",
+                Param("kind", "image"), " or ", Param("kind", "kspace")),
+    )  # fmt: skip
+
+
+def _require_same_sampling(kspace_CT: Complex, start: str) -> None:
+    """Refuse coils of which one has samples where another has none; coils of zeros do not count."""
+    measured_C = kspace_CT[kspace_CT.any(axis=tuple(range(1, kspace_CT.ndim)))] != 0
+    ever = np.logical_or.reduce(measured_C, axis=0)
+    worst = max(float((ever & ~each).sum() / ever.sum()) for each in measured_C)
+    if worst > _DIFFERENT:
+        raise UnsupportedDataError(
+            f"{start}along coil the sampling differs: one lacks {100 * worst:.0f} % of the samples that others have. "
+            "Receive coils measure at the same time; such an axis is time, or slices",
+            remedy=_AS_IT_IS,
+        )
+
+
+def _require_peaks(kspace: Complex, names: tuple[str, ...], start: str) -> None:
+    """Refuse energy that has no peak in the middle along kx, ky and kz."""
     power = np.abs(kspace / np.abs(kspace).max()) ** 2
     profiles = {name: _profile(power, axis) for axis, name in enumerate(names)}
     profiles = {name: profile for name, profile in profiles.items() if (profile > 0).sum() >= 3}
@@ -57,18 +103,18 @@ def require_kspace(kspace: Complex, names: tuple[str, ...], title: str, taken: s
         below = max((peakedness(profiles[other]) for other in others), default=0.0) - middle
         if others and (middle < _LOW or below > _FAR or not _peaks_in_the_middle(profile)):
             raise UnsupportedDataError(
-                f"{title}: the axes were taken as {taken}, but along {name} the energy has no peak in the middle, as "
-                f"k-space must, and along {others[0]} it has one",
-                remedy=_REMEDY,
+                f"{start}along {name} the energy has no peak in the middle, as k-space must, and along {others[0]} it "
+                "has one",
+                remedy=_AS_IT_IS,
             )
         if len(profile) < _SHORTEST:
             continue
-        _require_centred(profile, name, f"{title}: the axes were taken as {taken}, but ")
+        _require_centred(profile, name, start)
         if middle < _FLAT - chance:
             raise UnsupportedDataError(
-                f"{title}: the axes were taken as {taken}, but along {name} the energy is the same everywhere: that is "
-                "time, coils, slices, an image, or noise, not k-space",
-                remedy=_REMEDY,
+                f"{start}along {name} the energy is the same everywhere: that is time, coils, slices, an image, or "
+                "noise, not k-space",
+                remedy=_AS_IT_IS,
             )
 
 
@@ -153,11 +199,28 @@ def measured(kspace_CTYX: Complex) -> Mask:
     return np.ascontiguousarray(mask[..., :1] if (mask == mask[..., :1]).all() else mask)
 
 
+def measured_exactly(kspace_CTYX: Complex, mask_TYX: Mask) -> Mask:
+    """Part of a mask of readouts that is not exactly zero in all coils, (T, Y, X), X of 1 for whole lines.
+
+    A single sample of zero is chance. Columns in which every readout is zero were not measured; and where more than
+    5 % of the other samples are zero, each of these was not.
+    """
+    nonzero_TYX: Mask = np.logical_or.reduce([kspace_TYX != 0 for kspace_TYX in kspace_CTYX])
+    by_columns: Mask = mask_TYX & np.logical_or.reduce(nonzero_TYX, (0, 1))
+    if by_columns.any() and float(nonzero_TYX[by_columns].mean()) < 0.95:
+        by_columns &= nonzero_TYX
+    return mask_TYX if (by_columns == mask_TYX).all() else by_columns
+
+
 def require_every_frame(mask_TYX: Mask, title: str) -> None:
     """Raise UnsupportedDataError where some frames of a slice have samples and others none."""
     empty = np.flatnonzero(~mask_TYX.any(axis=(1, 2)))
     if 0 < len(empty) < len(mask_TYX):
-        raise UnsupportedDataError(f"{title}: frame {int(empty[0])} has no measured sample: remove that frame first")
+        raise UnsupportedDataError(
+            f"{title}: {len(empty)} of {len(mask_TYX)} frames have no measured sample, the first is frame "
+            f"{int(empty[0]) + 1}",
+            remedy=("leave such frames out with ", Param("drop_empty")),
+        )
 
 
 def has_gaps(mask: Mask) -> bool:

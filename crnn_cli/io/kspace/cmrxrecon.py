@@ -1,7 +1,7 @@
 """Names and axes of the CMRxRecon challenge: k-space is (kx, ky, coil, slice, t) in MATLAB's order.
 
-Variables are named ``kspace_full``, ``kspace_sub04`` (fourfold undersampled), ``kspace_single_full`` (coils combined)
-or ``kus``; masks are (kx, ky) or (kx, ky, t).
+Variables are named ``kspace_full``, ``kspace_sub04`` (fourfold undersampled), ``kspace_single_full`` (coils combined),
+``kus``, or ``kspace`` (2025); masks are (kx, ky) or (kx, ky, t).
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.stored_array import StoredArray, Values, axes_in_doubt
 
 
-def is_cmrxrecon(name: str) -> bool:
-    """Whether a variable has a name of the challenge for k-space: kspace_full, kspace_single_sub04, kus and alike."""
-    return re.fullmatch(r"kspace_(single_)?(full|sub\d\d)|kus", name) is not None
+def is_cmrxrecon(name: str, axes: int | None = None) -> bool:
+    """Whether a variable has a name of the challenge for k-space: kspace_full, kspace_single_sub04, kus and alike.
+
+    Parameters
+    ----------
+    axes : number of axes, where it is known; with five, ``kspace`` (2025) is such a name too.
+    """
+    return re.fullmatch(r"kspace_(single_)?(full|sub\d\d)|kus", name) is not None or (name == "kspace" and axes == 5)
 
 
 def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
@@ -26,7 +31,7 @@ def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
     Raises
     ------
     UnsupportedDataError
-        If it is 4-D and its name does not say whether one coil or one frame is missing.
+        If it is 4-D and its name does not say which axis is missing.
     """
     if len(stored.shape) == 5:
         return ("kx", "ky", "coil", "slice", "t")
@@ -37,7 +42,9 @@ def cmrxrecon_axes(stored: StoredArray) -> tuple[str, ...]:
             f"{stored.title}: arrays of CMRxRecon have 5 axes (kx, ky, coil, slice, t); with 4, either the coils were "
             "combined, ",
             Param("axes", "kx,ky,slice,t"),
-            ", or there is one frame, ",
+            ", or there is one slice, ",
+            Param("axes", "kx,ky,coil,t"),
+            ", or one frame, ",
             Param("axes", "kx,ky,coil,slice"),
         )
     raise axes_in_doubt(stored)

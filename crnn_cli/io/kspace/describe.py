@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from crnn_cli.data.geometry import knows_orientation
 from crnn_cli.data.orientation import axis_codes
-from crnn_cli.data.raw_scan import RawSlice
+from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.data.sampling_mask import Mask, acceleration, effective_acceleration, undersampled_axes
-from crnn_cli.errors import Param
-from crnn_cli.io.describe import Command, NextStep
-from crnn_cli.io.kspace.read import read_raw
+from crnn_cli.io.describe import NextStep
 from crnn_cli.notices import Doubt, Fact
 
 
@@ -34,7 +32,7 @@ class RawDescription:
     separate_calibration : whether lines were measured for calibration alone.
     noise_scan : whether the file holds noise readouts that could be used.
     doubts, facts : oddities and assumptions.
-    next_step : the command to run next, for `crnn_cli.io.describe.spell_next_step`.
+    next_step : what can be done with it; see `crnn_cli.workflows.proposals`.
     """
 
     file: str
@@ -47,7 +45,7 @@ class RawDescription:
     field_shown: list[float]
     image_shape: list[int]
     spacing_mm: list[float]
-    orientation: str
+    orientation: str | None
     frame_time_s: float | None
     acceleration: float
     effective_acceleration: float
@@ -58,43 +56,30 @@ class RawDescription:
     noise_scan: bool
     doubts: list[Doubt]
     facts: list[Fact]
-    next_step: NextStep
+    next_step: NextStep = ()
 
 
-def describe_raw(
-    path: Path, axes: str | None = None, variable: str | None = None, slice_tolerance: float | None = None
-) -> RawDescription:
+def describe_raw(scan: RawScan, name: str) -> RawDescription:
     """Describe raw k-space from its headers and its middle slice.
 
     Parameters
     ----------
-    axes, variable, slice_tolerance : as in `crnn_cli.io.kspace.read.read_raw`.
-
-    Raises
-    ------
-    CrnnError
-        See `crnn_cli.io.kspace.read.read_raw`.
+    name : of its file.
     """
-    scan = read_raw(path, axes, variable, slice_tolerance=slice_tolerance)
     slices, coils, frames, lines, samples = scan.shape_ZCTYX
     middle = scan.read(slices // 2)
     mask_ZTYX = middle.mask_TYX[None]
-    next_step: NextStep = ("one frame of one coil: there is nothing to fill in",)
-    if coils > 1 or frames > 1:
-        method = "sense" if frames == 1 else None
-        choices = {"axes": axes, "variable": variable, "slice_tolerance": slice_tolerance, "method": method}
-        given = tuple(Param(name, value) for name, value in choices.items() if value)
-        next_step = (Command("reconstruct", str(path), given),)
+    orientation = axis_codes(scan.geometry.affine) if knows_orientation(scan.geometry) else None
     return RawDescription(
-        file=str(path), format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
+        file=name, format=scan.format, stored=scan.stored, slices=slices, coils=coils, frames=frames,
         grid=[lines, samples], field_shown=list(scan.fov_fraction_YX), image_shape=list(scan.geometry.shape),
-        spacing_mm=[round(v, 4) for v in scan.geometry.spacing], orientation=axis_codes(scan.geometry.affine),
+        spacing_mm=[round(v, 4) for v in scan.geometry.spacing], orientation=orientation,
         frame_time_s=scan.geometry.frame_time, acceleration=round(acceleration(mask_ZTYX), 3),
         effective_acceleration=round(effective_acceleration(mask_ZTYX), 3),
         n_undersampled_axes=undersampled_axes(mask_ZTYX),
         lines_per_frame=sorted({int(n) for n in middle.mask_TYX.any(axis=2).sum(axis=1)}),
         calibration_lines=_calibration_lines(middle), separate_calibration=middle.calibration_CYX is not None,
-        noise_scan=scan.noise_CC is not None, next_step=next_step,
+        noise_scan=scan.noise_CC is not None,
         doubts=[each for each in scan.remarks if isinstance(each, Doubt)],
         facts=[each for each in scan.remarks if isinstance(each, Fact)],
     )  # fmt: skip

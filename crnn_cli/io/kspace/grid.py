@@ -21,6 +21,8 @@ from crnn_cli.data.raw_scan import RawScan, RawSlice, kspace_to_image_along
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
+from crnn_cli.io.kspace.convention import rolled_axes, with_kspace_axes, with_object_in_middle
 from crnn_cli.io.kspace.stored_array import StoredArray, describe_axes
 from crnn_cli.notices import Doubt, Fact, Remark
 
@@ -58,8 +60,9 @@ class _Slices:
 
 
 def scan_from_array(
-    stored: StoredArray, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None
-) -> RawScan:
+    stored: StoredArray, names: tuple[str, ...], extent: Extent | None = None, mask_TYX: Mask | None = None,
+    choice: RawChoices = NOTHING_CHOSEN,
+) -> RawScan:  # fmt: skip
     """Make a scan of a stored array; one slice of it is read and checked.
 
     Parameters
@@ -67,21 +70,29 @@ def scan_from_array(
     names : one per stored axis, from `crnn_cli.io.kspace.stored_array.NAMES` or "-".
     extent : size of the images; None where the file does not state it.
     mask_TYX : sampling mask from the file, boolean, each axis 1 or as long as the array's; None to find it from zeros.
+    choice : what the file leaves open.
 
     Raises
     ------
     UnsupportedDataError
-        If the array is all zeros, the energy contradicts the names, or a 3-D scan is in several slices or
-        undersampled along its readout.
+        If the array is all zeros, the energy contradicts the names, it holds images, coils were sampled differently, a
+        frame is empty, or a 3-D scan is in several slices or undersampled along its readout.
     """
     names = tuple(
-        "-" if n == 1 and name in ("kz", "average") else name for name, n in zip(names, stored.shape, strict=True)
-    )
+        "-" if n == 1 and name in ("kz", "z", "average") else name
+        for name, n in zip(names, stored.shape, strict=True)
+    )  # fmt: skip
+    if choice.kind == "image":
+        names = tuple(name[1:] if name in ("kx", "ky", "kz") else name for name in names)
+    stored, names = with_kspace_axes(stored, names)
     sizes = dict(zip(names, stored.shape, strict=True))
     if sizes.get("kz", 1) > 1:
-        return _volume(stored, names, sizes, extent or Extent())
+        return _volume(stored, names, sizes, extent or Extent(), choice)
     inspected, remarks = _inspected(stored, names, sizes)
-    require_kspace(inspected, ("coil", "t", "ky", "kx"), stored.title, describe_axes(names, stored.shape))
+    axes = ("coil", "t", "ky", "kx")
+    require_kspace(inspected, axes, stored.title, describe_axes(names, stored.shape), choice.kind == "kspace")
+    stored = with_object_in_middle(stored, names, rolled_axes(inspected, axes))
+    remarks += stored.remarks
     plane = ("ky", "kx")
     if _along_readout(measured(inspected)):
         plane = ("kx", "ky")
@@ -92,14 +103,38 @@ def scan_from_array(
     def read(z: int) -> RawSlice:
         kspace = _slice(stored, names, z, plane)
         mask = measured(kspace)
-        require_every_frame(mask, f"{stored.title}, slice {z}")
         if mask_TYX is not None:
-            mask = _agreeing(kspace, mask, mask_TYX, f"{stored.title}, slice {z}")
+            mask = _agreeing(kspace, mask, mask_TYX, f"{stored.title}, slice {z + 1}")
+        if kept is not None and mask.any():
+            kspace, mask = np.ascontiguousarray(kspace[:, kept]), mask[kept]
+        require_every_frame(mask, f"{stored.title}, slice {z + 1}")
         kspace *= mask  # its own memory
         return RawSlice(kspace, mask)
 
-    shape = (sizes.get("slice", 1), sizes.get("coil", 1), sizes.get("t", 1), sizes[plane[0]], sizes[plane[1]])
+    frames, kept = sizes.get("t", 1), None
+    if choice.drop_empty:
+        full = _full_frames(stored, names, sizes.get("slice", 1))
+        frames, kept = int(full.sum()), None if full.all() else full
+        remarks += _left_out(full, stored.title)
+    shape = (sizes.get("slice", 1), sizes.get("coil", 1), frames, sizes[plane[0]], sizes[plane[1]])
     return _scan(stored, names, _Slices(shape, ("slice", *plane), read), extent or Extent(), remarks)
+
+
+def _full_frames(stored: StoredArray, names: tuple[str, ...], slices: int) -> Mask:
+    """Mask of the frames that every slice has samples of, of the slices that are not empty; all slices are read."""
+    there = [_slice(stored, names, z, ("ky", "kx")).any(axis=(0, 2, 3)) for z in range(slices)]
+    full: Mask = np.logical_and.reduce([frames for frames in there if frames.any()], axis=0)
+    return full
+
+
+def _left_out(full_T: Mask, title: str) -> list[Remark]:
+    """Doubt about frames that were left out; UnsupportedDataError where none is left."""
+    empty = np.flatnonzero(~full_T)
+    text = f"{len(empty)} of {len(full_T)} frames have no sample in some slice"
+    if len(empty) == len(full_T):
+        raise UnsupportedDataError(f"{title}: {text}: no frame is left")
+    numbers = ", ".join(str(t + 1) for t in empty[:12])
+    return [Doubt("empty-frames", f"{text} and were left out: {numbers}")] if len(empty) else []
 
 
 def _along_readout(mask_TYX: Mask) -> bool:
@@ -115,7 +150,7 @@ def _inspected(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int
     for z in sorted(range(slices), key=lambda z: abs(z - slices // 2)):
         kspace = _slice(stored, names, z, ("ky", "kx"), step)
         if kspace.any():
-            return kspace, [*stored.remarks, *_dead_coils(kspace, f"slice {z}" if slices > 1 else "the scan")]
+            return kspace, _dead_coils(kspace, f"slice {z + 1}" if slices > 1 else "the scan")
     raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
 
 
@@ -167,7 +202,9 @@ def _agreeing(kspace_CTYX: Complex, nonzero_TYX: Mask, given_TYX: Mask, title: s
     return mask
 
 
-def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent) -> RawScan:
+def _volume(
+    stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], extent: Extent, choice: RawChoices
+) -> RawScan:
     """Scan of a 3-D encoding, read whole: its slices are positions along the readout kx."""
     if sizes.get("slice", 1) > 1:
         raise UnsupportedDataError(
@@ -178,7 +215,16 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
     kspace_CTXYZ = _slice(stored, names, 0, order)
     if not kspace_CTXYZ.any():
         raise UnsupportedDataError(f"{stored.title} is zero everywhere: there is nothing to reconstruct")
-    require_kspace(kspace_CTXYZ, ("coil", "t", *order), stored.title, describe_axes(names, stored.shape))
+    axes = ("coil", "t", *order)
+    require_kspace(kspace_CTXYZ, axes, stored.title, describe_axes(names, stored.shape), choice.kind == "kspace")
+    rolled = with_object_in_middle(stored, names, rolled_axes(kspace_CTXYZ, axes))
+    if rolled is not stored:
+        stored, kspace_CTXYZ = rolled, _slice(rolled, names, 0, order)
+    left_out: list[Remark] = []
+    if choice.drop_empty:
+        full = np.logical_or.reduce(kspace_CTXYZ, axis=(0, 2, 3, 4)) != 0
+        left_out = _left_out(full, stored.title)
+        kspace_CTXYZ = kspace_CTXYZ[:, full]
     mask_TYX = _volume_mask(kspace_CTXYZ, stored.title)
     images = kspace_to_image_along(kspace_CTXYZ, 2)
 
@@ -188,6 +234,7 @@ def _volume(stored: StoredArray, names: tuple[str, ...], sizes: dict[str, int], 
     whole = "a 3-D scan: transformed along its fully sampled readout kx, its positions x are the slices; read whole"
     remarks = [
         *stored.remarks,
+        *left_out,
         *_dead_coils(kspace_CTXYZ.reshape(*kspace_CTXYZ.shape[:2], -1, 1), "the scan"),
         Fact("three-dimensional", whole),
     ]

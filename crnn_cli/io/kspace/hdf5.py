@@ -12,8 +12,7 @@ Zbontar et al., arXiv:1811.08839 (fastMRI). Wang et al., Sci. Data 11, 687, 2024
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ import h5py
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
-from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask, is_cmrxrecon
 from crnn_cli.io.kspace.fastmri import extent_of
 from crnn_cli.io.kspace.grid import scan_from_array
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, text_of
 from crnn_cli.io.kspace.stored_array import (
-    MOST_COMPRESSED,
     Index,
     StoredArray,
     Values,
@@ -36,17 +36,8 @@ from crnn_cli.io.kspace.stored_array import (
     parse_axes,
     require_complex,
 )
+from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; errors of h5py become UnreadableError."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise UnreadableError(f"{path} is a damaged HDF5 file: {error}. Copy it again") from error
 
 
 def convention_of(path: Path) -> str:
@@ -63,9 +54,10 @@ def convention_of(path: Path) -> str:
         if any(isinstance(node, h5py.Group) and {"data", "xml"} <= set(node) for node in nodes):
             return "ISMRMRD"
         beside = {"ismrmrd_header", "mask"} & names or {n for n in names if n.startswith("reconstruction_")}
-        if beside and isinstance(file.get("kspace"), h5py.Dataset) and len(file["kspace"].shape) in (3, 4):
+        kspace = file.get("kspace")
+        if beside and isinstance(kspace, h5py.Dataset) and len(kspace.shape or ()) in (3, 4):
             return "fastMRI"
-        if any(is_cmrxrecon(name) for name in names):
+        if any(is_cmrxrecon(name, _axes_of_matlab(path, node)) for name, node in zip(names, nodes, strict=True)):
             return "CMRxRecon"
         return "MATLAB" if _is_matlab(path) else "HDF5"
 
@@ -75,13 +67,17 @@ def is_ismrmrd(path: Path) -> bool:
     return convention_of(path) == "ISMRMRD"
 
 
-def read_hdf5(path: Path, axes: str | None = None, variable: str | None = None) -> RawScan:
+def read_hdf5(
+    path: Path, axes: str | None = None, variable: str | None = None, *, kind: str | None = None,
+    drop_empty: bool = False,
+) -> RawScan:  # fmt: skip
     """Read the scan in an HDF5 file that is not ISMRMRD.
 
     Parameters
     ----------
     axes : names of the stored axes; needed where the convention does not name them.
     variable : path of the data set in the file; needed where there are several.
+    kind, drop_empty : as of `crnn_cli.io.kspace.choices.RawChoices`.
 
     Raises
     ------
@@ -90,32 +86,38 @@ def read_hdf5(path: Path, axes: str | None = None, variable: str | None = None) 
     UnsupportedDataError
         If it has no complex data set, several, or nothing says what the axes are.
     """
-    convention = convention_of(path)
+    convention, choice = convention_of(path), RawChoices(kind, drop_empty=drop_empty)
     name = variable or _name_of_kspace(path, convention)
     stored = stored_hdf5(path, name, convention)
     if axes is not None:
-        return scan_from_array(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored), choice=choice)
     if convention == "fastMRI" and name == "kspace":
-        return _fastmri(stored)
-    if convention == "CMRxRecon" and is_cmrxrecon(name):
+        return _fastmri(stored, choice)
+    if convention == "CMRxRecon" and is_cmrxrecon(name, len(stored.shape)):
         names = cmrxrecon_axes(stored)
         with opened(path) as file:
-            masks = [n for n in file if n.startswith("mask") and isinstance(file[n], h5py.Dataset)]
-            mask = np.asarray(file[masks[0]][()]).T if len(masks) == 1 else None
-        return scan_from_array(stored, names, mask_TYX=None if mask is None else cmrxrecon_mask(mask, stored, names))
+            masks = [node for name, node in file.items() if name.startswith("mask") and isinstance(node, h5py.Dataset)]
+            fits = len(masks) == 1 and 0 < (masks[0].size or 0) <= math.prod(stored.shape)
+            mask = np.asarray(masks[0][()]).T if fits else None
+        mask_TYX = None if mask is None else cmrxrecon_mask(mask, stored, names)
+        return scan_from_array(stored, names, mask_TYX=mask_TYX, choice=choice)
     raise axes_in_doubt(stored)
 
 
-def _fastmri(stored: StoredArray) -> RawScan:
+def _fastmri(stored: StoredArray, choice: RawChoices) -> RawScan:
     """FastMRI scan: (slice, coil, h, w) or (slice, h, w), h the readout, w the phase encoding, one frame."""
     names = ("slice", "coil", "kx", "ky") if len(stored.shape) == 4 else ("slice", "kx", "ky")
     with opened(stored.path) as file:
-        header = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
-        mask = np.asarray(file["mask"][()]).reshape(1, -1, 1) if "mask" in file else None
-    if mask is not None and mask.size != stored.shape[-1]:
-        raise UnsupportedDataError(f"{stored.title}: its mask has {mask.size} lines, the k-space {stored.shape[-1]}")
+        header = (
+            text_of(dataset(file, "ismrmrd_header", stored.path), stored.path) if "ismrmrd_header" in file else None
+        )
+        lines = dataset(file, "mask", stored.path).size if "mask" in file else 0
+        mask = np.asarray(file["mask"][()]).reshape(1, -1, 1) if lines == stored.shape[-1] else None
+    if lines and mask is None:
+        raise UnsupportedDataError(f"{stored.title}: its mask has {lines} lines, the k-space {stored.shape[-1]}")
     extent = None if header is None else extent_of(header, stored.shape[-2:], stored.path)
-    return scan_from_array(stored, names, extent, None if mask is None else boolean(mask, stored.title))
+    mask_TYX = None if mask is None else boolean(mask, stored.title)
+    return scan_from_array(stored, names, extent, mask_TYX, choice)
 
 
 def _name_of_kspace(path: Path, convention: str) -> str:
@@ -126,7 +128,8 @@ def _name_of_kspace(path: Path, convention: str) -> str:
     with opened(path) as file:
         file.visititems(lambda name, node: datasets.update({name: node}) if isinstance(node, h5py.Dataset) else None)
         listed = [f"{name} {node.shape} {_dtype_text(node)}" for name, node in datasets.items()]
-        names = [name for name in datasets if is_cmrxrecon(name)] if convention == "CMRxRecon" else []
+        names = [name for name in datasets if is_cmrxrecon(name, _axes_of_matlab(path, datasets[name]))]
+        names = names if convention == "CMRxRecon" else []
         names = names or [
             name for name, node in datasets.items() if is_complex(node.dtype) and len(node.shape or ()) > 1
         ]
@@ -166,11 +169,10 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
         matlab = "MATLAB_class" in node.attrs or convention == "CMRxRecon" or _is_matlab(path)
     require_complex(dtype, shape, f"{path}, {name}")
     claimed, size = int(np.prod([dtype.itemsize, *shape], dtype=object)), path.stat().st_size
-    if claimed > MOST_COMPRESSED * size:
-        raise UnreadableError(f"{path}, {name}: {shape} would be {claimed} bytes, the whole file is {size}: damaged")
+    require_measured(claimed, size, f"{path}, {name} {shape},")
 
     def fetch(index: Index) -> Values:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             values = as_complex(file[name][tuple(index[::-1]) if matlab else index])
         return values.T if matlab else values
 
@@ -181,6 +183,12 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
 def _is_matlab(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(10) == b"MATLAB 7.3"
+
+
+def _axes_of_matlab(path: Path, node: Any) -> int | None:
+    """Number of axes of a complex array that MATLAB wrote; None for anything else."""
+    matlab = isinstance(node, h5py.Dataset) and ("MATLAB_class" in node.attrs or _is_matlab(path))
+    return len(node.shape or ()) if matlab and is_complex(node.dtype) else None
 
 
 def _dtype_text(node: h5py.Dataset) -> str:

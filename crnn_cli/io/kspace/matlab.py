@@ -15,21 +15,27 @@ import scipy.io
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError, Words
+from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import cmrxrecon_axes, is_cmrxrecon
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import MOST_COMPRESSED, StoredArray, axes_in_doubt, parse_axes, require_complex
+from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, require_complex
+from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
 
 _NUMBERS = {"double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 
 
-def read_matlab(path: Path, axes: str | None = None, variable: str | None = None) -> RawScan:
+def read_matlab(
+    path: Path, axes: str | None = None, variable: str | None = None, *, kind: str | None = None,
+    drop_empty: bool = False,
+) -> RawScan:  # fmt: skip
     """Read the scan in a MATLAB file of version 5 to 7.
 
     Parameters
     ----------
     axes : names of the axes as in MATLAB; needed unless the variable is named as in the CMRxRecon challenge.
     variable : name of the array; needed where there are several complex ones.
+    kind, drop_empty : as of `crnn_cli.io.kspace.choices.RawChoices`.
 
     Raises
     ------
@@ -40,11 +46,11 @@ def read_matlab(path: Path, axes: str | None = None, variable: str | None = None
     UnsupportedDataError
         If there is no complex array, there are several, or nothing says what the axes are.
     """
-    stored = stored_matlab(path, variable)
+    stored, choice = stored_matlab(path, variable), RawChoices(kind, drop_empty=drop_empty)
     if axes is not None:
-        return scan_from_array(stored, parse_axes(axes, stored))
-    if is_cmrxrecon(stored.name):
-        return scan_from_array(stored, cmrxrecon_axes(stored))
+        return scan_from_array(stored, parse_axes(axes, stored), choice=choice)
+    if is_cmrxrecon(stored.name, len(stored.shape)):
+        return scan_from_array(stored, cmrxrecon_axes(stored), choice=choice)
     raise axes_in_doubt(stored)
 
 
@@ -81,7 +87,8 @@ def stored_matlab(path: Path, variable: str | None) -> StoredArray:
         raise UnsupportedDataError(f"{path}, {name} is no array of numbers")
     require_complex(array.dtype, array.shape, f"{path}, {name}")
     text = "a MATLAB file of version 5 to 7 cannot be read in parts: the array was read whole"
-    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (Fact("read-whole", text),))
+    order = Fact("matlab-order", "the axes are in MATLAB's order")
+    return StoredArray("MATLAB", path, name, array.shape, array.__getitem__, (order, Fact("read-whole", text)))
 
 
 def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
@@ -93,10 +100,9 @@ def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
         raise _damaged(path, error) from error
     for name, shape, matlab_class in listed:
         claimed = math.prod(map(int, shape)) * _NUMBERS.get(matlab_class, 1)
-        if min(shape, default=0) < 0 or claimed > MOST_COMPRESSED * size:
-            raise UnreadableError(
-                f"{path}, {name}: {shape} would be {claimed} bytes, the whole file is {size}: damaged"
-            )
+        if min(shape, default=0) < 0:
+            raise UnreadableError(f"{path}, {name} claims a shape of {shape}: the file is damaged. Copy it again")
+        require_measured(claimed, size, f"{path}, {name} {shape},")
     return listed
 
 

@@ -15,19 +15,21 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, copy_mapped, parse_axes, require_complex
+from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, read_part, require_complex
 
 _SIMULATED = ("slice", "coil", "t", "ky", "kx")
 
 
-def read_numpy(path: Path, axes: str | None = None) -> RawScan:
+def read_numpy(path: Path, axes: str | None = None, *, kind: str | None = None, drop_empty: bool = False) -> RawScan:
     """Read the scan in a .npy file of centred, orthonormal k-space.
 
     Parameters
     ----------
     axes : names of the stored axes; needed unless `crnn simulate` wrote the file (OUT_kspace.npy with OUT_coils.npy
         beside it).
+    kind, drop_empty : as of `crnn_cli.io.kspace.choices.RawChoices`.
 
     Raises
     ------
@@ -38,10 +40,10 @@ def read_numpy(path: Path, axes: str | None = None) -> RawScan:
     """
     stored = stored_numpy(path)
     if axes is not None:
-        return scan_from_array(stored, parse_axes(axes, stored))
+        return scan_from_array(stored, parse_axes(axes, stored), choice=RawChoices(kind, drop_empty=drop_empty))
     if not _is_simulated(path, stored.shape):
         raise axes_in_doubt(stored)
-    return scan_from_array(stored, _SIMULATED)
+    return scan_from_array(stored, _SIMULATED, choice=RawChoices(kind, drop_empty=drop_empty))
 
 
 def stored_numpy(path: Path) -> StoredArray:
@@ -68,7 +70,7 @@ def stored_numpy(path: Path) -> StoredArray:
             f"{path} breaks off: its header claims {shape} {dtype}, {claimed} bytes, and {size - start} are there"
         )
     order: Literal["C", "F"] = "F" if fortran else "C"
-    return StoredArray("NumPy", path, "", shape, lambda index: copy_mapped(path, dtype, start, shape, order, index))
+    return StoredArray("NumPy", path, "", shape, lambda index: read_part(path, dtype, start, shape, order, index))
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

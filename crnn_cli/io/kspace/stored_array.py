@@ -1,26 +1,26 @@
 """Complex arrays that stay in their file, and the names of their axes.
 
 Axes are named slice, coil, t (frames), ky (phase encoding), kx (readout), kz (second phase encoding) and average
-(repetitions, of which the mean is taken); "-" is an axis of length 1 without meaning.
+(repetitions, of which the mean is taken); "-" is an axis of length 1 without meaning. Axes x, y and z are those of
+images: they are transformed to kx, ky and kz.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.data.mapped_arrays import drop_pages
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import Remark
 
-NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average")
-MOST_COMPRESSED = 1100
-"""Highest compression ratio that is believed; a file whose header claims more is damaged."""
+NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average", "x", "y", "z")
+_BLOCK = 2**26
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
 
@@ -80,26 +80,52 @@ class StoredArray:
         return values
 
 
-def copy_mapped(
+def read_part(
     path: Path, dtype: np.dtype[Any] | str, start: int, shape: tuple[int, ...], order: Literal["C", "F"], index: Index
 ) -> Values:
-    """Copy a part of an array in a file of plain values.
+    """Read a part of an array in a file of plain values.
 
-    The file is mapped for this part alone, and its pages are dropped on the way, so that memory holds one copy.
+    The file is read and not mapped: if it is cut off meanwhile, a map would end the process by a signal. Memory holds
+    the part, and one block of about 64 MiB.
 
     Parameters
     ----------
     start : byte at which the array begins.
     order : C for row-major, F for column-major.
     index : the part, one entry per axis.
+
+    Raises
+    ------
+    OSError
+        If the file ends before the part.
     """
-    part = np.memmap(path, dtype, "r", start, shape, order)[index]
-    copied = np.empty_like(part, subok=False)
-    slowest = int(np.argmax(part.strides)) if part.ndim else 0
-    for target, source in zip(*(np.moveaxis(np.atleast_1d(each), slowest, 0) for each in (copied, part)), strict=True):
-        target[...] = source
-        drop_pages(part)
-    return copied
+    dtype = np.dtype(dtype)
+    lengths = [len(range(n)[i]) for n, i in zip(shape, index, strict=True) if isinstance(i, slice)]
+    part = np.empty(lengths, dtype, order)
+    with path.open("rb") as file:
+        if order == "C":
+            _fill(part, file, start, shape, index)
+        else:
+            _fill(part.T, file, start, shape[::-1], index[::-1])
+    return part
+
+
+def _fill(part: Values, file: BinaryIO, start: int, shape: tuple[int, ...], index: Index) -> None:
+    """Read a part of a row-major array; as few axes as possible are taken apart, so that what is read is long."""
+    size = math.prod(shape) * part.itemsize
+    if len(shape) < 2 or (size <= _BLOCK and index[0] == slice(None)):
+        file.seek(start)
+        block = np.fromfile(file, part.dtype, math.prod(shape))
+        if block.nbytes < size:
+            raise OSError(f"the file ends {size - block.nbytes} bytes too early")
+        part[...] = block.reshape(shape)[index]
+        return
+    step, first = size // shape[0], range(shape[0])[index[0]]
+    if isinstance(first, int):
+        _fill(part, file, start + first * step, shape[1:], index[1:])
+        return
+    for number, each in enumerate(first):
+        _fill(part[number, ...], file, start + each * step, shape[1:], index[1:])
 
 
 def require_complex(dtype: np.dtype[Any], shape: tuple[int, ...], title: str) -> None:
@@ -138,7 +164,7 @@ def is_complex(dtype: np.dtype[Any]) -> bool:
     """Whether values are complex, or compounds of a real and an imaginary part as MATLAB 7.3 writes them."""
     names = tuple(dtype.names or ())
     if names in (("real", "imag"), ("r", "i"), ("re", "im")):
-        return all(dtype[name].kind == "f" and dtype[name].shape == () for name in names)
+        return all(dtype[name].kind in "fiu" and dtype[name].shape == () for name in names)
     return dtype.kind == "c"
 
 
@@ -168,8 +194,9 @@ def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
     unknown = [name for name in names if name not in (*NAMES, "-")]
     if unknown:
         raise UsageError(axes, f": {unknown[0]!r} is no axis of k-space; choose from {', '.join(NAMES)}, or -")
-    doubled = [name for name in NAMES if names.count(name) > 1]
-    missing = [name for name in ("ky", "kx") if name not in names]
+    spaces = [{"x": "kx", "y": "ky", "z": "kz"}.get(name, name) for name in names]
+    doubled = [name for name in NAMES if spaces.count(name) > 1]
+    missing = [name for name in ("ky", "kx") if name not in spaces]
     if doubled or missing:
         raise UsageError(axes, f": {doubled[0]} is there twice" if doubled else f": {missing[0]} is missing")
     wide = [axis for axis, n in enumerate(stored.shape) if n > 1]
@@ -199,12 +226,15 @@ def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
 
 
 EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
+BY_MATLAB = {2: "kx,ky", 3: "kx,ky,coil", 4: "kx,ky,coil,t", 5: "kx,ky,coil,slice,t", 6: "kx,ky,coil,slice,t,average"}
+"""Usual orders of axes, by their number: of row-major arrays, and of those of MATLAB."""
 
 
 def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
     """Error for an array whose axes nothing tells; it proposes names in a usual order."""
     wide = sum(n > 1 for n in stored.shape)
-    example = EXAMPLES.get(len(stored.shape), EXAMPLES.get(wide, EXAMPLES[5]))
+    examples = BY_MATLAB if any(each.code == "matlab-order" for each in stored.remarks) else EXAMPLES
+    example = examples.get(len(stored.shape), examples.get(wide, examples[5]))
     return UnsupportedDataError(
         f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space",
         remedy=(

@@ -13,14 +13,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 
 from crnn_cli.data.image import Affine, Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.axes import ordered_affine, ordered_array
-from crnn_cli.notices import STREAM
+from crnn_cli.io.nifti.position import place_of, silence_nibabel, with_unit_quaternion
+from crnn_cli.notices import STREAM, Remark
 
 _TIME_UNITS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_SIZES_OF_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 _SPACE_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 1e-3, "unknown": 1.0}
 
 
@@ -38,6 +39,7 @@ class NiftiHeader:
     qform : where both codes are set and the qform differs from the affine; else None.
     unnamed_step : pixdim[4] without a unit of time, 0 if there is none.
     pixdim : voxel size in mm that contradicts an affine with steps of exactly 1; None where it does not.
+    remarks : what is doubtful about the position.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +50,7 @@ class NiftiHeader:
     qform: Affine | None
     unitless_frame_step: float
     pixdim: tuple[float, float, float] | None
+    remarks: tuple[Remark, ...] = ()
 
 
 def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
@@ -90,10 +93,28 @@ def parse_header(raw: bytes, source: Path) -> Any:
     if magic[:2] == b"ni":
         raise UnreadableError(f"{name_of(source)} is one half of a .hdr/.img pair; convert it to .nii first")
     try:
-        with LoggingOutputSuppressor():
-            return image_class.from_bytes(raw)
+        with silence_nibabel():
+            return with_unit_quaternion(image_class, raw)
     except Exception as error:
         raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: {line_of(error)}") from None
+
+
+def promised_bytes(raw: bytes) -> int:
+    """Bytes that a file has, not compressed, by its header; 0 where the header cannot be parsed.
+
+    Parameters
+    ----------
+    raw : the file, or its beginning.
+    """
+    kind: Any = nib.Nifti2Header if raw[:4] in _SIZES_OF_NIFTI_2 else nib.Nifti1Header
+    try:
+        with silence_nibabel():
+            header = kind(raw[: kind.sizeof_hdr], check=False)
+            shape = [int(n) for n in header.get_data_shape()]
+            voxel = int(header.get_data_dtype().itemsize)
+            return max(0, int(header["vox_offset"]) + math.prod(shape) * voxel)
+    except Exception:  # damaged in any way: `parse_header` says how
+        return 0
 
 
 def header_of(nifti: Any, source: Path) -> NiftiHeader:
@@ -102,7 +123,7 @@ def header_of(nifti: Any, source: Path) -> NiftiHeader:
     Raises
     ------
     UnreadableError
-        If the units have an unknown code, or the qform is no rotation.
+        If the units have an unknown code.
     UnsupportedDataError
         If an axis is empty.
     """
@@ -113,25 +134,18 @@ def header_of(nifti: Any, source: Path) -> NiftiHeader:
     except KeyError:
         units = int(header["xyzt_units"])
         raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: no units have the code {units}") from None
+    if not all(n > 0 for n in shape):
+        raise UnsupportedDataError(f"{name_of(source)} has an empty axis: its shape is {shape}")
     zooms = [float(z) for z in header.get_zooms()]
     known = len(zooms) > 3 and time in _TIME_UNITS and 0 < zooms[3] < math.inf
     frame_time = zooms[3] * _TIME_UNITS[time] if known else None
-    affine = np.array(nifti.affine, dtype=np.float64)
-    affine[:3] *= _SPACE_UNITS[space]
-    codes = (int(header["qform_code"]), int(header["sform_code"]))
-    if not all(n > 0 for n in shape):
-        raise UnsupportedDataError(f"{name_of(source)} has an empty axis: its shape is {shape}")
-    qform = None
-    if codes[0] > 0 and codes[1] > 0:
-        try:
-            rotated = np.array(header.get_qform(), dtype=np.float64)
-        except ValueError as error:
-            raise UnreadableError(f"{name_of(source)} has a damaged NIfTI header: qform: {line_of(error)}") from None
-        rotated[:3] *= _SPACE_UNITS[space]
-        qform = None if np.allclose(rotated, affine, atol=1e-3) else rotated
+    placed = place_of(nifti, _SPACE_UNITS[space])
     step = zooms[3] if len(zooms) > 3 and not known and 0 < zooms[3] < math.inf else 0.0
-    pixdim = _contradicting_voxel_size(affine, zooms, _SPACE_UNITS[space])
-    return NiftiHeader(shape, str(nifti.get_data_dtype()), frame_time, affine, codes, qform, step, pixdim)
+    pixdim = _contradicting_voxel_size(placed.affine, zooms, _SPACE_UNITS[space])
+    dtype = str(nifti.get_data_dtype())
+    return NiftiHeader(
+        shape, dtype, frame_time, placed.affine, placed.codes, placed.qform, step, pixdim, placed.remarks
+    )  # fmt: skip
 
 
 def _contradicting_voxel_size(affine: Affine, zooms: list[float], unit: float) -> tuple[float, float, float] | None:
@@ -161,6 +175,32 @@ def to_single_precision(array: Array, source: Path) -> Array:
             "beyond single precision: the header's slope is wrong, or the data must be rescaled"
         )
     return converted
+
+
+def in_own_precision(array: Array, scaled: bool) -> Array:
+    """Convert to a type that NIfTI has and that holds every value exactly, in the byte order of this machine.
+
+    Parameters
+    ----------
+    array : as nibabel reads it: of the stored type, or float64 where it was ``scaled`` by scl_slope.
+
+    Returns
+    -------
+    Of the stored type; scaled values as float32 where that holds them, else as float64.
+    """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
+        array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)  # long double
+    if scaled and array.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            single = array.astype(np.float32)
+        return single if np.array_equal(single, array, equal_nan=True) else array
+    return array
+
+
+def is_scaled(nifti: Any) -> bool:
+    """Whether stored values are multiplied or shifted to give the measured ones."""
+    return (float(nifti.dataobj.slope), float(nifti.dataobj.inter)) != (1.0, 0.0)
 
 
 def name_of(source: Path) -> str:

@@ -23,25 +23,31 @@ from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
 from crnn_cli.io.formats import NIFTI, require_output_name
+from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_file, require_memory
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import (
     NiftiHeader,
     header_of,
     image_from_stored,
+    in_own_precision,
+    is_scaled,
     line_of,
     name_of,
     parse_header,
+    promised_bytes,
     to_single_precision,
 )
 from crnn_cli.io.nifti.intent import intent_code
 from crnn_cli.io.nifti.streaming import encode_large, read_large, same_values
-from crnn_cli.notices import STREAM
+from crnn_cli.notices import STREAM, Doubt, Remark
 
 SUFFIXES = NIFTI.suffixes
 _GZIP_MAGIC = b"\x1f\x8b"
+_STORED_AS = {"b1": np.uint8, "f2": np.float32}
+"""Types that NIfTI lacks, and those that hold their values."""
 
 
-def load_nifti(path: Path, axes: str | None = None) -> LoadedImage:
+def load_nifti(path: Path, axes: str | None = None, keep_type: bool = False) -> LoadedImage:
     """Read a NIfTI file, or ``-`` for standard input, with its sha256 and intent code.
 
     A large file is not loaded: its voxels stay where they are, or go to a file of their own; see
@@ -49,23 +55,31 @@ def load_nifti(path: Path, axes: str | None = None) -> LoadedImage:
 
     Parameters
     ----------
-    axes : names of the stored axes, as in `decode_image`.
+    axes, keep_type : names of the stored axes, and whether to keep their type, as in `decode_image`.
 
     Raises
     ------
     CrnnError
         See `read_bytes` and `decode_image`.
     """
-    large = read_large(path, axes)
+    large = read_large(path, axes, keep_type)
     if large is not None:
         image, header, head, sha256 = large
         source = {"file": str(path), "sha256": sha256}
-        return LoadedImage(image, source, len(header.shape), None, header.dtype, intent_code(head))
+        return _loaded(image, source, header, intent_code(head), header.remarks)
     content = read_bytes(path)
-    raw = decompressed(content, path)  # once for both
-    image, header = decode_image(raw, path, axes), decode_header(raw, path)
+    raw, remarks = _opened(content, path)  # once for both
+    image, header = decode_image(raw, path, axes, keep_type), decode_header(raw, path)
     source = {"file": str(path), "sha256": hashlib.sha256(content).hexdigest()}
-    return LoadedImage(image, source, len(header.shape), None, header.dtype, intent_code(raw))
+    return _loaded(image, source, header, intent_code(raw), (*remarks, *header.remarks))
+
+
+def _loaded(
+    image: Image, source: dict[str, str], header: NiftiHeader, intent: int, remarks: tuple[Remark, ...]
+) -> LoadedImage:
+    return LoadedImage(
+        image, source, len(header.shape), dtype=header.dtype, intent=intent, format=NIFTI.name, notes=remarks
+    )  # fmt: skip
 
 
 def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
@@ -82,7 +96,7 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
             raise UnreadableError("standard input is closed; pipe a NIfTI file in, or name a file instead of -")
         if stream.isatty():
             raise UnreadableError("standard input is a terminal; pipe a NIfTI file in, or name a file instead of -")
-        content = stream.read()
+        content = _bounded(stream, source)
     else:
         content = _file_content(source)
     if not content:
@@ -91,14 +105,36 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
 
 
 def _file_content(source: Path) -> bytes:
+    require_file(source)
     try:
-        return source.read_bytes()
+        with source.open("rb") as stream:
+            return _bounded(stream, source)
     except FileNotFoundError:
         raise UnreadableError(f"{source} does not exist") from None
     except IsADirectoryError:
         raise UnreadableError(f"{source} is a folder; name a NIfTI file in it") from None
     except OSError as error:
         raise UnreadableError(f"{source} cannot be read: {error.strerror}") from None
+
+
+def _bounded(stream: BinaryIO, source: Path) -> bytes:
+    """Content of a stream, as much as the header at its start allows; the start alone where it is no header."""
+    head = stream.read(HEAD)
+    promised = promised_bytes(_unpacked_start(head))
+    if len(head) < HEAD or not promised:
+        return head
+    require_memory(promised, name_of(source))
+    return head + read_at_most(stream, most_bytes(promised), name_of(source))
+
+
+def _unpacked_start(head: bytes) -> bytes:
+    """Beginning of a file without gzip; empty where it is damaged."""
+    if head[:2] != _GZIP_MAGIC:
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD)
+    except zlib.error:
+        return b""
 
 
 def decode_header(content: bytes, source: Path) -> NiftiHeader:
@@ -112,14 +148,15 @@ def decode_header(content: bytes, source: Path) -> NiftiHeader:
     return header_of(parse_header(decompressed(content, source), source), source)
 
 
-def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image:
-    """Decode the bytes of a NIfTI file to an image, float32 or complex64.
+def decode_image(content: bytes, source: Path, axes: str | None = None, keep_type: bool = False) -> Image:
+    """Decode the bytes of a NIfTI file to an image, float32 or complex64 unless ``keep_type``.
 
     Parameters
     ----------
     content : the whole file, gzip-compressed or not; by content, not by suffix.
     source : its name, for messages.
     axes : names of the stored axes, such as ``x,y,t``; None for the standard x,y,z(,t).
+    keep_type : keep integers and doubles as they are stored; see `crnn_cli.io.nifti.header.in_own_precision`.
 
     Raises
     ------
@@ -142,7 +179,8 @@ def decode_image(content: bytes, source: Path, axes: str | None = None) -> Image
         array = np.asanyarray(nifti.dataobj)
     except (OSError, ValueError, EOFError) as error:
         raise UnreadableError(f"{name_of(source)} is truncated or damaged: {line_of(error)}") from None
-    return image_from_stored(to_single_precision(array, source), header, axes, source)
+    values = in_own_precision(array, is_scaled(nifti)) if keep_type else to_single_precision(array, source)
+    return image_from_stored(values, header, axes, source)
 
 
 def read_image(source: Path, axes: str | None = None) -> Image:
@@ -169,11 +207,16 @@ def encode_image(image: Image, target: Path, description: str, intent: str = "no
 
 
 def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
-    """Make a nibabel image of an array, with the affines, codes and frame time of an `Image`."""
-    nifti = nib.Nifti1Image(array, image.affine)
+    """Make a nibabel image of an array, with the affines, codes and frame time of an `Image`.
+
+    Codes of 0 and 0 say that the position is unknown: what counts is the voxel size alone.
+    """
+    array = array.astype(_STORED_AS.get(array.dtype.str[1:], array.dtype), copy=False)
+    nifti = nib.Nifti1Image(array, image.affine, dtype=array.dtype)
     _set_codes(nifti, image, image.codes)
-    if not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
-        _set_codes(nifti, image, (1, 1))  # codes of 0 0 would lose the affine
+    placed = image.codes != (0, 0)
+    if placed and not np.allclose(nifti.header.get_best_affine(), image.affine, atol=1e-4, rtol=1e-6):
+        _set_codes(nifti, image, (1, 1))  # a qform alone would lose a sheared affine
     if image.pixdim is not None:
         nifti.header["pixdim"][1:4] = image.pixdim
     nifti.header.set_xyzt_units("mm", "sec" if image.frame_time or not image.unitless_frame_step else "unknown")
@@ -204,10 +247,10 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     large = is_large(image.shape, image.array.dtype)
 
     def check(temporary: Path) -> None:
-        mapped = read_large(temporary) if large else None
-        again = mapped[0] if mapped else decode_image(temporary.read_bytes(), temporary)
+        mapped = read_large(temporary, keep_type=True, mapped=True) if large else None
+        again = mapped[0] if mapped else decode_image(temporary.read_bytes(), temporary, keep_type=True)
         same = same_values(again.array, image.array)
-        if not same or not np.allclose(again.affine, image.affine, atol=1e-4, rtol=1e-6):
+        if not same or not _same_place(again, image):
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
     if not large:
@@ -218,8 +261,19 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
     return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
-def write_image(image: Image, target: Path, description: str) -> None:
+def _same_place(written: Image, image: Image) -> bool:
+    """Whether two affines agree; of an image whose position is unknown, the voxel sizes."""
+    if image.codes == (0, 0):
+        return np.allclose(written.spacing, image.spacing, atol=1e-4, rtol=1e-6)
+    return np.allclose(written.affine, image.affine, atol=1e-4, rtol=1e-6)
+
+
+def write_image(image: Image, target: Path, description: str, intent: str = "none") -> None:
     """Write a NIfTI file, whole and read back or not at all; a file of that name is replaced.
+
+    Parameters
+    ----------
+    description, intent : as in `encode_image`.
 
     Raises
     ------
@@ -228,7 +282,7 @@ def write_image(image: Image, target: Path, description: str) -> None:
     OutputError
         If the file cannot be written.
     """
-    write_together([image_output(image, target, description)])
+    write_together([image_output(image, target, description, intent)])
 
 
 def save_nifti(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
@@ -250,11 +304,38 @@ def decompressed(content: bytes, source: Path) -> bytes:
     Raises
     ------
     UnreadableError
-        If the compressed data are truncated or damaged.
+        If the compressed data are truncated or damaged, or much more than the header promises.
+    DeviceError
+        If they do not fit into memory.
     """
+    return _opened(content, source)[0]
+
+
+def _opened(content: bytes, source: Path) -> tuple[bytes, tuple[Remark, ...]]:
+    """Content without gzip, and the doubt that something else follows it."""
     if content[:2] != _GZIP_MAGIC:
-        return content
+        return content, ()
     try:
-        return gzip.decompress(content)
+        try:
+            return gunzip(content, promised_bytes, name_of(source)), ()
+        except gzip.BadGzipFile:
+            end = _end_of_gzip(content)
+            raw = gunzip(content[:end], promised_bytes, name_of(source))
     except (EOFError, OSError, zlib.error) as error:
         raise UnreadableError(f"{name_of(source)} is a truncated or damaged gzip file: {line_of(error)}") from None
+    text = f"{len(content) - end} bytes that are no gzip follow the compressed image: they were ignored"
+    return raw, (Doubt("trailing-bytes", text),)
+
+
+def _end_of_gzip(content: bytes) -> int:
+    """Where the last member of gzip ends; nothing that it unpacks to is kept."""
+    end = 0
+    while content[end : end + 2] == _GZIP_MAGIC:
+        member, packed = zlib.decompressobj(zlib.MAX_WBITS | 16), content[end:]
+        while packed:
+            member.decompress(packed, HEAD)
+            packed = member.unconsumed_tail
+        if not member.eof:
+            return len(content)
+        end = len(content) - len(member.unused_data)
+    return end

@@ -1,7 +1,8 @@
 """Large NIfTI files, read and written a few frames at a time so that they need not fit into memory.
 
-Images and bytes are the same as those of `crnn_cli.io.nifti.image`. Uncompressed voxels in the type that is used are
-mapped; others are scaled into a temporary file.
+Images and bytes are the same as those of `crnn_cli.io.nifti.image`. Voxels are copied to a temporary file, scaled and
+in the type that is used. They are not mapped where they lie: if another program cuts the file meanwhile, a map would
+end the process by a signal.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,17 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.data.mapped_arrays import SpooledBytes, chunk_indices, drop_pages, is_large, zeros
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.atomic_write import digest
-from crnn_cli.io.nifti.header import NiftiHeader, header_of, image_from_stored, parse_header, to_single_precision
+from crnn_cli.io.limits import SPARE, read_at_most, require_possible
+from crnn_cli.io.nifti.header import (
+    NiftiHeader,
+    header_of,
+    image_from_stored,
+    in_own_precision,
+    is_scaled,
+    parse_header,
+    promised_bytes,
+    to_single_precision,
+)
 from crnn_cli.notices import STREAM
 
 _HEAD = 2**20
@@ -28,12 +39,15 @@ _HEAD = 2**20
 _SIZE = 348  # of a NIfTI-1 header
 
 
-def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeader, bytes, str] | None:
+def read_large(
+    source: Path, axes: str | None = None, keep_type: bool = False, mapped: bool = False
+) -> tuple[Image, NiftiHeader, bytes, str] | None:
     """Read a large image without loading it.
 
     Parameters
     ----------
-    axes : names of the stored axes, as in `crnn_cli.io.nifti.image.decode_image`.
+    axes, keep_type : as in `crnn_cli.io.nifti.image.decode_image`; scaled values are kept as float64.
+    mapped : map voxels that need no conversion; for a file that no other program knows of.
 
     Returns
     -------
@@ -47,7 +61,7 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeade
     OutputError
         If there is no room for the voxels on the disk.
     """
-    if source == STREAM:
+    if source == STREAM or not source.is_file():  # what comes through a pipe is read once
         return None
     try:
         with source.open("rb") as file:
@@ -57,35 +71,45 @@ def read_large(source: Path, axes: str | None = None) -> tuple[Image, NiftiHeade
             head = stream.read(_HEAD)
             nifti = parse_header(head, source)
             header, proxy = header_of(nifti, source), nifti.dataobj
-            dtype = np.complex64 if proxy.dtype.kind == "c" else np.float32
+            dtype = _type_of_values(nifti, keep_type)
             if not is_large(header.shape, dtype) or proxy.dtype.fields is not None or not proxy.offset:
                 return None
-            array = None if packed else _mapped(source, proxy, dtype)
+            require_possible(promised_bytes(head), source.stat().st_size, str(source))
+            array = _mapped(source, proxy, dtype) if mapped and not packed else None
             array = _copied(stream, source, proxy, dtype) if array is None else array
     except (OSError, ValueError, EOFError, zlib.error, UnreadableError):
         return None
     return image_from_stored(array, header, axes, source), header, head[:1024], digest(source)
 
 
-def _mapped(source: Path, proxy: Any, dtype: type[np.generic]) -> Array | None:
+def _type_of_values(nifti: Any, keep_type: bool) -> np.dtype[Any]:
+    stored: np.dtype[Any] = nifti.dataobj.dtype.newbyteorder("=")
+    if not keep_type:
+        return np.dtype(np.complex64 if stored.kind == "c" else np.float32)
+    scaled = is_scaled(nifti) and stored.kind in "iu"
+    return in_own_precision(np.zeros(0, np.float64 if scaled else stored), False).dtype
+
+
+def _mapped(source: Path, proxy: Any, dtype: np.dtype[Any]) -> Array | None:
     """Map the voxels where they lie; None if they must be converted or scaled."""
     end = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if end > source.stat().st_size:
         raise EOFError
-    if proxy.dtype != np.dtype(dtype) or (proxy.slope, proxy.inter) != (1.0, 0.0):
+    if proxy.dtype != dtype or (proxy.slope, proxy.inter) != (1.0, 0.0):
         return None
     return np.memmap(source, dtype, "r", proxy.offset, proxy.shape, "F")
 
 
-def _copied(stream: IO[bytes], source: Path, proxy: Any, dtype: type[np.generic]) -> Array:
-    """Copy the voxels of a stream to a temporary file, scaled and in single precision."""
+def _copied(stream: BinaryIO, source: Path, proxy: Any, dtype: np.dtype[Any]) -> Array:
+    """Copy the voxels of a stream to a temporary file, scaled and in the type that is used."""
+    single = dtype in (np.float32, np.complex64)
     voxels = ArrayProxy(stream, (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter), mmap=False)
     copied = zeros(proxy.shape, dtype, "F")
     for part in chunk_indices(proxy.shape):
-        copied[part] = to_single_precision(np.asanyarray(voxels[part]), source)
+        values = np.asanyarray(voxels[part])
+        copied[part] = to_single_precision(values, source) if single else values
         drop_pages(copied)
-    while stream.read(_HEAD):  # to the end, where gzip has its checksum
-        pass
+    read_at_most(stream, SPARE, str(source))  # to the end, where gzip has its checksum
     return copied
 
 
@@ -113,11 +137,11 @@ def encode_large(voxel_file: bytes, array: Array, packed: bool) -> SpooledBytes:
 
 
 def same_values(first: Array, second: Array) -> bool:
-    """Whether two arrays have the same shape and values, compared a part at a time."""
+    """Whether two arrays have the same shape and values, compared a part at a time; NaN counts as equal to NaN."""
     if first.shape != second.shape:
         return False
     for part in chunk_indices(first.shape, first.itemsize):
-        if not np.array_equal(first[part], second[part]):
+        if not np.array_equal(first[part], second[part], equal_nan=True):
             return False
         drop_pages(first, second)
     return True

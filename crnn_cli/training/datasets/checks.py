@@ -112,6 +112,8 @@ def _check_pair(pair: Pair, classes: int | None, names: Mapping[int, str]) -> Ch
     if whole is not None:
         values = tuple(int(value) for value in np.unique(whole))
         problems += _value_problems(values, classes, names)
+        if pair.structures and values[-1] > len(pair.structures):
+            problems.append(f"the labels hold {values[-1]}, and the manifest names {len(pair.structures)} structure(s)")
         if values == (0,):
             notes.append("the labels are all background")
     return _checked(pair.name, image, values, problems, notes)

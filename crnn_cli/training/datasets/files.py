@@ -4,12 +4,14 @@ dataset.json names the label values in one of two dialects, {"1": "anterior"} (M
 {"anterior": 1} (nnU-Net v2); nnU-Net adds the channels and the ending of the files.
 
 A manifest has a header of columns: image and label, paths relative to the CSV file; and optionally split (train, val or
-test) and subject. An image may be a folder.
+test), subject, and structures: names, with semicolons between them, of the values 1, 2, ... of a file in which only
+these are labelled. An image may be a folder.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from crnn_cli.io.nifti.image import SUFFIXES
 
 DESCRIPTION = "dataset.json"
 SPLITS = ("train", "val", "test")
-_NEEDED, _OPTIONAL = ("image", "label"), ("split", "subject")
+_NEEDED, _OPTIONAL = ("image", "label"), ("split", "subject", "structures")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Manife
     if len(cells) != len(header):
         return ManifestRow(line, {}, (f"it has {len(cells)} cells, the header {len(header)}",))
     row = dict(zip(header, cells, strict=True))
-    problems = [f"{column} is empty" for column in header if not row[column]]
+    problems = [f"{column} is empty" for column in header if not row[column] and column != "structures"]
     problems += [f"{row[c]} does not exist" for c in _NEEDED if row[c] and not _exists(folder / row[c])]
     if row["label"] and _is_folder(folder / row["label"]):
         problems.append(f"{row['label']} is a folder; labels are a NIfTI file")
@@ -146,7 +148,20 @@ def _row(line: int, header: list[str], cells: list[str], folder: Path) -> Manife
         problems.append(f"image and label are the same file, {row['image']}")
     if row.get("split") and row["split"] not in SPLITS:
         problems.append(f"split is {row['split']!r}; it must be train, val or test")
+    named = structures_of(row)
+    if not all(named) or len(set(named)) < len(named):
+        problems.append(f"structures is {row['structures']!r}; it must be names that differ, with semicolons between")
     return ManifestRow(line, row, tuple(problems))
+
+
+def structures_of(cells: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the structures that a line says are labelled; empty where all are.
+
+    >>> structures_of({"structures": "left ventricle; myocardium"}), structures_of({})
+    (('left ventricle', 'myocardium'), ())
+    """
+    listed = cells.get("structures", "")
+    return tuple(name.strip() for name in listed.split(";")) if listed else ()
 
 
 def _exists(path: Path) -> bool:

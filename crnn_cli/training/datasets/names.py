@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import has_dicom_preamble
+from crnn_cli.io.formats import is_dicom_file
 from crnn_cli.io.nifti.image import SUFFIXES
 
 GT = "_gt"
@@ -55,7 +55,7 @@ def image_places(folder: Path, endings: Sequence[str] = SUFFIXES) -> list[Path]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    return any(file.is_file() and has_dicom_preamble(file) for file in folder.rglob("*"))
+    return any(file.is_file() and is_dicom_file(file) for file in folder.rglob("*"))
 
 
 def ending_of(file: Path) -> str:

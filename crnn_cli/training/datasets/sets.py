@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.formats import has_dicom_preamble, is_dicom
+from crnn_cli.io.formats import is_dicom, is_dicom_file
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
-from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows
+from crnn_cli.training.datasets.files import DatasetDescription, ManifestRow, read_description, read_rows, structures_of
 from crnn_cli.training.datasets.names import (
     GT,
     Match,
@@ -54,6 +54,7 @@ class Pair:
     subject : whose it is; subjects are never divided between training and test.
     image, labels : files; the image may be a folder.
     split : "train", "val" or "test" where a manifest says so, else "".
+    structures : names of the values 1, 2, ... where a manifest says that only these are labelled; else empty.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Pair:
     image: Path
     labels: Path
     split: str = ""
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,7 @@ def find_cines(source: Path) -> list[Path]:
         raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
     below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
     files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
-    folders = {
-        f for f in [source, *below] if f.is_dir() and any(has_dicom_preamble(g) for g in f.iterdir() if g.is_file())
-    }
+    folders = {f for f in [source, *below] if f.is_dir() and any(is_dicom_file(g) for g in f.iterdir() if g.is_file())}
     if not files | folders:
         raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")
     return sorted(files | folders)
@@ -322,7 +322,8 @@ def _of_manifest(file: Path) -> LabelledSet:
         problems += [Problem(f"line {row.line}", text) for text in wrong]
         if not wrong:
             image, labels = file.parent / row.cells["image"], file.parent / row.cells["label"]
-            pairs.append(Pair(stem(image), row.cells.get("subject", ""), image, labels, row.cells.get("split", "")))
+            subject, split = (row.cells.get(column, "") for column in ("subject", "split"))
+            pairs.append(Pair(stem(image), subject, image, labels, split, structures_of(row.cells)))
     pairs = [replace(p, subject=p.subject or p.name) for p in _told_apart(pairs, file.parent)]
     for subject in sorted({pair.subject for pair in pairs}):
         splits = sorted({pair.split for pair in pairs if pair.subject == subject})

@@ -1,6 +1,7 @@
 """Training items for slice-sequence segmentation: labelled volumes, and random augmented sequences from them.
 
-Augmentation is MONAI's. Where it moves anything, it is the same for all slices of a sequence.
+Augmentation is that of MONAI, imported where it begins: settings are read without it. Where it moves anything, it is
+the same for all slices of a sequence.
 
 Legend: B sequence, S slice, Y row, X column, K class.
 """
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import monai.transforms as mt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,12 @@ from torch import Tensor
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing, network_size, normalise_intensity, to_network_grid
 from crnn_cli.segmentation.segment import choose_order
 from crnn_cli.training.datasets.sets import Pair, load_pair
+from crnn_cli.training.segment.partial import model_labels, structure_values
+from crnn_cli.training.segment.scanner import rescanned
 from crnn_cli.training.settings import setting
+
+Item = tuple[Tensor, Tensor, Tensor]
+"""Image, one-hot labels, and which classes are labelled."""
 
 _MARGIN = 1.5  # side of what is cut out over the side of the item, so that turning it leaves no empty corners
 
@@ -35,12 +40,14 @@ class Case:
     ----------
     name : of the volume.
     image_SYX : intensities, not scaled yet.
-    labels_SYX : label values.
+    labels_SYX : label values of the model.
+    values : the label values that the volume has labels of; None for all of them.
     """
 
     name: str
     image_SYX: NDArray[np.float32]
     labels_SYX: NDArray[np.uint8]
+    values: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,21 @@ class Augmentation:
     reverse: float = setting(0.0, "share turned over, slices and columns together, which is a rotation of the body")
     foreground: float = setting(0.8, "share centred in the labels")
     cut: float = setting(0.1, "share that loses the edges of the field of view")
+    rescan: float = setting(0.0, "share that looks as a poorer scan would: resolution, ghosts, motion, lines left out")
+    gain: float = setting(0.0, "largest relative change of brightness from slice to slice")
+    gaps: float = setting(0.0, "share that takes every second slice only, as a stack with wide gaps has them")
 
     def __post_init__(self) -> None:
-        shares = (self.any_turn, self.bent, self.mirror, self.reverse, self.foreground, self.cut)
+        shares = (self.any_turn, self.bent, self.mirror, self.reverse, self.foreground, self.cut,
+                  self.rescan, self.gaps)  # fmt: skip
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError("shares must be from 0 to 1")
-        if not 0 <= self.turn <= 180 or not all(0 <= v < 1 for v in (self.scale, self.shear, self.bend)):
-            raise ValueError("turn must be from 0 to 180 degrees, scale, shear and bend from 0 to below 1")
+        sizes = (self.scale, self.shear, self.bend, self.gain)
+        if not 0 <= self.turn <= 180 or not all(0 <= v < 1 for v in sizes):
+            raise ValueError("turn must be from 0 to 180 degrees, scale, shear, bend and gain from 0 to below 1")
 
 
-def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing) -> Case:
+def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing, names: Sequence[str] = ()) -> Case:
     """Read a labelled volume and resample it to the network's grid, labels by nearest neighbour.
 
     Parameters
@@ -91,15 +103,18 @@ def load_case(pair: Pair, plane: str | None, recipe: SlicePreprocessing) -> Case
     pair : the volume.
     plane : of the slices; None for across the widest spacing.
     recipe : the network's grid and intensities.
+    names : of the structures 1, 2, ... of the model; needed for partial labels only.
     """
     image, labels = load_pair(pair)
+    values = structure_values(pair.structures, names) if pair.structures else None
+    labels = labels if values is None else model_labels(labels, values)
     order, _ = choose_order(image, None, plane)
-    values = torch.from_numpy(np.ascontiguousarray(order.to_slices(image.array)))
-    on_grid = to_network_grid(values, order, recipe.spacing)
+    intensities = torch.from_numpy(np.ascontiguousarray(order.to_slices(image.array)))
+    on_grid = to_network_grid(intensities, order, recipe.spacing)
     slices = torch.from_numpy(np.ascontiguousarray(order.to_slices(labels)))
     size = network_size(slices.shape, order, recipe.spacing)
     nearest = F.interpolate(slices[:, None].float(), size, mode="nearest-exact")[:, 0]
-    return Case(pair.name, on_grid.numpy().astype(np.float32), nearest.numpy().astype(np.uint8))
+    return Case(pair.name, on_grid.numpy().astype(np.float32), nearest.numpy().astype(np.uint8), values)
 
 
 class Items:
@@ -119,7 +134,7 @@ class Items:
         self.cases, self.recipe, self.augmentation, self.classes = cases, recipe, augmentation, classes
         self._places = [np.argwhere(case.labels_SYX > 0)[:, 1:].astype(np.int16) for case in cases]
 
-    def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> tuple[Tensor, Tensor]:
+    def numbered(self, size: ItemSize, seed: Sequence[int], number: int) -> Item:
         """Draw item ``number`` of an endless sequence, in which every case comes once an epoch, in random order.
 
         Parameters
@@ -130,7 +145,7 @@ class Items:
 
         Returns
         -------
-        image_SYX and one-hot labels_SKYX.
+        image_SYX, one-hot labels_SKYX, and labelled_K: which classes the volume has labels of.
         """
         return self.item(self.case_of(seed, number), size, np.random.default_rng([*seed, number]))
 
@@ -139,7 +154,7 @@ class Items:
         epoch, place = divmod(number, len(self.cases))
         return int(np.random.default_rng([*seed, epoch]).permutation(len(self.cases))[place])
 
-    def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def item(self, index: int, size: ItemSize, rng: np.random.Generator) -> Item:
         """Draw an item from a case.
 
         Parameters
@@ -150,7 +165,7 @@ class Items:
 
         Returns
         -------
-        image_SYX, scaled intensities, and one-hot labels_SKYX.
+        image_SYX, scaled intensities; one-hot labels_SKYX; labelled_K, which classes the volume has labels of.
         """
         image, label = self._sequence(index, size, rng)
         moved, shades = _moving(self.augmentation, size), _shading()
@@ -160,15 +175,21 @@ class Items:
         image_SYX, label_SYX = out["image"].as_tensor(), out["labels"].as_tensor()
         image_SYX, label_SYX = _turned_over(image_SYX, label_SYX, self.augmentation, rng)
         shaded = _without_edges(shades(image_SYX), self.augmentation.cut, rng)
+        shaded = _measured_again(shaded, self.augmentation, rng)
         one_hot = F.one_hot(torch.as_tensor(label_SYX).round().long(), self.classes)
-        return torch.as_tensor(shaded).float(), one_hot.permute(0, 3, 1, 2).float()
+        return torch.as_tensor(shaded).float(), one_hot.permute(0, 3, 1, 2).float(), self._labelled(index)
+
+    def _labelled(self, index: int) -> Tensor:
+        values = self.cases[index].values
+        return torch.tensor([k == 0 or values is None or k in values for k in range(self.classes)])
 
     def _sequence(self, index: int, size: ItemSize, rng: np.random.Generator) -> tuple[Any, Any]:
         """Slices around a random position, larger than the item, and their labels."""
         case, places = self.cases[index], self._places[index]
         slices, rows, columns = case.image_SYX.shape
-        first = int(rng.integers(0, max(1, slices - size.slices + 1)))
-        taken = [min(max(first + k, 0), slices - 1) for k in range(size.slices)]
+        step = 2 if self.augmentation.gaps and rng.random() < self.augmentation.gaps else 1
+        first = int(rng.integers(0, max(1, slices - step * (size.slices - 1))))
+        taken = [min(first + step * k, slices - 1) for k in range(size.slices)]
         wanted = (size.rows, size.columns)
         centre = rng.integers(0, (rows, columns))
         if len(places) and rng.random() < self.augmentation.foreground:
@@ -182,9 +203,10 @@ class Items:
         return normalise_intensity(image, self.recipe, like), labels.astype(np.float32)
 
 
-def collate_items(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Stack items to a batch: image_BSYX and labels_BSKYX."""
-    return torch.stack([image for image, _ in items]), torch.stack([labels for _, labels in items])
+def collate_items(items: Sequence[Item]) -> Item:
+    """Stack items to a batch: image_BSYX, labels_BSKYX and labelled_BK."""
+    image, labels, labelled = (torch.stack(parts) for parts in zip(*items, strict=True))
+    return image, labels, labelled
 
 
 def _inside(centre: int, length: int, side: int) -> int:
@@ -211,6 +233,7 @@ def _cut_out(array: NDArray[Any], window: list[tuple[int, int]], fill: int | Non
 
 def _moving(how: Augmentation, size: ItemSize) -> Any:
     """Transform that rotates, scales, shears, bends and mirrors image and labels."""
+    import monai.transforms as mt  # noqa: PLC0415 (an extra)
 
     def turned(turn: float) -> Any:
         return mt.RandAffined(
@@ -229,6 +252,8 @@ def _moving(how: Augmentation, size: ItemSize) -> Any:
 
 def _shading() -> Any:
     """Transform of intensities: contrast, shading, blur, noise, brightness."""
+    import monai.transforms as mt  # noqa: PLC0415 (an extra)
+
     return mt.Compose([
         mt.RandHistogramShift(num_control_points=(4, 8), prob=0.2),
         mt.RandAdjustContrast(prob=0.4, gamma=(0.6, 1.7)),
@@ -244,6 +269,16 @@ def _turned_over(image: Tensor, labels: Tensor, how: Augmentation, rng: np.rando
     if rng.random() >= how.reverse:
         return image, labels
     return image.flip(0, 2), labels.flip(0, 2)
+
+
+def _measured_again(image_SYX: Tensor, how: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Now and then another scan of the same anatomy: brightness by slice, artefacts of the scanner."""
+    if how.gain:
+        gain_S = 1 + rng.uniform(-how.gain, how.gain, len(image_SYX)).astype(np.float32)
+        image_SYX = image_SYX * torch.from_numpy(gain_S)[:, None, None]
+    if how.rescan and rng.random() < how.rescan:
+        image_SYX = torch.from_numpy(rescanned(image_SYX.numpy().astype(np.float32), rng))
+    return image_SYX
 
 
 def _without_edges(image_SYX: Any, share: float, rng: np.random.Generator) -> Tensor:

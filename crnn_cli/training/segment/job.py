@@ -18,8 +18,9 @@ from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.report.label_montage import labelled_slices, outlines_output
 from crnn_cli.segmentation.segment import choose_order, segment
 from crnn_cli.training.datasets.sets import Pair, load_pair
-from crnn_cli.training.segment.items import Case, Items, collate_items, load_case
+from crnn_cli.training.segment.items import Case, Item, Items, collate_items, load_case
 from crnn_cli.training.segment.losses import supervised_loss
+from crnn_cli.training.segment.partial import merge_unlabelled, model_labels, structure_values
 from crnn_cli.training.segment.settings import Task
 
 
@@ -42,16 +43,19 @@ class SegmentJob:
         self.items = Items(cases, task.recipe, task.settings.augmentation, task.classes)
 
     def network(self, stage: int, before: nn.Module | None) -> SliceCLSTM:
-        """Build the network of a stage: weights of the network before are kept, new ones are random."""
+        """Build the network of a stage.
+
+        Weights of the network before are kept, others are those of the network to start with, or random.
+        """
         network = SliceCLSTM(self.task.config(stage))
         network.truncate = self.task.settings.network.truncate
-        earlier = self.start if before is None else before
-        if earlier is not None:
-            network.load_state_dict(earlier.state_dict(), strict=False)
+        for earlier in (self.start, before):
+            if earlier is not None:
+                network.load_state_dict(earlier.state_dict(), strict=False)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
-    def item(self, stage: int, number: int) -> tuple[Tensor, Tensor]:
-        """Draw image_SYX and one-hot labels_SKYX."""
+    def item(self, stage: int, number: int) -> Item:
+        """Draw image_SYX, one-hot labels_SKYX and labelled_K."""
         return self.items.numbered(self.task.sizes[stage], (self.seed, stage), number)
 
     def describe(self, stage: int, number: int) -> str:
@@ -61,8 +65,8 @@ class SegmentJob:
     def losses(self, stage: int, network: nn.Module, items: list[Any], device: torch.device) -> Iterator[Tensor]:
         """Yield the loss of all items as one batch: they share its statistics."""
         del stage
-        image_BSYX, labels_BSKYX = (part.to(device, non_blocking=True) for part in collate_items(items))
-        outputs = [output.float() for output in network(image_BSYX)]
+        image_BSYX, labels_BSKYX, labelled_BK = (part.to(device, non_blocking=True) for part in collate_items(items))
+        outputs = [merge_unlabelled(output.float(), labelled_BK) for output in network(image_BSYX)]
         yield supervised_loss(self.task.settings.loss.weights(), outputs, labels_BSKYX)
 
     def set_mode(self, stage: int, network: nn.Module) -> None:
@@ -78,7 +82,10 @@ class SegmentJob:
         size, classes = self.task.sizes[stage], self.task.classes
         labels = torch.zeros(2, classes, 32, 32)
         labels[:, 0] = 1
-        return [(torch.rand(2, 32, 32), labels)] * count, size.slices * size.rows * size.columns / (2 * 32 * 32)
+        labelled = torch.ones(classes, dtype=torch.bool)
+        return [(torch.rand(2, 32, 32), labels, labelled)] * count, size.slices * size.rows * size.columns / (
+            2 * 32 * 32
+        )
 
     def memory_multipliers(self, stage: int, network: nn.Module) -> Iterator[float]:
         """Yield 1: there are no activation checkpoints."""
@@ -116,7 +123,8 @@ class SegmentJob:
         assert isinstance(network, SliceCLSTM)
         if not self.held_out:
             return []
-        image, given = load_pair(self.held_out[0])
+        image, manual = load_pair(self.held_out[0])
+        given = model_labels(manual, structure_values(self.held_out[0].structures, self.task.names))
         order, _ = choose_order(image, None, self.task.plane)
         made = segment(image, order, network.eval(), self.task.recipe, device).labels
         labels, name = self.task.labels(), self.held_out[0].name
@@ -136,7 +144,7 @@ def dice_table(
 
     Returns
     -------
-    By volume the Dice of structures 1, 2, ...; None where a structure is in neither label map.
+    By volume the Dice of structures 1, 2, ...; None where a structure is in neither label map, or not labelled at all.
     """
     network.eval()
     found = {}
@@ -144,7 +152,9 @@ def dice_table(
         image, labels = load_pair(pair)
         order, _ = choose_order(image, None, task.plane)
         made = segment(image, order, network, task.recipe, device).labels
-        found[pair.name] = [overlap.dice for overlap in overlaps(made, labels, range(1, task.classes)).values()]
+        values = structure_values(pair.structures, task.names)
+        measured = overlaps(made, model_labels(labels, values), range(1, task.classes))
+        found[pair.name] = [overlap.dice if k in values else None for k, overlap in measured.items()]
     return found
 
 
@@ -165,7 +175,7 @@ def load_cases(
     cases: list[Case] = []
     held = 0
     for done, pair in enumerate(pairs):
-        case = load_case(pair, task.plane, task.recipe)
+        case = load_case(pair, task.plane, task.recipe, task.names)
         held += case.image_SYX.nbytes + case.labels_SYX.nbytes
         cases.append(case if held <= limit * 2**30 else _on_disk(case, cache, done))
         progress(done + 1, len(pairs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -111,11 +112,14 @@ def train_segmentation(
         task = resolve_settings(settings, data.grids, data.values, data.names)
         network = None if asked.start is None else _same_network(asked.start, task)
         files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
-        said = {
+        said: dict[str, Any] = {
             "training_volumes": [pair.name for pair in training], "held_out": [pair.name for pair in held_out],
             "labels": list(task.names), "sha256": digest_of_files(files),
             "begun_from": initial_weights_label(asked),
         }  # fmt: skip
+        partly = {pair.name: list(pair.structures) for pair in [*training, *held_out] if pair.structures}
+        if partly:
+            said["partly_labelled"] = partly
         cases = load_cases(training, task, folder.folder / "cache", asked.cache, loading)
         job = SegmentJob(task, cases, held_out, asked.seed, network)
         config = task.bundle_config() | {

@@ -11,17 +11,13 @@ import numpy as np
 from crnn_cli.data.geometry import PLANES, slice_order, thickest_axis
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.labels.names import Label
+from crnn_cli.labels.names import COLOURS, Label
 from crnn_cli.networks.slice_clstm import SliceCLSTMConfig
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.segment.items import Augmentation, ItemSize
 from crnn_cli.training.settings import active_losses, setting
 
-_COLOURS = (
-    (255, 160, 40), (60, 190, 255), (80, 220, 110), (255, 80, 80), (200, 120, 255), (255, 230, 70), (70, 140, 255),
-    (255, 140, 190), (150, 230, 210), (180, 140, 90),
-)  # fmt: skip
 _LARGEST_SIDE, _MOST_SLICES = 160, 16  # of items, where nothing is set
 
 
@@ -188,7 +184,7 @@ class Task:
 
     def labels(self) -> list[Label]:
         """Labels with their colours, values 1, 2, ..."""
-        return [Label(k, name, _COLOURS[(k - 1) % len(_COLOURS)]) for k, name in enumerate(self.names, start=1)]
+        return [Label(k, name, COLOURS[(k - 1) % len(COLOURS)]) for k, name in enumerate(self.names, start=1)]
 
     def bundle_config(self) -> dict[str, Any]:
         """Configuration of the bundle, but for licence and summary."""

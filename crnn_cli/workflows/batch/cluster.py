@@ -73,7 +73,7 @@ def connect(address: str, out: Path) -> Client:
     try:
         from distributed import Client
     except ImportError:
-        remedy = ("install the extra, pip install 'crnn[cluster]'",)
+        remedy = ("python3 -m pip install distributed",)
         raise UsageError(Param("scheduler"), " needs Dask", remedy=remedy) from None
     try:
         client = Client(address, timeout=10, set_as_default=False)

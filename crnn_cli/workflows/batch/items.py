@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,18 +86,20 @@ class BatchItem:
     ----------
     path : file or DICOM folder.
     target : the main output.
+    name : of the input, in names of outputs.
     plan : of the command for one input; None where it could not be made.
     refusal : why the input cannot be read; None where it can.
     """
 
     path: Path
     target: Path
+    name: str = ""
     plan: Any = None
     refusal: CrnnError | None = None
 
 
-def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
-    """List all inputs that the names stand for, each once; see `crnn_cli.io.discover`.
+def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> dict[Path, str]:
+    """List all inputs that the names stand for, each once, with its name in those of outputs; see `io.discover`.
 
     The folder of the outputs is left out: a pattern for all names of a folder takes it in at the second run.
 
@@ -113,10 +115,11 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
     UnreadableError
         If a folder holds no input.
     """
-    from crnn_cli.io.discover import find_inputs, is_output
+    from crnn_cli.io.discover import find_inputs, is_output, name_of
 
     own = out.resolve()
-    by_real_path: dict[str, Path] = {}
+    names: dict[Path, str] = {}
+    known: set[str] = set()
     for given in inputs:
         if given == STREAM:
             raise UsageError("a batch reads files and folders, not standard input")
@@ -128,8 +131,10 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> list[Path]:
                 Param("out", str(out)), f" lies among the inputs in {given}", remedy=("give a folder of its own",)
             )
         for path in paths:
-            by_real_path.setdefault(os.path.realpath(path), path)
-    return list(by_real_path.values())
+            if os.path.realpath(path) not in known:
+                known.add(os.path.realpath(path))
+                names[path] = name_of(path, given)
+    return names
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
@@ -153,7 +158,7 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def assign_outputs(paths: Sequence[Path], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
+def assign_outputs(names: Mapping[Path, str], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
     """Name the main output of each input; sorted by it, so that every task of an array job sees the same order.
 
     Raises
@@ -161,17 +166,15 @@ def assign_outputs(paths: Sequence[Path], out: Path, command: BatchCommand, opti
     UsageError
         If two of them would be written to the same name.
     """
-    from crnn_cli.io.formats import stem
-
     items: dict[Path, BatchItem] = {}
-    for path in paths:
-        target = out / command.output_name(stem(path).name, options)
+    for path, name in names.items():
+        target = out / command.output_name(name, options)
         if target in items:
             raise UsageError(
                 f"{items[target].path} and {path} would both be written to {target}",
                 remedy=("rename one of them, or give each a batch of its own",),
             )
-        items[target] = BatchItem(path, target)
+        items[target] = BatchItem(path, target, name)
     return [items[target] for target in sorted(items)]
 
 
@@ -190,9 +193,6 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
     OutputError
         If an output exists and not ``force``, or cannot be written.
     """
-    from crnn_cli.io.formats import stem
-
-    name = stem(item.path).name
     paths: dict[str, Any] = {}
     for option in (*command.INPUTS, *command.OUTPUTS):
         path = getattr(options, option)
@@ -201,7 +201,7 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
         if option in command.OUTPUTS and NAME not in str(path):
             remedy = (f"write {NAME} in it, which stands for the name of each",)
             raise UsageError(Param(option, str(path)), " would be one file for all inputs", remedy=remedy)
-        paths[option] = Path(str(path).replace(NAME, name))
+        paths[option] = Path(str(path).replace(NAME, item.name))
         if option in command.OUTPUTS:
             paths[option] = item.target.parent / paths[option]
     try:

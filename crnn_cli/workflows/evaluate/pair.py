@@ -98,7 +98,8 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
 
     loaded = load_image(path, axes, series)
     name = "standard input" if path == STREAM else str(path)
-    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, _names_beside(path))
+    names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
+    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names)
 
 
 def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:
@@ -191,6 +192,8 @@ def _turn(tested: Candidate, reference: Candidate, labels: bool) -> Candidate | 
     """Bring the first onto the axes of the second; None where they are so already or the two lie apart."""
     image, grid = tested.image, reference.image
     shapes = [_shape(image), _shape(grid)]
+    if _is_unplaced(image, grid) and shapes[0] == shapes[1]:
+        return None
     if shapes[0] == shapes[1] and max_distance_mm(image.affine, grid.affine, image.shape) <= SAME_PLACE_MM:
         return None
     turned = reorient_to(image, grid.affine, shapes[1])
@@ -218,7 +221,10 @@ def _require_same_grid(pair: Pair) -> None:
                     Param("axes"), " or ", Param("reference_axes", "x,y,t")),
         )  # fmt: skip
     apart = max_distance_mm(first.image.affine, second.image.affine, first.image.shape)
-    if apart > SAME_PLACE_MM:
+    if apart > SAME_PLACE_MM and _is_unplaced(first.image, second.image):
+        unknown = first.name if first.image.codes == (0, 0) else second.name
+        notices.warn("position-unknown", f"{unknown} does not say where it lies: compared voxel by voxel, as stored")
+    elif apart > SAME_PLACE_MM:
         difference = ", ".join(f"{each.name} has {_geometry(each.image)}" for each in (first, second))
         difference += f"; corresponding corners lie up to {apart:.4g} mm apart"
         if not pair.geometry_ignored:
@@ -230,6 +236,12 @@ def _require_same_grid(pair: Pair) -> None:
     if times[0] is not None and times[1] is not None and abs(times[0] - times[1]) > 1e-6:
         text = f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one"
         notices.warn("frame-times-differ", text)
+
+
+def _is_unplaced(first: Image, second: Image) -> bool:
+    """Whether nobody knows where one of two images lies, and their voxels are of one size."""
+    unknown = (0, 0) in (first.codes, second.codes)
+    return unknown and bool(np.allclose(first.spacing, second.spacing, rtol=1e-3))
 
 
 def _shape(image: Image) -> tuple[int, ...]:

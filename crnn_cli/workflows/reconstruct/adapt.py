@@ -86,7 +86,7 @@ def plan_adaptation(options: ReconstructOptions) -> AdaptBudget | None:
     OutputError
         If the bundle cannot be written.
     """
-    from crnn_cli.bundles.store import is_bundle_alone, require_new
+    from crnn_cli.bundles.store import require_new
     from crnn_cli.workflows.reconstruct.methods import NETWORK
 
     folder = options.save_adapted
@@ -99,7 +99,7 @@ def plan_adaptation(options: ReconstructOptions) -> AdaptBudget | None:
     if budget is not None and options.iterations == 0:
         raise UsageError(Param("adapt"), " tunes a network, and with ", Param("iterations", 0), " none is used")
     if folder is not None:
-        require_new(_temporary(folder) if options.force and is_bundle_alone(folder) else folder)
+        require_new(folder, options.force)
     return budget
 
 
@@ -191,13 +191,11 @@ def write_adapted(
     report : of the reconstruction, with the key ``adapted``.
     force : replace a bundle.
     """
-    import shutil
-
     import torch
     from torch import nn
 
     from crnn_cli.adaptation.adapt import GENERALISE_ALPHA, interpolate_weights
-    from crnn_cli.bundles.store import CARD, find_bundle, is_bundle_alone, load_reconstruction, write_bundle
+    from crnn_cli.bundles.store import CARD, find_bundle, load_reconstruction, write_bundle
     from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 
     source = find_bundle(model, "reconstruct")
@@ -215,18 +213,8 @@ def write_adapted(
     earlier = (source.folder / CARD).read_text(encoding="utf-8") if (source.folder / CARD).is_file() else ""
     facts: dict[str, Any] = report["adapted"] | {"bundle": str(folder), "weight_interpolation": alpha}
     card = _model_card(folder.name, source, report | {"adapted": facts}, earlier)
-    replaced = force and is_bundle_alone(folder)
-    fresh = _temporary(folder) if replaced else folder
-    written = write_bundle(fresh, config, weights, card)
-    if replaced:
-        shutil.rmtree(folder)
-        fresh.rename(folder)
+    written = write_bundle(folder, config, weights, card, replace=force)
     return facts | {"bundle_sha256": written.sha256}
-
-
-def _temporary(folder: Path) -> Path:
-    """Folder that a bundle is written to before it replaces another."""
-    return folder.with_name(f".{folder.name}.new")
 
 
 def _model_card(name: str, source: Bundle, report: dict[str, Any], earlier: str) -> str:

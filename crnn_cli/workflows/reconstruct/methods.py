@@ -119,7 +119,7 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
     from crnn_cli.report.provenance import model_facts, tool_facts
 
-    memory, copies = _parse_bytes(request.memory), request.ensemble or 1
+    memory, copies = parse_bytes(request.memory), request.ensemble or 1
     if request.iterations == 0 and copies > 1:
         unused = " averages images of a network, and with ", Param("iterations", 0), " none is used"
         raise UsageError(Param("ensemble"), *unused)
@@ -148,8 +148,14 @@ def _parse_precision(text: str, device: torch.device) -> str:
     return text
 
 
-def _parse_bytes(text: str | None) -> int | None:
-    """Bytes of a size such as 8G, 500M or 1.5g."""
+def parse_bytes(text: str | None) -> int | None:
+    """Bytes of a size such as 8G, 500M or 1.5g; None for None.
+
+    Raises
+    ------
+    UsageError
+        If the text is no such size.
+    """
     if text is None:
         return None
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)

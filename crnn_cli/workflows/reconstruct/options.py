@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crnn_cli.io.kspace.choices import RawChoices
+
 
 @dataclass(frozen=True)
 class ReconstructOptions:
     """Options of ``crnn reconstruct`` by their Python names; see the help of each option.
 
-    Where the Python name differs: ``slice_number`` is --slice, ``complex_output`` --complex, ``format_name`` --format.
+    Where the Python name differs: ``slice_number`` is --slice, ``complex_output`` --complex, ``format_name`` --format,
+    ``set_number`` --set.
     """
 
     out: Path | None = None
@@ -33,6 +36,14 @@ class ReconstructOptions:
     save_maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    calibration: Path | None = None
+    kind: str | None = None
+    set_number: int | None = None
+    contrast: int | None = None
+    repetition: int | None = None
+    phase_number: int | None = None
+    view: int | None = None
+    drop_empty: bool = False
     model: str | None = None
     iterations: int | None = None
     noise_ratio: float | None = None
@@ -53,3 +64,9 @@ class ReconstructOptions:
     complex_output: bool = False
     format_name: str = "nifti"
     force: bool = False
+
+    def raw_choices(self) -> RawChoices:
+        """The options about what to take of a file of raw k-space."""
+        return RawChoices(
+            self.kind, self.set_number, self.contrast, self.repetition, self.phase_number, self.view, self.drop_empty
+        )  # fmt: skip

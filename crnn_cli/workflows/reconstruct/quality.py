@@ -40,6 +40,22 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
         return {}
 
 
+def doubt_prediction(reliability: dict[str, Any]) -> None:
+    """Warn where lines held out are predicted no better than by zeros.
+
+    Parameters
+    ----------
+    reliability : as the report has it.
+    """
+    held = reliability["held_out"].get("overall")
+    if held is not None and held >= 1:
+        notices.warn(
+            "held-out-not-predicted",
+            f"lines held out are predicted no better than by zeros (residual {held:.3g}): either they are noise alone, "
+            "or axes, sensitivities or the sampling pattern are not what they were taken for",
+        )
+
+
 def doubt_field_of_view(result: Reconstruction[Any]) -> None:
     """Doubt a field of view in which the object folds, as the coil sensitivities show; see `crnn_cli.mri.map_sets`."""
     from crnn_cli.mri.map_sets import FOLDED_ENERGY

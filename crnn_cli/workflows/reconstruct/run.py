@@ -105,6 +105,7 @@ def reconstruct_scan(
     from crnn_cli.reconstruction.measurement import ValidationSource
     from crnn_cli.reconstruction.memory_estimate import estimate_memory
     from crnn_cli.reconstruction.reconstruct import reconstruct
+    from crnn_cli.report.provenance import grid_facts
     from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
     from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, measure_quality
     from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
@@ -127,7 +128,7 @@ def reconstruct_scan(
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)
     doubt_field_of_view(result)
-    report = {**method.facts, "input": scan.source, **scan.facts(result)}
+    report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
     report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
     deviation_ZTYX = None
@@ -139,9 +140,11 @@ def reconstruct_scan(
 def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:
     """Facts for the report on reliability, weights, threshold and seed."""
     from crnn_cli.assessment.reliability import reliability_summary
+    from crnn_cli.workflows.reconstruct.quality import doubt_prediction
 
     facts: dict[str, Any] = {"reliability": reliability_summary(result.assessments, result.filled, folds, share)}
     if result.regularisation_weights:
         facts["regularisation_weights_used"] = list(result.regularisation_weights)
+    doubt_prediction(facts["reliability"])
     verdict = residual_verdict(facts, settings.max_residual)
     return facts | {"seed": settings.seed, "max_residual": settings.max_residual, "passed": verdict}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,10 @@ class ScanRequest:
     coils, maps : virtual coils; sensitivities of raw k-space.
     phases : cardiac phases of an ISMRMRD file.
     variable : array or group of an HDF5 or MATLAB file.
+    slice_number : slice that will be selected, which of a DICOM series with holes may be read alone.
     map_sets : sets of sensitivities to estimate; None to find out (`crnn_cli.reconstruction.raw_source.CoilChoice`).
+    raw : what else a file of raw k-space leaves open.
+    calibration : raw k-space whose fully sampled centre the sensitivities are estimated from.
     """
 
     scan: Path
@@ -73,7 +77,10 @@ class ScanRequest:
     maps: Path | None = None
     phases: int | None = None
     variable: str | None = None
+    slice_number: int | None = None
     map_sets: int | None = None
+    raw: RawChoices = NOTHING_CHOSEN
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -152,12 +159,16 @@ def load_scan(request: ScanRequest) -> Scan:
     CrnnError
         As the readers, `crnn_cli.data.acquisition` and `crnn_cli.reconstruction.raw_source`.
     """
-    from crnn_cli.io.formats import is_kspace
+    from crnn_cli.io.formats import identify, is_kspace, require_not_foreign
 
     if is_kspace(request.scan):
         return _load_raw(request)
-    for option in ("coils", "maps", "phases", "variable", "map_sets"):
-        if getattr(request, option) is not None:
+    if identify(request.scan) is None:
+        require_not_foreign(request.scan)
+    names = ("coils", "maps", "map_sets", "calibration", "phases", "variable")
+    given = {name: getattr(request, name) for name in names}
+    for option, value in (given | request.raw.given()).items():
+        if value is not None:
             raise UsageError(Param(option), f" belongs to raw k-space, and {request.scan} holds images")
     image, source, series = _load_image(request)
     return scan_from_image(image, _load_mask(request, source), request.simulation, source, series)
@@ -236,6 +247,8 @@ def select_slice(scan: Scan, number: int) -> Scan:
     if scan.raw is not None and scan.raw.scan.axes_ZYX[0] != 2:
         parts = ": this scan was encoded in three dimensions; all of it is reconstructed together"
         raise UsageError(Param("slice_number"), parts)
+    if scan.series is not None and scan.series.alone is not None:
+        return replace(scan, source=scan.source | {"slice": number, "slices": scan.series.alone.of})
     z, of = number - 1, scan.slices.count
     slices, geometry = SingleSliceSource(scan.slices, z), scan.geometry.select_slice(z)
     return replace(
@@ -260,6 +273,8 @@ def from_acquisition(
 
 def _load_raw(request: ScanRequest) -> Scan:
     from crnn_cli.io.atomic_write import digest
+    from crnn_cli.io.kspace.bart import file_of_samples
+    from crnn_cli.io.kspace.calibration import read_calibration, with_calibration
     from crnn_cli.io.kspace.coil_maps import read_maps
     from crnn_cli.io.kspace.read import read_raw
 
@@ -268,14 +283,22 @@ def _load_raw(request: ScanRequest) -> Scan:
     for option, value in given.items():
         if value is not None:
             raise UsageError(Param(option), f" does not belong to raw k-space, and {request.scan} holds it")
-    raw = read_raw(request.scan, request.axes, request.variable, request.phases, request.slice_tolerance)
-    source = {"file": str(request.scan), "format": raw.format, "axes": raw.stored, "sha256": digest(request.scan)}
+    raw = read_raw(
+        request.scan, request.axes, request.variable, request.phases, request.slice_tolerance, request.raw
+    )  # fmt: skip
+    file = file_of_samples(request.scan)
+    source = {"file": str(file), "format": raw.format, "axes": raw.stored, "sha256": digest(file)}
     if request.slice_tolerance is not None:
         source["slice_tolerance_mm"] = f"{request.slice_tolerance:g}"
+    source |= request.raw.given()
     maps = None
     if request.maps is not None:
         maps = read_maps(request.maps)
         source |= {"maps": str(request.maps), "maps_sha256": digest(request.maps)}
+    if request.calibration is not None:
+        raw = with_calibration(raw, read_calibration(request.calibration, request.axes))
+        calibration = file_of_samples(request.calibration)
+        source |= {"calibration": str(calibration), "calibration_sha256": digest(calibration)}
     return scan_from_raw(raw, request.coils, maps, source, request.map_sets)
 
 
@@ -300,7 +323,10 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
 
-    loaded = load_image(request.scan, request.axes, request.series, slice_tolerance=request.slice_tolerance)
+    loaded = load_image(
+        request.scan, request.axes, request.series,
+        slice_tolerance=request.slice_tolerance, slice_number=request.slice_number,
+    )  # fmt: skip
     image, source = loaded.image, dict(loaded.source)
     phase = request.phase or phase_sibling(request.scan)
     if phase is not None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
+from crnn_cli.data.host_memory import memory_limit
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart, sidecar_path
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, plan_adaptation, write_adapted
 from crnn_cli.workflows.reconstruct.interrupt import first_interrupt
-from crnn_cli.workflows.reconstruct.methods import MethodRequest
+from crnn_cli.workflows.reconstruct.methods import MethodRequest, parse_bytes
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 from crnn_cli.workflows.reconstruct.paths import plan_output
 from crnn_cli.workflows.reconstruct.result import ReconstructionRun, require_residual
@@ -26,7 +27,7 @@ from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_run
 READS_RAW = True
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
-INPUTS: tuple[str, ...] = ("mask", "phase", "maps")
+INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
 """Options that name inputs beside the scan."""
 
 
@@ -84,10 +85,10 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     target = plan_output(scan, options, output_name, as_json)
     if options.format_name == "dicom" and options.complex_output:
         raise UsageError(Param("complex_output"), " images are written as NIfTI: DICOM images here are magnitudes")
-    if STREAM in (options.phase, options.mask, options.maps):
+    if STREAM in (options.phase, options.mask, options.maps, options.calibration):
         raise UsageError("only the scan itself can come from standard input")
     require_apart(
-        [scan, options.phase, options.mask, options.maps],
+        [scan, options.phase, options.mask, options.maps, options.calibration],
         [target, sidecar_path(target), *(getattr(options, name) for name in OUTPUTS)],
     )
     plan_uncertainty(options)
@@ -98,7 +99,8 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         raise UsageError(Param("undersample"), *both, remedy=("use one of them",))
     request = ScanRequest(
         scan, options.axes, options.series, options.slice_tolerance, options.phase, options.mask, simulation,
-        options.coils, options.maps, options.phases, options.variable, parse_map_sets(options.map_sets),
+        options.coils, options.maps, options.phases, options.variable, options.slice_number,
+        parse_map_sets(options.map_sets), options.raw_choices(), options.calibration,
     )  # fmt: skip
     return ReconstructPlan(request, target, options, budget)
 
@@ -129,7 +131,8 @@ def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
     from crnn_cli.io.dicom.write import require_source
 
     del engine
-    scan = load_scan(planned.request)
+    with memory_limit(parse_bytes(planned.options.memory)):
+        scan = load_scan(planned.request)
     if planned.options.slice_number is not None:
         scan = select_slice(scan, planned.options.slice_number)
     if planned.options.format_name == "dicom":
@@ -156,13 +159,13 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
 
     The report gets the command as it was typed, unless the run says another one, as that of a batch does.
     """
-    from crnn_cli.report.provenance import command_line
+    from crnn_cli.report.provenance import command_facts
     from crnn_cli.report.reconstruction_page import reconstruction_page
     from crnn_cli.workflows.reconstruct.pictures import page_pictures, preview_content, preview_picture
     from crnn_cli.workflows.reconstruct.write import coil_maps_output, write_images
 
     options, target = planned.options, planned.target
-    report = {"command": command_line()} | run.report | notices.recorded()
+    report = command_facts() | run.report | notices.recorded()
     if options.save_adapted is not None:
         adapted = write_adapted(options.save_adapted, options.model, run.method, report, options.force)
         report |= {"adapted": adapted}

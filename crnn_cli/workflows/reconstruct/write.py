@@ -14,6 +14,7 @@ from crnn_cli.workflows.reconstruct.quality import magnitude
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
+    from crnn_cli.data.write_set import WriteSet
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
     from crnn_cli.workflows.reconstruct.result import ReconstructionRun
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def write_images(
     target: Path, run: ReconstructionRun, report: dict[str, Any], others: Sequence[Output], options: ReconstructOptions
 ) -> dict[str, Any]:
-    """Write images, report and the other outputs together, or none of them; a DICOM folder first.
+    """Write images, report and the other outputs together, or none of them.
 
     The report comes back with the keys ``output``, ``output_sha256`` and ``output_format``; none are added where the
     images go to standard output, which has no report beside it.
@@ -38,7 +39,8 @@ def write_images(
     """
     from dataclasses import replace
 
-    from crnn_cli.io.atomic_write import write_together
+    from crnn_cli.data.write_set import WriteSet
+    from crnn_cli.io.atomic_write import add_outputs, write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
 
     image, force = run.images, options.force
@@ -47,9 +49,11 @@ def write_images(
     simulated = "SIMULATED " if run.scan.simulated else ""
     description = f"{report['tool']} {_method_name(report)} {simulated}{report['acceleration']:.2f}x"
     if options.format_name == "dicom":
-        sha256 = _write_series(target, image, run.scan, description, force)
-        report = report | {"output": str(target), "output_sha256": sha256, "output_format": "DICOM, derived series"}
-        write_together([report_output(target, report, others), *others], force)
+        with WriteSet(force) as files:
+            sha256 = _add_series(files, target, image, run.scan, description)
+            report = report | {"output": str(target), "output_sha256": sha256, "output_format": "DICOM, derived series"}
+            add_outputs(files, [report_output(target, report, others, files.temporary(target)), *others])
+            files.commit()
     elif target == STREAM:
         write_together(others, force)
         write_stream(image, sys.stdout.buffer, description)
@@ -60,10 +64,11 @@ def write_images(
     return report
 
 
-def _write_series(target: Path, image: Image, scan: Scan, description: str, force: bool) -> str:
-    """Write images as a DICOM series derived from that of the scan; its sha256 as a source."""
+def _add_series(files: WriteSet, target: Path, image: Image, scan: Scan, description: str) -> str:
+    """Add images as a DICOM series derived from that of the scan; its sha256 as a source."""
     import math
 
+    from crnn_cli.io.dicom.header_copy import kind_of
     from crnn_cli.io.dicom.write import About, write_derived
     from crnn_cli.io.images import load_image
 
@@ -71,9 +76,9 @@ def _write_series(target: Path, image: Image, scan: Scan, description: str, forc
     assert series is not None  # asked for before the work began
     name = f"{series.description[:38]} crnn {'SIMULATED ' if scan.simulated else ''}".strip()
     number = (series.series_number or 0) + 1000
-    about = About(name, f"{description}. Not for diagnostic use.", series.modality, number)
-    write_derived(image, series, about, target, force)
-    return str(load_image(target, slice_tolerance=math.inf).source["sha256"])
+    about = About(name, f"{description}. Not for diagnostic use.", kind_of(series), number)
+    write_derived(image, series, about, target, force=True, files=files)
+    return str(load_image(files.temporary(target), slice_tolerance=math.inf).source["sha256"])
 
 
 def _method_name(report: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crnn_cli import notices
+from crnn_cli.errors import Param, UsageError
 from crnn_cli.workflows.segment.options import SegmentOptions, select_labels
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def prepare(options: SegmentOptions) -> SegmentEngine:
     UnreadableError, UnsupportedDataError
         If there is no such model, it is damaged, or it is not for segmentation.
     UsageError
-        If it has no label that is asked for.
+        If it has no label that is asked for, or a quality is required that it cannot predict.
     DeviceError
         If the device is not there.
     """
@@ -62,5 +64,24 @@ def prepare(options: SegmentOptions) -> SegmentEngine:
     device = choose_device(options.device)
     bundle = find_bundle(options.model, "segment")
     assert bundle.slices is not None
+    if options.require_quality is not None and bundle.slices.quality is None:
+        raise UsageError(
+            Param("require_quality"), f": how good its labels are was not measured of {bundle.name}",
+            remedy=["use a model with curves of its quality, such as cardiac-sax-clstm"],
+        )  # fmt: skip
     labels = select_labels(bundle.slices.labels, options.labels)
+    if options.model is None:
+        _note_licence(bundle)
     return SegmentEngine(bundle, load_segmentation(bundle, device), labels, device)
+
+
+def _note_licence(bundle: Bundle) -> None:
+    """Tell who did not choose a model that its weights are not for commercial use, and which are for any."""
+    from crnn_cli.bundles.store import list_bundles
+
+    if "-NC" not in bundle.licence:
+        return
+    free = [other for other in list_bundles() if other.task == "segment" and other.licence.startswith("CC0")]
+    others = "".join(f"; {other.name} is {other.licence}: {other.summary}" for other in free)
+    text = f"the weights of {bundle.name} are {bundle.licence}: no commercial use{others}"
+    notices.note("non-commercial-weights", text)

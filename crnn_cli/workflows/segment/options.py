@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.workflows.segment.spacing import parse_spacing
 
 if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
@@ -37,12 +38,17 @@ class SegmentOptions:
     keep_largest : keep only the largest connected piece of each label, in each frame.
     precision : "fp32" or "bf16"; None for "fp32".
     format_name : "nifti" or "dicom"; None for what the name of the output says.
+    spacing : voxel size "x,y,z" in mm, perhaps "x,y,z,t" with the frame time in s; None for that of the file.
+    require_quality : least predicted Dice of every structure and frame; None for none.
+    seg : type of a DICOM SEG, "binary" or "labelmap"; None for "binary".
+    seg_whole_series : one DICOM SEG for all frames, in place of one for each.
     """
 
     slices: str = "auto"
     out: Path | None = None
     series: str | None = None
     slice_tolerance: float | None = None
+    spacing: str | None = None
     model: str | None = None
     device: str = "auto"
     labels: str | None = None
@@ -53,7 +59,10 @@ class SegmentOptions:
     statistics: Path | None = None
     preview: Path | None = None
     format_name: str | None = None
+    seg: str | None = None
+    seg_whole_series: bool = False
     require_labels: bool = False
+    require_quality: float | None = None
     force: bool = False
 
 
@@ -67,11 +76,14 @@ def check_options(options: SegmentOptions) -> tuple[str | None, Span | None]:
     Raises
     ------
     UsageError
-        If ``slices``, ``threshold`` or ``precision`` has no meaning.
+        If ``slices``, ``spacing``, ``threshold``, ``precision`` or ``require_quality`` has no meaning.
     """
     plane, span = parse_slices(options.slices)
     if not 0 < options.threshold <= 1:
         raise UsageError(Param("threshold", options.threshold), ": a probability above 0, up to 1")
+    parse_spacing(options.spacing)
+    if options.require_quality is not None and not 0 < options.require_quality <= 1:
+        raise UsageError(Param("require_quality", options.require_quality), ": a Dice above 0, up to 1")
     if options.precision not in _PRECISIONS:
         raise UsageError(Param("precision", options.precision), ": fp32 or bf16")
     return plane, span

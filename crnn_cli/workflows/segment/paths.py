@@ -13,7 +13,9 @@ from crnn_cli.report.sidecar import require_apart, sidecar_path
 from crnn_cli.workflows.segment.options import SegmentOptions
 
 if TYPE_CHECKING:
+    from crnn_cli.bundles.config import Bundle
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.seg import Algorithm, SegForm
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.labels.names import Label
 
@@ -26,7 +28,9 @@ class SegmentPaths:
     ----------
     labels : the label map, or the name that those of several SEG files are made from.
     dicom : whether the labels become DICOM SEG.
-    segs : its files, one for each frame; empty until the number of frames is known (`of_series`).
+    segs : its files, one for each frame unless ``form`` says otherwise; empty until the number of frames is known
+        (`of_series`).
+    form : what the SEG looks like; None where the labels do not become one.
     """
 
     labels: Path
@@ -35,6 +39,7 @@ class SegmentPaths:
     preview: Path | None
     dicom: bool = False
     segs: tuple[Path, ...] = ()
+    form: SegForm | None = None
 
     def all(self, labels: Sequence[Label] = ()) -> list[Path]:
         """Every file that is written; probabilities are among them once ``labels`` are given."""
@@ -56,23 +61,37 @@ class SegmentPaths:
         words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
         return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
-    def of_series(self, image: Image, series: Series | None) -> SegmentPaths:
-        """Copy with the names of the SEG files, one for each frame.
+    def of_series(self, image: Image, series: Series | None, bundle: Bundle, labels: Sequence[Label]) -> SegmentPaths:
+        """Copy with the names of the SEG files; what a SEG cannot be made of is refused here, before the work.
+
+        Parameters
+        ----------
+        bundle, labels : the model, and those of its labels that become segments.
 
         Raises
         ------
         UnsupportedDataError
-            If the source is not DICOM, or its slices are not evenly spaced: a SEG cannot refer to it.
+            If the source is not DICOM, its slices are not evenly spaced, or its headers lack what a SEG refers to.
         """
-        from crnn_cli.io.dicom.seg import require_even, seg_names
+        from crnn_cli.io.dicom.header_copy import check_headers, warn_of_repairs
+        from crnn_cli.io.dicom.seg import require_seg, seg_names
 
         if series is None:
             raise UnsupportedDataError(
                 "a DICOM SEG needs a DICOM source: the patient and the study are copied from it",
                 remedy=("give ", Param("out", "NAME.nii.gz"), " for the label map"),
             )
-        require_even(series)
-        return replace(self, segs=tuple(seg_names(self.labels, image.frames)))
+        assert self.form is not None
+        require_seg(series, labels, seg_algorithm(bundle), self.form)
+        warn_of_repairs(check_headers(series))
+        return replace(self, segs=tuple(seg_names(self.labels, image.frames, self.form)))
+
+
+def seg_algorithm(bundle: Bundle) -> Algorithm:
+    """What a SEG says of the model that made it."""
+    from crnn_cli.io.dicom.seg import Algorithm
+
+    return Algorithm(f"crnn {bundle.name}", {"weights sha256": bundle.sha256})
 
 
 def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> SegmentPaths:
@@ -100,7 +119,8 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
 
     require_readable(volume)
     labels, dicom = _label_path(volume, options.out, options.format_name)
-    paths = SegmentPaths(labels, options.probabilities, options.statistics, options.preview, dicom=dicom)
+    form = _seg_form(options, dicom)
+    paths = SegmentPaths(labels, options.probabilities, options.statistics, options.preview, dicom=dicom, form=form)
     if labels == STREAM and as_json:
         raise UsageError(
             Param("as_json"), " and labels cannot both go to standard output", remedy=("give ", Param("out", "FILE"))
@@ -134,6 +154,25 @@ def _label_path(volume: Path, out: Path | None, format_name: str | None) -> tupl
     if dicom and out.suffix.lower() != ".dcm":
         raise UsageError(Param("out", str(out)), ": a DICOM SEG is written to a name that ends in .dcm")
     return out, dicom
+
+
+def _seg_form(options: SegmentOptions, dicom: bool) -> SegForm | None:
+    """What a SEG is to look like; None for NIfTI."""
+    for name, asked in (("seg", options.seg), ("seg_whole_series", options.seg_whole_series)):
+        if asked and not dicom:
+            raise UsageError(
+                Param(name),
+                " is for a DICOM SEG, and the labels become NIfTI",
+                remedy=("give ", Param("out", "NAME.dcm")),
+            )
+    if not dicom:
+        return None
+    from crnn_cli.io.dicom.seg import SEG_TYPES, SegForm
+
+    seg_type = next((each for each in SEG_TYPES if each == (options.seg or "binary")), None)
+    if seg_type is None:
+        raise UsageError(Param("seg", options.seg), f" is not known: use {' or '.join(SEG_TYPES)}")
+    return SegForm(seg_type, options.seg_whole_series)
 
 
 def require_writable_all(volume: Path, paths: Sequence[Path], force: bool) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import model_facts, tool_facts
 from crnn_cli.workflows.segment.paths import SegmentPaths
 from crnn_cli.workflows.segment.volume import Volume
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.labels.names import Label
+    from crnn_cli.labels.plausibility import Finding
     from crnn_cli.labels.statistics import LabelStatistics
     from crnn_cli.segmentation.segment import Segmentation
 
@@ -54,6 +53,9 @@ class LabelledVolume:
         removed: dict[int, int] = {}
         if keep_largest:
             labels, removed = largest_only(labels, values)
+        for value in values:
+            if self.result.removed.get(value):
+                removed[value] = removed.get(value, 0) + self.result.removed[value]
         return replace(self, result=replace(self.result, labels=labels), removed=removed)
 
     @cached_property
@@ -71,7 +73,18 @@ class LabelledVolume:
         """
         from crnn_cli.labels.statistics import label_statistics
 
-        return label_statistics(self.label_image, self.volume.image, self.labels)
+        sizes = self.volume.no_volumes is None
+        return label_statistics(self.label_image, self.volume.image, self.labels, sizes=sizes)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What is implausible about the labels; computed at first use and kept."""
+        import numpy as np
+
+        from crnn_cli.labels.plausibility import find_implausible
+
+        labels = self.result.labels if self.result.labels.ndim == 4 else self.result.labels[..., None]
+        return find_implausible(np.moveaxis(labels, (3, self.volume.order.axes[0]), (0, 1)), self.labels)
 
     def probability_image(self, label: Label) -> Image | None:
         """Probability of one label, 0 to 1, float32; None where probabilities were not kept."""
@@ -122,31 +135,3 @@ class SegmentFileRun:
     labelled: LabelledVolume
     report: dict[str, Any]
     paths: SegmentPaths
-
-
-def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
-    """Report of a label map: tool, model, slices, and each label with its size.
-
-    ``slices`` counts from 1 along the axis of the array as stored. Each label has ``voxels`` and ``volume_ml`` for each
-    frame, and the voxels that were removed as smaller pieces, of all frames together.
-    """
-    volume = labelled.volume
-    order, count = volume.order, volume.image.shape[volume.order.axes[0]]
-    rows: dict[int, list[LabelStatistics]] = {label.value: [] for label in labelled.labels}
-    for row in labelled.statistics:
-        rows[row.value].append(row)
-    return tool_facts() | model_facts(labelled.bundle) | {
-        "slices": {
-            "plane": order.plane, "array_axis": "xyz"[order.axes[0]], "spacing_mm": order.spacing[0],
-            "in_stack": count, "first": volume.span.start + 1, "last": volume.span.stop,
-        },
-        "frames": volume.image.frames,
-        "labels": [
-            dataclasses.asdict(label) | {
-                "voxels": [row.voxels for row in rows[label.value]],
-                "volume_ml": [round(row.volume, 4) for row in rows[label.value]],
-                "removed_voxels": labelled.removed.get(label.value, 0),
-            }
-            for label in labelled.labels
-        ],
-    }  # fmt: skip

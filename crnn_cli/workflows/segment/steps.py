@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, QualityError
+from crnn_cli.workflows.segment.admission import require_image
 from crnn_cli.workflows.segment.engine import SegmentEngine, prepare
 from crnn_cli.workflows.segment.options import SegmentOptions, Span, check_options
 from crnn_cli.workflows.segment.paths import SegmentPaths, plan_paths, require_writable_all
-from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun, segmentation_report
-from crnn_cli.workflows.segment.volume import Volume, check_image, order_slices, read_image
+from crnn_cli.workflows.segment.quality import has_passed, quality_doubts
+from crnn_cli.workflows.segment.report import segmentation_report
+from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun
+from crnn_cli.workflows.segment.spacing import parse_spacing, with_spacing
+from crnn_cli.workflows.segment.volume import Volume, check_image, input_name, order_slices, read_image
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -99,7 +103,8 @@ def segment_image(
     Parameters
     ----------
     image : (x, y, z) or (x, y, z, t), its axes at right angles; of a complex one the magnitude is used.
-    options : ``slices``, ``model``, ``device``, ``labels``, ``threshold``, ``keep_largest`` and ``precision`` count.
+    options : ``slices``, ``spacing``, ``model``, ``device``, ``labels``, ``threshold``, ``keep_largest`` and
+        ``precision`` count.
     engine : a model that is loaded already by `prepare`; then ``model``, ``device`` and ``labels`` do not count.
     name : of the image, in messages.
     keep_probabilities : keep class probabilities, float32, of all classes: 4 bytes a voxel and class.
@@ -116,9 +121,11 @@ def segment_image(
     """
     options = options or SegmentOptions()
     plane, span = check_options(options)
-    image = check_image(image, name)
+    require_image(image.array, hasattr(image, "labels"), name)
+    image = with_spacing(check_image(image, name), parse_spacing(options.spacing), name)
     engine = engine or prepare(options)
-    return _segment(order_slices(image, plane, span, engine), options, engine, keep_probabilities, progress)
+    volume = order_slices(image, plane, span, engine, name=name)
+    return _segment(volume, options, engine, keep_probabilities, progress)
 
 
 def output_name(stem: str, options: SegmentOptions) -> str:
@@ -150,12 +157,14 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
     """
     paths, options = planned.paths, planned.options
     require_writable_all(planned.path, paths.all(engine.labels), options.force)
-    image, source, series = read_image(planned.path, options.series, options.slice_tolerance)
+    image, source, series = read_image(
+        planned.path, options.series, options.slice_tolerance, parse_spacing(options.spacing)
+    )
     if paths.dicom:
-        paths = paths.of_series(image, series)
+        paths = paths.of_series(image, series, engine.bundle, engine.labels)
         require_writable_all(planned.path, paths.all(engine.labels), options.force)
-    volume = order_slices(image, planned.plane, planned.span, engine)
-    return SegmentVolume(replace(volume, source=source, series=series), paths)
+    volume = order_slices(image, planned.plane, planned.span, engine, series, input_name(planned.path))
+    return SegmentVolume(replace(volume, source=source), paths)
 
 
 def compute(
@@ -180,17 +189,25 @@ def save(planned: SegmentPlan, run: SegmentFileRun) -> dict[str, Any]:
 
 
 def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
-    """Check that something was labelled, where that is asked for.
+    """Check that something was labelled, and that it is good enough, where that is asked for.
 
     Raises
     ------
     QualityError
-        If labels are required, and there are none.
+        If labels are required, and there are none; or if a predicted Dice is below the one required.
     """
-    if any(any(label["voxels"]) for label in report["labels"]):
-        return
-    if planned.options.require_labels:
+    options = planned.options
+    if options.require_labels and not any(any(label["voxels"]) for label in report["labels"]):
         raise QualityError("nothing was labelled, and ", Param("require_labels"), " was given")
+    if options.require_quality is None or report["quality"] is None:
+        return
+    lowest = report["quality"]["lowest"]
+    if lowest["predicted_dice"] < options.require_quality:
+        raise QualityError(
+            f"the predicted Dice of {lowest['label']} in frame {lowest['frame'] + 1} is "
+            f"{lowest['predicted_dice']:.2f}, below ",
+            Param("require_quality", options.require_quality),
+        )
 
 
 def _segment(
@@ -205,15 +222,17 @@ def _segment(
     began = time.perf_counter()
     result = segment(
         volume.image, volume.order, engine.network, preprocessing, engine.device,
-        threshold=options.threshold, span=volume.span, keep_probabilities=keep_probabilities,
-        bfloat16=options.precision == "bf16", progress=progress,
+        threshold=options.threshold, span=volume.span, keep_within=fed.keep_within,
+        keep_probabilities=keep_probabilities, bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
     labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)
     report = segmentation_report(labelled) | {
         "input": volume.source, "device": str(engine.device), "seconds": seconds, "threshold": options.threshold,
-        "precision": options.precision or "fp32", "passed": not labelled.is_empty if options.require_labels else None,
+        "precision": options.precision or "fp32", "required_quality": options.require_quality,
+        "passed": has_passed(labelled, options),
     }  # fmt: skip
+    notices.tell(*(finding.doubt for finding in labelled.findings), *quality_doubts(labelled))
     if labelled.is_empty:
         notices.warn("nothing-labelled", "nothing was labelled: everything is background")
     return SegmentationRun(labelled, report | notices.recorded())

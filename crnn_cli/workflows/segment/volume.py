@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM, Doubt
+from crnn_cli.workflows.segment.admission import modality_doubts, require_image, view_doubt, why_no_volumes
 from crnn_cli.workflows.segment.options import Span
+from crnn_cli.workflows.segment.spacing import Spacing, remaining, with_spacing
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.config import SliceInput
@@ -33,6 +35,7 @@ class Volume:
     span : the slices to segment, along that axis of the array.
     source : what a report says of the file; empty for an image from memory.
     series : the DICOM series that it was read from, if it was.
+    no_volumes : reason for which no volumes in millilitres are stated; None where they are.
     """
 
     image: Image
@@ -40,28 +43,46 @@ class Volume:
     span: slice
     source: dict[str, Any] = field(default_factory=dict)
     series: Series | None = None
+    no_volumes: str | None = None
 
 
 def read_image(
-    path: Path, series: str | None, slice_tolerance: float | None
+    path: Path, series: str | None, slice_tolerance: float | None, spacing: Spacing | None = None
 ) -> tuple[Image, dict[str, Any], Series | None]:
     """Read the image, check it (`check_image`), and warn of what is odd about it.
+
+    Parameters
+    ----------
+    series, slice_tolerance : of DICOM, see `crnn_cli.io.images.load_image`.
+    spacing : in place of that of the file, see `crnn_cli.workflows.segment.spacing`; not of DICOM.
 
     Returns
     -------
     The image; what a report says of the file; the DICOM series, None for NIfTI.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.io.nifti.intent import LABELS
 
     loaded = load_image(path, None, series, slice_tolerance=slice_tolerance)
-    name = "standard input" if path == STREAM else str(path)
+    name = input_name(path)
+    require_image(loaded.image.array, loaded.intent == LABELS, name)
     if loaded.stored_axes < 3:
         raise UnsupportedDataError(
             f"{name} is a 2-D picture {loaded.image.shape}; slices are labelled in a stack, x, y, z"
         )
-    image = check_image(loaded.image, name)
-    notices.tell(*loaded.remarks())
-    return image, dict(loaded.source), loaded.series
+    if spacing is not None and loaded.series is not None:
+        raise UsageError(
+            Param("spacing"), f" is for files that have lost theirs, and {name} is DICOM, which has its own"
+        )
+    image = with_spacing(check_image(loaded.image, name), spacing, name)
+    notices.tell(*remaining(loaded.remarks(), spacing))
+    given = {} if spacing is None else {"spacing_given": list(spacing)}
+    return image, dict(loaded.source) | given, loaded.series
+
+
+def input_name(path: Path) -> str:
+    """How messages call an input."""
+    return "standard input" if path == STREAM else str(path)
 
 
 def check_image(image: Image, name: str) -> Image:
@@ -84,27 +105,40 @@ def check_image(image: Image, name: str) -> Image:
     return image
 
 
-def order_slices(image: Image, plane: str | None, span: Span | None, engine: SegmentEngine) -> Volume:
-    """Decide how an image is sliced for a model, with warnings of what is doubtful about that.
+def order_slices(
+    image: Image, plane: str | None, span: Span | None, engine: SegmentEngine, series: Series | None = None,
+    name: str = "the image",
+) -> Volume:  # fmt: skip
+    """Decide how an image is sliced for a model, with warnings of what is doubtful about that, and about the image.
 
     Parameters
     ----------
     image : as `check_image` returns it.
     plane, span : as `crnn_cli.workflows.segment.options.parse_slices` returns them.
+    series : the DICOM series that the image was read from, if it was.
+    name : how messages call the image.
 
     Raises
     ------
     UsageError
         If the range reaches beyond the stack.
     UnsupportedDataError
-        If nothing tells which axis the slices follow each other along, or the spacing cannot be right.
+        If nothing tells which axis the slices follow each other along, the spacing cannot be right, or the image is
+        not of the model's modality.
     """
     from crnn_cli.segmentation.segment import choose_order
 
     order, doubts = choose_order(image, plane, engine.slice_input.plane)
     chosen = _slice_range(span, image.shape[order.axes[0]])
-    notices.tell(*doubts, *_spacing_doubts(order, engine.slice_input, engine.bundle.name))
-    return Volume(image, order, chosen)
+    fed, model = engine.slice_input, engine.bundle.name
+    view, along_axes = view_doubt(order, image.affine, fed)
+    doubts = [*modality_doubts(image.array, series, fed, name, model), *doubts, *_spacing_doubts(order, fed, model)]
+    doubts += [] if view is None else [view]
+    notices.tell(*doubts)
+    why = why_no_volumes(image, doubts, series is not None or not along_axes)
+    if why is not None:
+        notices.warn("no-volumes", f"no volumes in millilitres are stated: {why}")
+    return Volume(image, order, chosen, series=series, no_volumes=why)
 
 
 def _slice_range(span: Span | None, count: int) -> slice:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.notices import STREAM
-from crnn_cli.report.provenance import command_line
+from crnn_cli.report.provenance import command_facts
 from crnn_cli.report.sidecar import report_output
+from crnn_cli.workflows.segment.paths import SegmentPaths, seg_algorithm
 from crnn_cli.workflows.segment.result import LabelledVolume, SegmentFileRun
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def save(run: SegmentFileRun, force: bool) -> dict[str, Any]:
     from crnn_cli.io.atomic_write import write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
 
-    labelled, paths, report = run.labelled, run.paths, {"command": command_line()} | run.report
+    labelled, paths, report = run.labelled, run.paths, command_facts() | run.report
     description = f"{run.report['tool']} {labelled.bundle.name}"
     beside = _outputs_beside(run, description)
     if paths.labels == STREAM:
@@ -40,7 +41,7 @@ def save(run: SegmentFileRun, force: bool) -> dict[str, Any]:
         return report
     if paths.dicom:
         written: dict[str, Any] = {"output": [str(path) for path in paths.segs], "output_format": _SEG}
-        maps = _seg_outputs(paths.labels, labelled)
+        maps = _seg_outputs(paths, labelled)
     else:
         written = {"output": str(paths.labels), "output_format": _NIFTI}
         maps = [image_output(labelled.label_image, paths.labels, description, LABEL_INTENT)]
@@ -69,17 +70,17 @@ def _outputs_beside(run: SegmentFileRun, description: str) -> list[Output]:
     return outputs
 
 
-def _seg_outputs(target: Path, labelled: LabelledVolume) -> list[Output]:
-    from crnn_cli.io.dicom.seg import Algorithm, seg_outputs
+def _seg_outputs(paths: SegmentPaths, labelled: LabelledVolume) -> list[Output]:
+    from crnn_cli.io.dicom.seg import seg_outputs
 
     for label in labelled.labels:
         if label.code is None:
             text = f"{label.name} has no code in the model's config.json: it is called an anatomical structure"
             notices.note("label-without-code", text)
-    algorithm = Algorithm(f"crnn {labelled.bundle.name}", {"weights sha256": labelled.bundle.sha256})
     series = labelled.volume.series
     assert series is not None  # required before the work began
-    return seg_outputs(labelled.label_image, series, labelled.labels, algorithm, target)
+    algorithm = seg_algorithm(labelled.bundle)
+    return seg_outputs(labelled.label_image, series, labelled.labels, algorithm, paths.labels, paths.form)
 
 
 def _picture(preview: Path, labelled: LabelledVolume) -> Output:

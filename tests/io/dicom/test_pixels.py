@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from crnn_cli.errors import CrnnError, UnreadableError
 from crnn_cli.io.dicom import pixels as dicom_pixels
-from crnn_cli.io.dicom.headers import frames_of
+from crnn_cli.io.dicom.headers import read_headers
 from crnn_cli.io.dicom.read import list_series, read_dicom
 from crnn_cli.io.dicom.sources import Source, sources
 from tests.support.dicom import base, oblique, values, write_enhanced, write_series
@@ -72,7 +72,7 @@ def test_plain_pixels_are_taken_from_where_they_lie(monkeypatch, syntax, frames)
     assert found.base is not None
     assert found.tobytes() == content[-found.nbytes :]
     single = one_file(2, syntax)
-    (frame,) = frames_of(Source("x", lambda: io.BytesIO(single)))
+    (frame,) = read_headers(Source("x", lambda: io.BytesIO(single))).frames
     assert frame.layout == layout_of(single)
 
 
@@ -80,7 +80,7 @@ def test_each_file_is_opened_once_to_list_and_once_to_read(tmp_path, monkeypatch
     """Also of several multi-frame files whose frames take turns in the grid."""
     pixels = values(3, 2, 6, 8)
     for t in range(2):
-        write_enhanced(tmp_path / f"{t}.dcm", pixels[:, t : t + 1], oblique(3), series="1.2.3", first=t)
+        write_enhanced(tmp_path / f"{t}.dcm", pixels[:, t : t + 1], oblique(3), series="1.2.3", study="1.2", first=t)
     opened = Counter()
 
     def counted(place):

@@ -157,11 +157,13 @@ def test_several_series_need_a_choice_and_their_table_is_the_message(tmp_path):
 def test_planes_of_a_localizer_and_phase_images_are_series_of_their_own(tmp_path):
     series = "1.2.3.4.5"
     for seed in range(3):
-        write_series(tmp_path / str(seed), values(2, 1, 5, 5, seed), oblique(seed), series=series)
+        write_series(tmp_path / str(seed), values(2, 1, 5, 5, seed), oblique(seed), series=series, study="1.2.3")
     assert [s.slices for s in list_series(tmp_path).series] == [2, 2, 2]
     phases = tmp_path / "phase"
     for kind in ("M", "P"):
-        write_series(phases / kind, values(2, 3, 5, 5), series=series, ImageType=["ORIGINAL", "PRIMARY", kind])
+        write_series(
+            phases / kind, values(2, 3, 5, 5), series=series, study="1.2.3", ImageType=["ORIGINAL", "PRIMARY", kind]
+        )
     assert [(s.part, s.slices, s.frames) for s in list_series(phases).series] == [("M", 2, 3), ("P", 2, 3)]
 
 
@@ -182,7 +184,7 @@ def test_places_without_images(tmp_path):
         with pytest.raises(UnreadableError):
             read_dicom(place)
     (tmp_path / "a.dcm").write_text("no dicom")
-    with pytest.raises(UnreadableError, match=r"holds no DICOM images \(1 other files\)"):
+    with pytest.raises(UnreadableError, match=r"holds no DICOM images that are read \(1 file: not DICOM\)"):
         read_dicom(tmp_path)
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04" + bytes(200))
     with pytest.raises(UnreadableError):

@@ -132,9 +132,12 @@ def test_codes_are_kept(tmp_path, codes):
     assert read_image(tmp_path / "a.nii").codes == codes
 
 
-def test_without_codes_the_place_is_kept(tmp_path):
-    write_image(Image(np.ones((4, 5, 2, 3), "f4"), AFFINE, 0.03, (0, 0)), tmp_path / "a.nii", "test")
-    np.testing.assert_allclose(read_image(tmp_path / "a.nii").affine, AFFINE, atol=1e-5)
+def test_without_codes_the_voxel_size_is_kept_and_no_place_is_claimed(tmp_path):
+    image = Image(np.ones((4, 5, 2, 3), "f4"), AFFINE, 0.03, (0, 0))
+    write_image(image, tmp_path / "a.nii", "test")
+    again = read_image(tmp_path / "a.nii")
+    assert again.codes == (0, 0)
+    np.testing.assert_allclose(again.spacing, image.spacing, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +278,7 @@ def broken_files():
     shape[42:44] = struct.pack("<h", -4)
     singular = bytearray(plain)
     singular[296:312] = bytes(16)
+    singular[252:254] = bytes(2)  # and no qform to go by
     kind = bytearray(plain)
     kind[70:72] = struct.pack("<h", 77)
     units = bytearray(plain)

@@ -1,6 +1,7 @@
 """Training data is found in the layouts people have, divided by subject, and what is wrong with it is told at once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -314,6 +315,21 @@ def test_every_broken_line_is_told(tmp_path):
         ("line 10", f"{long} does not exist"),
         ("p", "the subject is in test and in train; keep it in one of them"),
     ]
+
+
+def test_a_manifest_says_which_structures_are_labelled(tmp_path):
+    touch(tmp_path, *(f"{n}{kind}.nii" for n in "abc" for kind in ("", "_gt")))
+    text = "image,label,structures\na.nii,a_gt.nii,\nb.nii,b_gt.nii,left ventricle; aorta\nc.nii,c_gt.nii,x;;y\n"
+    found = find_labelled(manifest(tmp_path, text))
+    assert [pair.structures for pair in found.pairs] == [(), ("left ventricle", "aorta")]
+    assert [problem.name for problem in found.problems] == ["line 4"]
+    assert "semicolons" in found.problems[0].text
+
+
+def test_labels_beyond_the_structures_of_a_manifest_are_a_problem(tmp_path):
+    pair = replace(pair_of(tmp_path, *arrays()), structures=("b",))
+    (checked,) = check_labelled(LabelledSet((pair,), {}, "manifest"))
+    assert any("the labels hold 2" in problem for problem in checked.problems)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Items for slice sequences follow from their seed and are what they claim."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,8 +38,8 @@ def window(high):
 
 
 def draw(items, size, seed):
-    """Return a batch as training draws its first one."""
-    return collate_items([items.numbered(size, (seed,), number) for number in range(size.sequences)])
+    """Return images and labels of a batch as training draws its first one."""
+    return collate_items([items.numbered(size, (seed,), number) for number in range(size.sequences)])[:2]
 
 
 def slopes(axis, augmentation, seed, side=120):
@@ -110,7 +112,7 @@ def test_numbered_items_visit_every_case_once_an_epoch():
             drawn, others.numbered(size, (0, 1), number), items.numbered(size, (0, 2), number), strict=True
         ):
             assert torch.equal(a, b)
-            assert not torch.equal(a, c) or a is drawn[1]
+            assert not torch.equal(a, c) or a is not drawn[0]
 
 
 @pytest.mark.usefixtures("unshaded")
@@ -214,3 +216,39 @@ def test_a_case_lies_on_the_networks_grid(tmp_path):
     for k in (0, 1, 2):  # the two still match
         inner = case.image_SYX[case.labels_SYX == k]
         assert abs(np.median(inner) - 50 * k) < 2
+
+
+@pytest.mark.usefixtures("unshaded")
+def test_gaps_skip_every_second_slice_of_image_and_labels():
+    image = np.broadcast_to(np.arange(9, dtype=np.float32)[:, None, None], (9, 30, 30))
+    case = Case("steps", image, image.astype(np.uint8) % 2)
+    items = Items([case], window(8), replace(STILL, gaps=1.0), 2)
+    firsts = set()
+    for seed in range(12):
+        shown, labels = draw(items, ItemSize(1, 4, 10, 10), seed)
+        slices = (8 * shown[0].mean((1, 2))).round().int().tolist()
+        assert np.diff(slices).tolist() == [2, 2, 2]
+        np.testing.assert_array_equal(labels[0, :, 1, 5, 5], [k % 2 for k in slices])
+        firsts.add(slices[0])
+    assert firsts == {0, 1, 2}
+
+
+@pytest.mark.usefixtures("unshaded")
+def test_brightness_differs_from_slice_to_slice_within_its_range():
+    case = Case("ones", np.full((5, 30, 30), 2, np.float32), np.zeros((5, 30, 30), np.uint8))
+    gains = [draw(Items([case], window(2), replace(STILL, gain=0.2), 2), ItemSize(1, 5, 10, 10), seed)[0].mean((2, 3))
+             for seed in range(8)]  # fmt: skip
+    assert all(0.8 <= float(gain.min()) < float(gain.max()) <= 1.2 for gain in gains)
+    assert max(float(gain.max()) for gain in gains) > 1.15
+
+
+@pytest.mark.usefixtures("unshaded")
+def test_a_share_of_the_items_is_scanned_again_and_their_labels_stay():
+    case = random_case()
+    plain, again = (Items([case], RECIPE, replace(STILL, rescan=share), 3) for share in (0.0, 0.5))
+    changed = []
+    for seed in range(16):
+        first, second = (draw(items, ItemSize(1, 3, 24, 20), seed) for items in (plain, again))
+        changed.append(not torch.equal(first[0], second[0]))
+        assert torch.equal(first[1], second[1])
+    assert 3 < sum(changed) < 13

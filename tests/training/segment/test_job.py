@@ -122,7 +122,8 @@ def test_the_loss_is_the_supervised_loss_of_the_batch():
     own = job()
     network = own.network(0, None).eval()
     items = [own.item(0, k) for k in range(2)]
-    image, labels = (torch.stack(parts) for parts in zip(*items, strict=True))
+    image, labels, labelled = (torch.stack(parts) for parts in zip(*items, strict=True))
+    assert labelled.all()
     (loss,) = own.losses(0, network, items, CPU)
     torch.testing.assert_close(loss, supervised_loss({"jaccard": 1.0, "ce": 0.5}, network(image), labels))
 
@@ -134,6 +135,21 @@ def test_weights_to_begin_from_are_taken():
     for stage in (0, 1):
         for name, value in begun.network(stage, None).state_dict().items():
             assert torch.equal(value, start.state_dict()[name]), name
+
+
+def test_the_recurrent_part_to_begin_from_survives_the_first_stage():
+    torch.manual_seed(5)
+    start = job().network(1, None)
+    for readout in start.readout:
+        nn.init.normal_(readout.weight)
+    begun = SegmentJob(TASK, [random_case()], (), 1, start)
+    cnn = begun.network(0, None)
+    nn.init.zeros_(cnn.cnn.side[0].weight)
+    after = begun.network(1, cnn).state_dict()
+    assert not after["cnn.side.0.weight"].any()
+    for name, value in start.state_dict().items():
+        if name.startswith(("cells", "readout")):
+            assert torch.equal(after[name], value), name
 
 
 def test_the_table_holds_the_dice_on_the_images_grid(tmp_path):

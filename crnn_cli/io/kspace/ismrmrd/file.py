@@ -7,7 +7,6 @@ A readout is a row of the compound data set ``data``, with the fields ``head`` (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, text_of
+from crnn_cli.io.limits import require_possible
 
 BLOCK = 256
 """Readouts whose samples are in memory at once."""
@@ -73,7 +74,7 @@ def find_group(path: Path, group: str | None) -> str:
     UnsupportedDataError
         If it holds several and none was chosen.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         scans: list[str] = [name for name, part in [("/", file), *file.items()] if _is_scan(part)]
         if group is not None:
             if group in file and _is_scan(file[group]):
@@ -104,10 +105,8 @@ def read_header(path: Path, group: str) -> bytes:
     UnreadableError
         If the file is damaged.
     """
-    with _opened(path) as file:
-        stored = file[group]["xml"]
-        value = stored[()] if stored.shape == () else stored[0] if stored.size else b""
-        return value.encode() if isinstance(value, str) else bytes(value)
+    with opened(path) as file:
+        return text_of(dataset(file[group], "xml", path), path)
 
 
 def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
@@ -119,8 +118,9 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
         If there are none, or they lack a field.
     """
     parts: list[dict[str, Numbers]] = []
-    with _opened(path) as file:
+    with opened(path) as file:
         table = file[group]["data"]
+        require_possible(len(table) * table.dtype.itemsize, path.stat().st_size, f"{path}, {group}/data")
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
             parts.append(_fields(heads[first : first + _HEADS]))
@@ -143,7 +143,7 @@ def read_samples(path: Path, group: str, heads: ReadoutHeaders) -> Iterator[tupl
         If samples are missing, or are NaN or infinite; the readout is named.
     """
     order = np.argsort(heads.row, kind="stable")
-    with _opened(path) as file:
+    with opened(path) as file:
         table = file[group]["data"].fields("data")
         for first in range(0, len(order), BLOCK):
             indices = order[first : first + BLOCK]
@@ -197,22 +197,3 @@ def _is_scan(part: Any) -> bool:
 
 def _choice(scans: list[str]) -> str:
     return f"it has scans in {', '.join(map(repr, scans))}" if scans else "it holds none at all"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading; errors of h5py become UnreadableError."""
-    if not path.is_file():
-        raise UnreadableError(f"{path} is no file: give the path of an ISMRMRD file (.h5)")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UnreadableError(
-            f"{path} cannot be read as HDF5, which ISMRMRD files are ({error}): it is another format, damaged or cut "
-            "off"
-        ) from None
-    with file:
-        try:
-            yield file
-        except (OSError, KeyError, RuntimeError) as error:
-            raise UnreadableError(f"{path} cannot be read ({error}): {_BROKEN}") from error

@@ -5,6 +5,7 @@ Legend: C coil, T frame, K second phase encoding (3-D scans), Y phase encoding, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.checks import measured_exactly
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
 from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
 from crnn_cli.notices import Doubt, Remark
@@ -64,8 +66,8 @@ class Lines:
     def read(self, number: int, plane: int) -> tuple[Complex, Mask]:
         """Read the k-space (C, T, Y, X) and the mask (T, Y, X) of one slice.
 
-        Repeated samples are averaged. Of a 3-D scan, the centred orthonormal transform along K is done readout by
-        readout, so that memory for one plane is enough.
+        Repeated samples are averaged. Samples that are zero in all coils count as not measured where readouts or
+        columns of zeros, or many zeros, show that they were not.
 
         Parameters
         ----------
@@ -77,21 +79,53 @@ class Lines:
         UnreadableError
             If samples are missing, NaN or infinite; the message names the readout.
         """
-        return self.where(self.heads["slice"] == number)._gathered(plane)
+        chosen = self.where(self.heads["slice"] == number)
+        return chosen._plane(plane) if self.grid.planes > 1 else chosen._slice()
 
-    def _gathered(self, plane: int) -> tuple[Complex, Mask]:
+    def each(self) -> Iterator[tuple[int, Complex]]:
+        """Yield the index of each readout, and its used samples (C, X) from left to right."""
+        for i, stored in read_samples(self.path, self.group, self.heads):
+            samples = stored[:, ::-1] if self.index.reverse[i] else stored
+            first = self.index.skip[i]
+            yield i, samples[:, first : first + self.index.count[i]]
+
+    def without_zeros(self) -> Lines:
+        """The readouts that are not zero throughout, which simulators store for lines not measured; reads the file."""
+        alive = np.zeros(len(self.heads), bool)
+        for i, samples in self.each():
+            alive[i] = samples.any()
+        return self if alive.all() or not alive.any() else self.where(alive)
+
+    def _slice(self) -> tuple[Complex, Mask]:
+        """K-space and mask of a slice of a 2-D scan."""
+        grid, index = self.grid, self.index
+        whole = bool((index.count == grid.samples).all())
+        counts_TYX = np.zeros((grid.frames, grid.lines, 1 if whole else grid.samples), np.int32)
+        kspace = np.zeros((grid.coils, grid.frames, grid.lines, grid.samples), np.complex64)
+        for i, samples in self.each():
+            if not samples.any():
+                continue
+            t, y, a, n = self.frames[i], index.row[i], index.column[i], index.count[i]
+            kspace[:, t, y, a : a + n] += samples
+            counts_TYX[t, y, slice(None) if whole else slice(a, a + n)] += 1
+        if counts_TYX.max() > 1:
+            kspace /= np.maximum(counts_TYX, 1).astype(np.float32)
+        return kspace, measured_exactly(kspace, counts_TYX > 0)
+
+    def _plane(self, plane: int) -> tuple[Complex, Mask]:
+        """K-space and mask of an image plane of a 3-D scan that has all planes.
+
+        The centred orthonormal transform along K is done readout by readout, so that memory for one plane is enough.
+        """
         grid, index = self.grid, self.index
         counts_TKYX = self.counts()
         kspace = np.zeros((grid.coils, grid.frames, grid.lines, grid.samples), np.complex64)
         angle = 2 * np.pi * (plane - grid.planes // 2) * (np.arange(grid.planes) - grid.planes // 2) / grid.planes
         wave_K = np.exp(1j * angle) / np.sqrt(grid.planes)
-        for i, stored in read_samples(self.path, self.group, self.heads):
-            samples = stored[:, ::-1] if index.reverse[i] else stored
-            t, k, y = self.frames[i], index.plane[i], index.row[i]
-            a, first, n = index.column[i], index.skip[i], index.count[i]
+        for i, samples in self.each():
+            t, k, y, a, n = self.frames[i], index.plane[i], index.row[i], index.column[i], index.count[i]
             times = counts_TKYX[t, k, y, a : a + n] if counts_TKYX.shape[-1] > 1 else counts_TKYX[t, k, y]
-            weight = wave_K[k] / times if grid.planes > 1 else 1 / times
-            kspace[:, t, y, a : a + n] += samples[:, first : first + n] * weight.astype(np.complex64)
+            kspace[:, t, y, a : a + n] += samples * (wave_K[k] / times).astype(np.complex64)
         return kspace, np.asarray(counts_TKYX.any(1))
 
     def counts(self) -> NDArray[np.int32]:
@@ -111,27 +145,22 @@ class Lines:
         keys = np.stack([self.heads["slice"], self.frames, self.index.plane, self.index.row], 1)
         return np.unique(keys, axis=0, return_counts=True)[1]
 
-    def require_full_planes(self) -> None:
-        """Refuse 3-D scans that are undersampled along the second phase encoding.
+    def has_full_planes(self) -> bool:
+        """Whether each line of a 3-D scan that was measured has all steps of the second phase encoding."""
+        measured = np.zeros((self.grid.frames, self.grid.planes, self.grid.lines), bool)
+        measured[self.frames, self.index.plane, self.index.row] = True
+        return bool((measured.any(1) == measured.all(1)).all())
+
+    def require_one_slab(self) -> None:
+        """Refuse 3-D scans of several slabs, or whose readouts differ in length.
 
         Raises
         ------
         UnsupportedDataError
-            If a line lacks planes, readouts differ in length, or the scan has several slabs.
+            The message says which.
         """
-        if self.grid.planes == 1:
-            return
         if len(np.unique(self.heads["slice"])) > 1:
             raise UnsupportedDataError("this scan has several slabs of a 3-D encoding: write each to a file of its own")
-        measured = np.zeros((self.grid.frames, self.grid.planes, self.grid.lines), bool)
-        measured[self.frames, self.index.plane, self.index.row] = True
-        partial, complete = measured.any(1), measured.all(1)
-        if (partial != complete).any():
-            raise UnsupportedDataError(
-                f"this scan is 3-D, and {int((partial & ~complete).sum())} of its {int(partial.sum())} lines "
-                f"lack some of the {self.grid.planes} steps along the second phase encoding: only 3-D scans that are "
-                "fully sampled there are supported (as slices)"
-            )
         if len(np.unique(self.index.column)) > 1 or len(np.unique(self.index.count)) > 1:
             raise UnsupportedDataError("this scan is 3-D, and its readouts differ in length: that is not supported")
 
@@ -146,8 +175,5 @@ class Lines:
         if not missing.any():
             return []
         frames = f"{int(missing.any(-1).sum())} of {missing.shape[0] * missing.shape[1]} frames"
-        return [Doubt(
-            "lines-missing",
-            f"{int(missing.sum())} of {missing.size} lines missing in {frames}, though the header says that the scan "
-            "is not accelerated",
-        )]  # fmt: skip
+        text = f"{int(missing.sum())} of {missing.size} lines missing in {frames}, though the header says that the scan"
+        return [Doubt("lines-missing", f"{text} is not accelerated")]

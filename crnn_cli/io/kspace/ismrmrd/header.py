@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 
+_ROUNDED = 0.01
+"""How far a whole number may be off, as converters write 0.9999."""
 _LIMIT = 65535  # counters of a readout are uint16
 _ADVICE = "convert the scan again from the scanner's raw data"
 
@@ -51,6 +53,9 @@ class IsmrmrdHeader:
     tr : repetition time TR in ms, None if unknown.
     noise_bandwidth : relativeReceiverNoiseBandwidth, 1 if unknown.
     encodings : number of encodings in the header.
+    counts : values that the counters repetition, phase and slice have, by their encodingLimits; those above 1.
+    in_metres, flat, filtered : what `crnn_cli.io.kspace.ismrmrd.reconcile` set right: lengths that were in metres,
+        planes of a 2-D scan, readout oversampling that was removed.
     """
 
     encoded: Space
@@ -62,6 +67,10 @@ class IsmrmrdHeader:
     tr: float | None
     noise_bandwidth: float
     encodings: int
+    counts: dict[str, int]
+    in_metres: bool = False
+    flat: bool = False
+    filtered: bool = False
 
 
 def parse_header(text: bytes) -> IsmrmrdHeader:
@@ -95,6 +104,7 @@ def parse_header(text: bytes) -> IsmrmrdHeader:
         tr=_positive(root, "sequenceParameters/TR"),
         noise_bandwidth=_positive(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth") or 1.0,
         encodings=len(encodings),
+        counts=_counts(first),
     )
 
 
@@ -138,6 +148,16 @@ def _limits(encoding: ElementTree.Element, name: str) -> Limits | None:
     return limits
 
 
+def _counts(encoding: ElementTree.Element) -> dict[str, int]:
+    """Lengths above 1 of the counters that count images."""
+    counts = {}
+    for name in ("repetition", "phase", "slice"):
+        limits = _limits(encoding, name)
+        if limits is not None and limits.maximum > limits.minimum:
+            counts[name] = limits.maximum - limits.minimum + 1
+    return counts
+
+
 def _acceleration(encoding: ElementTree.Element) -> tuple[int, int]:
     path = "parallelImaging/accelerationFactor"
     if encoding.find(path) is None:
@@ -149,8 +169,11 @@ def _acceleration(encoding: ElementTree.Element) -> tuple[int, int]:
 def _whole(element: ElementTree.Element, path: str, least: int) -> int:
     text = (element.findtext(path) or "").strip()
     try:
-        value = int(text)
-    except ValueError:
+        number = float(text)
+        value = round(number)
+        if abs(number - value) > _ROUNDED:
+            raise ValueError
+    except (ValueError, OverflowError):
         raise UnreadableError(
             f"the ISMRMRD header has {text or 'nothing'!r} for {path}, not a number; {_ADVICE}"
         ) from None

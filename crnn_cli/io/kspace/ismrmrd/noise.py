@@ -54,7 +54,9 @@ def noise_covariance(
     if min(dwells) > 0 and dwells[0] != dwells[1]:
         scale *= dwells[0] / dwells[1]
         note += f", scaled from a dwell time of {dwells[0]:.4g} to {dwells[1]:.4g} us"
-    if header.noise_bandwidth != 1 and header.shown.field[0] < header.encoded.field[0]:
+    oversampled = header.filtered or header.shown.field[0] < header.encoded.field[0]
+    if header.noise_bandwidth != 1 and oversampled:
         scale /= header.noise_bandwidth
         note += f", scaled for a relative noise bandwidth of {header.noise_bandwidth:.4g}"
+    note += "; images are as bright as the root of the sum of squares of the whitened coils"
     return (total * (scale / count)).astype(np.complex64), [Fact("noise-scan", note)]

@@ -14,12 +14,12 @@ import numpy as np
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SliceStack, Vector
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.kspace.ismrmrd.choice import DIRECTIONS, PARALLEL
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, readout_name
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
+from crnn_cli.io.kspace.ismrmrd.readouts import Whole
 from crnn_cli.notices import Doubt, Remark
 
-_DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
-_PARALLEL = 1e-3
 _SCANNER, _UNKNOWN = (1, 1), (0, 0)
 
 
@@ -39,6 +39,12 @@ class OrderedSlices:
     affine: Affine
     codes: tuple[int, int]
     remarks: tuple[Remark, ...]
+
+    def places(self, slices: Whole) -> Whole:
+        """Place in the stack, from 0, of each counter ``slice``."""
+        places = np.zeros(max(self.order) + 1, np.int64)
+        places[list(self.order)] = range(len(self.order))
+        return np.asarray(places[slices])
 
     def geometry(self, matrix: tuple[int, int, int], frames: int, frame_time: float | None) -> Image:
         """Image of zeros (x, y, z, t) that takes no memory, for `RawScan.geometry`."""
@@ -61,7 +67,7 @@ def slice_positions(
         If directions differ or are not perpendicular, a slice moves, or slices are unevenly spaced or tilted.
     """
     counters, firsts = np.unique(heads["slice"], return_index=True)
-    directions = np.stack([heads[name] for name in _DIRECTIONS], -1)
+    directions = np.stack([heads[name] for name in DIRECTIONS], -1)
     undirected = not directions.any() or not np.isfinite(directions).all()
     axes = np.eye(3) if undirected else _axes(heads, directions)
     positions = heads["position"][firsts]
@@ -100,13 +106,13 @@ def recon_planes(header: IsmrmrdHeader) -> int:
 def _axes(heads: ReadoutHeaders, directions_N33: Vector) -> Vector:
     """Directions of x, y and z as columns."""
     axes: Vector = directions_N33[0]
-    other = np.abs(directions_N33 - axes).max((1, 2)) > _PARALLEL
+    other = np.abs(directions_N33 - axes).max((1, 2)) > PARALLEL
     if other.any():
         raise UnsupportedDataError(
             f"{readout_name(heads, int(other.argmax()))} has other directions than the first: slices that are turned "
-            "against each other do not make a volume; write each stack to a file of its own"
+            "against each other do not make a volume"
         )
-    if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * _PARALLEL:
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 2 * PARALLEL:
         raise UnsupportedDataError(
             "the directions of readout, phase and slice are not perpendicular unit vectors: the images have no place"
         )

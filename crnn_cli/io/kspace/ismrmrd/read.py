@@ -14,24 +14,64 @@ Inati et al., MRM 77, 2017.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
+from crnn_cli.io.kspace.checks import require_every_frame
+from crnn_cli.io.kspace.choices import RawChoices
+from crnn_cli.io.kspace.ismrmrd.choice import choose_readouts
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_readout_headers
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
-from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, parse_header
+from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Space, parse_header
+from crnn_cli.io.kspace.ismrmrd.inspect import central_readouts, dead_coils, reversed_centre
 from crnn_cli.io.kspace.ismrmrd.noise import noise_covariance
-from crnn_cli.io.kspace.ismrmrd.positions import recon_planes, slice_positions
-from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, ReadoutGroups, grid_index, group_readouts
-from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, heart_frames
+from crnn_cli.io.kspace.ismrmrd.positions import OrderedSlices, recon_planes, slice_positions
+from crnn_cli.io.kspace.ismrmrd.readouts import (
+    GridIndex,
+    ReadoutGroups,
+    ReversedCentre,
+    grid_index,
+    group_readouts,
+    require_same_coils,
+)
+from crnn_cli.io.kspace.ismrmrd.reconcile import positions_in_millimetres, reconcile
+from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, full_frames, heart_frames
+from crnn_cli.io.kspace.ismrmrd.volume import read_volume
 from crnn_cli.notices import Doubt, Fact, Remark
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """Lines of a scan in their places, and what was found on the way.
+
+    Attributes
+    ----------
+    header : set right where readouts contradict it.
+    groups : readouts by purpose.
+    lines, calibration : readouts for images and for calibration; None without any of the latter.
+    frames, stack : of the images.
+    remarks : as of a `RawScan`.
+    """
+
+    header: IsmrmrdHeader
+    groups: ReadoutGroups
+    lines: Lines
+    calibration: Lines | None
+    frames: Frames
+    stack: OrderedSlices
+    remarks: tuple[Remark, ...]
+
+
 def read_ismrmrd(
-    path: Path, variable: str | None = None, phases: int | None = None, slice_tolerance: float | None = None
-) -> RawScan:
+    path: Path, variable: str | None = None, phases: int | None = None, slice_tolerance: float | None = None, *,
+    set_number: int | None = None, contrast: int | None = None, repetition: int | None = None,
+    phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
+    for_calibration: bool = False,
+) -> RawScan:  # fmt: skip
     """Read the headers of an ISMRMRD file as a scan, whose slices are read on demand.
 
     Parameters
@@ -40,64 +80,124 @@ def read_ismrmrd(
     phases : number of cardiac phases that readouts are sorted into by their time since the R wave; None for the frames
         that the counters of the file give.
     slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
+    set_number, contrast, repetition, phase_number, view : the readouts to take, as of
+        `crnn_cli.io.kspace.choices.RawChoices`.
+    drop_empty : leave out frames of which a slice has no line.
+    for_calibration : take readouts that were measured for calibration alone as those of images, where there are none.
 
     Raises
     ------
+    UsageError
+        If there is nothing of the set, contrast, repetition, phase or view that was chosen.
     UnreadableError
         If the file is missing, damaged, no ISMRMRD, or contradicts its header. Samples are checked when a slice is
         read.
     UnsupportedDataError
-        If the scan is not Cartesian, has several sets, contrasts or numbers of coils, both phases and repetitions,
-        unevenly spaced slices, or no ECG time stamps to sort into ``phases``.
+        If the scan is not Cartesian; has several numbers of coils, unevenly spaced slices, or empty frames; has several
+        sets, contrasts or views, or both phases and repetitions, and none was chosen; or has no ECG time stamps to sort
+        into ``phases``.
     """
+    choice = RawChoices(None, set_number, contrast, repetition, phase_number, view, drop_empty)
     group = find_group(path, variable)
-    header = parse_header(read_header(path, group))
-    groups = group_readouts(read_readout_headers(path, group))
-    imaging, calibration = groups.imaging, groups.calibration
-    index, remarks = grid_index(imaging, header)
-    frames = _frames(imaging, index, header, phases)
-    stack = slice_positions(imaging, header, slice_tolerance)
+    groups = choose_readouts(group_readouts(read_readout_headers(path, group), for_calibration), choice)
+    measured = _measured(path, group, groups, choice, (phases, slice_tolerance))
+    header, lines = measured.header, measured.lines
+    noise_CC, noise_remarks = noise_covariance(measured.groups.noise, lines, header)
+    scan = RawScan(
+        format="ISMRMRD",
+        stored=_stored(measured),
+        shape_ZCTYX=(0, lines.grid.coils, lines.grid.frames, lines.grid.lines, lines.grid.samples),
+        geometry=measured.stack.geometry((*header.shown.matrix[:2], 1), measured.frames.count, measured.frames.time),
+        axes_ZYX=(2, 1, 0),
+        read=lambda z: RawSlice(*lines.read(z, 0)),
+        fov_fraction_YX=(_share(header, 1), _share(header, 0)),
+        noise_CC=noise_CC,
+        remarks=(*measured.remarks, *noise_remarks),
+    )
+    if lines.grid.planes > 1 and not lines.has_full_planes():
+        return _volume_scan(scan, measured)
+    return _slice_scan(scan, measured)
+
+
+def _measured(
+    path: Path, group: str, groups: ReadoutGroups, choice: RawChoices, timing: tuple[int | None, float | None]
+) -> _Measured:
+    """Put the readouts of a scan in their places; ``timing`` are the phases and the slice tolerance."""
+    require_same_coils(groups)
+    header, changes = reconcile(parse_header(read_header(path, group)), groups)
+    imaging = positions_in_millimetres(groups.imaging, header)
+    central = central_readouts(path, group, imaging, header)
+    centre, about_reversed = reversed_centre(central, header)
+    index, more = grid_index(imaging, header, centre)
+    frames = _frames(imaging, index, header, timing[0])
+    stack = slice_positions(imaging, header, timing[1])
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
     lines = Lines(path, group, imaging, index, frames.number, grid).where(frames.kept)
-    lines.require_full_planes()
-    calibration_lines = None
-    if len(calibration):
-        calibration_index, more = grid_index(calibration, header)
-        one_frame = Grid(grid.coils, 1, z, y, x)
-        frame_0 = np.zeros(len(calibration), np.int64)
-        calibration_lines = Lines(path, group, calibration, calibration_index, frame_0, one_frame)
-        remarks += [each for each in more if each not in remarks]
-    noise_CC, noise_remarks = noise_covariance(groups.noise, lines, header)
-    planes = recon_planes(header) if z > 1 else len(stack.order)
+    if z > 1 or choice.drop_empty:
+        lines = lines.without_zeros()
+    if z > 1:
+        lines.require_one_slab()
+    frames, kept, number = full_frames(frames, lines.frames, stack.places(lines.heads["slice"]), choice.drop_empty)
+    lines = replace(lines, frames=number, grid=replace(grid, frames=frames.count)).where(kept)
+    calibration, other = _calibration(groups.calibration, lines, header, centre)
+    turned = [Fact("reversed-lines", about_reversed)] if about_reversed else []
+    remarks = [
+        *_remarks(header, lines), *groups.remarks, *changes, *dead_coils(central), *more, *other, *turned,
+        *stack.remarks, *frames.remarks,
+    ]  # fmt: skip
+    return _Measured(header, groups, lines, calibration, frames, stack, tuple(dict.fromkeys(remarks)))
+
+
+def _calibration(
+    heads: ReadoutHeaders, lines: Lines, header: IsmrmrdHeader, centre: ReversedCentre | None
+) -> tuple[Lines | None, list[Remark]]:
+    """Calibration lines as those of a scan of one frame; None without any."""
+    if not len(heads):
+        return None, []
+    index, remarks = grid_index(heads, header, centre)
+    frame_0 = np.zeros(len(heads), np.int64)
+    return Lines(lines.path, lines.group, heads, index, frame_0, replace(lines.grid, frames=1)), remarks
+
+
+def _slice_scan(scan: RawScan, measured: _Measured) -> RawScan:
+    """Scan whose slices are those of the file, or the planes of a 3-D scan that has all of them."""
+    header, lines, calibration, order = measured.header, measured.lines, measured.calibration, measured.stack.order
+    z = header.encoded.matrix[2]
+    planes = recon_planes(header) if z > 1 else len(order)
 
     def read(slice_index: int) -> RawSlice:
         if not 0 <= slice_index < planes:
             raise IndexError(f"slice {slice_index} of {planes}")
-        number, plane = (stack.order[0], slice_index + z // 2 - planes // 2) if z > 1 else (stack.order[slice_index], 0)
+        number, plane = (order[0], slice_index + z // 2 - planes // 2) if z > 1 else (order[slice_index], 0)
         kspace_CTYX, mask_TYX = lines.read(number, plane)
-        calibration_CYX = None if calibration_lines is None else calibration_lines.read(number, plane)[0][:, 0]
+        require_every_frame(mask_TYX, f"{lines.path}, slice {slice_index + 1}")
+        calibration_CYX = None if calibration is None else calibration.read(number, plane)[0][:, 0]
         return RawSlice(kspace_CTYX, mask_TYX, calibration_CYX)
 
     matrix = (*header.shown.matrix[:2], planes)
-    return RawScan(
-        format="ISMRMRD",
-        stored=_stored(groups, header, lines, len(stack.order)),
-        shape_ZCTYX=(planes, grid.coils, grid.frames, y, x),
-        geometry=stack.geometry(matrix, frames.count, frames.time),
-        axes_ZYX=(2, 1, 0),
-        read=read,
-        fov_fraction_YX=(_share(header, 1), _share(header, 0)),
-        noise_CC=noise_CC,
-        remarks=(
-            *_remarks(header, lines),
-            *groups.remarks,
-            *remarks,
-            *stack.remarks,
-            *frames.remarks,
-            *noise_remarks,
-        ),
+    geometry = measured.stack.geometry(matrix, measured.frames.count, measured.frames.time)
+    return replace(scan, shape_ZCTYX=(planes, *scan.shape_ZCTYX[1:]), geometry=geometry, read=read)
+
+
+def _volume_scan(scan: RawScan, measured: _Measured) -> RawScan:
+    """Scan whose slices are the positions along the readout of a 3-D scan, read whole."""
+    header, grid = measured.header, measured.lines.grid
+    width = round(grid.samples * _share(header, 0))
+    planes = recon_planes(header)
+    shown = Space(
+        (width, header.shown.matrix[1], planes),
+        (header.encoded.field[0] * width / grid.samples, *header.shown.field[1:]),
     )
+    stack = slice_positions(measured.lines.heads, replace(header, shown=shown))
+    volume: Callable[[int], RawSlice] = read_volume(measured.lines, measured.calibration, width).read
+    text = "a 3-D scan: transformed along its fully sampled readout, positions x are the slices; it was read whole"
+    return replace(
+        scan, shape_ZCTYX=(width, grid.coils, grid.frames, grid.lines, grid.planes),
+        geometry=stack.geometry(shown.matrix, grid.frames, measured.frames.time), axes_ZYX=(0, 1, 2), read=volume,
+        fov_fraction_YX=(_share(header, 1), planes / grid.planes), readout_X=False,
+        remarks=(*scan.remarks, Fact("three-dimensional", text)),
+    )  # fmt: skip
 
 
 def _frames(imaging: ReadoutHeaders, index: GridIndex, header: IsmrmrdHeader, phases: int | None) -> Frames:
@@ -112,16 +212,17 @@ def _share(header: IsmrmrdHeader, axis: int) -> float:
     return min(1.0, header.shown.field[axis] / header.encoded.field[axis])
 
 
-def _stored(groups: ReadoutGroups, header: IsmrmrdHeader, lines: Lines, slices: int) -> str:
+def _stored(measured: _Measured) -> str:
     """Contents of the file as text: readouts, coils, slices, frames, matrices, acceleration."""
-    grid, imaging = lines.grid, groups.imaging
+    header, grid, imaging = measured.header, measured.lines.grid, measured.groups.imaging
     matrices = [" x ".join(map(str, space.matrix)) for space in (header.encoded, header.shown)]
     parts = [
-        f"{len(imaging)} readouts for images, {grid.coils} coils, {slices} slices, {grid.frames} frames",
+        f"{len(imaging)} readouts for images, {grid.coils} coils, {len(measured.stack.order)} slices, "
+        f"{grid.frames} frames",
         f"matrix encoded {matrices[0]}, shown {matrices[1]} (x, y, z)",
     ]
-    if len(groups.calibration):
-        rows = len(np.unique(grid_index(groups.calibration, header)[0].row))
+    if measured.calibration is not None:
+        rows = len(np.unique(measured.calibration.index.row))
         parts.append(f"{rows} calibration lines{' ' + header.calibration if header.calibration else ''}")
     if header.acceleration != (1, 1):
         parts.append(f"acceleration {' x '.join(map(str, header.acceleration))}")
@@ -132,11 +233,12 @@ def _remarks(header: IsmrmrdHeader, lines: Lines) -> list[Remark]:
     remarks: list[Remark] = []
     if header.encodings > 1:
         remarks.append(Doubt("several-encodings", f"the header has {header.encodings} encodings: the first is read"))
-    if lines.grid.planes > 1:
+    full = lines.has_full_planes()
+    if lines.grid.planes > 1 and full:
         text = f"3-D scan, transformed along its {lines.grid.planes} planes"
         remarks.append(Fact("three-dimensional", text))
     averages = lines.averages()
     if averages.max() > 1:
         text = f"lines measured {averages.min()} to {averages.max()} times, averaged"
         remarks.append(Fact("averaged", text))
-    return remarks + lines.missing(header.acceleration)
+    return remarks + (lines.missing(header.acceleration) if full else [])

@@ -9,6 +9,7 @@ of k-space is then where the centred transform has it; samples that were not mea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ _OTHER = {
 }  # fmt: skip
 
 Whole = NDArray[np.int64]
+ReversedCentre = Literal["counted as stored", "mirrored at the middle", "counted as turned"]
+"""What the centre sample of a reversed readout means: the index in the stored order, n less the index after turning,
+or the index after turning."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,17 @@ class ReadoutGroups:
     remarks: tuple[Remark, ...]
 
 
-def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
+def group_readouts(heads: ReadoutHeaders, for_calibration: bool = False) -> ReadoutGroups:
     """Sort the readouts of the first encoding by purpose: imaging, calibration, noise; others are left out.
+
+    Parameters
+    ----------
+    for_calibration : where none is for images, take those for calibration as such.
 
     Raises
     ------
     UnsupportedDataError
-        If none is for imaging, or sets, contrasts or numbers of coils differ.
+        If none is for imaging.
     UnreadableError
         If readouts have no coils or no samples.
     """
@@ -68,9 +76,11 @@ def group_readouts(heads: ReadoutHeaders) -> ReadoutGroups:
         remarks.append(Doubt("other-encodings", text))
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
+    if for_calibration and not (used & images).any():
+        images, calibrates = calibrates, images
     groups = ReadoutGroups(
         heads.where(used & images), heads.where(used & calibrates), heads.where(noise), tuple(remarks)
-    )
+    )  # fmt: skip
     _require_images(groups, len(heads))
     return groups
 
@@ -88,20 +98,18 @@ def _require_images(groups: ReadoutGroups, total: int) -> None:
             raise UnreadableError(
                 f"{readout_name(heads, int(empty.argmax()))} has no coils or no samples: convert it again"
             )
+
+
+def require_same_coils(groups: ReadoutGroups) -> None:
+    """Raise UnsupportedDataError where readouts for images or calibration differ in their number of coils."""
+    imaging = groups.imaging
+    for heads in (imaging, groups.calibration):
         other = heads["active_channels"] != imaging["active_channels"][0]
         if other.any():
             at = int(other.argmax())
             raise UnsupportedDataError(
                 f"{readout_name(heads, at)} has {int(heads['active_channels'][at])} coils, the first for images has "
                 f"{int(imaging['active_channels'][0])}: coils that change during a scan are not supported"
-            )
-    for counter in ("set", "contrast"):
-        values = np.unique(imaging[counter])
-        if len(values) > 1:
-            listed = ", ".join(map(str, values[:8]))
-            raise UnsupportedDataError(
-                f"this scan has {len(values)} values of {counter} ({listed}): several images of each frame (flow "
-                "encoding, echoes, inversion times); write the one to reconstruct to a file of its own"
             )
 
 
@@ -129,12 +137,19 @@ class GridIndex:
         return GridIndex(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex, list[Remark]]:
+def grid_index(
+    heads: ReadoutHeaders, header: IsmrmrdHeader, centre_of_reversed: ReversedCentre | None = None
+) -> tuple[GridIndex, list[Remark]]:
     """Find the indices of readouts in the encoded matrix.
+
+    Parameters
+    ----------
+    centre_of_reversed : where the centre of a reversed readout is; None for the header to the letter, but centred
+        where the readout fills the matrix.
 
     Returns
     -------
-    The indices, and remarks on what had to be assumed.
+    The indices, and what had to be assumed.
 
     Raises
     ------
@@ -147,33 +162,45 @@ def grid_index(heads: ReadoutHeaders, header: IsmrmrdHeader) -> tuple[GridIndex,
     n, reverse = heads["number_of_samples"], heads.flagged(REVERSE)
     pre, post = (np.where(reverse, heads[b], heads[a]) for a, b in (("discard_pre", "discard_post"),
                                                                     ("discard_post", "discard_pre")))  # fmt: skip
-    centre = np.where(reverse, n - 1 - heads["center_sample"], heads["center_sample"])
+    stored = heads["center_sample"]
+    centre = np.where(reverse, turned_centre(n, stored, centre_of_reversed or "counted as stored"), stored)
     count = n - pre - post
     column = x // 2 - centre + pre
     full = count == x
     # a readout that fills the matrix can lie in one place only: a centre of 0 was not filled in, one beside it rounded
-    known = (np.abs(column) <= 1) | (heads["center_sample"] == 0)
-    assumed = full & (column != 0) & known
+    known = (np.abs(column) <= 1) | (stored == 0)
+    assumed = full & (column != 0) & known & ~(reverse & (centre_of_reversed is not None))
     column = np.where(assumed, 0, column)
     if (assumed & ~reverse).any():
-        moved = (
-            f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample {x // 2}"
-        )
-        remarks.append(Doubt("readout-centre", f"{moved}: taken as centred"))
-    uncentred = (heads["center_sample"] >= n) & ~full
+        text = f"{int((assumed & ~reverse).sum())} readouts fill the matrix but say another centre than sample {x // 2}"
+        remarks.append(Doubt("readout-centre", f"{text}: taken as centred"))
+    if centre_of_reversed is not None:  # a sample beyond the edge of the matrix is left out
+        before, after = (np.where(reverse & (over == 1), 1, 0) for over in (-column, column + count - x))
+        column, pre, count = column + before, pre + before, count - before - after
+    uncentred = (stored >= n) & ~full
     outside = (column < 0) | (column + count > x) | (count < 1) | uncentred
     if outside.any():
         at = int(outside.argmax())
         raise UnreadableError(
-            f"{readout_name(heads, at)} has {int(n[at])} samples, its centre at {int(heads['center_sample'][at])} and "
+            f"{readout_name(heads, at)} has {int(n[at])} samples, its centre at {int(stored[at])} and "
             f"{int(pre[at])} + {int(post[at])} to discard: that does not fit an encoded matrix of {x}; the header or "
             "the readout is wrong, convert the scan again"
         )
     return GridIndex(row, plane, column, pre, count, reverse), remarks + more
 
 
+def turned_centre(samples: Whole, stored: Whole, reading: ReversedCentre) -> Whole:
+    """Index of the centre of k-space in a reversed readout after it was turned.
+
+    >>> turned_centre(np.array([8]), np.array([4]), "counted as stored").tolist()
+    [3]
+    """
+    return {"counted as stored": samples - 1 - stored, "mirrored at the middle": samples - stored,
+            "counted as turned": stored}[reading]  # fmt: skip
+
+
 def _counted(heads: ReadoutHeaders, counter: str, limits: Limits | None, size: int) -> tuple[Whole, list[Remark]]:
-    """Index along an axis of phase encoding, the centre of k-space at size // 2, and a doubt."""
+    """Index along an axis of phase encoding, the centre of k-space at size // 2, and a note."""
     steps = heads[counter]
     centre = size // 2 if limits is None else limits.centre
     index = steps - centre + size // 2 if size > 1 else steps

@@ -6,12 +6,12 @@ and the converters of ISMRMRD write them. Frame times are in s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.readouts import Whole
 from crnn_cli.notices import Doubt, Fact, Remark
@@ -20,6 +20,8 @@ TICK = 2.5e-3
 """Seconds per tick of a time stamp."""
 ARRHYTHMIC = 0.2
 """A beat is left out if its length differs from the median by more than this share."""
+CARDIAC = "cardiac phase"
+"""Name of frames that were sorted by the time since the R wave."""
 _AGREE = 0.1
 _JUMP = 40  # ticks by which two readouts of a beat may disagree about when its R wave was
 _PAUSE = 0.5  # of a beat without readouts: how long the beat was is unknown
@@ -44,7 +46,7 @@ class Frames:
     count: int
     time: float | None
     name: str
-    remarks: tuple[Remark, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Frames:
@@ -64,26 +66,80 @@ def counted_frames(heads: ReadoutHeaders, lines: Whole, tr: float | None) -> Fra
     """
     running = [name for name in ("phase", "repetition") if np.ptp(heads[name])]
     if len(running) > 1:
-        sizes = " and ".join(f"{int(np.ptp(heads[name])) + 1} of {name}" for name in running)
+        sizes = " and ".join(f"{len(np.unique(heads[name]))} of {name}" for name in running)
         raise UnsupportedDataError(
-            f"this scan has several values of both phase and repetition ({sizes}): which of them is time is ambiguous; "
-            "write one of them to a file of its own"
-        )
+            f"this scan has several values of both phase and repetition ({sizes}): which of them is time is ambiguous",
+            remedy=("choose one repetition with ", Param("repetition", int(heads["repetition"].min())),
+                    ", or one phase with ", Param("phase_number", int(heads["phase"].min()))),
+        )  # fmt: skip
     kept = np.ones(len(heads), bool)
     if not running:
-        return Frames(np.zeros(len(heads), np.int64), kept, 1, None, "", ())
+        return Frames(np.zeros(len(heads), np.int64), kept, 1, None, "", remarks=_unsorted_beats(heads, lines))
     name = running[0]
-    number = heads[name] - heads[name].min()
+    number, stride = _without_stride(heads[name], name)
     count = int(number.max()) + 1
     if count > len(heads):
         raise UnreadableError(f"{name} runs to {count} frames, but there are {len(heads)} readouts: damaged counters")
     time, note = _phase_time(heads, number, lines) if name == "phase" else _repetition_time(heads, number, tr)
-    remarks: list[Remark] = [Fact("frame-time-source", note)] if note else []
-    empty = np.setdiff1d(np.arange(count), number)
-    if len(empty):
-        text = f"{len(empty)} of {count} frames have no readouts, the first is frame {int(empty[0]) + 1}"
-        remarks.append(Doubt("empty-frames", text))
-    return Frames(number, kept, count, time, name, tuple(remarks))
+    source = (Fact("frame-time-source", note),) if note else ()
+    return Frames(number, kept, count, time, name, (*source, *stride))
+
+
+def _without_stride(values: Whole, name: str) -> tuple[Whole, tuple[Doubt, ...]]:
+    """Frame of each readout from its counter; a counter that takes every n-th value counts consecutive frames."""
+    present = np.unique(values)
+    stride = int(np.gcd.reduce(np.diff(present)))
+    if stride == 1 or len(present) < 3 or (np.diff(present) != stride).any():
+        return values - present[0], ()
+    text = f"the counter {name} takes every {stride}th value only: its values are taken as consecutive frames"
+    return (values - present[0]) // stride, (Doubt("counter-stride", text),)
+
+
+def _unsorted_beats(heads: ReadoutHeaders, lines: Whole) -> tuple[Doubt, ...]:
+    """Doubt about a scan of one frame that measured its lines repeatedly, with stamps of several heart beats."""
+    repeated = len(heads) >= 2 * len(np.unique(lines))
+    beats = _beats(heads) if repeated and np.ptp(heads["since_r_wave"]) else None
+    if beats is None:
+        return ()
+    text = f"all readouts are one frame, and they have ECG stamps of {len(beats.length)} heart beats: cardiac phases "
+    return (Doubt("ecg-not-used", text + "can be sorted from them"),)
+
+
+def full_frames(
+    frames: Frames, number: Whole, slices: Whole, drop_empty: bool
+) -> tuple[Frames, NDArray[np.bool_], Whole]:
+    """Frames of which every slice has lines; others are left out if ``drop_empty``.
+
+    Parameters
+    ----------
+    number, slices : frame of each readout that is kept, and place of its slice in the stack, from 0.
+
+    Returns
+    -------
+    The frames, a mask of the readouts that belong to one, and their new numbers.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If a frame has no line in some slice and ``drop_empty`` is false, or no frame is full.
+    """
+    there = np.zeros((int(slices.max()) + 1, frames.count), bool)
+    there[slices, number] = True
+    full: NDArray[np.bool_] = np.logical_and.reduce(there, axis=0)
+    if full.all():
+        return frames, np.ones(len(number), bool), number
+    z, first = (int(v) for v in np.argwhere(~there)[0])
+    lacking = f"{int((~full).sum())} of {frames.count} frames have no line in some slice"
+    if not drop_empty or not full.any():
+        fewer = (", or give fewer ", Param("phases")) if frames.name == CARDIAC else ()
+        raise UnsupportedDataError(
+            f"{lacking}, the first is frame {first + 1} of slice {z + 1}",
+            remedy=("leave such frames out with ", Param("drop_empty"), *fewer) if full.any() else fewer[1:],
+        )
+    numbers = ", ".join(str(t + 1) for t in np.flatnonzero(~full)[:12])
+    remarks = (*frames.remarks, Doubt("empty-frames", f"{lacking} and were left out: {numbers}"))
+    new: Whole = (np.cumsum(full) - 1)[number]
+    return replace(frames, count=int(full.sum()), remarks=remarks), full[number], new
 
 
 def _phase_time(heads: ReadoutHeaders, number: Whole, lines: Whole) -> tuple[float | None, str]:
@@ -212,9 +268,9 @@ def heart_frames(heads: ReadoutHeaders, phases: int) -> Frames:
     )
     remarks: list[Remark] = [Fact("gated", gated)]
     if not kept.all():
-        remarks.append(Doubt(
-            "beats-left-out",
+        text = (
             f"{int((~beats.regular).sum())} of {len(beats.regular)} beats left out with {int((~kept).sum())} readouts: "
-            f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %",
-        ))  # fmt: skip
-    return Frames(number, kept, phases, beats.mean * TICK / phases, "cardiac phase", tuple(remarks))
+            f"they differ from the median by more than {100 * ARRHYTHMIC:.0f} %"
+        )
+        remarks.append(Doubt("beats-left-out", text))
+    return Frames(number, kept, phases, beats.mean * TICK / phases, CARDIAC, tuple(remarks))

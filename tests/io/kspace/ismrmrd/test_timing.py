@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
-from tests.support.ismrmrd import Options, header_of, readout, write, write_beats, write_scan
-from tests.support.remarks import texts
+from tests.support.ismrmrd import Options, header_of, readout, scan, write, write_beats, write_scan
+from tests.support.remarks import codes, texts
 
 SMALL = Options(lines=6, oversampling=1, slices=1, coils=1)
 TICK = 2.5e-3
@@ -116,12 +116,43 @@ def test_counters_that_run_away_are_damage(tmp_path):
         read_ismrmrd(tmp_path / "a.h5")
 
 
-def test_a_frame_without_readouts_is_said(tmp_path):
-    made = [line for line in cine(lambda b, t, i: {}) if line.idx.phase != 2]
-    write(tmp_path / "a.h5", made, header_of(SMALL))
+@pytest.mark.parametrize(
+    ("lacks", "left"),
+    [
+        (lambda line: line.idx.phase == 2, [0, 1, 3, 4]),
+        (lambda line: line.idx.phase == 4 and line.idx.slice == 1, [0, 1, 2, 3]),
+        (lambda line: line.idx.phase >= 2 and line.idx.slice == 0, [0, 1]),
+    ],
+)
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_frame_without_lines_is_never_invented(tmp_path, lacks, left, zeros):
+    """Lines that are not in the file and lines of zeros are the same: refused with the numbers, or left out."""
+    o = Options(lines=8, frames=5, counter="phase", slices=2, tilt=None)
+    acquisitions, made = scan(o)
+    for line in acquisitions:
+        if lacks(line):
+            line.data[:] = 0
+    kept = acquisitions if zeros else [line for line in acquisitions if not lacks(line)]
+    write(tmp_path / "a.h5", kept, header_of(o))
+    with pytest.raises(UnsupportedDataError, match=rf"{5 - len(left)} of 5 frames have no .* drop_empty"):
+        [read_ismrmrd(tmp_path / "a.h5").read(z) for z in (0, 1)]
+    found = read_ismrmrd(tmp_path / "a.h5", drop_empty=True)
+    assert found.shape_ZCTYX[2] == found.geometry.frames == len(left)
+    assert "empty-frames" in codes(found.remarks)
+    for z in (0, 1):
+        np.testing.assert_allclose(found.read(z).kspace_CTYX, made.kspace_ZCTYX[z][:, left], atol=1e-4)
+
+
+def test_a_counter_with_a_stride_counts_consecutive_frames(tmp_path):
+    o = Options(frames=4, counter="repetition", slices=1)
+    acquisitions, made = scan(o)
+    for line in acquisitions:
+        line.idx.repetition = 3 * line.idx.repetition + 2
+    write(tmp_path / "a.h5", acquisitions, header_of(o))
     found = read_ismrmrd(tmp_path / "a.h5")
-    assert "1 of 5 frames have no readouts, the first is frame 3" in texts(found.remarks)
-    assert not found.read(0).mask_TYX[2].any()
+    assert found.geometry.frame_time == pytest.approx(made.frame_time, rel=0.01)
+    assert "counter-stride" in codes(found.remarks)
+    np.testing.assert_allclose(found.read(0).kspace_CTYX, made.kspace_ZCTYX[0], atol=1e-4)
 
 
 def test_lines_missing_of_a_scan_that_says_to_be_whole_are_counted(tmp_path):

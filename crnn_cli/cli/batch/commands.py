@@ -20,7 +20,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.batch_report import BatchReporter
+from crnn_cli.cli.batch.reporter import BatchReporter
 from crnn_cli.cli.options import BATCH, OUTPUT, PANELS, Force
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.remedies import spell_option
@@ -178,8 +178,10 @@ def _many(name: str, single: Callable[..., None], description: str) -> Callable[
 
 
 _RULES = """A file is an input, and so is a folder in which DICOM files lie directly; any other folder stands for what
-    lies directly in it: NIfTI, DICOM, zips, raw k-space, and folders with DICOM in them. All else is as for one input;
-    the model is loaded once, and the next input is read and the last one written while one is computed.
+    is in it: NIfTI, zips, raw k-space, folders with DICOM in them, and the files in other folders, of subjects for
+    instance, whose outputs are called SUBJECT_NAME. Label maps and masks (NAME_gt, _seg, _labels, _mask ...) are left
+    out of folders, and named. All else is as for one input; the model is loaded once, and the next input is read and
+    the last one written while one is computed.
 
     In names of files, {name} stands for the name of each input: --preview '{name}.png' is written beside the output,
     --mask 'masks/{name}.nii' read. --resume skips an output whose report, OUT.json, names the same input, weights and

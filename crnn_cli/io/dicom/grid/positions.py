@@ -11,10 +11,12 @@ from itertools import pairwise
 import numpy as np
 
 from crnn_cli.data.image import Affine
-from crnn_cli.data.slice_stack import LPS_TO_RAS, SAME_PLACE, SliceStack, Vector
-from crnn_cli.io.dicom.headers import Frame
+from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SAME_PLACE, SliceStack, Vector
+from crnn_cli.io.dicom.frames.frame import Frame, Problem
 from crnn_cli.notices import Doubt, Remark
 
+IN_PLANE = ROUNDING
+"""Images of a slice may lie this far beside each other in its plane, in mm: more is another place."""
 _PARALLEL = 1e-3
 
 
@@ -25,9 +27,15 @@ def is_perpendicular(orientation: tuple[float, ...]) -> bool:
     return bool(lengths < _PARALLEL * 2 and abs(row @ column) < _PARALLEL)
 
 
+def normal_of(orientation: Sequence[float]) -> Vector:
+    """Unit normal of ImageOrientationPatient."""
+    return _unit(np.cross(orientation[:3], orientation[3:]))
+
+
 def group_by_position(frames: list[Frame]) -> list[list[Frame]]:
     """Group frames by position, ascending along the normal of the first frame."""
-    normal = _normal(frames[0])
+    assert frames[0].orientation is not None
+    normal = normal_of(frames[0].orientation)
     ordered = sorted(frames, key=lambda frame: float(np.array(frame.position) @ normal))
     groups: list[list[Frame]] = [[ordered[0]]]
     for previous, frame in pairwise(ordered):
@@ -38,9 +46,13 @@ def group_by_position(frames: list[Frame]) -> list[list[Frame]]:
     return groups
 
 
-def _normal(frame: Frame) -> Vector:
-    assert frame.orientation is not None
-    return _unit(np.cross(frame.orientation[:3], frame.orientation[3:]))
+def moved_in_plane(groups: list[list[Frame]]) -> Problem | None:
+    """Problem of images of a slice that do not lie in the same place."""
+    spans = [float(np.ptp(np.array([frame.position for frame in group]), axis=0).max()) for group in groups]
+    if max(spans) <= IN_PLANE:
+        return None
+    told = f"the images of slice {int(np.argmax(spans)) + 1} lie up to {max(spans):.2f} mm beside each other"
+    return Problem(f"{told}: the slice moves in its plane", ("align them first, or leave those of one place",))
 
 
 def _unit(vector: Sequence[float] | Vector) -> Vector:
@@ -58,8 +70,9 @@ class SlicePositions:
 
     def __init__(self, frames: list[list[Frame]], slice_tolerance: float | None = None) -> None:
         self.first = frames[0][0]
+        assert self.first.orientation is not None
         positions = np.array([group[0].position for group in frames])
-        self.stack = SliceStack(positions, _normal(self.first), slice_tolerance)
+        self.stack = SliceStack(positions, normal_of(self.first.orientation), slice_tolerance)
         self.problems = self.stack.problems()
 
     def remarks(self) -> list[Remark]:
@@ -81,6 +94,6 @@ class SlicePositions:
         return affine
 
     def _length(self) -> float | None:
-        """SpacingBetweenSlices, else SliceThickness, as the step of a single slice; None if the header has neither."""
-        length = self.first.gap or self.first.thickness
-        return length if length and length > 0 else None
+        """SpacingBetweenSlices, else SliceThickness, as the step of a single slice; None if neither is a length."""
+        lengths = (self.first.gap, self.first.thickness)
+        return next((length for length in lengths if length is not None and length > 0), None)

@@ -1,0 +1,241 @@
+"""Function of the heart from a label map of one cycle: phases, volumes, ejection fraction, mass, flow, wall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
+from crnn_cli.cardiac.quantities import Quantity, derived
+from crnn_cli.cardiac.ventricles import (
+    Flow,
+    Phases,
+    Ventricle,
+    find_phases,
+    measure_flow,
+    measure_mass,
+    measure_ventricle,
+)
+from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
+from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
+from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
+from crnn_cli.data.image import Image
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.labels.names import Label
+from crnn_cli.labels.plausibility import Finding, find_implausible
+from crnn_cli.notices import Doubt
+
+CONVENTION = (
+    "Volumes by discs: area times the distance from slice to slice, gaps included. Every slice with a label counts; "
+    "base and apex are as labelled. Papillary muscles and trabeculae count as the labels have them: by the convention "
+    "of ACDC to the cavities. Mass: 1.05 g/ml. Nothing is smoothed but the curve that peak rates are taken from."
+)
+"""What the numbers rest on, in words."""
+ROUGH = 0.08
+"""Roughness of a ventricle's curve (`crnn_cli.cardiac.volume_curves.roughness`) from which on it is doubtful."""
+STROKES_DIFFER = 0.3
+"""Difference of the ventricles' stroke volumes, relative to the larger, from which on they are doubtful."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of the person and the heart beat.
+
+    Attributes
+    ----------
+    body_surface : in m2, with the ``formula`` it is from; None where unknown.
+    heart_rate : per minute; None: from the frames.
+    """
+
+    body_surface: float | None = None
+    formula: str = ""
+    heart_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class CardiacFunction:
+    """Numbers of one heart, each a `Quantity` with its unit or the reason why there is none.
+
+    Attributes
+    ----------
+    volumes : of each structure, by name: discs and curve.
+    ventricles : by name.
+    mass : of the left ventricle in end diastole and end systole.
+    flow : of the left ventricle, or of the right one where that alone is labelled.
+    wall : thickness by segment, or the reason why there is none.
+    doubts : what makes the numbers doubtful.
+    """
+
+    phases: Phases
+    frame_time: float | None
+    volumes: dict[str, StructureVolumes]
+    ventricles: dict[str, Ventricle]
+    mass: tuple[Quantity, Quantity]
+    flow: Flow
+    wall: Wall | str
+    subject: Subject = field(default_factory=Subject)
+    doubts: tuple[Doubt, ...] = ()
+
+    def quantities(self) -> dict[str, dict[str, Quantity]]:
+        """All numbers by ``left``, ``right`` and ``heart``; with a known body surface also the indexed ones."""
+        named = {"left": self.ventricles.get(LEFT), "right": self.ventricles.get(RIGHT)}
+        found = {side: each.quantities() for side, each in named.items() if each is not None}
+        if "left" in found:
+            found["left"] |= {"mass_ed": self.mass[0], "mass_es": self.mass[1]}
+        found["heart"] = {
+            "heart_rate": self.flow.heart_rate, "cardiac_output": self.flow.cardiac_output,
+            "peak_ejection_rate": self.flow.ejection_rate, "peak_filling_rate": self.flow.filling_rate,
+        }  # fmt: skip
+        surface = self.subject.body_surface
+        for side in found if surface is not None else ():
+            for name, quantity in list(found[side].items()):
+                if name in ("edv", "esv", "stroke_volume", "mass_ed", "mass_es", "cardiac_output"):
+                    found[side][f"{name}_index"] = derived(f"{quantity.unit}/m2", lambda v: v / surface, quantity)
+        return found
+
+    def slice_table(self) -> list[dict[str, Any]]:
+        """Which slices count, in end diastole and end systole: ml of each structure, by slice from 1 as stored."""
+        slices = next(iter(self.volumes.values())).discs_ST.shape[0]
+        return [
+            {"slice": z + 1}
+            | {
+                f"{name.replace(' ', '_')}_{phase}_ml": round(float(each.discs_ST[z, frame]), 3)
+                for phase, frame in (("ed", self.phases.ed), ("es", self.phases.es))
+                for name, each in self.volumes.items()
+            }
+            for z in range(slices)
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The facts of a report; frames count from 1."""
+        times = None if self.frame_time is None else [
+            round(frame * self.frame_time, 6) for frame in range(len(next(iter(self.volumes.values())).curve))
+        ]  # fmt: skip
+        return {
+            "end_diastole": self.phases.ed + 1, "end_systole": self.phases.es + 1, "phases": self.phases.origin,
+            "convention": CONVENTION,
+            "body_surface_m2": self.subject.body_surface, "body_surface_formula": self.subject.formula or None,
+            "quantities": {
+                side: {name: quantity.as_json() for name, quantity in values.items()}
+                for side, values in self.quantities().items()
+            },
+            "curves_ml": {name: [round(float(v), 4) for v in each.curve] for name, each in self.volumes.items()},
+            "times_s": times,
+            "slices": self.slice_table(),
+            "wall": _wall_as_json(self.wall),
+        }  # fmt: skip
+
+
+def _wall_as_json(wall: Wall | str) -> dict[str, Any]:
+    if isinstance(wall, str):
+        return {"reason": wall}
+
+    def rounded(values: np.ndarray[Any, Any]) -> list[float | None]:
+        return [None if np.isnan(v) else round(float(v), 2) for v in values]
+
+    return {
+        "reason": None, "segments": list(SEGMENTS), "thickness_ed_mm": rounded(wall.end_diastolic),
+        "thickness_es_mm": rounded(wall.end_systolic), "thickening_percent": rounded(wall.thickening),
+        "slices": {name: list(z) for name, z in zip(("basal", "mid", "apical"), wall.slices, strict=True)},
+    }  # fmt: skip
+
+
+def assess_function(
+    labels: Image, chambers: Chambers, subject: Subject | None = None, ed: int | None = None, es: int | None = None,
+    unknown_size: str | None = None,
+) -> CardiacFunction:  # fmt: skip
+    """Measure the function of a heart.
+
+    Parameters
+    ----------
+    labels : label map (x, y, z) or (x, y, z, t) of short-axis slices through one heart beat.
+    chambers : what its values are.
+    ed, es : frames of end diastole and end systole, from 0; None: those of the largest and the smallest cavity.
+    unknown_size : why nothing is stated in ml, g and mm; empty where sizes are known. None: where the voxels are of
+        exactly 1 mm, the file has lost them.
+
+    Raises
+    ------
+    UsageError, UnsupportedDataError
+        If no frame has a ventricle, a given frame is not there, or nothing tells along which axis the slices follow.
+    """
+    subject = subject or Subject()
+    order = _order(labels)
+    volumes = structure_volumes(labels, chambers, order)
+    phases = find_phases(volumes, ed, es)
+    unknown = _unknown_size(labels) if unknown_size is None else unknown_size
+    findings = find_implausible(*_as_frames(labels, chambers, order))
+    cut = _cut(findings)
+    ventricles = {
+        name: measure_ventricle(volumes[name], phases, unknown, cut.get(name, ""))
+        for name in (LEFT, RIGHT)
+        if name in volumes
+    }
+    none = Quantity.refused("g", "no label is the myocardium")
+    mass = (none, none)
+    if MYOCARDIUM in volumes:
+        wall_volumes = volumes[MYOCARDIUM]
+        at_ed, at_es = (
+            measure_mass(wall_volumes, frame, unknown, cut.get(MYOCARDIUM, "")) for frame in (phases.ed, phases.es)
+        )
+        mass = (at_ed, at_es)
+    main = LEFT if LEFT in ventricles else RIGHT
+    flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
+    wall: Wall | str = unknown or ("one frame: there is no end systole" if labels.frames == 1 else "")
+    wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
+    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles))
+    return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
+
+
+def _order(labels: Image) -> SliceOrder:
+    thick = thickest_axis(labels)
+    if thick is not None:
+        return slice_order(labels, thick)
+    if labels.spacing == (1.0, 1.0, 1.0) or labels.shape[2] == min(labels.shape[:3]):
+        return slice_order(labels, 2)  # the spacing is lost, or as good as even: slices are stored last
+    raise UnsupportedDataError(
+        f"a map of {' x '.join(map(str, labels.shape[:3]))}: nothing tells along which axis slices follow each other"
+    )
+
+
+def _unknown_size(labels: Image) -> str:
+    lost = labels.pixdim is None and labels.spacing == (1.0, 1.0, 1.0)
+    return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it" if lost else ""
+
+
+def _cut(findings: Sequence[Finding]) -> dict[str, str]:
+    """Why structures are not whole, by their names: they reach the edge of the slices."""
+    names = [each.label for each in findings if each.doubt.code == "structure-at-edge"]
+    return {name: f"the {name} is cut by the edge of the field of view" for name in names}
+
+
+def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricle]) -> tuple[Doubt, ...]:
+    """What makes the curves doubtful."""
+    doubts = []
+    for name in ventricles:
+        rough = roughness(volumes[name].curve)
+        if rough is not None and rough > ROUGH:
+            text = (
+                f"the curve of the {name} is not smooth: {100 * rough:.0f} % of the stroke beside {HARMONICS} harmonics"
+            )
+            doubts.append(Doubt("curve-not-smooth", f"{text}; frames out of order, or bad labels?"))
+    strokes = [each.stroke_volume.value for each in ventricles.values() if each.stroke_volume.value]
+    if len(strokes) == 2 and abs(strokes[0] - strokes[1]) > STROKES_DIFFER * max(strokes):
+        text = f"the ventricles eject {strokes[0]:.0f} and {strokes[1]:.0f} ml: a leak, a shunt, or bad labels?"
+        doubts.append(Doubt("strokes-differ", text))
+    return tuple(doubts)
+
+
+def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:
+    """Labels 1 to 3 as (frame, slice, row, column), slices in the order of the array; and what they are."""
+    frames = labels.array.reshape((*labels.shape[:3], labels.frames))
+    renamed = np.zeros(frames.shape, np.uint8)
+    names = []
+    for number, (name, value) in enumerate(chambers.named().items(), start=1):
+        renamed[frames == value] = number
+        names.append(Label(number, name, (255, 255, 255), ("SCT", CODES[name], name)))
+    return np.moveaxis(np.moveaxis(renamed, 3, 0), 1 + order.axes[0], 1), names

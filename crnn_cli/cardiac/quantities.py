@@ -1,0 +1,55 @@
+"""Quantities: a number with its unit, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its unit; where it cannot be said, the reason.
+
+    Attributes
+    ----------
+    value : None where it is refused.
+    unit : such as ``ml``; empty of a ratio without one.
+    reason : why there is no value; empty where there is one.
+    """
+
+    value: float | None
+    unit: str
+    reason: str = ""
+
+    @classmethod
+    def refused(cls, unit: str, reason: str) -> Quantity:
+        """A quantity that cannot be said."""
+        return cls(None, unit, reason)
+
+    def as_json(self) -> dict[str, Any]:
+        """``value``, ``unit``, ``reason`` (null where there is a value)."""
+        value = None if self.value is None else float(f"{self.value:.6g}")
+        return {"value": value, "unit": self.unit, "reason": self.reason or None}
+
+    def text(self, digits: int = 0) -> str:
+        """Value and unit for a table; a hyphen where it is refused.
+
+        >>> Quantity(57.24, "%").text(), Quantity.refused("ml", "one slice").text()
+        ('57 %', '-')
+        """
+        return "-" if self.value is None else f"{self.value:.{digits}f} {self.unit}".rstrip()
+
+
+def derived(unit: str, formula: Callable[..., float], *of: Quantity) -> Quantity:
+    """Compute a quantity from others; refused for the first reason among them.
+
+    >>> derived("ml", lambda a, b: a - b, Quantity(150, "ml"), Quantity(60, "ml"))
+    Quantity(value=90, unit='ml', reason='')
+    >>> derived("%", lambda a: a, Quantity.refused("ml", "one slice")).reason
+    'one slice'
+    """
+    for each in of:
+        if each.value is None:
+            return Quantity.refused(unit, each.reason)
+    return Quantity(formula(*(each.value for each in of)), unit)

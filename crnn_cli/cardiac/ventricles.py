@@ -1,0 +1,178 @@
+"""Volumes, ejection fraction, mass and flow from the volume curves of one cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
+from crnn_cli.cardiac.quantities import Quantity, derived
+from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, peak_rates
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+
+DENSITY = 1.05
+"""Density of myocardium in g/ml."""
+FEWEST_SLICES = 3
+"""Slices that a structure must be in for its volume by discs."""
+_RETURNED = 0.5  # share of the stroke that is filled again in the last frame of a whole cycle
+_HEART_RATES = (20, 240)  # per minute
+
+
+@dataclass(frozen=True)
+class Phases:
+    """End-diastolic and end-systolic frame, from 0, and where they come from: ``found`` or ``given``."""
+
+    ed: int
+    es: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class Ventricle:
+    """Volumes of a ventricle; see `Quantity` for what is refused.
+
+    Attributes
+    ----------
+    edv, esv, stroke_volume : in ml.
+    ejection_fraction : in per cent; a ratio, so it is known where the voxel size is not.
+    """
+
+    name: str
+    edv: Quantity
+    esv: Quantity
+    stroke_volume: Quantity
+    ejection_fraction: Quantity
+
+    def quantities(self) -> dict[str, Quantity]:
+        """All quantities by the names of the report."""
+        return {"edv": self.edv, "esv": self.esv, "stroke_volume": self.stroke_volume,
+                "ejection_fraction": self.ejection_fraction}  # fmt: skip
+
+
+def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es: int | None = None) -> Phases:
+    """Frames of the largest and the smallest cavity; of the left ventricle where it is labelled.
+
+    Parameters
+    ----------
+    ed, es : given frames, from 0; None for those to be found.
+
+    Raises
+    ------
+    UsageError
+        If a given frame is not there, or both are the same.
+    UnsupportedDataError
+        If no ventricle is labelled in any frame.
+    """
+    name = LEFT if LEFT in volumes and volumes[LEFT].curve.any() else RIGHT
+    if name not in volumes or not volumes[name].curve.any():
+        raise UnsupportedDataError("no frame has a label of a ventricle: there is nothing to measure")
+    curve_T = volumes[name].curve
+    for param, frame in (("ed", ed), ("es", es)):
+        if frame is not None and not 0 <= frame < len(curve_T):
+            raise UsageError(Param(param, frame + 1), f" is not there: the frames are 1 to {len(curve_T)}")
+    if ed is not None and ed == es:
+        raise UsageError(Param("ed", ed + 1), " and ", Param("es", ed + 1), " are the same frame")
+    origin = "given" if ed is not None and es is not None else "found"
+    return Phases(int(curve_T.argmax()) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
+
+
+def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: str, cut: str) -> Ventricle:
+    """Volumes and ejection fraction of a ventricle.
+
+    Parameters
+    ----------
+    unknown_size : why volumes in ml are refused; empty where the voxel size is known.
+    cut : why nothing can be said, such as that the heart is cut by the field of view; empty where it is whole.
+    """
+    curve_T = volumes.curve
+    reason = cut or _unusable(volumes, phases)
+    if reason:
+        edv = esv = Quantity.refused("ml", reason)
+        percent = Quantity.refused("%", reason)
+    else:
+        edv, esv = (Quantity(float(curve_T[frame]), "ml") for frame in (phases.ed, phases.es))
+        percent = derived("%", lambda a, b: 100 * (a - b) / a, edv, esv)
+        if len(curve_T) == 1:
+            one = "one frame: there is no end systole"
+            esv, percent = Quantity.refused("ml", one), Quantity.refused("%", one)
+    if unknown_size and not reason:
+        edv, esv = Quantity.refused("ml", unknown_size), Quantity.refused("ml", unknown_size)
+    return Ventricle(volumes.name, edv, esv, derived("ml", lambda a, b: a - b, edv, esv), percent)
+
+
+def measure_mass(myocardium: StructureVolumes, frame: int, unknown_size: str, cut: str) -> Quantity:
+    """Mass of the left ventricle's myocardium in a frame, in g; parameters as of `measure_ventricle`."""
+    slices = int(np.count_nonzero(myocardium.discs_ST[:, frame]))
+    reason = cut or _few(MYOCARDIUM, slices, frame) or unknown_size
+    return Quantity.refused("g", reason) if reason else Quantity(float(myocardium.curve[frame]) * DENSITY, "g")
+
+
+def _unusable(volumes: StructureVolumes, phases: Phases) -> str:
+    """Why a structure has no volumes; empty where it has."""
+    empty = np.flatnonzero(volumes.curve == 0)
+    if len(empty):
+        frames = ", ".join(str(frame + 1) for frame in empty[:5]) + (" and more" if len(empty) > 5 else "")
+        return f"the {volumes.name} is not labelled in frame {frames}"
+    slices = np.count_nonzero(volumes.discs_ST, axis=0)
+    return _few(volumes.name, int(slices[phases.ed]), phases.ed)
+
+
+def _few(name: str, slices: int, frame: int) -> str:
+    few = f"the {name} is in {slices} slice{'' if slices == 1 else 's'} of frame {frame + 1}"
+    return f"{few}, and volumes by discs need {FEWEST_SLICES}" if slices < FEWEST_SLICES else ""
+
+
+def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
+    """Why the frames do not cover the cycle once; empty where they do.
+
+    The cavity fills again after end systole: at least half of the stroke, until the frame before it begins anew.
+    """
+    if len(curve_T) < 8:
+        return f"{len(curve_T)} frames are too few to follow the cycle"
+    ed, es = curve_T[phases.ed], curve_T[phases.es]
+    before = curve_T[(phases.ed - 1) % len(curve_T)]
+    if ed <= es or (before - es) < _RETURNED * (ed - es):
+        return "the frames do not cover the whole cycle: the cavity has not filled again in the last one"
+    return ""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What needs times: heart rate per minute, cardiac output in l/min, peak rates in ml/s."""
+
+    heart_rate: Quantity
+    cardiac_output: Quantity
+    ejection_rate: Quantity
+    filling_rate: Quantity
+    rates: Rates | None
+
+
+def measure_flow(
+    volumes: StructureVolumes, ventricle: Ventricle, phases: Phases, frame_time: float | None, heart_rate: float | None
+) -> Flow:
+    """Heart rate, cardiac output and peak rates.
+
+    Parameters
+    ----------
+    frame_time : seconds between frames; None where unknown.
+    heart_rate : given, per minute; None: from the frames, where they cover the cycle once.
+    """
+    curve_T = volumes.curve
+    partial = not_whole_cycle(curve_T, phases)
+    unknown = "the time between frames is not known" if frame_time is None else partial
+    rate = Quantity.refused("/min", unknown)
+    if heart_rate is not None:
+        rate = Quantity(heart_rate, "/min")
+    elif frame_time is not None and not partial:
+        found = 60 / (frame_time * len(curve_T))
+        low, high = _HEART_RATES
+        implausible = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms would be {found:.3g} beats a minute"
+        rate = Quantity(found, "/min") if low <= found <= high else Quantity.refused("/min", implausible)
+    output = derived("l/min", lambda stroke, beats: stroke * beats / 1000, ventricle.stroke_volume, rate)
+    reason = ventricle.stroke_volume.reason or unknown or ("" if heart_rate is not None else rate.reason)
+    if reason or frame_time is None:
+        none = Quantity.refused("ml/s", reason)
+        return Flow(rate, output, none, none, None)
+    rates = peak_rates(curve_T, frame_time)
+    return Flow(rate, output, Quantity(rates.ejection, "ml/s"), Quantity(rates.filling, "ml/s"), rates)

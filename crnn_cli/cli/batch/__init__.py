@@ -1,0 +1,1 @@
+"""`crnn batch`: its commands, and what it says of each input."""

@@ -1,0 +1,116 @@
+"""``crnn function``: volumes, ejection fraction, mass and wall thickness of a heart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crnn_cli.cli import console
+from crnn_cli.cli.options import (
+    INPUT,
+    OUTPUT,
+    AsJson,
+    DeviceName,
+    Force,
+    SegmentationModel,
+    SeriesChoice,
+    SliceTolerance,
+)
+from crnn_cli.notices import STREAM
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Label map or cine: NIfTI, DICOM, DICOM SEG; - for standard input.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|LIST", rich_help_panel=INPUT,
+        help="What the values of a label map are: acdc, mnms, ukbb, or a list such as 1=RV,2=MYO,3=LV. Default: by the "
+        "names of the labels.",
+    ),
+]  # fmt: skip
+EndDiastole = Annotated[
+    int | None,
+    typer.Option("--ed", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end diastole, from 1."),
+]
+EndSystole = Annotated[
+    int | None,
+    typer.Option("--es", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end systole, from 1."),
+]
+Height = Annotated[float | None, typer.Option(metavar="CM", rich_help_panel=INPUT, help="Height of the person.")]
+Weight = Annotated[float | None, typer.Option(metavar="KG", rich_help_panel=INPUT, help="Weight of the person.")]
+Formula = Annotated[
+    str, typer.Option("--bsa", metavar="mosteller|dubois", rich_help_panel=INPUT, help="Formula of the body surface.")
+]
+HeartRate = Annotated[
+    float | None,
+    typer.Option(metavar="BPM", rich_help_panel=INPUT, help="Heart rate. Default: of the header, or of the frames."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT, help="All numbers, .json."),
+]
+Csv = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", rich_help_panel=OUTPUT, help="A heading and one row, .csv.")
+]
+PlotFile = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
+]
+
+
+def function(
+    source: Source,
+    labels: Labels = None,
+    series: SeriesChoice = None,
+    slice_tolerance: SliceTolerance = None,
+    ed: EndDiastole = None,
+    es: EndSystole = None,
+    height: Height = None,
+    weight: Weight = None,
+    bsa: Formula = "mosteller",
+    heart_rate: HeartRate = None,
+    model: SegmentationModel = None,
+    device: DeviceName = "auto",
+    out: Out = None,
+    csv: Csv = None,
+    plot: PlotFile = None,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
+
+    SOURCE is a label map of a short-axis cine, or the cine itself, which is then labelled by --model first. A number
+    that the data do not carry is refused, and the reason stands in its place.
+
+    Volumes are sums of discs: area times the distance from slice to slice. Every slice with a label counts; base and
+    apex are as labelled. Mass is the volume of the myocardium times 1.05 g/ml. End diastole and end systole are the
+    frames of the largest and the smallest left cavity. Peak rates are of the curve smoothed by four harmonics; nothing
+    else is smoothed. The heart rate of the frames is that of one beat that they cover once.
+
+    The numbers have no intervals yet. See crnn segment for how good labels probably are.
+
+    Examples: crnn function labels.nii.gz -o function.json --csv function.csv --plot curves.png;
+    crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
+    crnn segment cine.nii.gz --slices -o - | crnn function - --labels acdc
+    """
+    from crnn_cli.workflows.function.options import FunctionOptions, check_paths
+
+    options = FunctionOptions(
+        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, force
+    )
+    check_paths(source, options, as_json)
+    from crnn_cli.workflows.function.measure import measure_file
+    from crnn_cli.workflows.function.write import write_outputs
+
+    with console.progress_bar("labelling") as progress:
+        measured = measure_file(source, options, progress)
+    write_outputs(measured, "standard input" if source == STREAM else str(source), options)
+    if as_json:
+        console.print_json(measured.report)
+        return
+    from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+
+    console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
+    console.table("", ["", ""], heart_rows(measured.function), result=True)

@@ -1,0 +1,1 @@
+"""One image of a DICOM file, as its header describes it."""

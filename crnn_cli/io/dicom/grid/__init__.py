@@ -1,0 +1,1 @@
+"""From the frames of many files to grids of slices and times."""

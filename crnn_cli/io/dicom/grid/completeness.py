@@ -1,0 +1,49 @@
+"""Whether a series has the images that its own headers speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.notices import Doubt
+
+_MOST_NAMED = 6
+
+
+def incompleteness(rows: Sequence[Sequence[Frame]], siblings: Sequence[Frame], gated: bool) -> list[Doubt]:
+    """Doubt where headers promise more images than are there.
+
+    Parameters
+    ----------
+    rows : frames by slice and time.
+    siblings : all frames of the SeriesInstanceUID, other kinds of image included.
+    gated : whether the times are those of a cardiac cycle.
+    """
+    counts, times = rows[0][0].counts, len(rows[0])
+    told = []
+    if counts.acquisition is not None and counts.acquisition > len(siblings):
+        told.append(f"{counts.acquisition} images in the acquisition, and {len(siblings)} are there")
+    if gated and counts.cycle is not None and counts.cycle > times > 1:
+        told.append(f"{counts.cycle} images in a cardiac cycle, and {times} are there")
+    if counts.positions is not None and counts.positions > times:
+        told.append(f"{counts.positions} temporal positions, and {times} are there")
+    gaps = _gaps(siblings)
+    if gaps:
+        told.append(f"instance numbers up to {max(_numbers(siblings))}, of which {gaps} are not there")
+    text = f"the series may be incomplete: its headers speak of {'; '.join(told)}"
+    return [Doubt("dicom-series-incomplete", text)] if told else []
+
+
+def _numbers(frames: Sequence[Frame]) -> list[int]:
+    return [frame.instance_number for frame in frames if frame.instance_number is not None]
+
+
+def _gaps(frames: Sequence[Frame]) -> str:
+    """Instance numbers that are missing between others, in words; "" where they do not count the images one by one."""
+    numbers = _numbers(frames)
+    present = set(numbers)
+    if len(numbers) < len(frames) or len(present) < len({frame.source.name for frame in frames}):
+        return ""
+    missing = sorted(set(range(min(present), max(present) + 1)) - present) if max(present) < 2 * len(present) else []
+    shown = ", ".join(map(str, missing[:_MOST_NAMED]))
+    return f"{shown} and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else shown

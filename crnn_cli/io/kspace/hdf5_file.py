@@ -1,0 +1,102 @@
+"""Opening HDF5 files: whole, closed by whoever wrote them, and complete in themselves.
+
+HDF5 can refer to other files: external links, data sets whose values lie elsewhere (external storage), and virtual data
+sets. A file from elsewhere could so make the program read any file of the machine, or wait for ever on a named pipe;
+and its checksum would not cover what was read. Such files are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+
+_BROKEN = "the file is damaged or was cut off; copy or convert it again"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; errors of h5py become UnreadableError.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing, locked by a program that writes it, no HDF5, or damaged.
+    UnsupportedDataError
+        If it refers to other files.
+    """
+    if not path.is_file():
+        raise UnreadableError(f"{path} is no file: give the path of an HDF5 file (.h5)")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        if any(sign in str(error) for sign in ("unable to lock", "already open")):
+            raise UnreadableError(
+                f"{path} is open for writing in another program, which has locked it",
+                remedy=("wait until that program has closed it, or copy what is there",),
+            ) from None
+        raise UnreadableError(f"{path} is damaged, cut off or no HDF5: {error}. Copy it again") from None
+    with file:
+        try:
+            _require_complete(file, path)
+            yield file
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise UnreadableError(f"{path} cannot be read ({error}): {_BROKEN}") from error
+
+
+def dataset(parent: h5py.Group, name: str, path: Path) -> h5py.Dataset:
+    """Data set of a group that has values.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none of that name, it is a group, or it is empty.
+    """
+    node: Any = parent.get(name)
+    if not isinstance(node, h5py.Dataset):
+        what = "is missing" if node is None else "is a group, not a data set"
+        raise UnreadableError(f"{path}: {name} {what}; {_BROKEN}")
+    if node.shape is None or node.size == 0:
+        raise UnreadableError(f"{path}: {name} is empty; {_BROKEN}")
+    return node
+
+
+def text_of(stored: h5py.Dataset, path: Path) -> bytes:
+    """Text that a data set holds, as bytes; of several strings the first.
+
+    Raises
+    ------
+    UnreadableError
+        If it holds no text.
+    """
+    value = stored[()] if stored.shape == () else stored[(0,) * len(stored.shape)]
+    if not isinstance(value, str | bytes):
+        raise UnreadableError(f"{path}: {stored.name} holds no text ({stored.dtype}); {_BROKEN}")
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _require_complete(file: h5py.File, path: Path) -> None:
+    """Refuse files with links to others, or data sets that lie in others; nothing is followed to find out."""
+    elsewhere: list[str] = []
+
+    def look_at_link(name: bytes, info: Any) -> None:
+        if info.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+            elsewhere.append(f"{name.decode('utf-8', 'replace')} is a link")
+
+    def look_at_object(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
+            elsewhere.append(f"the values of {name} lie elsewhere")
+
+    file.id.links.visit(look_at_link, info=True)
+    if not elsewhere:
+        file.visititems(look_at_object)
+    if elsewhere:
+        raise UnsupportedDataError(
+            f"{path} refers to other files, which is not followed, for safety: {elsewhere[0]}",
+            remedy=("make one file of all its parts, for instance with h5repack, or ask for such a file",),
+        )

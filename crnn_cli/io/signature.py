@@ -1,0 +1,45 @@
+"""How files begin: DICOM with or without preamble, gzip, text. Only bytes are looked at; pydicom is not loaded."""
+
+from __future__ import annotations
+
+import string
+
+START_LENGTH = 144
+"""Bytes of a file that tell whether it is DICOM: the preamble, ``DICM``, and the first element."""
+
+PREAMBLE = 128
+GZIP = b"\x1f\x8b"
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+_HIGHEST_ELEMENT = 0x0100
+_LONGEST_VALUE = 1 << 12
+_TEXT = frozenset(string.printable.encode())
+
+
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether a file begins as DICOM: ``DICM`` after 128 bytes, or at once with an element of group 0002 or 0008."""
+    return has_preamble(start) or begins_with_element(start)
+
+
+def has_preamble(start: bytes) -> bool:
+    """Whether ``DICM`` stands after 128 bytes of anything."""
+    return start[PREAMBLE : PREAMBLE + 4] == b"DICM"
+
+
+def begins_with_element(start: bytes) -> bool:
+    """Whether a file begins with a little endian element of group 0002 or 0008, as files without preamble do."""
+    if len(start) < 8 or start[:2] not in _FIRST_GROUPS:
+        return False
+    if int.from_bytes(start[2:4], "little") > _HIGHEST_ELEMENT:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or int.from_bytes(start[4:8], "little") <= _LONGEST_VALUE
+
+
+def is_text(start: bytes) -> bool:
+    """Whether a file begins with printable ASCII alone."""
+    return bool(start) and _TEXT.issuperset(start)
+
+
+def is_cut_preamble(start: bytes) -> bool:
+    """Whether a file holds less than the preamble, and nothing but zeros, as preambles do."""
+    return 0 < len(start) <= PREAMBLE + 4 and not start[:PREAMBLE].strip(b"\0")

@@ -1,0 +1,158 @@
+"""Picture of the function of a heart: volumes over the cycle, and the wall in the 16 segments (bull's eye).
+
+Colours are those of Okabe and Ito, which the colour-blind tell apart; thickness is written into each segment as well.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from crnn_cli.cardiac.chambers import LEFT, RIGHT
+from crnn_cli.cardiac.wall import SEGMENTS
+from crnn_cli.io.atomic_write import Output
+
+if TYPE_CHECKING:
+    from crnn_cli.cardiac.function import CardiacFunction
+    from crnn_cli.cardiac.wall import Wall
+
+_SCALE = 2  # drawn larger and reduced, for smooth lines
+_SIZE = (960, 400)
+_BOX = (64, 44, 560, 348)  # left, top, right, bottom of the axes
+_EYE = (770, 202, 140)  # centre and radius of the bull's eye
+_INK, _FAINT, _PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
+_COLOURS = {LEFT: (213, 94, 0), RIGHT: (0, 114, 178)}
+_THIN, _THICK = (250, 243, 225), (204, 121, 67)
+_FIRST_ANGLE = (60, 60, 45)  # degrees at which the anterior segment begins, counted from the right, against the clock
+_TICKS = 5
+
+
+def function_picture(function: CardiacFunction, target: Path, title: str) -> Output:
+    """Draw curves and wall as a PNG picture.
+
+    Parameters
+    ----------
+    title : first line; "not for diagnostic use" follows it.
+    """
+    picture = PIL.Image.new("RGB", (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE), _PAPER)
+    canvas = _Canvas(picture)
+    canvas.text((12, 8), f"{title}, not for diagnostic use", 13)
+    _draw_curves(canvas, function)
+    _draw_wall(canvas, function.wall)
+    content = io.BytesIO()
+    picture.resize(_SIZE, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
+    return Output(target, content.getvalue())
+
+
+class _Canvas:
+    """Drawing in points of the finished picture."""
+
+    def __init__(self, picture: PIL.Image.Image) -> None:
+        self._draw = PIL.ImageDraw.Draw(picture)
+        self._fonts: dict[int, PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont] = {}
+
+    def text(self, at: tuple[float, float], text: str, size: int = 12, anchor: str = "la", ink: object = _INK) -> None:
+        if size not in self._fonts:
+            self._fonts[size] = PIL.ImageFont.load_default(size * _SCALE)
+        colour = ink if isinstance(ink, tuple) else _INK
+        self._draw.text((at[0] * _SCALE, at[1] * _SCALE), text, colour, self._fonts[size], anchor=anchor)
+
+    def line(self, points: list[tuple[float, float]], ink: tuple[int, int, int], width: float = 1) -> None:
+        self._draw.line(
+            [(x * _SCALE, y * _SCALE) for x, y in points], ink, max(1, round(width * _SCALE)), joint="curve"
+        )
+
+    def dot(self, at: tuple[float, float], radius: float, ink: tuple[int, int, int]) -> None:
+        x, y = at
+        self._draw.ellipse([v * _SCALE for v in (x - radius, y - radius, x + radius, y + radius)], ink)
+
+    def area(self, points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
+        scaled = [(x * _SCALE, y * _SCALE) for x, y in points]
+        self._draw.polygon(scaled, fill)
+        self._draw.line([*scaled, scaled[0]], _PAPER, 2 * _SCALE)
+
+
+def _draw_curves(canvas: _Canvas, function: CardiacFunction) -> None:
+    """Volume of both cavities over the frames; end diastole and end systole as upright lines."""
+    curves = {name: function.volumes[name].curve for name in function.ventricles}
+    frames = len(next(iter(curves.values())))
+    left, top, right, bottom = _BOX
+    step, most = _ticks(max(float(curve.max()) for curve in curves.values()))
+    sizes = any(each.edv.value is not None for each in function.ventricles.values())
+
+    def place(frame: float, volume: float) -> tuple[float, float]:
+        return left + (right - left) * frame / max(1, frames - 1), bottom - (bottom - top) * volume / most
+
+    for k in range(round(most / step) + 1):
+        _, y = place(0, k * step)
+        canvas.line([(left, y), (right, y)], _FAINT)
+        if sizes:
+            canvas.text((left - 8, y), f"{k * step:g}", 11, "rm")
+    canvas.text((12, top - 20), "volume (ml)" if sizes else "volume (size unknown)", 11, "lm")
+    for frame, word in ((function.phases.ed, "ED"), (function.phases.es, "ES")):
+        x, _ = place(frame, 0)
+        canvas.line([(x, top), (x, bottom)], (150, 150, 150))
+        canvas.text((x + 4, top + 4), word, 11, "la")
+    for number, (name, curve_T) in enumerate(curves.items()):
+        points = [place(frame, float(volume)) for frame, volume in enumerate(curve_T)]
+        canvas.line(points, _COLOURS[name], 2)
+        for point in points:
+            canvas.dot(point, 2.5, _COLOURS[name])
+        fraction = function.ventricles[name].ejection_fraction
+        words = f"{name}{'' if fraction.value is None else f', ejection fraction {fraction.text()}'}"
+        canvas.text((left + 250 * number, bottom + 30), words, 12, ink=_COLOURS[name])
+    _label_frames(canvas, function, frames, place(0, 0)[1])
+
+
+def _label_frames(canvas: _Canvas, function: CardiacFunction, frames: int, y: float) -> None:
+    left, _, right, _ = _BOX
+    for frame in sorted({round(k * (frames - 1) / 4) for k in range(5)}):
+        x = left + (right - left) * frame / max(1, frames - 1)
+        time = "" if function.frame_time is None else f" ({1000 * frame * function.frame_time:.0f} ms)"
+        canvas.text((x, y + 6), f"{frame + 1}{time}", 11, "ma")
+    canvas.text((right + 10, y + 6), "frame", 11)
+
+
+def _ticks(most: float) -> tuple[float, float]:
+    """Step and end of an axis from 0 to at least ``most``."""
+    power = 10 ** math.floor(math.log10(most / _TICKS))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power * _TICKS >= most)
+    return step, step * math.ceil(most / step)
+
+
+def _draw_wall(canvas: _Canvas, wall: Wall | str) -> None:
+    """Bull's eye: basal segments outside, apical ones inside, anterior on top, the septum on the left."""
+    x, y, radius = _EYE
+    if isinstance(wall, str):
+        for number, text in enumerate(["no wall thickness:", *textwrap.wrap(wall, 38)]):
+            canvas.text((x, y - 30 + 18 * number), text, 12, "ma")
+        return
+    canvas.text((x, _BOX[1] - 18), "wall, end diastole (mm) and thickening (%)", 12, "mm")
+    low, high = np.nanmin(wall.end_diastolic), np.nanmax(wall.end_diastolic)
+    for number in range(len(SEGMENTS)):
+        level, first = (0, 0) if number < 6 else (1, 6) if number < 12 else (2, 12)
+        count = 4 if level == 2 else 6
+        outer, inner = radius * (3 - level) / 3, radius * (2 - level) / 3 + (8 if level == 2 else 0)
+        begin = _FIRST_ANGLE[level] + (number - first) * 360 / count
+        middle = math.radians(begin + 180 / count)
+        angles = np.radians(np.linspace(begin, begin + 360 / count, 24))
+        ring = [(r * np.cos(a), -r * np.sin(a)) for r, way in ((outer, 1), (inner, -1)) for a in angles[::way]]
+        thickness, change = wall.end_diastolic[number], wall.thickening[number]
+        share = 0.0 if not np.isfinite(thickness) or high == low else (thickness - low) / (high - low)
+        fill = tuple(round(a + share * (b - a)) for a, b in zip(_THIN, _THICK, strict=True))
+        canvas.area([(x + dx, y + dy) for dx, dy in ring], (fill[0], fill[1], fill[2]))
+        r = (outer + inner) / 2
+        at = (x + r * math.cos(middle), y - r * math.sin(middle))
+        canvas.text((at[0], at[1] - 1), "-" if not np.isfinite(thickness) else f"{thickness:.0f}", 13, "mb")
+        canvas.text((at[0], at[1] + 1), "" if not np.isfinite(change) else f"{change:+.0f}", 10, "mt")
+    for words, dx, dy, anchor in (("anterior", 0, -1, "mb"), ("inferior", 0, 1, "mt"), ("septal", -1, 0, "rm"),
+                                  ("lateral", 1, 0, "lm")):  # fmt: skip
+        canvas.text((x + dx * (radius + 6), y + dy * (radius + 6)), words, 11, anchor)

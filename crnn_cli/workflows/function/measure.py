@@ -1,0 +1,176 @@
+"""Function of a heart from a file: a label map, or a cine that is labelled first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli import notices
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.notices import STREAM
+from crnn_cli.workflows.function.options import FunctionOptions, check_options
+
+if TYPE_CHECKING:
+    from crnn_cli.cardiac.chambers import Chambers
+    from crnn_cli.cardiac.function import CardiacFunction, Subject
+    from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.series import Series
+    from crnn_cli.io.loaded_image import LoadedImage
+
+
+@dataclass(frozen=True)
+class MeasuredFunction:
+    """Function of a heart with its report.
+
+    Attributes
+    ----------
+    function : every number.
+    report : plain values: tool, input, model if one was used, and the numbers.
+    """
+
+    function: CardiacFunction
+    report: dict[str, Any]
+
+    def refused(self) -> list[str]:
+        """The numbers that are refused, each with its reason."""
+        return [
+            f"{side} {name.replace('_', ' ')}: {quantity.reason}"
+            for side, values in self.function.quantities().items()
+            for name, quantity in values.items()
+            if quantity.value is None
+        ]
+
+
+def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+    """Read a label map or a cine, and measure the heart.
+
+    Parameters
+    ----------
+    source : NIfTI, DICOM (cine or SEG), or `STREAM`.
+    progress : called with (steps done, steps in all) while a cine is labelled.
+
+    Raises
+    ------
+    CrnnError
+        If the file cannot be read, its values are not known to be of a heart, or it cannot be labelled.
+    """
+    from crnn_cli.io.images import load_image
+
+    chambers, subject = check_options(options)
+    loaded = load_image(source, None, options.series, slice_tolerance=options.slice_tolerance)
+    name = "standard input" if source == STREAM else str(source)
+    notices.tell(*loaded.remarks())
+    subject = _with_header(subject, loaded.series, options)
+    if _is_label_map(loaded, options):
+        measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
+    else:
+        measured = _measure_cine(loaded.image, name, subject, options, progress)
+    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
+
+
+def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+    """Measure an image in memory: a label map, if it is a `LabelImage` or its values were named, else a cine.
+
+    Raises
+    ------
+    CrnnError
+        As `measure_file`.
+    """
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.workflows.labels import as_label_image
+
+    chambers, subject = check_options(options)
+    name = "the image"
+    if isinstance(image, LabelImage) or chambers is not None:
+        return _measure_labels(as_label_image(image, name), name, chambers, subject, options)
+    return _measure_cine(image, name, subject, options, progress)
+
+
+def _measure_cine(
+    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress
+) -> MeasuredFunction:
+    """Label a cine, and measure the labels."""
+    labels, facts, unknown = _label(image, options, name, progress)
+    measured = _measure_labels(labels, name, None, subject, options, unknown)
+    return replace(measured, report=measured.report | facts | notices.recorded())
+
+
+def _measure_labels(
+    labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
+    unknown_size: str | None = None,
+) -> MeasuredFunction:  # fmt: skip
+    """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
+
+    Parameters
+    ----------
+    name : of the label map, in messages.
+    chambers : what its values are; None: by the names of its labels.
+    """
+    from crnn_cli.cardiac.chambers import find_chambers
+    from crnn_cli.cardiac.function import assess_function
+    from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.report.provenance import made_by
+
+    names = labels.names if isinstance(labels, LabelImage) else {}
+    chambers = chambers or find_chambers(names, name)
+    ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
+    function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    notices.tell(*function.doubts)
+    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded())
+
+
+def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
+    """Whether a file is a label map: it says so, its labels were named, or it holds few whole numbers as integers."""
+    from crnn_cli.workflows.proposals import is_label_map
+
+    return options.labels is not None or is_label_map(loaded)
+
+
+def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
+    from crnn_cli.workflows.labels import as_label_image, named_labels
+
+    labels = as_label_image(loaded.image, name)
+    return replace(labels, labels=named_labels(labels, source, None))
+
+
+def _label(
+    image: Image, options: FunctionOptions, name: str, progress: notices.Progress
+) -> tuple[Image, dict[str, Any], str]:
+    """Label a cine; what the report says of it; why sizes are not known, empty where they are."""
+    from crnn_cli.workflows.segment.options import SegmentOptions
+    from crnn_cli.workflows.segment.steps import segment_image
+
+    chosen = SegmentOptions(model=options.model, device=options.device)
+    run = segment_image(image, chosen, name=name, progress=progress)
+    if run.labelled.is_empty:
+        raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
+    kept = ("model", "device", "seconds", "quality")
+    facts = {key: run.report[key] for key in kept if key in run.report}
+    return run.labels, facts, run.report.get("no_volumes") or ""
+
+
+def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
+    """Body surface and heart rate of a DICOM header, where they were not given."""
+    from crnn_cli.cardiac.body import body_surface
+
+    if series is None:
+        return subject
+    from crnn_cli.io.dicom.header_copy import first_header
+
+    header = first_header(series)
+    height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
+    if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
+        formula = options.body_surface_formula
+        subject = replace(subject, body_surface=body_surface(100 * height, weight, formula), formula=formula)
+    if subject.heart_rate is None and 20 <= rate <= 300:
+        subject = replace(subject, heart_rate=rate)
+    return subject
+
+
+def _positive(value: object) -> float:
+    """A number of a header; 0 where there is none."""
+    try:
+        return max(0.0, float(str(value)))
+    except ValueError:
+        return 0.0

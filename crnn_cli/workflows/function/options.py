@@ -1,0 +1,97 @@
+"""Options of `crnn function`, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crnn_cli.errors import Param, UsageError
+from crnn_cli.notices import STREAM
+
+if TYPE_CHECKING:
+    from crnn_cli.cardiac.chambers import Chambers
+    from crnn_cli.cardiac.function import Subject
+
+OUTPUTS = ("out", "csv", "plot")
+"""Options that name outputs."""
+
+
+@dataclass(frozen=True)
+class FunctionOptions:
+    """How a heart is measured; see the help of `crnn function`.
+
+    labels : convention, or list of values; None: by their names. ed, es : frames, from 1. height : in cm.
+    weight : in kg. heart_rate : per minute. slice_tolerance : in mm.
+    """
+
+    labels: str | None = None
+    series: str | None = None
+    slice_tolerance: float | None = None
+    ed: int | None = None
+    es: int | None = None
+    height: float | None = None
+    weight: float | None = None
+    body_surface_formula: str = "mosteller"
+    heart_rate: float | None = None
+    model: str | None = None
+    device: str = "auto"
+    out: Path | None = None
+    csv: Path | None = None
+    plot: Path | None = None
+    force: bool = False
+
+
+def check_options(options: FunctionOptions) -> tuple[Chambers | None, Subject]:
+    """Chambers, if they were named, and what was said of the person.
+
+    Raises
+    ------
+    UsageError
+        If options contradict each other or cannot be.
+    """
+    from crnn_cli.cardiac.body import FORMULAS, body_surface
+    from crnn_cli.cardiac.chambers import parse_chambers
+    from crnn_cli.cardiac.function import Subject
+
+    if (options.height is None) != (options.weight is None):
+        raise UsageError(Param("height"), " and ", Param("weight"), " belong together: the body surface needs both")
+    formula = options.body_surface_formula
+    if formula not in FORMULAS:
+        raise UsageError(Param("bsa", formula), " is not known", remedy=(f"use {' or '.join(FORMULAS)}",))
+    if options.heart_rate is not None and not 20 <= options.heart_rate <= 300:
+        raise UsageError(Param("heart_rate", options.heart_rate), " cannot be: beats per minute, 20 to 300")
+    surface = None
+    if options.height is not None and options.weight is not None:
+        surface = body_surface(options.height, options.weight, formula)
+    chambers = None if options.labels is None else parse_chambers(options.labels)
+    return chambers, Subject(surface, formula if surface else "", options.heart_rate)
+
+
+def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
+    """Check that the source is there, and every output can be written.
+
+    Raises
+    ------
+    UsageError, UnreadableError, OutputError
+        If not.
+    """
+    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.images import require_readable
+    from crnn_cli.report.sidecar import require_apart
+
+    require_readable(source)
+    targets = [getattr(options, name) for name in OUTPUTS]
+    if STREAM in targets:
+        remedy = ("print it with ", Param("json")) if not as_json else ()
+        raise UsageError("outputs are files: name them", remedy=remedy)
+    require_apart([source], targets)
+    for target, suffix, what in (
+        (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
+        (options.plot, ".png", "the plot is a PNG picture"),
+    ):  # fmt: skip
+        if target is None:
+            continue
+        if target.suffix.lower() != suffix:
+            raise UsageError(f"cannot write {target}: {what}; give a name that ends in {suffix}")
+        require_writable(target, options.force)

@@ -1,0 +1,173 @@
+"""Numbers of hearts whose function is known."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from crnn_cli.cardiac.chambers import Chambers, find_chambers, parse_chambers
+from crnn_cli.cardiac.function import Subject, assess_function
+from crnn_cli.cardiac.volume_curves import peak_rates
+from crnn_cli.data.image import Image
+from crnn_cli.errors import UnsupportedDataError, UsageError
+from tests.cardiac.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
+from tests.support.data import data_file
+from tests.support.remarks import codes
+
+
+@pytest.fixture(scope="module")
+def beating():
+    return heart()
+
+
+def value(function, side, name):
+    return function.quantities()[side][name].value
+
+
+def test_volumes_are_those_of_the_discs(beating):
+    function = assess_function(beating, CHAMBERS)
+    radii = 24 - 1.2 * np.arange(SLICES)
+    edv, esv = (np.pi * (radii * r) ** 2 @ np.full(SLICES, SPACING[2]) / 1000 for r in (1, 0.75))
+    assert value(function, "left", "edv") == pytest.approx(edv, rel=0.01)
+    assert value(function, "left", "esv") == pytest.approx(esv, rel=0.01)
+    assert value(function, "left", "ejection_fraction") == pytest.approx(100 * (1 - 0.75**2), abs=0.7)
+    ring = (np.pi * ((radii + 8) ** 2 - radii**2)).sum() * SPACING[2] / 1000
+    assert value(function, "left", "mass_ed") == pytest.approx(1.05 * ring, rel=0.01)
+    assert (function.phases.ed, function.phases.es) == (0, FRAMES // 2)
+    assert value(function, "heart", "heart_rate") == pytest.approx(60 / (FRAMES * 0.04))
+    stroke = value(function, "left", "stroke_volume")
+    assert value(function, "heart", "cardiac_output") == pytest.approx(stroke * 75 / 1000)
+
+
+def test_nothing_depends_on_how_the_axes_are_stored(beating):
+    expected = assess_function(beating, CHAMBERS, Subject(1.9))
+    for order, flips in zip(permutations(range(3)), product((False, True), repeat=3), strict=False):
+        found = assess_function(reoriented(beating, order, flips), CHAMBERS, Subject(1.9))
+        for side, values in expected.quantities().items():
+            for name, quantity in values.items():
+                assert value(found, side, name) == pytest.approx(quantity.value, rel=1e-6), (order, flips, side, name)
+        np.testing.assert_allclose(found.wall.end_diastolic, expected.wall.end_diastolic, atol=0.15)
+        assert codes(found.doubts) == codes(expected.doubts)
+
+
+def test_manual_labels_give_what_counting_voxels_gives():
+    """Independent: voxels counted by SimpleITK, whose spacing comes from its own reader."""
+    import SimpleITK as sitk
+
+    from crnn_cli import load
+
+    frames = [data_file("acdc_groups", "patient061", name) for name in manual("patient061")]
+    series = np.stack([load(file).array for file in frames], -1).astype(np.uint8)
+    first = load(frames[0])
+    function = assess_function(Image(series, first.affine, None, first.codes, pixdim=first.pixdim), CHAMBERS)
+    volumes = []
+    for file in frames:
+        image = sitk.Cast(sitk.ReadImage(str(file)), sitk.sitkUInt8)
+        statistics = sitk.LabelShapeStatisticsImageFilter()
+        statistics.Execute(image)
+        volumes.append({label: statistics.GetPhysicalSize(label) / 1000 for label in statistics.GetLabels()})
+    ed, es = sorted(volumes, key=lambda each: -each[3])
+    assert value(function, "left", "edv") == pytest.approx(ed[3], rel=1e-3)
+    assert value(function, "left", "esv") == pytest.approx(es[3], rel=1e-3)
+    assert value(function, "right", "edv") == pytest.approx(ed[1], rel=1e-3)
+    assert value(function, "left", "mass_ed") == pytest.approx(1.05 * ed[2], rel=1e-3)
+    assert value(function, "left", "ejection_fraction") == pytest.approx(100 * (1 - es[3] / ed[3]), rel=1e-3)
+
+
+def manual(patient):
+    folder = data_file("acdc_groups", patient)
+    return sorted(file.name for file in folder.glob("*_gt.nii.gz"))
+
+
+def test_peak_rates_are_those_of_the_derivative():
+    frames, time = 30, 0.03
+    angle = 2 * np.pi * np.arange(frames) / frames
+    rates = peak_rates(100 + 40 * np.cos(angle), time)
+    assert rates.ejection == pytest.approx(40 * 2 * np.pi / (frames * time), rel=1e-3)
+    assert rates.filling == pytest.approx(rates.ejection, rel=1e-3)
+    assert abs(rates.ejection_frame - frames / 4) <= 1
+    assert abs(rates.filling_frame - 3 * frames / 4) <= 1
+
+
+@pytest.mark.parametrize(("segment", "degrees"), [(0, 90), (3, -90), (4, -30), (5, 30), (1, 150), (2, -150)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)])
+def test_a_thick_segment_is_found_where_it_lies(segment, degrees, order):
+    """Directions of the patient, whatever the order of the axes: 90 degrees is anterior, the septum is to the right."""
+
+    def thickness(angle, z):
+        away = np.abs(np.angle(np.exp(1j * (angle - np.radians(degrees)))))
+        return 14.0 if away < np.radians(28) and z < 3 else 7.0
+
+    image = reoriented(heart(frames=2, thickness=thickness, beat=(1, 0.8)), order, (False, False, False))
+    wall = assess_function(image, CHAMBERS).wall
+    basal = wall.end_diastolic[:6]
+    assert basal.argmax() == segment
+    assert basal[segment] > 12.5
+    assert np.delete(basal, segment).max() < 8.5
+    np.testing.assert_allclose(wall.end_diastolic[6:], 7, atol=0.8)
+    assert wall.slices == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: a[:, :, 4:5], "1 slice of frame"),
+        (lambda a: a[..., :1], "one frame"),
+        (lambda a: np.where((np.arange(a.shape[3]) == 7) & (a == 3), 2, a), "is not labelled in frame 8"),
+        (lambda a: a[20:], "cut by the edge"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_with_its_reason(beating, change, reason):
+    function = assess_function(Image(change(beating.array), beating.affine, 0.04), CHAMBERS)
+    refused = [each for values in function.quantities().values() for each in values.values() if each.value is None]
+    assert any(reason in each.reason for each in refused), [each.reason for each in refused]
+    assert all(each.reason for each in refused)
+
+
+def test_without_a_size_ratios_alone_are_given(beating):
+    labels = Image(beating.array, np.eye(4), 0.04)
+    function = assess_function(labels, CHAMBERS)
+    assert value(function, "left", "ejection_fraction") == pytest.approx(44, abs=1)
+    assert value(function, "left", "edv") is None
+    assert "lost" in function.quantities()["left"]["edv"].reason
+    assert value(function, "left", "mass_ed") is None
+    assert isinstance(function.wall, str)
+
+
+def test_half_a_cycle_gives_no_rates(beating):
+    half = Image(beating.array[..., : FRAMES // 2 + 1], beating.affine, 0.04)
+    function = assess_function(half, CHAMBERS)
+    assert value(function, "left", "ejection_fraction") == pytest.approx(44, abs=1)
+    for name in ("heart_rate", "cardiac_output", "peak_ejection_rate", "peak_filling_rate"):
+        assert "whole cycle" in function.quantities()["heart"][name].reason
+    given = assess_function(half, CHAMBERS, Subject(heart_rate=60.0))
+    assert value(given, "heart", "cardiac_output") is not None
+
+
+def test_frames_out_of_order_are_doubted(beating):
+    assert "curve-not-smooth" not in codes(assess_function(beating, CHAMBERS).doubts)
+    shuffled = beating.array[..., np.random.default_rng(0).permutation(FRAMES)]
+    assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
+
+
+def test_given_frames_are_taken(beating):
+    function = assess_function(beating, CHAMBERS, ed=1, es=9)
+    assert (function.phases.ed, function.phases.es, function.phases.origin) == (1, 9, "given")
+    for wrong in ({"ed": 20}, {"es": -1}, {"ed": 3, "es": 3}):
+        with pytest.raises(UsageError):
+            assess_function(beating, CHAMBERS, **wrong)
+
+
+def test_names_and_conventions_say_what_values_mean():
+    assert find_chambers({5: "Left Ventricle", 7: "LV_myocardium"}, "x") == Chambers(left=5, myocardium=7)
+    assert parse_chambers("ukbb") == parse_chambers("4=rv, 1=LV,2=myo")
+    for wrong in ("1=LV,1=RV", "1=LV,2=LV", "LV", "0=LV", "1=atrium", ""):
+        with pytest.raises(UsageError):
+            parse_chambers(wrong)
+    with pytest.raises(UnsupportedDataError, match="no label that is called a ventricle"):
+        find_chambers({1: "hippocampus"}, "x")
+
+
+def test_a_map_without_a_ventricle_is_refused(beating):
+    with pytest.raises(UnsupportedDataError, match="no frame has a label"):
+        assess_function(Image(np.where(beating.array == 2, 2, 0), beating.affine), CHAMBERS)
