@@ -4,6 +4,9 @@ import json
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: on small arrays its threads wait for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each worker
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # isort: split
 
 import numpy as np

@@ -126,6 +126,7 @@ OPTIONS = {
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --output --iterations --input-rms --licence",
+    "models export": "--out --output --slices --size --json --force",
 }
 
 
