@@ -1,5 +1,6 @@
 """DICOM SEG of every type, ours and that of others: what is written is what is read, and labels are what was meant."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,9 @@ def test_commands_read_every_type_as_labels(crnn, tmp_path):
     assert ended.code == 0, ended.err
     assert '"compared": "labels"' in ended.out.decode()
     assert '"left ventricle"' in ended.out.decode()
+    described = crnn("info", whole, "--json")
+    assert described.code == 0, described.err
+    assert json.loads(described.out)["format"] == "DICOM SEG"
     ended = crnn("convert", whole, tmp_path / "folder")
     assert ended.code == 4
     assert "labels are written" in ended.err.replace("\n", " ")
