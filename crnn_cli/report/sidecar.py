@@ -44,6 +44,41 @@ def sidecar_path(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError, ZeroDivisionError)
+"""Errors that come of a report which lacks something, or has something else in its place."""
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a report, of any format, in the present one; its keys and values are not checked.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing, no regular file, larger than 16 MiB, or no JSON object.
+    """
+    from crnn_cli.io.limits import require_file
+
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise UnreadableError(
+            f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
+        ) from None
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > _LARGEST:
+        raise UnreadableError(f"{path} is larger than {_LARGEST >> 20} MiB: no report of crnn is")
+    try:
+        report = json.loads(content)
+    except (ValueError, RecursionError):
+        raise UnreadableError(f"{path} is not JSON: it is no report of crnn, or was damaged") from None
+    if not isinstance(report, dict):
+        raise UnreadableError(f"{path} is no report of crnn", remedy=("name a file that crnn wrote",))
+    return upgrade_report(report)
+
+
 CONVERTED_BY = "crnn"
 """What BIDS sidecars of ours name as the software that converted."""
 
@@ -78,41 +113,6 @@ def is_ours(path: Path) -> bool:
     except (UnreadableError, *DAMAGE):
         return False
     return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
-
-
-DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError, ZeroDivisionError)
-"""Errors that come of a report which lacks something, or has something else in its place."""
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read a report, of any format, in the present one; its keys and values are not checked.
-
-    Raises
-    ------
-    UnreadableError
-        If it is missing, no regular file, larger than 16 MiB, or no JSON object.
-    """
-    from crnn_cli.io.limits import require_file
-
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except FileNotFoundError:
-        raise UnreadableError(
-            f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
-        ) from None
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    if len(content) > _LARGEST:
-        raise UnreadableError(f"{path} is larger than {_LARGEST >> 20} MiB: no report of crnn is")
-    try:
-        report = json.loads(content)
-    except (ValueError, RecursionError):
-        raise UnreadableError(f"{path} is not JSON: it is no report of crnn, or was damaged") from None
-    if not isinstance(report, dict):
-        raise UnreadableError(f"{path} is no report of crnn", remedy=("name a file that crnn wrote",))
-    return upgrade_report(report)
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from crnn_cli.data.slice_stack import SAME_PLACE
-from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.frames.frame import Frame, Origin
 from crnn_cli.io.dicom.grid.positions import IN_PLANE, is_perpendicular, normal_of
 
 _PARALLEL = 1e-3
@@ -37,7 +37,7 @@ class Group:
 
 def group_frames(frames: Iterable[Frame]) -> list[Group]:
     """Group frames, in the order of their series numbers."""
-    alike = _split([list(frames)], _identity)
+    alike = _split([_with_origins(list(frames))], _identity)
     groups = [part for group in alike for part in _by_direction(group)]
     groups = [part for group in groups for part in _by_echo(group)]
     groups = [part for group in groups for part in _by_other_words(group)]
@@ -64,6 +64,27 @@ def _split(groups: list[list[Frame]], key: Callable[[Frame], Hashable]) -> list[
         for frame in group:
             together[number, key(frame)].append(frame)
     return list(together.values())
+
+
+def _with_origins(frames: list[Frame]) -> list[Frame]:
+    """Fill what some files of a series leave out, such as a frame of reference, where the others agree on it."""
+    origins: dict[str, set[Origin]] = defaultdict(set)
+    for frame in frames:
+        origins[frame.origin.series_uid].add(frame.origin)
+    filled = {origin: _filled(origin, siblings) for siblings in origins.values() for origin in siblings}
+    return [
+        frame if filled[frame.origin] == frame.origin else replace(frame, origin=filled[frame.origin])
+        for frame in frames
+    ]
+
+
+def _filled(origin: Origin, siblings: set[Origin]) -> Origin:
+    agreed = {}
+    for name in Origin._fields:
+        values = {getattr(each, name) for each in siblings} - {"", None}
+        if getattr(origin, name) in ("", None) and len(values) == 1:
+            agreed[name] = values.pop()
+    return origin._replace(**agreed)
 
 
 def _identity(frame: Frame) -> Hashable:
