@@ -257,7 +257,8 @@ def load(path: str | Path, **choices: Any) -> LoadedImage | RawScan:
     path : file or folder, or ``-`` for a NIfTI file from standard input.
     choices : what the file leaves open, each None if not given: ``axes`` (stored axes, such as ``x,y,t`` or
         ``coil,t,ky,kx``), ``series`` (number or UID in a DICOM folder), ``slice_tolerance`` (mm), ``variable`` (name of
-        an array), ``phases`` (number of cardiac phases).
+        an array), ``phases`` (number of cardiac phases), ``keep_type`` (keep integers and doubles of NIfTI, NRRD and
+        MetaImage, which are read in single precision otherwise).
 
     Raises
     ------

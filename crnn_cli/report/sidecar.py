@@ -100,10 +100,8 @@ def require_report_writable(target: Path, force: bool) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a JSON file says that this program wrote it."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(content, dict):
+        content = read_sidecar(path)
+    except (UnreadableError, *DAMAGE):
         return False
     return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
 
