@@ -166,6 +166,17 @@ def test_parts_that_no_header_tells_apart_are_refused_and_the_help_is_named(tmp_
         read_dicom(tmp_path)
 
 
+def test_phases_of_several_dynamics_are_no_doubles(tmp_path):
+    """Each temporal position has several trigger times, and each trigger time several positions."""
+    pixels = values(1, 6, 5, 5)
+    write_series(
+        tmp_path, pixels, each=lambda z, t: {
+            "TemporalPositionIdentifier": 1 + t // 3, "TriggerTime": f"{40 * (t % 3)}", "InstanceNumber": t + 1,
+        },
+    )  # fmt: skip
+    np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
+
+
 def test_the_same_pixels_under_other_numbers_are_there_twice(tmp_path):
     pixels = values(3, 1, 5, 5)
     for copy in range(2):
