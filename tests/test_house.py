@@ -116,7 +116,9 @@ OPTIONS = {
         "--force " + CHOICES
     ),
     "report": "--out --output --force",
-    "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",
+    "convert": (
+        "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --bids --strict --force"
+    ),
     "verify": "--series --other-series --tolerance --value-tolerance --strict --json",
     "doctor": "--json",
     "train segment": TRAIN + "--cache",
@@ -124,6 +126,7 @@ OPTIONS = {
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --output --iterations --input-rms --licence",
+    "models export": "--out --output --slices --size --json --force",
 }
 
 

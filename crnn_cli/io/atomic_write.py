@@ -16,6 +16,7 @@ from pathlib import Path
 from crnn_cli.data.mapped_arrays import SpooledBytes
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
+from crnn_cli.io.limits import require_file
 
 
 def require_pipe(*, example: str = "FILE.nii.gz") -> None:
@@ -126,6 +127,7 @@ def digest(path: Path) -> str:
     UnreadableError
         If it cannot be read.
     """
+    require_file(path)
     try:
         with path.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

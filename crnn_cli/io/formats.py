@@ -125,6 +125,10 @@ NUMPY = Format(
     "NumPy", "kspace", (".npy",), lambda path, start: start.startswith(b"\x93NUMPY"),
     "crnn_cli.io.kspace.npy:read_numpy", ("axes", "kind", "drop_empty"), output_rule="must end in .npy",
 )  # fmt: skip
+NPZ = Format(
+    "NumPy archive", "kspace", (".npz",), lambda path, start: path.suffix.lower() == ".npz" and start[:2] == b"PK",
+    "crnn_cli.io.kspace.npz:read_npz", ("axes", "variable", "kind", "drop_empty"),
+)  # fmt: skip
 MATLAB = Format(
     "MATLAB", "kspace", (".mat",), lambda path, start: start.startswith(b"MATLAB 5.0"),
     "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable", "kind", "drop_empty"),
@@ -163,7 +167,7 @@ METAIMAGE = Format(
     "MetaImage", "image", (".mha", ".mhd"), _is_metaimage, "crnn_cli.io.itk.image:load_itk", ("keep_type",)
 )
 
-FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
+FORMATS = (NUMPY, NPZ, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
 """All formats, in the order in which a path is compared with them."""
 
 CHOICES = {

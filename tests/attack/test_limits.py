@@ -219,8 +219,11 @@ def test_what_never_ends_is_no_input(kind: str, tmp_path: Path) -> None:
 
 def test_files_folders_and_missing_paths_pass(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    for path in (tmp_path, tmp_path / "a", tmp_path / "b", Path("\0")):
+    for path in (tmp_path, tmp_path / "a", tmp_path / "b", tmp_path / "a" / "b"):
         limits.require_file(path)
+    for path in (Path("\0"), Path("x" * 5000)):
+        with pytest.raises(UnreadableError, match="cannot be read"):
+            limits.require_file(path)
 
 
 @pytest.mark.parametrize("gz", [False, True])

@@ -146,6 +146,20 @@ def _name_of_kspace(path: Path, convention: str) -> str:
     )
 
 
+def stored_only(path: Path) -> StoredArray:
+    """Open the only complex data set of a file, left on disk.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is damaged.
+    UnsupportedDataError
+        If there is none, or several.
+    """
+    convention = convention_of(path)
+    return stored_hdf5(path, _name_of_kspace(path, convention), convention)
+
+
 def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
     """Open a data set, left on disk.
 
