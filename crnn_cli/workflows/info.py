@@ -162,7 +162,7 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        remarks = [each.text for each in series.remarks if each.code != "dicom-beside"]
+        remarks = [each.text for each in series.remarks if each.code not in ("dicom-beside", "dicom-files-left-out")]
         texts += [f"series {series.number}: {text}" for text in remarks]
     texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:
