@@ -48,7 +48,8 @@ def list_series(path: Path, *, slice_tolerance: float | None = None) -> Listing:
         others = [each for each in contents.left_out if each not in damaged]
         beside = f" ({tally(others, contents.objects)})" if contents.others else ""
         why = f"; {named(damaged)}" if damaged else ""
-        raise UnreadableError(f"{what}{path} holds no DICOM images that are read{beside}{why}")
+        remedy = ("name the file of the segmentation alone",) if "Segmentation" in contents.objects else ()
+        raise UnreadableError(f"{what}{path} holds no DICOM images that are read{beside}{why}", remedy=remedy)
     return contents
 
 

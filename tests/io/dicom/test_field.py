@@ -166,6 +166,42 @@ def test_parts_that_no_header_tells_apart_are_refused_and_the_help_is_named(tmp_
         read_dicom(tmp_path)
 
 
+@pytest.mark.parametrize("frames", [1, 5])
+def test_images_that_their_rescale_alone_tells_apart_are_series_of_their_own(tmp_path, frames):
+    """As the values in Hz and the magnitude of a field map."""
+    scales, pixels = [("1", "0"), ("0.5", "-200")], values(2, 2 * frames, 5, 5)
+    for kind, (slope, intercept) in enumerate(scales):
+        write_series(
+            tmp_path / str(kind), pixels[:, kind * frames : (kind + 1) * frames], series="1.2.3", study="1.2",
+            RescaleSlope=slope, RescaleIntercept=intercept,
+            each=lambda z, t, kind=kind: {"InstanceNumber": 1 + (2 * kind + z) * frames + t},
+        )  # fmt: skip
+    first, second = list_series(tmp_path).series
+    assert {first.part, second.part} == {"rescaled by 1 +0", "rescaled by 0.5 -200"}
+    shown = [read_dicom(tmp_path, str(each.number))[0] for each in sorted((first, second), key=lambda s: -len(s.part))]
+    np.testing.assert_array_equal(as_stored(shown[0]), pixels[:, frames:] * 0.5 - 200)
+    np.testing.assert_array_equal(as_stored(shown[1]), pixels[:, :frames])
+
+
+def test_times_with_a_rescale_each_stay_times(tmp_path):
+    write_series(
+        tmp_path, values(2, 3, 5, 5), RescaleIntercept="0",
+        each=lambda z, t: {"RescaleSlope": f"{t + 1}", "TriggerTime": None, "AcquisitionNumber": t},
+    )  # fmt: skip
+    assert [(each.slices, each.frames) for each in list_series(tmp_path).series] == [(2, 3)]
+
+
+def test_phases_of_several_dynamics_are_no_doubles(tmp_path):
+    """Each temporal position has several trigger times, and each trigger time several positions."""
+    pixels = values(1, 6, 5, 5)
+    write_series(
+        tmp_path, pixels, each=lambda z, t: {
+            "TemporalPositionIdentifier": 1 + t // 3, "TriggerTime": f"{40 * (t % 3)}", "InstanceNumber": t + 1,
+        },
+    )  # fmt: skip
+    np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
+
+
 def test_the_same_pixels_under_other_numbers_are_there_twice(tmp_path):
     pixels = values(3, 1, 5, 5)
     for copy in range(2):
