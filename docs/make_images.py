@@ -35,7 +35,7 @@ def main() -> None:
         scan = [cine, "--undersample", "8", "--seed", "0"]
         crnn("reconstruct", *scan, "--method", "zero-filled", "-o", work / "zero-filled.nii.gz")
         crnn("reconstruct", *scan, "-o", work / "images.nii.gz", "--uncertainty", work / "sd.nii.gz")
-        crnn("segment", ROOT / "sample_data" / "pig_stack.nii.gz", "--slices", "auto", "--keep-largest",
+        crnn("segment", ROOT / "sample_data" / "pig_stack.nii.gz", "--slices", "auto",
              "-o", work / "labels.nii.gz", "--preview", work / "labels.png")  # fmt: skip
         truth, before, after = (frames(file) for file in (cine, work / "zero-filled.nii.gz", work / "images.nii.gz"))
         draw_heart(before, after, truth)
