@@ -70,6 +70,8 @@ def _noise_power(kspace_CTYX: Tensor, mask_TYX: Tensor) -> float | None:
     connected_C = power_CTYX.flatten(1).any(1)
     measured_TYX = (mask_TYX > 0) & (power_CTYX.amax(0) > _ZERO * strongest)
     columns = measured_TYX.flatten(0, 1).any(0).nonzero()[:, 0]
+    if not len(columns):
+        return None
     inside = slice(int(columns[0]), int(columns[-1]) + 1)
     samples = _Samples(
         kspace_CTYX[connected_C][..., inside] / strongest**0.5, measured_TYX[..., inside],
