@@ -134,3 +134,19 @@ def test_errors_speak_python(tmp_path):
         crnn_cli.load_model("cine-crn")
     with pytest.raises(crnn_cli.CrnnError, match="coils belongs to raw k-space"):
         crnn_cli.reconstruct(magnitude, coils=2, undersample=2)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">u2", ">i4", "f4", "f8", "?"])
+def test_voxels_of_any_type_are_reconstructed_compared_and_measured(kind, tmp_path):
+    """The quality is that of the same values in single precision."""
+    dtype = np.dtype(kind)
+    top = 1 if dtype.kind == "b" else min(np.iinfo(dtype).max, 60000) if dtype.kind in "iu" else 60000
+    cine = np.abs(moving_cine(24, 24, 1, 4))
+    voxels = np.rint(top * cine / cine.max()).astype(dtype)
+    found = []
+    for array in (voxels, voxels.astype(np.float32)):
+        image = crnn_cli.Image(array, AFFINE, 0.03)
+        result = crnn_cli.reconstruct(image, undersample=2, method="sliding-window", hold_out_folds=0)
+        tested = crnn_cli.evaluate(image, result.images, kind="images", fit_scale=True)
+        found.append((result.report["quality_against_truth"], tested))
+    assert str(found[0]) == str(found[1])

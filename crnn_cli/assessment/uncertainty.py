@@ -118,9 +118,7 @@ class JackknifeSpread:
 
         It is the root of the box-filtered squared change over the runs (`WINDOW`), times `variance_scale`.
         """
-        mean_TYX = torch.from_numpy(self._squared_change_TYX / self.runs)
-        sizes = [size // 2 for size in WINDOW]
-        near_TYX = F.avg_pool3d(mean_TYX[None, None], WINDOW, 1, sizes, count_include_pad=False)[0, 0].clamp_min(0)
+        near_TYX = _box_filtered(torch.from_numpy(self._squared_change_TYX / self.runs)).clamp_min(0)
         deviation: Map = (self.variance_scale() * near_TYX).sqrt().numpy().astype(np.float32)
         return deviation
 
@@ -142,6 +140,17 @@ class JackknifeSpread:
             values_YX = values_YX.sum(-1, keepdim=True)
         length = int(self._distance_YX.max()) + 1
         return torch.bincount(self._distance_YX.flatten(), values_YX.flatten(), length)
+
+
+def _box_filtered(values_TYX: Tensor) -> Tensor:
+    """Mean over the `WINDOW` around each pixel, as far as it lies inside."""
+    sizes = [size // 2 for size in WINDOW]
+    if all(length >= size for length, size in zip(values_TYX.shape, WINDOW, strict=True)):
+        return F.avg_pool3d(values_TYX[None, None], WINDOW, 1, sizes, count_include_pad=False)[0, 0]
+    around = [size for half in reversed(sizes) for size in (half, half)]  # the pooling takes no image below its window
+    total, count = (F.avg_pool3d(F.pad(each[None, None], around), WINDOW, 1)[0, 0]
+                    for each in (values_TYX, torch.ones_like(values_TYX)))  # fmt: skip
+    return total / count
 
 
 def _distances(mask_TYX: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
 from crnn_cli.cli.labels import labels
-from crnn_cli.cli.models import models_import, models_list, models_show
+from crnn_cli.cli.models import models_export, models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
@@ -91,7 +91,7 @@ batch = typer.Typer(
     no_args_is_help=True,
 )
 models = typer.Typer(
-    cls=Group, callback=common_options, help="List, show and import model bundles.", no_args_is_help=True
+    cls=Group, callback=common_options, help="List, show, import and export model bundles.", no_args_is_help=True
 )
 
 
@@ -126,6 +126,7 @@ _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (models, "list", models_list),
     (models, "show", models_show),
     (models, "import", models_import),
+    (models, "export", models_export),
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
 )

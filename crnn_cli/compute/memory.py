@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable
 
 import torch
@@ -25,6 +27,17 @@ def free_bytes(device: torch.device, limit: int | None = None) -> int | None:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
     return host_free_bytes(limit)
+
+
+def release_freed_memory() -> None:
+    """Give memory that was freed back to the system; no effect where the C library is not glibc.
+
+    Else small arrays that stay keep the pages of large ones that were freed around them, and a process grows with each
+    slice by several times of what it keeps.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def saved_tensor_bytes(forward: Callable[[], Tensor]) -> int:

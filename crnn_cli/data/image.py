@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,17 @@ from crnn_cli.notices import Doubt
 
 Array = NDArray[np.generic]
 
-__all__ = ["Affine", "Array", "Image", "affine_of_slice"]
+__all__ = ["Affine", "Array", "Image", "affine_of_slice", "magnitude_of"]
+
+
+def magnitude_of(array: Array) -> NDArray[np.floating[Any]]:
+    """Magnitude of voxels of any type; of integers in single precision, as not each has one of its own type.
+
+    >>> magnitude_of(np.array([-128, 127], np.int8)), magnitude_of(np.array([3 + 4j], np.complex64))
+    (array([128., 127.], dtype=float32), array([5.], dtype=float32))
+    """
+    values: NDArray[np.floating[Any]] = np.abs(array.astype(np.float32) if array.dtype.kind in "biu" else array)
+    return values
 
 
 def affine_of_slice(affine: Affine, z: int) -> Affine:

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-_ROW_BLOCK_VALUES = 2**22  # complex numbers of one block of image rows: 32 MiB
+ROW_BLOCK_VALUES = 2**22
+"""Complex numbers of one block of image rows: 32 MiB."""
 
 
 def espirit(
@@ -83,7 +84,7 @@ def espirit_eigenmaps(
     along_x_CCDX = spectrum_CCDE @ columns
     maps_MCYX = torch.empty(sets, coils, *shape_YX, dtype=block_CYX.dtype, device=block_CYX.device)
     values_CYX = torch.empty(coils, *shape_YX, dtype=block_CYX.real.dtype, device=block_CYX.device)
-    step = max(1, _ROW_BLOCK_VALUES // (coils**2 * shape_YX[1]))
+    step = max(1, ROW_BLOCK_VALUES // (coils**2 * shape_YX[1]))
     for first in range(0, shape_YX[0], step):
         part = slice(first, min(first + step, shape_YX[0]))
         matrices_YXCC = torch.einsum("cdhx,hy->yxcd", along_x_CCDX, rows[:, part]).contiguous()

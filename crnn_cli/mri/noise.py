@@ -29,7 +29,7 @@ _SHARES = (2, 4, 8, 16, 32)  # a half, a fourth and so on of all directions, tho
 _FLAT = 1.2  # noise has the same power in all directions: largest ratio of the upper half of them to the lower
 _UNLIKE = 2.0  # ratio of the noise powers of coils from which on they are balanced
 _SAME = 0.85  # smallest ratio of powers that count as the same in the periphery
-_ZERO = 1e-12  # power, relative to the strongest sample, below which a sample is zero up to rounding
+_ZERO = 1e-6  # magnitude, relative to the strongest sample, below which a sample is zero up to rounding
 
 
 def noise_deviation(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float:
@@ -63,24 +63,27 @@ def noise_deviation(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float:
 
 def _noise_power(kspace_CTYX: Tensor, mask_TYX: Tensor) -> float | None:
     """Noise power of a sample; None where it is not known."""
-    power_CTYX = kspace_CTYX.abs().square()
-    strongest = float(power_CTYX.max())
-    if not strongest:
+    strongest_C, strongest_TYX = kspace_CTYX.real.new_zeros(len(kspace_CTYX)), None
+    for coil, kspace_TYX in enumerate(kspace_CTYX):  # one after the other: magnitudes of all would take much memory
+        magnitude_TYX = kspace_TYX.abs()
+        strongest_C[coil] = magnitude_TYX.max()
+        strongest_TYX = magnitude_TYX if strongest_TYX is None else torch.maximum(strongest_TYX, magnitude_TYX)
+    strongest, connected_C = float(strongest_C.max()), strongest_C > 0
+    if not strongest or strongest_TYX is None:
         return None
-    connected_C = power_CTYX.flatten(1).any(1)
-    measured_TYX = (mask_TYX > 0) & (power_CTYX.amax(0) > _ZERO * strongest)
+    measured_TYX = (mask_TYX > 0) & (strongest_TYX > _ZERO * strongest)
     columns = measured_TYX.flatten(0, 1).any(0).nonzero()[:, 0]
     if not len(columns):
         return None
     inside = slice(int(columns[0]), int(columns[-1]) + 1)
     samples = _Samples(
-        kspace_CTYX[connected_C][..., inside] / strongest**0.5, measured_TYX[..., inside],
-        kspace_CTYX.shape[-1] // 2 - inside.start,
+        (kspace_CTYX if bool(connected_C.all()) else kspace_CTYX[connected_C])[..., inside],
+        measured_TYX[..., inside], kspace_CTYX.shape[-1] // 2 - inside.start, strongest,
     )  # fmt: skip
     readout_C = _along_readout(samples)
     found = [_between_coils(samples, _balance(readout_C)), _in_periphery(samples)]
     known = [power for power in found if power is not None] + ([] if readout_C is None else [float(readout_C.mean())])
-    return min(known) * strongest if known else None
+    return min(known) * strongest**2 if known else None
 
 
 def _balance(power_C: Tensor | None) -> Tensor | None:
@@ -92,11 +95,16 @@ def _balance(power_C: Tensor | None) -> Tensor | None:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Samples of one scan, the measured columns only; middle is the central sample of the readout."""
+    """Samples of one scan, the measured columns only.
+
+    middle : central sample of the readout. strongest : magnitude of the strongest sample; powers are relative to its
+    square.
+    """
 
     kspace_CTYX: Tensor
     measured_TYX: Tensor
     middle: int
+    strongest: float
 
     def radius(self) -> Tensor:
         """Distance from the centre of k-space along Y and along X, relative to half of the matrix, (2, Y, X)."""
@@ -166,6 +174,7 @@ def _windows(samples: _Samples, lines: int, width: int, together: bool) -> tuple
             return None
         chosen = chosen[:: max(1, coils * len(chosen) // (_ROWS_PER_SAMPLE[1] * size))]
         every = kspace_CTYX.unfold(2, lines, 1).unfold(3, width, 1)[:, t[chosen], y[chosen], x[chosen]].movedim(0, 1)
+        every = every / samples.strongest
         rows = every.flatten(1) if together else every.flatten(0, 1).flatten(1)
         halves.append((rows, distance[chosen].repeat_interleave(coils)))
     return halves[0], halves[1]
@@ -213,16 +222,16 @@ def _flat_directions(power_K: Tensor) -> int:
 
 def _in_periphery(samples: _Samples) -> float | None:
     """Power of the outermost samples; None unless it is the same further out, and they change from frame to frame."""
-    radius_2YX = samples.radius()
-    outside_YX = radius_2YX[1] >= 0.75
+    along_Y, across_X = samples.radius()[0, :, 0], samples.radius()[1, 0]
+    outer_CTYX = samples.kspace_CTYX[..., across_X >= 0.75] / samples.strongest
+    measured_TYX = samples.measured_TYX[..., across_X >= 0.75] & (along_Y >= 0.45)[:, None]
     power = []
-    for low, high in ((0.45, 0.7), (0.7, 2.0)):
-        chosen_TYX = samples.measured_TYX & outside_YX & (radius_2YX[0] >= low) & (radius_2YX[0] < high)
-        values = samples.kspace_CTYX[:, chosen_TYX]
+    for chosen_Y in (along_Y < 0.7, along_Y >= 0.7):
+        values = outer_CTYX[:, measured_TYX & chosen_Y[:, None]]
         if values.numel() < _FEWEST:
             return None
         power.append(float(values.abs().square().mean()))
-    changes = _changes(samples.kspace_CTYX, samples.measured_TYX & outside_YX & (radius_2YX[0] >= 0.45))
+    changes = _changes(outer_CTYX, measured_TYX)
     if changes.numel() < _FEWEST or not _SAME < power[0] / power[1] < 1 / _SAME:
         return None
     mean = (power[0] + power[1]) / 2

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.data.host_memory import resident_bytes
+from crnn_cli.data.mapped_arrays import is_large
+from crnn_cli.mri.espirit import ROW_BLOCK_VALUES
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.reconstruct import MemoryAdaptive, NetworkReconstructor, Reconstructor
@@ -25,11 +28,17 @@ _IMAGES = 12
 _ITERATING = 30
 
 
+def _maps_work(coils: int, lines: int, columns: int) -> int:
+    """Work space in which sensitivities are estimated: matrices, eigenvectors and a copy; see `espirit_eigenmaps`."""
+    return 3 * _COMPLEX * min(coils**2 * lines * columns, ROW_BLOCK_VALUES)
+
+
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Bytes that a run is expected to hold at most while a slice is reconstructed.
 
-    Measuring and writing all slices afterwards is not counted: it takes pages of files that the system may take back.
+    Measuring and writing all slices afterwards is not counted, nor are images of all slices that go to files: they take
+    pages of files that the system may take back.
 
     Attributes
     ----------
@@ -47,7 +56,7 @@ class MemoryEstimate:
 
 def estimate_memory(
     method: Reconstructor[Any], shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device,
-    map_sets: int = 1,
+    *, slices: int = 1, map_sets: int = 1,
 ) -> MemoryEstimate:  # fmt: skip
     """Estimate the memory for slices of one shape; the network is not changed.
 
@@ -59,6 +68,8 @@ def estimate_memory(
     shape_CTYX : shape of the k-space of a slice.
     folds : further runs without some of the lines; see `crnn_cli.assessment.reliability.AssessedReconstructor`.
     device : where it runs.
+    slices : number of slices; the images of all are held, before and after, unless they are so large that they go to a
+        file, and so are their sensitivities.
     map_sets : sets of sensitivities; images have as many components.
 
     Raises
@@ -68,11 +79,15 @@ def estimate_memory(
     """
     coils, frames, lines, columns = shape_CTYX
     image = _COMPLEX * frames * lines * columns
-    data, image = coils * image, map_sets * image
+    data, stack = coils * image, (slices, frames, lines, columns)
+    kept = 0 if is_large(stack, np.complex64) else 2 * slices * image
+    kept += slices * map_sets * data // frames + _maps_work(coils, lines, columns) if coils > 1 else 0
+    image *= map_sets
     held = resident_bytes()
-    beside = 0
+    beside = kept
     if isinstance(method, Ensemble):  # the data of a copy, the sum of the images, the last of them
-        beside, method = (data + 2 * image if method.count > 1 else 0), method.method
+        more, method = (data + 2 * image if method.count > 1 else 0), method.method
+        beside += more
     if not isinstance(method, NetworkReconstructor):
         name = getattr(method, "name", "")
         copies = _COPIES.get(name, _USUAL_COPIES) + bool(folds)

@@ -20,6 +20,8 @@ from crnn_cli.mri.map_sets import MOST_SETS, estimate_map_sets, normalise_sets
 from crnn_cli.mri.noise import noise_deviation
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 
+_LARGEST = 1e15  # of a sample: sums of squares stay finite in single precision
+
 
 @dataclass(frozen=True)
 class CoilChoice:
@@ -102,9 +104,11 @@ class RawSliceSource:
         Raises
         ------
         CrnnError
-            As the reader of the file; UnsupportedDataError if no sensitivities can be estimated.
+            As the reader of the file; UnsupportedDataError if no sensitivities can be estimated, or a sample is not
+            finite or above 1e15.
         """
         raw = remove_oversampling(self.scan.read(z), self.scan.readout_fraction)
+        _require_usable(raw, z)
         kspace = torch.from_numpy(raw.kspace_CTYX).to(device)
         mask = torch.from_numpy(raw.mask_TYX).to(device)
         matrix, facts = self._coil_matrix(kspace)
@@ -192,6 +196,19 @@ class RawSliceSource:
             )
         if not np.isfinite(given).all() or not given.any():
             raise UnsupportedDataError("the maps have values that are not finite, or are zero everywhere")
+
+
+def _require_usable(raw: RawSlice, z: int) -> None:
+    """Refuse samples whose squares overflow single precision, coil by coil to save memory."""
+    for kind, samples in (("sample", raw.kspace_CTYX), ("calibration sample", raw.calibration_CYX)):
+        for coil, values in enumerate([] if samples is None else samples):
+            peak = float(np.abs(values).max())
+            if not peak <= _LARGEST:
+                raise UnsupportedDataError(
+                    f"the largest {kind} of slice {z + 1} in coil {coil} (counted from 0) is {peak:.3g}, and samples "
+                    f"must be below {_LARGEST:g}",
+                    remedy=("take the spoiled readout out, or rescale the k-space",),
+                )
 
 
 def _whitening(noise_CC: Complex) -> tuple[Tensor, int]:

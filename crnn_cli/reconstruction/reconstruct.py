@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.compute.device import explain_out_of_memory, tf32_convolutions
-from crnn_cli.compute.memory import free_bytes
+from crnn_cli.compute.memory import free_bytes, release_freed_memory
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
 from crnn_cli.data.sampling_mask import Mask
@@ -352,6 +352,7 @@ def reconstruct(
             zero_filled.put(z, before_TYX)
             images.put(z, after_TYX)
             parts.append(part)
+            release_freed_memory()
             if done < (z + 1) * method.steps:
                 done = (z + 1) * method.steps
                 progress(done, total)

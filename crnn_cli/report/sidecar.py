@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.data.input_files import read_small
-from crnn_cli.errors import UnreadableError, UsageError
+from crnn_cli.errors import OutputExistsError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -68,6 +68,42 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise UnreadableError(f"{path} is no report of crnn", remedy=("name a file that crnn wrote",))
     return upgrade_report(report)
+
+
+CONVERTED_BY = "crnn"
+"""What BIDS sidecars of ours name as the software that converted."""
+
+
+def require_report_writable(target: Path, force: bool) -> None:
+    """Refuse an output whose report cannot be written beside it, or would replace a file that is none of ours.
+
+    BIDS keeps the only copy of a scan's parameters in a JSON file of the same name: no option replaces that.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file of that name exists and not ``force``, or it is no report of this program.
+    OutputError
+        If it cannot be written; see `crnn_cli.io.atomic_write.require_writable`.
+    """
+    from crnn_cli.io.atomic_write import require_writable
+
+    path = sidecar_path(target)
+    if os.path.lexists(path) and not is_ours(path):
+        raise OutputExistsError(
+            f"{path} exists, and is no report of this program: it is never replaced",
+            remedy=("move it away, or give another name with ", Param("out")),
+        )
+    require_writable(path, force)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a JSON file says that this program wrote it."""
+    try:
+        content = read_sidecar(path)
+    except (UnreadableError, *DAMAGE):
+        return False
+    return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

@@ -176,6 +176,7 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
+    from crnn_cli.data.image import magnitude_of
     from crnn_cli.report.comparison_montage import MethodFrames, comparison_output
 
     images, truth = comparison.images, comparison.truth
@@ -185,7 +186,7 @@ def comparison_picture(comparison: Comparison, target: Path) -> Output:
     frames = {name: np.abs(displayed_slice(image, z)) for name, image in images.items()}
     against, base = last, frames[last]
     if truth is not None:
-        against, base = "truth", np.abs(displayed_slice(truth, z))
+        against, base = "truth", magnitude_of(displayed_slice(truth, z))
         base = base * float((base * frames[last]).sum() / max(float((base**2).sum()), 1e-30))
     methods = [MethodFrames(against, base)]
     methods += [

@@ -13,7 +13,14 @@ from scipy.stats import norm
 
 from crnn_cli.assessment.held_out import CENTRE, hold_out_lines, outside_acs
 from crnn_cli.assessment.reliability import AssessedReconstructor, reliability_summary
-from crnn_cli.assessment.uncertainty import LEFT_OUT, WINDOW, JackknifeSpread, calibrated_deviation, noise_floor
+from crnn_cli.assessment.uncertainty import (
+    LEFT_OUT,
+    WINDOW,
+    JackknifeSpread,
+    _box_filtered,
+    calibrated_deviation,
+    noise_floor,
+)
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.mri.coverage import DARK, WIDTHS, body_mask, coverage
 from crnn_cli.mri.encoding import Encoding
@@ -79,6 +86,15 @@ def test_errors_alike_everywhere_are_found_to_their_size(size, samples):
     found = torch.from_numpy(result.assessment.spread_TYX)[None]
     within = coverage(result.images_BTYX.abs(), TRUTH.abs(), found).within
     assert within == pytest.approx([2 * norm.cdf(width) - 1 for width in WIDTHS], abs=0.03)
+
+
+@pytest.mark.parametrize("shape", [(2, 24, 24), (2, 9, 1), (5, 9, 1), (2, 3, 8), (3, 5, 5)])
+def test_the_box_filter_is_the_mean_of_what_lies_inside(shape):
+    values = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = _box_filtered(values)
+    for place in np.ndindex(*shape):
+        near = [slice(max(0, at - n // 2), at + n // 2 + 1) for at, n in zip(place, WINDOW, strict=True)]
+        assert float(found[place]) == pytest.approx(float(values[tuple(near)].mean()), rel=1e-9)
 
 
 def test_the_map_says_where():

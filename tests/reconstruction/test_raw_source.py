@@ -1,8 +1,12 @@
 """Slices of raw scans: noise made white, dead coils left out, masks and facts kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan, RawSlice
@@ -47,6 +51,30 @@ def test_noise_is_white_after_the_noise_scan_was_used(coils):
     np.testing.assert_allclose(found / scale, np.eye(coils or 3), atol=0.08)
     assert measurement.facts["whitened"]
     assert measurement.facts["used"] == (coils or 3)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.sampled_from([1e16, 1e19, 1e30, 3e38, float("inf"), float("nan")]), st.integers(0, 2), st.integers(0, 39),
+    st.integers(0, 39), st.sampled_from([None, 2]),
+)  # fmt: skip
+def test_a_sample_that_cannot_be_computed_with_is_named(value, coil, y, x, coils):
+    data = scan()
+    spoiled = data.read(1)
+    spoiled.kspace_CTYX[coil, 0, y, x] = value
+    slices = RawSliceSource(replace(data, read=lambda z: spoiled), CoilChoice(coils))
+    with pytest.raises(UnsupportedDataError, match=f"largest sample of slice 2 in coil {coil}"):
+        slices.measure(1, CPU)
+
+
+@pytest.mark.parametrize("method", ["zero-filled", "sense", "tv", "llr"])
+def test_a_large_sample_that_can_be_is_no_traceback(method):
+    data = scan()
+    spoiled = data.read(0)
+    spoiled.kspace_CTYX[1, 0, 20, 20] = 1e14
+    slices = RawSliceSource(replace(data, read=lambda z: spoiled), CoilChoice(2))
+    found = reconstruct(slices, ClassicalReconstructor(method, None, 3 if method != "zero-filled" else 0), CPU)
+    assert np.isfinite(found.images_ZTYX).all()
 
 
 def test_without_a_noise_scan_the_samples_are_as_they_were():

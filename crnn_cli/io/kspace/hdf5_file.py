@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 
@@ -64,6 +65,22 @@ def dataset(parent: h5py.Group, name: str, path: Path) -> h5py.Dataset:
     if node.shape is None or node.size == 0:
         raise UnreadableError(f"{path}: {name} is empty; {_BROKEN}")
     return node
+
+
+def require_sound(dtype: np.dtype[Any], title: str) -> None:
+    """Refuse compounds whose fields overlap or end beyond the record, which HDF5 would write over other memory.
+
+    Raises
+    ------
+    UnreadableError
+        Such a type comes from a damaged file.
+    """
+    end = 0
+    for kind, offset in sorted(((field[0], field[1]) for field in (dtype.fields or {}).values()), key=lambda f: f[1]):
+        if offset < end or offset + kind.itemsize > dtype.itemsize:
+            raise UnreadableError(f"{title} has fields that overlap ({dtype}); {_BROKEN}")
+        end = offset + kind.itemsize
+        require_sound(kind, title)
 
 
 def text_of(stored: h5py.Dataset, path: Path) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crnn_cli import notices
-from crnn_cli.data.image import Image
+from crnn_cli.data.image import Image, magnitude_of
 from crnn_cli.errors import CrnnError
 from crnn_cli.workflows.evaluate.options import EvaluateOptions
 from crnn_cli.workflows.evaluate.pair import Candidate, Pair
@@ -92,7 +92,7 @@ def image_quality(tested: Image, reference: Image, fit_scale: bool) -> dict[str,
 
     from crnn_cli.mri.metrics import quality
 
-    tensors = [torch.from_numpy(_to_frames(np.abs(each.array))) for each in (tested, reference)]
+    tensors = [torch.from_numpy(_to_frames(magnitude_of(each.array))) for each in (tested, reference)]
     try:
         summary = quality(tensors[0], tensors[1], "least-squares" if fit_scale else "none").summary()
     except CrnnError as reason:

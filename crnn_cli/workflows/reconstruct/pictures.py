@@ -48,6 +48,7 @@ def preview_content(run: ReconstructionRun) -> PreviewContent:
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
+    from crnn_cli.data.image import magnitude_of
     from crnn_cli.report.montage import Panel
 
     images = run.images
@@ -58,7 +59,7 @@ def preview_content(run: ReconstructionRun) -> PreviewContent:
     both = Panel(f"{name} {acceleration}", reconstructed), Panel(f"zero-filled {acceleration}", zero_filled)
     panels = list(both)
     if truth is not None:
-        reference = np.abs(displayed_slice(truth, z))
+        reference = magnitude_of(displayed_slice(truth, z))
         panels = [Panel("fully sampled", reference), *panels]
         panels.append(Panel(f"error of {name} x 5", np.abs(reconstructed - reference), 5))
         panels.append(Panel("error of zero-filled x 5", np.abs(zero_filled - reference), 5))

@@ -120,7 +120,8 @@ def reconstruct_scan(
         )  # fmt: skip
         slices = ValidationSource(slices, unseen)
     whole = Ensemble(method.method, method.copies)
-    estimate = estimate_memory(whole, slices.shape, folds, device, 1 if scan.raw is None else scan.raw.map_sets)
+    sets = 1 if scan.raw is None else scan.raw.map_sets
+    estimate = estimate_memory(whole, slices.shape, folds, device, slices=slices.count, map_sets=sets)
     notices.detail(format_memory_estimate(estimate))
     assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0)
     began = time.perf_counter()

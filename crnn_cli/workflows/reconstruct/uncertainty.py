@@ -98,10 +98,11 @@ def uncertainty_map(
 
 def _zt(image: Image) -> Any:
     """Magnitude of an image as a tensor (Z, T, Y, X)."""
-    import numpy as np
     import torch
 
-    return torch.from_numpy(np.abs(image.array).transpose(2, 3, 1, 0).copy())
+    from crnn_cli.data.image import magnitude_of
+
+    return torch.from_numpy(magnitude_of(image.array).transpose(2, 3, 1, 0).copy())
 
 
 def map_output(target: Path, run: ReconstructionRun) -> tuple[Output, dict[str, Any]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.hdf5_file import dataset, opened, text_of
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, require_sound, text_of
 from crnn_cli.io.limits import require_possible
 
 BLOCK = 256
@@ -121,6 +121,7 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
     with opened(path) as file:
         table = file[group]["data"]
         require_possible(len(table) * table.dtype.itemsize, path.stat().st_size, f"{path}, {group}/data")
+        require_sound(table.dtype, f"{path}, {group}/data")
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
             parts.append(_fields(heads[first : first + _HEADS]))
