@@ -317,3 +317,15 @@ def test_every_real_file_is_reconstructed(crnn, tmp_path, parts, axes, shape):
     assert ended.code == 0, ended.err
     assert nib.load(tmp_path / "o.nii.gz").shape[: len(shape)] == shape
     assert json.loads(ended.out)["reliability"]["residual"]["overall"] < 0.1
+
+
+def test_the_number_of_threads_is_reported_and_can_be_chosen(crnn, raw):
+    before = torch.get_num_threads()
+    for number in (1, 2):
+        asked = ("--axes", AXES, "--method", "zero-filled", "--threads", number, "--json", "--force")
+        ended = crnn("reconstruct", raw, *asked)
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["threads"] == number
+    assert torch.get_num_threads() == before
+    report = json.loads(crnn("reconstruct", raw, "--axes", AXES, "--method", "zero-filled", "--json", "--force").out)
+    assert report["threads"] == before
