@@ -58,7 +58,7 @@ class Outcome:
 
 def run_mutant(kind: Kind, seed: int, number: int, inputs: Path) -> Outcome:
     """Make a mutant and run a command on it, in this process."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+    with tempfile.TemporaryDirectory(prefix="mutant-", dir=inputs.parent) as name:
         words = draw_mutant(kind, seed, number, inputs, Path(name) / "it")
         before, began = _memory(reset=True), time.process_time()
         ended = CliRunner().invoke(app, words)
@@ -141,7 +141,8 @@ def main() -> int:
     parser.add_argument("--number", type=int)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    inputs = Path(tempfile.mkdtemp(prefix="mutant-inputs-"))
+    in_memory = Path("/dev/shm")  # thousands of files are written and put on the disk
+    inputs = Path(tempfile.mkdtemp(prefix="mutant-inputs-", dir=in_memory if in_memory.is_dir() else None))
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     slowest, largest, wrong, began = 0.0, 0, [], time.perf_counter()
     spent: collections.Counter[str] = collections.Counter()

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import warnings
 import zipfile
 from graphlib import TopologicalSorter
@@ -282,3 +283,10 @@ def test_every_code_is_documented_and_every_documented_code_is_used(kind: str) -
     documented = re.findall(r"^\| `([a-z0-9-]+)` \|", part, flags=re.M)
     assert sorted(documented) == sorted(set(documented))
     assert _codes_in_source(kind) == set(documented)
+
+
+def test_the_licence_of_the_package_names_that_of_every_model() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"].split(" AND ")
+    models = {json.loads(file.read_text())["licence"] for file in ROOT.glob("models/*/config.json")}
+    assert models
+    assert models | {"Apache-2.0"} == set(declared)

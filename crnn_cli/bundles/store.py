@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle, shortened
+from crnn_cli.data.input_files import read_small
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
@@ -45,6 +46,7 @@ __all__ = [
     "write_bundle",
 ]
 _LARGEST_SETTING = 4096
+_LARGEST_WEIGHTS = 2**32
 DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
@@ -132,10 +134,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     from crnn_cli.bundles.int8 import dequantize
 
     file = bundle.folder / WEIGHTS
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"{file} cannot be read: {error.strerror}") from None
+    content = read_small(file, _LARGEST_WEIGHTS)
     found = hashlib.sha256(content).hexdigest()
     if found != bundle.sha256:
         raise UnreadableError(

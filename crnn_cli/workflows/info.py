@@ -52,7 +52,7 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_dicom, is_kspace
+    from crnn_cli.io.formats import DICOM_SEG, identify, is_dicom, is_kspace
 
     if is_kspace(file):
         return _describe_raw(file, axes, series, slice_tolerance, variable, chosen)
@@ -62,7 +62,8 @@ def describe(
     from crnn_cli.io.images import load_image, require_readable
     from crnn_cli.workflows import proposals
 
-    if is_dicom(file) and series is None and axes is None:
+    listed = is_dicom(file) and identify(file, "image", "labels") is not DICOM_SEG
+    if listed and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
@@ -161,7 +162,7 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        remarks = [each.text for each in series.remarks if each.code != "dicom-beside"]
+        remarks = [each.text for each in series.remarks if each.code not in ("dicom-beside", "dicom-files-left-out")]
         texts += [f"series {series.number}: {text}" for text in remarks]
     texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:

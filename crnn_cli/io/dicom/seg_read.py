@@ -202,7 +202,7 @@ def _stack(
     distinct = np.sort(along)
     gaps = np.diff(distinct)
     gaps = gaps[gaps >= SAME_PLACE]
-    step = float(gaps.min()) if gaps.size else _single_step(measures)
+    step = _step(gaps, measures)
     planes = np.rint(along / step).astype(int)
     if planes.max() >= _MOST_PLANES:
         raise UnsupportedDataError(f"the planes of {name} are no stack: they lie {step:.3g} mm and far more apart")
@@ -227,10 +227,18 @@ def _shift_of_a_step(length: Vector, normal: Vector, steps: int) -> Vector:
     return offset / steps
 
 
-def _single_step(measures: Dataset) -> float:
-    """Distance in mm to the next plane of an object that has one."""
-    lengths = [measures.get("SpacingBetweenSlices"), measures.get("SliceThickness")]
-    return next((abs(float(length)) for length in lengths if length), 1.0)
+def _step(gaps: Vector, measures: Dataset) -> float:
+    """Distance in mm from one plane to the next: as stated where all gaps are whole numbers of it, else the least gap.
+
+    An object that leaves empty planes out has gaps of several steps, perhaps no other.
+    """
+    stated = abs(float(measures.get("SpacingBetweenSlices") or 0))
+    if not gaps.size:
+        return stated or abs(float(measures.get("SliceThickness") or 0)) or 1.0
+    steps = gaps / stated if stated > 0 else np.zeros(1)
+    if steps.min() > 0.5 and np.abs(steps - np.rint(steps)).max() < UNEVEN:
+        return stated
+    return float(gaps.min())
 
 
 def _require_one_each(frames: list[_Frame], at: list[tuple[int, int]], name: str) -> None:
