@@ -185,7 +185,7 @@ def test_result_tables_fit_the_terminal_and_nothing_is_cut(crnn, scan, tmp_path,
         ("info", scan[2]): ["24 x 20 x 2 x 6", "complex64"],
         ("info", folder): ["3 x 4", "30 ms", "12 x 10"],
         ("verify", folder, folder): ["12 x 10 x 3 x 4", "voxels that differ"],
-        ("models", "list"): ["cardiac-sax-clstm", "hippocampus-clstm", "CC-BY-NC-SA-4.0"],
+        ("models", "list"): ["cardiac-lv-clstm", "cardiac-sax-clstm", "hippocampus-clstm", "CC-BY-NC-SA-4.0"],
     }
     for line, cells in expected.items():
         ended = crnn(*line)
