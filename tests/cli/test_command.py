@@ -191,7 +191,7 @@ def test_result_tables_fit_the_terminal_and_nothing_is_cut(crnn, scan, tmp_path,
         ended = crnn(*line)
         text = ended.out.decode()
         assert ended.code == 0, ended.err
-        assert max(map(len, text.splitlines())) <= width
+        assert max(len(each) for each in text.splitlines() if not each.startswith("next: ")) <= width  # to be copied
         assert "…" not in text
         for cell in cells:
             assert cell in text, text
