@@ -8,8 +8,8 @@ DATA holds the folders acdc_labelled and acdc_groups (80 ACDC patients of five g
 and sunnybrook_lv (45 subjects of four groups, cavity of the left ventricle only). The splits are fixed. ACDC: 55
 patients train, 10 (two of each group) are for choices, 15 (three of each group) are the test, which is touched once,
 when nothing is left to choose. Sunnybrook: 33 subjects train, 4 are for choices, 8 (two of each group) are the test.
-FOLDER holds frames of reconstructed cines, see `heart_reconstructed.py`. The table gives mean Dice by group and phase,
-and the worst volumes.
+FOLDER holds frames of reconstructed cines, see `heart_reconstructed.py`; with --model these alone are measured. The
+table gives mean Dice by group and phase, and the worst volumes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def sunnybrook(data: Path) -> list[Labelled]:
 
 
 def reconstructed(folder: Path, data: Path) -> list[Labelled]:
-    """Labelled frames of reconstructed cines, all for training; see `heart_reconstructed.py`."""
+    """Labelled frames of reconstructed cines; see `heart_reconstructed.py`."""
     by_image = {each.image.name.removesuffix(".nii.gz"): each for each in acdc(data)}
     found = []
     for labels in sorted(folder.glob("*_gt.nii.gz")):
@@ -160,10 +160,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = COHORTS[arguments.cohort](arguments.data)
+    more = reconstructed(arguments.reconstructed, arguments.data) if arguments.reconstructed else []
     if arguments.csv:
-        more = reconstructed(arguments.reconstructed, arguments.data) if arguments.reconstructed else []
         write_csv([*rows, *more], arguments.csv)
     if arguments.model:
+        rows = more or rows
         found = measure([row for row in rows if row.split == arguments.split], arguments.model, arguments.keep_largest)
         show(found, arguments.model)
         if arguments.json:

@@ -1,10 +1,11 @@
 """Labelled frames of undersampled cines: what a segmentation network sees after a reconstruction.
 
-python benchmarks/heart_reconstructed.py DATA --out FOLDER [--undersample 6 10] [--model cine-crnn-fast]
+python benchmarks/heart_reconstructed.py DATA --out FOLDER [--undersample 6 10] [--model cine-crnn-fast] [--split train]
 
-DATA holds the folders acdc_cine (cut to 100 x 95 pixels), acdc_labelled and acdc_groups. Of every patient for training
+DATA holds the folders acdc_cine (cut to 100 x 95 pixels), acdc_labelled and acdc_groups. Of every patient of a split
 whose cut is where it is known to be, the cine is undersampled, reconstructed, and its end-diastolic and end-systolic
-frame are written with their manual labels, for `benchmarks/heart.py --reconstructed FOLDER`.
+frame are written with their manual labels, for `benchmarks/heart.py --reconstructed FOLDER`. With 1 among the
+accelerations the frames are those of the cine as it is.
 """
 
 from __future__ import annotations
@@ -51,15 +52,22 @@ def frames_of(source: Path, labelled: list[Labelled]) -> tuple[Image, list[tuple
     return Image(cine.array, found[0][1].affine), found
 
 
+def reconstructed(cine: Image, times: float, seed: int, model: str) -> Image:
+    """The cine as it comes back from ``times`` fewer lines."""
+    result = crnn.reconstruct(cine, undersample=times, seed=seed, model=model, precision="bf16", hold_out_folds=0)
+    return result.images
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--undersample", type=float, nargs="+", default=[6.0, 10.0])
     parser.add_argument("--model", default="cine-crnn-fast")
+    parser.add_argument("--split", default="train", choices=("train", "val"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    training = [each for each in acdc(arguments.data) if each.split == "train"]
+    training = [each for each in acdc(arguments.data) if each.split == arguments.split]
     for patient in dict.fromkeys(each.subject for each in training):
         source = arguments.data / "acdc_cine" / f"{patient}_4d.nii.gz"
         opened = frames_of(source, [each for each in training if each.subject == patient]) if source.exists() else None
@@ -67,17 +75,10 @@ def main() -> None:
             continue
         cine, labelled = opened
         for times in arguments.undersample:
-            result = crnn.reconstruct(
-                cine,
-                undersample=times,
-                seed=int(patient[-3:]),
-                model=arguments.model,
-                precision="bf16",
-                hold_out_folds=0,
-            )
+            images = cine if times == 1 else reconstructed(cine, times, int(patient[-3:]), arguments.model)
             for frame, labels, file in labelled:
                 name = f"{file.name.removesuffix('.nii.gz')}_{times:g}x"
-                image = replace(result.images, array=np.abs(result.images.array[..., frame]))
+                image = replace(images, array=np.abs(images.array[..., frame]).astype(np.float32))
                 crnn.save(image, arguments.out / f"{name}.nii.gz", force=True)
                 crnn.save(labels, arguments.out / f"{name}_gt.nii.gz", force=True)
             print(patient, times, flush=True)

@@ -348,9 +348,9 @@ def save(
     import numpy as np
 
     from crnn_cli.io import formats
-    from crnn_cli.io.atomic_write import Output, require_writable, write_together
+    from crnn_cli.io.atomic_write import Output, write_together
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.report.sidecar import sidecar_path
+    from crnn_cli.report.sidecar import require_report_writable, sidecar_path
 
     target = Path(path)
     result = content if isinstance(content, ReconstructionResult) else None
@@ -359,7 +359,7 @@ def save(
     if image.is_complex and not complex_output:
         image = replace(image, array=np.abs(image.array))
     if result is not None:
-        require_writable(sidecar_path(target), force)
+        require_report_writable(target, force)
     formats.save(image, target, description="crnn, not for diagnostic use", labels=labels, force=force)
     if result is not None:
         text = json.dumps(result.report | {"output": str(target)}, indent=2) + "\n"

@@ -9,7 +9,7 @@ CrnnError                      1  failed
 ├── BatchError                 7  some inputs of a batch failed
 └── OutputError                1  the output cannot be written
     └── OutputExistsError      1  the output exists, and replacing it was not asked for
-Interrupted by the user: 130 (KeyboardInterrupt, not part of the tree).
+Interrupted by the user: 130 (KeyboardInterrupt, not part of the tree); by SIGHUP 129, by SIGTERM 143 (SystemExit).
 
 A message says what was read and why it is refused; the remedy says what to do instead. Where either names a parameter,
 it holds a `Param` instead of text: Python spells it ``undersample=8``, the command line ``--undersample 8``.
@@ -20,7 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+EXIT_HANGUP = 129
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+"""Ended by SIGHUP, SIGINT and SIGTERM: 128 + the number of the signal."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import warnings
 import zipfile
 from graphlib import TopologicalSorter
@@ -116,7 +117,9 @@ OPTIONS = {
         "--json --force " + CHOICES
     ),
     "report": "--out --output --force",
-    "convert": "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --strict --force",
+    "convert": (
+        "--series --slice-tolerance --axes --reference-dicom --reference-series --modality --bids --strict --force"
+    ),
     "verify": "--series --other-series --tolerance --value-tolerance --strict --json",
     "doctor": "--json",
     "train segment": TRAIN + "--cache",
@@ -124,6 +127,7 @@ OPTIONS = {
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --output --iterations --input-rms --licence",
+    "models export": "--out --output --slices --size --json --force",
 }
 
 
@@ -279,3 +283,10 @@ def test_every_code_is_documented_and_every_documented_code_is_used(kind: str) -
     documented = re.findall(r"^\| `([a-z0-9-]+)` \|", part, flags=re.M)
     assert sorted(documented) == sorted(set(documented))
     assert _codes_in_source(kind) == set(documented)
+
+
+def test_the_licence_of_the_package_names_that_of_every_model() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"].split(" AND ")
+    models = {json.loads(file.read_text())["licence"] for file in ROOT.glob("models/*/config.json")}
+    assert models
+    assert models | {"Apache-2.0"} == set(declared)

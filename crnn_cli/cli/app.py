@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, MutableMapping
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -21,14 +22,14 @@ from crnn_cli.cli.evaluate import evaluate
 from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
 from crnn_cli.cli.labels import labels
-from crnn_cli.cli.models import models_import, models_list, models_show
+from crnn_cli.cli.models import models_export, models_import, models_list, models_show
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
-from crnn_cli.errors import EXIT_INTERRUPTED
+from crnn_cli.errors import EXIT_HANGUP, EXIT_INTERRUPTED, EXIT_TERMINATED
 from crnn_cli.version import __version__
 
 EXIT_CODES = {
@@ -40,8 +41,10 @@ EXIT_CODES = {
     5: "device or memory",
     6: "a quality threshold was not met",
     7: "some of a batch failed",
+    EXIT_HANGUP: "the terminal was closed",
     EXIT_INTERRUPTED: "interrupted",
     EXIT_PIPE: "the reader closed the pipe",
+    EXIT_TERMINATED: "terminated",
 }
 """What the exit code of a command means; docs/reference/exit-codes.md says the same."""
 
@@ -88,7 +91,7 @@ batch = typer.Typer(
     no_args_is_help=True,
 )
 models = typer.Typer(
-    cls=Group, callback=common_options, help="List, show and import model bundles.", no_args_is_help=True
+    cls=Group, callback=common_options, help="List, show, import and export model bundles.", no_args_is_help=True
 )
 
 
@@ -123,6 +126,7 @@ _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (models, "list", models_list),
     (models, "show", models_show),
     (models, "import", models_import),
+    (models, "export", models_export),
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
 )
@@ -145,6 +149,19 @@ def bound_spinning(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+def leave_no_cache(environment: MutableMapping[str, str]) -> None:
+    """Keep torch from making a folder for its compiler, which is not used, among the temporary files."""
+    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
+
+
+def listen_to_signals() -> None:
+    """End by SIGTERM and SIGHUP as by an error, with 128 + their number; a signal that is ignored stays so (nohup)."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """End as an exception, so that temporary files are removed."""
     del frame
@@ -153,8 +170,9 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, _terminate)
+    listen_to_signals()
     bound_spinning(os.environ)
+    leave_no_cache(os.environ)
     try:
         try:
             app(prog_name="crnn")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +16,11 @@ import typer
 
 from crnn_cli.errors import UsageError
 from crnn_cli.notices import LOGGER, Progress
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, C0 and C1; a terminal may take them as commands
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # those that turn the direction of writing
+)
 
 
 class Verbosity:
@@ -48,10 +54,30 @@ def listen() -> None:
         LOGGER.addHandler(StderrHandler())
 
 
+def printable(text: str, stream: TextIO | None = None) -> str:
+    r"""Text in which names and header texts from files cannot command the terminal: the one place for it.
+
+    Control characters but tab and newline, and marks that turn the direction of writing, are written as escapes.
+    Bytes of file names that the locale could not decode are taken as UTF-8.
+
+    >>> printable("a\x1b[31mred"), printable("\udcc3\udcbc")
+    ('a\\x1b[31mred', 'ü')
+
+    Parameters
+    ----------
+    stream : that it is for; what its encoding lacks is written as escapes too.
+    """
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    encoding = (stream and stream.encoding) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def say(text: str, level: int = 1) -> None:
     """Print a line of plain text to standard error; brackets in it are just brackets."""
     if Verbosity.level >= level and sys.stderr is not None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text, sys.stderr) + "\n")
         sys.stderr.flush()
 
 
@@ -86,7 +112,8 @@ def table(
     from crnn_cli.report.table import render_table
 
     color = stream.isatty() and "NO_COLOR" not in os.environ
-    text = render_table(title, columns, rows, prose, _width(stream), color)
+    cells = [[printable(cell, stream) for cell in row] for row in rows]
+    text = render_table(printable(title, stream), columns, cells, prose, _width(stream), color)
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
@@ -95,9 +122,8 @@ def table(
 def lines(texts: Sequence[str]) -> None:
     """Print lines to standard output as they are, however wide the terminal is: they may be copied to a shell."""
     require_stdout()
-    encoding = sys.stdout.encoding or "utf-8"
     for text in texts:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.write(printable(text, sys.stdout) + "\n")
     sys.stdout.flush()
 
 
@@ -152,5 +178,5 @@ def close_stdout() -> None:
 def stop(message: str, code: int) -> typer.Exit:
     """Print an error and return the exception that ends the command with ``code``."""
     if sys.stderr is not None:
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(f"error: {printable(message, sys.stderr)}\n")
     return typer.Exit(code)

@@ -13,7 +13,7 @@ from crnn_cli.notices import STREAM
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="SOURCE", help="A DICOM folder, zip or file; or NIfTI, - for standard input."),
+    typer.Argument(metavar="SOURCE", help="DICOM folder, zip or file; NIfTI, - for standard input; NRRD, MetaImage."),
 ]
 Target = Annotated[
     Path,
@@ -42,8 +42,16 @@ ReferenceSeries = Annotated[
 Modality = Annotated[
     str | None,
     typer.Option(
-        metavar="MR|CT", rich_help_panel=OUTPUT, autocompletion=values.complete({"MR": "", "CT": ""}),
-        help="Modality of a DICOM series without --reference-dicom: MR (default) or CT.",
+        metavar="MR|CT|PT|...", rich_help_panel=OUTPUT, autocompletion=values.complete(values.MODALITIES),
+        help="Modality of a DICOM series without --reference-dicom: MR (default), CT, PT, NM, XA, US or OT.",
+    ),
+]  # fmt: skip
+
+Bids = Annotated[
+    bool,
+    typer.Option(
+        "--bids", rich_help_panel=OUTPUT,
+        help="Write a BIDS sidecar beside NIfTI, NAME.json: times of the frames, modality, scan parameters.",
     ),
 ]  # fmt: skip
 
@@ -57,6 +65,7 @@ def convert(
     reference_dicom: ReferenceDicom = None,
     reference_series: ReferenceSeries = None,
     modality: Modality = None,
+    bids: Bids = False,
     force: Force = False,
 ) -> None:
     """Convert an image to NIfTI (x, y, z, t), or to a folder of DICOM images: values, place and times as they are.
@@ -71,7 +80,7 @@ def convert(
     """
     from crnn_cli.workflows.convert import ConvertOptions, convert_image
 
-    options = ConvertOptions(axes, series, slice_tolerance, reference_dicom, reference_series, modality, force)
+    options = ConvertOptions(axes, series, slice_tolerance, reference_dicom, reference_series, modality, bids, force)
     written = convert_image(source, target, options)
     if target != STREAM:
         console.say(f"wrote {written}")

@@ -1,4 +1,4 @@
-"""``crnn models``: list, show and import model bundles."""
+"""``crnn models``: list, show, import and export model bundles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.options import AsJson
+from crnn_cli.cli.options import AsJson, Force
 from crnn_cli.cli.values import complete_model
 
 Name = Annotated[
@@ -30,6 +30,9 @@ InputRms = Annotated[
     ),
 ]
 Licence = Annotated[str, typer.Option(metavar="TEXT", help="Licence of the weights, for the card.")]
+OnnxFile = Annotated[Path, typer.Option("--out", "--output", "-o", metavar="FILE", help="The file to make, .onnx.")]
+SliceCount = Annotated[int, typer.Option(min=1, max=512, metavar="INTEGER", help="Number of slices of every stack.")]
+Size = Annotated[str, typer.Option(metavar="ROWSxCOLUMNS", help="Pixels of a slice on the grid of the network.")]
 
 
 def models_list(as_json: AsJson = False) -> None:
@@ -69,7 +72,8 @@ def models_show(name: Name, as_json: AsJson = False) -> None:
         return
     console.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
     card = bundle.folder / CARD
-    sys.stdout.write(card.read_text(encoding="utf-8") if card.is_file() else f"{bundle.name} has no card\n")
+    text = card.read_bytes().decode("utf-8", "replace") if card.is_file() else f"{bundle.name} has no card\n"
+    sys.stdout.write(console.printable(text, sys.stdout))
 
 
 def models_import(
@@ -87,3 +91,24 @@ def models_import(
 
     bundle = import_checkpoint(checkpoint, out, iterations, input_rms, licence)
     console.say(f"wrote {bundle.folder}; use it with: crnn reconstruct SCAN --model {bundle.folder}")
+
+
+def models_export(
+    name: Name, out: OnnxFile, slices: SliceCount, size: Size, as_json: AsJson = False, force: Force = False
+) -> None:
+    """Write a segmentation model as ONNX, for programs without PyTorch; it is checked by onnxruntime.
+
+    The graph is for stacks of one shape: slices in anatomical order, resampled to the pixels of the model, intensities
+    scaled as it was trained. Its metadata say which those are, and name the labels.
+
+    Example: crnn models export hippocampus-clstm -o hippocampus.onnx --slices 36 --size 64x48
+    """
+    from crnn_cli.workflows.export import ExportOptions, export_model
+
+    report = export_model(ExportOptions(name, out, slices, size, force))
+    if as_json:
+        console.print_json(report)
+        return
+    console.say(
+        f"written: {out}, {report['bytes'] / 1e6:.1f} MB; probabilities differ by {report['difference']:.1e} at most"
+    )

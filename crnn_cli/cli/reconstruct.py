@@ -326,7 +326,9 @@ def reconstruct(
     written = steps.save(plan, run)
     from crnn_cli.report.rows import reconstruction_rows
 
-    console.table("crnn reconstruct", ["", ""], reconstruction_rows(plan.target, engine.method.title, written))
+    console.table(
+        "crnn reconstruct", ["", ""], reconstruction_rows(plan.target, engine.method.title, written, plan.outputs)
+    )
     if as_json:
         console.print_json(written)
     steps.check_threshold(plan, written)

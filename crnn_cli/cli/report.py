@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from crnn_cli.cli import console
 from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import input_facts, slice_label
-from crnn_cli.report.sidecar import require_apart, sidecar_path, upgrade_report
+from crnn_cli.report.sidecar import DAMAGE, read_sidecar, require_apart, sidecar_path
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -24,6 +24,13 @@ Out = Annotated[
     Path | None, typer.Option("--out", "--output", "-o", help="The page, .html; beside the images by default.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a page that exists.")]
+
+_MOST_FILES = 20_000
+"""Files of a study at most; a folder with more is not read again, whatever a report says."""
+_LEFT_OUT = (
+    "Made again from images and report: zero-filled images and the map of what the data do not determine need the "
+    "k-space and are left out."
+)
 
 
 def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
@@ -48,16 +55,14 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     require_apart([images, sidecar_path(images)], [target])
     require_writable(target, force)
     facts = _read_report(images)
-    image, notes = _read_images(images, facts)
-    notes += _input_notes(facts)
-    notes.append("Made again from images and report: zero-filled images and the map of what the data do not determine "
-                 "need the k-space and are left out.")  # fmt: skip
     try:
+        image, notes = _read_images(images, facts)
+        notes += [*_input_notes(facts), _LEFT_OUT]
         page = reconstruction_page(target, facts, [_picture(image, facts)], notes)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except DAMAGE as error:
         raise UnreadableError(
             f"{sidecar_path(images)} does not say what a report of crnn reconstruct says "
-            f"({type(error).__name__}: {error})",
+            f"({type(error).__name__}: {str(error)[:200]})",
             remedy=("reconstruct again, with ", Param("report")),
         ) from None
     write_together([page], force)
@@ -69,21 +74,11 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
 def _read_report(images: Path) -> dict[str, Any]:
     """Read the report beside images, of any format; it must name them."""
     path = sidecar_path(images)
-    try:
-        report = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UnreadableError(
-            f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
-        ) from None
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise UnreadableError(f"{path} is not JSON: it is no report of crnn reconstruct, or was damaged") from None
-    if isinstance(report, dict):
-        report = upgrade_report(report)
-    if not isinstance(report, dict) or not {"tool", "acceleration", "reliability", "input"} <= set(report):
+    report = read_sidecar(path)
+    if not {"tool", "acceleration", "reliability", "input"} <= set(report):
         raise UnreadableError(f"{path} is no report of crnn reconstruct", remedy=("name images that it wrote",))
-    named = Path(str(report.get("output"))).name
+    output = report.get("output")
+    named = Path(output).name if isinstance(output, str) else "nothing"
     if named != images.resolve().name and named != images.name:
         raise UnreadableError(f"{path} is the report of {named}, not of {images.name}")
     return report
@@ -110,17 +105,23 @@ def _read_images(images: Path, report: dict[str, Any]) -> tuple[Image, list[str]
 
 def _input_notes(report: dict[str, Any]) -> list[str]:
     """Note if the input is not where or what it was."""
+    from crnn_cli.data.input_files import require_file
     from crnn_cli.io.atomic_write import digest
     from crnn_cli.io.formats import is_dicom
     from crnn_cli.io.images import load_image
 
     source = input_facts(report)
-    path = Path(str(source.get("file")))
+    if not isinstance(source.get("file"), str):
+        return ["The report does not say what the input was."]
+    path = Path(source["file"])
     if path == STREAM:
         return ["The input came from standard input and cannot be looked at again."]
-    if not path.exists():
-        return [f"The input, {path}, is not there any more, or was named from another folder."]
     try:
+        require_file(path)
+        if not path.exists():
+            return [f"The input, {path}, is not there any more, or was named from another folder."]
+        if _holds_more_files(path, _MOST_FILES):
+            return [f"The input, {path}, was not looked at again: it holds more than {_MOST_FILES} files."]
         tolerance = float(source["slice_tolerance_mm"]) if "slice_tolerance_mm" in source else None
         if is_dicom(path):
             sha256 = load_image(path, None, source.get("series"), slice_tolerance=tolerance).source["sha256"]
@@ -129,6 +130,16 @@ def _input_notes(report: dict[str, Any]) -> list[str]:
     except CrnnError as error:
         return [f"The input, {path}, could not be looked at again: {error}"]
     return [] if sha256 == source.get("sha256") else [f"The input, {path}, is not what it was: its sha256 has changed."]
+
+
+def _holds_more_files(path: Path, most: int) -> bool:
+    """Whether more files lie in and below a folder; they are counted no further."""
+    count = 0
+    for _, _, names in os.walk(path):
+        count += len(names)
+        if count > most:
+            return True
+    return False
 
 
 def _picture(image: Image, report: dict[str, Any]) -> Picture:

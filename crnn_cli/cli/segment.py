@@ -222,7 +222,7 @@ def segment(
     report = steps.save(plan, run)
     from crnn_cli.report.rows import segmentation_rows
 
-    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, report))
+    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, report, run.paths.all(engine.labels)))
     if as_json:
         console.print_json(report)
     steps.check_threshold(plan, report)

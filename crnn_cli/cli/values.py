@@ -27,6 +27,7 @@ SEGMENT_PRECISIONS = {name: PRECISIONS[name] for name in ("fp32", "bf16")}
 MAP_SETS = {"1": "", "2": "the object is larger than the field of view", "auto": "found out slice by slice"}
 FORMATS = {"nifti": "", "dicom": ""}
 DATA_KINDS = {"kspace": "k-space", "image": "complex images, transformed to k-space"}
+MODALITIES = {"MR": "", "CT": "", "PT": "PET", "NM": "nuclear", "XA": "angiography", "US": "", "OT": "other"}
 SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}
 PLANES = {"auto": "across the widest spacing", "axial": "", "coronal": "", "sagittal": ""}
 

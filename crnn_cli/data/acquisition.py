@@ -223,7 +223,9 @@ def find_mask(kspace_ZT01: Complex | SeriesKspace) -> Mask | None:
     empty = np.argwhere(filled_ZT.any(axis=1, keepdims=True) & ~filled_ZT)
     if len(empty):
         slice_, frame = (int(v) for v in empty[0])
-        raise UnsupportedDataError(f"frame {frame} of slice {slice_} has no measured sample at all: remove that frame")
+        raise UnsupportedDataError(
+            f"frame {frame + 1} of slice {slice_ + 1} has no measured sample at all: remove that frame"
+        )
     return None if measured_fraction(drop_empty_slices(mask)) > 0.995 else mask
 
 
@@ -282,7 +284,7 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     empty = ~whole.any(axis=(2, 3))
     if empty.any():
         slice_, frame = (int(v) for v in np.argwhere(empty)[0])
-        raise UnsupportedDataError(f"the mask measures nothing in frame {frame} of slice {slice_}")
+        raise UnsupportedDataError(f"the mask measures nothing in frame {frame + 1} of slice {slice_ + 1}")
     if whole.all():
         raise UnsupportedDataError("the mask is one everywhere: everything was measured, nothing is to be filled in")
     return whole

@@ -222,7 +222,9 @@ def named_errors(target: Path) -> Iterator[None]:
             errno.EACCES: f"no permission to write in {target.parent}",
             errno.EPERM: f"no permission to write in {target.parent}",
             errno.EFBIG: "the file would be larger than the limit set for this process",
-            errno.ENOENT: f"the folder {target.parent} does not exist",
+            errno.ENOENT: f"the folder {target.parent} does not exist"
+            if not target.parent.is_dir()
+            else f"the file system at {target.parent} takes no new files",
         }.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"cannot write {target}: {reason}; nothing was left behind") from error
 

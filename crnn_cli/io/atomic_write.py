@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.data.mapped_arrays import SpooledBytes
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
@@ -126,6 +127,7 @@ def digest(path: Path) -> str:
     UnreadableError
         If it cannot be read.
     """
+    require_file(path)
     try:
         with path.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

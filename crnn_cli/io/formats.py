@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import Param, UnreadableError, UsageError
-from crnn_cli.io.limits import require_file
 from crnn_cli.io.signature import begins_as_dicom
 from crnn_cli.notices import STREAM
 
@@ -125,6 +125,10 @@ NUMPY = Format(
     "NumPy", "kspace", (".npy",), lambda path, start: start.startswith(b"\x93NUMPY"),
     "crnn_cli.io.kspace.npy:read_numpy", ("axes", "kind", "drop_empty"), output_rule="must end in .npy",
 )  # fmt: skip
+NPZ = Format(
+    "NumPy archive", "kspace", (".npz",), lambda path, start: path.suffix.lower() == ".npz" and start[:2] == b"PK",
+    "crnn_cli.io.kspace.npz:read_npz", ("axes", "variable", "kind", "drop_empty"),
+)  # fmt: skip
 MATLAB = Format(
     "MATLAB", "kspace", (".mat",), lambda path, start: start.startswith(b"MATLAB 5.0"),
     "crnn_cli.io.kspace.matlab:read_matlab", ("axes", "variable", "kind", "drop_empty"),
@@ -163,7 +167,7 @@ METAIMAGE = Format(
     "MetaImage", "image", (".mha", ".mhd"), _is_metaimage, "crnn_cli.io.itk.image:load_itk", ("keep_type",)
 )
 
-FORMATS = (NUMPY, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
+FORMATS = (NUMPY, NPZ, MATLAB, ISMRMRD, HDF5, BART, NRRD, METAIMAGE, DICOM_SEG, DICOM, NIFTI)
 """All formats, in the order in which a path is compared with them."""
 
 CHOICES = {
@@ -253,7 +257,8 @@ def load(path: str | Path, **choices: Any) -> LoadedImage | RawScan:
     path : file or folder, or ``-`` for a NIfTI file from standard input.
     choices : what the file leaves open, each None if not given: ``axes`` (stored axes, such as ``x,y,t`` or
         ``coil,t,ky,kx``), ``series`` (number or UID in a DICOM folder), ``slice_tolerance`` (mm), ``variable`` (name of
-        an array), ``phases`` (number of cardiac phases).
+        an array), ``phases`` (number of cardiac phases), ``keep_type`` (keep integers and doubles of NIfTI, NRRD and
+        MetaImage, which are read in single precision otherwise).
 
     Raises
     ------

@@ -29,7 +29,7 @@ class TableContent:
 
 
 def evaluation_tables(report: dict[str, Any], title: str, per_frame: bool) -> list[TableContent]:
-    """Tables of a report of `crnn evaluate`.
+    """Tables of a report of `crnn evaluate`; they count slices and frames from 1.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def evaluation_tables(report: dict[str, Any], title: str, per_frame: bool) -> li
         return _label_tables(report, title, per_frame)
     tables = [_image_table(report, title)]
     if per_frame:
-        cells = [[str(f["slice"]), str(f["frame"]), *_image_cells(f)] for f in report["frames"]]
+        cells = [[str(f["slice"] + 1), str(f["frame"] + 1), *_image_cells(f)] for f in report["frames"]]
         tables.append(TableContent("per frame", ["slice", "frame", "PSNR (dB)", "SSIM", "NMSE", "HFEN"], cells))
     if "uncertainty" in report:
         tables.append(_coverage_table(report["uncertainty"]))
@@ -71,7 +71,7 @@ def _coverage_table(facts: dict[str, Any]) -> TableContent:
     from crnn_cli.mri.coverage import WIDTHS
 
     columns = ["frames", *(f"within {width:g} sd" for width in WIDTHS)]
-    parts = [("all", facts), *((f"{part['first']} to {part['last']}", part) for part in facts["frames"])]
+    parts = [("all", facts), *((f"{part['first'] + 1} to {part['last'] + 1}", part) for part in facts["frames"])]
     parts.append(("if normal", facts["normal"]))
     rows = [[name, *(f"{100 * part[f'within_{width:g}']:.1f} %" for width in WIDTHS)] for name, part in parts]
     body = f"{100 * facts['body_share']:.1f} % of the pixels"
@@ -86,7 +86,7 @@ def _label_tables(report: dict[str, Any], title: str, per_frame: bool) -> list[T
         rows.append(["mean", *_averaged(report["mean"]), "", "", ""])
     tables = [TableContent(f"labels of {title}{together}", _LABEL_COLUMNS, rows)]
     if per_frame:
-        cells = [[str(f["frame"]), *_label_cells(entry, 1)] for f in report["frames"] for entry in f["labels"]]
+        cells = [[str(f["frame"] + 1), *_label_cells(entry, 1)] for f in report["frames"] for entry in f["labels"]]
         tables.append(TableContent("per frame", ["frame", *_LABEL_COLUMNS], cells))
     return tables
 

@@ -13,6 +13,7 @@ from crnn_cli.io.atomic_write import Output
 from crnn_cli.labels.statistics import LabelStatistics
 
 SUFFIXES = (".csv", ".json")
+_FORMULAS = ("=", "+", "-", "@")
 _ABSENT = (None, None, None)
 
 
@@ -62,8 +63,17 @@ def _csv(records: Sequence[dict[str, int | float | str | None]]) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: _no_formula(value) for key, value in record.items()} for record in records)
     return buffer.getvalue()
+
+
+def _no_formula(value: int | float | str | None) -> int | float | str | None:
+    """Text that a spreadsheet takes as text: names come from bundles, and some beginnings would make a formula.
+
+    >>> _no_formula("=HYPERLINK(1)"), _no_formula("left ventricle"), _no_formula(-1.5)
+    ("'=HYPERLINK(1)", 'left ventricle', -1.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULAS) else value
 
 
 def _json(records: Sequence[dict[str, int | float | str | None]]) -> str:

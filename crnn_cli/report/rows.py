@@ -181,8 +181,25 @@ def acceleration_text(report: dict[str, Any]) -> str:
     return f"{report['acceleration']:.2f}x along {axis}"
 
 
-def reconstruction_rows(target: Path, title: str, report: dict[str, Any]) -> list[list[str]]:
-    """Rows (name, value) of the table at the end of a run; ``title`` is that of the method."""
+def written_rows(target: Path, outputs: Sequence[Path]) -> list[list[str]]:
+    """Rows (name, value) of what was written: the main output, and the names of all others that are there."""
+    others = [path for path in outputs if path != target and path.exists()]
+    beside = ", ".join(path.name if path.parent == target.parent else str(path) for path in others)
+    place = "standard output" if target == STREAM else str(target)
+    return [["written", place], *([["and", beside]] if beside else [])]
+
+
+def reconstruction_rows(
+    target: Path, title: str, report: dict[str, Any], outputs: Sequence[Path] = ()
+) -> list[list[str]]:
+    """Rows (name, value) of the table at the end of a run.
+
+    Parameters
+    ----------
+    target : the images.
+    title : of the method.
+    outputs : all that may have been written.
+    """
     weights = report.get("regularisation_weights_used")
     residual = report["reliability"]["residual"]["overall"]
     rows = [
@@ -199,8 +216,7 @@ def reconstruction_rows(target: Path, title: str, report: dict[str, Any]) -> lis
     ]
     if report.get("coils"):
         rows.insert(1, ["coils", _coils(report["coils"][0])])
-    rows.append(["written", "standard output" if target == STREAM else str(target)])
-    return rows
+    return rows + written_rows(target, outputs)
 
 
 def _weights(used: Sequence[float] | None) -> str:
@@ -237,8 +253,14 @@ def _size_of_label(label: dict[str, Any], report: dict[str, Any]) -> str:
     return text if not predicted else f"{text}, predicted Dice {min(predicted):.2f}"
 
 
-def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
-    """Rows (name, value) of the table at the end of a run."""
+def segmentation_rows(target: Path, report: dict[str, Any], outputs: Sequence[Path] = ()) -> list[list[str]]:
+    """Rows (name, value) of the table at the end of a run.
+
+    Parameters
+    ----------
+    target : the labels.
+    outputs : all that may have been written.
+    """
     slices = report["slices"]
     rows = [
         ["model", f"{report['model']['name']} ({report['model']['licence']})"],
@@ -249,6 +271,9 @@ def segmentation_rows(target: Path, report: dict[str, Any]) -> list[list[str]]:
         rows.append([label["name"], _size_of_label(label, report)])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
-    place = f"{several} files, {report['output'][0]} to {Path(report['output'][-1]).name}" if several else str(target)
-    rows.append(["written", "standard output" if target == STREAM else place])
-    return rows
+    if not several:
+        return rows + written_rows(target, outputs)
+    first, *others = map(Path, report["output"])
+    place = f"{several} files, {first} to {others[-1].name}" if others else str(first)
+    beside = written_rows(target, [path for path in outputs if path not in (first, *others)])[1:]
+    return [*rows, ["written", place], *beside]

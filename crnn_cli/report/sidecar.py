@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.errors import UsageError
+from crnn_cli.data.input_files import read_small
+from crnn_cli.errors import OutputExistsError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _RENAMED_OPTIONS = {
     "uneven": "slice_tolerance", "noise": "noise_ratio", "held_out": "hold_out_folds", "weight": "regularisation",
 }  # fmt: skip
 _MISSING = object()
+_LARGEST = 2**24
+"""Bytes of a report at most; the largest that are written have some hundred kB."""
 
 
 def sidecar_path(target: Path) -> Path:
@@ -40,6 +43,67 @@ def sidecar_path(target: Path) -> Path:
     ('images.json', 'series.json')
     """
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
+
+
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError, ZeroDivisionError)
+"""Errors that come of a report which lacks something, or has something else in its place."""
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a report, of any format, in the present one; its keys and values are not checked.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing, no regular file, larger than 16 MiB, or no JSON object.
+    """
+    if not path.exists():
+        raise UnreadableError(
+            f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
+        )
+    try:
+        report = json.loads(read_small(path, _LARGEST))
+    except (ValueError, RecursionError):
+        raise UnreadableError(f"{path} is not JSON: it is no report of crnn, or was damaged") from None
+    if not isinstance(report, dict):
+        raise UnreadableError(f"{path} is no report of crnn", remedy=("name a file that crnn wrote",))
+    return upgrade_report(report)
+
+
+CONVERTED_BY = "crnn"
+"""What BIDS sidecars of ours name as the software that converted."""
+
+
+def require_report_writable(target: Path, force: bool) -> None:
+    """Refuse an output whose report cannot be written beside it, or would replace a file that is none of ours.
+
+    BIDS keeps the only copy of a scan's parameters in a JSON file of the same name: no option replaces that.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file of that name exists and not ``force``, or it is no report of this program.
+    OutputError
+        If it cannot be written; see `crnn_cli.io.atomic_write.require_writable`.
+    """
+    from crnn_cli.io.atomic_write import require_writable
+
+    path = sidecar_path(target)
+    if os.path.lexists(path) and not is_ours(path):
+        raise OutputExistsError(
+            f"{path} exists, and is no report of this program: it is never replaced",
+            remedy=("move it away, or give another name with ", Param("out")),
+        )
+    require_writable(path, force)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a JSON file says that this program wrote it."""
+    try:
+        content = read_sidecar(path)
+    except (UnreadableError, *DAMAGE):
+        return False
+    return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

@@ -34,6 +34,8 @@ from crnn_cli.version import __version__
 
 Settings = TypeVar("Settings")
 _TIMED_STEPS = 3
+_MEASURED_ITEMS = 64
+"""Items of a batch at most whose memory is measured; that of more is in proportion."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,10 @@ def require_memory(run: TrainingRun, processes: Processes) -> None:
     """
     free = free_bytes(processes.device)
     for number, stage in enumerate(run.stages):
-        items, factor = run.job.miniature(number, processes.share(stage.batch))
+        share = processes.share(stage.batch)
+        count = min(share, _MEASURED_ITEMS)
+        items, factor = run.job.miniature(number, count)
+        factor *= share / count if len(items) == count else 1.0  # else they are computed one after the other
         network = run.job.network(number, None)
         run.job.set_mode(number, network)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from crnn_cli import notices
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import require_apart
+from crnn_cli.report.sidecar import require_apart, require_report_writable, sidecar_path
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class ConvertOptions:
     """How an image is read and written; see the help of `crnn convert`.
 
-    slice_tolerance : in mm. reference_dicom : whose patient and study a DICOM series belongs to.
+    slice_tolerance : in mm. reference_dicom : whose patient and study a DICOM series belongs to. bids : whether a
+    sidecar is written beside NIfTI.
     """
 
     axes: str | None = None
@@ -32,6 +34,7 @@ class ConvertOptions:
     reference_dicom: Path | None = None
     reference_series: str | None = None
     modality: str | None = None
+    bids: bool = False
     force: bool = False
 
 
@@ -57,7 +60,7 @@ def convert_image(source: Path, target: Path, options: ConvertOptions | None = N
         source, options.axes, options.series, slice_tolerance=options.slice_tolerance, keep_type=True
     )  # fmt: skip
     notices.tell(*loaded.remarks())
-    return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded, target)
+    return _to_dicom(loaded, target, options) if folder else _to_nifti(loaded, target, options.bids)
 
 
 def is_folder_name(target: Path) -> bool:
@@ -76,6 +79,8 @@ def _plan(source: Path, target: Path, options: ConvertOptions, folder: bool) -> 
 
     require_readable(source)
     reference = options.reference_dicom
+    if options.bids and (folder or target == STREAM):
+        raise UsageError(Param("bids"), f" writes a file beside NIfTI, and {target} is none: give NAME.nii.gz")
     if not folder:
         if target != STREAM:
             require_output_name(target, NIFTI)
@@ -90,12 +95,16 @@ def _plan(source: Path, target: Path, options: ConvertOptions, folder: bool) -> 
         require_pipe()
         return
     require_apart([source, reference], [target])
+    if options.bids:
+        require_report_writable(target, options.force)
     (require_folder if folder else require_writable)(target, options.force)
 
 
-def _to_nifti(loaded: LoadedImage, target: Path) -> str:
-    from crnn_cli.io.nifti.image import write_image, write_stream
+def _to_nifti(loaded: LoadedImage, target: Path, bids: bool) -> str:
+    from crnn_cli.io.atomic_write import Output, write_together
+    from crnn_cli.io.nifti.image import image_output, write_stream
     from crnn_cli.io.nifti.intent import LABELS
+    from crnn_cli.workflows.bids_sidecar import bids_sidecar
 
     image, intent = loaded.image, "label" if loaded.intent == LABELS else "none"
     count, first = image.not_finite()
@@ -109,7 +118,11 @@ def _to_nifti(loaded: LoadedImage, target: Path) -> str:
             raise OutputError("standard output is closed: give a file name")
         write_stream(image, sys.stdout.buffer, "crnn convert", intent)
     else:
-        write_image(image, target, "crnn convert", intent)
+        outputs = [image_output(image, target, "crnn convert", intent)]
+        if bids:
+            text = json.dumps(bids_sidecar(loaded), indent=2) + "\n"
+            outputs.append(Output(sidecar_path(target), text.encode()))
+        write_together(outputs)
     return f"{target}: {' x '.join(map(str, image.shape))}, {image.array.dtype}"
 
 

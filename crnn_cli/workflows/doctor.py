@@ -13,7 +13,7 @@ from crnn_cli.errors import CrnnError
 from crnn_cli.version import __version__
 
 REQUIRED = ("torch", "numpy", "scipy", "nibabel", "pydicom", "highdicom", "SimpleITK", "h5py", "safetensors")
-OPTIONAL = ("python-gdcm", "monai", "matplotlib", "distributed", "tensorboard")
+OPTIONAL = ("python-gdcm", "monai", "matplotlib", "distributed", "tensorboard", "onnxruntime")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 

@@ -6,14 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.errors import Param, Spelling, UsageError, spelled
+from crnn_cli.errors import CrnnError, Param, Spelling, UsageError, spelled
 from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.notices import Doubt, Fact
 
 if TYPE_CHECKING:
+    from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.io.describe import FileDescription, NextStep
     from crnn_cli.io.dicom.series import Listing, Series
     from crnn_cli.io.kspace.describe import RawDescription
+
+
+PHASES = (30, 25, 20, 16, 12, 10, 8, 6, 5, 4)
+"""Numbers of cardiac phases that are proposed, the first that works."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_dicom, is_kspace
+    from crnn_cli.io.formats import DICOM_SEG, identify, is_dicom, is_kspace
 
     if is_kspace(file):
         return _describe_raw(file, axes, series, slice_tolerance, variable, chosen)
@@ -57,7 +62,8 @@ def describe(
     from crnn_cli.io.images import load_image, require_readable
     from crnn_cli.workflows import proposals
 
-    if is_dicom(file) and series is None and axes is None:
+    listed = is_dicom(file) and identify(file, "image", "labels") is not DICOM_SEG
+    if listed and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)
@@ -83,7 +89,28 @@ def _describe_raw(
         raise UsageError(Param("series"), f" is for DICOM, and {file} is raw k-space")
     scan = read_raw(file, axes, variable, slice_tolerance=slice_tolerance, chosen=chosen)
     given = _given(axes=axes, variable=variable, slice_tolerance=slice_tolerance, **chosen.given())
-    return replace(describe_raw(scan, str(file)), next_step=steps_for_raw(scan, str(file), given))
+    steps = steps_for_raw(scan, str(file), given)
+    if any(each.code == "ecg-not-used" for each in scan.remarks):
+        gated = _sorted_by_phase(file, variable, slice_tolerance, chosen)
+        if gated is not None:
+            steps = (*steps_for_raw(gated, str(file), (*given, Param("phases", gated.shape_ZCTYX[2]))), *steps)
+    return replace(describe_raw(scan, str(file)), next_step=steps)
+
+
+def _sorted_by_phase(
+    file: Path, variable: str | None, slice_tolerance: float | None, chosen: RawChoices
+) -> RawScan | None:
+    """The scan sorted into as many cardiac phases as all have lines, of usual numbers; None where none will do."""
+    from crnn_cli.io.kspace.read import read_raw
+
+    for phases in PHASES:
+        try:
+            scan = read_raw(file, None, variable, phases, slice_tolerance, chosen)
+            scan.read(scan.shape_ZCTYX[0] // 2)
+        except CrnnError:
+            continue
+        return scan
+    return None
 
 
 def _given(**params: str | float | None) -> tuple[Param, ...]:
@@ -135,7 +162,7 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
     for series in listing.series:
         texts += [f"series {series.number} cannot be read: {problem}" for problem in series.problems]
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
-        remarks = [each.text for each in series.remarks if each.code != "dicom-beside"]
+        remarks = [each.text for each in series.remarks if each.code not in ("dicom-beside", "dicom-files-left-out")]
         texts += [f"series {series.number}: {text}" for text in remarks]
     texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:

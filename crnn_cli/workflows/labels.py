@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.data.input_files import read_small
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class MeasuredLabels:
     labels : the map, with the names of its labels.
     image : that was labelled; the map itself where none was given.
     statistics : of every label in every frame; without an image there are no intensities.
-    report : plain values: ``labels`` with ``value``, ``name``, ``voxels`` and ``volume_ml`` by frame.
+    report : plain values: ``labels`` with ``value``, ``name``, ``voxels`` and ``volume_ml`` by frame, None where
+        the size of a voxel makes no sense.
     """
 
     labels: LabelImage
@@ -82,7 +84,8 @@ def measure_labels(file: Path, options: LabelsOptions) -> MeasuredLabels:
     image: Image = labels
     if options.image is not None:
         image = load_image(options.image).image
-    rows = label_statistics(labels, image, labels.labels)
+    lost = "implausible-spacing" in {doubt.code for doubt in labels.doubts()}
+    rows = label_statistics(labels, image, labels.labels, sizes=not lost)
     if options.image is None:
         rows = [replace(row, mean=None, deviation=None) for row in rows]
     return MeasuredLabels(labels, image, rows, _report(file, options, labels, rows))
@@ -128,6 +131,8 @@ COLUMNS = ("label", "name", "voxels", "volume (ml)")
 
 
 def _range(values: list[Any], digits: str) -> str:
+    if None in values:
+        return "not known"
     return " to ".join(dict.fromkeys(format(value, digits) for value in (min(values), max(values))))
 
 
@@ -184,9 +189,9 @@ def _beside(file: Path) -> dict[int, Label]:
     from crnn_cli.report.sidecar import sidecar_path
 
     try:
-        listed = [] if file == STREAM else json.loads(sidecar_path(file).read_bytes())["labels"]
+        listed = [] if file == STREAM else json.loads(read_small(sidecar_path(file)))["labels"]
         entries = [(entry["value"], entry["name"], entry.get("colour")) for entry in listed]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (UnreadableError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
     found = {}
     for value, name, colour in entries:

@@ -6,7 +6,10 @@ A command is proposed only after the checks that would refuse it; `crnn info` pr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.describe import Command, NextStep, Step
@@ -54,13 +57,14 @@ def steps_for_image(loaded: LoadedImage, file: str, given: tuple[Param, ...] = (
 
 
 def is_label_map(loaded: LoadedImage) -> bool:
-    """Whether a file says that it is a label map, or holds few whole numbers stored as integers."""
-    import numpy as np
-
+    """Whether a file says that it is a label map, or holds few whole numbers; in floating point, very few."""
     from crnn_cli.io.nifti.intent import LABELS
     from crnn_cli.labels.overlap import holds_few_labels
+    from crnn_cli.workflows.segment.admission import require_image
 
-    if loaded.intent == LABELS:
+    try:
+        require_image(loaded.image.array, loaded.intent == LABELS, "the image")
+    except UnsupportedDataError:
         return True
     return np.dtype(loaded.dtype).kind in "ui" and holds_few_labels(loaded.image.array)
 
@@ -109,11 +113,11 @@ def _segmentations(image: Image, series: Series | None, file: str, given: tuple[
     """The first published model, the default first, that is meant for such an image."""
     from crnn_cli.bundles.store import DEFAULT_MODELS, list_bundles
 
-    if any(each.name == "axes" for each in given) or (series is not None and series.modality != "MR"):
+    if any(each.name == "axes" for each in given):
         return
     bundles = [bundle for bundle in list_bundles() if bundle.task == "segment"]
     for bundle in sorted(bundles, key=lambda each: each.name != DEFAULT_MODELS["segment"]):
-        if bundle.slices is None or not _is_meant_for(bundle.slices, image):
+        if bundle.slices is None or not _is_meant_for(bundle.slices, image, series):
             continue
         usual = bundle.name == DEFAULT_MODELS["segment"]
         choice = (Param("slices"),) if usual else (Param("slices", "auto"), Param("model", bundle.name))
@@ -123,22 +127,30 @@ def _segmentations(image: Image, series: Series | None, file: str, given: tuple[
         return
 
 
-def _is_meant_for(fed: SliceInput, image: Image) -> bool:
-    """Whether a model takes such an image: a stack of few or thick slices, or a volume of its own spacing and plane."""
+def _is_meant_for(fed: SliceInput, image: Image, series: Series | None) -> bool:
+    """Whether a model takes an image: its modality, its view, and thick slices or its own spacing and plane."""
     from crnn_cli.data.geometry import require_perpendicular, shortest_axis, slice_order, thickest_axis
+    from crnn_cli.workflows.segment.admission import modality_doubts, view_doubt
 
+    if image.shape[2] < 2 and image.array.ndim == 3:
+        return False
+    magnitude = replace(image, array=np.abs(image.array)) if image.is_complex else image
     try:
         require_perpendicular(image.affine, "the image")
         image.require_finite("the image")
+        modality_doubts(magnitude.array, series, fed, "the image", "the model")
     except UnsupportedDataError:
         return False
     axis = thickest_axis(image)
     axis = shortest_axis(image) if axis is None else axis
-    if image.shape[2] < 2 and image.array.ndim == 3:
+    if fed.plane is not None:
+        return axis is None and image.frames == 1 and _is_plausible(slice_order(image, fed.plane).spacing, fed, 1.0)
+    if axis is None:
         return False
-    if fed.plane is None:
-        return axis is not None and _is_plausible(slice_order(image, axis).spacing, fed, _FARTHEST)
-    return axis is None and image.frames == 1 and _is_plausible(slice_order(image, fed.plane).spacing, fed, 1.0)
+    order = slice_order(image, axis)
+    view, along_axes = view_doubt(order, image.affine, fed)
+    surely_other = view is not None and (series is not None or not along_axes)
+    return not surely_other and _is_plausible(order.spacing, fed, _FARTHEST)
 
 
 def _is_plausible(spacing: tuple[float, float, float], fed: SliceInput, farthest: float) -> bool:
@@ -163,7 +175,8 @@ def steps_for_raw(scan: RawScan, file: str, given: tuple[Param, ...] = ()) -> Ne
     if reason is None:
         method = (Param("method", "sense"),) if frames == 1 else ()
         return (Step(Command("reconstruct", file, (*given, *method))),)
-    remark = Step(None, (*reason.parts, "; give them with ", Param("maps", "FILE")))
+    remark = Step(None, (*reason.parts, "; give them with ", Param("maps", "FILE"), ", or lines for them with ",
+                         Param("calibration", "FILE")))  # fmt: skip
     method = (Param("method", "zero-filled"),) if frames == 1 else ()
     one = Command("reconstruct", file, (*given, *method, Param("coils", 1)))
     return (remark, Step(one, ("combines the coils to one",)))
@@ -207,8 +220,6 @@ def steps_for_folder(listing: Listing, file: str, given: tuple[Param, ...] = ())
 
 def _steps_for_series(series: Series, file: str, given: tuple[Param, ...]) -> NextStep:
     """What can be done with a DICOM series that is readable; its pixels are not looked at."""
-    import numpy as np
-
     from crnn_cli.data.image import Image
 
     assert series.affine is not None  # of a readable series

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from crnn_cli.bundles.checkpoint_file import digest_of_state, load_checkpoint
-from crnn_cli.errors import CrnnError, OutputExistsError, UnreadableError, UsageError
+from crnn_cli.errors import CrnnError, DeviceError, OutputExistsError, UnreadableError, UsageError
 from crnn_cli.notices import recording
+from crnn_cli.training.job import Stage
 from crnn_cli.training.loop import TrainingLoop, _Numbers
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import BEFORE, CHECKPOINT, RunFolder
-from crnn_cli.training.session import TrainingRequest, require_startable
+from crnn_cli.training.session import TrainingRequest, TrainingRun, require_memory, require_startable
 from tests.training.test_loop import CPU, PLAN, Job, KilledError, trained
 
 PLAN_OF_STEPS = replace(PLAN, save_seconds=0.0)
@@ -188,3 +190,27 @@ def test_items_of_all_processes_are_those_of_one() -> None:
     assert sorted(number for numbers in several for number in numbers) == one
     endless = iter(_Numbers(range(10**15), 2, 0, 2))
     assert [next(endless) for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_batch_of_any_size_is_measured_without_making_it(tmp_path: Path) -> None:
+    """Memory is measured of some items, and is in proportion to the number."""
+
+    class Counting(Job):
+        def miniature(self, stage: int, count: int) -> tuple[list[object], float]:
+            assert count <= 64
+            return [self.item(stage, number) for number in range(count)], 2.0**20
+
+        def memory_multipliers(self, stage: int, network: object) -> Iterator[float]:
+            yield 1.0
+
+        def suggest_smaller(self, stage: int, share: float) -> str:
+            return f"share {share:.1e}"
+
+    def needed(batch: int) -> float:
+        stages = (Stage("a", 1, batch, 0.1),)
+        run = TrainingRun(Counting(), stages, None, PLAN.optimiser, {}, {})
+        with pytest.raises(DeviceError) as raised:
+            require_memory(run, Processes(CPU))
+        return float(re.search(r"needs about ([\d.]+) GiB", str(raised.value))[1])  # type: ignore[index]
+
+    assert needed(10**8) == pytest.approx(1000 * needed(10**5), rel=0.01)

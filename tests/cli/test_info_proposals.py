@@ -14,11 +14,14 @@ from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support import kspace
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.data import ROOT, data_file
-from tests.support.dicom import oblique, values, write_enhanced, write_series
+from tests.support.dicom import values, write_enhanced, write_series
 from tests.support.ismrmrd import Options, write_scan
 
 SAMPLES = ROOT / "sample_data"
 THICK = np.diag([-1.4, -1.4, 8.0, 1])
+_ACROSS = np.array([0.605, 0.655, 0])
+_NORMAL = np.array([0.655, -0.605, -0.453])  # LPS, of the left ventricle of most people
+SHORT_AXIS = _ACROSS / np.linalg.norm(_ACROSS), np.cross(_NORMAL, _ACROSS) / np.linalg.norm(np.cross(_NORMAL, _ACROSS))
 CUBES = np.diag([1.0, 1.0, 1.0, 1])
 
 
@@ -70,6 +73,12 @@ IMAGES = {
     "constant": (np.full((24, 24, 2, 4), 7, np.float32), THICK, ["segment"]),
     "not finite": (np.full((24, 24, 2, 4), np.nan, np.float32), THICK, []),
     "labels": (np.random.default_rng(0).integers(0, 4, (12, 12, 3, 2)).astype(np.uint8), THICK, ["labels"]),
+    "labels in floating point": (
+        np.random.default_rng(0).integers(0, 4, (12, 12, 3)).astype(np.float32),
+        THICK,
+        ["labels"],
+    ),
+    "Hounsfield units": (20 * smooth((24, 24, 6)) - 3000, THICK, []),
     "16-bit image": (values(3, 4, 24, 24).transpose(2, 3, 0, 1).astype(np.int16), THICK, ["reconstruct", "segment"]),
 }
 
@@ -139,7 +148,10 @@ def test_what_is_proposed_for_ismrmrd_runs(crnn, bundle, tmp_path, options):
 def write_dicom(folder, name):
     """Write a DICOM folder of a kind; return the commands that are wanted."""
     study = folder / "my study"
-    plain = {"spacing": (1.4, 1.4), "gap": 8.0}
+    plain = {"spacing": (1.4, 1.4), "gap": 8.0, "directions": None if name == "axial" else SHORT_AXIS}
+    if name == "axial":
+        write_series(study, values(3, 4, 32, 40), **plain)
+        return ["reconstruct"]
     if name == "cine":
         write_series(study, values(3, 4, 32, 40), **plain)
         return ["reconstruct", "segment"]
@@ -156,12 +168,12 @@ def write_dicom(folder, name):
     if name == "uneven":
         write_series(study, values(3, 4, 32, 40), positions=[0, 8, 16.4], **plain)
         return []
-    write_enhanced(study.with_name("one file.dcm"), values(3, 4, 32, 40), oblique(3))
+    write_enhanced(study.with_name("one file.dcm"), values(3, 4, 32, 40), SHORT_AXIS)
     study.with_name("one file.dcm").rename(study)
     return ["reconstruct", "segment"]
 
 
-@pytest.mark.parametrize("name", ["cine", "volume", "cine behind a picture", "CT", "uneven", "enhanced"])
+@pytest.mark.parametrize("name", ["cine", "axial", "volume", "cine behind a picture", "CT", "uneven", "enhanced"])
 def test_what_is_proposed_for_dicom_runs(crnn, bundle, tmp_path, name):
     names = write_dicom(tmp_path, name)
     assert require_to_run(crnn, bundle, tmp_path, tmp_path / "my study") == names

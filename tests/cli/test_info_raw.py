@@ -1,14 +1,20 @@
 """``crnn info`` on raw k-space: what is in the file, from its headers and one slice."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from crnn_cli.cli.remedies import spell_option
+from crnn_cli.errors import Param
+from tests.cli.test_info_proposals import require_to_run
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support.command_line import table_rows
 from tests.support.data import data_file
-from tests.support.ismrmrd import Options, write_scan
+from tests.support.ismrmrd import Options, header_of, scan, write, write_beats, write_scan
+from tests.support.kspace import kspace, lines, write_bart
+from tests.support.raw_field.make import make_case
 
 
 def described(crnn, *arguments):
@@ -83,3 +89,64 @@ def test_a_variable_belongs_to_raw_data(crnn, scan):
 def test_every_real_file_is_described_rightly(crnn, name, axes, wanted):
     found = described(crnn, data_file("kspace", name), *(["--axes", axes] if axes else []))
     assert {key: found[key] for key in wanted} == wanted
+
+
+def options(case):
+    """Return the options that read a generated file."""
+    given = {name: value for name, value in (case.choices | case.chosen).items() if value is not None}
+    spelled = [spell_option(Param(name, None if value is True else value)) for name, value in given.items()]
+    return [word for option in spelled for word in option.split()]
+
+
+@pytest.mark.parametrize("seed", range(300, 310))
+def test_what_is_proposed_for_a_file_of_the_field_runs(crnn, bundle, tmp_path, seed):
+    """With the options that read it; and where it is refused, so does ``info``, with exit code 3 or 4."""
+    case = make_case(seed, tmp_path)
+    if case.refused is None:
+        require_to_run(crnn, bundle, tmp_path, case.path, *options(case))
+    else:
+        ended = crnn("info", case.path, *options(case))
+        assert ended.code in (3, 4) or "empty frame" in case.told, ended.err
+
+
+def test_phases_are_proposed_where_beats_were_not_used(crnn, bundle, tmp_path):
+    o = Options(lines=12, samples=16, oversampling=1, slices=1, coils=1)
+    write_beats(tmp_path / "beats.h5", o, 8, [40] * 24)
+    found = described(crnn, tmp_path / "beats.h5")
+    assert "ecg-not-used" in [each["code"] for each in found["doubts"]]
+    phases = int(found["next_commands"][0].split("--phases ")[1].split()[0])
+    assert 4 <= phases <= 30
+    assert require_to_run(crnn, bundle, tmp_path, tmp_path / "beats.h5") == ["reconstruct"]
+
+
+@pytest.mark.parametrize("counter", ["set", "contrast"])
+def test_a_choice_that_info_asks_for_is_taken(crnn, tmp_path, counter):
+    o = Options(frames=2, slices=1)
+    acquisitions, _ = scan(o)
+    others, _ = scan(o)
+    for line in others:
+        setattr(line.idx, counter, 1)
+    place = write(tmp_path / "a.h5", acquisitions + others, header_of(o))
+    ended = crnn("info", place)
+    assert (ended.code, f"--{counter} 0" in ended.err) == (4, True), ended.err
+    found = described(crnn, place, f"--{counter}", "1")
+    assert f"--{counter} 1" in found["next_step"]
+    ended = crnn("reconstruct", place, f"--{counter}", "1", "--method", "zero-filled", "--coils", "1", "--json", "-o",
+                 tmp_path / "o.nii")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["input"][{"set": "set_number"}.get(counter, counter)] == 1
+    assert crnn("reconstruct", place, f"--{counter}", "5").code == 2
+
+
+def test_a_bart_pair_is_named_without_suffix_everywhere(crnn, tmp_path):
+    write_bart(tmp_path / "k", kspace(1, 4, 5) * lines()[:, :, None])
+    found = described(crnn, tmp_path / "k")
+    assert found["next_commands"] == [f"crnn reconstruct {tmp_path / 'k'}"]
+    sums = set()
+    for name in ("k", "k.hdr", "k.cfl"):
+        ended = crnn("reconstruct", tmp_path / name, "--method", "sliding-window", "--json", "--force", "-o",
+                     tmp_path / "o.nii")  # fmt: skip
+        assert ended.code == 0, ended.err
+        sums.add(json.loads(ended.out)["input"]["sha256"])
+    assert sums == {hashlib.sha256((tmp_path / "k.cfl").read_bytes()).hexdigest()}
+    assert crnn("batch", "reconstruct", tmp_path / "k", "--method", "sliding-window", "-o", tmp_path / "out").code == 0

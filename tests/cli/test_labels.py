@@ -50,6 +50,13 @@ def test_volumes_are_what_counting_gives(crnn, drawn):
     assert table["1"][-2:] == ["24 to 32", f"{24 * VOXEL:.4g} to {32 * VOXEL:.4g}"]
 
 
+def test_no_volumes_are_stated_where_voxels_have_no_size(crnn, drawn, tmp_path):
+    file = save(tmp_path / "metres.nii", drawn[0], affine=AFFINE @ np.diag([1e-3, 1e-3, 1e-3, 1]))
+    found = measured(crnn, file)
+    assert [each["volume_ml"] for each in found["labels"]] == [[None] * 3] * 2
+    assert table_rows(crnn("labels", file).out)["1"][-1] == "not known"
+
+
 def test_names_are_those_of_a_model_or_of_the_report_beside(crnn, drawn):
     _, file, _, _ = drawn
     of_model = measured(crnn, file, "--model", "cardiac-sax-clstm")["labels"]

@@ -248,9 +248,9 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_written(crnn, raw, monke
     [
         (np.ones((COILS, 20, 20), np.complex64), 4, r"(1, 3, 20, 20)"),
         (np.ones((COILS, 20, 24), np.float32), 4, "complex"),
-        (np.full((COILS, 20, 24), np.nan, np.complex64), 4, "not finite"),
+        (np.full((COILS, 20, 24), np.nan, np.complex64), 4, "NaN"),
         (np.zeros((COILS, 20, 24), np.complex64), 4, "zero everywhere"),
-        (None, 3, "not a NumPy array"),
+        (None, 3, "of no known format"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(crnn, raw, tmp_path, maps, code, said):
@@ -317,6 +317,25 @@ def test_every_real_file_is_reconstructed(crnn, tmp_path, parts, axes, shape):
     assert ended.code == 0, ended.err
     assert nib.load(tmp_path / "o.nii.gz").shape[: len(shape)] == shape
     assert json.loads(ended.out)["reliability"]["residual"]["overall"] < 0.1
+
+
+def test_lines_held_out_that_are_not_predicted_are_a_doubt(crnn, tmp_path):
+    """Coils whose sensitivities are nonsense: a small residual at the samples, above 1 where nothing was shown."""
+    np.save(tmp_path / "k.npy", measured(slices=1, centre=10)[1])
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(COILS, 20, 24)) + 1j * rng.normal(size=(COILS, 20, 24))
+    np.save(tmp_path / "m.npy", maps.astype(np.complex64))
+    asked = ("reconstruct", tmp_path / "k.npy", "--axes", AXES, "--method", "sense", "--json", "--hold-out-folds", "2")
+    ended = crnn(*asked, "--regularisation", 1e-5, "--maps", tmp_path / "m.npy", "-o", tmp_path / "o.nii")
+    report = json.loads(ended.out)
+    assert report["reliability"]["held_out"]["overall"] >= 1
+    assert "held-out-not-predicted" in [each["code"] for each in report["doubts"]]
+    ended = crnn(*asked, "-o", tmp_path / "p.nii")
+    report = json.loads(ended.out)
+    assert report["reliability"]["held_out"]["overall"] < 1
+    assert "held-out-not-predicted" not in [each["code"] for each in report["doubts"]]
+    ended = crnn(*asked, "--maps", tmp_path / "m.npy", "--regularisation", 1e-5, "--strict", "-o", tmp_path / "q.nii")
+    assert (ended.code, (tmp_path / "q.nii").exists()) == (4, False)
 
 
 def test_the_number_of_threads_is_reported_and_can_be_chosen(crnn, raw):

@@ -363,3 +363,13 @@ def test_pieces_far_off_are_removed_by_the_model_that_says_so(crnn, tmp_path):
     for value, count in removed.items():
         assert int(((found[None] == value) & (found[10] != value)).sum()) == count
     assert not ((found[10] > 0) & (found[10] != found[None])).any()
+
+
+def test_the_default_model_names_its_licence_and_one_that_is_free(crnn, model, tmp_path):
+    save(tmp_path / "v.nii.gz", volume(), affine=affine_across(BASE_TO_APEX))
+    ended = crnn("segment", tmp_path / "v.nii.gz", "-o", tmp_path / "l.nii.gz", "--json")
+    (fact,) = [each for each in json.loads(ended.out)["facts"] if each["code"] == "non-commercial-weights"]
+    assert "CC-BY-NC-SA-4.0: no commercial use" in fact["text"]
+    assert "cardiac-lv-clstm is CC0-1.0" in fact["text"]
+    report, _ = run(crnn, tmp_path / "v.nii.gz", model, tmp_path)
+    assert "non-commercial-weights" not in {each["code"] for each in report["facts"]}

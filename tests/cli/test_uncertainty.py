@@ -238,7 +238,7 @@ def test_an_uncertainty_that_is_true_covers_as_a_normal_distribution_does(evalua
         assert found[width] == pytest.approx(found["normal"][width], abs=0.03)
     rows = table_rows(evaluate(pair[0], "-r", pair[1], "--uncertainty", pair[2]).out.decode())
     assert rows["all"][1] == f"{100 * found['within_1.64']:.1f} %"
-    assert "0 to 0" in rows
+    assert "1 to 1" in rows
     assert "uncertainty" not in report(pair[0], "-r", pair[1])
 
 

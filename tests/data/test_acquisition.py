@@ -179,14 +179,14 @@ def refusals():
         "infinite": (infinite, None, "infinite"),
         "constant": (np.full_like(image, 3 + 1j), None, "constant"),
         "zero": (np.zeros_like(image), None, "constant"),
-        "frame without a sample": (to_images(to_kspace(good) * lost).astype(np.complex64), None, "frame 2 of slice 0"),
+        "frame without a sample": (to_images(to_kspace(good) * lost).astype(np.complex64), None, "frame 3 of slice 1"),
         "mask of another shape": (image, mask[:-1], "mask is"),
         "mask of time only": (image, over_time, "mask is"),
         "mask complex": (image, mask.astype(np.complex64), "other than 0 and 1"),
         "mask not binary": (image, half, "other than 0 and 1"),
         "mask zero": (image, 0 * mask, "zero everywhere"),
         "mask one": (image, 0 * mask + 1, "one everywhere"),
-        "mask misses a frame": (image, lost, "nothing in frame 2"),
+        "mask misses a frame": (image, lost, "nothing in frame 3"),
         "mask shifted": (image, np.fft.ifftshift(mask, 1), "outside|disagrees"),
         "mask of another scan": (image, np.maximum(mask, lines_mask(24, 20, 6, seed=8)), "are zero"),
         "mask in another frame order": (image, mask[..., ::-1], "disagrees"),
@@ -206,7 +206,7 @@ def test_a_frame_without_a_sample_is_named_by_its_slice_in_the_file():
     truth[:, :, 0] = 0
     mask = np.array(lines_mask(24, 20, 6))
     mask[..., 2] = 0
-    with pytest.raises(UnsupportedDataError, match="frame 2 of slice 1"):
+    with pytest.raises(UnsupportedDataError, match="frame 3 of slice 2"):
         from_zero_filled(undersampled(truth, mask))
 
 
@@ -288,7 +288,7 @@ def test_absurd_brightness_is_refused():
 def test_empty_first_frame_is_named():
     array = undersampled(moving_cine(), lines_mask(24, 20, 6)).array.copy()
     array[..., 0] = 0
-    with pytest.raises(UnsupportedDataError, match="frame 0 of slice 0"):
+    with pytest.raises(UnsupportedDataError, match="frame 1 of slice 1"):
         from_zero_filled(Image(array, AFFINE))
 
 

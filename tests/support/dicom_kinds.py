@@ -271,13 +271,13 @@ def mosaic(dice: Dice) -> tuple[list[File], Truth]:
     common = identity(dice)
     normal = -place.normal if downward else place.normal
     files = []
+    timed = clocks(dice, lambda z, t: begin + timedelta(seconds=2 * t))
     for t in range(times):
         picture = np.zeros((side * ROWS, side * COLUMNS), np.int64)
         for k in range(slices):
             z = slices - 1 - k if downward else k
             r, c = divmod(k, side)
             picture[r * ROWS : (r + 1) * ROWS, c * COLUMNS : (c + 1) * COLUMNS] = stored[z, t]
-        timed = clocks(dice, lambda z, t: begin + timedelta(seconds=2 * t))
         one = Scan(dice, place, storage, stored, common | {
             "Manufacturer": "SIEMENS", "AcquisitionNumber": t + 1, "InstanceNumber": t + 1,
             "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", *(["MOSAIC"] if word else [])],

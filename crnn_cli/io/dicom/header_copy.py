@@ -59,16 +59,20 @@ def copy_headers(series: Series, repairs: Repairs | None = None) -> Header:
     repairs : is told which attributes were respelt, and which left out.
     """
     headers, reference, repairs = _Headers(), generate_uid(), repairs or Repairs()
-    copied = kind_of(series).copied
+    kind = kind_of(series)
+    if kind.modality != series.modality:
+        repairs.respelt["Modality"] = None
 
     def of(z: int, t: int) -> Dataset:
         frame = series.grid[z][t]
         with quoting_nothing("headers of new objects"):
-            data = _copied(headers.of(frame), frame, copied, repairs)
+            data = _copied(headers.of(frame), frame, kind.copied, repairs)
         if not data.get("FrameOfReferenceUID"):
             data.FrameOfReferenceUID = reference
         if series.slices > 1 and series.affine is not None:  # some scanners write the thickness, or a negative number
             data.SpacingBetweenSlices = decimals([float(np.linalg.norm(series.affine[:3, 2]))])[0]
+        elif data.get("SpacingBetweenSlices") is not None:
+            data.SpacingBetweenSlices = decimals([abs(float(data.SpacingBetweenSlices))])[0]
         if series.ordered_by == "temporal position" and not _GATED.intersection(_options(data)):
             data.pop("TriggerTime", None)  # allowed with cardiac gating alone
             if series.frame_time is not None:

@@ -9,6 +9,7 @@ Lengths are in mm, times in ms, positions in the patient's LPS system, as in DIC
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from crnn_cli.errors import DeviceError
 from crnn_cli.io.dicom.frames.attributes import (
     TAGS,
     Clock,
@@ -42,10 +44,13 @@ from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_known, is_mr
 from crnn_cli.io.dicom.frames.values import lookup_table, rescale_of
 from crnn_cli.io.dicom.pixels import PixelLayout, StoredElement
 from crnn_cli.io.dicom.sources import Source
-from crnn_cli.io.signature import START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
+from crnn_cli.io.limits import require_inflated
+from crnn_cli.io.signature import PREAMBLE, START_LENGTH, begins_as_dicom, is_cut_preamble, is_text
 
 _LOG = logging.getLogger("pydicom")
 _MOST_FRAMES = 100_000
+_META_GROUP = b"\x02\0"
+_TRANSFER_SYNTAX = b"\x02\0\x10\0"
 _UNPACK = ("unpack it first, such as with dcm2niix",)
 
 
@@ -56,14 +61,22 @@ def read_headers(source: Source) -> FileContents:
     -------
     One `Frame` for a classic image, one for each frame of an enhanced image or slice of a mosaic. No frame for another
     object, such as a report, and for a file that is not DICOM, is cut or damaged.
+
+    Raises
+    ------
+    DeviceError
+        If a deflated file would not fit into memory.
     """
     try:
         with silence_pydicom(), source.open() as opened:
             start = opened.read(START_LENGTH)
             if not begins_as_dicom(start):
                 return _no_dicom(source, start)
+            _require_inflatable(source, opened)
             opened.seek(0)
             return _contents(source, opened)
+    except DeviceError:
+        raise
     except RecursionError:
         return FileContents(source, left_out="damaged: its sequences are nested too deeply", begins_as_dicom=True)
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
@@ -101,6 +114,21 @@ def _no_dicom(source: Source, start: bytes) -> FileContents:
     return FileContents(source, left_out="not DICOM", is_text=is_text(start))
 
 
+def _require_inflatable(source: Source, opened: BinaryIO) -> None:
+    """Raise UnreadableError or DeviceError if a deflated file unpacks to more than it may, see `require_inflated`."""
+    opened.seek(PREAMBLE + 4)
+    syntax = b""
+    while (head := opened.read(8))[:2] == _META_GROUP:
+        long = head[4:6] in (b"OB", b"OW", b"UN", b"SQ", b"UT")
+        value = opened.read(int.from_bytes(opened.read(4) if long else head[6:8], "little"))
+        syntax = value.strip(b"\0 ") if head[:4] == _TRANSFER_SYNTAX else syntax
+    if syntax == DeflatedExplicitVRLittleEndian.encode():
+        at = opened.tell() - len(head)
+        size = opened.seek(0, io.SEEK_END)
+        opened.seek(at)
+        require_inflated(opened, size - at, source.name)
+
+
 def _contents(source: Source, opened: BinaryIO) -> FileContents:
     """Tell what a DICOM file holds, from its header."""
     header = dcmread(opened, force=True, stop_before_pixels=True, specific_tags=TAGS)
@@ -112,7 +140,7 @@ def _contents(source: Source, opened: BinaryIO) -> FileContents:
     ends_early = not element.found and not whole_if_deflated
     if ends_early and (has_pixels(sop_class) or not text(data, "SeriesInstanceUID")):
         known = _origin(_whole_attributes(header))
-        return FileContents(source, left_out="cut off before its pixels", begins_as_dicom=True, origin=known)
+        return FileContents(source, left_out="ends before its pixels", begins_as_dicom=True, origin=known)
     if ends_early or is_never_read(sop_class):
         return FileContents(source, other=object_name(sop_class))
     try:
@@ -171,7 +199,8 @@ def _frames(source: Source, data: Facts, layout: PixelLayout, opened: BinaryIO) 
         return [_frame(source, i, where, (rows, columns), layout) for i, where in enumerate(wheres)]
     frame = _frame(source, 0, [data], (rows, columns), layout)
     if count > 1:
-        return [replace(frame, problem=Problem("it has several frames that say neither where nor when they are"))]
+        told = "it has several frames that say neither where nor when they are"
+        return [replace(frame, problem=Problem(told, ("take the series that it was made from",)))]
     return _tiles(frame, data, opened) if is_mosaic(data) else [frame]
 
 
@@ -199,7 +228,7 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
     if (integer(data, "SamplesPerPixel") or 1) != 1:
         problem = Problem("a colour picture, no measured values", ("take the series that it was made from",))
     elif layout.unknown:
-        problem = Problem("its pixels are compressed, and its header does not say how")
+        problem = Problem("its pixels are compressed, and its header does not say how", ("give the file as sent",))
     position, spacing = numbers(where, "ImagePositionPatient", 3), numbers(where, "PixelSpacing", 2)
     return Frame(
         source, index, _origin(data), size, layout,

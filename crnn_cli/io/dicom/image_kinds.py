@@ -21,7 +21,7 @@ from crnn_cli.io.dicom.series import Series
 
 _BY_CLASS = {"1.2.840.10008.5.1.4.1.1.4": "MR", "1.2.840.10008.5.1.4.1.1.2": "CT"}
 """Modality by the start of SOPClassUID, where the header states none: classic and enhanced images of each."""
-_REQUIRED_OF_PET = ("Units", "CountsSource", "DecayCorrection", "SeriesType", "FrameReferenceTime")
+_REQUIRED_OF_PET = ("Units", "CountsSource", "DecayCorrection", "DecayFactor", "SeriesType", "FrameReferenceTime")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ _OWN = {
             *_REQUIRED_OF_PET, "NumberOfSlices", "NumberOfTimeSlices", "NumberOfRRIntervals", "NumberOfTimeSlots",
             "ReprojectionMethod", "CorrectedImage", "RandomsCorrectionMethod", "AttenuationCorrectionMethod",
             "ScatterCorrectionMethod", "CollimatorType", "ReconstructionDiameter", "ActualFrameDuration",
-            "DecayFactor", "ImageIndex", "TriggerTime", "FrameTime", "DoseCalibrationFactor",
+            "ImageIndex", "TriggerTime", "FrameTime", "DoseCalibrationFactor",
         )),
     )
 }  # fmt: skip
@@ -87,7 +87,7 @@ def derived_kind(series: Series, header: Dataset) -> ImageKind:
     """
     modality = series.modality.strip().upper()
     if not modality:
-        start = ".".join(str(header.get("SOPClassUID", "")).split(".")[:9])
+        start = ".".join(str(header.get("SOPClassUID", "")).split(".")[:10])
         modality = _BY_CLASS.get(start, "")
     if modality == "PT" and all(header.get(keyword) not in (None, "") for keyword in _REQUIRED_OF_PET):
         return _OWN["PT"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from crnn_cli.io.dicom.pixels import decode_pixels
 from crnn_cli.io.dicom.series import Listing, Series, listing
 from crnn_cli.io.dicom.sources import sources
 from crnn_cli.io.loaded_image import LoadedImage
+from crnn_cli.notices import Fact
 
 _MOST_BYTES = 64 * 2**30
 
@@ -46,12 +48,13 @@ def list_series(path: Path, *, slice_tolerance: float | None = None) -> Listing:
         others = [each for each in contents.left_out if each not in damaged]
         beside = f" ({tally(others, contents.objects)})" if contents.others else ""
         why = f"; {named(damaged)}" if damaged else ""
-        raise UnreadableError(f"{what}{path} holds no DICOM images that are read{beside}{why}")
+        remedy = ("name the file of the segmentation alone",) if "Segmentation" in contents.objects else ()
+        raise UnreadableError(f"{what}{path} holds no DICOM images that are read{beside}{why}", remedy=remedy)
     return contents
 
 
 def choose_series(contents: Listing, choice: str | None, path: Path, slice_number: int | None = None) -> Series:
-    """Choose the series of a number or UID, or the only readable one.
+    """Choose the series of a number or UID, or the only one that can be read and would be, were its files whole.
 
     Parameters
     ----------
@@ -68,11 +71,7 @@ def choose_series(contents: Listing, choice: str | None, path: Path, slice_numbe
         If files of it are damaged, or files that may belong to it: a part is never read as if it were the whole.
     """
     if choice is None:
-        readable = [series for series in contents.series if series.grid or slice_number in series.whole_slices]
-        if len(readable) > 1 or (not readable and len(contents.series) > 1):
-            remedy = ("choose one with ", Param("series"), "\n" + table(contents))
-            raise UnsupportedDataError(f"{path} holds {len(contents.series)} series", remedy=remedy)
-        chosen = readable[0] if readable else contents.series[0]
+        chosen = _only_series(contents, path, slice_number)
     else:
         fitting = [s for s in contents.series if choice in (str(s.number), s.uid)]
         if len(fitting) != 1:
@@ -88,6 +87,19 @@ def choose_series(contents: Listing, choice: str | None, path: Path, slice_numbe
             f"series {chosen.number} of {path} cannot be read: {'; '.join(chosen.problems)}", remedy=chosen.remedy
         )
     return chosen
+
+
+def _only_series(contents: Listing, path: Path, slice_number: int | None) -> Series:
+    """The only series that can be read; one whose files are damaged counts, as another is no replacement for it."""
+    every = contents.series
+    possible = [each for each in every if each.grid or each.damaged or slice_number in each.whole_slices]
+    if len(possible) > 1 or (not possible and len(every) > 1):
+        remedy = ("choose one with ", Param("series"), "\n" + table(contents))
+        raise UnsupportedDataError(f"{path} holds {len(every)} series", remedy=remedy)
+    if not possible or len(every) == 1:
+        return every[0]
+    text = f"series {possible[0].number} was taken, the only one of {len(every)} that can be read"
+    return replace(possible[0], remarks=(*possible[0].remarks, Fact("dicom-only-series", text)))
 
 
 def table(contents: Listing) -> str:

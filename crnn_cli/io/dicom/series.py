@@ -28,6 +28,8 @@ from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _MOST_PROBLEMS = 3
+_ORIGINAL = ("take the series as the scanner made it",)
+_EVEN = ("give each slice once, in even steps; a tilted stack must be resampled first",)
 
 
 class Alone(NamedTuple):
@@ -210,8 +212,8 @@ def _with_problems(series: Series, problems: Sequence[Problem]) -> Series:
     texts = [problem.text for problem in problems]
     more = len(texts) - _MOST_PROBLEMS
     shown = [*texts[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
-    remedies = list(dict.fromkeys(problem.remedy for problem in problems))
-    remedy = remedies[0] if len(remedies) == 1 else ()
+    remedies = list(dict.fromkeys(problem.remedy for problem in problems if problem.remedy))
+    remedy = tuple(word for each in remedies for word in ("; ", *each))[1:]
     return replace(series, problems=tuple(shown), remedy=remedy, damaged=any(problem.damaged for problem in problems))
 
 
@@ -220,11 +222,12 @@ def _problems_of_headers(frames: list[Frame]) -> list[Problem]:
     first = frames[0]
     problems = sorted({frame.problem for frame in frames if frame.problem}, key=lambda problem: problem.text)
     if first.orientation is None or first.spacing is None or any(frame.position is None for frame in frames):
-        problems.append(Problem("the headers lack position, orientation or pixel spacing"))
+        problems.append(Problem("the headers lack position, orientation or pixel spacing", _ORIGINAL))
     elif not is_perpendicular(first.orientation):
-        problems.append(Problem("the directions of rows and columns are not perpendicular unit vectors"))
+        problems.append(Problem("the directions of rows and columns are not perpendicular unit vectors", _ORIGINAL))
     elif min(first.spacing) <= 0:
-        problems.append(Problem(f"the pixel spacing is {first.spacing[0]:g} x {first.spacing[1]:g} mm"))
+        told = f"the pixel spacing is {first.spacing[0]:g} x {first.spacing[1]:g} mm"
+        problems.append(Problem(told, _ORIGINAL))
     return problems
 
 
@@ -235,13 +238,12 @@ def _in_grid(
     by_position = group_by_position(frames)
     positions = SlicePositions(by_position, slice_tolerance)
     order = sort_by_time(by_position)
-    uneven = [Problem(text) for text in positions.problems]
+    remedy = positions.stack.remedy() or _EVEN
+    uneven = [Problem(text, remedy) for text in positions.problems]
     other = [problem for problem in (*_doubled(by_position), moved_in_plane(by_position), order.problem) if problem]
     series = replace(series, slices=len(by_position), frames=max(map(len, by_position)))
     if uneven or other:
         refused = _with_problems(series, [*uneven, *other])
-        if not other:
-            return replace(refused, remedy=positions.stack.remedy())
         if uneven or other != [order.problem] or not order.rows:
             return refused
         return replace(_placed(refused, positions), ragged=order.rows, ordered_by=order.name)

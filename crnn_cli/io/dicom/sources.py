@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.limits import zip_member
+from crnn_cli.io.limits import MOST_COMPRESSED_MEASURED, UNDOUBTED, read_at_most, zip_member
 from crnn_cli.io.signature import GZIP, START_LENGTH, begins_as_dicom
 
 _MOST_UNPACKED = 16 * 2**30
-_MOST_OF_A_FILE = 2**30
 _OURS = ".crnn-"
 
 
@@ -79,9 +78,12 @@ def _unpacked(opened: BinaryIO, name: str) -> BinaryIO:
     Raises
     ------
     OSError
-        If it is cut, damaged, or would unpack to more than 1 GiB.
+        If it is cut or damaged.
+    UnreadableError
+        If it unpacks to more than measured values do.
     """
     packed = opened.read(len(GZIP)) == GZIP
+    stored = opened.seek(0, io.SEEK_END) if packed else 0
     opened.seek(0)
     if not packed:
         return opened
@@ -91,12 +93,10 @@ def _unpacked(opened: BinaryIO, name: str) -> BinaryIO:
             if not begins_as_dicom(start):
                 opened.seek(0)
                 return io.BytesIO(opened.read(START_LENGTH))
-            content = start + unpacking.read(_MOST_OF_A_FILE)
+            most = min(max(UNDOUBTED, MOST_COMPRESSED_MEASURED * stored), _MOST_UNPACKED)
+            return io.BytesIO(start + read_at_most(unpacking, most, name))  # type: ignore[arg-type]
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise OSError(f"it cannot be unpacked: {error}") from None
-    if len(content) > _MOST_OF_A_FILE:
-        raise OSError(f"{name} would unpack to more than {_MOST_OF_A_FILE >> 30} GiB")
-    return io.BytesIO(content)
 
 
 def _members(archive: Path) -> Iterator[Source]:

@@ -249,7 +249,7 @@ def _shared(about: About, pixels: StoredPixels, image: Image) -> Dataset:
     data.Manufacturer = "crnn"
     data.ManufacturerModelName = "crnn"
     data.SoftwareVersions = __version__
-    data.ImageType = [*about.image_type[:2], *_third_value(about)]
+    data.ImageType = _image_type(about)
     data.DerivationDescription = plain_text(about.derivation)[:1024]
     data.ImageComments = "NOT FOR DIAGNOSTIC USE"
     data.BurnedInAnnotation = "NO"
@@ -278,9 +278,11 @@ def _image(header: Dataset, shared: Dataset, number: int) -> Dataset:
     return data
 
 
-def _third_value(about: About) -> list[str]:
-    """Third value of ImageType: what CT and MR require, none of PET."""
-    return {"CT": ["AXIAL"], "PT": []}.get(about.kind.modality, [about.image_type[2]])
+def _image_type(about: About) -> list[str]:
+    """ImageType as the kind of image allows it: CT needs a plane, PET has two values and is always primary."""
+    if about.kind.sop_class == PositronEmissionTomographyImageStorage:
+        return [about.image_type[0], "PRIMARY"]
+    return [*about.image_type[:2], "AXIAL" if about.kind.modality == "CT" else about.image_type[2]]
 
 
 def _complete(data: Dataset) -> None:
@@ -291,7 +293,9 @@ def _complete(data: Dataset) -> None:
         _leave_empty(data, "KVP")
     elif data.SOPClassUID == PositronEmissionTomographyImageStorage:
         _leave_empty(data, "CorrectedImage", "CollimatorType", "AcquisitionDate", "AcquisitionTime",
-                     "RadiopharmaceuticalInformationSequence", "PatientOrientation")  # fmt: skip
+                     "RadiopharmaceuticalInformationSequence", "PatientOrientation", "PatientOrientationCodeSequence",
+                     "PatientGantryRelationshipCodeSequence", "ActualFrameDuration")  # fmt: skip
+        data.pop("PatientPosition", None)  # not beside PatientOrientationCodeSequence
         del data.RescaleType  # counts or concentrations: Units says which
         data.setdefault("ImageIndex", data.InstanceNumber)
     else:

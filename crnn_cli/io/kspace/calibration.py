@@ -18,7 +18,7 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.raw_scan import RawScan, RawSlice, remove_oversampling
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.formats import ISMRMRD, NUMPY, identify
-from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
+from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd_calibration
 from crnn_cli.io.kspace.npy import stored_numpy
 from crnn_cli.io.kspace.read import read_raw
 
@@ -41,7 +41,7 @@ def read_calibration(path: Path, axes: str | None = None) -> RawScan:
     """
     row = identify(path, "kspace")
     if row is ISMRMRD:
-        return read_ismrmrd(path, for_calibration=True)
+        return read_ismrmrd_calibration(path)
     if row is NUMPY:
         n = len(stored_numpy(path).shape)
         fitting = axes if axes is not None and axes.count(",") + 1 == n else None

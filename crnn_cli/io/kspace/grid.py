@@ -105,7 +105,7 @@ def scan_from_array(
         mask = measured(kspace)
         if mask_TYX is not None:
             mask = _agreeing(kspace, mask, mask_TYX, f"{stored.title}, slice {z + 1}")
-        if kept is not None and mask.any():
+        if kept is not None:
             kspace, mask = np.ascontiguousarray(kspace[:, kept]), mask[kept]
         require_every_frame(mask, f"{stored.title}, slice {z + 1}")
         kspace *= mask  # its own memory

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tokenize
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def stored_numpy(path: Path) -> StoredArray:
     """
     try:
         with path.open("rb") as stream:
-            shape, fortran, dtype = _header(stream)
+            shape, fortran, dtype = read_npy_header(stream)
             start = stream.tell()
         size = path.stat().st_size
     except (OSError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
@@ -73,7 +73,14 @@ def stored_numpy(path: Path) -> StoredArray:
     return StoredArray("NumPy", path, "", shape, lambda index: read_part(path, dtype, start, shape, order, index))
 
 
-def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of a .npy file: shape, whether it is in Fortran's order, and type; the array follows.
+
+    Raises
+    ------
+    ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError
+        If it is damaged.
+    """
     version = np.lib.format.read_magic(stream)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:

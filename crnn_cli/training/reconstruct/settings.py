@@ -10,6 +10,8 @@ from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.settings import active_losses, setting
 
+_MOST_BATCH = 4096
+
 
 @dataclass(frozen=True)
 class ReconstructionNetworkSettings:
@@ -88,8 +90,10 @@ class ReconstructSettings:
     )
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.items, self.batch, self.start_iterations) < 1:
-            raise ValueError("epochs, items, batch and start_iterations must be 1 or more")
+        if min(self.epochs, self.items, self.batch, self.start_iterations) < 1 or self.batch > _MOST_BATCH:
+            raise ValueError(
+                f"epochs, items, batch and start_iterations must be 1 or more, and batch at most {_MOST_BATCH}"
+            )
         if self.initial_image not in INITIAL_IMAGES:
             raise ValueError(
                 f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.report.sidecar import sidecar_path, upgrade_report
+from crnn_cli.report.sidecar import DAMAGE, read_sidecar, sidecar_path
 
 _NOT_OF_THE_RESULT = ("out", "force")
 
@@ -41,24 +40,34 @@ def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -
     options : see `batch_stamp`.
     weights : sha256 of the model's weights; None for a method without.
     """
-    from crnn_cli.io.atomic_write import digest_tree
-
     try:
-        report = upgrade_report(json.loads(sidecar_path(target).read_text(encoding="utf-8")))
-        stamp = report["batch"]
+        report = read_sidecar(sidecar_path(target))
+        stamp, output = report["batch"], report["output"]
         outputs = stamp["outputs"]
         if stamp["options"] != options or (report.get("model") or {}).get("sha256") != weights or not outputs:
             return None
-        whole = all(digest_tree(target.parent / name) == stated for name, stated in outputs.items())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, UnreadableError):
+        named = isinstance(output, str) or all(isinstance(each, str) for each in output)
+        whole = all(_digest(target, name) == stated for name, stated in outputs.items())
+    except (OSError, UnreadableError, *DAMAGE):
         return None
-    return report if whole else None
+    return report if whole and named else None
+
+
+def _digest(target: Path, name: str) -> str:
+    """SHA-256 of an output; only the main one may be a folder, whatever a report names."""
+    from crnn_cli.io.atomic_write import digest, digest_tree
+
+    path = target.parent / name
+    return digest_tree(path) if path == target else digest(path)
 
 
 def same_input(report: dict[str, Any], source: dict[str, Any]) -> bool:
     """Whether a report is about files of the same content as ``source`` states, wherever they lie."""
     earlier, now = report.get("input"), _hashes(source)
-    return isinstance(earlier, dict) and bool(now) and _hashes(earlier) == now
+    try:
+        return isinstance(earlier, dict) and bool(now) and _hashes(earlier) == now
+    except RecursionError:  # a damaged report
+        return False
 
 
 def _hashes(source: dict[str, Any]) -> dict[str, Any]:

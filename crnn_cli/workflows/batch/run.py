@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from crnn_cli import notices
 from crnn_cli.errors import Spelling
+from crnn_cli.report.sidecar import DAMAGE
 from crnn_cli.workflows.batch.items import BatchCommand, BatchItem
 from crnn_cli.workflows.batch.resume import earlier_report, same_input
 from crnn_cli.workflows.failures import describe_error
@@ -126,11 +127,25 @@ class BatchTask:
             raise item.refusal
         report = context.earlier(item.target)
         self._data = context.command.read(item.plan, context.engine)
-        if report is not None and same_input(report, self._data.source):
+        if report is not None and same_input(report, self._data.source) and self._passes(report):
             self._data = None
-            self.outcome.output = report["output"]
-            context.command.check_threshold(item.plan, report)
             self.outcome.status = "done" if context.is_of_this_run(report) else "skipped"
+
+    def _passes(self, report: dict[str, Any]) -> bool:
+        """Take over the output of an earlier run if the quality that its report states will do; False if it is damaged.
+
+        Raises
+        ------
+        QualityError
+            If a required quality is not met.
+        """
+        planned, self.outcome.output = self.outcome.output, report["output"]
+        try:
+            self.context.command.check_threshold(self.item.plan, report)
+        except DAMAGE:
+            self.outcome.output = planned
+            return False
+        return True
 
     def _compute(self) -> None:
         context = self.context

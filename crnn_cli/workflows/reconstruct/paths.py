@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import sidecar_path
+from crnn_cli.report.sidecar import require_report_writable
 
 if TYPE_CHECKING:
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
@@ -56,7 +56,7 @@ def plan_output(
         return out
     require_output_name(out, NIFTI)
     require_writable(out, force)
-    require_writable(sidecar_path(out), force)
+    require_report_writable(out, force)
     return out
 
 
@@ -81,12 +81,11 @@ def _check_others(options: ReconstructOptions) -> None:
 
 def _plan_folder(out: Path, force: bool) -> Path:
     """Check that the folder of a DICOM series can be written."""
-    from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.dicom.folder import require_folder
 
     if out == STREAM:
         stream = "a DICOM series is a folder and cannot go to standard output"
         raise UsageError(stream, remedy=("give ", Param("out", "FOLDER")))
     require_folder(out, force)
-    require_writable(sidecar_path(out), force)
+    require_report_writable(out, force)
     return out

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.reconstruct.scan import Scan
 
 
+_NOTHING = 1e-9
+"""Share of the energy up to which nothing was filled in where nothing was measured."""
+
+
 def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> dict[str, Any]:
     """Facts for the report: ``quality_against_truth`` of a simulation, nothing of other scans.
 
@@ -41,14 +45,15 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
 
 
 def doubt_prediction(reliability: dict[str, Any]) -> None:
-    """Warn where lines held out are predicted no better than by zeros.
+    """Warn where lines held out are predicted no better than by zeros, by a method that predicts them at all.
 
     Parameters
     ----------
     reliability : as the report has it.
     """
-    held = reliability["held_out"].get("overall")
-    if held is not None and held >= 1:
+    held, undetermined = reliability["held_out"].get("overall"), reliability["null_space_energy_fraction"]["overall"]
+    predicts = undetermined is None or undetermined > _NOTHING  # zero-filled images are zero there by definition
+    if held is not None and held >= 1 and predicts:
         notices.warn(
             "held-out-not-predicted",
             f"lines held out are predicted no better than by zeros (residual {held:.3g}): either they are noise alone, "

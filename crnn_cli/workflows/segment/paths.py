@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
-from crnn_cli.report.sidecar import require_apart, sidecar_path
+from crnn_cli.report.sidecar import require_apart, require_report_writable, sidecar_path
 from crnn_cli.workflows.segment.options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
     ):
         if path is not None and path != STREAM:
             require_name(path)
+    if labels != STREAM:
+        require_report_writable(labels, options.force)
     require_writable_all(volume, paths.all(), options.force)
     return paths
 

@@ -17,12 +17,13 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     HTJ2KLossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     RLELossless,
 )
 
 from crnn_cli.data.alignment import compare_images
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom import pixels as dicom_pixels
 from crnn_cli.io.dicom.read import read_dicom
 from tests.support.data import ROOT
@@ -221,6 +222,20 @@ def test_without_a_decoder_the_refusal_names_the_syntax_and_the_extra(tmp_path):
     assert "no decoder for it is installed: pip install python-gdcm" in told
     assert "Traceback" not in ended.stderr
     assert "pip install python-gdcm" in (ROOT / "README.md").read_text()
+
+
+def test_extended_jpeg_of_12_bits_without_gdcm_is_unsupported_and_not_damaged(tmp_path, monkeypatch):
+    """Pillow decodes 8 bits of it; where that does, it is used."""
+    monkeypatch.setattr(dicom_pixels, "_TRUSTED", ("pillow", "pydicom"))
+    for bits, text in ((12, "no decoder for it is installed: pip install python-gdcm"), (8, "are damaged, or beyond")):
+        write_series(tmp_path / str(bits), smooth("12 in 16", 1, 1), BitsStored=bits, HighBit=bits - 1)
+        (file,) = (tmp_path / str(bits)).iterdir()
+        data = dcmread(file)
+        data.PixelData = encapsulate([b"\xff\xd8never read"])
+        data.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+        data.save_as(file)
+        with pytest.raises(CrnnError, match=text):
+            read_dicom(tmp_path / str(bits))
 
 
 @pytest.mark.parametrize(

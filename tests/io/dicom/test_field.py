@@ -63,7 +63,7 @@ def test_a_cut_file_beside_a_grid_that_is_whole_without_it_is_a_doubt(tmp_path):
     np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
     (series,) = list_series(tmp_path).series
     assert codes(series).count("dicom-files-left-out") == 1
-    assert "x.dcm (cut off before its pixels)" in str(series.remarks[-1])
+    assert "x.dcm (ends before its pixels)" in str(series.remarks[-1])
 
 
 @pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber"])
@@ -131,6 +131,28 @@ def test_a_gap_in_the_instance_numbers_is_a_doubt(tmp_path, gone):
     assert any(f"of which {gone + 1} are not there" in str(each) for each in series.remarks)
 
 
+def test_a_whole_series_is_no_replacement_for_a_damaged_one(tmp_path):
+    write_series(tmp_path / "a", values(3, 1, 6, 6), SeriesDescription="cine")
+    write_series(tmp_path / "b", values(1, 1, 6, 6), SeriesDescription="scout", SeriesNumber=9)
+    victim = last_slice(tmp_path / "a")
+    victim.write_bytes(victim.read_bytes()[:-20])
+    with pytest.raises(UnsupportedDataError, match=r"holds 2 series: choose one with(.|\n)*20 bytes are missing"):
+        read_dicom(tmp_path)
+    with pytest.raises(UnreadableError, match=rf"the pixels of .*{victim.name} are damaged.*give the whole file"):
+        read_dicom(tmp_path, "1")
+    assert read_dicom(tmp_path, "2")[0].shape == (6, 6, 1)
+
+
+def test_a_series_that_is_taken_for_the_only_one_is_named(tmp_path):
+    write_series(tmp_path / "a", values(3, 1, 6, 6), SamplesPerPixel=3)
+    pixels = values(3, 2, 6, 6)
+    write_series(tmp_path / "b", pixels, SeriesNumber=9)
+    loaded = load_dicom(tmp_path)
+    np.testing.assert_array_equal(as_stored(loaded.image), pixels)
+    assert "series 2 was taken, the only one of 2 that can be read" in [str(each) for each in loaded.remarks()]
+    assert "dicom-only-series" not in codes(load_dicom(tmp_path, "2").series)
+
+
 # kinds, stations, origins
 
 
@@ -142,6 +164,42 @@ def test_parts_that_no_header_tells_apart_are_refused_and_the_help_is_named(tmp_
         )  # fmt: skip
     with pytest.raises(UnsupportedDataError, match=r"2 images lie at one place at each trigger time.*leave one kind"):
         read_dicom(tmp_path)
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_images_that_their_rescale_alone_tells_apart_are_series_of_their_own(tmp_path, frames):
+    """As the values in Hz and the magnitude of a field map."""
+    scales, pixels = [("1", "0"), ("0.5", "-200")], values(2, 2 * frames, 5, 5)
+    for kind, (slope, intercept) in enumerate(scales):
+        write_series(
+            tmp_path / str(kind), pixels[:, kind * frames : (kind + 1) * frames], series="1.2.3", study="1.2",
+            RescaleSlope=slope, RescaleIntercept=intercept,
+            each=lambda z, t, kind=kind: {"InstanceNumber": 1 + (2 * kind + z) * frames + t},
+        )  # fmt: skip
+    first, second = list_series(tmp_path).series
+    assert {first.part, second.part} == {"rescaled by 1 +0", "rescaled by 0.5 -200"}
+    shown = [read_dicom(tmp_path, str(each.number))[0] for each in sorted((first, second), key=lambda s: -len(s.part))]
+    np.testing.assert_array_equal(as_stored(shown[0]), pixels[:, frames:] * 0.5 - 200)
+    np.testing.assert_array_equal(as_stored(shown[1]), pixels[:, :frames])
+
+
+def test_times_with_a_rescale_each_stay_times(tmp_path):
+    write_series(
+        tmp_path, values(2, 3, 5, 5), RescaleIntercept="0",
+        each=lambda z, t: {"RescaleSlope": f"{t + 1}", "TriggerTime": None, "AcquisitionNumber": t},
+    )  # fmt: skip
+    assert [(each.slices, each.frames) for each in list_series(tmp_path).series] == [(2, 3)]
+
+
+def test_phases_of_several_dynamics_are_no_doubles(tmp_path):
+    """Each temporal position has several trigger times, and each trigger time several positions."""
+    pixels = values(1, 6, 5, 5)
+    write_series(
+        tmp_path, pixels, each=lambda z, t: {
+            "TemporalPositionIdentifier": 1 + t // 3, "TriggerTime": f"{40 * (t % 3)}", "InstanceNumber": t + 1,
+        },
+    )  # fmt: skip
+    np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
 
 
 def test_the_same_pixels_under_other_numbers_are_there_twice(tmp_path):
@@ -167,6 +225,13 @@ def test_what_tells_series_apart_is_named_without_a_word_on_the_patient(tmp_path
     assert any("patient 2" in part for part in parts)
     assert any("frame of reference 2" in part for part in parts)
     assert "0815" not in repr(listing)
+
+
+@pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID", "SeriesNumber"])
+def test_what_some_files_leave_out_and_the_others_agree_on_splits_nothing(tmp_path, keyword):
+    pixels = values(4, 1, 5, 5)
+    write_series(tmp_path, pixels, FrameOfReferenceUID="1.8", each=lambda z, t: {keyword: None} if z in (0, 2) else {})
+    np.testing.assert_array_equal(as_stored(read_dicom(tmp_path)[0]), pixels)
 
 
 def test_ct_slices_whose_type_differs_in_a_word_are_one_volume(tmp_path):
@@ -343,3 +408,21 @@ def test_the_report_tells_what_lay_beside_the_series(crnn, tmp_path):
     run = ("--undersample", "2", "--method", "sliding-window", "-o", tmp_path / "r.nii.gz", "--json")
     report = json.loads(crnn("reconstruct", tmp_path / "d", *run).out)
     assert "1 RT Dose" in next(each["text"] for each in report["facts"] if each["code"] == "dicom-beside")
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflated"])
+def test_a_file_that_unpacks_to_more_than_a_measurement_is_left_out_unread(tmp_path, monkeypatch, packing):
+    monkeypatch.setattr("crnn_cli.io.limits.UNDOUBTED", 2**16)
+    monkeypatch.setattr("crnn_cli.io.dicom.sources.UNDOUBTED", 2**16)
+    write_series(tmp_path, np.zeros((1, 1, 512, 512), int))
+    (file,) = tmp_path.iterdir()
+    if packing == "gzip":
+        file.write_bytes(gzip.compress(file.read_bytes()))
+        text = "goes on after the 102.7 KiB|goes on after the .* that its header allows"
+    else:
+        data = pydicom.dcmread(file)
+        data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        data.save_as(file)
+        text = "as measured values are never compressed"
+    with pytest.raises(UnreadableError, match=text):
+        list_series(tmp_path)

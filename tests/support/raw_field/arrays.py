@@ -81,14 +81,21 @@ def _typed(rng, array):
 
 def _numpy(rng, folder):
     kspace, mask, told = _scan(rng)
-    case = Case(folder / "k.npy", ["npy", *told], truth_ZCTYX=kspace, mask_ZTYX=mask)
-    if rng.random() < 0.15 and kspace.shape[1] > 1 and kspace.shape[2] > 1 and told != ["full"]:
+    archive = rng.random() < 0.2
+    case = Case(folder / f"k.np{'z' if archive else 'y'}", ["npz" if archive else "npy", *told], truth_ZCTYX=kspace,
+                mask_ZTYX=mask)  # fmt: skip
+    if not archive and rng.random() < 0.15 and kspace.shape[1] > 1 and kspace.shape[2] > 1 and told != ["full"]:
         return _swapped(case, kspace, mask)
     _empty_frame(rng, case)
     stored = _convention(rng, kspace, mask, case) if not case.refused and not case.chosen else kspace * mask[:, None]
     order = rng.permutation(5)
     stored, kind = _typed(rng, stored.transpose(order))
-    np.save(case.path, stored)
+    if archive:
+        save = np.savez_compressed if rng.random() < 0.5 else np.savez
+        save(case.path, k=stored, weights=np.ones(3), **({"maps": stored[0]} if rng.random() < 0.3 else {}))
+        case.choices["variable"] = "k"
+    else:
+        np.save(case.path, stored)
     named = [AXES[axis] for axis in order]
     if "hybrid named" in case.told:
         named = ["x" if name == "kx" else name for name in named]

@@ -79,7 +79,7 @@ def make_mrd(rng, folder):
         kspace[:, plan.coils // 2] = 0
     mask = np.broadcast_to(pattern(rng, plan.frames, plan.lines, kind), (plan.slices, plan.frames, plan.lines)).copy()
     case = Case(folder / "scan.h5", ["ismrmrd", kind, *sorted(plan.odd)])
-    place = _Place(rng, plan)
+    place = Place(rng, plan)
     written = Written(header=_header(plan))
     _outer_lines(plan, mask, written)
     case.truth_ZCTYX, case.mask_ZTYX = kspace.copy(), mask[..., None].copy()
@@ -87,7 +87,7 @@ def make_mrd(rng, folder):
     _others(rng, plan, place, written, case)
     _refusals(rng, plan, written, case)
     case.affine = place.affine(plan)
-    _write(rng, plan, written, case)
+    write_readouts(rng, plan, written, case)
     return case
 
 
@@ -118,7 +118,7 @@ def _plan(rng):
     return replace(plan, odd=frozenset(odd))
 
 
-class _Place:
+class Place:
     """Where slices lie: a random orientation, slice counters in any order."""
 
     def __init__(self, rng, plan):
@@ -305,7 +305,8 @@ def _without_frame(rng, plan, written, case):
         case.truth_ZCTYX, case.mask_ZTYX = case.truth_ZCTYX[:, :, kept], case.mask_ZTYX[:, kept]
 
 
-def _write(rng, plan, written, case):
+def write_readouts(rng, plan, written, case):
+    """Write the file of a case."""
     rows = written.readouts
     if "shuffled" in plan.odd:
         rows = [rows[i] for i in rng.permutation(len(rows))]

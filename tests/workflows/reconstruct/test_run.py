@@ -6,10 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UsageError
 from crnn_cli.workflows.reconstruct.adapt import parse_budget
 from crnn_cli.workflows.reconstruct.methods import MethodRequest
+from crnn_cli.workflows.reconstruct.quality import doubt_prediction
 from crnn_cli.workflows.reconstruct.run import RunSettings, prepare_engine, reconstruct_scan
 from crnn_cli.workflows.reconstruct.scan import (
     Simulation,
@@ -30,7 +32,8 @@ def common(report):
     return json.loads(json.dumps({key: value for key, value in report.items() if key not in NOT_IN_MEMORY}))
 
 
-def test_images_in_memory_give_what_their_file_gives(crnn, bundle, tmp_path, capfd):
+def test_images_in_memory_give_what_their_file_gives(crnn, bundle, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(notices.LOGGER, "handlers", [])  # of the command line of other tests
     array = moving_cine(24, 40, 2, 6)
     engine = prepare_engine(MethodRequest(model=str(bundle)), "cpu")
     scan = scan_from_image(Image(array, AFFINE, float(np.float32(0.03))), simulation=Simulation(4, seed=5))
@@ -82,3 +85,11 @@ def test_a_run_leaves_scan_engine_and_earlier_results_as_they_were(bundle):
     np.testing.assert_array_equal(first.images.array, again.images.array)
     np.testing.assert_array_equal(first.uncertainty.array, again.uncertainty.array)
     assert first.uncertainty.shape == first.images.shape == first.zero_filled.shape
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(1e-12, False), (0.2, True), (None, True)])
+def test_lines_held_out_are_no_doubt_of_a_method_that_fills_nothing_in(share, doubted):
+    reliability = {"held_out": {"overall": 1.0}, "null_space_energy_fraction": {"overall": share}}
+    with notices.recording() as record:
+        doubt_prediction(reliability)
+    assert [each.code for each in record.remarks] == ["held-out-not-predicted"] * doubted

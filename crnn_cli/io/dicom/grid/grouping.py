@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from crnn_cli.data.slice_stack import SAME_PLACE
-from crnn_cli.io.dicom.frames.frame import Frame
+from crnn_cli.io.dicom.frames.frame import Frame, Origin
 from crnn_cli.io.dicom.grid.positions import IN_PLANE, is_perpendicular, normal_of
 
 _PARALLEL = 1e-3
@@ -37,11 +37,12 @@ class Group:
 
 def group_frames(frames: Iterable[Frame]) -> list[Group]:
     """Group frames, in the order of their series numbers."""
-    alike = _split([list(frames)], _identity)
+    alike = _split([_with_origins(list(frames))], _identity)
     groups = [part for group in alike for part in _by_direction(group)]
     groups = [part for group in groups for part in _by_echo(group)]
     groups = [part for group in groups for part in _by_other_words(group)]
     groups = [part for group in groups for part in _by_station(group)]
+    groups = [part for group in groups for part in _by_scale(group)]
     by_uid: dict[str, list[list[Frame]]] = defaultdict(list)
     for group in groups:
         by_uid[group[0].origin.series_uid].append(group)
@@ -66,6 +67,27 @@ def _split(groups: list[list[Frame]], key: Callable[[Frame], Hashable]) -> list[
     return list(together.values())
 
 
+def _with_origins(frames: list[Frame]) -> list[Frame]:
+    """Fill what some files of a series leave out, such as a frame of reference, where the others agree on it."""
+    origins: dict[str, set[Origin]] = defaultdict(set)
+    for frame in frames:
+        origins[frame.origin.series_uid].add(frame.origin)
+    filled = {origin: _filled(origin, siblings) for siblings in origins.values() for origin in siblings}
+    return [
+        frame if filled[frame.origin] == frame.origin else replace(frame, origin=filled[frame.origin])
+        for frame in frames
+    ]
+
+
+def _filled(origin: Origin, siblings: set[Origin]) -> Origin:
+    agreed = {}
+    for name in Origin._fields:
+        values = {getattr(each, name) for each in siblings} - {"", None}
+        if getattr(origin, name) in ("", None) and len(values) == 1:
+            agreed[name] = values.pop()
+    return origin._replace(**agreed)
+
+
 def _identity(frame: Frame) -> Hashable:
     """What frames of one group share exactly. SeriesDescription is a text of people, and not part of it."""
     spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
@@ -78,11 +100,7 @@ def _by_other_words(frames: list[Frame]) -> list[list[Frame]]:
 
     Slice by slice such words may differ in one volume, such as those about how a CT image was computed.
     """
-    types_at: dict[Hashable, set[tuple[str, ...]]] = defaultdict(set)
-    for frame in frames:
-        at = None if frame.position is None else tuple(round(v, 1) for v in frame.position)
-        types_at[at].add(frame.image_type.types)
-    several = any(len(types) > 1 for types in types_at.values())
+    several = any(len({frame.image_type.types for frame in group}) > 1 for group in _by_place(frames).values())
     return _split([frames], lambda frame: frame.image_type.types) if several else [frames]
 
 
@@ -134,6 +152,42 @@ def _by_station(frames: list[Frame]) -> list[list[Frame]]:
     return _split([frames], lambda frame: number[id(frame)])
 
 
+def _by_scale(frames: list[Frame]) -> list[list[Frame]]:
+    """Group frames by rescale, where that alone tells the images of a place apart, such as those of a field map.
+
+    Where times tell them apart, each may have a rescale of its own.
+    """
+    parts = _split([frames], lambda frame: frame.rescale)
+    whole = _by_place(frames)
+    if len(parts) < 2 or _times_tell_apart(whole):
+        return [frames]
+    places = [_by_place(part) for part in parts]
+    counts = {len(group) for each in places for group in each.values()}
+    complete = all(each.keys() == whole.keys() for each in places) and len(counts) == 1
+    told = counts == {1} or all(_times_tell_apart(each) for each in places)
+    return parts if complete and told else [frames]
+
+
+def _by_place(frames: list[Frame]) -> dict[Hashable, list[Frame]]:
+    at: dict[Hashable, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        at[None if frame.position is None else tuple(round(v, 1) for v in frame.position)].append(frame)
+    return at
+
+
+def _times_tell_apart(places: dict[Hashable, list[Frame]]) -> bool:
+    """Whether a time or a number of the acquisition differs between all images of each place."""
+    names = ("temporal position", "time offset", "trigger time", "acquisition number", "acquisition time")
+    return any(
+        all(len({_time(frame, name) for frame in group} - {None}) == len(group) for group in places.values())
+        for name in names
+    )
+
+
+def _time(frame: Frame, name: str) -> object:
+    return frame.times.get(name, frame.clocks.get(name))
+
+
 def _clusters(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[int]:
     """Number the clusters of values that lie at least a station apart."""
     order = np.argsort(values, kind="stable")
@@ -151,6 +205,7 @@ def _labels(siblings: Sequence[list[Frame]]) -> list[str]:
         [kind.label(kinds) for kind in kinds],
         _differing([_echo(first) for first in firsts]),
         _differing([_plane(first) for first in firsts]),
+        _scales(siblings),
         _numbered("patient", [first.origin.patient for first in firsts]),
         _numbered("study", [first.origin.study_uid for first in firsts]),
         _numbered("frame of reference", [first.origin.frame_of_reference for first in firsts]),
@@ -180,6 +235,12 @@ def _differing(names: list[str]) -> list[str]:
 def _numbered(what: str, values: list[str]) -> list[str]:
     numbers = {value: n for n, value in enumerate(dict.fromkeys(values), 1)}
     return _differing([f"{what} {numbers[value]}" for value in values])
+
+
+def _scales(siblings: Sequence[list[Frame]]) -> list[str]:
+    """Rescale of groups whose frames share one and that differ in it."""
+    alike = all(len({frame.rescale for frame in group}) == 1 for group in siblings)
+    return _differing(["rescaled by {:g} {:+g}".format(*group[0].rescale) if alike else "" for group in siblings])
 
 
 def _echo(frame: Frame) -> str:

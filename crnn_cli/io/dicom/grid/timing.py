@@ -86,7 +86,7 @@ def sort_by_time(by_position: list[list[Frame]]) -> TimeOrder:
         return TimeOrder("", tuple(tuple(group) for group in by_position))
     telling = [name for name in _NAMES if _tells_apart(name, by_position)]
     gated, doubts = _gating(by_position, telling) if _TRIGGER in telling else (False, ())
-    problem = _several_at_one_time(by_position, telling, count)
+    problem = _several_at_one_time(by_position, telling)
     names = [name for name in telling if gated or name != _TRIGGER]
     if problem is None and not names:
         told = f"up to {count} images lie at one place, and nothing in the headers tells their times apart"
@@ -109,27 +109,29 @@ def _tells_apart(name: str, by_position: list[list[Frame]]) -> bool:
     )
 
 
-def _several_at_one_time(by_position: list[list[Frame]], telling: list[str], count: int) -> Problem | None:
-    """Images that share each of several times: kinds of image in one, or images that are there twice."""
+def _several_at_one_time(by_position: list[list[Frame]], telling: list[str]) -> Problem | None:
+    """Images that share each of several times: kinds of image in one, or images that are there twice.
+
+    Some images may be missing, so that a few times have fewer.
+    """
     if not {"temporal position", "time offset", _TRIGGER, "acquisition number", "acquisition time"}.isdisjoint(telling):
         return None
     names = [
-        name for name in ("temporal position", _TRIGGER)
+        name for name in (_TRIGGER, "temporal position")
         if all(name in frame.times for group in by_position for frame in group)
     ]  # fmt: skip
-    for chosen in (names, *([name] for name in names)):
-        tallies = [Counter(tuple(frame.times[name] for name in chosen) for frame in group) for group in by_position]
-        copies = max(times for tally in tallies for times in tally.values())
-        different = sum(len(tally) for tally in tallies)
-        lacking = copies * different - sum(len(group) for group in by_position)
-        few = 0 if different < 3 * len(tallies) else max(1, different // 5)
-        if chosen and copies > 1 and min(len(tally) for tally in tallies) > 1 and lacking <= few:
-            told = (
-                f"{copies} images lie at one place at each {chosen[0]}, and nothing in the headers tells them apart: "
-                "several kinds of image, or images that are there twice"
-            )
-            return Problem(told, ("leave one kind, and each image once, in the folder",))
-    return None
+    tallies = [Counter(tuple(frame.times[name] for name in names) for frame in group) for group in by_position]
+    copies = max(times for tally in tallies for times in tally.values())
+    different = sum(len(tally) for tally in tallies)
+    lacking = copies * different - sum(len(group) for group in by_position)
+    few = 0 if different < 3 * len(tallies) else max(1, different // 5)
+    if copies == 1 or min(len(tally) for tally in tallies) == 1 or lacking > few:
+        return None
+    told = (
+        f"{copies} images lie at one place at each {names[0]}, and nothing in the headers tells them apart: several "
+        "kinds of image, or images that are there twice"
+    )
+    return Problem(told, ("leave one kind, and each image once, in the folder",))
 
 
 def _gating(by_position: list[list[Frame]], telling: list[str]) -> tuple[bool, tuple[str, ...]]:

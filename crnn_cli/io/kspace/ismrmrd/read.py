@@ -22,7 +22,7 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.io.kspace.checks import require_every_frame
-from crnn_cli.io.kspace.choices import RawChoices
+from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.ismrmrd.choice import choose_readouts
 from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_readout_headers
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
@@ -70,7 +70,6 @@ def read_ismrmrd(
     path: Path, variable: str | None = None, phases: int | None = None, slice_tolerance: float | None = None, *,
     set_number: int | None = None, contrast: int | None = None, repetition: int | None = None,
     phase_number: int | None = None, view: int | None = None, drop_empty: bool = False,
-    for_calibration: bool = False,
 ) -> RawScan:  # fmt: skip
     """Read the headers of an ISMRMRD file as a scan, whose slices are read on demand.
 
@@ -83,7 +82,6 @@ def read_ismrmrd(
     set_number, contrast, repetition, phase_number, view : the readouts to take, as of
         `crnn_cli.io.kspace.choices.RawChoices`.
     drop_empty : leave out frames of which a slice has no line.
-    for_calibration : take readouts that were measured for calibration alone as those of images, where there are none.
 
     Raises
     ------
@@ -98,9 +96,28 @@ def read_ismrmrd(
         into ``phases``.
     """
     choice = RawChoices(None, set_number, contrast, repetition, phase_number, view, drop_empty)
+    return _read(path, variable, choice, (phases, slice_tolerance))
+
+
+def read_ismrmrd_calibration(path: Path) -> RawScan:
+    """Read a file of calibration lines; those flagged as such are taken as for images, where no others are.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        As `read_ismrmrd`.
+    """
+    return _read(path, None, NOTHING_CHOSEN, (None, None), for_calibration=True)
+
+
+def _read(
+    path: Path, variable: str | None, choice: RawChoices, timing: tuple[int | None, float | None],
+    for_calibration: bool = False,
+) -> RawScan:  # fmt: skip
+    """Read a scan; ``timing`` are the phases and the slice tolerance."""
     group = find_group(path, variable)
     groups = choose_readouts(group_readouts(read_readout_headers(path, group), for_calibration), choice)
-    measured = _measured(path, group, groups, choice, (phases, slice_tolerance))
+    measured = _measured(path, group, groups, choice, timing)
     header, lines = measured.header, measured.lines
     noise_CC, noise_remarks = noise_covariance(measured.groups.noise, lines, header)
     scan = RawScan(
