@@ -61,7 +61,7 @@ def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
     >>> [bundle.name for bundle in list_bundles()]
-    ['cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
+    ['cardiac-lv-clstm', 'cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
@@ -206,7 +206,7 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
     configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig]]
     configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig}
     if name not in configs:
-        raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
+        raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
     for key, value in settings.items():
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_SETTING:
