@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import functools
 import gc
+import io
 import json
 import multiprocessing
 import shutil
@@ -24,8 +27,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from typer.testing import CliRunner
+import typer
 
 from crnn_cli.cli.app import EXIT_CODES, app
 from tests.support.mutant_inputs import KINDS, Kind, draw_mutant, make_inputs
@@ -58,18 +62,19 @@ class Outcome:
 
 def run_mutant(kind: Kind, seed: int, number: int, inputs: Path) -> Outcome:
     """Make a mutant and run a command on it, in this process."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+    with tempfile.TemporaryDirectory(prefix="mutant-", dir=inputs.parent) as name:
         words = draw_mutant(kind, seed, number, inputs, Path(name) / "it")
+        if number % 50 == 0:
+            gc.collect()
         before, began = _memory(reset=True), time.process_time()
-        ended = CliRunner().invoke(app, words)
+        code, said, error = _ended(words)
         seconds, growth = time.process_time() - began, _memory() - before
-    fault, code = "", ended.exit_code
-    if ended.exception is not None and not isinstance(ended.exception, SystemExit):
-        *_, last = traceback.extract_tb(ended.exc_info[2]) if ended.exc_info else [None]
-        where = f"{Path(last.filename).name}:{last.lineno}" if last else ""
-        fault, code = f"{type(ended.exception).__name__}: {str(ended.exception)[:200]} ({where})", None
-    elif "Traceback" in ended.output or "defect of this program" in ended.output:
-        fault = f"a traceback was printed: {ended.output[-300:]}"
+    fault = ""
+    if error is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})"
+    elif "Traceback" in said or "defect of this program" in said:
+        fault = f"a traceback was printed: {said[-300:]}"
     elif code not in EXIT_CODES:
         fault = f"exit code {code}"
     elif seconds > MOST_SECONDS:
@@ -79,10 +84,28 @@ def run_mutant(kind: Kind, seed: int, number: int, inputs: Path) -> Outcome:
     return Outcome(kind.name, number, words, code, round(seconds, 3), growth, fault)
 
 
+@functools.cache
+def _command() -> Any:
+    """The command line, made once: that takes longer than most commands on a small file."""
+    return typer.main.get_command(app)
+
+
+def _ended(words: list[str]) -> tuple[int | None, str, Exception | None]:
+    """Exit code of a command, what it printed, and the error that it did not handle."""
+    out, said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+            _command()(args=words, prog_name="crnn")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None), said.getvalue(), None
+    except Exception as error:
+        return None, said.getvalue(), error
+    return 0, said.getvalue(), None
+
+
 def _memory(reset: bool = False) -> int:
     """Largest resident memory of this process since it was reset, in bytes."""
     if reset:
-        gc.collect()
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
@@ -141,7 +164,8 @@ def main() -> int:
     parser.add_argument("--number", type=int)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    inputs = Path(tempfile.mkdtemp(prefix="mutant-inputs-"))
+    in_memory = Path("/dev/shm")  # thousands of files are written and put on the disk
+    inputs = Path(tempfile.mkdtemp(prefix="mutant-inputs-", dir=in_memory if in_memory.is_dir() else None))
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     slowest, largest, wrong, began = 0.0, 0, [], time.perf_counter()
     spent: collections.Counter[str] = collections.Counter()

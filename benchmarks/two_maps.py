@@ -6,8 +6,8 @@ Cases     half: phantom of `crnn simulate` with every second line left out: it f
           left out (true folding), and of the rest every second outside the 24 central ones.
 Truth     root of the sum of squares of the coil images: noise-free for phantoms, of all lines kept for brains.
 Maps      ESPIRiT from the time average: ours (`map_sets` auto, and 1), and `bart ecalib -m 1` and `-m 2`.
-Methods   sense and tv, at the best weight of a ladder for each program and number of sets, chosen with the truth; crnn,
-          which is told nothing.
+Methods   sense and tv, at the best weight of a ladder for each program and number of sets, chosen with the truth; for
+          BART also with maps cropped (its default) or not; crnn, which is told nothing.
 Measure   PSNR of the root of the sum of squares of the components, data range the maximum of the truth.
 
 python benchmarks/two_maps.py [--data DATA] [--cases half tight npy cfl] [--models cine-crnn] [--json FILE]
@@ -16,6 +16,7 @@ python benchmarks/two_maps.py [--data DATA] [--cases half tight npy cfl] [--mode
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import tempfile
@@ -40,6 +41,7 @@ from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
 
+CROPS = (0.8, 0)  # of the eigenvalue maps: the default of `bart ecalib`, and none
 SENSE, TV = (1e-3, 1e-2, 3e-2, 0.1), (3e-3, 1e-2, 3e-2, 6e-2)
 SNR, FRAMES = 30, 10
 Case = tuple[Tensor, Tensor, Tensor]  # k-space (1, C, T, Y, X), mask (1, T, Y, 1), truth (T, Y, X)
@@ -126,11 +128,12 @@ def barts(case: Case, sets: int) -> dict[str, float]:
         write_cfl(folder / "k", placed.reshape(columns, lines, 1, coils, *[1] * 6, frames))
         pattern = np.broadcast_to(mask[0, :, :, 0].numpy().T, (columns, lines, frames))
         write_cfl(folder / "p", pattern.reshape(columns, lines, *[1] * 8, frames))
-        subprocess.run(["bart", "ecalib", "-m", str(sets), "mean", "m"], cwd=folder, check=True, capture_output=True)
         along = "R T:1024:0:" if frames > 1 else "R T:3:0:"
         for method, ladder in (("sense", SENSE), ("tv", TV)):
             tried = []
-            for weight in ladder:
+            for crop, weight in itertools.product(CROPS, ladder):
+                asked = f"bart ecalib -m {sets} -c {crop} mean m".split()
+                subprocess.run(asked, cwd=folder, check=True, capture_output=True)
                 how = f"-l2 -r {weight} -i 50" if method == "sense" else f"-i 60 -{along}{weight}"
                 asked = f"bart pics -w 1 {how} -p p k m out".split()
                 subprocess.run(asked, cwd=folder, check=True, capture_output=True)

@@ -110,12 +110,9 @@ def draw_reliability(after: Array, deviation: Array, truth: Array) -> None:
 
 
 def draw_labels(montage: Path) -> None:
-    """The first two rows of the montage of crnn segment, eight slices, made small enough for a page."""
+    """The first two rows of the montage of crnn segment, eight slices, pixel by pixel, so that its colours are true."""
     whole = Image.open(montage).convert("RGB")
-    picture = whole.crop((0, 0, whole.width, round(whole.height * TWO_ROWS)))
-    width = min(900, picture.width)
-    small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    small.quantize(96, dither=Image.Dither.NONE).save(IMAGES / "labels.png", optimize=True)
+    whole.crop((0, 0, whole.width, round(whole.height * TWO_ROWS))).save(IMAGES / "labels.png", optimize=True)
 
 
 if __name__ == "__main__":

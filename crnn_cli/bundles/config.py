@@ -47,6 +47,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves
@@ -205,8 +206,8 @@ def read_object(file: Path) -> dict[str, Any]:
         If the file cannot be read, is not JSON, or holds something else.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_small(file).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{file} is not readable as JSON: {error}") from None
     if not isinstance(content, dict):
         raise UnreadableError(f"{file} holds no JSON object")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle, shortened
+from crnn_cli.data.input_files import read_small
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
 
@@ -45,6 +46,7 @@ __all__ = [
     "write_bundle",
 ]
 _LARGEST_SETTING = 4096
+_LARGEST_WEIGHTS = 2**32
 DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
 
 
@@ -59,7 +61,7 @@ def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
     >>> [bundle.name for bundle in list_bundles()]
-    ['cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
+    ['cardiac-lv-clstm', 'cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
@@ -132,10 +134,7 @@ def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
     from crnn_cli.bundles.int8 import dequantize
 
     file = bundle.folder / WEIGHTS
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"{file} cannot be read: {error.strerror}") from None
+    content = read_small(file, _LARGEST_WEIGHTS)
     found = hashlib.sha256(content).hexdigest()
     if found != bundle.sha256:
         raise UnreadableError(
@@ -207,7 +206,7 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
     configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig]]
     configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig}
     if name not in configs:
-        raise UnreadableError(f"{source}: unknown network {name!r}; this version knows {', '.join(configs)}")
+        raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
     for key, value in settings.items():
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_SETTING:

@@ -105,10 +105,10 @@ def _read_images(images: Path, report: dict[str, Any]) -> tuple[Image, list[str]
 
 def _input_notes(report: dict[str, Any]) -> list[str]:
     """Note if the input is not where or what it was."""
+    from crnn_cli.data.input_files import require_file
     from crnn_cli.io.atomic_write import digest
     from crnn_cli.io.formats import is_dicom
     from crnn_cli.io.images import load_image
-    from crnn_cli.io.limits import require_file
 
     source = input_facts(report)
     if not isinstance(source.get("file"), str):

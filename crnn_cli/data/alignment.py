@@ -121,6 +121,32 @@ def reorient_to(
     return None
 
 
+def padded_to(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM) -> Image | None:
+    """Put an image that is a part of a grid into zeros of the whole grid; None where it is no part of it.
+
+    For label maps that leave out what has no label, such as a DICOM SEG of the labelled slices alone.
+
+    Parameters
+    ----------
+    affine, shape : of the grid; the shape is (x, y, z, t).
+    millimetres : tolerance of the voxel positions.
+    """
+    array = image.array if image.array.ndim == 4 else image.array[..., None]
+    if array.shape[3] != shape[3]:
+        return None
+    for view, candidate in _reorientations(array, image.affine):
+        first = np.rint((np.linalg.inv(affine) @ candidate[:, 3])[:3]).astype(int)
+        if (first < 0).any() or (first + view.shape[:3] > shape[:3]).any():
+            continue
+        part = affine.copy()
+        part[:, 3] = affine @ [*first, 1]
+        if max_distance_mm(part, candidate, view.shape) <= millimetres:
+            whole = np.zeros(shape, array.dtype)
+            whole[tuple(slice(start, start + size) for start, size in zip(first, view.shape[:3], strict=True))] = view
+            return replace(image, array=whole if image.array.ndim == 4 else whole[..., 0], affine=affine, qform=None)
+    return None
+
+
 def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:
     """All 48 orders and directions of the three spatial axes, each with its affine."""
     views = []

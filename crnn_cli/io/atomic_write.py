@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.data.mapped_arrays import SpooledBytes
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
 from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
-from crnn_cli.io.limits import require_file
 
 
 def require_pipe(*, example: str = "FILE.nii.gz") -> None:

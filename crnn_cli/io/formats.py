@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import Param, UnreadableError, UsageError
-from crnn_cli.io.limits import require_file
 from crnn_cli.io.signature import begins_as_dicom
 from crnn_cli.notices import STREAM
 
@@ -257,7 +257,8 @@ def load(path: str | Path, **choices: Any) -> LoadedImage | RawScan:
     path : file or folder, or ``-`` for a NIfTI file from standard input.
     choices : what the file leaves open, each None if not given: ``axes`` (stored axes, such as ``x,y,t`` or
         ``coil,t,ky,kx``), ``series`` (number or UID in a DICOM folder), ``slice_tolerance`` (mm), ``variable`` (name of
-        an array), ``phases`` (number of cardiac phases).
+        an array), ``phases`` (number of cardiac phases), ``keep_type`` (keep integers and doubles of NIfTI, NRRD and
+        MetaImage, which are read in single precision otherwise).
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, read_as
 from crnn_cli.io.loaded_image import LoadedImage
@@ -57,6 +58,7 @@ def require_readable(path: Path) -> None:
     """
     if path == STREAM or (not path.exists() and BART.matches(path, b"")):
         return
+    require_file(path)
     try:
         if path.is_dir():
             if not any(path.iterdir()):

@@ -8,7 +8,8 @@ A file of some kB can claim arrays of gigabytes, or unpack to them. Each reader 
   archives and in deflated DICOM. Above 256 MiB, more than 200 : 1 is no measurement.
 * `require_memory`: is there memory for it? Asked before an array or a file is read whole.
 * `read_at_most`, `gunzip`, `zip_member`, `require_inflated`: read or unpack up to a bound, and no further.
-* `require_file`: is it a file at all, and not a device or a pipe without end?
+
+Whether a path is a file at all, and not a device or a pipe without end, asks `crnn_cli.data.input_files`.
 
 What cannot be true is an UnreadableError (exit code 3); what may be true but does not fit is a DeviceError (5).
 """
@@ -17,12 +18,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from crnn_cli.data.host_memory import host_free_bytes
@@ -202,36 +200,6 @@ def _inflated(stream: BinaryIO, wbits: int) -> Iterator[bytes]:
         while packed:
             yield inflater.decompress(packed, _BLOCK)
             packed = inflater.unconsumed_tail
-
-
-def require_file(path: Path) -> None:
-    """Refuse devices, sockets and named pipes, which may never end; what does not exist passes.
-
-    A pipe without a name, such as of ``<(command)`` in a shell, or ``/dev/stdin``, passes: see `is_pipe`.
-
-    Raises
-    ------
-    UnreadableError
-        If the path is no regular file, folder or nameless pipe, or cannot be looked at.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return  # opening it says so
-    except (OSError, ValueError) as error:  # too long, not permitted, or with a zero byte
-        raise UnreadableError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_pipe(path)):
-        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-        raise UnreadableError(f"{path} is {kind}, not a file", remedy=("name a file, or pipe a NIfTI file into -",))
-
-
-def is_pipe(path: Path) -> bool:
-    """Whether a path is a pipe without a name, which a shell's ``<(command)`` hands over; it can be read once."""
-    try:
-        nameless = stat.S_ISFIFO(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
-    return nameless and (path.parts[:3] == ("/", "dev", "fd") or not Path(os.path.realpath(path)).exists())
 
 
 def _size(count: int) -> str:

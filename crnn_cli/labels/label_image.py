@@ -15,8 +15,8 @@ from crnn_cli.labels.names import Label
 class LabelImage(Image):
     """A label map on the grid of the image that was labelled: voxels are label values, 0 is background.
 
-    It is an `Image` in every respect; ``labels`` says what the values mean. Formats that have no room for names lose
-    them: NIfTI files keep the values, a DICOM SEG and the report beside a file keep both.
+    It is an `Image` in every respect; ``labels`` says what the values mean. Names are kept by a
+    DICOM SEG, by a NIfTI file that `crnn_cli.save` or a pipe wrote, and by the report beside a file.
 
     Attributes
     ----------

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import OutputExistsError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM
 
@@ -56,22 +57,12 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     UnreadableError
         If it is missing, no regular file, larger than 16 MiB, or no JSON object.
     """
-    from crnn_cli.io.limits import require_file
-
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except FileNotFoundError:
+    if not path.exists():
         raise UnreadableError(
             f"{path} does not exist: a report lies beside the images under this name; was one of both moved?"
-        ) from None
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    if len(content) > _LARGEST:
-        raise UnreadableError(f"{path} is larger than {_LARGEST >> 20} MiB: no report of crnn is")
+        )
     try:
-        report = json.loads(content)
+        report = json.loads(read_small(path, _LARGEST))
     except (ValueError, RecursionError):
         raise UnreadableError(f"{path} is not JSON: it is no report of crnn, or was damaged") from None
     if not isinstance(report, dict):
@@ -109,10 +100,8 @@ def require_report_writable(target: Path, force: bool) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a JSON file says that this program wrote it."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(content, dict):
+        content = read_sidecar(path)
+    except (UnreadableError, *DAMAGE):
         return False
     return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
 

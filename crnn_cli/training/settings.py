@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crnn_cli.bundles.config import check_keys, renamed_keys, shortened
+from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError
 
 Settings = TypeVar("Settings")
@@ -99,8 +100,8 @@ def read_toml(kind: type[Settings], file: Path) -> Settings:
         type, or one that makes no sense.
     """
     try:
-        given = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        given = tomllib.loads(read_small(file).decode())
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{file} is not readable as TOML: {error}") from None
     return from_table(kind, given, str(file))
 

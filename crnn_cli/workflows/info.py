@@ -52,7 +52,7 @@ def describe(
     CrnnError
         If the file cannot be read; see `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_dicom, is_kspace
+    from crnn_cli.io.formats import DICOM_SEG, identify, is_dicom, is_kspace
 
     if is_kspace(file):
         return _describe_raw(file, axes, series, slice_tolerance, variable, chosen)
@@ -62,7 +62,8 @@ def describe(
     from crnn_cli.io.images import load_image, require_readable
     from crnn_cli.workflows import proposals
 
-    if is_dicom(file) and series is None and axes is None:
+    listed = is_dicom(file) and identify(file, "image", "labels") is not DICOM_SEG
+    if listed and series is None and axes is None:
         from crnn_cli.io.dicom.read import list_series
 
         require_readable(file)

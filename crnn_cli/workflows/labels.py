@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.data.input_files import read_small
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -188,9 +189,9 @@ def _beside(file: Path) -> dict[int, Label]:
     from crnn_cli.report.sidecar import sidecar_path
 
     try:
-        listed = [] if file == STREAM else json.loads(sidecar_path(file).read_bytes())["labels"]
+        listed = [] if file == STREAM else json.loads(read_small(sidecar_path(file)))["labels"]
         entries = [(entry["value"], entry["name"], entry.get("colour")) for entry in listed]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (UnreadableError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
     found = {}
     for value, name, colour in entries:

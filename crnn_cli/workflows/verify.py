@@ -11,6 +11,7 @@ from crnn_cli.errors import CrnnError, QualityError
 if TYPE_CHECKING:
     from crnn_cli.data.alignment import ImageComparison
     from crnn_cli.data.image import Image
+    from crnn_cli.io.images import LoadedImage
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,26 @@ def verify_images(
     """
     from crnn_cli.data.alignment import compare_images
 
-    comparison = compare_images(_read(first, series), _read(second, other_series, {"series": "other_series"}))
+    one, other = _read(first, series), _read(second, other_series, {"series": "other_series"})
+    images = _completed(one, other.image), _completed(other, one.image)
+    comparison = compare_images(*images)
     return Verification(str(first), str(second), comparison, comparison.differs(tolerance, value_tolerance))
 
 
-def _read(file: Path, series: str | None, renamed: dict[str, str] | None = None) -> Image:
+def _completed(part: LoadedImage, whole: Image) -> Image:
+    """Image of a file; of a DICOM SEG that leaves slices out, with background on the grid of the other."""
+    from crnn_cli.data.alignment import padded_to
+    from crnn_cli.io.formats import DICOM_SEG
+
+    shape = (*whole.shape[:3], whole.frames)
+    completed = padded_to(part.image, whole.affine, shape) if part.format == DICOM_SEG.name else None
+    return completed or part.image
+
+
+def _read(file: Path, series: str | None, renamed: dict[str, str] | None = None) -> LoadedImage:
     from crnn_cli.io.images import load_image
 
     try:
-        return load_image(file, None, series, keep_type=True).image
+        return load_image(file, None, series, keep_type=True)
     except CrnnError as error:
         raise error.with_params(renamed or {}) from None

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.data.host_memory import host_free_bytes, memory_limit, resident_bytes
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import CrnnError, DeviceError, UnreadableError
 from crnn_cli.io import limits
 from crnn_cli.io.formats import load
@@ -220,10 +221,10 @@ def test_what_never_ends_is_no_input(kind: str, tmp_path: Path) -> None:
 def test_files_folders_and_missing_paths_pass(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     for path in (tmp_path, tmp_path / "a", tmp_path / "b", tmp_path / "a" / "b"):
-        limits.require_file(path)
+        require_file(path)
     for path in (Path("\0"), Path("x" * 5000)):
         with pytest.raises(UnreadableError, match="cannot be read"):
-            limits.require_file(path)
+            require_file(path)
 
 
 @pytest.mark.parametrize("gz", [False, True])

@@ -104,6 +104,28 @@ def test_doubts_about_the_header_are_told(crnn, scan, tmp_path):
     assert table["frame time"] == ["unknown"]
 
 
+def test_no_directions_are_told_where_no_header_says_them(crnn, tmp_path):
+    """Neither in the description, nor in a caption, whatever shows slices."""
+    from crnn_cli.data.geometry import NO_DIRECTIONS, displayed_directions, slice_order
+    from crnn_cli.data.image import Image
+    from crnn_cli.report.label_montage import labelled_slices
+
+    array = np.abs(moving_cine(z=3)).astype(np.float32)
+    file = save(tmp_path / "a.nii", array, affine=np.diag([1.4, 1.4, 8, 1]))
+    header = nib.load(file)
+    header.set_sform(header.affine, 0)
+    header.set_qform(header.affine, 0)
+    nib.save(header, tmp_path / "lost.nii")
+    assert info(crnn, file)["orientation"] == "RAS"
+    assert info(crnn, tmp_path / "lost.nii")["orientation"] is None
+    assert table_rows(crnn("info", tmp_path / "lost.nii").out)["axes run to"] == ["not known"]
+    labels = np.zeros(array.shape, np.uint8)
+    for codes, wanted in (((1, 1), "left R, top A"), ((0, 0), NO_DIRECTIONS)):
+        image = Image(array, np.diag([1.4, 1.4, 8, 1]), 0.03, codes)
+        assert displayed_directions(image) == wanted
+        assert labelled_slices(image, labels, slice_order(image, "axial")).directions == wanted
+
+
 def test_nothing_finite_is_told_too(crnn, tmp_path):
     found = info(crnn, save(tmp_path / "a.nii", np.full((4, 4, 1, 3), np.nan, np.float32)))
     assert found["doubts"][-1]["text"] == "48 voxels are NaN or infinite"

@@ -52,8 +52,8 @@ def run(folder: Path, *words: object) -> None:
         raise RuntimeError(f"{words} ended with {ended.exit_code} in {folder}: {ended.output} {ended.exception!r}")
 
 
-def make_inputs(folder: Path) -> None:
-    """Write a whole input of each kind into a folder."""
+def make_inputs(folder: Path, *, trained: bool = True) -> None:
+    """Write a whole input of each kind into a folder; that of resumed training takes longest, and may be left out."""
     from tests.cli.test_segment import CONFIG, weights
 
     torch.manual_seed(3)
@@ -68,7 +68,11 @@ def make_inputs(folder: Path) -> None:
                folder / "published.pth")  # fmt: skip
     _make_images(folder)
     _make_raw(folder)
-    _make_training(folder)
+    _make_labelled(folder)
+    if trained:
+        run(folder, "train", "reconstruct", "--simulated", "-o", folder / "mine", "--config",
+            folder / "reconstruct.toml", "--device", "cpu")  # fmt: skip
+        shutil.rmtree(folder / "mine")  # the run is there, as if it had been killed before its bundle was written
     run(folder, "reconstruct", folder / "whole.nii", "-o", folder / "images.nii.gz", "--model", folder / "tiny",
         "--undersample", 2, "--device", "cpu")  # fmt: skip
     (folder / "many").mkdir()
@@ -104,7 +108,7 @@ def _make_raw(folder: Path) -> None:
     np.save(folder / "maps.npy", np.ones((2, 16, 16), np.complex64) / np.sqrt(2))
 
 
-def _make_training(folder: Path) -> None:
+def _make_labelled(folder: Path) -> None:
     data = folder / "labelled"
     for number in range(4):
         volume = np.abs(moving_cine(12, 12, 4, 1, seed=number))[..., 0].astype(np.float32)
@@ -116,9 +120,6 @@ def _make_training(folder: Path) -> None:
     (data / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "core"}}))
     for task, text in _SETTINGS.items():
         (folder / f"{task}.toml").write_text(text)
-    run(folder, "train", "reconstruct", "--simulated", "-o", folder / "mine", "--config", folder / "reconstruct.toml",
-        "--device", "cpu")  # fmt: skip
-    shutil.rmtree(folder / "mine")  # the run is there, as if it had been killed before its bundle was written
 
 
 def _command(folder: Path, dice: Dice, image: Path) -> Words:

@@ -135,15 +135,12 @@ def mutate_text(path: Path, dice: Dice) -> None:
 
 def mutate_dicom(path: Path, dice: Dice) -> None:
     """Change or remove an element of a DICOM file, or change its bytes."""
-    try:
-        data = None if dice.random() < 0.5 else pydicom.dcmread(path)
-    except Exception:  # changed before
-        data = None
-    if not data:
+    if dice.random() < 0.5:
         path.write_bytes(mutated_bytes(path.read_bytes(), dice))
         return
-    element = pick(dice, list(data))
     try:
+        data = pydicom.dcmread(path)
+        element = pick(dice, list(data))
         if dice.random() < 0.3:
             del data[element.tag]
         else:
@@ -152,7 +149,7 @@ def mutate_dicom(path: Path, dice: Dice) -> None:
             )
             element._value = value
         data.save_as(path)
-    except Exception:  # not every value can be written
+    except Exception:  # it was changed before, or the value cannot be written
         path.write_bytes(mutated_bytes(path.read_bytes(), dice))
 
 

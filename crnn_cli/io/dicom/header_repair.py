@@ -2,7 +2,7 @@
 
 Scanners and archives write dates with dashes, a sex of "Male", character sets that do not exist. An attribute whose
 value is only misspelt is respelt; one that says nothing DICOM allows is left out. Both are told by the name of the
-attribute, never by its value, which may be a person's. Free text stays as it is.
+attribute, never by its value, which may be a person's. Free text stays as it is, however long.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.io.limits import require_file
 
 _MOST = 2**16
 """Bytes that a header has at most."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.acquisition import Complex
+from crnn_cli.data.input_files import require_file
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.formats import BART, HDF5, MATLAB, NUMPY, identify
 from crnn_cli.io.kspace.bart import stored_bart
@@ -39,6 +40,7 @@ def read_maps(path: Path) -> Complex:
     UnsupportedDataError
         If it has other axes, several arrays, values that are not finite, or is not complex.
     """
+    require_file(path)
     stored = _stored(path)
     array = stored.part((slice(None),) * len(stored.shape))
     if stored.format == "BART":

@@ -29,6 +29,8 @@ _BORDER = 0.1
 _EMPTIER, _EMPTIER_SOME = 0.75, 0.65
 """How much darker the border must be after a roll along all axes, and after one along some of them."""
 _LEAST_LINES = 6
+_MOST_SAMPLES = 2**22
+"""Samples that are looked at."""
 _TO_KSPACE = {"x": "kx", "y": "ky", "z": "kz"}
 
 
@@ -40,11 +42,21 @@ def image_axes(kspace: Complex, names: tuple[str, ...]) -> list[str]:
     kspace : array whose axes have the ``names``, the first being the coils.
     """
     found = []
+    kspace = _thinned(kspace)
     before = _spread(kspace)
     for axis, name in enumerate(names):
         if name[0] == "k" and _spread(kspace_to_image_along(kspace, axis)) < _IMAGE * before:
             found.append(name)
     return found
+
+
+def _thinned(kspace_CT: Complex) -> Complex:
+    """Every n-th coil and frame of a large array, so that a look at it takes a moment; at least 8 coils stay."""
+    step = max(1, min(len(kspace_CT) // 8, -(-kspace_CT.size // _MOST_SAMPLES)))
+    fewer: Complex = kspace_CT[::step]
+    frames = kspace_CT.shape[1]
+    later: Complex = fewer[:, :: max(1, min(frames, -(-fewer.size // _MOST_SAMPLES)))]
+    return later if later.any() else kspace_CT
 
 
 def _spread(array: Complex) -> float:
@@ -63,7 +75,7 @@ def rolled_axes(kspace: Complex, names: tuple[str, ...]) -> tuple[str, ...]:
     ----------
     kspace : (C, T, ...) with the ``names``.
     """
-    image = _image_of_centre(kspace)
+    image = _image_of_centre(_thinned(kspace))
     k_names = names[2:]
     if image is None:
         return ()

@@ -25,7 +25,7 @@ from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask, is_cmrxrecon
 from crnn_cli.io.kspace.fastmri import extent_of
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.hdf5_file import dataset, opened, text_of
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, require_sound, text_of
 from crnn_cli.io.kspace.stored_array import (
     Index,
     StoredArray,
@@ -181,6 +181,7 @@ def stored_hdf5(path: Path, name: str, convention: str = "HDF5") -> StoredArray:
             raise UsageError(f"{path} has no array {name!r}; at its top it has {', '.join(file) or 'nothing'}")
         shape, dtype = tuple(node.shape or ()), node.dtype
         matlab = "MATLAB_class" in node.attrs or convention == "CMRxRecon" or _is_matlab(path)
+    require_sound(dtype, f"{path}, {name}")
     require_complex(dtype, shape, f"{path}, {name}")
     claimed, size = int(np.prod([dtype.itemsize, *shape], dtype=object)), path.stat().st_size
     require_measured(claimed, size, f"{path}, {name} {shape},")

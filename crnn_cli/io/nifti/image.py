@@ -12,6 +12,7 @@ import hashlib
 import math
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,11 +20,12 @@ import nibabel as nib
 import numpy as np
 
 from crnn_cli.data.image import Array, Image
+from crnn_cli.data.input_files import require_file
 from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
 from crnn_cli.io.formats import NIFTI, require_output_name
-from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_file, require_memory
+from crnn_cli.io.limits import HEAD, gunzip, most_bytes, read_at_most, require_memory
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import (
     NiftiHeader,
@@ -37,8 +39,12 @@ from crnn_cli.io.nifti.header import (
     promised_bytes,
     to_single_precision,
 )
-from crnn_cli.io.nifti.intent import intent_code
+from crnn_cli.io.nifti.intent import LABELS, intent_code
+from crnn_cli.io.nifti.label_names import names_extension
 from crnn_cli.io.nifti.streaming import encode_large, read_large, same_values
+from crnn_cli.labels.label_image import LabelImage
+from crnn_cli.labels.names import Label
+from crnn_cli.labels.overlap import as_labels, holds_few_labels
 from crnn_cli.notices import STREAM, Doubt, Remark
 
 SUFFIXES = NIFTI.suffixes
@@ -77,6 +83,8 @@ def load_nifti(path: Path, axes: str | None = None, keep_type: bool = False) -> 
 def _loaded(
     image: Image, source: dict[str, str], header: NiftiHeader, intent: int, remarks: tuple[Remark, ...]
 ) -> LoadedImage:
+    if intent == LABELS and header.labels and holds_few_labels(image.array):
+        image = LabelImage.on_grid(image, as_labels(image.array, source["file"]), header.labels)
     return LoadedImage(
         image, source, len(header.shape), dtype=header.dtype, intent=intent, format=NIFTI.name, notes=remarks
     )  # fmt: skip
@@ -188,13 +196,16 @@ def read_image(source: Path, axes: str | None = None) -> Image:
     return decode_image(read_bytes(source), source, axes)
 
 
-def encode_image(image: Image, target: Path, description: str, intent: str = "none") -> bytes:
+def encode_image(
+    image: Image, target: Path, description: str, intent: str = "none", labels: Sequence[Label] = ()
+) -> bytes:
     """Encode an image as NIfTI-1, gzip-compressed if the name ends in .gz; the same image gives the same bytes.
 
     Parameters
     ----------
     description : of the header field ``descrip``, cut to 79 bytes.
     intent : name of a NIfTI intent, such as ``label``.
+    labels : names that go into the file, see `crnn_cli.io.nifti.label_names`.
 
     Raises
     ------
@@ -202,11 +213,11 @@ def encode_image(image: Image, target: Path, description: str, intent: str = "no
         If the name ends in neither .nii nor .nii.gz.
     """
     require_output_name(target, NIFTI)
-    raw: bytes = as_nifti(image, image.array, description, intent).to_bytes()
+    raw: bytes = as_nifti(image, image.array, description, intent, labels).to_bytes()
     return gzip.compress(raw, compresslevel=6, mtime=0) if target.name.endswith(".gz") else raw
 
 
-def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
+def as_nifti(image: Image, array: Array, description: str, intent: str, labels: Sequence[Label] = ()) -> Any:
     """Make a nibabel image of an array, with the affines, codes and frame time of an `Image`.
 
     Codes of 0 and 0 say that the position is unknown: what counts is the voxel size alone.
@@ -224,6 +235,8 @@ def as_nifti(image: Image, array: Array, description: str, intent: str) -> Any:
         nifti.header["pixdim"][4] = image.frame_time or image.unitless_frame_step
     nifti.header["descrip"] = description.encode()[:79]
     nifti.header.set_intent(intent)
+    if labels:
+        nifti.header.extensions.append(names_extension(labels))
     return nifti
 
 
@@ -232,12 +245,14 @@ def _set_codes(nifti: Any, image: Image, codes: tuple[int, int]) -> None:
     nifti.set_qform(image.affine if image.qform is None else image.qform, code=codes[0], strip_shears=True)
 
 
-def image_output(image: Image, target: Path, description: str, intent: str = "none") -> Output:
+def image_output(
+    image: Image, target: Path, description: str, intent: str = "none", labels: Sequence[Label] = ()
+) -> Output:
     """Prepare the NIfTI file of an image, which is read back and compared before it is moved into place.
 
     Parameters
     ----------
-    description, intent : as in `encode_image`.
+    description, intent, labels : as in `encode_image`.
 
     Raises
     ------
@@ -254,10 +269,10 @@ def image_output(image: Image, target: Path, description: str, intent: str = "no
             raise OutputError(f"{target} was not written: what was read back differs from what was to be stored")
 
     if not large:
-        return Output(target, encode_image(image, target, description, intent), check)
+        return Output(target, encode_image(image, target, description, intent, labels), check)
     require_output_name(target, NIFTI)
     voxel = np.zeros((1,) * image.array.ndim, image.array.dtype)
-    head: bytes = as_nifti(image, voxel, description, intent).to_bytes()
+    head: bytes = as_nifti(image, voxel, description, intent, labels).to_bytes()
     return Output(target, encode_large(head, image.array, target.name.endswith(".gz")), check)
 
 
@@ -288,12 +303,14 @@ def write_image(image: Image, target: Path, description: str, intent: str = "non
 def save_nifti(image: Image, path: Path, *, description: str = "", labels: bool = False, force: bool = False) -> None:
     """Write a NIfTI file, whole and read back or not at all; see `crnn_cli.io.formats.save`."""
     require_writable(path, force)
-    write_together([image_output(image, path, description, "label" if labels else "none")], replace=force)
+    names = image.labels if isinstance(image, LabelImage) else ()
+    write_together([image_output(image, path, description, "label" if labels else "none", names)], replace=force)
 
 
 def write_stream(image: Image, stream: BinaryIO, description: str, intent: str = "none") -> None:
-    """Write a NIfTI file to a binary stream, uncompressed."""
-    for chunk in image_output(image, Path("stream.nii"), description, intent).chunks():
+    """Write a NIfTI file to a binary stream, uncompressed; a `LabelImage` with the names of its labels."""
+    names = image.labels if isinstance(image, LabelImage) else ()
+    for chunk in image_output(image, Path("stream.nii"), description, intent, names).chunks():
         stream.write(chunk)
     stream.flush()
 

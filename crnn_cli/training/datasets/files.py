@@ -11,12 +11,14 @@ these are labelled. An image may be a folder.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crnn_cli.bundles.config import check_keys, read_object
+from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.nifti.image import SUFFIXES
 
@@ -118,10 +120,10 @@ def read_rows(file: Path) -> list[ManifestRow]:
         known one), or one twice.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except (OSError, ValueError, csv.Error) as error:
+        text = read_small(file).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except (ValueError, csv.Error) as error:
         raise UnreadableError(f"{file} is not readable as CSV: {error}") from None
     if any("\0" in cell for _, cells in lines for cell in cells):
         raise UnreadableError(f"{file} is not readable as CSV: it holds zero bytes; save it as UTF-8 text")

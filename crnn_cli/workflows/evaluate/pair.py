@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from crnn_cli import notices
-from crnn_cli.data.alignment import SAME_PLACE_MM, max_distance_mm, reorient_to
+from crnn_cli.data.alignment import SAME_PLACE_MM, max_distance_mm, padded_to, reorient_to
 from crnn_cli.data.image import Image
-from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.data.input_files import read_small
+from crnn_cli.errors import CrnnError, Param, UnreadableError, UnsupportedDataError
 from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.overlap import as_labels, holds_few_labels
 from crnn_cli.notices import STREAM
@@ -32,6 +33,7 @@ class Candidate:
     dtype : of the voxels as stored; of DICOM after the rescale.
     declared_labels : whether it says of itself that it is a label map (NIfTI intent 1002, DICOM SEG, `LabelImage`).
     label_names : of the labels by value, where they are known.
+    partial : whether what lies outside of it is background, as of a DICOM SEG, which may leave slices out.
     """
 
     image: Image
@@ -39,6 +41,7 @@ class Candidate:
     dtype: str
     declared_labels: bool
     label_names: dict[int, str] = field(default_factory=dict)
+    partial: bool = False
 
     @classmethod
     def from_image(cls, image: Image, name: str) -> Candidate:
@@ -93,13 +96,15 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
     axes : what the stored axes of a NIfTI file are; None where it says so.
     series : number or UID of a DICOM series, where there are several.
     """
+    from crnn_cli.io.formats import DICOM_SEG
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
 
     loaded = load_image(path, axes, series)
     name = "standard input" if path == STREAM else str(path)
     names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
-    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names)
+    partial = loaded.format == DICOM_SEG.name
+    return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names, partial)
 
 
 def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:
@@ -122,9 +127,9 @@ def read_reference(path: Path, axes: str | None, series: str | None, tested_axes
 def _names_beside(path: Path) -> dict[int, str]:
     """Names of labels in the report beside an image; what is malformed there is ignored."""
     try:
-        listed = [] if path == STREAM else json.loads(sidecar_path(path).read_text())["labels"]
+        listed = [] if path == STREAM else json.loads(read_small(sidecar_path(path)))["labels"]
         entries = [entry for entry in listed if isinstance(entry, dict)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (UnreadableError, ValueError, TypeError, KeyError, RecursionError):
         return {}
     named = [(entry.get("value"), entry.get("name")) for entry in entries]
     return {v: n for v, n in named if type(v) is int and 0 < v <= _LARGEST_LABEL and isinstance(n, str) and n.strip()}
@@ -148,6 +153,8 @@ def make_pair(tested: Candidate, reference: Candidate, options: EvaluateOptions,
     """
     labels = options.kind == "labels" or (options.kind == "auto" and are_label_maps(tested, reference))
     options.require_fitting(labels, uncertainty)
+    if labels and not options.ignore_geometry:
+        tested, reference = _completed(tested, reference), _completed(reference, tested)
     turned = None if options.ignore_geometry else _turn(tested, reference, labels)
     pair = Pair(turned or tested, reference, labels, options.ignore_geometry, turned is not None)
     _require_same_grid(pair)
@@ -236,6 +243,14 @@ def _require_same_grid(pair: Pair) -> None:
     if times[0] is not None and times[1] is not None and abs(times[0] - times[1]) > 1e-6:
         text = f"the frame times differ, {times[0]:g} s and {times[1]:g} s; frames are compared one by one"
         notices.warn("frame-times-differ", text)
+
+
+def _completed(part: Candidate, whole: Candidate) -> Candidate:
+    """Label map that leaves slices out, filled up with background on the grid of the other; itself if it is no part."""
+    if not part.partial or _shape(part.image) == _shape(whole.image):
+        return part
+    completed = padded_to(part.image, whole.image.affine, _shape(whole.image))
+    return part if completed is None else replace(part, image=completed)
 
 
 def _is_unplaced(first: Image, second: Image) -> bool:

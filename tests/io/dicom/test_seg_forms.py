@@ -1,5 +1,6 @@
 """DICOM SEG of every type, ours and that of others: what is written is what is read, and labels are what was meant."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.seg import SEG_TYPES, SegForm, seg_names, seg_outputs
 from crnn_cli.io.dicom.seg_read import read_seg
 from crnn_cli.io.images import load_image
+from crnn_cli.io.nifti.image import write_image
 from tests.io.dicom.test_seg import ALGORITHM, KEPT, frame, labelled
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 
@@ -130,6 +132,30 @@ def test_objects_of_others_are_read_as_meant(tmp_path_factory, seed, kind, hole)
     assert read.names[2] == "part 2"
 
 
+def test_slices_that_an_object_leaves_out_are_background(crnn, tmp_path):
+    affine = write_series(tmp_path / "d", values(5, 1, 12, 13), oblique(4), gap=4.0)
+    truth = np.zeros((5, 12, 13), np.uint8)
+    truth[1, 3:6, 2:8] = truth[3, 3:6, 2:8] = 1
+    theirs(tmp_path / "d", truth[..., None], "BINARY").save_as(tmp_path / "seg.dcm")
+    read = read_seg(tmp_path / "seg.dcm")
+    assert read.shape == (13, 12, 3)  # planes 1 and 3, and by the spacing that is stated an empty one between them
+    assert read.spacing[2] == pytest.approx(4)
+    write_image(Image(truth.transpose(2, 1, 0)[:, ::-1], flipped(affine, 12)), tmp_path / "truth.nii.gz", "", "label")
+    assert crnn("verify", tmp_path / "seg.dcm", tmp_path / "truth.nii.gz").code == 0
+    for order in ((0, 1), (1, 0)):
+        files = [(tmp_path / "seg.dcm", tmp_path / "truth.nii.gz")[i] for i in order]
+        ended = crnn("evaluate", files[0], "--reference", files[1], "--require-dice", "1")
+        assert ended.code == 0, ended.err
+
+
+def flipped(affine, rows):
+    """Return the affine of an array whose second axis runs the other way."""
+    other = affine.copy()
+    other[:3, 3] += affine[:3, 1] * (rows - 1)
+    other[:3, 1] *= -1
+    return other
+
+
 def test_of_two_fractions_the_larger_one_counts_from_one_half_on(tmp_path):
     write_series(tmp_path / "d", values(2, 1, 3, 4), oblique(0))
     fractions = np.zeros((2, 3, 4, 2))
@@ -140,6 +166,7 @@ def test_of_two_fractions_the_larger_one_counts_from_one_half_on(tmp_path):
     read = read_seg(tmp_path / "seg.dcm").array
     plane = next(read[..., z] for z in range(read.shape[2]) if read[..., z].any())
     assert [int(plane[x, 0]) for x in range(3)] == [2, 1, 0]
+    assert [each.code for each in load_image(tmp_path / "seg.dcm").notes] == ["fractional-labels"]
 
 
 def test_commands_read_every_type_as_labels(crnn, tmp_path):
@@ -154,6 +181,9 @@ def test_commands_read_every_type_as_labels(crnn, tmp_path):
     assert ended.code == 0, ended.err
     assert '"compared": "labels"' in ended.out.decode()
     assert '"left ventricle"' in ended.out.decode()
+    described = crnn("info", whole, "--json")
+    assert described.code == 0, described.err
+    assert json.loads(described.out)["format"] == "DICOM SEG"
     ended = crnn("convert", whole, tmp_path / "folder")
     assert ended.code == 4
     assert "labels are written" in ended.err.replace("\n", " ")

@@ -1,0 +1,60 @@
+"""Whether a path is a file that ends, and reading small files whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from crnn_cli.errors import UnreadableError
+
+_SMALL = 2**26
+
+
+def require_file(path: Path) -> None:
+    """Refuse devices, sockets and named pipes, which may never end; what does not exist passes.
+
+    A pipe without a name, such as of ``<(command)`` in a shell, or ``/dev/stdin``, passes: see `is_pipe`.
+
+    Raises
+    ------
+    UnreadableError
+        If the path is no regular file, folder or nameless pipe, or cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return  # opening it says so
+    except (OSError, ValueError) as error:  # too long, not permitted, or with a zero byte
+        raise UnreadableError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_pipe(path)):
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise UnreadableError(f"{path} is {kind}, not a file", remedy=("name a file, or pipe a NIfTI file into -",))
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path is a pipe without a name, which a shell's ``<(command)`` hands over; it can be read once."""
+    try:
+        nameless = stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+    return nameless and (path.parts[:3] == ("/", "dev", "fd") or not Path(os.path.realpath(path)).exists())
+
+
+def read_small(path: Path, most: int = _SMALL) -> bytes:
+    """Read a file whole that is small, such as settings or a description.
+
+    Raises
+    ------
+    UnreadableError
+        If it cannot be read, is no regular file, or has more than ``most`` bytes (64 MiB).
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > most:
+        raise UnreadableError(f"{path} has more than {most >> 20} MiB: it is not what it should be")
+    return content
