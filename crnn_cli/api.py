@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -419,17 +418,10 @@ def _model_name(model: Bundle | Source | None) -> str | None:
     return os.fspath(model) if isinstance(model, str | os.PathLike) else str(model.folder)
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch use ``count`` threads on the CPU for a while; None changes nothing."""
+def _threads(count: int | None) -> AbstractContextManager[None]:
+    """Let PyTorch use ``count`` threads on the CPU for a while; None changes nothing, and does not load it."""
     if count is None:
-        yield
-        return
-    import torch
+        return nullcontext()
+    from crnn_cli.compute.threads import limited_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return limited_threads(count)

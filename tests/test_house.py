@@ -78,12 +78,12 @@ SCAN = (
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
     "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
-    "--report --strict " + CHOICES
+    "--report --strict --threads " + CHOICES
 )
 VOLUME = (
     "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
     "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
-    "--strict "
+    "--strict --threads "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "
@@ -102,7 +102,7 @@ OPTIONS = {
     ),
     "function": (
         "--labels --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
-        "--plot --strict " + OUT
+        "--plot --strict --threads " + OUT
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
@@ -113,8 +113,8 @@ OPTIONS = {
     "info": "--axes --series --slice-tolerance --variable --json " + CHOICES,
     "compare": (
         "--methods --reference --slice --hold-out-share --preview --axes --variable --series --slice-tolerance "
-        "--undersample --seed --coils --maps --map-sets --calibration --phases --model --device --strict --json "
-        "--force " + CHOICES
+        "--undersample --seed --coils --maps --map-sets --calibration --phases --model --device --strict --threads "
+        "--json --force " + CHOICES
     ),
     "report": "--out --output --force",
     "convert": (

@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -15,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.cli.options import OUTPUT, RELIABILITY
+from crnn_cli.cli.options import NETWORK, OUTPUT, RELIABILITY
 from crnn_cli.cli.remedies import spell_option
 from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, UsageError
 from crnn_cli.workflows.failures import describe_error
@@ -34,6 +35,17 @@ Strict = Annotated[
     ),
 ]  # fmt: skip
 
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, max=1024, metavar="INTEGER", rich_help_panel=NETWORK,
+        help="Threads on the CPU (default: all cores). As many as a report names repeat its bytes on the same CPU.",
+    ),
+]  # fmt: skip
+_COMPUTING = {
+    "reconstruct", "segment", "compare", "function", "batch_reconstruct", "batch_segment",
+}  # fmt: skip
+"""Commands with the option ``--threads``."""
 _DOUBTING = {
     "reconstruct",
     "segment",
@@ -62,7 +74,7 @@ def declared(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*arguments: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         console.set_verbosity(quiet, verbose)
-        with notices.recording(strict=options.pop("strict", False)):
+        with notices.recording(strict=options.pop("strict", False)), _threads(options.pop("threads", None)):
             with_errors(command)(*arguments, **options)
 
     hints = get_type_hints(command, include_extras=True)
@@ -74,8 +86,19 @@ def declared(command: Callable[..., None]) -> Callable[..., None]:
     ]
     if command.__name__ in _DOUBTING:
         common.insert(0, inspect.Parameter("strict", keyword, default=False, annotation=Strict))
+    if command.__name__ in _COMPUTING:
+        common.insert(0, inspect.Parameter("threads", keyword, default=None, annotation=Threads))
     vars(run)["__signature__"] = inspect.Signature([*own, *common])
     return run
+
+
+def _threads(count: int | None) -> AbstractContextManager[None]:
+    """Compute with so many threads; nothing is loaded where no number was given."""
+    if count is None:
+        return nullcontext()
+    from crnn_cli.compute.threads import limited_threads
+
+    return limited_threads(count)
 
 
 def with_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -24,6 +24,7 @@ from torch import Tensor
 _FEWEST = 64  # smallest number of windows in each half, and of samples
 _ROWS_PER_SAMPLE = (1.5, 8)  # windows of each half relative to the samples of a window: at least, and as many as help
 _KERNEL = 160  # samples of a window over all coils
+_STARTS = 256  # places along the readout at which windows begin, about
 _WIDEST = 256  # samples of a window along the readout
 _SHARES = (2, 4, 8, 16, 32)  # a half, a fourth and so on of all directions, those of least power
 _FLAT = 1.2  # noise has the same power in all directions: largest ratio of the upper half of them to the lower
@@ -159,14 +160,15 @@ def _windows(samples: _Samples, lines: int, width: int, together: bool) -> tuple
     frames, height, columns = measured_TYX.shape
     if lines > height or width > columns:
         return None
-    complete_TYX = measured_TYX.unfold(1, lines, 1).unfold(2, width, 1).all(-1).all(-1)
-    t, y, x = complete_TYX.nonzero(as_tuple=True)
+    starts = torch.arange(0, columns - width + 1, max(1, (columns - width) // _STARTS), device=measured_TYX.device)
+    t, y, start = _complete(measured_TYX, lines, width, starts).nonzero(as_tuple=True)
+    x = starts[start]
     centre = y + lines // 2, x + width // 2
     distance = samples.radius()[:, centre[0], centre[1]]
     distance = distance.norm(dim=0) if together else distance[0]
     coils = 1 if together else len(kspace_CTYX)
     size = lines * width * (len(kspace_CTYX) if together else 1)
-    first = x >= complete_TYX.shape[2] // 2 if together and frames == 1 else ((t if together else t + y) % 2 == 0)
+    first = x >= (columns - width + 1) // 2 if together and frames == 1 else ((t if together else t + y) % 2 == 0)
     halves = []
     for half in (first, ~first):
         chosen = half.nonzero()[:, 0]
@@ -178,6 +180,17 @@ def _windows(samples: _Samples, lines: int, width: int, together: bool) -> tuple
         rows = every.flatten(1) if together else every.flatten(0, 1).flatten(1)
         halves.append((rows, distance[chosen].repeat_interleave(coils)))
     return halves[0], halves[1]
+
+
+def _complete(measured_TYX: Tensor, lines: int, width: int, starts: Tensor) -> Tensor:
+    """Whether windows were measured completely, (T, Y - lines + 1, starts)."""
+    count_TYX = torch.nn.functional.pad(measured_TYX.cumsum(-1, dtype=torch.int32), (1, 0))
+    whole_TYS = count_TYX[..., starts + width] - count_TYX[..., starts] == width
+    height = measured_TYX.shape[1] - lines + 1
+    complete_TYS = whole_TYS[:, :height].clone()
+    for line in range(1, lines):
+        complete_TYS &= whole_TYS[:, line : line + height]
+    return complete_TYS
 
 
 def _power_left(halves: tuple[_Half, _Half], coils: int) -> Tensor | None:

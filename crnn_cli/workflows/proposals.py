@@ -57,11 +57,14 @@ def steps_for_image(loaded: LoadedImage, file: str, given: tuple[Param, ...] = (
 
 
 def is_label_map(loaded: LoadedImage) -> bool:
-    """Whether a file says that it is a label map, or holds few whole numbers stored as integers."""
+    """Whether a file says that it is a label map, or holds few whole numbers; in floating point, very few."""
     from crnn_cli.io.nifti.intent import LABELS
     from crnn_cli.labels.overlap import holds_few_labels
+    from crnn_cli.workflows.segment.admission import require_image
 
-    if loaded.intent == LABELS:
+    try:
+        require_image(loaded.image.array, loaded.intent == LABELS, "the image")
+    except UnsupportedDataError:
         return True
     return np.dtype(loaded.dtype).kind in "ui" and holds_few_labels(loaded.image.array)
 

@@ -69,7 +69,7 @@ def test_published_bundles_load_and_have_a_card():
         for word in ("Licence", "Data", "Command", "Limits"):
             assert word in card, f"{found.name}: {word}"
         assert find_bundle(found.name) == found
-    assert sum(f.stat().st_size for f in folder_of_bundles().rglob("*")) < 5e6
+    assert sum(f.stat().st_size for f in folder_of_bundles().rglob("*")) < 12e6
 
 
 def test_one_changed_byte_is_noticed(copy):

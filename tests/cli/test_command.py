@@ -185,13 +185,13 @@ def test_result_tables_fit_the_terminal_and_nothing_is_cut(crnn, scan, tmp_path,
         ("info", scan[2]): ["24 x 20 x 2 x 6", "complex64"],
         ("info", folder): ["3 x 4", "30 ms", "12 x 10"],
         ("verify", folder, folder): ["12 x 10 x 3 x 4", "voxels that differ"],
-        ("models", "list"): ["cardiac-sax-clstm", "hippocampus-clstm", "CC-BY-NC-SA-4.0"],
+        ("models", "list"): ["cardiac-lv-clstm", "cardiac-sax-clstm", "hippocampus-clstm", "CC-BY-NC-SA-4.0"],
     }
     for line, cells in expected.items():
         ended = crnn(*line)
         text = ended.out.decode()
         assert ended.code == 0, ended.err
-        assert max(map(len, text.splitlines())) <= width
+        assert max(len(each) for each in text.splitlines() if not each.startswith("next: ")) <= width  # to be copied
         assert "…" not in text
         for cell in cells:
             assert cell in text, text

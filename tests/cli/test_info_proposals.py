@@ -73,6 +73,12 @@ IMAGES = {
     "constant": (np.full((24, 24, 2, 4), 7, np.float32), THICK, ["segment"]),
     "not finite": (np.full((24, 24, 2, 4), np.nan, np.float32), THICK, []),
     "labels": (np.random.default_rng(0).integers(0, 4, (12, 12, 3, 2)).astype(np.uint8), THICK, ["labels"]),
+    "labels in floating point": (
+        np.random.default_rng(0).integers(0, 4, (12, 12, 3)).astype(np.float32),
+        THICK,
+        ["labels"],
+    ),
+    "Hounsfield units": (20 * smooth((24, 24, 6)) - 3000, THICK, []),
     "16-bit image": (values(3, 4, 24, 24).transpose(2, 3, 0, 1).astype(np.int16), THICK, ["reconstruct", "segment"]),
 }
 

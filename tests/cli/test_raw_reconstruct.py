@@ -336,3 +336,15 @@ def test_lines_held_out_that_are_not_predicted_are_a_doubt(crnn, tmp_path):
     assert "held-out-not-predicted" not in [each["code"] for each in report["doubts"]]
     ended = crnn(*asked, "--maps", tmp_path / "m.npy", "--regularisation", 1e-5, "--strict", "-o", tmp_path / "q.nii")
     assert (ended.code, (tmp_path / "q.nii").exists()) == (4, False)
+
+
+def test_the_number_of_threads_is_reported_and_can_be_chosen(crnn, raw):
+    before = torch.get_num_threads()
+    for number in (1, 2):
+        asked = ("--axes", AXES, "--method", "zero-filled", "--threads", number, "--json", "--force")
+        ended = crnn("reconstruct", raw, *asked)
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["threads"] == number
+    assert torch.get_num_threads() == before
+    report = json.loads(crnn("reconstruct", raw, "--axes", AXES, "--method", "zero-filled", "--json", "--force").out)
+    assert report["threads"] == before

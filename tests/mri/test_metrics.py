@@ -236,6 +236,15 @@ def test_an_empty_frame_of_the_reference_has_no_nmse_and_no_hfen():
     assert all(math.isfinite(measure.whole) for measure in (result.psnr, result.ssim, result.nmse, result.hfen))
 
 
+@pytest.mark.parametrize("strip", [1, 300, 2**20])
+def test_strips_give_the_same_to_the_bit(monkeypatch, strip):
+    image, reference = noise_pair((50, 23))
+    expected = [(measure(image, reference).frames) for measure in (ssim, hfen)]
+    monkeypatch.setattr(metrics, "_STRIP", strip)
+    for measure, frames in zip((ssim, hfen), expected, strict=True):
+        assert torch.equal(measure(image, reference).frames, frames)
+
+
 def test_any_size_will_do_without_windows():
     tiny = torch.ones(2, 1, 3)
     assert psnr(tiny, tiny).whole == math.inf

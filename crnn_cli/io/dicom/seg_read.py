@@ -28,6 +28,7 @@ from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.names import Label
+from crnn_cli.notices import Fact
 
 _PARALLEL = 1e-4
 _MOST_PLANES = 10_000
@@ -48,9 +49,12 @@ def load_seg(path: Path) -> LoadedImage:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    image, source = read_seg(path), {"file": str(path), "format": "DICOM SEG", "sha256": sha256}
+    image, kind = _read(path)
+    source = {"file": str(path), "format": "DICOM SEG", "sha256": sha256}
+    text = "the segments are fractions: a voxel has the label of the largest one, from one half on"
     return LoadedImage(
-        image, source, image.array.ndim, dtype=str(image.array.dtype), intent=LABELS, format="DICOM SEG"
+        image, source, image.array.ndim, dtype=str(image.array.dtype), intent=LABELS, format="DICOM SEG",
+        notes=(Fact("fractional-labels", text),) if kind == "FRACTIONAL" else (),
     )  # fmt: skip
 
 
@@ -68,10 +72,16 @@ def read_seg(file: Path) -> LabelImage:
     UnreadableError
         If the file is damaged.
     """
+    return _read(file)[0]
+
+
+def _read(file: Path) -> tuple[LabelImage, str]:
+    """Label map of a SEG, and the type of its segments."""
     try:
         with silence_pydicom():
             data = dcmread(file)
-            return _label_image(data, file.name)
+            kind = str(data.get("SegmentationType", "BINARY")).strip().upper()
+            return _label_image(data, kind, file.name), kind
     except (CrnnError, MemoryError):
         raise
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
@@ -94,8 +104,7 @@ class _Frame:
     time: float
 
 
-def _label_image(data: Dataset, name: str) -> LabelImage:
-    kind = str(data.get("SegmentationType", "BINARY")).strip().upper()
+def _label_image(data: Dataset, kind: str, name: str) -> LabelImage:
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnsupportedDataError(f"{name} is a segmentation of the type {kind[:16]}; binary, fractional and labelmap "
                                    "segments are read")  # fmt: skip

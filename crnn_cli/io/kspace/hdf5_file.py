@@ -83,6 +83,30 @@ def require_sound(dtype: np.dtype[Any], title: str) -> None:
         require_sound(kind, title)
 
 
+def stored_lengths(table: h5py.Dataset, member: str) -> np.ndarray[Any, np.dtype[np.uint32]] | None:
+    """Number of values that each row of a table states for a member of varying length, before any of them is read.
+
+    HDF5 believes such a number and reserves the memory. In the file it is the first four bytes of the member.
+
+    Returns
+    -------
+    (N,) of the rows of a one-dimensional table; None where its rows are compressed, or not stored in chunks.
+    """
+    plist, stored = table.id.get_create_plist(), table.id.get_type()
+    if table.chunks is None or plist.get_nfilters() or member not in (table.dtype.names or ()):
+        return None
+    at = stored.get_member_offset(stored.get_member_index(member.encode()))
+    lengths = np.zeros(len(table), np.uint32)
+    for number in range(table.id.get_num_chunks()):
+        first = table.id.get_chunk_info(number).chunk_offset[0]
+        _, raw = table.id.read_direct_chunk((first,))
+        rows = np.frombuffer(raw, np.uint8)[: len(raw) // stored.get_size() * stored.get_size()]
+        found = np.ascontiguousarray(rows.reshape(-1, stored.get_size())[:, at : at + 4]).view("<u4")[:, 0]
+        last = min(first + len(found), len(lengths))
+        lengths[first:last] = found[: last - first]
+    return lengths
+
+
 def text_of(stored: h5py.Dataset, path: Path) -> bytes:
     """Text that a data set holds, as bytes; of several strings the first.
 

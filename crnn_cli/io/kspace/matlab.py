@@ -7,6 +7,8 @@ no index into it. Files of version 7.3 are HDF5 (`crnn_cli.io.kspace.hdf5`).
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_ax
 from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
 
+_HEADER, _COMPRESSED, _BLOCK = 128, 15, 2**20
 _NUMBERS = {"double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 
 
@@ -94,6 +97,7 @@ def stored_matlab(path: Path, variable: str | None) -> StoredArray:
 def _listed(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     """Name, shape and MATLAB class of each variable, after checking that the file can hold that much."""
     try:
+        _require_intact(path)
         listed: list[tuple[str, tuple[int, ...], str]] = scipy.io.whosmat(path, appendmat=False)
         size = path.stat().st_size
     except Exception as error:  # the parser meets damage with nearly any kind of error
@@ -113,6 +117,35 @@ def _loaded(path: Path, names: list[str]) -> dict[str, Any]:
         raise DeviceError(f"{path}: its arrays do not fit into memory") from error
     except Exception as error:  # as above
         raise _damaged(path, error) from error
+
+
+def _require_intact(path: Path) -> None:
+    """Compare the checksum of each compressed variable; the parser of scipy can crash on damaged ones.
+
+    Raises
+    ------
+    zlib.error, OSError
+        If one is damaged.
+    """
+    with path.open("rb") as stream:
+        order = ">" if stream.read(_HEADER)[-2:] == b"MI" else "<"
+        while len(tag := stream.read(8)) == 8:
+            kind, left = struct.unpack(f"{order}II", tag)
+            if kind != _COMPRESSED:
+                stream.seek(left, 1)
+                continue
+            inflater = zlib.decompressobj()
+            while left and not inflater.eof:
+                packed = stream.read(min(left, _BLOCK))
+                left -= len(packed)
+                if not packed:
+                    raise OSError("a variable breaks off")
+                while packed and not inflater.eof:
+                    inflater.decompress(packed, _BLOCK)
+                    packed = inflater.unconsumed_tail
+            if not inflater.eof:
+                raise OSError("a compressed variable breaks off")
+            stream.seek(left, 1)
 
 
 def _damaged(path: Path, error: Exception) -> UnreadableError:

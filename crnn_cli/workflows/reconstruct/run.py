@@ -101,6 +101,7 @@ def reconstruct_scan(
         If the network needs more memory than there is, even with its states on disk.
     """
     from crnn_cli.assessment.reliability import AssessedReconstructor
+    from crnn_cli.compute.threads import thread_count
     from crnn_cli.reconstruction.ensemble import Ensemble
     from crnn_cli.reconstruction.measurement import ValidationSource
     from crnn_cli.reconstruction.memory_estimate import estimate_memory
@@ -130,6 +131,7 @@ def reconstruct_scan(
     doubt_field_of_view(result)
     report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
+    report["threads"] = thread_count()
     report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
     deviation_ZTYX = None
     if settings.uncertainty_runs:

@@ -214,6 +214,7 @@ def _segment(
     volume: Volume, options: SegmentOptions, engine: SegmentEngine, keep_probabilities: bool, progress: notices.Progress
 ) -> SegmentationRun:
     """Run the network over a volume and sum up what came of it."""
+    from crnn_cli.compute.threads import thread_count
     from crnn_cli.segmentation.preprocessing import SlicePreprocessing
     from crnn_cli.segmentation.segment import segment
 
@@ -228,9 +229,9 @@ def _segment(
     seconds = round(time.perf_counter() - began, 2)
     labelled = LabelledVolume(engine.bundle, volume, engine.labels, result).keep_asked(options.keep_largest)
     report = segmentation_report(labelled) | {
-        "input": volume.source, "device": str(engine.device), "seconds": seconds, "threshold": options.threshold,
-        "precision": options.precision or "fp32", "required_quality": options.require_quality,
-        "passed": has_passed(labelled, options),
+        "input": volume.source, "device": str(engine.device), "threads": thread_count(), "seconds": seconds,
+        "threshold": options.threshold, "precision": options.precision or "fp32",
+        "required_quality": options.require_quality, "passed": has_passed(labelled, options),
     }  # fmt: skip
     notices.tell(*(finding.doubt for finding in labelled.findings), *quality_doubts(labelled))
     if labelled.is_empty:

@@ -166,6 +166,7 @@ def test_of_two_fractions_the_larger_one_counts_from_one_half_on(tmp_path):
     read = read_seg(tmp_path / "seg.dcm").array
     plane = next(read[..., z] for z in range(read.shape[2]) if read[..., z].any())
     assert [int(plane[x, 0]) for x in range(3)] == [2, 1, 0]
+    assert [each.code for each in load_image(tmp_path / "seg.dcm").notes] == ["fractional-labels"]
 
 
 def test_commands_read_every_type_as_labels(crnn, tmp_path):

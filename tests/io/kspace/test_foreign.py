@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.hdf5_file import require_sound
 from crnn_cli.io.kspace.read import read_raw
 from tests.support.ismrmrd import Options, write_scan
 from tests.support.kspace import kspace, write_fastmri
@@ -110,3 +111,32 @@ def test_a_header_of_ismrmrd_that_is_no_text(tmp_path, content):
             file.create_dataset("dataset/xml", data=h5py.Empty("S1") if content == "empty" else [5])
     with pytest.raises(UnreadableError, match="xml"):
         read_raw(place)
+
+
+@pytest.mark.parametrize("member", ["traj", "data"])
+def test_a_length_that_the_file_cannot_hold_is_refused_before_memory_is_reserved(tmp_path, member):
+    """HDF5 would believe it, and reserve gigabytes for one readout."""
+    place = tmp_path / "a.h5"
+    write_scan(place, Options(frames=1, slices=1))
+    with h5py.File(place, "r") as file:
+        table = file["dataset/data"]
+        stored = table.id.get_type()
+        at = stored.get_member_offset(stored.get_member_index(member.encode()))
+        chunk = table.id.get_chunk_info(0)
+    content = bytearray(place.read_bytes())
+    start = chunk.byte_offset + at
+    content[start : start + 4] = struct.pack("<I", 2**31)
+    place.write_bytes(content)
+    with pytest.raises(UnreadableError, match=r"has 2147483648 numbers, more than the file"):
+        read_raw(place)
+
+
+def test_fields_that_overlap_are_refused(tmp_path):
+    """A damaged type, of which HDF5 would write over other memory."""
+    odd = np.dtype({"names": ["real", "imag"], "formats": ["<f8", "<f4"], "offsets": [0, 4], "itemsize": 8})
+    with pytest.raises(UnreadableError, match="fields that overlap"):
+        require_sound(odd, "k")
+    nested = np.dtype({"names": ["a"], "formats": [odd], "offsets": [0], "itemsize": 8})
+    with pytest.raises(UnreadableError, match="fields that overlap"):
+        require_sound(nested, "k")
+    require_sound(np.dtype([("real", "<f4"), ("imag", "<f4")], align=True), "k")

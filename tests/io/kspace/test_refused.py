@@ -254,3 +254,16 @@ def test_the_real_3d_scan():
     for wrong in ("kx,ky,t,kz", "kx,t,kz,ky", "t,kx,ky,kz", "kz,ky,kx,t"):
         with pytest.raises(UnsupportedDataError):
             read_raw(place, wrong)
+
+
+def test_damaged_variables_of_matlab_are_no_crash(full, tmp_path):
+    """The checksum of a compressed variable is compared before the parser sees it."""
+    whole = write_v5(tmp_path / "k.mat", kspace_full=matlab(full)).read_bytes()
+    rng = np.random.default_rng(0)
+    for trial in range(40):
+        damaged = bytearray(whole)
+        at = int(rng.integers(136, len(whole) - 8))
+        damaged[-1 if trial == 0 else at] ^= int(rng.integers(1, 256))  # the last byte is one of the checksum
+        (tmp_path / "d.mat").write_bytes(damaged[:at] if trial % 4 == 1 else damaged)
+        with pytest.raises(UnreadableError, match="damaged MATLAB file"):
+            read_raw(tmp_path / "d.mat")

@@ -32,7 +32,8 @@ def common(report):
     return json.loads(json.dumps({key: value for key, value in report.items() if key not in NOT_IN_MEMORY}))
 
 
-def test_images_in_memory_give_what_their_file_gives(crnn, bundle, tmp_path, capfd):
+def test_images_in_memory_give_what_their_file_gives(crnn, bundle, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(notices.LOGGER, "handlers", [])  # of the command line of other tests
     array = moving_cine(24, 40, 2, 6)
     engine = prepare_engine(MethodRequest(model=str(bundle)), "cpu")
     scan = scan_from_image(Image(array, AFFINE, float(np.float32(0.03))), simulation=Simulation(4, seed=5))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.kspace.hdf5_file import dataset, opened, require_sound, text_of
+from crnn_cli.io.kspace.hdf5_file import dataset, opened, require_sound, stored_lengths, text_of
 from crnn_cli.io.limits import require_possible
 
 BLOCK = 256
@@ -123,6 +123,7 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
         require_possible(len(table) * table.dtype.itemsize, path.stat().st_size, f"{path}, {group}/data")
         _require_lengths(table, path)
         require_sound(table.dtype, f"{path}, {group}/data")
+        _require_lengths(table, path)
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
             parts.append(_fields(heads[first : first + _HEADS]))
@@ -185,14 +186,32 @@ def readout_name(heads: ReadoutHeaders, index: int) -> str:
     return f"readout {int(heads.row[index]) + 1} (scan counter {int(heads['scan_counter'][index])})"
 
 
+def _require_lengths(table: h5py.Dataset, path: Path) -> None:
+    """Refuse readouts that state more values than the file has bytes for, before memory is reserved for them."""
+    size = path.stat().st_size
+    for member in ("traj", "data"):
+        lengths = stored_lengths(table, member)
+        if lengths is not None and 4 * int(lengths.sum(dtype=np.int64)) > size:
+            at = int(lengths.argmax())
+            raise UnreadableError(
+                f"{path}: readout {at + 1} has {int(lengths[at])} numbers, more than the file of {size} bytes holds; "
+                f"{_BROKEN}"
+            )
+
+
+def _wrong_length(heads: ReadoutHeaders, index: int, found: int) -> UnreadableError:
+    coils, count = int(heads["active_channels"][index]), int(heads["number_of_samples"][index])
+    return UnreadableError(
+        f"{readout_name(heads, index)} has {found} numbers, where {coils} coils of {count} complex samples need "
+        f"{2 * coils * count}: {_BROKEN}"
+    )
+
+
 def _samples(stored: Numbers, heads: ReadoutHeaders, index: int) -> Complex:
     coils, count = int(heads["active_channels"][index]), int(heads["number_of_samples"][index])
     values = np.ascontiguousarray(stored, np.float32)
     if values.size != 2 * coils * count:
-        raise UnreadableError(
-            f"{readout_name(heads, index)} has {values.size} numbers, where {coils} coils of {count} complex samples "
-            f"need {2 * coils * count}: {_BROKEN}"
-        )
+        raise _wrong_length(heads, index, values.size)
     if not np.isfinite(values).all():
         raise UnreadableError(f"{readout_name(heads, index)} has NaN or infinite samples: {_BROKEN}")
     samples: Complex = values.view(np.complex64).reshape(coils, count)
