@@ -266,6 +266,6 @@ def test_readouts_that_claim_more_samples_than_the_file_has_are_refused(tmp_path
     content[places[0] + at : places[0] + at + 4] = (2**30).to_bytes(4, "little")
     path.write_bytes(content)
     before = resident_bytes()
-    with pytest.raises(UnreadableError, match="claims 1073741824 numbers"):
+    with pytest.raises(UnreadableError, match="has 1073741824 numbers"):
         load(path)
     assert resident_bytes() - before < SMALL

@@ -121,7 +121,6 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
     with opened(path) as file:
         table = file[group]["data"]
         require_possible(len(table) * table.dtype.itemsize, path.stat().st_size, f"{path}, {group}/data")
-        _require_lengths(table, path)
         require_sound(table.dtype, f"{path}, {group}/data")
         _require_lengths(table, path)
         heads = table.fields("head")
@@ -131,30 +130,6 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
         raise UnreadableError(f"{path} has a header but no readouts: nothing was measured, or {_BROKEN}")
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return ReadoutHeaders(np.arange(len(fields["flags"])), fields)
-
-
-def _require_lengths(table: h5py.Dataset, path: Path) -> None:
-    """Refuse readouts that claim more samples than the file has bytes: HDF5 takes the memory before it looks for them.
-
-    Rows that are packed are not looked at.
-    """
-    kind, size = table.id.get_type(), path.stat().st_size
-    if table.chunks is None or table.id.get_create_plist().get_nfilters() or not hasattr(table.id, "chunk_iter"):
-        return
-    lists = [n for n in range(kind.get_nmembers()) if kind.get_member_class(n) == h5py.h5t.VLEN]
-    places = [kind.get_member_offset(n) for n in lists]
-    chunks: list[tuple[int, ...]] = []
-    table.id.chunk_iter(lambda chunk: chunks.append(chunk.chunk_offset))
-    for chunk in chunks:
-        _, stored = table.id.read_direct_chunk(chunk)
-        row_bytes = kind.get_size()
-        rows = np.frombuffer(stored, np.uint8, len(stored) // row_bytes * row_bytes).reshape(-1, row_bytes)
-        for at in places:
-            most = int(np.ascontiguousarray(rows[:, at : at + 4]).view("<u4").max(initial=0))
-            if 4 * most > size:
-                raise UnreadableError(
-                    f"{path}: a readout claims {most} numbers, and the file has {size} bytes: {_BROKEN}"
-                )
 
 
 def read_samples(path: Path, group: str, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
