@@ -263,7 +263,7 @@ def test_damaged_variables_of_matlab_are_no_crash(full, tmp_path):
     for trial in range(40):
         damaged = bytearray(whole)
         at = int(rng.integers(136, len(whole) - 8))
-        damaged[at] ^= int(rng.integers(1, 256))
-        (tmp_path / "d.mat").write_bytes(damaged if trial % 4 else damaged[:at])
+        damaged[-1 if trial == 0 else at] ^= int(rng.integers(1, 256))  # the last byte is one of the checksum
+        (tmp_path / "d.mat").write_bytes(damaged[:at] if trial % 4 == 1 else damaged)
         with pytest.raises(UnreadableError, match="damaged MATLAB file"):
             read_raw(tmp_path / "d.mat")
