@@ -1,8 +1,8 @@
 """Time of `crnn reconstruct` on a machine that is busy, over its time on an idle one; needs no data.
 
-Writes a simulated scan, reconstructs it alone, and again while other processes keep every core at full load. The bar is
-2.5: with as many busy processes as cores, each gets half of the time; what is above 2 is waiting. Runs alternate, and
-the ratio is of medians, so that a machine that is not quite idle changes both. Say so where it was not.
+Writes a simulated scan, reconstructs it alone, and again while other processes keep every core at full load. The bar
+is 2.5: with as many busy processes as cores, each gets half of the time; what is above 2 is waiting. Runs alternate,
+and the ratio is of medians, so that a machine that is not quite idle changes both. Say so where it was not.
 
 python benchmarks/busy.py [--model cine-crnn-fast] [--size 256] [--frames 30] [--repeats 3] [--spins 10000 1000 0]
                           [--json FILE]

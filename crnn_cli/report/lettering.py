@@ -29,9 +29,12 @@ def text_width(text: str) -> float:
 
 def fitting(text: str, width: float) -> str:
     """Beginning of a text, as much as is drawn within ``width`` pixels."""
-    while text and text_width(text) > width:
-        text = text[:-1]
-    return text
+    text = text[: max(0, int(width)) + 1]  # a letter is wider than a pixel: names of any length take no time
+    fits, most = 0, len(text)
+    while fits < most:
+        middle = (fits + most + 1) // 2
+        fits, most = (middle, most) if text_width(text[:middle]) <= width else (fits, middle - 1)
+    return text[:fits]
 
 
 def wrapped(text: str, width: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ def sidecar_path(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
+_HEAD = 2**16  # bytes of a report within which the tool is named
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError, ZeroDivisionError)
 """Errors that come of a report which lacks something, or has something else in its place."""
 
@@ -98,12 +100,22 @@ def require_report_writable(target: Path, force: bool) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a JSON file says that this program wrote it."""
+    """Whether a JSON file says that this program wrote it, be it whole or cut."""
     try:
         content = read_sidecar(path)
     except (UnreadableError, *DAMAGE):
-        return False
+        return _begins_as_ours(path)
     return str(content.get("tool", "")).startswith("crnn ") or content.get("ConversionSoftware") == CONVERTED_BY
+
+
+def _begins_as_ours(path: Path) -> bool:
+    """Whether a file that is no whole JSON begins as our reports do, which name the tool near their beginning."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            return head.startswith(b"{") and re.search(rb'\n  "tool": "crnn [\w.]+",\n', head) is not None
+    except OSError:
+        return False
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

@@ -73,7 +73,7 @@ class TrainingRequest:
     @property
     def folder(self) -> Path:
         """Folder of the run."""
-        return self.out.with_name(f"{self.out.name}.run")
+        return self.out.parent / f"{self.out.name}.run"
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def _to_nifti(loaded: LoadedImage, target: Path, bids: bool) -> str:
     from crnn_cli.io.atomic_write import Output, write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
     from crnn_cli.io.nifti.intent import LABELS
+    from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.workflows.bids_sidecar import bids_sidecar
 
     image, intent = loaded.image, "label" if loaded.intent == LABELS else "none"
@@ -118,7 +119,8 @@ def _to_nifti(loaded: LoadedImage, target: Path, bids: bool) -> str:
             raise OutputError("standard output is closed: give a file name")
         write_stream(image, sys.stdout.buffer, "crnn convert", intent)
     else:
-        outputs = [image_output(image, target, "crnn convert", intent)]
+        names = image.labels if isinstance(image, LabelImage) else ()
+        outputs = [image_output(image, target, "crnn convert", intent, names)]
         if bids:
             text = json.dumps(bids_sidecar(loaded), indent=2) + "\n"
             outputs.append(Output(sidecar_path(target), text.encode()))

@@ -25,6 +25,7 @@ from crnn_cli.io.formats import load
 from crnn_cli.io.kspace.ismrmrd.file import read_readout_headers
 from crnn_cli.io.nifti.image import load_nifti, read_bytes
 from tests.support.command_line import Ended
+from tests.support.ismrmrd import Options, write_scan
 
 SMALL = 2**26
 """Bytes that a refusal may allocate on the way."""
@@ -250,3 +251,21 @@ def test_the_option_for_memory_bounds_the_input_too(crnn: Callable[..., Ended], 
     assert ended.code == 5
     assert "scan.nii.gz takes" in ended.err
     assert "--memory" in ended.err
+
+
+def test_readouts_that_claim_more_samples_than_the_file_has_are_refused(tmp_path: Path) -> None:
+    """HDF5 itself takes the memory first and looks for the samples then."""
+    path = tmp_path / "scan.h5"
+    write_scan(path, Options())
+    with h5py.File(path) as file:
+        table = file["dataset/data"]
+        places = [table.id.get_chunk_info(n).byte_offset for n in range(table.id.get_num_chunks())]
+        kind = table.id.get_type()
+        at = kind.get_member_offset(kind.get_member_index(b"data"))
+    content = bytearray(path.read_bytes())
+    content[places[0] + at : places[0] + at + 4] = (2**30).to_bytes(4, "little")
+    path.write_bytes(content)
+    before = resident_bytes()
+    with pytest.raises(UnreadableError, match="has 1073741824 numbers"):
+        load(path)
+    assert resident_bytes() - before < SMALL

@@ -15,6 +15,7 @@ import torch
 from crnn_cli.bundles.import_checkpoint import read_published_checkpoint
 from crnn_cli.bundles.store import find_bundle, load_network
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.report.lettering import fitting, text_width
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
 from crnn_cli.training.settings import read_toml
 from tests.support.command_line import Ended
@@ -93,3 +94,12 @@ def test_a_checkpoint_of_something_else_is_refused(state: Any, crnn: Callable[..
 def test_a_checkpoint_of_weights_is_read(tmp_path: Path) -> None:
     torch.save({"bcrnn.CRNN_model.i2h.weight": WEIGHT}, tmp_path / "a.pth")
     assert list(read_published_checkpoint(tmp_path / "a.pth")) == ["bcrnn.i2h.weight"]
+
+
+@pytest.mark.parametrize("width", [-5, 0, 1, 7, 60, 200])
+@pytest.mark.parametrize("text", ["", "i", "left ventricle", "W" * 50, "x" * 10**5])
+def test_a_name_of_any_length_is_cut_at_once(text: str, width: float) -> None:
+    cut = fitting(text, width)
+    assert text.startswith(cut)
+    assert not cut or text_width(cut) <= width
+    assert cut == text or text_width(text[: len(cut) + 1]) > width

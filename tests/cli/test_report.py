@@ -288,7 +288,7 @@ def changed(report, **more):
         (lambda r: None, 3, "does not exist"),
         (lambda r: "{", 3, "not JSON"),
         (lambda r: "[" * 100_000, 3, "not JSON"),
-        (lambda r: "[1]", 3, "no report of crnn reconstruct"),
+        (lambda r: "[1]", 3, "no report of crnn"),
         (lambda r: json.dumps({"tool": "crnn 0.1", "labels": []}), 3, "no report of crnn reconstruct"),
         (lambda r: changed(r, output="/x/other.nii"), 3, "report of other.nii"),
         (lambda r: changed(r, output_sha256="0" * 64), 3, "was changed or replaced"),

@@ -97,8 +97,8 @@ def test_labelled_volumes_become_a_model_that_works_at_once(crnn, tmp_path, volu
         assert words in card
     run = tmp_path / "mine.run"
     assert nothing_left(run, "tensorboard") == [
-        "best.json", "best.safetensors", "checkpoint.pt", "curves.png", "held-out-given.png", "held-out-made.png",
-        "log.jsonl", "run.json", "weights.safetensors",
+        "best.json", "best.safetensors", "checkpoint.before.pt", "checkpoint.pt", "curves.png", "held-out-given.png",
+        "held-out-made.png", "log.jsonl", "run.json", "weights.safetensors",
     ]  # fmt: skip
     volume = volumes / "imagesTr" / "v0.nii.gz"
     ended = crnn("segment", volume, "--slices", "--model", tmp_path / "mine", "-o", tmp_path / "labels.nii.gz")

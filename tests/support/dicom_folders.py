@@ -97,8 +97,9 @@ def missing(dice: Dice, files: list[File], truth: Truth) -> None:
     gone = dice.pick(*(f for f in files if not f.name.startswith("other")))
     files.remove(gone)
     truth.refused = (*truth.refused, "holes", "not evenly", "holds no DICOM", "tells", "twice")
-    numbers = [f.data.InstanceNumber for f in files if not f.name.startswith("other")]
-    truth.part_told = bool(numbers) and min(numbers) < gone.data.InstanceNumber < max(numbers)
+    numbers = {int(f.data.InstanceNumber) for f in files if not f.name.startswith("other")}
+    number = int(gone.data.InstanceNumber)
+    truth.part_told = number - 1 in numbers and number + 1 in numbers  # no other gap shows in the numbers
 
 
 def clutter(dice: Dice, files: list[File], truth: Truth) -> None:

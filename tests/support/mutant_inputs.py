@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import torch
 from typer.testing import CliRunner
 
@@ -93,7 +94,12 @@ def _make_images(folder: Path) -> None:
     volume = np.abs(moving_cine(16, 16, 4, 1))[..., 0]
     nib.save(nib.Nifti1Image(volume, AFFINE), folder / "volume.nii.gz")
     nib.save(nib.Nifti2Image((volume > 1).astype(np.uint8), AFFINE), folder / "segmented.nii.gz")
-    write_series(folder / "dicom", values(2, 3, 16, 12))
+    write_series(folder / "dicom", values(2, 3, 16, 12), series="1.2.3", study="1.2.4")
+    for number, file in enumerate(sorted((folder / "dicom").iterdir())):  # no two runs have other UIDs
+        data = pydicom.dcmread(file)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.5.{number}"
+        data.FrameOfReferenceUID = "1.2.6"
+        data.save_as(file)
     shutil.make_archive(str(folder / "study"), "zip", folder / "dicom")
 
 

@@ -17,7 +17,7 @@ def done(tmp_path):
     outputs = {target.name: hashlib.sha256(b"labels").hexdigest()}
 
     def read(report, options, weights="w"):
-        report = {"model": {"sha256": "w"}, "input": {"sha256": "i"}} | report
+        report = {"output": str(target), "model": {"sha256": "w"}, "input": {"sha256": "i"}} | report
         report["batch"]["outputs"] = outputs
         (tmp_path / "a_labels.json").write_text(json.dumps(report))
         return earlier_report(target, options, weights)

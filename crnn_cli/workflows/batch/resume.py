@@ -42,15 +42,14 @@ def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -
     """
     try:
         report = read_sidecar(sidecar_path(target))
-        stamp, output = report["batch"], report["output"]
+        stamp = report["batch"]
         outputs = stamp["outputs"]
         if stamp["options"] != options or (report.get("model") or {}).get("sha256") != weights or not outputs:
             return None
-        named = isinstance(output, str) or all(isinstance(each, str) for each in output)
         whole = all(_digest(target, name) == stated for name, stated in outputs.items())
     except (OSError, UnreadableError, *DAMAGE):
         return None
-    return report if whole and named else None
+    return report if whole else None
 
 
 def _digest(target: Path, name: str) -> str:

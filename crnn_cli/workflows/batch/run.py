@@ -139,7 +139,10 @@ class BatchTask:
         QualityError
             If a required quality is not met.
         """
-        planned, self.outcome.output = self.outcome.output, report["output"]
+        planned, output = self.outcome.output, report.get("output")
+        if not isinstance(output, str | list) or not all(isinstance(each, str) for each in output):
+            return False
+        self.outcome.output = output
         try:
             self.context.command.check_threshold(self.item.plan, report)
         except DAMAGE:

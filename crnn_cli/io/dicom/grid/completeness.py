@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.notices import Doubt
 
 _MOST_NAMED = 6
+_SHORT_GAP = 4
+"""Difference of two numbers up to which those between are missing, though numbers jump elsewhere."""
 
 
 def incompleteness(rows: Sequence[Sequence[Frame]], siblings: Sequence[Frame], gated: bool) -> list[Doubt]:
@@ -44,6 +47,10 @@ def _gaps(frames: Sequence[Frame]) -> str:
     present = set(numbers)
     if len(numbers) < len(frames) or len(present) < len({frame.source.name for frame in frames}):
         return ""
-    missing = sorted(set(range(min(present), max(present) + 1)) - present) if max(present) < 2 * len(present) else []
+    dense = max(present) < 2 * len(present)
+    missing = [
+        number for before, after in pairwise(sorted(present)) for number in range(before + 1, after)
+        if dense or after - before <= max(_SHORT_GAP, len(present) // 10)
+    ]  # fmt: skip
     shown = ", ".join(map(str, missing[:_MOST_NAMED]))
     return f"{shown} and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else shown
