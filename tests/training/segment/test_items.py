@@ -9,7 +9,9 @@ import torch
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from tests.training.datasets.test_sets import arrays, pair_of
 
-transforms = pytest.importorskip("monai.transforms", reason="training needs the extra train")
+pytest.importorskip("monai", reason="training needs the extra train")
+
+import monai.transforms as mt
 
 from crnn_cli.training.segment import items as slices
 from crnn_cli.training.segment.items import Augmentation, Case, Items, ItemSize, collate_items, load_case
@@ -52,7 +54,7 @@ def slopes(axis, augmentation, seed, side=120):
 @pytest.fixture
 def unshaded(monkeypatch):
     """Leave intensities as they are."""
-    monkeypatch.setattr(slices, "_shading", lambda: transforms.Compose([transforms.Identity()]))
+    monkeypatch.setattr(slices, "_shading", lambda: mt.Compose([mt.Identity()]))
 
 
 def test_the_batch_of_a_seed_is_always_the_same():
