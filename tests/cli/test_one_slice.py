@@ -29,11 +29,14 @@ def both(crnn, folder, scan, *asked, number=2):
 
 
 def require_same(whole, one, number=2):
-    """The slice has the values of the whole, and lies where it lay there."""
+    """The slice has the values of the whole, and lies where it lay there, if that is known."""
     z = number - 1
     assert one.shape == (*whole.shape[:2], 1, whole.shape[3])
     np.testing.assert_array_equal(np.asanyarray(one.dataobj)[:, :, 0], np.asanyarray(whole.dataobj)[:, :, z])
-    for voxel in ([0, 0, 0, 1], [3, 5, 0, 1], [3, 5, 1, 1]):
+    np.testing.assert_allclose(one.header.get_zooms(), whole.header.get_zooms())
+    codes = [int(image.header[name]) for image in (whole, one) for name in ("qform_code", "sform_code")]
+    assert codes[:2] == codes[2:]
+    for voxel in ([0, 0, 0, 1], [3, 5, 0, 1], [3, 5, 1, 1]) if any(codes) else ():
         there = whole.affine @ np.add(voxel, [0, 0, z, 0])
         np.testing.assert_allclose(one.affine @ voxel, there, atol=1e-4)
 
@@ -101,10 +104,15 @@ def test_a_derived_series_of_one_slice_lies_on_the_source(crnn, bundle, tmp_path
 
 
 def test_pictures_and_pages_name_the_slice_of_the_scan(crnn, bundle, tmp_path, monkeypatch):
+    from crnn_cli.report import comparison_montage
     from crnn_cli.report import montage as preview
 
     said, draw, still = [], preview.preview_output, preview.still_picture
+    compared = comparison_montage.comparison_output
     monkeypatch.setattr(preview, "preview_output", lambda *given: said.append(given[-1]) or draw(*given))
+    monkeypatch.setattr(
+        comparison_montage, "comparison_output", lambda *given: said.append(given[-1]) or compared(*given)
+    )
     monkeypatch.setattr(preview, "still_picture", lambda *given: said.append(given[-1]) or still(*given))
     source = save(tmp_path / "truth.nii", moving_cine(z=4))
     asked = ("--undersample", 2, "--model", bundle, "--slice", 4, "--preview", tmp_path / "p.png")
@@ -121,7 +129,7 @@ def test_frames_that_stand_out_are_of_the_slice_of_the_scan(source, named):
     odd = {"frame": 3, "slice": 1, "ratio_to_expected": 2.0, "measure": "residual"}
     held = {"overall": None, "reason": "not asked for"}
     reliability = {"held_out": held, "null_space_energy_fraction": {"overall": None}, "outlier_frames": [odd]}
-    assert f"frame 3 of slice {named} (2.0 x" in reliability_rows({"input": source, "reliability": reliability})[-1][1]
+    assert f"frame 4 of slice {named} (2.0 x" in reliability_rows({"input": source, "reliability": reliability})[-1][1]
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "compare"])
