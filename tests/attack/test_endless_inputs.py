@@ -81,6 +81,16 @@ def test_a_bundle_that_never_ends_is_refused(crnn: Callable[..., Ended], bundle:
         assert ended.code == (0 if name == "README.md" else 3), ended.err
 
 
+@pytest.mark.parametrize(
+    "cell", ["/", ".", "..", ".nii.gz", "imagesTr/.nii", "", '" "', "\x1b[31m", "a" * 5000, "\ud800"]
+)
+def test_a_cell_of_a_manifest_may_be_anything(cell: str, crnn: Callable[..., Ended], tmp_path: Path) -> None:
+    rows = f"image,label\n{cell},{cell}\n{cell},b.nii\n"
+    (tmp_path / "list.csv").write_bytes(rows.encode("utf-8", "surrogatepass"))
+    ended = crnn("train", "segment", tmp_path / "list.csv", "-o", tmp_path / "new", "--fold", "none")
+    assert ended.code in (2, 3, 4), ended.err
+
+
 def test_a_description_of_data_that_never_ends_is_refused(crnn: Callable[..., Ended], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dataset.json")
     ended = crnn("train", "segment", tmp_path, "-o", tmp_path / "new")

@@ -86,7 +86,7 @@ def check_cines(files: Sequence[Path], progress: Progress = lambda done, total: 
     base = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
     checked = []
     for file in files:
-        name = file.relative_to(base).with_name(stem(file)).as_posix()
+        name = file.relative_to(base).with_name(stem(file) or file.name).as_posix()
         problems: list[str] = []
         image = _read(read_only_series, file, problems)
         if image is not None:

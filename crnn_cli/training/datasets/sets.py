@@ -306,7 +306,12 @@ def _told_apart(pairs: list[Pair], folder: Path) -> list[Pair]:
     """Pairs, named with their folders if two have the same name."""
     if len({pair.name for pair in pairs}) == len(pairs):
         return pairs
-    return [replace(pair, name=_within(folder, pair.image.with_name(stem(pair.image)))) for pair in pairs]
+    return [replace(pair, name=_within(folder, _without_ending(pair.image))) for pair in pairs]
+
+
+def _without_ending(image: Path) -> Path:
+    """Path of an image without the ending of its name; the path itself where the name is nothing but the ending."""
+    return image.with_name(stem(image)) if stem(image) else image
 
 
 def _within(folder: Path, path: Path) -> str:
@@ -337,5 +342,5 @@ def _seen_before(row: ManifestRow, folder: Path, lines: dict[Path, int]) -> list
     if not row.cells.get("image"):
         return []
     image = (folder / row.cells["image"]).resolve()
-    first = lines.setdefault(image.with_name(stem(image)), row.line)
+    first = lines.setdefault(_without_ending(image), row.line)
     return [f"{row.cells['image']} is in line {first} already"] if first != row.line else []
