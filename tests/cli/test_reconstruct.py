@@ -458,7 +458,7 @@ def bad_inputs(tmp_path, zero_filled, file, bundle):
         "output is a folder": ([file, "-o", tmp_path / "locked"], 2, ".nii"),
         "output exists": ([file, "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
         "output of a stream exists": (["-", "-o", tmp_path / "taken.nii.gz"], 1, "--force"),
-        "report exists": ([file, "-o", tmp_path / "taken.nii"], 1, "--force"),
+        "report exists": ([file, "-o", tmp_path / "taken.nii"], 1, "never replaced"),
         "preview exists": ([file, "-o", out, "--preview", tmp_path / "taken.gif"], 1, "--force"),
         "output is the input": ([file, "-o", tmp_path / "locked" / ".." / file.name, "--force"], 2, "is the input"),
         "output of another kind": ([file, "-o", tmp_path / "o.png"], 2, ".nii"),

@@ -107,7 +107,7 @@ def test_what_is_not_understood_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UnreadableError, match="is not readable as TOML"):
+    with pytest.raises(UnreadableError, match="cannot be read: No such file"):
         read_toml(Outer, tmp_path / "none.toml")
 
 
