@@ -48,9 +48,8 @@ def _gaps(frames: Sequence[Frame]) -> str:
     if len(numbers) < len(frames) or len(present) < len({frame.source.name for frame in frames}):
         return ""
     dense = max(present) < 2 * len(present)
-    missing = [
-        number for before, after in pairwise(sorted(present)) for number in range(before + 1, after)
-        if dense or after - before <= max(_SHORT_GAP, len(present) // 10)
-    ]  # fmt: skip
+    longest = max(_SHORT_GAP, len(present) // 10)
+    spans = [(a, b) for a, b in pairwise(sorted(present)) if dense or b - a <= longest]
+    missing = [number for before, after in spans for number in range(before + 1, after)]
     shown = ", ".join(map(str, missing[:_MOST_NAMED]))
     return f"{shown} and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else shown
