@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, map_coordinates
 
 from crnn_cli.cardiac.chambers import Chambers
-from crnn_cli.data.geometry import SliceOrder, knows_orientation
+from crnn_cli.data.geometry import ALONG_PATIENT_AXIS, SliceOrder, knows_orientation
 from crnn_cli.data.image import Image
 
 Angles = NDArray[np.float64]
@@ -38,7 +38,6 @@ SEGMENTS = (
 )  # fmt: skip
 """Names of the segments 1 to 16."""
 _STEP = 0.25  # mm along a ray
-_ALONG_PATIENT_AXIS = 0.999  # largest component of a normal of slices that are oblique
 _ANTERIOR = np.array([0.0, 1.0, 0.5])  # the anterior insertion lies to anterior and superior of the inferior one; RAS
 
 
@@ -115,7 +114,7 @@ def _missing(labels: Image, chambers: Chambers, slice_axis: int) -> str:
     if None in (chambers.left, chambers.myocardium, chambers.right):
         return "the segments need labels of both cavities and the myocardium"
     normal = labels.affine[:3, slice_axis] / np.linalg.norm(labels.affine[:3, slice_axis])
-    if not knows_orientation(labels) or np.abs(normal).max() > _ALONG_PATIENT_AXIS:
+    if not knows_orientation(labels) or np.abs(normal).max() > ALONG_PATIENT_AXIS:
         return "the file does not say how the heart lies (short-axis slices are oblique): anterior is not known"
     if labels.spacing == (1.0, 1.0, 1.0):
         return "the voxel spacing is not known"

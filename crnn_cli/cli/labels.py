@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crnn_cli.cli import console, values
-from crnn_cli.cli.options import INPUT, OUTPUT, AsJson, Force
+from crnn_cli.cli.options import INPUT, AsJson, Force, LabelPreview, LabelStatistics
 
 File = Annotated[Path, typer.Argument(metavar="LABELS", help="Label map: NIfTI, - for standard input, or DICOM SEG.")]
 ImageFile = Annotated[
@@ -31,16 +31,6 @@ Slices = Annotated[
         callback=values.one_of("--slices", values.PLANES), help="Planes of the picture.",
     ),
 ]  # fmt: skip
-Statistics = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", rich_help_panel=OUTPUT, help="Table of volumes, intensities and places: .csv or .json."
-    ),
-]  # fmt: skip
-Preview = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="Slices with outlines: .png, or .gif of all frames."),
-]
 
 
 def labels(
@@ -48,8 +38,8 @@ def labels(
     image: ImageFile = None,
     model: Model = None,
     slices: Slices = "auto",
-    statistics: Statistics = None,
-    preview: Preview = None,
+    statistics: LabelStatistics = None,
+    preview: LabelPreview = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:

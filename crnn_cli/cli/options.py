@@ -155,6 +155,16 @@ ScanSeed = Annotated[
         help="Seed of the simulated sampling pattern (default: 0).",
     ),
 ]  # fmt: skip
+LabelStatistics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=OUTPUT, help="Table of volumes, intensities and places: .csv or .json."
+    ),
+]  # fmt: skip
+LabelPreview = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="Slices with outlines: .png, or .gif of all frames."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON to standard output in place of a table.")
 ]

@@ -19,6 +19,8 @@ from crnn_cli.cli.options import (
     RELIABILITY,
     DeviceName,
     Force,
+    LabelPreview,
+    LabelStatistics,
     ReportAsJson,
     SegmentationModel,
     SeriesChoice,
@@ -157,16 +159,6 @@ Probabilities = Annotated[
         help="Write the probabilities of each label: P.nii.gz gives P_NAME.nii.gz.",
     ),
 ]  # fmt: skip
-Statistics = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", rich_help_panel=OUTPUT, help="Table of volumes, intensities and places: .csv or .json."
-    ),
-]  # fmt: skip
-Preview = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="Slices with outlines: .png, or .gif of all frames."),
-]
 
 
 def segment(
@@ -188,8 +180,8 @@ def segment(
     seg: SegType = None,
     seg_whole_series: SegWholeSeries = False,
     probabilities: Probabilities = None,
-    statistics: Statistics = None,
-    preview: Preview = None,
+    statistics: LabelStatistics = None,
+    preview: LabelPreview = None,
     as_json: ReportAsJson = False,
     force: Force = False,
 ) -> None:

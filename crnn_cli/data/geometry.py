@@ -141,6 +141,8 @@ def require_perpendicular(affine: Affine, name: str) -> None:
         )
 
 
+ALONG_PATIENT_AXIS = 0.99
+"""Component of a normal from which on slices count as axial, coronal or sagittal; a heart's short axis is oblique."""
 NO_DIRECTIONS = "orientation not known"
 """What a caption says in place of directions."""
 

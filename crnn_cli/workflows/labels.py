@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.data.input_files import read_small
-from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
@@ -184,24 +183,15 @@ def _of_model(model: str) -> dict[int, Label]:
 
 
 def _beside(file: Path) -> dict[int, Label]:
-    """Labels in the report beside a label map; what is malformed there is ignored."""
-    from crnn_cli.labels.names import Label
+    """Labels in the report beside a label map; none where there is no report, or an entry of it is malformed."""
+    from crnn_cli.labels.names import label_of
     from crnn_cli.report.sidecar import sidecar_path
 
     try:
-        listed = [] if file == STREAM else json.loads(read_small(sidecar_path(file)))["labels"]
-        entries = [(entry["value"], entry["name"], entry.get("colour")) for entry in listed]
-    except (UnreadableError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        listed = [] if file == STREAM else json.loads(sidecar_path(file).read_bytes())["labels"]
+        return {label.value: label for label in map(label_of, listed)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
-    found = {}
-    for value, name, colour in entries:
-        if type(value) is int and 0 < value <= LARGEST and isinstance(name, str) and name.strip():
-            found[value] = Label(value, name, tuple(colour) if _is_colour(colour) else _colour(value))
-    return found
-
-
-def _is_colour(colour: Any) -> bool:
-    return isinstance(colour, list) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour)
 
 
 def _colour(value: int) -> tuple[int, int, int]:

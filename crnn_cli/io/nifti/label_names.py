@@ -12,11 +12,11 @@ from typing import Any
 
 from nibabel.nifti1 import Nifti1Extension
 
-from crnn_cli.labels.names import COLOURS, Label
+from crnn_cli.labels.names import Label, label_of
 
 _COMMENT = 6  # code of an extension with plain text
 _KEY = "crnn_labels"
-_MOST = 255
+_MOST = 255  # labels that are looked at
 _LONGEST = 2**16  # bytes of a comment that is looked at
 
 
@@ -37,30 +37,7 @@ def names_in(extensions: Iterable[Any]) -> tuple[Label, ...]:
         try:
             content = extension.get_content()
             text = (content if isinstance(content, bytes) else str(content).encode())[:_LONGEST].rstrip(b"\0 ")
-            return tuple(_label(entry) for entry in json.loads(text)[_KEY][:_MOST])
+            return tuple(label_of(entry) for entry in json.loads(text)[_KEY][:_MOST])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
     return ()
-
-
-def _label(entry: dict[str, Any]) -> Label:
-    """A label of plain values.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If it is none.
-    """
-    value, name = entry["value"], entry["name"]
-    if type(value) is not int or not 0 < value <= _MOST or not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{value!r} and {name!r} are no value and name of a label")
-    colour = entry.get("colour")
-    shown = COLOURS[(value - 1) % len(COLOURS)]
-    if isinstance(colour, list) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour):
-        shown = (colour[0], colour[1], colour[2])
-    return Label(value, name, shown, _code(entry.get("code")), _code(entry.get("modifier")))
-
-
-def _code(given: Any) -> tuple[str, str, str] | None:
-    whole = isinstance(given, list) and len(given) == 3 and all(isinstance(part, str) and part for part in given)
-    return (given[0], given[1], given[2]) if whole else None

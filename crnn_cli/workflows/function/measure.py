@@ -32,15 +32,6 @@ class MeasuredFunction:
     function: CardiacFunction
     report: dict[str, Any]
 
-    def refused(self) -> list[str]:
-        """The numbers that are refused, each with its reason."""
-        return [
-            f"{side} {name.replace('_', ' ')}: {quantity.reason}"
-            for side, values in self.function.quantities().items()
-            for name, quantity in values.items()
-            if quantity.value is None
-        ]
-
 
 def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
     """Read a label map or a cine, and measure the heart.

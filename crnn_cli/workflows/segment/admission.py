@@ -30,8 +30,6 @@ _LONG_AXIS = (-0.655, 0.605, -0.453)
 """Direction of the human left ventricle from base to apex, RAS+: to the left, to the front, down. Hearts differ by some
 30 degrees; two- and four-chamber views lie at right angles to their own axis, axial slices 63 degrees from this one."""
 _WIDEST_ANGLE = 60.0
-_ALONG_PATIENT_AXIS = 0.99
-"""Cosine from which on slices count as axial, coronal or sagittal; short-axis slices are oblique to all three."""
 
 
 def require_image(array: Array, declared_labels: bool, name: str) -> None:
@@ -132,12 +130,13 @@ def view_doubt(order: SliceOrder, affine: Affine, fed: SliceInput) -> tuple[Doub
     """
     import numpy as np
 
+    from crnn_cli.data.geometry import ALONG_PATIENT_AXIS
     from crnn_cli.labels.plausibility import CAVITY, label_with_code
 
     if fed.plane is not None or label_with_code(fed.labels, CAVITY) is None:
         return None, False
     normal = affine[:3, order.axes[0]] / np.linalg.norm(affine[:3, order.axes[0]])
-    if float(np.abs(normal).max()) >= _ALONG_PATIENT_AXIS:
+    if float(np.abs(normal).max()) >= ALONG_PATIENT_AXIS:
         text = (
             f"the header says that the slices are {order.plane}; short-axis slices are oblique, so the view is another"
         )
