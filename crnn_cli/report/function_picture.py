@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _SCALE = 2  # drawn larger and reduced, for smooth lines
 _SIZE = (960, 400)
-_BOX = (64, 44, 560, 348)  # left, top, right, bottom of the axes
-_EYE = (770, 202, 140)  # centre and radius of the bull's eye
+_BOX = (64, 60, 560, 340)  # left, top, right, bottom of the axes
+_EYE = (770, 210, 136)  # centre and radius of the bull's eye
 _INK, _FAINT, _PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 _COLOURS = {LEFT: (213, 94, 0), RIGHT: (0, 114, 178)}
 _THIN, _THICK = (250, 243, 225), (204, 121, 67)
@@ -118,7 +118,7 @@ def _label_frames(canvas: _Canvas, function: CardiacFunction, frames: int, y: fl
         x = left + (right - left) * frame / max(1, frames - 1)
         time = "" if function.frame_time is None else f" ({1000 * frame * function.frame_time:.0f} ms)"
         canvas.text((x, y + 6), f"{frame + 1}{time}", 11, "ma")
-    canvas.text((right + 10, y + 6), "frame", 11)
+    canvas.text((right + 10, y - 6), "frame", 11)
 
 
 def _ticks(most: float) -> tuple[float, float]:
