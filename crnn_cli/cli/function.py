@@ -58,6 +58,13 @@ Csv = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
 ]
+StructuredReport = Annotated[
+    Path | None,
+    typer.Option(
+        "--sr", metavar="FILE", rich_help_panel=OUTPUT,
+        help="DICOM structured report (TID 1500) for the archive, .dcm; of a DICOM source.",
+    ),
+]  # fmt: skip
 
 
 def function(
@@ -76,6 +83,7 @@ def function(
     out: Out = None,
     csv: Csv = None,
     plot: PlotFile = None,
+    sr: StructuredReport = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -98,8 +106,9 @@ def function(
     from crnn_cli.workflows.function.options import FunctionOptions, check_paths
 
     options = FunctionOptions(
-        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, force
-    )
+        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, sr,
+        force,
+    )  # fmt: skip
     check_paths(source, options, as_json)
     from crnn_cli.workflows.function.measure import measure_file
     from crnn_cli.workflows.function.write import write_outputs

@@ -24,6 +24,7 @@ from crnn_cli.data.image import Affine
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SAME_PLACE, TILT, UNEVEN, Vector
 from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom.headers import silence_pydicom
+from crnn_cli.io.dicom.instances import Instance, instance_of
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.label_image import LabelImage
@@ -80,7 +81,7 @@ def _read(file: Path) -> tuple[LabelImage, str]:
     try:
         with silence_pydicom():
             data = dcmread(file)
-            kind = str(data.get("SegmentationType", "BINARY")).strip().upper()
+            kind = _kind(data)
             return _label_image(data, kind, file.name), kind
     except (CrnnError, MemoryError):
         raise
@@ -96,20 +97,43 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Where one frame lies: position (LPS, mm), segment (None in a labelmap), time as it is ordered by."""
+class SegFrame:
+    """What one frame shows.
+
+    Attributes
+    ----------
+    position : of its plane, LPS, mm.
+    segment : None in a labelmap.
+    time : by which the frames are ordered; 0 of a volume.
+    images : that it was made from, as it names them.
+    """
 
     position: tuple[float, ...]
     segment: int | None
     time: float
+    images: tuple[Instance, ...] = ()
+
+
+def seg_frames(data: Dataset, name: str) -> list[SegFrame]:
+    """Frames of a SEG in the order of the file, from its header.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        If they lack their place or segment.
+    """
+    return [_frame(groups, data, _kind(data), name) for groups in _functional_groups(data, name)]
+
+
+def _kind(data: Dataset) -> str:
+    return str(data.get("SegmentationType", "BINARY")).strip().upper()
 
 
 def _label_image(data: Dataset, kind: str, name: str) -> LabelImage:
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnsupportedDataError(f"{name} is a segmentation of the type {kind[:16]}; binary, fractional and labelmap "
                                    "segments are read")  # fmt: skip
-    groups = _functional_groups(data, name)
-    frames = [_frame(group, data, kind, name) for group in groups]
+    groups, frames = _functional_groups(data, name), seg_frames(data, name)
     pixels = _pixels(data, len(frames), name)
     orientation = _common(groups, "PlaneOrientationSequence", "ImageOrientationPatient", name)
     planes, affine = _stack(frames, orientation, groups, name)
@@ -144,7 +168,7 @@ def _item(groups: Sequence[Dataset], sequence: str) -> Dataset | None:
     return None
 
 
-def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> _Frame:
+def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> SegFrame:
     place = _item(groups, "PlanePositionSequence")
     if place is None or not place.get("ImagePositionPatient"):
         raise UnsupportedDataError(f"{name} has segments without a place in the patient, such as those of a slide")
@@ -152,7 +176,14 @@ def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> _Frame
     if kind != "LABELMAP" and identified is None:
         raise UnreadableError(f"{name} has frames that belong to no segment")
     segment = None if kind == "LABELMAP" or identified is None else int(identified.ReferencedSegmentNumber)
-    return _Frame(tuple(float(v) for v in place.ImagePositionPatient), segment, _time(groups, data))
+    position = tuple(float(v) for v in place.ImagePositionPatient)
+    return SegFrame(position, segment, _time(groups, data), _source_images(groups))
+
+
+def _source_images(groups: list[Dataset]) -> tuple[Instance, ...]:
+    derived = _item(groups, "DerivationImageSequence")
+    items = [] if derived is None else derived.get("SourceImageSequence") or []
+    return tuple(instance_of(item) for item in items if item.get("ReferencedSOPInstanceUID"))
 
 
 def _time(groups: list[Dataset], data: Dataset) -> float:
@@ -192,7 +223,7 @@ def _common(groups: list[list[Dataset]], sequence: str, keyword: str, name: str)
 
 
 def _stack(
-    frames: list[_Frame], orientation: Vector, groups: list[list[Dataset]], name: str
+    frames: list[SegFrame], orientation: Vector, groups: list[list[Dataset]], name: str
 ) -> tuple[list[int], Affine]:
     """Index of the plane of each frame along the normal, and the affine of the stack.
 
@@ -250,7 +281,7 @@ def _step(gaps: Vector, measures: Dataset) -> float:
     return float(gaps.min())
 
 
-def _require_one_each(frames: list[_Frame], at: list[tuple[int, int]], name: str) -> None:
+def _require_one_each(frames: list[SegFrame], at: list[tuple[int, int]], name: str) -> None:
     """Refuse two frames of one segment in one place whose times nothing tells apart."""
     places = [(*place, frame.segment) for frame, place in zip(frames, at, strict=True)]
     if len(set(places)) < len(places):
@@ -258,7 +289,7 @@ def _require_one_each(frames: list[_Frame], at: list[tuple[int, int]], name: str
 
 
 def _combined(
-    pixels: Pixels, frames: list[_Frame], at: list[tuple[int, int]], shape: tuple[int, ...], maximum: int | None,
+    pixels: Pixels, frames: list[SegFrame], at: list[tuple[int, int]], shape: tuple[int, ...], maximum: int | None,
     name: str,
 ) -> Pixels:  # fmt: skip
     """Segment numbers (t, z, row, column); ``maximum`` is the value of a whole where the segments are fractions."""

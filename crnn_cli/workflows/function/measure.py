@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
 
@@ -27,10 +28,14 @@ class MeasuredFunction:
     ----------
     function : every number.
     report : plain values: tool, input, model if one was used, and the numbers.
+    chambers : what the values of the labels are.
+    evidence : DICOM images and segments that it was measured in, for a structured report; None where none is wanted.
     """
 
     function: CardiacFunction
     report: dict[str, Any]
+    chambers: Chambers
+    evidence: Evidence | None = None
 
 
 def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -47,17 +52,22 @@ def measure_file(source: Path, options: FunctionOptions, progress: notices.Progr
         If the file cannot be read, its values are not known to be of a heart, or it cannot be labelled.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.structured_report import evidence_of, require_dicom
 
     chambers, subject = check_options(options)
     loaded = load_image(source, None, options.series, slice_tolerance=options.slice_tolerance)
     name = "standard input" if source == STREAM else str(source)
     notices.tell(*loaded.remarks())
+    if options.sr is not None:
+        require_dicom(loaded)
     subject = _with_header(subject, loaded.series, options)
     if _is_label_map(loaded, options):
         measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
     else:
         measured = _measure_cine(loaded.image, name, subject, options, progress)
-    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
+    if options.sr is not None:
+        measured = replace(measured, evidence=evidence_of(loaded, source, measured.function, measured.chambers))
+    return replace(measured, report=measured.report | {"input": dict(loaded.source)} | notices.recorded())
 
 
 def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -108,7 +118,7 @@ def _measure_labels(
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
     notices.tell(*function.doubts)
-    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded())
+    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), chambers)
 
 
 def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
