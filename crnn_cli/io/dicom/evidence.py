@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
@@ -20,10 +18,9 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.dicom.header_copy import PATIENT_AND_STUDY, copy_headers, quoting_nothing, warn_of_repairs
 from crnn_cli.io.dicom.header_repair import Repairs, usable_attributes
-from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.instances import Instance, instance_of, joined
 from crnn_cli.io.dicom.seg_read import SegFrame, seg_frames
 from crnn_cli.io.dicom.series import Series
@@ -100,24 +97,6 @@ def evidence_of_series(series: Series, frames: Sequence[int]) -> Evidence:
     warn_of_repairs(repairs)
     whose = usable_attributes(header(0, frames[0]), _WHOSE, Repairs())
     return Evidence(whose, series.series_number, series.description, series.modality, images, {}, series_of)
-
-
-def read_seg_headers(files: Sequence[Path]) -> list[Dataset]:
-    """Read the headers of SEG files.
-
-    Raises
-    ------
-    UnreadableError
-        If one is damaged.
-    """
-    found: list[Dataset] = []
-    for file in files:
-        try:
-            with silence_pydicom():
-                found.append(dcmread(file, stop_before_pixels=True))
-        except Exception:  # a parser of hostile files: whatever it raises, the file is what is wrong
-            raise UnreadableError(f"{file.name} is no DICOM SEG that can be read") from None
-    return found
 
 
 def evidence_of_segs(objects: Sequence[Dataset], frames: Sequence[int], values: Sequence[int]) -> Evidence:

@@ -7,7 +7,6 @@ one half on. Planes may lie in any order; their affine comes from their position
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 from highdicom.color import CIELabColor
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -25,6 +23,7 @@ from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SAME_PLACE, TILT, UN
 from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.instances import Instance, instance_of
+from crnn_cli.io.dicom.seg_series import read_objects, require_same_segments
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.label_image import LabelImage
@@ -32,6 +31,7 @@ from crnn_cli.labels.names import Label
 from crnn_cli.notices import Fact
 
 _PARALLEL = 1e-4
+_LENGTHS = {"ImageOrientationPatient": 6, "PixelSpacing": 2}
 _MOST_PLANES = 10_000
 _TIMES = ("TemporalPositionIndex", "TemporalPositionTimeOffset", "NominalCardiacTriggerDelayTime")
 _GREY = (160, 160, 160)
@@ -39,23 +39,25 @@ Pixels = NDArray[np.unsignedinteger[Any]]
 
 
 def load_seg(path: Path) -> LoadedImage:
-    """Read a SEG as a label map, with the facts about its source.
+    """Read a SEG, or those of all phases of a cine, as a label map, with the facts about its source.
+
+    Parameters
+    ----------
+    path : file, or a folder or archive of SEG files alone; see `crnn_cli.io.dicom.seg_series`.
 
     Raises
     ------
     UnreadableError, UnsupportedDataError
-        See `read_seg`.
+        See `read_seg` and `crnn_cli.io.dicom.seg_series.read_objects`.
     """
-    try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    image, kind = _read(path)
+    objects, sha256, doubts = read_objects(path, pixels=True)
+    image = _parsed(objects, path.name)
     source = {"file": str(path), "format": "DICOM SEG", "sha256": sha256}
     text = "the segments are fractions: a voxel has the label of the largest one, from one half on"
+    facts = [Fact("fractional-labels", text)] if _kind(objects[0]) == "FRACTIONAL" else []
     return LoadedImage(
         image, source, image.array.ndim, dtype=str(image.array.dtype), intent=LABELS, format="DICOM SEG",
-        notes=(Fact("fractional-labels", text),) if kind == "FRACTIONAL" else (),
+        notes=(*doubts, *facts),
     )  # fmt: skip
 
 
@@ -73,20 +75,18 @@ def read_seg(file: Path) -> LabelImage:
     UnreadableError
         If the file is damaged.
     """
-    return _read(file)[0]
+    return _parsed(read_objects(file, pixels=True)[0], file.name)
 
 
-def _read(file: Path) -> tuple[LabelImage, str]:
-    """Label map of a SEG, and the type of its segments."""
+def _parsed(objects: Sequence[Dataset], name: str) -> LabelImage:
     try:
         with silence_pydicom():
-            data = dcmread(file)
-            kind = _kind(data)
-            return _label_image(data, kind, file.name), kind
+            require_same_segments(objects)
+            return _label_image(objects, name)
     except (CrnnError, MemoryError):
         raise
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
-        raise UnreadableError(f"{file.name} is no DICOM SEG that can be read: {_reason(error)}") from None
+        raise UnreadableError(f"{name} is no DICOM SEG that can be read: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
@@ -129,23 +129,28 @@ def _kind(data: Dataset) -> str:
     return str(data.get("SegmentationType", "BINARY")).strip().upper()
 
 
-def _label_image(data: Dataset, kind: str, name: str) -> LabelImage:
+def _label_image(objects: Sequence[Dataset], name: str) -> LabelImage:
+    kind = _kind(objects[0])
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnsupportedDataError(f"{name} is a segmentation of the type {kind[:16]}; binary, fractional and labelmap "
                                    "segments are read")  # fmt: skip
-    groups, frames = _functional_groups(data, name), seg_frames(data, name)
-    pixels = _pixels(data, len(frames), name)
+    groups = [group for data in objects for group in _functional_groups(data, name)]
+    described = [seg_frames(data, name) for data in objects]
+    frames = [frame for part in described for frame in part]
+    pixels = np.concatenate([_pixels(data, len(part), name) for data, part in zip(objects, described, strict=True)])
     orientation = _common(groups, "PlaneOrientationSequence", "ImageOrientationPatient", name)
+    _common(groups, "PixelMeasuresSequence", "PixelSpacing", name)
     planes, affine = _stack(frames, orientation, groups, name)
-    times = sorted({frame.time for frame in frames})
-    at = [(times.index(frame.time), plane) for frame, plane in zip(frames, planes, strict=True)]
+    when = [(order, frame.time) for order, part in enumerate(described) for frame in part]
+    times = sorted(set(when))
+    at = [(times.index(time), plane) for time, plane in zip(when, planes, strict=True)]
     _require_one_each(frames, at, name)
     shape = (len(times), max(planes) + 1, *pixels.shape[1:])
-    maximum = int(data.get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else None
+    maximum = int(objects[0].get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else None
     labels = _combined(pixels, frames, at, shape, maximum, name)
     array = labels.transpose(3, 2, 1, 0)
     return LabelImage(
-        array=array if len(times) > 1 else array[..., 0], affine=affine, labels=_labels(data, int(labels.max()))
+        array=array if len(times) > 1 else array[..., 0], affine=affine, labels=_labels(objects, int(labels.max()))
     )  # fmt: skip
 
 
@@ -211,13 +216,15 @@ def _pixels(data: Dataset, frames: int, name: str) -> Pixels:
 
 
 def _common(groups: list[list[Dataset]], sequence: str, keyword: str, name: str) -> Vector:
-    """Orientation that all frames share: direction of the rows, then of the columns (LPS)."""
+    """Values that all frames share: directions of the rows and the columns (LPS), or the spacing of the pixels."""
     items = [_item(group, sequence) for group in groups]
     values = np.array([[float(v) for v in item[keyword].value] for item in items if item is not None])
-    if len(values) < len(groups) or values.shape[1:] != (6,):
-        raise UnsupportedDataError(f"{name} has segments without an orientation in the patient")
+    what = "an orientation in the patient" if keyword == "ImageOrientationPatient" else "a pixel spacing"
+    if len(values) < len(groups) or values.shape[1:] != (_LENGTHS[keyword],):
+        raise UnsupportedDataError(f"{name} has segments without {what}")
     if np.abs(values - values[0]).max() > _PARALLEL:
-        raise UnsupportedDataError(f"the planes of {name} are no stack: their directions differ")
+        differ = "directions" if keyword == "ImageOrientationPatient" else "pixel spacings"
+        raise UnsupportedDataError(f"the planes of {name} are no stack: their {differ} differ")
     first: Vector = values[0]
     return first
 
@@ -230,8 +237,7 @@ def _stack(
     Planes may be missing between others: the smallest distance is the step.
     """
     measures = _item(groups[0], "PixelMeasuresSequence")
-    if measures is None:
-        raise UnsupportedDataError(f"{name} has segments without a pixel spacing")
+    assert measures is not None  # `_common` has seen it
     rows, columns = (float(v) for v in measures.PixelSpacing)
     row, column = (part / np.linalg.norm(part) for part in (orientation[:3], orientation[3:]))
     normal = np.cross(row, column)
@@ -314,15 +320,15 @@ def _combined(
     return labels
 
 
-def _labels(data: Dataset, largest: int) -> tuple[Label, ...]:
+def _labels(objects: Sequence[Dataset], largest: int) -> tuple[Label, ...]:
     """Segments as labels: number, name, colour and code."""
-    found = []
-    for segment in data.get("SegmentSequence") or []:
+    found: dict[int, Label] = {}
+    for segment in (segment for data in objects for segment in data.get("SegmentSequence") or []):
         number = int(segment.SegmentNumber)
         if 0 < number <= max(largest, 255):
             name = " ".join(str(segment.get("SegmentLabel") or f"segment {number}").split())
-            found.append(Label(number, name, _colour(segment), _code(segment)))
-    return tuple(found)
+            found.setdefault(number, Label(number, name, _colour(segment), _code(segment)))
+    return tuple(found.values())
 
 
 def _code(segment: Dataset) -> tuple[str, str, str] | None:

@@ -196,12 +196,13 @@ def evidence_of(loaded: LoadedImage, source: Path, function: CardiacFunction, ch
     UnsupportedDataError, UnreadableError
         If they lack what a report refers to.
     """
-    from crnn_cli.io.dicom.evidence import evidence_of_segs, evidence_of_series, read_seg_headers
+    from crnn_cli.io.dicom.evidence import evidence_of_segs, evidence_of_series
+    from crnn_cli.io.dicom.seg_series import read_objects
 
     frames = (function.phases.ed, function.phases.es)
     if loaded.series is not None:
         return evidence_of_series(loaded.series, frames)
-    return evidence_of_segs(read_seg_headers([source]), frames, [*chambers.named().values()])
+    return evidence_of_segs(read_objects(source, pixels=False)[0], frames, [*chambers.named().values()])
 
 
 def algorithm_of(report: dict[str, Any]) -> Algorithm:
