@@ -101,6 +101,7 @@ def function(
 
     Examples: crnn function labels.nii.gz -o function.json --csv function.csv --plot curves.png;
     crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
+    crnn function SEG_FOLDER --sr report.dcm;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
     from crnn_cli.workflows.function.options import FunctionOptions, check_paths
