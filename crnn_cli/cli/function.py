@@ -90,7 +90,7 @@ def function(
     """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
 
     SOURCE is a label map of a short-axis cine, or the cine itself, which is then labelled by --model first. A number
-    that the data do not carry is refused, and the reason stands in its place.
+    that the data do not carry is refused, and the reason stands in its place; with --strict the exit code is then 6.
 
     Volumes are sums of discs: area times the distance from slice to slice. Every slice with a label counts; base and
     apex are as labelled. Mass is the volume of the myocardium times 1.05 g/ml. End diastole and end systole are the
@@ -111,7 +111,7 @@ def function(
         force,
     )  # fmt: skip
     check_paths(source, options, as_json)
-    from crnn_cli.workflows.function.measure import measure_file
+    from crnn_cli.workflows.function.measure import measure_file, require_every_number
     from crnn_cli.workflows.function.write import write_outputs
 
     with console.progress_bar("labelling") as progress:
@@ -119,8 +119,9 @@ def function(
     write_outputs(measured, "standard input" if source == STREAM else str(source), options)
     if as_json:
         console.print_json(measured.report)
-        return
-    from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+    else:
+        from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
 
-    console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-    console.table("", ["", ""], heart_rows(measured.function), result=True)
+        console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
+        console.table("", ["", ""], heart_rows(measured.function), result=True)
+    require_every_number(measured.function)
