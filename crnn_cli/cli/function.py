@@ -58,6 +58,13 @@ Csv = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
 ]
+StructuredReport = Annotated[
+    Path | None,
+    typer.Option(
+        "--sr", metavar="FILE", rich_help_panel=OUTPUT,
+        help="DICOM structured report (TID 1500) for the archive, .dcm; of a DICOM source.",
+    ),
+]  # fmt: skip
 
 
 def function(
@@ -76,13 +83,14 @@ def function(
     out: Out = None,
     csv: Csv = None,
     plot: PlotFile = None,
+    sr: StructuredReport = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
 
     SOURCE is a label map of a short-axis cine, or the cine itself, which is then labelled by --model first. A number
-    that the data do not carry is refused, and the reason stands in its place.
+    that the data do not carry is refused, and the reason stands in its place; with --strict the exit code is then 6.
 
     Volumes are sums of discs: area times the distance from slice to slice. Every slice with a label counts; base and
     apex are as labelled. Mass is the volume of the myocardium times 1.05 g/ml. End diastole and end systole are the
@@ -93,15 +101,17 @@ def function(
 
     Examples: crnn function labels.nii.gz -o function.json --csv function.csv --plot curves.png;
     crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
+    crnn function SEG_FOLDER --sr report.dcm;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
     from crnn_cli.workflows.function.options import FunctionOptions, check_paths
 
     options = FunctionOptions(
-        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, force
-    )
+        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, sr,
+        force,
+    )  # fmt: skip
     check_paths(source, options, as_json)
-    from crnn_cli.workflows.function.measure import measure_file
+    from crnn_cli.workflows.function.measure import measure_file, require_every_number
     from crnn_cli.workflows.function.write import write_outputs
 
     with console.progress_bar("labelling") as progress:
@@ -109,8 +119,9 @@ def function(
     write_outputs(measured, "standard input" if source == STREAM else str(source), options)
     if as_json:
         console.print_json(measured.report)
-        return
-    from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+    else:
+        from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
 
-    console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-    console.table("", ["", ""], heart_rows(measured.function), result=True)
+        console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
+        console.table("", ["", ""], heart_rows(measured.function), result=True)
+    require_every_number(measured.function)

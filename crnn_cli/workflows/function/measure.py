@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, QualityError, UnsupportedDataError
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
 
@@ -27,10 +28,14 @@ class MeasuredFunction:
     ----------
     function : every number.
     report : plain values: tool, input, model if one was used, and the numbers.
+    chambers : what the values of the labels are.
+    evidence : DICOM images and segments that it was measured in, for a structured report; None where none is wanted.
     """
 
     function: CardiacFunction
     report: dict[str, Any]
+    chambers: Chambers
+    evidence: Evidence | None = None
 
 
 def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -47,17 +52,22 @@ def measure_file(source: Path, options: FunctionOptions, progress: notices.Progr
         If the file cannot be read, its values are not known to be of a heart, or it cannot be labelled.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.structured_report import evidence_of, require_dicom
 
     chambers, subject = check_options(options)
     loaded = load_image(source, None, options.series, slice_tolerance=options.slice_tolerance)
     name = "standard input" if source == STREAM else str(source)
     notices.tell(*loaded.remarks())
+    if options.sr is not None:
+        require_dicom(loaded)
     subject = _with_header(subject, loaded.series, options)
     if _is_label_map(loaded, options):
         measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
     else:
         measured = _measure_cine(loaded.image, name, subject, options, progress)
-    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
+    if options.sr is not None:
+        measured = replace(measured, evidence=evidence_of(loaded, source, measured.function, measured.chambers))
+    return replace(measured, report=measured.report | {"input": dict(loaded.source)} | notices.recorded())
 
 
 def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -82,6 +92,9 @@ def _measure_cine(
     image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress
 ) -> MeasuredFunction:
     """Label a cine, and measure the labels."""
+    from crnn_cli.cardiac.function import require_stack
+
+    require_stack(image, name)
     labels, facts, unknown = _label(image, options, name, progress)
     measured = _measure_labels(labels, name, None, subject, options, unknown)
     return replace(measured, report=measured.report | facts | notices.recorded())
@@ -99,16 +112,57 @@ def _measure_labels(
     chambers : what its values are; None: by the names of its labels.
     """
     from crnn_cli.cardiac.chambers import find_chambers
-    from crnn_cli.cardiac.function import assess_function
+    from crnn_cli.cardiac.function import assess_function, require_stack
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
 
     names = labels.names if isinstance(labels, LabelImage) else {}
     chambers = chambers or find_chambers(names, name)
+    require_stack(labels, name)
+    _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    _require_a_number(function, name)
     notices.tell(*function.doubts)
-    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded())
+    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), chambers)
+
+
+def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
+    """Refuse a label map in which no value of a ventricle occurs; the message lists those that do."""
+    import numpy as np
+
+    found = [int(value) for value in np.unique(labels.array) if value]
+    if not {chambers.left, chambers.right} & {*found}:
+        held = f"its values are {', '.join(map(str, found))}" if found else "it holds background alone"
+        raise UnsupportedDataError(
+            f"no frame of {name} has a label of a ventricle: {held}",
+            remedy=("say what the values are with ", Param("labels", "1=RV,2=MYO,3=LV")),
+        )
+
+
+def _require_a_number(function: CardiacFunction, name: str) -> None:
+    """Refuse a heart of which neither a volume nor a ratio can be said; the message has the reasons."""
+    quantities = function.quantities()
+    numbers = [each for side in ("left", "right") for each in quantities.get(side, {}).values()]
+    if all(each.value is None for each in numbers):
+        reasons = dict.fromkeys(each.reason for each in numbers)
+        raise UnsupportedDataError(f"nothing can be measured in {name}: {'; '.join(reasons)}")
+
+
+def require_every_number(function: CardiacFunction) -> None:
+    """Refuse a result that lacks a number, where doubts count as errors.
+
+    Raises
+    ------
+    QualityError
+        If the record is strict (`crnn_cli.notices.is_strict`) and a number was refused; the message has the reasons.
+    """
+    from crnn_cli.report.function_table import refused_numbers
+
+    refused = refused_numbers(function)
+    if refused and notices.is_strict():
+        told = "; ".join(f"no {', '.join(names)}: {reason}" for reason, names in refused.items())
+        raise QualityError(f"{told} (", Param("strict"), ")")
 
 
 def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import Subject
 
-OUTPUTS = ("out", "csv", "plot")
+OUTPUTS = ("out", "csv", "plot", "sr")
 """Options that name outputs."""
 
 
@@ -39,6 +39,7 @@ class FunctionOptions:
     out: Path | None = None
     csv: Path | None = None
     plot: Path | None = None
+    sr: Path | None = None
     force: bool = False
 
 
@@ -88,7 +89,7 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
     require_apart([source], targets)
     for target, suffix, what in (
         (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
-        (options.plot, ".png", "the plot is a PNG picture"),
+        (options.plot, ".png", "the plot is a PNG picture"), (options.sr, ".dcm", "the structured report is DICOM"),
     ):  # fmt: skip
         if target is None:
             continue
