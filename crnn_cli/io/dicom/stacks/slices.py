@@ -16,7 +16,7 @@ from crnn_cli.data.slice_stack import ROUNDING, SAME_PLACE, Vector
 from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.io.dicom.grid.grouping import PARALLEL, SAME_ECHO, clusters, identity
 from crnn_cli.io.dicom.grid.positions import is_perpendicular, normal_of
-from crnn_cli.io.dicom.grid.timing import sort_by_time
+from crnn_cli.io.dicom.grid.timing import is_cycle, sort_by_time
 from crnn_cli.io.dicom.series import Series
 
 LEAST_SLICES = 3
@@ -65,7 +65,7 @@ def stack_slice(series: Series, frames: Sequence[Frame]) -> StackSlice | None:
     positions = [frame.position for frame in frames if frame.position is not None]
     if len(positions) < len(frames) or np.ptp(np.array(positions) @ normal_of(first.orientation)) >= SAME_PLACE:
         return None
-    return StackSlice(series, tuple(frames), bool(series.grid) and sort_by_time([list(frames)]).gated)
+    return StackSlice(series, tuple(frames), bool(series.grid) and is_cycle(sort_by_time([list(frames)])))
 
 
 def normal_through(slices: Sequence[StackSlice]) -> Vector:
