@@ -176,7 +176,7 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
         remarks = [each.text for each in series.remarks if each.code not in ("dicom-beside", "dicom-files-left-out")]
         texts += [f"series {series.number}: {text}" for text in remarks]
-        texts += [f"series {series.number} is not in the stack: {series.not_in_stack}"] if series.not_in_stack else []
+    texts += [f"not in the stack: series {listing.not_in_stack}"] if listing.not_in_stack else []
     for each in listing.unjoined:
         texts.append(each.told + (f" ({spelled(each.remedy, spell)})" if each.remedy else ""))
     texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]

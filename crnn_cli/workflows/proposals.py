@@ -209,7 +209,7 @@ def steps_for_folder(listing: Listing, file: str, given: tuple[Param, ...] = ())
     given : parameters that were needed to list it, such as ``slice_tolerance``.
     """
     stack = listing.only_stack
-    readable = [series for series in listing.series if series.grid]
+    readable = sorted((series for series in listing.series if series.grid), key=lambda series: not series.members)
     for series in readable if stack is None else [stack]:
         choice = (Param("series", series.number),) if stack is None and len(readable) > 1 else ()
         steps = _steps_for_series(series, file, (*choice, *given))

@@ -39,8 +39,8 @@ from tests.support.dicom_scans import (
 class Cine:
     """What the series of one slice of a stack is made from.
 
-    place : index along the normal. moment : seconds after the start of the study. trigger : ms, one for each frame. first : instance
-    number before the first.
+    place : index along the normal. moment : seconds after the start of the study. trigger : ms, one for each frame.
+    first : instance number before the first.
     """
 
     place: int
@@ -130,7 +130,8 @@ class Study:
             passed = float(cine.trigger[t]) if self.running and not self.shuffled else 0.0
             day, clock = dates(start + timedelta(milliseconds=passed))
             found = {
-                "SeriesInstanceUID": series, "SeriesNumber": cine.number, "InstanceNumber": cine.first + int(numbers[t]) + 1,
+                "SeriesInstanceUID": series, "SeriesNumber": cine.number,
+                "InstanceNumber": cine.first + int(numbers[t]) + 1,
                 "TriggerTime": f"{cine.trigger[t]:g}", "AcquisitionDate": day, "AcquisitionTime": clock,
                 "SeriesDescription": f"cine_sax_{cine.number}", "CardiacNumberOfImages": times,
                 "ImagePositionPatient": ds(np.round(place.position(z), self.digits)),
@@ -461,9 +462,9 @@ def few(study: Study) -> None:
 Case = Callable[[Study], None]
 CASES: tuple[Case, ...] = (
     whole, whole, whole, end_missing, middle_missing, every_other_missing, repeated, repeated,
-    repeated_for_an_unknown_reason, measured_twice, unequal_frames, unlike_cycles, late_start, tilted, one_beside, uneven,
-    other_matrix, another_frame_of_reference, two_patients, tagged, tagged_stack, two_kinds, without_triggers, real_time,
-    damaged, few, one_series,
+    repeated_for_an_unknown_reason, measured_twice, unequal_frames, unlike_cycles, late_start, tilted, one_beside,
+    uneven, other_matrix, another_frame_of_reference, two_patients, tagged, tagged_stack, two_kinds, without_triggers,
+    real_time, damaged, few, one_series,
 )  # fmt: skip
 CLASSIC = (one_series, real_time, without_triggers, other_matrix, two_kinds, damaged)
 """Cases that change headers which a multi-frame object keeps elsewhere."""

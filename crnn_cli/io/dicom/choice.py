@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,13 +79,9 @@ def _only_series(contents: Listing, path: Path, slice_number: int | None) -> Ser
 
 def _taken(contents: Listing, stack: Series) -> Fact:
     """What the stack is made of, and why each other series is none of it."""
-    reasons: dict[str, list[int]] = defaultdict(list)
-    for each in contents.series:
-        if each is not stack:
-            reasons[each.not_in_stack].append(each.number)
-    left_out = "; ".join(f"{ranges(numbers)} ({reason})" for reason, numbers in reasons.items())
     text = f"series {ranges(each.number for each in stack.members)} were joined to a stack of {stack.slices} slices"
-    return Fact("stack-joined", f"{text}, left out were {left_out}" if left_out else text)
+    beside = contents.not_in_stack
+    return Fact("stack-joined", f"{text}; left out: {beside}" if beside else text)
 
 
 def _joined(contents: Listing, choice: str, path: Path, slice_tolerance: float | None) -> Series:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from crnn_cli.io.dicom.frames.frame import FileContents, Frame
 from crnn_cli.io.dicom.grid.grouping import group_frames
 from crnn_cli.io.dicom.grid.left_out import EMPTY, may_miss, named, remarks_on, suspects
-from crnn_cli.io.dicom.series import Series, series_of
+from crnn_cli.io.dicom.grid.timing import TimeOrder, is_cycle
+from crnn_cli.io.dicom.series import Series, ranges, series_of
 from crnn_cli.io.dicom.stacks.join import Stacks, Unjoined, find_stacks
 from crnn_cli.io.dicom.stacks.reasons import why_not_in_stack
 from crnn_cli.io.dicom.stacks.slices import StackSlice, stack_slice
@@ -47,11 +48,17 @@ class Listing:
     def only_stack(self) -> Series | None:
         """The stack that is meant where no series is chosen: the only one, and no other cine has several slices."""
         stacks = [each for each in self.series if each.members]
-        rivals = [each for each in self.series if not each.members and each.slices > 1 and each.frames > 1]
-        cines = [each for each in rivals if each.kind == "cine" or not each.grid]
-        if len(stacks) != 1 or cines or any(each.gated for each in self.unjoined):
-            return None
-        return stacks[0]
+        rivals = any(map(_may_be_stack, self.series)) or any(each.gated for each in self.unjoined)
+        return stacks[0] if len(stacks) == 1 and not rivals else None
+
+    @property
+    def not_in_stack(self) -> str:
+        """Numbers of the series that are none of the only stack, with the reasons; "" where there are none."""
+        reasons: dict[str, list[int]] = defaultdict(list)
+        for each in self.series:
+            if each.not_in_stack:
+                reasons[each.not_in_stack].append(each.number)
+        return "; ".join(f"{ranges(numbers)} ({reason})" for reason, numbers in reasons.items())
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -66,6 +73,14 @@ class Listing:
     def others(self) -> int:
         """Number of files that are whole, and hold no images."""
         return len(self.left_out) - len(self.damaged) + sum(self.objects.values())
+
+
+def _may_be_stack(series: Series) -> bool:
+    """Whether a series of its own is a cine of several slices, or may be one and cannot be read."""
+    if series.members or series.slices < 2 or series.frames < 2:
+        return False
+    gated = series.ordered_by == "trigger time"
+    return not series.grid or is_cycle(TimeOrder(series.ordered_by, series.grid, gated=gated))
 
 
 def listing(files: Iterable[FileContents], *, slice_tolerance: float | None = None) -> Listing:

@@ -107,8 +107,9 @@ def _joined(chosen: Chosen, number: int, slice_tolerance: float | None) -> Serie
     stack = join(chosen.slices, number, slice_tolerance)
     if stack.grid:
         return replace(stack, remarks=(*stack.remarks, *_on_repeats(chosen.replaced)))
-    remedy = stack.remedy or _whole_part(chosen.slices)
-    return Unjoined(numbers, "; ".join(stack.problems), remedy)
+    order = ", ".join(str(member.number) for member in stack.members)
+    remedy = stack.remedy if any(isinstance(word, Param) for word in stack.remedy) else _whole_part(chosen.slices)
+    return Unjoined(numbers, f"{'; '.join(stack.problems)} (slices in order: series {order})", remedy or stack.remedy)
 
 
 def _numbers(slices: Sequence[StackSlice]) -> tuple[int, ...]:

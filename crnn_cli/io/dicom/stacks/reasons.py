@@ -11,6 +11,9 @@ from crnn_cli.io.dicom.grid.grouping import PARALLEL, SAME_ECHO
 from crnn_cli.io.dicom.grid.positions import is_perpendicular, normal_of
 from crnn_cli.io.dicom.series import Series
 
+_PLAIN = 10.0
+"""Angle in degrees from which on another direction is no surprise, and not stated."""
+
 
 def why_not_in_stack(series: Series, frames: Sequence[Frame], stack: Series, replaced: dict[int, int]) -> str:
     """The first reason that holds, such as another direction.
@@ -50,7 +53,9 @@ def _other_direction(one: Frame, of_stack: Frame) -> str:
         return ""
     cosine = abs(float(normal_of(one.orientation) @ normal_of(of_stack.orientation)))
     angle = np.degrees(np.arccos(min(cosine, 1.0)))
-    return f"another direction, {angle:.0f} degrees off" if angle >= 0.5 else "rows and columns of another direction"
+    if angle >= _PLAIN:
+        return "another direction"
+    return f"another direction, {angle:.1f} degrees off" if angle >= 0.05 else "its rows run in another direction"
 
 
 def _other_matrix(one: Frame, of_stack: Frame) -> str:
