@@ -44,7 +44,7 @@ def choose_series(
     elif not choice.isdigit() and _SEVERAL.fullmatch(choice):
         chosen = _joined(contents, choice, path, slice_tolerance)
     else:
-        fitting = [s for s in contents.every if choice in (str(s.number), s.uid)]
+        fitting = [s for s in contents.every if choice and choice in (str(s.number), s.uid)]
         if len(fitting) != 1:
             raise UnsupportedDataError(
                 Param("series", choice), f" fits {len(fitting)} of the series in {path}\n" + table(contents)
@@ -117,7 +117,8 @@ def _named(contents: Listing, choice: str, path: Path) -> Sequence[StackSlice]:
     numbers: set[int] = set()
     for part in choice.split(","):
         low, _, high = part.partition("-")
-        numbers.update(range(int(low), min(int(high or low), len(contents.every) + 1) + 1))
+        first, last = (min(int(number), len(contents.every) + 1) for number in (low, high or low))
+        numbers.update(range(first, last + 1))
     slices = {each.series.number: each for each in contents.slices}
     unfit = sorted(numbers - slices.keys())
     if unfit or not numbers:

@@ -108,8 +108,16 @@ def _joined(chosen: Chosen, number: int, slice_tolerance: float | None) -> Serie
     if stack.grid:
         return replace(stack, remarks=(*stack.remarks, *_on_repeats(chosen.replaced)))
     order = ", ".join(str(member.number) for member in stack.members)
-    remedy = stack.remedy if any(isinstance(word, Param) for word in stack.remedy) else _whole_part(chosen.slices)
-    return Unjoined(numbers, f"{'; '.join(stack.problems)} (slices in order: series {order})", remedy or stack.remedy)
+    problem = f"{'; '.join(stack.problems)} (slices in order: series {order})"
+    return Unjoined(numbers, problem, _remedy(stack, _whole_part(chosen.slices)))
+
+
+def _remedy(stack: Series, part: tuple[Words, ...]) -> tuple[Words, ...]:
+    """What would help: the whole files, the tolerance that makes the slices even, or else to take a part."""
+    if stack.damaged and part:
+        return (*stack.remedy, ", or ", *part)
+    has_parameter = any(isinstance(word, Param) for word in stack.remedy)
+    return stack.remedy if has_parameter or not part else part
 
 
 def _numbers(slices: Sequence[StackSlice]) -> tuple[int, ...]:
@@ -142,14 +150,19 @@ def join(slices: Sequence[StackSlice], number: int, slice_tolerance: float | Non
     if not problems:
         return replace(stack, remarks=(*stack.remarks, *_on_times(stack))) if stack.grid else stack
     remedy = tuple(word for problem in problems[:1] for word in problem.remedy)
-    return replace(stack, grid=(), problems=tuple(each.text for each in problems), remedy=remedy, ragged=())
+    damaged = any(problem.damaged for problem in problems)
+    return replace(
+        stack, grid=(), problems=tuple(each.text for each in problems), remedy=remedy, ragged=(), damaged=damaged
+    )
 
 
 def _problems(ordered: Sequence[StackSlice]) -> list[Problem]:
     """Why slices are no stack, beyond what is wrong with the grid of their frames."""
     broken = [each.series for each in ordered if not each.series.grid]
     if broken:
-        return [Problem(f"series {broken[0].number} cannot be read: {broken[0].problems[0]}", broken[0].remedy)]
+        first = broken[0]
+        told = f"series {first.number} cannot be read: {first.problems[0]}"
+        return [Problem(told, first.remedy, first.damaged)]
     counts = Counter(len(each.frames) for each in ordered)
     if len(counts) > 1:
         by_count = {
