@@ -72,7 +72,7 @@ class Study:
     def __init__(self, seed: int) -> None:
         self.dice = dice = Dice(seed)
         self.vendor = dice.pick(*VENDORS)
-        self.slices, self.frames = dice.whole(4, 7), dice.whole(5, 8)
+        self.slices, self.frames = dice.whole(4, 6), dice.whole(5, 6)
         self.place = Place(dice, self.slices)
         self.storage = Storage(16, dice.pick(12, 16), False)
         self.common: dict[str, Any] = {
@@ -155,7 +155,7 @@ class Study:
         """Add what else a study has: long axis, localisers, a volume, a single image, a pair of parallel cines."""
         dice = self.dice
         for make in (long_axis, localiser, volume, single, pair, smaller):
-            if dice.chance(0.4):
+            if dice.chance(0.3):
                 make(self)
 
 
@@ -430,16 +430,16 @@ def without_triggers(study: Study) -> None:
 
 def real_time(study: Study) -> None:
     """Several beats one after the other: frames of one number are not of one phase."""
-    study.frames = 14
+    study.frames = 12
     study.cines = [study.cine(each.place, n) for n, each in enumerate(study.cines)]
     for each in study.cines:
-        each.trigger = np.round((np.arange(14) * 47.0) % 260, 1)
+        each.trigger = np.round((np.arange(12) * 47.0) % 230, 1)
     study.truth.refused = ("phases of a cardiac cycle",)
 
 
 def damaged(study: Study) -> None:
     """A file of one slice is cut, or empty, or all files of a slice are."""
-    study.truth.refused = ("cannot be read", "bytes are missing", "cannot be joined", "may be part")
+    study.truth.refused = ("cannot be read", "not evenly spaced")
     study.spoil = study.dice.pick("one", "empty", "slice")  # type: ignore[attr-defined]
 
 
