@@ -64,7 +64,8 @@ def load_dicom(
     Parameters
     ----------
     path : folder, DICOMDIR, zip archive or file.
-    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    series : number in the listing or SeriesInstanceUID, or numbers of series of one slice each, such as ``3-8,10``;
+        None for the only stack of such series, or else the only readable series.
     slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
     slice_number : of a slice, from 1, that is read alone where the grid of slices and times has holes elsewhere; of
         any other series, all slices are read.
@@ -98,7 +99,7 @@ def read_series(
 
     Parameters
     ----------
-    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    series : as in `load_dicom`.
     slice_tolerance : as in `list_series`.
     slice_number : as in `load_dicom`.
 
