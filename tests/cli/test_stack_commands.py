@@ -95,7 +95,7 @@ def test_convert_verify_and_evaluate_see_the_stack(crnn, study, tmp_path, form):
     assert nifti.header["pixdim"][4] == pytest.approx(0.0315)
     assert crnn("verify", source, out).code == 0
     measured = json.loads(crnn("evaluate", out, "--reference", source, "--json").out)
-    assert {"stack-joined", "stack-slices-repeated"} <= {each["code"] for each in measured["facts"]}
+    assert {"stack-joined", "stack-taken", "stack-slices-repeated"} <= {each["code"] for each in measured["facts"]}
 
 
 def test_reconstruct_takes_the_stack_and_writes_a_derived_series(crnn, study, tmp_path):

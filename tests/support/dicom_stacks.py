@@ -40,7 +40,7 @@ class Cine:
     """What the series of one slice of a stack is made from.
 
     place : index along the normal. moment : seconds after the start of the study. trigger : ms, one for each frame.
-    first : instance number before the first.
+    first, first_position : instance number, and temporal position, before the first.
     """
 
     place: int
@@ -49,6 +49,7 @@ class Cine:
     trigger: np.ndarray
     stored: np.ndarray
     first: int = 0
+    first_position: int = 0
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -137,11 +138,11 @@ class Study:
                 "ImagePositionPatient": ds(np.round(place.position(z), self.digits)),
             }  # fmt: skip
             if self.vendor == "philips":
-                found |= {"TemporalPositionIdentifier": t + 1, "NumberOfTemporalPositions": times}
+                found |= {"TemporalPositionIdentifier": cine.first_position + t + 1, "NumberOfTemporalPositions": times}
             return found | cine.more
 
         scan = Scan(dice, place, self.storage, cine.stored, self.common, each)
-        files = [as_enhanced(scan)] if self.vendor == "enhanced" else scan.files()
+        files = [as_enhanced(scan, cine.first_position)] if self.vendor == "enhanced" else scan.files()
         self.keep(files)
 
     def keep(self, files: list[File]) -> None:
@@ -167,15 +168,15 @@ def _shuffled(dice: Dice, times: int) -> np.ndarray:
             return numbers
 
 
-def as_enhanced(scan: Scan) -> File:
-    """The frames of a slice as one multi-frame object, in random order."""
+def as_enhanced(scan: Scan, before: int = 0) -> File:
+    """The frames of a slice as one multi-frame object, in random order; before : temporal positions before them."""
     times = scan.stored.shape[1]
     headers = [scan.header(0, t) for t in range(times)]
     data, groups, pixels = headers[0], [], b""
     for t in _shuffled(scan.dice, times):
         one = headers[t]
         group = Dataset()
-        group.FrameContentSequence = [item(TemporalPositionIndex=int(t) + 1)]
+        group.FrameContentSequence = [item(TemporalPositionIndex=before + int(t) + 1)]
         group.CardiacSynchronizationSequence = [item(NominalCardiacTriggerDelayTime=float(one.TriggerTime))]
         group.PlanePositionSequence = [item(ImagePositionPatient=one.ImagePositionPatient)]
         group.MRImageFrameTypeSequence = [item(FrameType=["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"])]
@@ -453,6 +454,14 @@ def one_series(study: Study) -> None:
     long_axis(study)
 
 
+def counted_through(study: Study) -> None:
+    """Temporal positions that count on from slice to slice."""
+    study.vendor = study.dice.pick("philips", "enhanced")
+    for each in study.cines:
+        each.first_position = each.place * study.frames
+    study.truth.stack = study.expected(study.cines)
+
+
 def few(study: Study) -> None:
     """Two slices are no stack: they may be a pair of views."""
     study.cines = [each for each in study.cines if each.place < 2]
@@ -464,7 +473,7 @@ CASES: tuple[Case, ...] = (
     whole, whole, whole, end_missing, middle_missing, every_other_missing, repeated, repeated,
     repeated_for_an_unknown_reason, measured_twice, unequal_frames, unlike_cycles, late_start, tilted, one_beside,
     uneven, other_matrix, another_frame_of_reference, two_patients, tagged, tagged_stack, two_kinds, without_triggers,
-    real_time, damaged, few, one_series,
+    real_time, damaged, few, one_series, counted_through,
 )  # fmt: skip
 CLASSIC = (one_series, real_time, without_triggers, other_matrix, two_kinds, damaged)
 """Cases that change headers which a multi-frame object keeps elsewhere."""

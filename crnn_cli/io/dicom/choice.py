@@ -64,7 +64,10 @@ def _only_series(contents: Listing, path: Path, slice_number: int | None) -> Ser
     """The only series that can be read; one whose files are damaged counts, as another is no replacement for it."""
     every, stack = contents.series, contents.only_stack
     if stack is not None:
-        return replace(stack, remarks=(*stack.remarks, _taken(contents, stack)))
+        if not contents.not_in_stack:
+            return stack
+        text = f"series {stack.number} was taken, the only stack; left out were {contents.not_in_stack}"
+        return replace(stack, remarks=(*stack.remarks, Fact("stack-taken", text)))
     possible = [each for each in every if each.grid or each.damaged or slice_number in each.whole_slices]
     if len(possible) > 1 or (not possible and len(every) > 1):
         reasons = "".join(f"; {each.told}" for each in contents.unjoined)
@@ -75,13 +78,6 @@ def _only_series(contents: Listing, path: Path, slice_number: int | None) -> Ser
         return every[0]
     text = f"series {possible[0].number} was taken, the only one of {len(every)} that can be read"
     return replace(possible[0], remarks=(*possible[0].remarks, Fact("dicom-only-series", text)))
-
-
-def _taken(contents: Listing, stack: Series) -> Fact:
-    """What the stack is made of, and why each other series is none of it."""
-    text = f"series {ranges(each.number for each in stack.members)} were joined to a stack of {stack.slices} slices"
-    beside = contents.not_in_stack
-    return Fact("stack-joined", f"{text}; left out: {beside}" if beside else text)
 
 
 def _joined(contents: Listing, choice: str, path: Path, slice_tolerance: float | None) -> Series:

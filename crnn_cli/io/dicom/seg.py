@@ -23,7 +23,6 @@ from pydicom.uid import MRImageStorage, generate_uid
 
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
-from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.dicom.character_sets import settle_character_set
@@ -93,10 +92,7 @@ def require_even(series: Series) -> None:
     UnsupportedDataError
         The message states the largest distance.
     """
-    assert series.affine is not None
-    positions = np.array([row[0].position for row in series.grid]) @ LPS_TO_RAS
-    even = series.affine[:3, 3] + np.outer(np.arange(len(positions)), series.affine[:3, 2])
-    worst = float(np.abs(positions - even).max())
+    worst = series.off_grid()
     if worst > _EVEN:
         raise UnsupportedDataError(
             f"slices lie up to {worst:.2f} mm from even places; readers of a DICOM SEG refuse such a stack or shift it",

@@ -18,6 +18,7 @@ import numpy as np
 
 from crnn_cli.data.image import Affine, affine_of_slice
 from crnn_cli.data.orientation import axis_codes
+from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import Words
 from crnn_cli.io.dicom.frames.frame import Frame, Problem
 from crnn_cli.io.dicom.grid.completeness import incompleteness
@@ -114,6 +115,13 @@ class Series:
         if self.grid:
             return tuple(range(1, self.slices + 1))
         return tuple(z for z, row in enumerate(self.ragged, 1) if len(row) == self.frames)
+
+    def off_grid(self) -> float:
+        """Largest distance of a slice from its place by the affine, mm; the series must be readable."""
+        assert self.affine is not None
+        positions = np.array([row[0].position for row in self.grid]) @ LPS_TO_RAS
+        even = self.affine[:3, 3] + np.outer(np.arange(len(positions)), self.affine[:3, 2])
+        return float(np.abs(positions - even).max())
 
     def one_slice(self, z: int) -> Series:
         """Series of slice z alone, from 0; the series must be readable, or have every time of that slice."""

@@ -23,7 +23,7 @@ from crnn_cli.io.dicom.stacks.repeats import Chosen, choose_latest
 from crnn_cli.io.dicom.stacks.slices import LEAST_SLICES, StackSlice, by_place, in_order, kin, normal_through
 from crnn_cli.notices import Doubt, Fact, Remark
 
-_TRIGGER = "trigger time"
+_TRIGGER, _POSITION = "trigger time", "temporal position"
 _UNLIKE_CYCLES = 1.25
 """Ratio of the longest to the shortest frame time of the slices from which on the cycles are told as unlike."""
 _SAME_STEP = 0.5
@@ -138,7 +138,7 @@ def join(slices: Sequence[StackSlice], number: int, slice_tolerance: float | Non
     slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
     """
     ordered = in_order(slices)
-    frames = [frame for each in ordered for frame in each.frames]
+    frames = _with_own_positions(ordered)
     problems = _problems(ordered)
     stack = series_of(number, Group(frames), None, slice_tolerance)
     members = tuple(each.series for each in ordered)
@@ -148,12 +148,27 @@ def join(slices: Sequence[StackSlice], number: int, slice_tolerance: float | Non
         members=members, remarks=(*stack.remarks, *_of_members(members)),
     )  # fmt: skip
     if not problems:
-        return replace(stack, remarks=(*stack.remarks, *_on_times(stack))) if stack.grid else stack
+        return replace(stack, remarks=(*stack.remarks, _on_places(stack), *_on_times(stack))) if stack.grid else stack
     remedy = tuple(word for problem in problems[:1] for word in problem.remedy)
     damaged = any(problem.damaged for problem in problems)
     return replace(
         stack, grid=(), problems=tuple(each.text for each in problems), remedy=remedy, ragged=(), damaged=damaged
     )
+
+
+def _with_own_positions(ordered: Sequence[StackSlice]) -> list[Frame]:
+    """The frames, with temporal positions that count from 1 in each slice: some count through the slices."""
+    found: list[Frame] = []
+    for each in ordered:
+        if not all(_POSITION in frame.times for frame in each.frames):
+            found += each.frames
+            continue
+        numbers = sorted({frame.times[_POSITION] for frame in each.frames})
+        rank = {number: float(n) for n, number in enumerate(numbers, 1)}
+        found += [
+            replace(frame, times=frame.times | {_POSITION: rank[frame.times[_POSITION]]}) for frame in each.frames
+        ]
+    return found
 
 
 def _problems(ordered: Sequence[StackSlice]) -> list[Problem]:
@@ -239,6 +254,13 @@ def _on_repeats(replaced: dict[int, int]) -> list[Remark]:
         return []
     told = ", ".join(f"series {later} in place of {earlier}" for earlier, later in sorted(replaced.items()))
     return [Fact("stack-slices-repeated", f"slices that were measured again are taken from the later series: {told}")]
+
+
+def _on_places(stack: Series) -> Remark:
+    """What the stack is made of, and how true its places are."""
+    numbers = ranges(each.number for each in stack.members)
+    places = f"they lie within {max(stack.off_grid(), 1e-3):.2g} mm of even places"
+    return Fact("stack-joined", f"series {numbers} were joined to a stack of {stack.slices} slices; {places}")
 
 
 def _on_times(stack: Series) -> list[Remark]:
