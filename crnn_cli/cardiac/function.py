@@ -164,7 +164,7 @@ def assess_function(
         If no frame has a ventricle, a given frame is not there, or nothing tells along which axis the slices follow.
     """
     subject = subject or Subject()
-    order = _order(labels)
+    order = stack_order(labels)
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
     unknown = _unknown_size(labels) if unknown_size is None else unknown_size
@@ -191,7 +191,14 @@ def assess_function(
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
-def _order(labels: Image) -> SliceOrder:
+def stack_order(labels: Image) -> SliceOrder:
+    """Order of short-axis slices: across the widest spacing, or as stored where the spacing is lost.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing tells along which axis they follow each other.
+    """
     thick = thickest_axis(labels)
     if thick is not None:
         return slice_order(labels, thick)

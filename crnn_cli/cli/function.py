@@ -31,6 +31,12 @@ Labels = Annotated[
         "names of the labels.",
     ),
 ]  # fmt: skip
+ImageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--image", metavar="FILE", rich_help_panel=INPUT, help="The images of a label map, on its grid, for --page."
+    ),
+]
 EndDiastole = Annotated[
     int | None,
     typer.Option("--ed", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end diastole, from 1."),
@@ -58,11 +64,19 @@ Csv = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
 ]
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--page", metavar="FILE", rich_help_panel=OUTPUT,
+        help="A page to look through frames and slices with outlines, .html.",
+    ),
+]  # fmt: skip
 
 
 def function(
     source: Source,
     labels: Labels = None,
+    image: ImageFile = None,
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     ed: EndDiastole = None,
@@ -76,6 +90,7 @@ def function(
     out: Out = None,
     csv: Csv = None,
     plot: PlotFile = None,
+    page: PageFile = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -98,8 +113,10 @@ def function(
     from crnn_cli.workflows.function.options import FunctionOptions, check_paths
 
     options = FunctionOptions(
-        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, force
-    )
+        labels=labels, image=image, series=series, slice_tolerance=slice_tolerance, ed=ed, es=es, height=height,
+        weight=weight, bsa=bsa, heart_rate=heart_rate, model=model, device=device, out=out, csv=csv, plot=plot,
+        page=page, force=force,
+    )  # fmt: skip
     check_paths(source, options, as_json)
     from crnn_cli.workflows.function.measure import measure_file
     from crnn_cli.workflows.function.write import write_outputs
@@ -110,7 +127,7 @@ def function(
     if as_json:
         console.print_json(measured.report)
         return
-    from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+    from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 
     console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-    console.table("", ["", ""], heart_rows(measured.function), result=True)
+    console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)

@@ -34,18 +34,24 @@ def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
 
 
 def heart_rows(function: CardiacFunction) -> list[list[str]]:
-    """Phases and flow, and the reason for each number that is refused, each reason once."""
+    """Phases and flow."""
     phases, quantities = function.phases, function.quantities()
     rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({phases.origin})"]]
-    rows += [[_title(name), _text(each, 2)] for name, each in quantities["heart"].items() if each.value is not None]
+    return rows + [
+        [_title(name), _text(each, 2)] for name, each in quantities["heart"].items() if each.value is not None
+    ]
+
+
+def refusal_rows(function: CardiacFunction) -> list[list[str]]:
+    """What is refused, and why: each reason once."""
     reasons: dict[str, list[str]] = {}
-    for side, values in quantities.items():
+    for side, values in function.quantities().items():
         for name, each in values.items():
             if each.value is None and not name.endswith("_index"):
                 reasons.setdefault(each.reason, []).append(
                     _title(name) if side == "heart" else f"{side} {_title(name)}"
                 )
-    rows += [[f"no {', '.join(names)}", reason] for reason, names in reasons.items()]
+    rows = [[f"no {', '.join(names)}", reason] for reason, names in reasons.items()]
     if isinstance(function.wall, str):
         rows.append(["no wall thickness", function.wall])
     return rows

@@ -14,7 +14,7 @@ from crnn_cli.report import montage as preview
 from crnn_cli.workflows.reconstruct import pictures
 from crnn_cli.workflows.reconstruct.result import decide_folds
 from tests.cli.test_raw_reconstruct import AXES, measured
-from tests.report.test_html import parsed
+from tests.report.test_page import parsed
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.dicom import write_series

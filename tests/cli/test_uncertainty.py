@@ -13,7 +13,7 @@ from crnn_cli.errors import UnreadableError
 from crnn_cli.mri.coverage import DARK
 from crnn_cli.workflows.reconstruct.adapt import write_adapted
 from tests.cli.test_raw_reconstruct import AXES, measured
-from tests.report.test_html import parsed
+from tests.report.test_page import parsed
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 

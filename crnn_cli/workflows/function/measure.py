@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
+    from crnn_cli.workflows.segment.engine import SegmentEngine
 
 
 @dataclass(frozen=True)
@@ -27,37 +28,108 @@ class MeasuredFunction:
     ----------
     function : every number.
     report : plain values: tool, input, model if one was used, and the numbers.
+    labels : the label map that was measured, and ``chambers``, what its values are.
+    image : the cine that was labelled; None where nothing but labels is known.
     """
 
     function: CardiacFunction
     report: dict[str, Any]
+    labels: Image
+    chambers: Chambers
+    image: Image | None = None
 
 
-def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
-    """Read a label map or a cine, and measure the heart.
+@dataclass(frozen=True)
+class FunctionSource:
+    """A label map or a cine that was read from a file.
+
+    Attributes
+    ----------
+    path : of the file, or `STREAM`.
+    loaded : the label map or the cine.
+    image : images of a label map, where they were given.
+    """
+
+    path: Path
+    loaded: LoadedImage
+    image: LoadedImage | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the file, in messages."""
+        return "standard input" if self.path == STREAM else str(self.path)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the report says of the files."""
+        images = {} if self.image is None else {f"image_{key}": value for key, value in self.image.source.items()}
+        return {**self.loaded.source, **images}
+
+
+def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
+    """Read a label map or a cine, and the images of a label map where they are named.
 
     Parameters
     ----------
-    source : NIfTI, DICOM (cine or SEG), or `STREAM`.
+    path : NIfTI, DICOM (cine or SEG), or `STREAM`.
+
+    Raises
+    ------
+    UsageError
+        If images are named beside a cine.
+    CrnnError
+        If a file cannot be read.
+    """
+    from crnn_cli.io.images import load_image
+
+    loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
+    source = FunctionSource(path, loaded)
+    notices.tell(*loaded.remarks())
+    if options.image is None:
+        return source
+    if not _is_label_map(loaded, options):
+        raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
+    return replace(source, image=load_image(options.image))
+
+
+def measure_source(
+    source: FunctionSource, options: FunctionOptions, progress: notices.Progress, engine: SegmentEngine | None = None
+) -> MeasuredFunction:
+    """Measure a label map or a cine that was read.
+
+    Parameters
+    ----------
     progress : called with (steps done, steps in all) while a cine is labelled.
+    engine : labels a cine; None: it is loaded as the options say.
 
     Raises
     ------
     CrnnError
-        If the file cannot be read, its values are not known to be of a heart, or it cannot be labelled.
+        If its values are not known to be of a heart, it cannot be labelled, or images lie on another grid.
     """
-    from crnn_cli.io.images import load_image
-
     chambers, subject = check_options(options)
-    loaded = load_image(source, None, options.series, slice_tolerance=options.slice_tolerance)
-    name = "standard input" if source == STREAM else str(source)
-    notices.tell(*loaded.remarks())
+    loaded = source.loaded
     subject = _with_header(subject, loaded.series, options)
     if _is_label_map(loaded, options):
-        measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
+        labels = _label_map(loaded, source.path, source.name)
+        measured = _measure_labels(labels, source.name, chambers, subject, options)
+        if source.image is not None:
+            measured = _with_images(measured, source.image.image, source.name, str(options.image))
     else:
-        measured = _measure_cine(loaded.image, name, subject, options, progress)
-    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
+        measured = _measure_cine(loaded.image, source.name, subject, options, progress, engine)
+    return replace(measured, report=measured.report | {"input": source.source})
+
+
+def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+    """Read a label map or a cine, and measure the heart; see `read_source` and `measure_source`.
+
+    Raises
+    ------
+    CrnnError
+        As these.
+    """
+    check_options(options)
+    return measure_source(read_source(source, options), options, progress)
 
 
 def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -79,12 +151,33 @@ def measure_image(image: Image, options: FunctionOptions, progress: notices.Prog
 
 
 def _measure_cine(
-    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress
-) -> MeasuredFunction:
+    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress,
+    engine: SegmentEngine | None = None,
+) -> MeasuredFunction:  # fmt: skip
     """Label a cine, and measure the labels."""
-    labels, facts, unknown = _label(image, options, name, progress)
+    labels, facts, unknown = _label(image, options, name, progress, engine)
     measured = _measure_labels(labels, name, None, subject, options, unknown)
-    return replace(measured, report=measured.report | facts | notices.recorded())
+    return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
+
+
+def _with_images(measured: MeasuredFunction, image: Image, name: str, image_name: str) -> MeasuredFunction:
+    """Add the images of a label map, on one grid with it; labels that leave slices out are filled up.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the two do not lie in one place, or have not the same frames.
+    """
+    from crnn_cli.data.alignment import on_one_grid
+
+    both = on_one_grid(image, measured.labels)
+    if both is None:
+        shapes = [" x ".join(map(str, (*each.shape[:3], each.frames))) for each in (image, measured.labels)]
+        raise UnsupportedDataError(
+            f"{image_name} ({shapes[0]}) and {name} ({shapes[1]}) do not lie on one grid (x, y, z, t)",
+            remedy=("give the images that were labelled with ", Param("image")),
+        )
+    return replace(measured, image=both[0], labels=both[1])
 
 
 def _measure_labels(
@@ -108,7 +201,7 @@ def _measure_labels(
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
     notices.tell(*function.doubts)
-    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded())
+    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
 
 
 def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
@@ -126,14 +219,14 @@ def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
 
 
 def _label(
-    image: Image, options: FunctionOptions, name: str, progress: notices.Progress
+    image: Image, options: FunctionOptions, name: str, progress: notices.Progress, engine: SegmentEngine | None
 ) -> tuple[Image, dict[str, Any], str]:
     """Label a cine; what the report says of it; why sizes are not known, empty where they are."""
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.steps import segment_image
 
     chosen = SegmentOptions(model=options.model, device=options.device)
-    run = segment_image(image, chosen, name=name, progress=progress)
+    run = segment_image(image, chosen, engine, name=name, progress=progress)
     if run.labelled.is_empty:
         raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
     kept = ("model", "device", "seconds", "quality")
@@ -152,7 +245,7 @@ def _with_header(subject: Subject, series: Series | None, options: FunctionOptio
     header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
-        formula = options.body_surface_formula
+        formula = options.bsa
         subject = replace(subject, body_surface=body_surface(100 * height, weight, formula), formula=formula)
     if subject.heart_rate is None and 20 <= rate <= 300:
         subject = replace(subject, heart_rate=rate)

@@ -24,6 +24,7 @@ def write_outputs(measured: MeasuredFunction, name: str, options: FunctionOption
     from crnn_cli.io.atomic_write import Output, write_together
     from crnn_cli.report.function_picture import function_picture
     from crnn_cli.report.function_table import function_csv
+    from crnn_cli.workflows.function.page import page_of
 
     outputs = []
     if options.out is not None:
@@ -32,5 +33,7 @@ def write_outputs(measured: MeasuredFunction, name: str, options: FunctionOption
         outputs.append(function_csv(name, measured.function, options.csv))
     if options.plot is not None:
         outputs.append(function_picture(measured.function, options.plot, f"crnn function, {Path(name).name}"))
+    if options.page is not None:
+        outputs.append(page_of(measured, name, options))
     if outputs:
         write_together(outputs, options.force)

@@ -13,9 +13,9 @@ import pytest
 
 from crnn_cli.errors import OutputError, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.report import html as module
-from crnn_cli.report.html import Notes, Picture, Plot, Table, page_output, render_page, require_page_name
 from crnn_cli.report.montage import Panel, preview_output, still_picture
+from crnn_cli.report.page import html as module
+from crnn_cli.report.page.html import Notes, Picture, Plot, Table, page_output, render_page, require_page_name
 
 NASTY = "<script>alert('&amp;\"')</script> \x01 ü"
 VOID = {"meta", "img", "line", "circle"}
