@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crnn_cli.report.page.html import Part
 
 _COLOURS = {RIGHT: "#56b4e9", MYOCARDIUM: "#f0e442", LEFT: "#ff8a3d"}
-"""Colours of outlines; those of curves are of the same hue (``page.css``)."""
+"""Colours of outlines, the last on top; those of curves are of the same hue (``page.css``)."""
 _KINDS = {LEFT: "left", RIGHT: "right"}
 
 
@@ -75,7 +75,7 @@ def function_page(target: Path, content: PageContent) -> Output:
 def _viewer(content: PageContent) -> Viewer:
     function, named = content.function, content.chambers.named()
     phases = function.phases
-    outlines = [Outline(value, name, _COLOURS[name]) for name, value in named.items()]
+    outlines = [Outline(named[name], name, colour) for name, colour in _COLOURS.items() if name in named]
     shown = [(phases.ed, "end diastole"), (phases.es, "end systole")]
     several = len(content.slices.image_TSYX) > 1
     caption = f"Display: {content.slices.directions}."
@@ -88,7 +88,7 @@ def _volume_plot(function: CardiacFunction) -> Plot:
     known = any(each.edv.value is not None for each in function.ventricles.values())
     caption = "Volume in ml, frame by frame." if known else "Volume, frame by frame; the size of a voxel is not known."
     upright = [(function.phases.ed, "ED"), (function.phases.es, "ES")]
-    return Plot(caption, lines=lines, upright=upright, scaled=known)
+    return Plot(caption, lines=lines, upright=upright, scaled=known, height=270)
 
 
 def _quality(report: dict[str, Any]) -> list[list[str]]:

@@ -9,8 +9,7 @@ from itertools import pairwise
 
 from crnn_cli.report.page.text import escaped
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 190, 56, 12, 20, 24
-_FLOOR = _HEIGHT - _BOTTOM
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 60, 12, 28, 28
 _TICKS = 5
 Values = Sequence[float | None]
 
@@ -43,6 +42,7 @@ class Plot:
     lines : named lines, in place of ``values``.
     upright : frames, from 0, with a word at an upright line, such as ``ED``.
     scaled : whether the axis has numbers; without them it starts at 0 all the same.
+    height : over a width of 640.
     """
 
     caption: str
@@ -52,6 +52,7 @@ class Plot:
     lines: Sequence[Line] = ()
     upright: Sequence[tuple[int, str]] = ()
     scaled: bool = True
+    height: int = 190
 
 
 def ticks(most: float) -> tuple[float, float]:
@@ -74,17 +75,17 @@ def draw_plot(part: Plot) -> str:
     """
     lines = part.lines or (Line("", "value", part.values),)
     known = [v for values in (*(line.values for line in lines), part.below) for v in values if v is not None]
-    paper = _Paper(max(len(line.values) for line in lines), *ticks(max(known, default=0.0)))
+    paper = _Paper(part.height, max(len(line.values) for line in lines), *ticks(max(known, default=0.0)))
     elements = [*paper.axes(part.scaled), *(mark for at in part.upright for mark in paper.upright(*at))]
     elements += paper.curve("below", part.below)
     for number, line in enumerate(lines):
         elements += [*paper.curve(line.kind, line.values), *paper.dots(line, part.marked)]
         x = _LEFT + number * (_WIDTH - _LEFT) / len(lines)
-        elements += [f'<text class="{line.kind}" x="{x:.0f}" y="10">{escaped(line.name)}</text>'] if line.name else []
+        elements += [f'<text class="{line.kind}" x="{x:.0f}" y="18">{escaped(line.name)}</text>'] if line.name else []
     return (
         f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escaped(part.caption)}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" data-frames="{paper.frames}" data-left="{_LEFT}" '
-        f'data-step="{paper.step:.4f}">{"".join(elements)}</svg>'
+        f'viewBox="0 0 {_WIDTH} {part.height}" data-frames="{paper.frames}" data-left="{_LEFT}" '
+        f'data-step="{paper.step:.4f}" data-top="{_TOP}" data-bottom="{paper.floor}">{"".join(elements)}</svg>'
     )
 
 
@@ -92,9 +93,15 @@ def draw_plot(part: Plot) -> str:
 class _Paper:
     """Paper of a plot of so many frames, with ticks at ``interval`` up to ``top``."""
 
+    height: int
     frames: int
     interval: float
     top: float
+
+    @property
+    def floor(self) -> int:
+        """Where 0 is."""
+        return self.height - _BOTTOM
 
     @property
     def step(self) -> float:
@@ -103,7 +110,7 @@ class _Paper:
 
     def at(self, frame: int, value: float) -> tuple[float, float]:
         """Position of a value."""
-        return _LEFT + self.step * frame, _FLOOR - (_FLOOR - _TOP) * value / self.top
+        return _LEFT + self.step * frame, self.floor - (self.floor - _TOP) * value / self.top
 
     def axes(self, scaled: bool) -> list[str]:
         elements = []
@@ -111,21 +118,21 @@ class _Paper:
             value = number * self.interval
             y = self.at(0, value)[1]
             elements.append(f'<line class="axis" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>')
-            text = f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+            text = f'<text x="{_LEFT - 6}" y="{y + 5:.1f}" text-anchor="end">{value:.3g}</text>'
             elements += [text] if scaled else []
         last = self.frames - 1
         for frame in sorted({0, self.frames // 2, last} if self.frames else set()):
             anchor = "end" if frame == last > 0 else "middle"
             x = self.at(frame, 0)[0]
-            elements.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">frame {frame + 1}</text>')
+            elements.append(f'<text x="{x:.1f}" y="{self.height - 7}" text-anchor="{anchor}">frame {frame + 1}</text>')
         return elements
 
     def upright(self, frame: int, word: str) -> list[str]:
         x = self.at(frame, 0)[0]
         anchor, shift = ("end", -4) if frame > self.frames / 2 else ("start", 4)
         return [
-            f'<line class="phase" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{_FLOOR}"/>',
-            f'<text x="{x + shift:.1f}" y="{_FLOOR - 5}" text-anchor="{anchor}">{escaped(word)}</text>',
+            f'<line class="phase" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{self.floor}"/>',
+            f'<text x="{x + shift:.1f}" y="{self.floor - 5}" text-anchor="{anchor}">{escaped(word)}</text>',
         ]
 
     def curve(self, kind: str, values: Values) -> list[str]:

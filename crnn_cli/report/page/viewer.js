@@ -160,8 +160,8 @@
       if (!mark) {
         mark = document.createElementNS(plot.namespaceURI, "line");
         mark.setAttribute("class", "now");
-        mark.setAttribute("y1", "14");
-        mark.setAttribute("y2", String(plot.viewBox.baseVal.height - 24));
+        mark.setAttribute("y1", plot.dataset.top);
+        mark.setAttribute("y2", plot.dataset.bottom);
         plot.append(mark);
       }
       const x = Number(plot.dataset.left) + state.frame * Number(plot.dataset.step);
@@ -241,10 +241,11 @@
     return apart < reach ? [0, 1, 2, 3] : null;
   }
   function moveLine(indices, across, down) {
-    const moved = state.line.slice();
-    for (const index of indices) moved[index] += index % 2 ? down : across;
-    const inside = moved.every((value, index) => value >= 0 && value <= (index % 2 ? data.height : data.width));
-    if (inside) state.line = moved;
+    const xs = indices.filter((each) => each % 2 === 0).map((each) => state.line[each]);
+    const ys = indices.filter((each) => each % 2).map((each) => state.line[each]);
+    const right = limited(across, -Math.min(...xs), data.width - Math.max(...xs));
+    const low = limited(down, -Math.min(...ys), data.height - Math.max(...ys));
+    for (const index of indices) state.line[index] += index % 2 ? low : right;
     redraw();
   }
   function turnLine(angle) {
@@ -290,8 +291,11 @@
     if (event.shiftKey || slices === 1) step(0, Math.sign(steps));
     else step(Math.sign(steps), 0);
   }, { passive: false });
-  root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName !== "CANVAS") return;
+  document.addEventListener("keydown", (event) => { // the page keeps the keys that scroll it, until the image has focus
+    const focused = root.contains(event.target) && event.target.tagName === "CANVAS";
+    const free = event.target === document.body || event.target.type === "checkbox";
+    if (event.ctrlKey || event.metaKey || event.altKey || !(focused || free)) return;
+    if (!focused && ["ArrowUp", "ArrowDown", " "].includes(event.key)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const box = /^[1-9]$/.test(key) ? boxes[Number(key) - 1] : null;
@@ -300,7 +304,7 @@
       if (event.shiftKey) turnLine((across + down) * Math.PI / 36);
       else moveLine([0, 1, 2, 3], across, down);
     } else if (key in ways) step(ways[key][1], ways[key][0]);
-    else if (key === " ") setPlaying(play.textContent === "play");
+    else if (key === " " && play) setPlaying(play.textContent === "play");
     else if (key === "o") {
       const on = !boxes.some((each) => each.checked);
       for (const each of boxes) each.checked = on;
@@ -343,6 +347,5 @@
   }
   new ResizeObserver(redraw).observe(root);
   window.addEventListener("beforeprint", draw);
-  main.focus({ preventScroll: true });
   redraw();
 })();

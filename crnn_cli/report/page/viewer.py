@@ -14,7 +14,7 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Viewer:
     ----------
     slices : images and labels, turned as they are displayed.
     caption : under the images.
-    outlines : labels that are drawn; none where there are no labels.
+    outlines : labels that are drawn, the last on top; none where there are no labels.
     phases : frames, from 0, that are shown beside each other, each with its name.
     plots : of as many frames; they mark the frame shown, and a click on them shows another.
     has_images : whether there are images; else the outlines lie on black.
@@ -71,6 +71,7 @@ class Viewer:
 
 def draw_viewer(part: Viewer) -> str:
     """Draw a viewer as HTML: what ``viewer.js`` needs, and places for what it draws."""
+    part = replace(part, slices=_by_number(part.slices))
     content, shown = _content(part)
     frames, slices = len(part.slices.image_TSYX), len(part.slices.numbers)
     toggles = "".join(
@@ -110,10 +111,10 @@ _NO_SCRIPT = "This browser runs no scripts: images cannot be looked through. Num
 _BUTTON = '<button type="button" class="play">play</button>'
 _KEYS = (
     "On the image: the wheel goes through the slices, with Shift through the frames; drag sideways to go through the "
-    "frames; drag the line or its ends. On touch screens swipe sideways, and use the sliders. Keys, once the image "
-    "has been clicked: left and right for frames, up and down for slices, space to play, O for all outlines, 1 to 9 "
-    "for one, W for the whole slice, D and S for the two phases. On the picture of the line: arrows move it, with "
-    "Shift they turn it."
+    "frames; drag the line or its ends. On touch screens swipe sideways, and use the sliders. Keys: left and "
+    "right for frames, O for all outlines, 1 to 9 for one, W for the whole slice, D and S for the two phases; once the "
+    "image has been clicked also up and down for slices, and space to play. On the picture of the line: arrows move "
+    "it, with Shift they turn it."
 )
 
 
@@ -135,6 +136,15 @@ def _slider(name: str, count: int) -> str:
 def _choice(name: str, text: str) -> str:
     checked = ' checked="checked"' if name == "line" else ""
     return f'<label><input type="checkbox" class="{name}"{checked}/>{text}</label>'
+
+
+def _by_number(slices: LabelledSlices) -> LabelledSlices:
+    """Slices in the order of their numbers: those that viewers count, from 1 as stored."""
+    order = np.argsort(slices.numbers)
+    return replace(
+        slices, image_TSYX=slices.image_TSYX[:, order], labels_TSYX=slices.labels_TSYX[:, order],
+        numbers=[slices.numbers[index] for index in order],
+    )  # fmt: skip
 
 
 def _content(part: Viewer) -> tuple[dict[str, Any], str]:
