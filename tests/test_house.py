@@ -102,7 +102,7 @@ OPTIONS = {
     ),
     "function": (
         "--labels --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
-        "--plot --strict --threads " + OUT
+        "--plot --sr --strict --threads " + OUT
     ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "

@@ -71,6 +71,13 @@ PageFile = Annotated[
         help="A page to look through frames and slices with outlines, .html.",
     ),
 ]  # fmt: skip
+StructuredReport = Annotated[
+    Path | None,
+    typer.Option(
+        "--sr", metavar="FILE", rich_help_panel=OUTPUT,
+        help="DICOM structured report (TID 1500) for the archive, .dcm; of a DICOM source.",
+    ),
+]  # fmt: skip
 
 
 def function(
@@ -91,6 +98,7 @@ def function(
     csv: Csv = None,
     plot: PlotFile = None,
     page: PageFile = None,
+    sr: StructuredReport = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -115,7 +123,7 @@ def function(
     options = FunctionOptions(
         labels=labels, image=image, series=series, slice_tolerance=slice_tolerance, ed=ed, es=es, height=height,
         weight=weight, bsa=bsa, heart_rate=heart_rate, model=model, device=device, out=out, csv=csv, plot=plot,
-        page=page, force=force,
+        page=page, sr=sr, force=force,
     )  # fmt: skip
     check_paths(source, options, as_json)
     from crnn_cli.workflows.function.measure import measure_file

@@ -44,17 +44,21 @@ def heart_rows(function: CardiacFunction) -> list[list[str]]:
 
 def refusal_rows(function: CardiacFunction) -> list[list[str]]:
     """What is refused, and why: each reason once."""
+    rows = [[f"no {', '.join(names)}", reason] for reason, names in refused_numbers(function).items()]
+    if isinstance(function.wall, str):
+        rows.append(["no wall thickness", function.wall])
+    return rows
+
+
+def refused_numbers(function: CardiacFunction) -> dict[str, list[str]]:
+    """Words for the numbers that are refused, by the reason; those by body surface are not named again."""
     reasons: dict[str, list[str]] = {}
     for side, values in function.quantities().items():
         for name, each in values.items():
             if each.value is None and not name.endswith("_index"):
-                reasons.setdefault(each.reason, []).append(
-                    _title(name) if side == "heart" else f"{side} {_title(name)}"
-                )
-    rows = [[f"no {', '.join(names)}", reason] for reason, names in reasons.items()]
-    if isinstance(function.wall, str):
-        rows.append(["no wall thickness", function.wall])
-    return rows
+                words = _title(name) if side == "heart" else f"{side} {_title(name)}"
+                reasons.setdefault(each.reason, []).append(words)
+    return reasons
 
 
 def function_record(case: str, function: CardiacFunction) -> dict[str, str | int | float | None]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.segment.engine import SegmentEngine
@@ -30,6 +31,7 @@ class MeasuredFunction:
     report : plain values: tool, input, model if one was used, and the numbers.
     labels : the label map that was measured, and ``chambers``, what its values are.
     image : the cine that was labelled; None where nothing but labels is known.
+    evidence : DICOM images and segments that it was measured in, for a structured report; None where none is wanted.
     """
 
     function: CardiacFunction
@@ -37,6 +39,7 @@ class MeasuredFunction:
     labels: Image
     chambers: Chambers
     image: Image | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,13 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
         If a file cannot be read.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.structured_report import require_dicom
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
     source = FunctionSource(path, loaded)
     notices.tell(*loaded.remarks())
+    if options.sr is not None:
+        require_dicom(loaded)
     if options.image is None:
         return source
     if not _is_label_map(loaded, options):
@@ -107,6 +113,8 @@ def measure_source(
     CrnnError
         If its values are not known to be of a heart, it cannot be labelled, or images lie on another grid.
     """
+    from crnn_cli.workflows.function.structured_report import evidence_of
+
     chambers, subject = check_options(options)
     loaded = source.loaded
     subject = _with_header(subject, loaded.series, options)
@@ -117,7 +125,9 @@ def measure_source(
             measured = _with_images(measured, source.image.image, source.name, str(options.image))
     else:
         measured = _measure_cine(loaded.image, source.name, subject, options, progress, engine)
-    return replace(measured, report=measured.report | {"input": source.source})
+    if options.sr is not None:
+        measured = replace(measured, evidence=evidence_of(loaded, source.path, measured.function, measured.chambers))
+    return replace(measured, report=measured.report | {"input": source.source} | notices.recorded())
 
 
 def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:

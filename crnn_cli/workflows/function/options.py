@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import Subject
 
-OUTPUTS = ("out", "csv", "plot", "page")
+OUTPUTS = ("out", "csv", "plot", "page", "sr")
 """Options that name outputs."""
 
 
@@ -42,6 +42,7 @@ class FunctionOptions:
     csv: Path | None = None
     plot: Path | None = None
     page: Path | None = None
+    sr: Path | None = None
     force: bool = False
 
 
@@ -94,6 +95,7 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
     for target, suffix, what in (
         (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
         (options.plot, ".png", "the plot is a PNG picture"), (options.page, ".html", "the page is HTML"),
+        (options.sr, ".dcm", "the structured report is DICOM"),
     ):  # fmt: skip
         if target is None:
             continue

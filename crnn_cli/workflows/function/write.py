@@ -1,12 +1,17 @@
-"""Outputs of `crnn function`: report, table, picture; all or nothing."""
+"""Outputs of `crnn function`: report, table, picture, structured report; all or nothing."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crnn_cli.workflows.function.measure import MeasuredFunction
 from crnn_cli.workflows.function.options import FunctionOptions
+
+if TYPE_CHECKING:
+    from crnn_cli.io.atomic_write import Output
+    from crnn_cli.io.dicom.evidence import Evidence
 
 
 def write_outputs(measured: MeasuredFunction, name: str, options: FunctionOptions) -> None:
@@ -35,5 +40,14 @@ def write_outputs(measured: MeasuredFunction, name: str, options: FunctionOption
         outputs.append(function_picture(measured.function, options.plot, f"crnn function, {Path(name).name}"))
     if options.page is not None:
         outputs.append(page_of(measured, name, options))
+    if options.sr is not None and measured.evidence is not None:
+        outputs.append(_structured_report(measured, measured.evidence, options.sr))
     if outputs:
         write_together(outputs, options.force)
+
+
+def _structured_report(measured: MeasuredFunction, evidence: Evidence, target: Path) -> Output:
+    from crnn_cli.workflows.function.structured_report import algorithm_of, structured_report
+
+    algorithm = algorithm_of(measured.report)
+    return structured_report(measured.function, measured.chambers, evidence, algorithm, target)
