@@ -18,7 +18,6 @@ from crnn_cli.cli.options import (
     SeriesChoice,
     SliceTolerance,
 )
-from crnn_cli.notices import STREAM
 
 Source = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="Label map or cine: NIfTI, DICOM, DICOM SEG; - for standard input.")
@@ -118,22 +117,22 @@ def function(
     crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
-    from crnn_cli.workflows.function.options import FunctionOptions, check_paths
+    from crnn_cli.workflows.function import steps
+    from crnn_cli.workflows.function.options import FunctionOptions
 
     options = FunctionOptions(
         labels=labels, image=image, series=series, slice_tolerance=slice_tolerance, ed=ed, es=es, height=height,
         weight=weight, bsa=bsa, heart_rate=heart_rate, model=model, device=device, out=out, csv=csv, plot=plot,
         page=page, sr=sr, force=force,
     )  # fmt: skip
-    check_paths(source, options, as_json)
-    from crnn_cli.workflows.function.measure import measure_file
-    from crnn_cli.workflows.function.write import write_outputs
-
+    plan = steps.plan(source, options, as_json)
+    engine = steps.prepare(options)
+    data = steps.read(plan, engine)
     with console.progress_bar("labelling") as progress:
-        measured = measure_file(source, options, progress)
-    write_outputs(measured, "standard input" if source == STREAM else str(source), options)
+        measured = steps.compute(plan, engine, data, progress)
+    report = steps.save(plan, measured)
     if as_json:
-        console.print_json(measured.report)
+        console.print_json(report)
         return
     from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 

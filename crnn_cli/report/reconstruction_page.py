@@ -112,9 +112,11 @@ def provenance_table(report: dict[str, Any]) -> Table:
     ]
     if model is not None:
         rows += [["model", f"{model['name']} ({model['licence']})"], ["sha256 of the weights", model["sha256"]]]
-    for name in ("mask", "phase", "maps", "image"):
+    for name in ("mask", "phase", "maps"):
         if name in source:
             rows += [[name, str(source[name])], [f"sha256 of the {name}", str(source[f"{name}_sha256"])]]
+    if "image_file" in source:
+        rows += [["images", str(source["image_file"])], ["sha256 of the images", str(source["image_sha256"])]]
     rows += [["time", f"{report['seconds']:.1f} s on {report['device']}"]] if "seconds" in report else []
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())])
     return Table("Provenance", rows)

@@ -16,7 +16,7 @@ SUFFIX = ".review.json"
 VERDICTS = ("good", "doubtful")
 KIND = "review of a case by crnn"
 LONGEST_NOTE = 2000
-_LARGEST = 2**16
+_LARGEST = 2**20
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Review:
     name, sha256 : of the case, as in `ReviewForm`.
     verdict : one of `VERDICTS`.
     note : perhaps empty.
+    date : when it was saved, UTC, so that texts sort as times do.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Review:
     sha256: str
     verdict: str
     note: str
+    date: str
 
 
 def draw_review(part: ReviewForm) -> str:
@@ -79,12 +81,15 @@ def read_review(path: Path) -> Review:
     """
     try:
         found: Any = json.loads(read_small(path, _LARGEST))
-        case, sha256, verdict, note = (found[key] for key in ("case", "input_sha256", "verdict", "note"))
-        is_one = found["kind"] == KIND and verdict in VERDICTS
+        values = [found[key] for key in ("case", "input_sha256", "verdict", "note", "date")]
+        is_one = (
+            found["kind"] == KIND and found["verdict"] in VERDICTS and all(isinstance(each, str) for each in values)
+        )
     except (ValueError, TypeError, KeyError, RecursionError):
         is_one = False
-    if not is_one or not all(isinstance(each, str) for each in (case, sha256, note)):
+    if not is_one:
         raise UnreadableError(
             f"{path} is no review of crnn", remedy=("save one on the page of a case, and do not change it",)
         )
-    return Review(path, case, sha256, verdict, note[:LONGEST_NOTE])
+    name, sha256, verdict, note, date = values
+    return Review(path, name, sha256, verdict, note[:LONGEST_NOTE], date)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.segment.engine import SegmentEngine
+
+Labeller = Callable[[], "SegmentEngine"]
+"""Gives the model that labels a cine, when there is one."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
         If a file cannot be read.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.images import images_of_labels
     from crnn_cli.workflows.function.structured_report import require_dicom
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
@@ -91,22 +96,22 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
     notices.tell(*loaded.remarks())
     if options.sr is not None:
         require_dicom(loaded)
-    if options.image is None:
-        return source
-    if not _is_label_map(loaded, options):
+    if _is_label_map(loaded, options):
+        return replace(source, image=images_of_labels(path, options))
+    if options.image is not None:
         raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
-    return replace(source, image=load_image(options.image))
+    return source
 
 
 def measure_source(
-    source: FunctionSource, options: FunctionOptions, progress: notices.Progress, engine: SegmentEngine | None = None
+    source: FunctionSource, options: FunctionOptions, progress: notices.Progress, labeller: Labeller | None = None
 ) -> MeasuredFunction:
     """Measure a label map or a cine that was read.
 
     Parameters
     ----------
     progress : called with (steps done, steps in all) while a cine is labelled.
-    engine : labels a cine; None: it is loaded as the options say.
+    labeller : gives the model that labels a cine; None: it is loaded as the options say.
 
     Raises
     ------
@@ -122,9 +127,9 @@ def measure_source(
         labels = _label_map(loaded, source.path, source.name)
         measured = _measure_labels(labels, source.name, chambers, subject, options)
         if source.image is not None:
-            measured = _with_images(measured, source.image.image, source.name, str(options.image))
+            measured = _with_images(measured, source.image.image, source.name, str(source.image.source["file"]))
     else:
-        measured = _measure_cine(loaded.image, source.name, subject, options, progress, engine)
+        measured = _measure_cine(loaded.image, source.name, subject, options, progress, labeller)
     if options.sr is not None:
         measured = replace(measured, evidence=evidence_of(loaded, source.path, measured.function, measured.chambers))
     return replace(measured, report=measured.report | {"input": source.source} | notices.recorded())
@@ -162,10 +167,10 @@ def measure_image(image: Image, options: FunctionOptions, progress: notices.Prog
 
 def _measure_cine(
     image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress,
-    engine: SegmentEngine | None = None,
+    labeller: Labeller | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Label a cine, and measure the labels."""
-    labels, facts, unknown = _label(image, options, name, progress, engine)
+    labels, facts, unknown = _label(image, options, name, progress, labeller() if labeller else None)
     measured = _measure_labels(labels, name, None, subject, options, unknown)
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
 
@@ -176,10 +181,11 @@ def _with_images(measured: MeasuredFunction, image: Image, name: str, image_name
     Raises
     ------
     UnsupportedDataError
-        If the two do not lie in one place, or have not the same frames.
+        If the two do not lie in one place, have not the same frames, or the images have NaN or infinite voxels.
     """
     from crnn_cli.data.alignment import on_one_grid
 
+    image.require_finite(image_name)
     both = on_one_grid(image, measured.labels)
     if both is None:
         shapes = [" x ".join(map(str, (*each.shape[:3], each.frames))) for each in (image, measured.labels)]

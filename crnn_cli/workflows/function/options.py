@@ -82,7 +82,7 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
     """
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.images import require_readable
-    from crnn_cli.report.sidecar import require_apart
+    from crnn_cli.report.sidecar import require_apart, require_report_writable
 
     require_readable(source)
     targets = [getattr(options, name) for name in OUTPUTS]
@@ -101,4 +101,7 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
             continue
         if target.suffix.lower() != suffix:
             raise UsageError(f"cannot write {target}: {what}; give a name that ends in {suffix}")
-        require_writable(target, options.force)
+        if target != options.out:
+            require_writable(target, options.force)
+    if options.out is not None:
+        require_report_writable(options.out, options.force)

@@ -25,11 +25,6 @@ def page_of(measured: MeasuredFunction, name: str, options: FunctionOptions) -> 
     Parameters
     ----------
     name : of the source.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If the images have NaN or infinite voxels.
     """
     from crnn_cli.cardiac.function import stack_order
     from crnn_cli.data.image import Image, magnitude_of
@@ -39,30 +34,29 @@ def page_of(measured: MeasuredFunction, name: str, options: FunctionOptions) -> 
 
     assert options.page is not None
     labels, image = measured.labels, measured.image
-    if image is not None:
-        image.require_finite("the image")
     array = np.zeros(labels.shape, np.float32) if image is None else magnitude_of(image.array).reshape(labels.shape)
     images = Image(array, labels.affine, labels.frame_time, labels.codes, pixdim=labels.pixdim)
     slices = labelled_slices(images, labels.array.astype(np.uint8), stack_order(labels))
     case = "standard input" if name == "standard input" else stem(Path(name)).name
     content = PageContent(
         case, measured.function, measured.report, measured.chambers, slices, image is not None,
-        _reconstruction(measured.report, options),
+        _reconstruction(measured.report),
     )  # fmt: skip
     return function_page(options.page, content)
 
 
-def _reconstruction(report: dict[str, Any], options: FunctionOptions) -> list[Part]:
+def _reconstruction(report: dict[str, Any]) -> list[Part]:
     """Reliability of the images, by the report of `crnn reconstruct` beside them; empty where there is none of them."""
     from crnn_cli.report.reconstruction_page import reliability_table, residual_plots
 
     source = report["input"]
-    path, digest = (Path(source["file"]), "sha256") if options.image is None else (options.image, "image_sha256")
+    kind = "image_" if "image_file" in source else ""
+    path, digest = Path(source[f"{kind}file"]), source.get(f"{kind}sha256")
     if path == STREAM or not sidecar_path(path).is_file():
         return []
     try:
         found = read_sidecar(sidecar_path(path))
-        if "reliability" not in found or found.get("output_sha256") != source.get(digest):
+        if "reliability" not in found or found.get("output_sha256") != digest:
             return []
         return [reliability_table(found), *residual_plots(found)]
     except (UnreadableError, *DAMAGE):

@@ -24,7 +24,7 @@ from crnn_cli.workflows.reconstruct.run import ReconstructEngine, RunSettings, p
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load_scan, select_slice
 from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_runs, plan_uncertainty
 
-READS_RAW = True
+READS_RAW, READS_LABELS = True, False
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
