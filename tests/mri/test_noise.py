@@ -64,7 +64,7 @@ def clean(n, frames, coils, seed):
     st.integers(0, 10**6),
 )  # fmt: skip
 def test_the_noise_of_a_phantom_is_found_or_unknown(case, coils, snr, seed, draw):
-    """Never more than a fourth too high or a fifth too low; of several coils and frames it is always found."""
+    """Never a fifth too low or a fourth too high, of one coil half too high; of several coils it is always found."""
     n, frames, acceleration = case
     g, deviation = torch.Generator().manual_seed(draw), 2**0.5 / snr
     kspace = clean(n, frames, coils, seed)
@@ -74,7 +74,7 @@ def test_the_noise_of_a_phantom_is_found_or_unknown(case, coils, snr, seed, draw
     mask = mask[None, :, :, None]
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=g) * deviation
     found = noise_deviation((kspace + noise) * mask[:, None], mask)
-    assert found == 0 or 0.8 * deviation < found < 1.25 * deviation
+    assert found == 0 or 0.8 * deviation < found < (1.25 if coils > 1 else 1.5) * deviation
     assert found > 0 or coils < 3
 
 
