@@ -58,7 +58,7 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     try:
         image, notes = _read_images(images, facts)
         notes += [*_input_notes(facts), _LEFT_OUT]
-        page = reconstruction_page(target, facts, [_picture(image, facts)], notes)
+        page = reconstruction_page(target, facts, image, [_picture(image, facts)], notes)
     except DAMAGE as error:
         raise UnreadableError(
             f"{sidecar_path(images)} does not say what a report of crnn reconstruct says "

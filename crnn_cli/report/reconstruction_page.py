@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import ensemble_label
+from crnn_cli.report.provenance import ensemble_label, input_facts
 from crnn_cli.report.rows import (
     MEASURES,
     acceleration_text,
@@ -22,12 +22,15 @@ from crnn_cli.report.rows import (
 )
 
 if TYPE_CHECKING:
+    from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.report.page.html import Part, Picture, Table
+    from crnn_cli.report.page.plot import Plot
+    from crnn_cli.report.page.viewer import Viewer
 
 
 def reconstruction_page(
-    target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()
+    target: Path, report: dict[str, Any], images: Image, pictures: Sequence[Picture], notes: Sequence[str] = ()
 ) -> Output:
     """Prepare the page of a reconstruction for writing.
 
@@ -35,7 +38,8 @@ def reconstruction_page(
     ----------
     target : the HTML file.
     report : of format 2; ``output`` may be absent where the images went to standard output.
-    pictures : between the plots and the provenance.
+    images : that were reconstructed.
+    pictures : between the table and the provenance.
     notes : further remarks at the top, such as that the input has changed.
     """
     from crnn_cli.report.page.html import Notes, page_output
@@ -43,11 +47,22 @@ def reconstruction_page(
     lines = ["Not for diagnostic use.", *(["This is a SIMULATED scan."] if report["simulated"] else [])]
     lines += [] if report.get("passed") is not False else [f"The residual has {verdict_text(report)}."]
     lines += [f"{doubt['text']} ({doubt['code']})" for doubt in report.get("doubts", ())]
-    parts: list[Part] = [Notes([*lines, *notes]), reliability_table(report), *residual_plots(report), *pictures]
+    parts: list[Part] = [Notes([*lines, *notes]), _viewer(images, report), reliability_table(report), *pictures]
     parts += [assumptions_table(report["facts"])] if report.get("facts") else []
     parts.append(provenance_table(report))
     name = Path(report.get("output") or "standard output").name
     return page_output(target, f"crnn reconstruct: {name}", parts)
+
+
+def _viewer(images: Image, report: dict[str, Any]) -> Viewer:
+    """All slices and frames, and the residual frame by frame beside them."""
+    from crnn_cli.report.page.image_slices import image_slices
+    from crnn_cli.report.page.viewer import Viewer
+
+    source = input_facts(report)
+    slices = image_slices(images, source.get("slice", 1))
+    caption = f"Display: {slices.directions}."
+    return Viewer(slices, caption, plots=residual_plots(report), total=source.get("slices", images.shape[2]))
 
 
 def reliability_table(report: dict[str, Any]) -> Table:
@@ -73,7 +88,7 @@ def reliability_table(report: dict[str, Any]) -> Table:
     return Table("Reliability", [[*row, *[""] * (width - len(row))] for row in rows])
 
 
-def residual_plots(report: dict[str, Any]) -> list[Part]:
+def residual_plots(report: dict[str, Any]) -> list[Plot]:
     """Residual and null-space energy frame by frame; none where no lines were held out."""
     from crnn_cli.report.page.plot import Plot
 

@@ -5,14 +5,19 @@ import io
 import json
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from crnn_cli.data.geometry import displayed_slice
+from crnn_cli.data.image import Image
 from crnn_cli.report.label_montage import LabelledSlices
+from crnn_cli.report.page import image_slices as scan
 from crnn_cli.report.page import viewer as module
 from crnn_cli.report.page.html import render_page
+from crnn_cli.report.page.image_slices import image_slices
 from crnn_cli.report.page.viewer import Outline, Viewer
 from tests.report.test_page import NASTY, parsed
 
@@ -88,3 +93,20 @@ def test_one_frame_has_no_line_over_time_and_nothing_to_play():
     _, page = content(Viewer(slices(frames=1), "c"))
     for word in ('class="play"', 'class="profile"', "line over time<"):
         assert word not in page
+
+
+def test_a_scan_is_in_the_page_up_to_a_size_and_its_slices_keep_their_numbers(monkeypatch):
+    array = np.random.default_rng(2).random((12, 10, 5, 4)).astype(np.float32)
+    image = Image(array * np.exp(1j), np.diag([-1.0, -1.0, 8.0, 1.0]), 0.05)
+    whole = image_slices(image)
+    assert (whole.image_TSYX.shape, list(whole.numbers)) == ((4, 5, 10, 12), [1, 2, 3, 4, 5])
+    white = np.percentile(array[:, :, 2], 99.7)
+    expected = np.clip(255 * displayed_slice(replace(image, array=array), 3) / white, 0, 255)
+    assert np.abs(whole.image_TSYX[:, 3] - expected).max() <= 0.51
+    monkeypatch.setattr(scan, "MOST", 3 * 4 * 10 * 12)
+    part = image_slices(image, first=7)
+    assert list(part.numbers) == [8, 9, 10]
+    np.testing.assert_array_equal(part.image_TSYX, whole.image_TSYX[:, 1:4])
+    found, page = content(Viewer(part, "c", total=12))
+    assert (found["numbers"], found["total"], found["labels"]) == ([8, 9, 10], 12, [])
+    assert "outlines" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)

@@ -170,7 +170,7 @@
     }
   }
   function whereText() {
-    const parts = [`Slice ${data.numbers[state.slice]} of ${slices}`];
+    const parts = [`Slice ${data.numbers[state.slice]} of ${data.total}`];
     if (data.frames > 1) parts.push(`frame ${state.frame + 1} of ${data.frames}`);
     if (data.frames > 1 && data.frame_time) parts.push(`${Math.round(1000 * state.frame * data.frame_time)} ms`);
     const phase = data.phases.find((each) => each.frame === state.frame);

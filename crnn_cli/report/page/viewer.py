@@ -59,6 +59,7 @@ class Viewer:
     phases : frames, from 0, that are shown beside each other, each with its name.
     plots : of as many frames; they mark the frame shown, and a click on them shows another.
     has_images : whether there are images; else the outlines lie on black.
+    total : slices of the scan, of which these are some; 0: these are all.
     """
 
     slices: LabelledSlices
@@ -67,6 +68,7 @@ class Viewer:
     phases: Sequence[tuple[int, str]] = ()
     plots: Sequence[Plot] = ()
     has_images: bool = True
+    total: int = 0
 
 
 def draw_viewer(part: Viewer) -> str:
@@ -102,20 +104,25 @@ def draw_viewer(part: Viewer) -> str:
         f'<div class="right-column">{profile if frames > 1 else ""}{plots}</div></div>'
         f'<div class="phases">{phases}</div>'
         f'<p class="why">{escaped(f"{part.caption} {shown}")}</p><details><summary>Mouse, touch and keys</summary>'
-        f'<p class="why">{_KEYS}</p></details>'
+        f'<p class="why">{_keys(part)}</p></details>'
         f'<script type="application/json">{data_text(content)}</script></section>'
     )
 
 
 _NO_SCRIPT = "This browser runs no scripts: images cannot be looked through. Numbers and tables are complete."
 _BUTTON = '<button type="button" class="play">play</button>'
-_KEYS = (
-    "On the image: the wheel goes through the slices, with Shift through the frames; drag sideways to go through the "
-    "frames; drag the line or its ends. On touch screens swipe sideways, and use the sliders. Keys: left and "
-    "right for frames, O for all outlines, 1 to 9 for one, W for the whole slice, D and S for the two phases; once the "
-    "image has been clicked also up and down for slices, and space to play. On the picture of the line: arrows move "
-    "it, with Shift they turn it."
-)
+
+
+def _keys(part: Viewer) -> str:
+    """How to use the viewer."""
+    outlines = "O for all outlines, 1 to 9 for one, " if part.outlines else ""
+    phases = "D and S for the two phases, " if len(part.phases) > 1 else ""
+    return (
+        "On the image: the wheel goes through the slices, with Shift through the frames; drag sideways to go through "
+        "the frames; drag the line or its ends. On touch screens swipe sideways, and use the sliders. Keys: left and "
+        f"right for frames, {outlines}{phases}W for the whole slice; once the image has been clicked also up and down "
+        "for slices, and space to play. On the picture of the line: arrows move it, with Shift they turn it."
+    )
 
 
 def data_text(content: dict[str, Any]) -> str:
@@ -158,7 +165,8 @@ def _content(part: Viewer) -> tuple[dict[str, Any], str]:
     content = {
         "height": height, "width": width, "frames": frames, "across": _across(frames), "step": step,
         "tile": [_blocks(-(-size // step)) for size in (height, width)], "spacing": [row, column],
-        "frame_time": slices.frame_time, "numbers": list(slices.numbers), "images": images,
+        "frame_time": slices.frame_time, "numbers": list(slices.numbers), "total": part.total or len(slices.numbers),
+        "images": images,
         "labels": [_packed(labels_TSYX[:, z]) for z in range(len(slices.numbers))] if part.outlines else [],
         "outlines": [{"value": each.value, "name": each.name, "colour": each.colour} for each in part.outlines],
         "phases": [{"frame": frame, "name": name} for frame, name in part.phases], "region": region,
@@ -167,11 +175,14 @@ def _content(part: Viewer) -> tuple[dict[str, Any], str]:
     if not part.has_images:
         return content, "No images were given: the outlines lie on black."
     smaller = f", every {step}nd pixel" if step == 2 else f", every {step}th pixel" if step > 2 else ""
-    return content, f"Images are compressed (JPEG, quality {quality}{smaller}); numbers are from the labels as stored."
+    origin = "labels as stored" if part.outlines else "images as written"
+    return content, f"Images are compressed (JPEG, quality {quality}{smaller}); numbers are from the {origin}."
 
 
 def _only(labels_TSYX: Bytes, outlines: Sequence[Outline]) -> Bytes:
     """Labels that are drawn; all else is background."""
+    if not outlines:
+        return labels_TSYX
     known = np.zeros(256, np.uint8)
     values = [each.value for each in outlines]
     known[values] = values
@@ -180,6 +191,9 @@ def _only(labels_TSYX: Bytes, outlines: Sequence[Outline]) -> Bytes:
 
 
 def _levels(slices: LabelledSlices) -> Bytes:
+    """Grey levels of the images; those that are bytes are levels already."""
+    if slices.image_TSYX.dtype == np.uint8:
+        return slices.image_TSYX.astype(np.uint8, copy=False)
     image_TSYX = np.asarray(slices.image_TSYX, np.float32)
     return grey(image_TSYX, float(np.percentile(image_TSYX, _WHITE)) or 1.0)
 

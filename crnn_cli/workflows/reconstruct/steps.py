@@ -178,7 +178,7 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
         report |= {"uncertainty": uncertainty}
     if options.report and content:
         named = report | {"output": None if target == STREAM else str(target)}
-        others.append(reconstruction_page(options.report, named, page_pictures(run, content)))
+        others.append(reconstruction_page(options.report, named, run.images, page_pictures(run, content)))
     return write_images(target, run, report, others, options)
 
 
