@@ -122,12 +122,13 @@ def measure_source(
 
     chambers, subject = check_options(options)
     loaded = source.loaded
-    subject = _with_header(subject, loaded.series, options)
+    series = loaded.series or (source.image.series if source.image else None)
+    subject = _with_header(subject, series, options)
     if _is_label_map(loaded, options):
-        labels = _label_map(loaded, source.path, source.name)
-        measured = _measure_labels(labels, source.name, chambers, subject, options)
+        labels, image = _label_map(loaded, source.path, source.name), None
         if source.image is not None:
-            measured = _with_images(measured, source.image.image, source.name, str(source.image.source["file"]))
+            labels, image = _with_images(labels, source.image, source.name)
+        measured = replace(_measure_labels(labels, source.name, chambers, subject, options), image=image)
     else:
         measured = _measure_cine(loaded.image, source.name, subject, options, progress, labeller)
     if options.sr is not None:
@@ -175,8 +176,10 @@ def _measure_cine(
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
 
 
-def _with_images(measured: MeasuredFunction, image: Image, name: str, image_name: str) -> MeasuredFunction:
-    """Add the images of a label map, on one grid with it; labels that leave slices out are filled up.
+def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, Image]:
+    """A label map and its images on one grid; labels that leave slices out are filled up.
+
+    The time between frames is that of the images where the label map does not say it.
 
     Raises
     ------
@@ -185,15 +188,20 @@ def _with_images(measured: MeasuredFunction, image: Image, name: str, image_name
     """
     from crnn_cli.data.alignment import on_one_grid
 
+    image, image_name = images.image, images.source["file"]
     image.require_finite(image_name)
-    both = on_one_grid(image, measured.labels)
+    both = on_one_grid(image, labels)
     if both is None:
-        shapes = [" x ".join(map(str, (*each.shape[:3], each.frames))) for each in (image, measured.labels)]
+        shapes = [" x ".join(map(str, (*each.shape[:3], each.frames))) for each in (image, labels)]
         raise UnsupportedDataError(
             f"{image_name} ({shapes[0]}) and {name} ({shapes[1]}) do not lie on one grid (x, y, z, t)",
             remedy=("give the images that were labelled with ", Param("image")),
         )
-    return replace(measured, image=both[0], labels=both[1])
+    image, labels = both
+    if labels.frame_time is None and image.frame_time is not None:
+        notices.note("frame-time-source", f"the time between frames is that of {image_name}")
+        labels = replace(labels, frame_time=image.frame_time)
+    return labels, image
 
 
 def _measure_labels(
