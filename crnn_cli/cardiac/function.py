@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
 from crnn_cli.cardiac.quantities import Quantity, derived
 from crnn_cli.cardiac.ventricles import (
+    FEWEST_FRAMES,
+    FEWEST_SLICES,
+    ONE_FRAME,
     Flow,
     Phases,
     Ventricle,
@@ -19,6 +22,7 @@ from crnn_cli.cardiac.ventricles import (
     measure_flow,
     measure_mass,
     measure_ventricle,
+    not_whole_cycle,
 )
 from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
 from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
@@ -178,17 +182,33 @@ def assess_function(
     none = Quantity.refused("g", "no label is the myocardium")
     mass = (none, none)
     if MYOCARDIUM in volumes:
-        wall_volumes = volumes[MYOCARDIUM]
-        at_ed, at_es = (
-            measure_mass(wall_volumes, frame, unknown, cut.get(MYOCARDIUM, "")) for frame in (phases.ed, phases.es)
-        )
-        mass = (at_ed, at_es)
+        mass = measure_mass(volumes[MYOCARDIUM], phases, unknown, cut.get(MYOCARDIUM, ""))
     main = LEFT if LEFT in ventricles else RIGHT
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
-    wall: Wall | str = unknown or ("one frame: there is no end systole" if labels.frames == 1 else "")
+    wall: Wall | str = unknown or (ONE_FRAME if labels.frames == 1 else "")
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
-    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles))
+    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles), *_partial(volumes[main], phases))
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
+
+
+def require_stack(image: Image, name: str) -> None:
+    """Refuse an image of too few slices for volumes by discs.
+
+    Parameters
+    ----------
+    name : of the image, in the message.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If there are fewer than `crnn_cli.cardiac.ventricles.FEWEST_SLICES`, or nothing tells which axis they are along.
+    """
+    slices = image.shape[stack_order(image).axes[0]]
+    if slices < FEWEST_SLICES:
+        raise UnsupportedDataError(
+            f"{name} has {slices} slice{'' if slices == 1 else 's'}, and volumes by discs need {FEWEST_SLICES}",
+            remedy=("give the whole short-axis stack",),
+        )
 
 
 def stack_order(labels: Image) -> SliceOrder:
@@ -235,6 +255,14 @@ def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricl
         text = f"the ventricles eject {strokes[0]:.0f} and {strokes[1]:.0f} ml: a leak, a shunt, or bad labels?"
         doubts.append(Doubt("strokes-differ", text))
     return tuple(doubts)
+
+
+def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
+    """Doubt that end systole was found, where many frames do not show the cavity fill again."""
+    reason = not_whole_cycle(volumes.curve, phases)
+    if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin == "given":
+        return ()
+    return (Doubt("cycle-not-covered", f"{reason}; the true end systole may lie beyond the frames"),)
 
 
 def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:

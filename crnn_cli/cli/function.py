@@ -104,7 +104,7 @@ def function(
     """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
 
     SOURCE is a label map of a short-axis cine, or the cine itself, which is then labelled by --model first. A number
-    that the data do not carry is refused, and the reason stands in its place.
+    that the data do not carry is refused, and the reason stands in its place; with --strict the exit code is then 6.
 
     Volumes are sums of discs: area times the distance from slice to slice. Every slice with a label counts; base and
     apex are as labelled. Mass is the volume of the myocardium times 1.05 g/ml. End diastole and end systole are the
@@ -115,6 +115,7 @@ def function(
 
     Examples: crnn function labels.nii.gz -o function.json --csv function.csv --plot curves.png;
     crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
+    crnn function SEG_FOLDER --sr report.dcm;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
     from crnn_cli.workflows.function import steps
@@ -133,8 +134,9 @@ def function(
     report = steps.save(plan, measured)
     if as_json:
         console.print_json(report)
-        return
-    from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
+    else:
+        from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 
-    console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-    console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)
+        console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
+        console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)
+    steps.check_threshold(plan, report)

@@ -62,10 +62,11 @@ def test_the_page_has_the_numbers_of_the_report_and_where_it_is_from(crnn, files
 
 def test_what_is_refused_and_doubtful_stands_in_the_page(crnn, beating, tmp_path):
     labels, _ = beating
-    path = write(tmp_path / "one.nii.gz", labels.array[:, :, 4:5], labels.affine)
+    path = write(tmp_path / "lost.nii.gz", labels.array, np.eye(4))
     assert crnn("function", path, "--labels", "acdc", "--page", tmp_path / "p.html").code == 0
     text = (tmp_path / "p.html").read_text()
-    assert "volumes by discs need 3" in text
+    assert "the file has lost it" in text
+    assert "(unit-spacing)" in text
     assert "No images were given" in text
 
 
@@ -163,13 +164,14 @@ def test_the_images_are_found_by_the_report_of_the_labels_if_they_are_the_same(c
 
 def test_the_page_says_how_reliable_the_reconstruction_is(crnn, tmp_path):
     images = tmp_path / "images.nii.gz"
-    arguments = ("--undersample", 4, "--method", "sliding-window", "--hold-out-folds", 1, "-o", images)
-    assert crnn("reconstruct", ROOT / "sample_data/pig_cine.nii.gz", *arguments).code == 0
+    scan = ("--size", 64, "--frames", 8, "--slices", 3, "--undersample", 2)
+    assert crnn("simulate", "-o", tmp_path / "s", *scan).code == 0
+    arguments = ("--method", "sliding-window", "--hold-out-folds", 1, "-o", images)
+    assert crnn("reconstruct", tmp_path / "s_zerofilled.nii.gz", *arguments).code == 0
     made = nib.load(images)
     array = np.zeros(made.shape, np.uint8)
-    array[40:60, 40:60] = 3
-    array[45:55, 45:55, :, 5:] = 0
-    array[50, 50] = 3
+    array[20:40, 20:40] = 3
+    array[25:35, 25:35, :, 4:] = 0
     labels = write(tmp_path / "labels.nii.gz", array, made.affine)
     page = tmp_path / "p.html"
     command = ("function", labels, "--labels", "acdc", "--image", images, "--page", page, "--force")

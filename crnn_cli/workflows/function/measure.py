@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
@@ -171,6 +171,10 @@ def _measure_cine(
     labeller: Labeller | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Label a cine, and measure the labels."""
+    from crnn_cli.cardiac.function import require_stack
+
+    require_stack(image, name)
+    image.require_finite(name)
     labels, facts, unknown = _label(image, options, name, progress, labeller() if labeller else None)
     measured = _measure_labels(labels, name, None, subject, options, unknown)
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
@@ -216,16 +220,57 @@ def _measure_labels(
     chambers : what its values are; None: by the names of its labels.
     """
     from crnn_cli.cardiac.chambers import find_chambers
-    from crnn_cli.cardiac.function import assess_function
+    from crnn_cli.cardiac.function import assess_function, require_stack
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
 
     names = labels.names if isinstance(labels, LabelImage) else {}
     chambers = chambers or find_chambers(names, name)
+    require_stack(labels, name)
+    _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
+
+
+def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
+    """Refuse a label map in which no value of a ventricle occurs; the message lists those that do."""
+    import numpy as np
+
+    found = [int(value) for value in np.unique(labels.array) if value]
+    if not {chambers.left, chambers.right} & {*found}:
+        held = f"its values are {', '.join(map(str, found))}" if found else "it holds background alone"
+        raise UnsupportedDataError(
+            f"no frame of {name} has a label of a ventricle: {held}",
+            remedy=("say what the values are with ", Param("labels", "1=RV,2=MYO,3=LV")),
+        )
+
+
+def _require_a_number(function: CardiacFunction, name: str) -> None:
+    """Refuse a heart of which neither a volume nor a ratio can be said; the message has the reasons."""
+    quantities = function.quantities()
+    numbers = [each for side in ("left", "right") for each in quantities.get(side, {}).values()]
+    if all(each.value is None for each in numbers):
+        reasons = dict.fromkeys(each.reason for each in numbers)
+        raise UnsupportedDataError(f"nothing can be measured in {name}: {'; '.join(reasons)}")
+
+
+def require_every_number(report: dict[str, Any]) -> None:
+    """Refuse a result that lacks a number, where doubts count as errors.
+
+    Raises
+    ------
+    QualityError
+        If the record is strict (`crnn_cli.notices.is_strict`) and a number was refused; the message has the reasons.
+    """
+    from crnn_cli.report.function_table import refusals_of
+
+    refused = refusals_of(report)
+    if refused and notices.is_strict():
+        told = "; ".join(f"no {', '.join(names)}: {reason}" for reason, names in refused.items())
+        raise QualityError(f"{told} (", Param("strict"), ")")
 
 
 def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.workflows.function.measure import FunctionSource, MeasuredFunction, measure_source, read_source
+from crnn_cli.workflows.function.measure import (
+    FunctionSource,
+    MeasuredFunction,
+    measure_source,
+    read_source,
+    require_every_number,
+)
 from crnn_cli.workflows.function.options import FunctionOptions, check_options, check_paths
 from crnn_cli.workflows.function.write import save as write
 
@@ -124,5 +130,12 @@ def save(planned: FunctionPlan, run: MeasuredFunction) -> dict[str, Any]:
 
 
 def check_threshold(planned: FunctionPlan, report: dict[str, Any]) -> None:
-    """Pass: no quality can be required of a heart; a doubt fails it where doubts are errors (``strict``)."""
-    del planned, report
+    """Check that no number was refused, where doubts count as errors; see `require_every_number`.
+
+    Raises
+    ------
+    QualityError
+        If one was.
+    """
+    del planned
+    require_every_number(report)
