@@ -24,6 +24,8 @@ import numpy as np
 from heart import GROUPS, TEST, acdc, group_of, split_of
 
 import crnn_cli as crnn
+from crnn_cli.cardiac.chambers import find_chambers
+from crnn_cli.cardiac.function import assess_function
 from crnn_cli.labels.overlap import as_labels
 
 NAMES = {
@@ -115,7 +117,7 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
         began = time.perf_counter()
         labels = crnn.segment(cine, model=bundle, spacing=spacing)
         seconds = time.perf_counter() - began
-        heart = crnn.function(labels)
+        heart = assess_function(labels, find_chambers(labels.names, name))  # also of hearts that the cut has cut
         ed, es = listed_frames(data / "acdc_cine" / f"{name}_info.cfg")
         muscle = heart.volumes["myocardium"].curve
         rows.append({

@@ -82,9 +82,9 @@ SCAN = (
     "--report --strict --threads " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
-    "--strict --threads "
+    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
+    "--precision --device --require-labels --require-quality --format --seg --seg-whole-series --probabilities "
+    "--statistics --preview --strict --threads "
 )
 HEART = (
     "--labels --image --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
