@@ -286,7 +286,7 @@ def function(
     from crnn_cli.workflows.function.options import FunctionOptions
 
     options = FunctionOptions(
-        labels=labels, ed=ed, es=es, height=height, weight=weight, body_surface_formula=bsa, heart_rate=heart_rate,
+        labels=labels, ed=ed, es=es, height=height, weight=weight, bsa=bsa, heart_rate=heart_rate,
         model=_model_name(model), device=device,
     )  # fmt: skip
     with notices.recording():

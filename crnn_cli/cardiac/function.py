@@ -168,7 +168,7 @@ def assess_function(
         If no frame has a ventricle, a given frame is not there, or nothing tells along which axis the slices follow.
     """
     subject = subject or Subject()
-    order = _order(labels)
+    order = stack_order(labels)
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
     unknown = _unknown_size(labels) if unknown_size is None else unknown_size
@@ -203,7 +203,7 @@ def require_stack(image: Image, name: str) -> None:
     UnsupportedDataError
         If there are fewer than `crnn_cli.cardiac.ventricles.FEWEST_SLICES`, or nothing tells which axis they are along.
     """
-    slices = image.shape[_order(image).axes[0]]
+    slices = image.shape[stack_order(image).axes[0]]
     if slices < FEWEST_SLICES:
         raise UnsupportedDataError(
             f"{name} has {slices} slice{'' if slices == 1 else 's'}, and volumes by discs need {FEWEST_SLICES}",
@@ -211,7 +211,14 @@ def require_stack(image: Image, name: str) -> None:
         )
 
 
-def _order(labels: Image) -> SliceOrder:
+def stack_order(labels: Image) -> SliceOrder:
+    """Order of short-axis slices: across the widest spacing, or as stored where the spacing is lost.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing tells along which axis they follow each other.
+    """
     thick = thickest_axis(labels)
     if thick is not None:
         return slice_order(labels, thick)
