@@ -15,12 +15,15 @@ from crnn_cli.workflows.function.options import FunctionOptions, check_options
 if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
+    from crnn_cli.cardiac.intervals import LabelDoubt
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.segment.engine import SegmentEngine
+    from crnn_cli.workflows.segment.result import SegmentationRun
 
+_OF_LABELLING = ("model", "device", "seconds", "quality")
 Labeller = Callable[[], "SegmentEngine"]
 """Gives the model that labels a cine, when there is one."""
 
@@ -175,8 +178,10 @@ def _measure_cine(
 
     require_stack(image, name)
     image.require_finite(name)
-    labels, facts, unknown = _label(image, options, name, progress, labeller() if labeller else None)
-    measured = _measure_labels(labels, name, None, subject, options, unknown)
+    run = _label(image, options, name, progress, labeller() if labeller else None)
+    unknown = run.report.get("no_volumes") or ""
+    measured = _measure_labels(run.labels, name, None, subject, options, unknown, _interval_facts(run))
+    facts = {key: run.report[key] for key in _OF_LABELLING if key in run.report}
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
 
 
@@ -210,7 +215,7 @@ def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, 
 
 def _measure_labels(
     labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
-    unknown_size: str | None = None,
+    unknown_size: str | None = None, intervals: LabelDoubt | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
 
@@ -218,6 +223,7 @@ def _measure_labels(
     ----------
     name : of the label map, in messages.
     chambers : what its values are; None: by the names of its labels.
+    intervals : what the intervals of the numbers are made of; None: they have none.
     """
     from crnn_cli.cardiac.chambers import find_chambers
     from crnn_cli.cardiac.function import assess_function, require_stack
@@ -230,6 +236,7 @@ def _measure_labels(
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    function = replace(function, intervals=intervals)
     _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
@@ -289,8 +296,8 @@ def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
 
 def _label(
     image: Image, options: FunctionOptions, name: str, progress: notices.Progress, engine: SegmentEngine | None
-) -> tuple[Image, dict[str, Any], str]:
-    """Label a cine; what the report says of it; why sizes are not known, empty where they are."""
+) -> SegmentationRun:
+    """Label a cine."""
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.steps import segment_image
 
@@ -298,9 +305,17 @@ def _label(
     run = segment_image(image, chosen, engine, name=name, progress=progress)
     if run.labelled.is_empty:
         raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
-    kept = ("model", "device", "seconds", "quality")
-    facts = {key: run.report[key] for key in kept if key in run.report}
-    return run.labels, facts, run.report.get("no_volumes") or ""
+    return run
+
+
+def _interval_facts(run: SegmentationRun) -> LabelDoubt | None:
+    """What gives the numbers their intervals; None where the model has no limits."""
+    from crnn_cli.cardiac.intervals import LabelDoubt
+
+    slices = run.labelled.bundle.slices
+    if slices is None or slices.intervals is None:
+        return None
+    return LabelDoubt(slices.intervals, {each["name"]: each["predicted_dice"] for each in run.report["labels"]})
 
 
 def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
