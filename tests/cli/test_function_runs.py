@@ -24,7 +24,8 @@ CHANGES = (0.02, -0.01, 0.02, -0.03)
 def images(change=0.0):
     """A beating heart in shades of grey, in which the cavities are so much wider in end systole."""
     beat = BEAT * np.where(np.arange(FRAMES) == FRAMES // 2, 1 + change, 1)
-    return SHADES[heart(frames=FRAMES, beat=beat).array[:, :, :4]] + np.linspace(0, 1, FRAMES, dtype=np.float32)
+    ramp = np.linspace(0, 1, 96, dtype=np.float32)[:, None, None, None]
+    return SHADES[heart(frames=FRAMES, beat=beat).array[:, :, :4]] + ramp
 
 
 @pytest.fixture(scope="module")
