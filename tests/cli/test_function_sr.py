@@ -22,6 +22,7 @@ from crnn_cli.io.dicom.seg import Algorithm, SegForm
 from crnn_cli.workflows.function.structured_report import structured_report
 from tests.cardiac.hearts import heart
 from tests.support.cardiac_dicom import PATIENT, write_cine, write_segs
+from tests.support.dicom import write_enhanced
 
 FORMS = {"frames": SegForm(), "whole": SegForm(whole_series=True), "labelmap": SegForm("labelmap", whole_series=True)}
 
@@ -174,6 +175,27 @@ def test_what_is_refused_is_no_number_and_its_reason_is_said(crnn, tmp_path):
     assert any(
         "right end-diastolic volume" in text and "cut by the edge" in text for text in texts(tmp_path / "sr.dcm")
     )
+
+
+def test_an_enhanced_source_is_named_by_its_frames(crnn, tmp_path):
+    whole = heart(frames=2, frame_time=0.1)
+    row, column, _ = (np.diag([-1, -1, 1]) @ whole.affine[:3, :3] / whole.spacing).T
+    pixels = whole.array[:, :, 2:6].astype(int).transpose(2, 3, 1, 0)
+    write_enhanced(tmp_path / "cine.dcm", pixels, (row, column), (1.25, 1.25), 8.0)
+    ended = crnn("function", tmp_path / "cine.dcm", "--labels", "acdc", "--sr", tmp_path / "sr.dcm")
+    assert ended.code == 0, ended.err
+    source = pydicom.dcmread(tmp_path / "cine.dcm")
+    by_code = {m.name.value: m for group in groups_of(tmp_path / "sr.dcm") for m in group.get_measurements()}
+    (image,) = by_code["8811-2"].referenced_images
+    assert image.referenced_sop_instance_uid == source.SOPInstanceUID
+    assert sorted(image.referenced_frame_numbers) == list(range(1, 9))
+    systole = [group for group in groups_of(tmp_path / "sr.dcm") if "end systole" in group.tracking_identifier]
+    for group in systole:
+        (image,) = group.source_images
+        times = {source.PerFrameFunctionalGroupsSequence[number - 1].FrameContentSequence[0].TemporalPositionIndex
+                 for number in image.referenced_frame_numbers}  # fmt: skip
+        assert (times, len(image.referenced_frame_numbers)) == ({2}, 4)
+    assert len(systole) == 3
 
 
 def test_an_interval_is_the_range_of_upper_and_lower_uncertainty(study, tmp_path):
