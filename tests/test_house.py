@@ -81,9 +81,9 @@ SCAN = (
     "--report --strict --threads " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
-    "--strict --threads "
+    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
+    "--precision --device --require-labels --require-quality --format --seg --seg-whole-series --probabilities "
+    "--statistics --preview --strict --threads "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "

@@ -28,6 +28,7 @@ expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]
 modality             optional; of DICOM, such as "MR": images that say they are of another are refused
 keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
                      structures together, then of each
+smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
 
@@ -68,7 +69,10 @@ FORMAT_1_SETTINGS = {
     "weight_sets": "sets", "tsm_channels": "shift", "temporal_context": "context", "noise_aware": "trust",
 }  # fmt: skip
 """Settings of CRNN-MRI by their names in format 1."""
-_OPTIONAL = {"reconstruct": ("bfloat16", "uncertainty"), "segment": ("modality", "keep_within_mm", "quality")}
+_OPTIONAL = {
+    "reconstruct": ("bfloat16", "uncertainty"),
+    "segment": ("modality", "keep_within_mm", "smooth_frames_ms", "quality"),
+}
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
@@ -90,6 +94,7 @@ class SliceInput:
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     modality : of DICOM, such as "MR"; None for any.
     keep_within : distance in mm beyond which pieces are removed; None: nothing is.
+    smooth_frames : time in ms on either side of a frame within which frames settle each other; None: none do.
     quality : curves that predict the Dice; None where they were not measured.
     """
 
@@ -103,6 +108,7 @@ class SliceInput:
     between_slices: tuple[float, float]
     modality: str | None = None
     keep_within: float | None = None
+    smooth_frames: float | None = None
     quality: QualityCurves | None = None
 
 
@@ -263,8 +269,8 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
     labels = _labels(file, config["labels"])
     return SliceInput(
         plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
-        _modality(file, config.get("modality")), _keep_within(file, config.get("keep_within_mm")),
-        _quality(file, config.get("quality"), len(labels)),
+        _modality(file, config.get("modality")), _up_to_1000(file, config, "keep_within_mm"),
+        _up_to_1000(file, config, "smooth_frames_ms"), _quality(file, config.get("quality"), len(labels)),
     )  # fmt: skip
 
 
@@ -274,11 +280,12 @@ def _modality(file: str, given: Any) -> str | None:
     return given
 
 
-def _keep_within(file: str, given: Any) -> float | None:
+def _up_to_1000(file: str, config: dict[str, Any], name: str) -> float | None:
+    given = config.get(name)
     if given is None:
         return None
     if not _is_number(given) or not 0 <= given <= 1000:
-        raise UnreadableError(f"{file}: keep_within_mm is {given!r}; it must be from 0 to 1000")
+        raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to 1000")
     return float(given)
 
 

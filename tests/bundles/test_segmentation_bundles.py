@@ -40,12 +40,12 @@ def quality(*curves, doubt_below=0.7):
 def test_what_a_bundle_may_say_besides_is_read(folder):
     plain = read_bundle(folder).slices
     assert plain is not None
-    assert (plain.modality, plain.keep_within, plain.quality) == (None, None, None)
+    assert (plain.modality, plain.keep_within, plain.smooth_frames, plain.quality) == (None,) * 4
     curves = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
-    rewrite(folder, lambda c: c.update(modality="MR", keep_within_mm=22, quality=curves))
+    rewrite(folder, lambda c: c.update(modality="MR", keep_within_mm=22, smooth_frames_ms=80, quality=curves))
     use = read_bundle(folder).slices
     assert use is not None
-    assert (use.modality, use.keep_within) == ("MR", 22.0)
+    assert (use.modality, use.keep_within, use.smooth_frames) == ("MR", 22.0, 80.0)
     assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
 
 
@@ -92,6 +92,7 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c.update(modality=3), "modality"),
         (lambda c: c.update(keep_within_mm=-1), "keep_within_mm"),
         (lambda c: c.update(keep_within_mm=True), "keep_within_mm"),
+        (lambda c: c.update(smooth_frames_ms="80"), "smooth_frames_ms"),
         (lambda c: c.update(quality=[]), "quality"),
         (lambda c: c.update(quality=quality(doubt_below=2)), "doubt_below"),
         (lambda c: c.update(quality=quality([[0.5], [0.5]])), "one for each label"),
