@@ -12,11 +12,12 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
-    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
 
 
@@ -60,7 +61,7 @@ def measure_file(source: Path, options: FunctionOptions, progress: notices.Progr
     notices.tell(*loaded.remarks())
     if options.sr is not None:
         require_dicom(loaded)
-    subject = _with_header(subject, loaded.series, options)
+    subject = _with_header(subject, _header(loaded, source), options)
     if _is_label_map(loaded, options):
         measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
     else:
@@ -195,15 +196,25 @@ def _label(
     return run.labels, facts, run.report.get("no_volumes") or ""
 
 
-def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
+def _header(loaded: LoadedImage, source: Path) -> Dataset | None:
+    """Header of a DICOM source: the first of its series, or of its SEG; None of other formats."""
+    if loaded.series is not None:
+        from crnn_cli.io.dicom.header_copy import first_header
+
+        return first_header(loaded.series)
+    if loaded.format == "DICOM SEG":
+        from crnn_cli.io.dicom.seg_series import read_objects
+
+        return read_objects(source, pixels=False)[0][0]
+    return None
+
+
+def _with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
     from crnn_cli.cardiac.body import body_surface
 
-    if series is None:
+    if header is None:
         return subject
-    from crnn_cli.io.dicom.header_copy import first_header
-
-    header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
         formula = options.body_surface_formula
