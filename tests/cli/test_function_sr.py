@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from highdicom.sr.utils import find_content_items
 
+import crnn_cli
 from crnn_cli.cardiac.chambers import parse_chambers
 from crnn_cli.cardiac.function import assess_function
 from crnn_cli.data.image import Image
@@ -22,6 +23,7 @@ from crnn_cli.io.dicom.seg import Algorithm, SegForm
 from crnn_cli.workflows.function.structured_report import structured_report
 from tests.cardiac.hearts import heart
 from tests.support.cardiac_dicom import PATIENT, write_cine, write_segs
+from tests.support.data import ROOT
 from tests.support.dicom import write_enhanced
 
 FORMS = {"frames": SegForm(), "whole": SegForm(whole_series=True), "labelmap": SegForm("labelmap", whole_series=True)}
@@ -220,6 +222,21 @@ def test_an_interval_is_the_range_of_upper_and_lower_uncertainty(study, tmp_path
     assert any("90 % intervals" in text for text in texts(target))
     others = find_content_items(data, name=hd.sr.CodedConcept("371886008", "SCT", "-"), recursive=True)
     assert len(others) == 1
+
+
+def test_of_a_cine_the_model_is_the_algorithm(crnn, tmp_path):
+    pig = crnn_cli.load(ROOT / "sample_data/pig_stack.nii.gz")
+    small = np.rint(pig.array[:, :, 2:7, :2])
+    cine = write_cine(tmp_path / "cine", replace(pig, array=small, frame_time=0.05))
+    ended = crnn("function", cine, "--sr", tmp_path / "sr.dcm", "-o", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    model = json.loads((tmp_path / "f.json").read_text())["model"]
+    found = texts(tmp_path / "sr.dcm")
+    assert {f"crnn {model['name']}", f"weights sha256={model['sha256']}", crnn_cli.__version__} <= {*found}
+    assert not hd.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+    listed = pydicom.dcmread(tmp_path / "sr.dcm").CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    uids = {each.ReferencedSOPInstanceUID for item in listed for each in item.ReferencedSOPSequence}
+    assert uids == {pydicom.dcmread(file).SOPInstanceUID for file in cine.iterdir()}
 
 
 def test_a_source_without_patient_and_study_is_refused_before_the_work(crnn, tmp_path):
