@@ -18,7 +18,6 @@ from crnn_cli.cli.options import (
     SeriesChoice,
     SliceTolerance,
 )
-from crnn_cli.notices import STREAM
 
 Source = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="Label map or cine: NIfTI, DICOM, DICOM SEG; - for standard input.")
@@ -31,6 +30,12 @@ Labels = Annotated[
         "names of the labels.",
     ),
 ]  # fmt: skip
+ImageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--image", metavar="FILE", rich_help_panel=INPUT, help="The images of a label map, on its grid, for --page."
+    ),
+]
 EndDiastole = Annotated[
     int | None,
     typer.Option("--ed", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end diastole, from 1."),
@@ -58,6 +63,13 @@ Csv = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
 ]
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--page", metavar="FILE", rich_help_panel=OUTPUT,
+        help="A page to look through frames and slices with outlines, .html.",
+    ),
+]  # fmt: skip
 StructuredReport = Annotated[
     Path | None,
     typer.Option(
@@ -70,6 +82,7 @@ StructuredReport = Annotated[
 def function(
     source: Source,
     labels: Labels = None,
+    image: ImageFile = None,
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     ed: EndDiastole = None,
@@ -83,6 +96,7 @@ def function(
     out: Out = None,
     csv: Csv = None,
     plot: PlotFile = None,
+    page: PageFile = None,
     sr: StructuredReport = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -104,24 +118,25 @@ def function(
     crnn function SEG_FOLDER --sr report.dcm;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
-    from crnn_cli.workflows.function.options import FunctionOptions, check_paths
+    from crnn_cli.workflows.function import steps
+    from crnn_cli.workflows.function.options import FunctionOptions
 
     options = FunctionOptions(
-        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, sr,
-        force,
+        labels=labels, image=image, series=series, slice_tolerance=slice_tolerance, ed=ed, es=es, height=height,
+        weight=weight, bsa=bsa, heart_rate=heart_rate, model=model, device=device, out=out, csv=csv, plot=plot,
+        page=page, sr=sr, force=force,
     )  # fmt: skip
-    check_paths(source, options, as_json)
-    from crnn_cli.workflows.function.measure import measure_file, require_every_number
-    from crnn_cli.workflows.function.write import write_outputs
-
+    plan = steps.plan(source, options, as_json)
+    engine = steps.prepare(options)
+    data = steps.read(plan, engine)
     with console.progress_bar("labelling") as progress:
-        measured = measure_file(source, options, progress)
-    write_outputs(measured, "standard input" if source == STREAM else str(source), options)
+        measured = steps.compute(plan, engine, data, progress)
+    report = steps.save(plan, measured)
     if as_json:
-        console.print_json(measured.report)
+        console.print_json(report)
     else:
-        from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+        from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 
         console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-        console.table("", ["", ""], heart_rows(measured.function), result=True)
-    require_every_number(measured.function)
+        console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)
+    steps.check_threshold(plan, report)

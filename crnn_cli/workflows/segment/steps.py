@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INPUTS",
     "OUTPUTS",
+    "READS_LABELS",
     "READS_RAW",
     "SegmentOptions",
     "SegmentPlan",
@@ -42,7 +43,7 @@ __all__ = [
     "save",
     "segment_image",
 ]
-READS_RAW = False
+READS_RAW, READS_LABELS = False, False
 OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
 INPUTS: tuple[str, ...] = ()
 
