@@ -13,12 +13,13 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
-    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.segment.engine import SegmentEngine
     from crnn_cli.workflows.segment.result import SegmentationRun
@@ -125,8 +126,7 @@ def measure_source(
 
     chambers, subject = check_options(options)
     loaded = source.loaded
-    series = loaded.series or (source.image.series if source.image else None)
-    subject = _with_header(subject, series, options)
+    subject = _with_header(subject, _header(source), options)
     if _is_label_map(loaded, options):
         labels, image = _label_map(loaded, source.path, source.name), None
         if source.image is not None:
@@ -310,15 +310,26 @@ def _label(
     return run
 
 
-def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
+def _header(source: FunctionSource) -> Dataset | None:
+    """Header of a DICOM source: the first of its images, or of its SEG objects; None of other formats."""
+    series = source.loaded.series or (source.image.series if source.image else None)
+    if series is not None:
+        from crnn_cli.io.dicom.header_copy import first_header
+
+        return first_header(series)
+    if source.loaded.format == "DICOM SEG":
+        from crnn_cli.io.dicom.seg_series import read_objects
+
+        return read_objects(source.path, pixels=False)[0][0]
+    return None
+
+
+def _with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
     from crnn_cli.cardiac.body import body_surface
 
-    if series is None:
+    if header is None:
         return subject
-    from crnn_cli.io.dicom.header_copy import first_header
-
-    header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
         formula = options.bsa
