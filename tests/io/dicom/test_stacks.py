@@ -21,7 +21,7 @@ from tests.support.dicom import oblique, values, write_enhanced, write_series
 from tests.support.dicom_stacks import CASES, draw_study, verdict
 
 PARTS = 9
-STUDIES = 56
+STUDIES = 58
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -33,8 +33,8 @@ def test_a_study_is_joined_as_its_truth_or_refused_for_a_true_reason(tmp_path, p
 
 
 def test_every_case_is_drawn():
-    assert len(CASES) == 28 <= STUDIES / 2
-    assert len({case.__name__ for case in CASES}) == 25
+    assert len(CASES) == 29 <= STUDIES / 2
+    assert len({case.__name__ for case in CASES}) == 26
 
 
 def seed_of(name):
@@ -169,6 +169,32 @@ def test_a_slice_of_which_no_file_can_be_read_is_missed(tmp_path):
     for file in (tmp_path / "d/s3").iterdir():
         file.unlink()
     assert read_series(tmp_path / "d")[0].shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"TriggerTime": None}, "nothing says that its frames are the phases"),
+        ({"SliceThickness": "8"}, "8 mm thick, not 5"),
+        ({"FrameOfReferenceUID": ""}, "no frame of reference"),
+        ({"ImageOrientationPatient": None}, "its direction is not known"),
+        ({"PatientID": "another"}, None),
+        ({"FrameOfReferenceUID": "1.2.3"}, None),
+    ],
+)
+def test_an_end_slice_that_is_left_out_is_a_doubt(tmp_path, change, reason):
+    """Unless it is of another patient or lies in another frame of reference, where no place can be compared."""
+    whole, _ = write_study(tmp_path / "d", 4, 5)
+    for file in (tmp_path / "d/s3").iterdir():
+        data = pydicom.dcmread(file)
+        for keyword, value in change.items():
+            setattr(data, keyword, value)
+        data.save_as(file)
+    image, _, stack = read_series(tmp_path / "d")
+    np.testing.assert_array_equal(image.array, whole[:, :, :3])
+    doubts = [each.text for each in stack.remarks if each.code == "stack-may-lack-slices"]
+    assert len(doubts) == (reason is not None)
+    assert all(reason in text for text in doubts)
 
 
 def test_a_second_cine_of_several_slices_is_not_passed_over(tmp_path):
