@@ -474,6 +474,14 @@ def end_differs(study: Study) -> None:
     study.truth.codes = ("stack-may-lack-slices",)
 
 
+def replanned(study: Study) -> None:
+    """A cine at the level of a slice, later and beside it in the plane: no repeat of it."""
+    study.truth.stack = study.expected(study.cines)
+    place = study.place_of(1)
+    place.corner = place.corner + study.place.row * float(study.dice.rng.uniform(2, 30))
+    study.add(study.cine(1, 70), place)
+
+
 def few(study: Study) -> None:
     """Two slices are no stack: they may be a pair of views."""
     study.cines = [each for each in study.cines if each.place < 2]
@@ -486,6 +494,7 @@ CASES: tuple[Case, ...] = (
     repeated_for_an_unknown_reason, measured_twice, unequal_frames, unlike_cycles, late_start, tilted, one_beside,
     uneven, other_matrix, another_frame_of_reference, two_patients, tagged, tagged_stack, two_kinds, without_triggers,
     real_time, damaged, few, one_series, counted_through, end_differs,
+    replanned,
 )  # fmt: skip
 CLASSIC = (one_series, end_differs, real_time, without_triggers, other_matrix, two_kinds, damaged)
 """Cases that change headers which a multi-frame object keeps elsewhere."""
