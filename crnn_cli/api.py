@@ -217,8 +217,9 @@ def reconstruct(
 
 def segment(
     image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
-    threshold: float = 0.5, keep_largest: bool = False, spacing: tuple[float, ...] | None = None,
-    precision: str | None = None, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
+    threshold: float = 0.5, keep_largest: bool = False, frame_by_frame: bool = False,
+    spacing: tuple[float, ...] | None = None, precision: str | None = None, device: str = "auto",
+    threads: int | None = None, progress: Progress = _no_progress,
 ) -> LabelImage:  # fmt: skip
     """Label a volume, or every frame of a series, slice by slice.
 
@@ -230,6 +231,7 @@ def segment(
     labels : names or values to keep, with commas between them; None for all.
     threshold : probability that all structures together must reach in a voxel.
     keep_largest : keep the largest connected piece of each label in each frame only.
+    frame_by_frame : label each frame of a cine on its own, where the model would settle it with its neighbours.
     spacing : voxel size x, y, z in mm, perhaps with the frame time in s, in place of that of the image.
     precision, device, threads, progress : as of `reconstruct`.
 
@@ -248,7 +250,7 @@ def segment(
     opened = image if isinstance(image, Image) else _load_image(image)
     options = SegmentOptions(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
-        keep_largest=keep_largest, precision=precision,
+        keep_largest=keep_largest, frame_by_frame=frame_by_frame, precision=precision,
         spacing=None if spacing is None else ",".join(map(str, spacing)),
     )  # fmt: skip
     with notices.recording(), _threads(threads):
@@ -284,7 +286,7 @@ def function(
     from crnn_cli.workflows.function.options import FunctionOptions
 
     options = FunctionOptions(
-        labels=labels, ed=ed, es=es, height=height, weight=weight, body_surface_formula=bsa, heart_rate=heart_rate,
+        labels=labels, ed=ed, es=es, height=height, weight=weight, bsa=bsa, heart_rate=heart_rate,
         model=_model_name(model), device=device,
     )  # fmt: skip
     with notices.recording():

@@ -23,7 +23,9 @@ SURFACE = {
         "scan model method mask undersample seed iterations regularisation noise_ratio precision ensemble adapt coils "
         "maps map_sets slice_number hold_out_folds uncertainty_runs device threads progress"
     ),
-    "segment": "image model slices labels threshold keep_largest spacing precision device threads progress",
+    "segment": (
+        "image model slices labels threshold keep_largest frame_by_frame spacing precision device threads progress"
+    ),
     "function": "source labels ed es height weight bsa heart_rate model device progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",

@@ -43,6 +43,7 @@ def test_io_knows_no_torch_even_indirectly():
         ["reconstruct", "--help"],
         ["segment", "--help"],
         ["batch", "reconstruct", "--help"],
+        ["batch", "function", "--help"],
     ],
 )
 def test_starts_without_anything_heavy(arguments):
@@ -81,9 +82,13 @@ SCAN = (
     "--report --strict --threads " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --model --precision --device "
-    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities --statistics --preview "
-    "--strict --threads "
+    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
+    "--precision --device --require-labels --require-quality --format --seg --seg-whole-series --probabilities "
+    "--statistics --preview --strict --threads "
+)
+HEART = (
+    "--labels --image --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
+    "--plot --page --sr --strict --threads "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "
@@ -100,10 +105,8 @@ OPTIONS = {
         "--size --frames --slices --spacing --frame-time --oblique --undersample --pattern --centre-lines --coils "
         "--snr --breathing --seed " + OUT
     ),
-    "function": (
-        "--labels --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
-        "--plot --strict --threads " + OUT
-    ),
+    "function": HEART + OUT,
+    "batch function": BATCH + "--reviewed " + HEART + OUT,
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "

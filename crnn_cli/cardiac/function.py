@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
+from crnn_cli.cardiac.intervals import LabelDoubt
 from crnn_cli.cardiac.quantities import Quantity, derived
 from crnn_cli.cardiac.ventricles import (
+    FEWEST_FRAMES,
+    FEWEST_SLICES,
+    ONE_FRAME,
     Flow,
     Phases,
     Ventricle,
@@ -19,6 +23,7 @@ from crnn_cli.cardiac.ventricles import (
     measure_flow,
     measure_mass,
     measure_ventricle,
+    not_whole_cycle,
 )
 from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
 from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
@@ -68,6 +73,7 @@ class CardiacFunction:
     flow : of the left ventricle, or of the right one where that alone is labelled.
     wall : thickness by segment, or the reason why there is none.
     doubts : what makes the numbers doubtful.
+    intervals : what their intervals are made of; None where they have none.
     """
 
     phases: Phases
@@ -79,6 +85,7 @@ class CardiacFunction:
     wall: Wall | str
     subject: Subject = field(default_factory=Subject)
     doubts: tuple[Doubt, ...] = ()
+    intervals: LabelDoubt | None = None
 
     def quantities(self) -> dict[str, dict[str, Quantity]]:
         """All numbers by ``left``, ``right`` and ``heart``; with a known body surface also the indexed ones."""
@@ -95,7 +102,15 @@ class CardiacFunction:
             for name, quantity in list(found[side].items()):
                 if name in ("edv", "esv", "stroke_volume", "mass_ed", "mass_es", "cardiac_output"):
                     found[side][f"{name}_index"] = derived(f"{quantity.unit}/m2", lambda v: v / surface, quantity)
-        return found
+        if self.intervals is None:
+            return found
+        main = "left" if "left" in found else "right"
+        return {
+            side: self.intervals.with_intervals(
+                main if side == "heart" else side, values, self.phases.ed, self.phases.es
+            )
+            for side, values in found.items()
+        }
 
     def slice_table(self) -> list[dict[str, Any]]:
         """Which slices count, in end diastole and end systole: ml of each structure, by slice from 1 as stored."""
@@ -118,6 +133,7 @@ class CardiacFunction:
         return {
             "end_diastole": self.phases.ed + 1, "end_systole": self.phases.es + 1, "phases": self.phases.origin,
             "convention": CONVENTION,
+            "intervals": None if self.intervals is None else self.intervals.as_json(),
             "body_surface_m2": self.subject.body_surface, "body_surface_formula": self.subject.formula or None,
             "quantities": {
                 side: {name: quantity.as_json() for name, quantity in values.items()}
@@ -164,7 +180,7 @@ def assess_function(
         If no frame has a ventricle, a given frame is not there, or nothing tells along which axis the slices follow.
     """
     subject = subject or Subject()
-    order = _order(labels)
+    order = stack_order(labels)
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
     unknown = _unknown_size(labels) if unknown_size is None else unknown_size
@@ -178,20 +194,43 @@ def assess_function(
     none = Quantity.refused("g", "no label is the myocardium")
     mass = (none, none)
     if MYOCARDIUM in volumes:
-        wall_volumes = volumes[MYOCARDIUM]
-        at_ed, at_es = (
-            measure_mass(wall_volumes, frame, unknown, cut.get(MYOCARDIUM, "")) for frame in (phases.ed, phases.es)
-        )
-        mass = (at_ed, at_es)
+        mass = measure_mass(volumes[MYOCARDIUM], phases, unknown, cut.get(MYOCARDIUM, ""))
     main = LEFT if LEFT in ventricles else RIGHT
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
-    wall: Wall | str = unknown or ("one frame: there is no end systole" if labels.frames == 1 else "")
+    wall: Wall | str = unknown or (ONE_FRAME if labels.frames == 1 else "")
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
-    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles))
+    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles), *_partial(volumes[main], phases))
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
-def _order(labels: Image) -> SliceOrder:
+def require_stack(image: Image, name: str) -> None:
+    """Refuse an image of too few slices for volumes by discs.
+
+    Parameters
+    ----------
+    name : of the image, in the message.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If there are fewer than `crnn_cli.cardiac.ventricles.FEWEST_SLICES`, or nothing tells which axis they are along.
+    """
+    slices = image.shape[stack_order(image).axes[0]]
+    if slices < FEWEST_SLICES:
+        raise UnsupportedDataError(
+            f"{name} has {slices} slice{'' if slices == 1 else 's'}, and volumes by discs need {FEWEST_SLICES}",
+            remedy=("give the whole short-axis stack",),
+        )
+
+
+def stack_order(labels: Image) -> SliceOrder:
+    """Order of short-axis slices: across the widest spacing, or as stored where the spacing is lost.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing tells along which axis they follow each other.
+    """
     thick = thickest_axis(labels)
     if thick is not None:
         return slice_order(labels, thick)
@@ -228,6 +267,14 @@ def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricl
         text = f"the ventricles eject {strokes[0]:.0f} and {strokes[1]:.0f} ml: a leak, a shunt, or bad labels?"
         doubts.append(Doubt("strokes-differ", text))
     return tuple(doubts)
+
+
+def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
+    """Doubt that end systole was found, where many frames do not show the cavity fill again."""
+    reason = not_whole_cycle(volumes.curve, phases)
+    if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin == "given":
+        return ()
+    return (Doubt("cycle-not-covered", f"{reason}; the true end systole may lie beyond the frames"),)
 
 
 def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:

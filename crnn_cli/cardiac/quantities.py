@@ -16,11 +16,16 @@ class Quantity:
     value : None where it is refused.
     unit : such as ``ml``; empty of a ratio without one.
     reason : why there is no value; empty where there is one.
+    low, high : ends of its interval, in the same unit; None where it has none.
+    level : probability with which the interval is to hold the true number, 0 to 1; None where there is no interval.
     """
 
     value: float | None
     unit: str
     reason: str = ""
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
 
     @classmethod
     def refused(cls, unit: str, reason: str) -> Quantity:
@@ -28,24 +33,34 @@ class Quantity:
         return cls(None, unit, reason)
 
     def as_json(self) -> dict[str, Any]:
-        """``value``, ``unit``, ``reason`` (null where there is a value)."""
+        """``value``, ``unit``, ``reason`` (null where there is a value); ``low``, ``high``, ``level`` if it has any."""
         value = None if self.value is None else float(f"{self.value:.6g}")
-        return {"value": value, "unit": self.unit, "reason": self.reason or None}
+        plain = {"value": value, "unit": self.unit, "reason": self.reason or None}
+        if self.low is None or self.high is None:
+            return plain
+        return plain | {"low": float(f"{self.low:.6g}"), "high": float(f"{self.high:.6g}"), "level": self.level}
 
     def text(self, digits: int = 0) -> str:
-        """Value and unit for a table; a hyphen where it is refused.
+        """Value, unit and interval for a table; a hyphen where it is refused.
 
         >>> Quantity(57.24, "%").text(), Quantity.refused("ml", "one slice").text()
         ('57 %', '-')
+        >>> Quantity(57.24, "%", low=53.1, high=61.4, level=0.9).text()
+        '57 % (53 to 61)'
         """
-        return "-" if self.value is None else f"{self.value:.{digits}f} {self.unit}".rstrip()
+        if self.value is None:
+            return "-"
+        text = f"{self.value:.{digits}f} {self.unit}".rstrip()
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
 def derived(unit: str, formula: Callable[..., float], *of: Quantity) -> Quantity:
     """Compute a quantity from others; refused for the first reason among them.
 
     >>> derived("ml", lambda a, b: a - b, Quantity(150, "ml"), Quantity(60, "ml"))
-    Quantity(value=90, unit='ml', reason='')
+    Quantity(value=90, unit='ml', reason='', low=None, high=None, level=None)
     >>> derived("%", lambda a: a, Quantity.refused("ml", "one slice")).reason
     'one slice'
     """

@@ -15,6 +15,10 @@ DENSITY = 1.05
 """Density of myocardium in g/ml."""
 FEWEST_SLICES = 3
 """Slices that a structure must be in for its volume by discs."""
+FEWEST_FRAMES = 8
+"""Frames that a cycle must have to be followed."""
+ONE_FRAME = "one frame: there is no end systole"
+"""Why a single volume has no end-systolic numbers."""
 _RETURNED = 0.5  # share of the stroke that is filled again in the last frame of a whole cycle
 _HEART_RATES = (20, 240)  # per minute
 
@@ -60,9 +64,9 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     Raises
     ------
     UsageError
-        If a given frame is not there, or both are the same.
+        If a given frame is not there, or the cavity is no larger in end diastole than in end systole.
     UnsupportedDataError
-        If no ventricle is labelled in any frame.
+        If no ventricle is labelled in any frame, or its volume never changes.
     """
     name = LEFT if LEFT in volumes and volumes[LEFT].curve.any() else RIGHT
     if name not in volumes or not volumes[name].curve.any():
@@ -71,10 +75,18 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     for param, frame in (("ed", ed), ("es", es)):
         if frame is not None and not 0 <= frame < len(curve_T):
             raise UsageError(Param(param, frame + 1), f" is not there: the frames are 1 to {len(curve_T)}")
-    if ed is not None and ed == es:
-        raise UsageError(Param("ed", ed + 1), " and ", Param("es", ed + 1), " are the same frame")
+    if len(curve_T) > 1 and np.ptp(curve_T) == 0:
+        raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
     origin = "given" if ed is not None and es is not None else "found"
-    return Phases(int(curve_T.argmax()) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
+    found = Phases(int(curve_T.argmax()) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
+    if len(curve_T) > 1 and curve_T[found.ed] <= curve_T[found.es]:
+        given = [word for word in ((Param("ed", found.ed + 1) if ed is not None else ""), " ",
+                                   (Param("es", found.es + 1) if es is not None else "")) if word]  # fmt: skip
+        raise UsageError(
+            *given, f": the {name} is no larger in frame {found.ed + 1} than in frame {found.es + 1}",
+            remedy=("end diastole is the frame of the larger cavity",),
+        )  # fmt: skip
+    return found
 
 
 def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: str, cut: str) -> Ventricle:
@@ -94,18 +106,30 @@ def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: s
         edv, esv = (Quantity(float(curve_T[frame]), "ml") for frame in (phases.ed, phases.es))
         percent = derived("%", lambda a, b: 100 * (a - b) / a, edv, esv)
         if len(curve_T) == 1:
-            one = "one frame: there is no end systole"
-            esv, percent = Quantity.refused("ml", one), Quantity.refused("%", one)
+            esv, percent = Quantity.refused("ml", ONE_FRAME), Quantity.refused("%", ONE_FRAME)
     if unknown_size and not reason:
         edv, esv = Quantity.refused("ml", unknown_size), Quantity.refused("ml", unknown_size)
     return Ventricle(volumes.name, edv, esv, derived("ml", lambda a, b: a - b, edv, esv), percent)
 
 
-def measure_mass(myocardium: StructureVolumes, frame: int, unknown_size: str, cut: str) -> Quantity:
-    """Mass of the left ventricle's myocardium in a frame, in g; parameters as of `measure_ventricle`."""
-    slices = int(np.count_nonzero(myocardium.discs_ST[:, frame]))
-    reason = cut or _few(MYOCARDIUM, slices, frame) or unknown_size
-    return Quantity.refused("g", reason) if reason else Quantity(float(myocardium.curve[frame]) * DENSITY, "g")
+def measure_mass(
+    myocardium: StructureVolumes, phases: Phases, unknown_size: str, cut: str
+) -> tuple[Quantity, Quantity]:
+    """Mass of the left ventricle's myocardium in end diastole and end systole, in g.
+
+    Parameters
+    ----------
+    unknown_size, cut : as of `measure_ventricle`.
+    """
+    masses = []
+    for frame in (phases.ed, phases.es):
+        slices = int(np.count_nonzero(myocardium.discs_ST[:, frame]))
+        reason = cut or _few(MYOCARDIUM, slices, frame) or unknown_size
+        value = float(myocardium.curve[frame]) * DENSITY
+        masses.append(Quantity.refused("g", reason) if reason else Quantity(value, "g"))
+    if len(myocardium.curve) == 1:
+        masses[1] = Quantity.refused("g", ONE_FRAME)
+    return masses[0], masses[1]
 
 
 def _unusable(volumes: StructureVolumes, phases: Phases) -> str:
@@ -128,7 +152,7 @@ def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
 
     The cavity fills again after end systole: at least half of the stroke, until the frame before it begins anew.
     """
-    if len(curve_T) < 8:
+    if len(curve_T) < FEWEST_FRAMES:
         return f"{len(curve_T)} frames are too few to follow the cycle"
     ed, es = curve_T[phases.ed], curve_T[phases.es]
     before = curve_T[(phases.ed - 1) % len(curve_T)]

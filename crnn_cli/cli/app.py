@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crnn_cli.cli import console
-from crnn_cli.cli.batch.commands import batch_reconstruct, batch_segment
+from crnn_cli.cli.batch.commands import batch_function, batch_reconstruct, batch_segment
 from crnn_cli.cli.command import EXIT_PIPE, Command, Group, JsonBefore, Quiet, Verbose, common_options, declared
 from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
@@ -87,7 +87,7 @@ train = typer.Typer(
 batch = typer.Typer(
     cls=Group,
     callback=common_options,
-    help="Reconstruct or segment many inputs, in one go or in shares.",
+    help="Reconstruct, segment or measure many inputs, in one go or in shares.",
     no_args_is_help=True,
 )
 models = typer.Typer(
@@ -123,6 +123,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),
     (batch, "segment", batch_segment),
+    (batch, "function", batch_function),
     (models, "list", models_list),
     (models, "show", models_show),
     (models, "import", models_import),

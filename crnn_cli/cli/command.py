@@ -43,13 +43,14 @@ Threads = Annotated[
     ),
 ]  # fmt: skip
 _COMPUTING = {
-    "reconstruct", "segment", "compare", "function", "batch_reconstruct", "batch_segment",
+    "reconstruct", "segment", "compare", "function", "batch_reconstruct", "batch_segment", "batch_function",
 }  # fmt: skip
 """Commands with the option ``--threads``."""
 _DOUBTING = {
     "reconstruct",
     "segment",
     "labels",
+    "batch_function",
     "batch_reconstruct",
     "batch_segment",
     "compare",

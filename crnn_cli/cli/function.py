@@ -18,7 +18,6 @@ from crnn_cli.cli.options import (
     SeriesChoice,
     SliceTolerance,
 )
-from crnn_cli.notices import STREAM
 
 Source = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="Label map or cine: NIfTI, DICOM, DICOM SEG; - for standard input.")
@@ -31,6 +30,12 @@ Labels = Annotated[
         "names of the labels.",
     ),
 ]  # fmt: skip
+ImageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--image", metavar="FILE", rich_help_panel=INPUT, help="The images of a label map, on its grid, for --page."
+    ),
+]
 EndDiastole = Annotated[
     int | None,
     typer.Option("--ed", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end diastole, from 1."),
@@ -58,11 +63,26 @@ Csv = Annotated[
 PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", rich_help_panel=OUTPUT, help="Curves and bull's eye, .png.")
 ]
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--page", metavar="FILE", rich_help_panel=OUTPUT,
+        help="A page to look through frames and slices with outlines, .html.",
+    ),
+]  # fmt: skip
+StructuredReport = Annotated[
+    Path | None,
+    typer.Option(
+        "--sr", metavar="FILE", rich_help_panel=OUTPUT,
+        help="DICOM structured report (TID 1500) for the archive, .dcm; of a DICOM source.",
+    ),
+]  # fmt: skip
 
 
 def function(
     source: Source,
     labels: Labels = None,
+    image: ImageFile = None,
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     ed: EndDiastole = None,
@@ -76,13 +96,15 @@ def function(
     out: Out = None,
     csv: Csv = None,
     plot: PlotFile = None,
+    page: PageFile = None,
+    sr: StructuredReport = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Measure a heart: volumes, ejection fraction, mass, heart rate, wall thickness.
 
     SOURCE is a label map of a short-axis cine, or the cine itself, which is then labelled by --model first. A number
-    that the data do not carry is refused, and the reason stands in its place.
+    that the data do not carry is refused, and the reason stands in its place; with --strict the exit code is then 6.
 
     Volumes are sums of discs: area times the distance from slice to slice. Every slice with a label counts; base and
     apex are as labelled. Mass is the volume of the myocardium times 1.05 g/ml. End diastole and end systole are the
@@ -93,24 +115,28 @@ def function(
 
     Examples: crnn function labels.nii.gz -o function.json --csv function.csv --plot curves.png;
     crnn function cine.nii.gz --height 178 --weight 80; crnn function manual.nii.gz --labels acdc;
+    crnn function SEG_FOLDER --sr report.dcm;
     crnn segment cine.nii.gz --slices -o - | crnn function -
     """
-    from crnn_cli.workflows.function.options import FunctionOptions, check_paths
+    from crnn_cli.workflows.function import steps
+    from crnn_cli.workflows.function.options import FunctionOptions
 
     options = FunctionOptions(
-        labels, series, slice_tolerance, ed, es, height, weight, bsa, heart_rate, model, device, out, csv, plot, force
-    )
-    check_paths(source, options, as_json)
-    from crnn_cli.workflows.function.measure import measure_file
-    from crnn_cli.workflows.function.write import write_outputs
-
+        labels=labels, image=image, series=series, slice_tolerance=slice_tolerance, ed=ed, es=es, height=height,
+        weight=weight, bsa=bsa, heart_rate=heart_rate, model=model, device=device, out=out, csv=csv, plot=plot,
+        page=page, sr=sr, force=force,
+    )  # fmt: skip
+    plan = steps.plan(source, options, as_json)
+    engine = steps.prepare(options)
+    data = steps.read(plan, engine)
     with console.progress_bar("labelling") as progress:
-        measured = measure_file(source, options, progress)
-    write_outputs(measured, "standard input" if source == STREAM else str(source), options)
+        measured = steps.compute(plan, engine, data, progress)
+    report = steps.save(plan, measured)
     if as_json:
-        console.print_json(measured.report)
-        return
-    from crnn_cli.report.function_table import COLUMNS, heart_rows, ventricle_rows
+        console.print_json(report)
+    else:
+        from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 
-    console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
-    console.table("", ["", ""], heart_rows(measured.function), result=True)
+        console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
+        console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)
+    steps.check_threshold(plan, report)

@@ -17,7 +17,7 @@ from crnn_cli.report.sidecar import DAMAGE, read_sidecar, require_apart, sidecar
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
-    from crnn_cli.report.html import Picture
+    from crnn_cli.report.page.html import Picture
 
 ImagesFile = Annotated[Path, typer.Argument(help="Images that crnn reconstruct wrote: NIfTI, or a DICOM folder.")]
 Out = Annotated[
@@ -44,7 +44,7 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     from crnn_cli.io.atomic_write import require_writable, write_together
     from crnn_cli.io.formats import stem
     from crnn_cli.io.images import require_readable
-    from crnn_cli.report.html import require_page_name
+    from crnn_cli.report.page.html import require_page_name
     from crnn_cli.report.reconstruction_page import reconstruction_page
 
     if images == STREAM:
@@ -58,7 +58,7 @@ def report(images: ImagesFile, out: Out = None, force: Force = False) -> None:
     try:
         image, notes = _read_images(images, facts)
         notes += [*_input_notes(facts), _LEFT_OUT]
-        page = reconstruction_page(target, facts, [_picture(image, facts)], notes)
+        page = reconstruction_page(target, facts, image, [_picture(image, facts)], notes)
     except DAMAGE as error:
         raise UnreadableError(
             f"{sidecar_path(images)} does not say what a report of crnn reconstruct says "
@@ -147,8 +147,8 @@ def _picture(image: Image, report: dict[str, Any]) -> Picture:
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_directions, displayed_slice
-    from crnn_cli.report.html import Picture
     from crnn_cli.report.montage import Panel, still_picture
+    from crnn_cli.report.page.html import Picture
 
     z = image.shape[2] // 2
     panel = Panel(f"{report['method']['name']} {report['acceleration']:.1f}x", np.abs(displayed_slice(image, z)))

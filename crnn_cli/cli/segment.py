@@ -94,6 +94,13 @@ KeepLargest = Annotated[
     bool,
     typer.Option("--keep-largest", rich_help_panel=METHOD, help="Keep the largest piece of each label and frame."),
 ]
+FrameByFrame = Annotated[
+    bool,
+    typer.Option(
+        "--frame-by-frame", rich_help_panel=METHOD,
+        help="Label each frame of a cine on its own; else models of the heart settle it with its neighbours.",
+    ),
+]  # fmt: skip
 Precision = Annotated[
     str | None,
     typer.Option(
@@ -170,6 +177,7 @@ def segment(
     labels: Only = None,
     threshold: Threshold = 0.5,
     keep_largest: KeepLargest = False,
+    frame_by_frame: FrameByFrame = False,
     model: SegmentationModel = None,
     precision: Precision = None,
     device: DeviceName = "auto",
@@ -201,7 +209,8 @@ def segment(
     """
     options = SegmentOptions(
         slices=slices, out=out, series=series, slice_tolerance=slice_tolerance, spacing=spacing, model=model,
-        device=device, labels=labels, threshold=threshold, keep_largest=keep_largest, precision=precision,
+        device=device, labels=labels, threshold=threshold, keep_largest=keep_largest,
+        frame_by_frame=frame_by_frame, precision=precision,
         probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
         seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, require_quality=require_quality,
         force=force,

@@ -147,6 +147,23 @@ def padded_to(image: Image, affine: Affine, shape: tuple[int, ...], millimetres:
     return None
 
 
+def on_one_grid(image: Image, labels: Image) -> tuple[Image, Image] | None:
+    """Bring an image and its labels onto one grid; None where they do not lie in one place, or have other frames.
+
+    The axes of the image are turned to those of the labels. Labels that leave slices out are filled up with background
+    instead. Where nobody knows where one of the two lies, equal shapes and voxel sizes will do.
+    """
+    shapes = [(*each.shape[:3], each.frames) for each in (image, labels)]
+    unplaced = (0, 0) in (image.codes, labels.codes) and np.allclose(image.spacing, labels.spacing, rtol=1e-3)
+    if shapes[0] == shapes[1] and unplaced:
+        return image, labels
+    turned = reorient_to(image, labels.affine, shapes[1])
+    if turned is not None:
+        return turned, labels
+    whole = padded_to(labels, image.affine, shapes[0])
+    return None if whole is None else (image, whole)
+
+
 def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:
     """All 48 orders and directions of the three spatial axes, each with its affine."""
     views = []

@@ -18,22 +18,24 @@ JOURNAL = "crnn_batch"
 
 LABEL_ENDINGS = ("_gt", "_seg", "_dseg", "_label", "_labels", "_mask")
 """Ends of the names of label maps and masks: of ACDC, BIDS, and of the outputs here."""
+_MASK = "_mask"
 _HEAD = 4096  # bytes that hold a NIfTI header, compressed or not
 _MOST_NAMES = 5
 
 
-def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True) -> list[Path]:
+def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True, labels: bool = False) -> list[Path]:
     """Find the inputs that a path stands for, sorted.
 
     A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for what is in
     it: NIfTI by name; DICOM, zip archives and raw k-space by content; a folder with DICOM files at any depth is one
     input, of other folders (subjects) every file at any depth. Hidden names, the phase beside a magnitude, outputs of a
-    batch and files of other formats are left out; label maps and masks too, with a note.
+    batch and files of other formats are left out; label maps and masks too, with a note. Where label maps are inputs,
+    masks are left out, and images whose label maps lie beside them.
 
     Parameters
     ----------
     leave : resolved folders to skip.
-    raw : whether raw k-space is an input.
+    raw, labels : whether raw k-space is an input, and whether label maps are.
 
     Raises
     ------
@@ -49,8 +51,10 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True) -> l
     candidates = [found for entry in entries for found in _candidates(entry, leave)]
     phases = {sibling for found in candidates if (sibling := phase_sibling(found)) is not None}
     images = [found for found in candidates if found not in phases and _is_input(found, raw)]
-    inputs = [found for found in images if not is_label_file(found)]
-    _tell_left_out([found for found in images if found not in inputs], path)
+    inputs = _with_labels(images) if labels else [found for found in images if not is_label_file(found)]
+    left_out = [found for found in images if found not in inputs]
+    _tell_left_out([found for found in left_out if is_label_file(found)], path)
+    _tell_replaced([found for found in left_out if not is_label_file(found)], path)
     if not inputs:
         others = f"none of the {len(entries)} names in it is" if entries else "it is empty, no"
         others = "it holds label maps alone, no" if images else others
@@ -71,6 +75,18 @@ def is_label_file(path: Path) -> bool:
             return intent_code(stream.read(_HEAD)) == LABELS
     except (OSError, zlib.error):
         return False  # reading it will say why
+
+
+def _with_labels(images: Sequence[Path]) -> list[Path]:
+    """Label maps, and images without one beside them: ``cine_labels.nii.gz`` stands for ``cine.nii.gz``."""
+    masks = [found for found in images if is_label_file(found) and stem(found).name.lower().endswith(_MASK)]
+    stems = {found.parent / stem(found).name for found in images if found not in masks and is_label_file(found)}
+    labelled = {each.with_name(each.name[: -len(end)]) for each in stems for end in LABEL_ENDINGS
+                if each.name.lower().endswith(end) and len(each.name) > len(end)}  # fmt: skip
+    return [
+        found for found in images
+        if found not in masks and (is_label_file(found) or found.parent / stem(found).name not in labelled)
+    ]  # fmt: skip
 
 
 def name_of(path: Path, given: Path) -> str:
@@ -128,6 +144,15 @@ def _tell_left_out(labels: Sequence[Path], folder: Path) -> None:
     names = ", ".join(file.name for file in labels[:_MOST_NAMES]) + (" ..." if len(labels) > _MOST_NAMES else "")
     what = "1 label map or mask is" if len(labels) == 1 else f"{len(labels)} label maps or masks are"
     notices.note("labels-left-out", f"{what} left out of {folder}: {names}")
+
+
+def _tell_replaced(images: Sequence[Path], folder: Path) -> None:
+    """Tell which images were left out for their label maps."""
+    if not images:
+        return
+    names = ", ".join(file.name for file in images[:_MOST_NAMES]) + (" ..." if len(images) > _MOST_NAMES else "")
+    what = "1 image is" if len(images) == 1 else f"{len(images)} images are"
+    notices.note("labels-stand-for-images", f"{what} left out of {folder}, as label maps lie beside: {names}")
 
 
 def _is_input(path: Path, raw: bool) -> bool:

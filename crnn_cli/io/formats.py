@@ -145,8 +145,8 @@ HDF5 = Format(
 BART = Format("BART", "kspace", (".cfl", ".hdr"), _is_bart, "crnn_cli.io.kspace.bart:read_bart",
               ("axes", "kind", "drop_empty"))  # fmt: skip
 DICOM_SEG = Format(
-    "DICOM SEG", "labels", (".dcm",), _is_dicom_file, "crnn_cli.io.dicom.seg_read:load_seg",
-    confirm="crnn_cli.io.dicom.headers:is_seg", output_rule="must end in .dcm",
+    "DICOM SEG", "labels", (".dcm",), _is_dicom, "crnn_cli.io.dicom.seg_read:load_seg",
+    confirm="crnn_cli.io.dicom.seg_series:is_seg", output_rule="must end in .dcm",
 )  # fmt: skip
 DICOM = Format(
     "DICOM", "image", (".dcm", ".zip"), _is_dicom, "crnn_cli.io.dicom.read:load_dicom",

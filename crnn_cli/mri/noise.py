@@ -53,8 +53,8 @@ def noise_deviation(kspace_BCTYX: Tensor, mask_BTYX: Tensor) -> float:
     Notes
     -----
     The result is too small where images were filtered or interpolated over time. It may be too large for one coil whose
-    object fills the whole readout; that is not always detected. Over 500 random phantoms it was 0.86 to 1.30 of the truth
-    for one coil, and 0.92 to 1.11 for several.
+    object fills the whole readout; that is not always detected. Over 500 random phantoms it was 0.86 to 1.30 of the
+    truth for one coil, and 0.92 to 1.11 for several.
     """
     powers = [
         _noise_power(*item) for item in zip(kspace_BCTYX, mask_BTYX.expand(len(kspace_BCTYX), -1, -1, -1), strict=True)

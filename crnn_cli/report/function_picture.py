@@ -19,6 +19,7 @@ import PIL.ImageFont
 from crnn_cli.cardiac.chambers import LEFT, RIGHT
 from crnn_cli.cardiac.wall import SEGMENTS
 from crnn_cli.io.atomic_write import Output
+from crnn_cli.report.page.plot import ticks
 
 if TYPE_CHECKING:
     from crnn_cli.cardiac.function import CardiacFunction
@@ -32,7 +33,6 @@ _INK, _FAINT, _PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 _COLOURS = {LEFT: (213, 94, 0), RIGHT: (0, 114, 178)}
 _THIN, _THICK = (250, 243, 225), (204, 121, 67)
 _FIRST_ANGLE = (60, 60, 45)  # degrees at which the anterior segment begins, counted from the right, against the clock
-_TICKS = 5
 
 
 def function_picture(function: CardiacFunction, target: Path, title: str) -> Output:
@@ -50,6 +50,18 @@ def function_picture(function: CardiacFunction, target: Path, title: str) -> Out
     content = io.BytesIO()
     picture.resize(_SIZE, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
     return Output(target, content.getvalue())
+
+
+def wall_picture(wall: Wall) -> bytes:
+    """Draw the bull's eye alone, as PNG."""
+    picture = PIL.Image.new("RGB", (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE), _PAPER)
+    _draw_wall(_Canvas(picture), wall)
+    content = io.BytesIO()
+    left, top, right, bottom = (_EYE[0] - 185, _BOX[1] - 36, _EYE[0] + 185, _EYE[1] + _EYE[2] + 30)
+    box = (left * _SCALE, top * _SCALE, right * _SCALE, bottom * _SCALE)
+    size = (right - left, bottom - top)
+    picture.crop(box).resize(size, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
+    return content.getvalue()
 
 
 class _Canvas:
@@ -85,7 +97,7 @@ def _draw_curves(canvas: _Canvas, function: CardiacFunction) -> None:
     curves = {name: function.volumes[name].curve for name in function.ventricles}
     frames = len(next(iter(curves.values())))
     left, top, right, bottom = _BOX
-    step, most = _ticks(max(float(curve.max()) for curve in curves.values()))
+    step, most = ticks(max(float(curve.max()) for curve in curves.values()))
     sizes = any(each.edv.value is not None for each in function.ventricles.values())
 
     def place(frame: float, volume: float) -> tuple[float, float]:
@@ -119,13 +131,6 @@ def _label_frames(canvas: _Canvas, function: CardiacFunction, frames: int, y: fl
         time = "" if function.frame_time is None else f" ({1000 * frame * function.frame_time:.0f} ms)"
         canvas.text((x, y + 6), f"{frame + 1}{time}", 11, "ma")
     canvas.text((right + 10, y - 6), "frame", 11)
-
-
-def _ticks(most: float) -> tuple[float, float]:
-    """Step and end of an axis from 0 to at least ``most``."""
-    power = 10 ** math.floor(math.log10(most / _TICKS))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power * _TICKS >= most)
-    return step, step * math.ceil(most / step)
 
 
 def _draw_wall(canvas: _Canvas, wall: Wall | str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.io.atomic_write import Output
+from crnn_cli.report.label_table import csv_text
 
 if TYPE_CHECKING:
     from crnn_cli.cardiac.function import CardiacFunction
@@ -34,44 +33,59 @@ def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
 
 
 def heart_rows(function: CardiacFunction) -> list[list[str]]:
-    """Phases and flow, and the reason for each number that is refused, each reason once."""
+    """Phases, what the intervals are, and flow."""
     phases, quantities = function.phases, function.quantities()
     rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({phases.origin})"]]
-    rows += [[_title(name), _text(each, 2)] for name, each in quantities["heart"].items() if each.value is not None]
-    reasons: dict[str, list[str]] = {}
-    for side, values in quantities.items():
-        for name, each in values.items():
-            if each.value is None and not name.endswith("_index"):
-                reasons.setdefault(each.reason, []).append(
-                    _title(name) if side == "heart" else f"{side} {_title(name)}"
-                )
-    rows += [[f"no {', '.join(names)}", reason] for reason, names in reasons.items()]
+    if function.intervals is not None:
+        rows.append(["intervals", function.intervals.text()])
+    return rows + [
+        [_title(name), _text(each, 2)] for name, each in quantities["heart"].items() if each.value is not None
+    ]
+
+
+def refusal_rows(function: CardiacFunction) -> list[list[str]]:
+    """What is refused, and why: each reason once."""
+    rows = [[f"no {', '.join(names)}", reason] for reason, names in refused_numbers(function).items()]
     if isinstance(function.wall, str):
         rows.append(["no wall thickness", function.wall])
     return rows
 
 
-def function_record(case: str, function: CardiacFunction) -> dict[str, str | int | float | None]:
-    """Row of the CSV file: case, frames from 1, and every quantity with its unit in the name; empty where refused."""
-    record: dict[str, str | int | float | None] = {
-        "case": case, "end_diastole": function.phases.ed + 1, "end_systole": function.phases.es + 1,
-    }  # fmt: skip
-    for side, values in function.quantities().items():
+def refused_numbers(function: CardiacFunction) -> dict[str, list[str]]:
+    """Words for the numbers that are refused, by the reason; those by body surface are not named again."""
+    return refusals_of(function.as_json())
+
+
+def refusals_of(report: dict[str, Any]) -> dict[str, list[str]]:
+    """`refused_numbers` by the report of `crnn function`."""
+    reasons: dict[str, list[str]] = {}
+    for side, values in report["quantities"].items():
         for name, each in values.items():
-            prefix = "" if side == "heart" else f"{side}_"
-            value = None if each.value is None else float(f"{each.value:.6g}")
-            record[f"{prefix}{name}_{_UNITS.get(each.unit, each.unit)}"] = value
+            if each["value"] is None and not name.endswith("_index"):
+                words = _title(name) if side == "heart" else f"{side} {_title(name)}"
+                reasons.setdefault(each["reason"], []).append(words)
+    return reasons
+
+
+def record_of(report: dict[str, Any]) -> dict[str, str | int | float | None]:
+    """Row of a table by the report of `crnn function`: frames from 1, and every quantity with its unit in the name.
+
+    Refused numbers are empty. A number with an interval has its ends behind it, ``_low`` and ``_high``.
+    """
+    record: dict[str, str | int | float | None] = {key: report[key] for key in ("end_diastole", "end_systole")}
+    for side, values in report["quantities"].items():
+        for name, each in values.items():
+            prefix, unit = "" if side == "heart" else f"{side}_", _UNITS.get(each["unit"], each["unit"])
+            record[f"{prefix}{name}_{unit}"] = each["value"]
+            for end in ("low", "high"):
+                if each.get(end) is not None:
+                    record[f"{prefix}{name}_{unit}_{end}"] = each[end]
     return record
 
 
 def function_csv(case: str, function: CardiacFunction, target: Path) -> Output:
     """Prepare the CSV file, a heading and one row, for writing."""
-    buffer = io.StringIO(newline="")
-    record: dict[str, Any] = function_record(case, function)
-    writer = csv.DictWriter(buffer, list(record), lineterminator="\n")
-    writer.writeheader()
-    writer.writerow(record)
-    return Output(target, buffer.getvalue().encode())
+    return Output(target, csv_text([{"case": case} | record_of(function.as_json())]).encode())
 
 
 def _title(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crnn_cli.errors import UsageError
@@ -55,13 +55,16 @@ def statistics_output(rows: Sequence[LabelStatistics], target: Path) -> Output:
     """
     require_statistics_name(target)
     records = [statistics_record(row) for row in rows]
-    text = _csv(records) if target.suffix.lower() == ".csv" else _json(records)
+    text = csv_text(records) if target.suffix.lower() == ".csv" else _json(records)
     return Output(target, text.encode())
 
 
-def _csv(records: Sequence[dict[str, int | float | str | None]]) -> str:
+def csv_text(records: Sequence[Mapping[str, int | float | str | None]]) -> str:
+    """Rows as CSV with a heading: the columns of all of them, empty where a row has none."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(records[0]) if records else [], lineterminator="\n")
+    writer = csv.DictWriter(
+        buffer, list(dict.fromkeys(column for record in records for column in record)), lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows({key: _no_formula(value) for key, value in record.items()} for record in records)
     return buffer.getvalue()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.report.provenance import ensemble_label
+from crnn_cli.report.provenance import ensemble_label, input_facts
 from crnn_cli.report.rows import (
     MEASURES,
     acceleration_text,
@@ -22,12 +22,15 @@ from crnn_cli.report.rows import (
 )
 
 if TYPE_CHECKING:
+    from crnn_cli.data.image import Image
     from crnn_cli.io.atomic_write import Output
-    from crnn_cli.report.html import Part, Picture, Table
+    from crnn_cli.report.page.html import Part, Picture, Table
+    from crnn_cli.report.page.plot import Plot
+    from crnn_cli.report.page.viewer import Viewer
 
 
 def reconstruction_page(
-    target: Path, report: dict[str, Any], pictures: Sequence[Picture], notes: Sequence[str] = ()
+    target: Path, report: dict[str, Any], images: Image, pictures: Sequence[Picture], notes: Sequence[str] = ()
 ) -> Output:
     """Prepare the page of a reconstruction for writing.
 
@@ -35,23 +38,36 @@ def reconstruction_page(
     ----------
     target : the HTML file.
     report : of format 2; ``output`` may be absent where the images went to standard output.
-    pictures : between the plots and the provenance.
+    images : that were reconstructed.
+    pictures : between the table and the provenance.
     notes : further remarks at the top, such as that the input has changed.
     """
-    from crnn_cli.report.html import Notes, page_output
+    from crnn_cli.report.page.html import Notes, page_output
 
     lines = ["Not for diagnostic use.", *(["This is a SIMULATED scan."] if report["simulated"] else [])]
     lines += [] if report.get("passed") is not False else [f"The residual has {verdict_text(report)}."]
     lines += [f"{doubt['text']} ({doubt['code']})" for doubt in report.get("doubts", ())]
-    parts: list[Part] = [Notes([*lines, *notes]), _reliability(report), *_plots(report), *pictures]
-    parts += [_assumptions(report["facts"])] if report.get("facts") else []
-    parts.append(_provenance(report))
+    parts: list[Part] = [Notes([*lines, *notes]), _viewer(images, report), reliability_table(report), *pictures]
+    parts += [assumptions_table(report["facts"])] if report.get("facts") else []
+    parts.append(provenance_table(report))
     name = Path(report.get("output") or "standard output").name
     return page_output(target, f"crnn reconstruct: {name}", parts)
 
 
-def _reliability(report: dict[str, Any]) -> Table:
-    from crnn_cli.report.html import Table
+def _viewer(images: Image, report: dict[str, Any]) -> Viewer:
+    """All slices and frames, and the residual frame by frame beside them."""
+    from crnn_cli.report.page.image_slices import image_slices
+    from crnn_cli.report.page.viewer import Viewer
+
+    source = input_facts(report)
+    slices = image_slices(images, source.get("slice", 1))
+    caption = f"Display: {slices.directions}."
+    return Viewer(slices, caption, plots=residual_plots(report), total=source.get("slices", images.shape[2]))
+
+
+def reliability_table(report: dict[str, Any]) -> Table:
+    """How far to trust a reconstruction, by the report of it."""
+    from crnn_cli.report.page.html import Table
 
     method = report["method"].get("title") or report["method"]["name"]
     verdict = verdict_text(report)
@@ -72,8 +88,9 @@ def _reliability(report: dict[str, Any]) -> Table:
     return Table("Reliability", [[*row, *[""] * (width - len(row))] for row in rows])
 
 
-def _plots(report: dict[str, Any]) -> list[Part]:
-    from crnn_cli.report.html import Plot
+def residual_plots(report: dict[str, Any]) -> list[Plot]:
+    """Residual and null-space energy frame by frame; none where no lines were held out."""
+    from crnn_cli.report.page.plot import Plot
 
     reliability = report["reliability"]
     if "held_out" not in reliability:
@@ -89,14 +106,16 @@ def _plots(report: dict[str, Any]) -> list[Part]:
     return [plot for plot in plots if any(value is not None for value in plot.values)]
 
 
-def _assumptions(facts: Sequence[dict[str, str]]) -> Table:
-    from crnn_cli.report.html import Table
+def assumptions_table(facts: Sequence[dict[str, str]]) -> Table:
+    """What was assumed or done, by the facts of a report."""
+    from crnn_cli.report.page.html import Table
 
     return Table("Assumed or done", [[fact["code"], fact["text"]] for fact in facts])
 
 
-def _provenance(report: dict[str, Any]) -> Table:
-    from crnn_cli.report.html import Table
+def provenance_table(report: dict[str, Any]) -> Table:
+    """Tool, command, files and versions, by any report."""
+    from crnn_cli.report.page.html import Table
 
     source, model = report["input"], report.get("model")
     rows = [
@@ -111,6 +130,8 @@ def _provenance(report: dict[str, Any]) -> Table:
     for name in ("mask", "phase", "maps"):
         if name in source:
             rows += [[name, str(source[name])], [f"sha256 of the {name}", str(source[f"{name}_sha256"])]]
-    rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
+    if "image_file" in source:
+        rows += [["images", str(source["image_file"])], ["sha256 of the images", str(source["image_sha256"])]]
+    rows += [["time", f"{report['seconds']:.1f} s on {report['device']}"]] if "seconds" in report else []
     rows.append(["versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())])
     return Table("Provenance", rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -38,11 +39,15 @@ _LARGEST = 2**24
 
 
 def sidecar_path(target: Path) -> Path:
-    """Name of the report beside an output: that of the output, with the suffix .json.
+    """Name of the report beside an output: that of the output, with the suffix .json; a report is its own.
 
     >>> sidecar_path(Path("images.nii.gz")).name, sidecar_path(Path("series")).name
     ('images.json', 'series.json')
+    >>> sidecar_path(Path("function.json")).name
+    'function.json'
     """
+    if target.suffix == ".json":
+        return target
     return target.with_name(target.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm") + ".json")
 
 
@@ -154,8 +159,15 @@ def report_output(
     if "batch" in report:
         written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
         written |= {target.name: digest_tree(folder)} if folder is not None else {}
+        written |= {target.name: digest_content(report)} if sidecar_path(target) == target else {}
         report = report | {"batch": report["batch"] | {"outputs": written}}
     return Output(sidecar_path(target), (json.dumps(report, indent=2) + "\n").encode())
+
+
+def digest_content(report: dict[str, Any]) -> str:
+    """SHA-256 of a report without what it says of its batch, where the hash itself stands."""
+    content = {key: value for key, value in report.items() if key != "batch"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def upgrade_report(report: dict[str, Any]) -> dict[str, Any]:

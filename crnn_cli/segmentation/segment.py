@@ -1,8 +1,9 @@
 """Segmentation of an image slice by slice, with a network that walks through the slices.
 
-Each frame is segmented on its own: intensities are normalised, slices are put in anatomical order and resampled in
-their plane to the network's pixel spacing (see `crnn_cli.segmentation.preprocessing`). The class probabilities are
-resampled back onto the input's grid, where they become labels.
+Each frame goes through the network on its own: intensities are normalised, slices are put in anatomical order and
+resampled in their plane to the network's pixel spacing (see `crnn_cli.segmentation.preprocessing`). The class
+probabilities are resampled back onto the input's grid, settled with those of neighbouring frames where that is asked
+for (see `crnn_cli.segmentation.frames`), and become labels.
 
 Legend: S slice, Y row, X column, K class (0 background).
 """
@@ -24,6 +25,7 @@ from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.labels.components import keep_near_largest
 from crnn_cli.labels.predicted_dice import expected_dice
 from crnn_cli.notices import Doubt
+from crnn_cli.segmentation.frames import FrameWindow, smooth_over_frames
 from crnn_cli.segmentation.preprocessing import (
     SlicePreprocessing,
     normalise_intensity,
@@ -119,12 +121,13 @@ def segment(
     *,
     threshold: float = 0.5,
     span: slice = slice(None),
+    window: FrameWindow | None = None,
     keep_within: float | None = None,
     keep_probabilities: bool = False,
     bfloat16: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Segmentation:
-    """Segment every frame of an image on its own.
+    """Segment every frame of an image.
 
     Parameters
     ----------
@@ -133,6 +136,7 @@ def segment(
     network : on ``device``, in evaluation mode.
     threshold : see `labels_from_probabilities`.
     span : slices to segment, along the slice axis of the array; the others are not looked at, and stay 0.
+    window : settle each frame with its neighbours; None: label each on its own.
     keep_within : remove pieces farther than this from the largest one, in mm, in each frame; None: keep all.
     keep_probabilities : return the class probabilities as well.
     bfloat16 : convolutions in bfloat16: faster, and a few voxels differ.
@@ -145,25 +149,28 @@ def segment(
     """
     labels = np.zeros(image.shape, np.uint8)
     frames, probabilities = image.frames, None
-    expected: list[tuple[float, ...]] = []
+    expected: dict[int, tuple[float, ...]] = {}
     removed: dict[int, int] = {}
     x, y, z = (span if axis == order.axes[0] else slice(None) for axis in range(3))
-    for t in range(frames):
-        index = (x, y, z) if image.array.ndim == 3 else (x, y, z, t)
+    places = [(x, y, z) if image.array.ndim == 3 else (x, y, z, t) for t in range(frames)]
 
-        def frame_progress(done: int, total: int, before: int = t) -> None:
-            progress(before * total + done, frames * total)
+    def computed(t: int) -> NDArray[np.float32]:
+        def frame_progress(done: int, total: int) -> None:
+            progress(t * total + done, frames * total)
 
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            frame = class_probabilities(image.array[index], order, network, preprocessing, device, frame_progress)
-        labels[index], dice, lost = label_frame(frame, threshold, image.spacing, keep_within)
-        expected.append(dice)
+            return class_probabilities(image.array[places[t]], order, network, preprocessing, device, frame_progress)
+
+    every = (computed(t) for t in range(frames))
+    for t, frame in enumerate(every) if window is None else smooth_over_frames(every, window):
+        index = places[t]
+        labels[index], expected[t], lost = label_frame(frame, threshold, image.spacing, keep_within)
         removed = {value: removed.get(value, 0) + lost.get(value, 0) for value in sorted({*removed, *lost})}
         if keep_probabilities:
             if probabilities is None:
                 probabilities = np.zeros((frame.shape[0], *image.shape), np.float32)
             probabilities[(slice(None), *index)] = frame
-    return Segmentation(labels, probabilities, tuple(expected), removed)
+    return Segmentation(labels, probabilities, tuple(expected[t] for t in range(frames)), removed)
 
 
 def class_probabilities(

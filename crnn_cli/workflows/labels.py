@@ -151,6 +151,11 @@ def as_label_image(image: Image, name: str) -> LabelImage:
     if isinstance(image, LabelImage) and int(image.array.max(initial=0)) <= LARGEST:
         return replace(image, array=image.array.astype(np.uint8))
     array = image.array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UnsupportedDataError(
+            f"{name} is no label map: it holds NaN or infinite values",
+            remedy=("write whole numbers, 0 for background",),
+        )
     if image.is_complex or not holds_few_labels(array) or float(array.max(initial=0)) > LARGEST:
         raise UnsupportedDataError(
             f"{name} is no label map: it does not hold a few whole numbers from 0 to {LARGEST}",

@@ -11,6 +11,7 @@ import pytest
 from crnn_cli.bundles.store import write_bundle
 from crnn_cli.io.dicom.seg_read import read_seg
 from tests.cli.test_segment import CONFIG, volume, weights
+from tests.support.cardiac_dicom import write_cine, write_segs
 from tests.support.dicom import oblique, write_series
 from tests.support.orthanc import ORTHANC, archive
 
@@ -96,6 +97,25 @@ def test_source_derived_images_and_labels_come_back_as_one_study(crnn, orthanc, 
                 assert {item.ReferencedSOPInstanceUID for item in referred} <= uids
                 seen += check_labels(file, data, labels)
     assert seen == 5
+
+
+def test_a_cine_its_labels_and_the_report_of_its_function_are_one_study(crnn, orthanc, tmp_path):
+    cine = write_cine(tmp_path / "cine", PatientID="F-1", PatientName=NAME, SpecificCharacterSet=["", "ISO 2022 IR 87"])
+    segs = write_segs(cine, tmp_path / "segs" / "seg.dcm").parent
+    ended = crnn("function", segs, "--sr", tmp_path / "sr.dcm", "-o", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    found = stored(orthanc, *cine.iterdir(), *segs.iterdir(), tmp_path / "sr.dcm")
+    series = [orthanc.json(f"/series/{each}") for each in orthanc.json(f"/studies/{found}")["Series"]]
+    assert sorted(each["MainDicomTags"]["Modality"] for each in series) == ["MR", "SEG", "SR"]
+    back = unpacked(orthanc, found, tmp_path / "back")
+    held = {data.SOPInstanceUID: data for files in back.values() for data in map(pydicom.dcmread, files)}
+    (report,) = [data for data in held.values() if data.Modality == "SR"]
+    assert str(report.PatientName) == NAME
+    listed = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = [(item.SeriesInstanceUID, each.ReferencedSOPInstanceUID) for item in listed
+             for each in item.ReferencedSOPSequence]  # fmt: skip
+    assert len(named) == 2 * 5 + 2  # the images of both frames, and their labels
+    assert all(held[uid].SeriesInstanceUID == series for series, uid in named)
 
 
 def check_labels(file, data, labels):

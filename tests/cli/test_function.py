@@ -2,13 +2,16 @@
 
 import csv
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 import crnn_cli
 from tests.cardiac.hearts import heart
+from tests.support.cardiac_dicom import write_cine, write_segs
 from tests.support.data import ROOT
 
 
@@ -80,18 +83,43 @@ def test_standard_input_is_read(crnn, labels):
     assert ended.code == 0, ended.err
 
 
+def static(array):
+    return np.repeat(array[..., :1], 20, -1)
+
+
+ACDC = ("--labels", "acdc")
 BAD = {
     "names unknown": (lambda a: a, (), 4, "no label that is called a ventricle"),
+    "values unknown": (lambda a: np.array([0, 85, 170, 255], np.uint8)[a], ACDC, 4, "its values are 85, 170, 255"),
     "one value named twice": (lambda a: a, ("--labels", "1=LV,1=RV"), 2, "twice"),
-    "no heart": (lambda a: np.where(a == 2, 2, 0).astype(np.uint8), ("--labels", "acdc"), 4, "no frame has a label"),
-    "no such frame": (lambda a: a, ("--labels", "acdc", "--ed", "21"), 2, "the frames are 1 to 20"),
-    "height alone": (lambda a: a, ("--labels", "acdc", "--height", "180"), 2, "belong together"),
-    "height in metres": (lambda a: a, ("--labels", "acdc", "--height", "1.8", "--weight", "80"), 2, "cm and kg"),
-    "formula": (lambda a: a, ("--labels", "acdc", "--bsa", "mine"), 2, "mosteller or dubois"),
-    "not a number": (lambda a: np.where(a > 2, np.nan, a).astype(np.float32), ("--labels", "acdc"), 4, "label map"),
-    "heart rate": (lambda a: a, ("--labels", "acdc", "--heart-rate", "7"), 2, "beats per minute"),
-    "output name": (lambda a: a, ("--labels", "acdc", "--plot", "x.gif"), 2, ".png"),
-}
+    "no such convention": (lambda a: a, ("--labels", "mine"), 2, "acdc, mnms, ukbb"),
+    "no heart": (lambda a: np.where(a == 2, 2, 0).astype(np.uint8), ACDC, 4, "its values are 2:"),
+    "background": (lambda a: a * 0, ACDC, 4, "background alone"),
+    "one slice": (lambda a: a[:, :, 4:5], ACDC, 4, "1 slice, and volumes by discs need 3"),
+    "two slices": (lambda a: a[:, :, 4:6], ACDC, 4, "2 slices, and volumes by discs need 3"),
+    "two slices of many": (lambda a: np.where(np.arange(9)[:, None] > 6, a, 0).astype(np.uint8), ACDC, 4,
+                           "nothing can be measured"),
+    "one frame many times": (static, ACDC, 4, "same volume in all 20 frames"),
+    "cut": (lambda a: a[30:70], ACDC, 4, "cut by the edge"),
+    "no such frame": (lambda a: a, (*ACDC, "--ed", "21"), 2, "the frames are 1 to 20"),
+    "frame 0": (lambda a: a, (*ACDC, "--ed", "0"), 2, "--ed"),
+    "phases exchanged": (lambda a: a, (*ACDC, "--ed", "11", "--es", "1"), 2, "no larger in frame 11 than in frame 1"),
+    "one frame for both": (lambda a: a, (*ACDC, "--es", "1"), 2, "no larger in frame 1 than in frame 1"),
+    "height alone": (lambda a: a, (*ACDC, "--height", "180"), 2, "belong together"),
+    "height in metres": (lambda a: a, (*ACDC, "--height", "1.8", "--weight", "80"), 2, "cm and kg"),
+    "formula": (lambda a: a, (*ACDC, "--bsa", "mine"), 2, "mosteller or dubois"),
+    "not a number": (lambda a: np.where(a > 2, np.nan, a).astype(np.float32), ACDC, 4, "holds NaN"),
+    "negative": (lambda a: a.astype(np.int16) - 1, ACDC, 4, "no label map"),
+    "not whole": (lambda a: a.astype(np.float32) / 2, ACDC, 4, "no label map"),
+    "many values": (lambda a: np.arange(a.size).reshape(a.shape).astype(np.int32), ACDC, 4, "no label map"),
+    "heart rate": (lambda a: a, (*ACDC, "--heart-rate", "7"), 2, "beats per minute"),
+    "output name": (lambda a: a, (*ACDC, "--plot", "x.gif"), 2, ".png"),
+    "a cine of one slice": (lambda a: a[:, :, 4:5].astype(np.float32) * 77.7 + np.arange(20, dtype=np.float32), (), 4,
+                            "1 slice, and volumes by discs need 3"),
+    "a cine with NaN": (lambda a: np.where(a == 3, np.nan, np.arange(180).reshape(9, 20)).astype(np.float32), (), 4,
+                        "NaN or infinite voxels"),
+}  # fmt: skip
+"""Change of the labels of a beating heart, options, exit code, words of the message."""
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -100,14 +128,95 @@ def test_bad_input_is_refused_in_a_line_and_nothing_is_written(crnn, beating, tm
     path = write(tmp_path / "labels.nii.gz", change(beating.array), beating.affine)
     ended = crnn("function", path, *options, "-o", tmp_path / "f.json")
     assert (ended.code, words in ended.err) == (code, True), ended.err
+    assert len([line for line in ended.err.splitlines() if line.startswith("error")]) == 1
+    assert "weights of" not in ended.err  # before a model is asked for
     assert [each.name for each in tmp_path.iterdir()] == ["labels.nii.gz"]
 
 
-def test_what_is_refused_stands_in_the_table_with_its_reason(crnn, beating, tmp_path):
-    path = write(tmp_path / "one.nii.gz", beating.array[:, :, 4:5], beating.affine)
-    ended = crnn("function", path, "--labels", "acdc")
-    assert ended.code == 0
-    assert "volumes by discs need 3" in " ".join(ended.out.decode().split())
+SEGS = {
+    "planes of another grid": (
+        lambda d: d.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].__setattr__("PixelSpacing", ["2", "2"]),
+        "pixel spacings differ",
+    ),
+    "planes of another direction": (
+        lambda d: (
+            d.SharedFunctionalGroupsSequence[0]
+            .PlaneOrientationSequence[0]
+            .__setattr__("ImageOrientationPatient", ["1", "0", "0", "0", "1", "0"])
+        ),
+        "directions differ",
+    ),
+    "of another matrix": (lambda d: d.__setattr__("Rows", 48), "differ in Rows"),
+    "names of no ventricle": (
+        lambda d: [s.__setattr__("SegmentLabel", "hippocampus") for s in d.SegmentSequence],
+        "another structure",
+    ),
+}
+"""Change of one of the objects, words of the message."""
+
+
+@pytest.fixture(scope="module")
+def segs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segs")
+    return write_segs(write_cine(folder / "cine"), folder / "segs" / "seg.dcm").parent
+
+
+@pytest.mark.parametrize("case", SEGS)
+def test_segmentations_that_make_no_cine_are_refused(crnn, segs, tmp_path, case):
+    change, words = SEGS[case]
+    shutil.copytree(segs, tmp_path / "segs")
+    data = pydicom.dcmread(tmp_path / "segs" / "seg_03.dcm")
+    change(data)
+    data.save_as(tmp_path / "segs" / "seg_03.dcm")
+    ended = crnn("function", tmp_path / "segs", "-o", tmp_path / "f.json", "--sr", tmp_path / "sr.dcm")
+    assert (ended.code, words in ended.err) == (4, True), ended.err
+    assert [each.name for each in tmp_path.iterdir()] == ["segs"]
+
+
+def test_segmentations_without_their_images_are_measured_as_far_as_they_go(crnn, segs, tmp_path):
+    shutil.copytree(segs, tmp_path / "segs")
+    found = json.loads(crnn("function", tmp_path / "segs", "--json").out)["quantities"]
+    assert found["left"]["edv"]["value"] > 40
+    assert found["heart"]["heart_rate"] == {
+        "value": None, "unit": "/min", "reason": "the time between frames is not known",
+    }  # fmt: skip
+    given = json.loads(crnn("function", tmp_path / "segs", "--heart-rate", 60, "--json").out)["quantities"]
+    assert given["heart"]["cardiac_output"]["value"] == pytest.approx(0.06 * found["left"]["stroke_volume"]["value"])
+
+
+REFUSED = {
+    "one frame": (lambda a: a[..., :1], "left ejection fraction", "one frame"),
+    "two frames": (lambda a: a[..., [0, 10]], "heart rate", "2 frames are too few"),
+    "spacing lost": (lambda a: a, "left end-diastolic volume", "the file has lost it"),
+    "right ventricle cut": (lambda a: a[16:], "right ejection fraction", "cut by the edge"),
+    "without a cavity in one frame": (
+        lambda a: np.where((np.arange(20) == 7) & (a == 1), 0, a).astype(np.uint8),
+        "right stroke volume",
+        "not labelled in frame 8",
+    ),
+}
+"""Change of the labels, number that is refused, words of its reason."""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_number_has_its_reason_in_the_table_and_strict_ends_with_6(crnn, beating, tmp_path, case):
+    change, number, words = REFUSED[case]
+    affine = np.eye(4) if case == "spacing lost" else beating.affine
+    path = write(tmp_path / "labels.nii.gz", change(beating.array), affine)
+    ended = crnn("function", path, *ACDC)
+    table = " ".join(ended.out.decode().split())
+    assert (ended.code, f"{number}" in table, words in table) == (0, True, True), table
+    numbers = json.loads(crnn("function", path, *ACDC, "--json").out)["quantities"]
+    if case == "spacing lost":
+        assert numbers["left"]["ejection_fraction"]["value"] > 10
+        assert numbers["left"]["edv"]["value"] is numbers["left"]["mass_ed"]["value"] is None
+    strict = crnn("function", path, *ACDC, "--strict", "-o", tmp_path / "f.json")
+    doubtful = case not in (
+        "one frame",
+        "two frames",
+    )  # the muscle changes its volume: 4 at once
+    assert strict.code == (4 if doubtful else 6), strict.err
+    assert (tmp_path / "f.json").exists() != doubtful
 
 
 def test_strict_takes_doubts_for_errors(crnn, beating, tmp_path):
@@ -117,6 +226,14 @@ def test_strict_takes_doubts_for_errors(crnn, beating, tmp_path):
     ended = crnn("function", path, "--labels", "acdc", "--strict", "-o", tmp_path / "f.json")
     assert ended.code == 4
     assert not (tmp_path / "f.json").exists()
+
+
+def test_half_a_cycle_is_doubted(crnn, beating, tmp_path):
+    path = write(tmp_path / "half.nii.gz", beating.array[..., :10], beating.affine)
+    report = json.loads(crnn("function", path, *ACDC, "--json").out)
+    assert "cycle-not-covered" in [doubt["code"] for doubt in report["doubts"]]
+    given = json.loads(crnn("function", path, *ACDC, "--ed", 1, "--es", 10, "--json").out)
+    assert "cycle-not-covered" not in [doubt["code"] for doubt in given["doubts"]]
 
 
 def test_python_gives_the_same_numbers(labels, beating):

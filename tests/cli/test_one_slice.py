@@ -122,6 +122,9 @@ def test_pictures_and_pages_name_the_slice_of_the_scan(crnn, bundle, tmp_path, m
     assert ended.code == 0, ended.err
     assert crnn("report", tmp_path / "o.nii").code == 0
     assert [re.search("slice . of .", caption).group() for caption in said] == ["slice 4 of 4"] * 3
+    text = (tmp_path / "o.html").read_text()
+    viewed = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
+    assert (viewed["numbers"], viewed["total"], len(viewed["images"])) == ([4], 4, 1)
 
 
 @pytest.mark.parametrize(("source", "named"), [({"slice": 4, "slices": 7}, 4), ({}, 1), (None, 1)])

@@ -14,7 +14,7 @@ from crnn_cli.report import montage as preview
 from crnn_cli.workflows.reconstruct import pictures
 from crnn_cli.workflows.reconstruct.result import decide_folds
 from tests.cli.test_raw_reconstruct import AXES, measured
-from tests.report.test_html import parsed
+from tests.report.test_page import parsed
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 from tests.support.dicom import write_series
@@ -79,7 +79,7 @@ def test_the_page_says_when_what_and_whether_it_passed_with_every_doubt_by_its_c
     nib.save(timeless, tmp_path / "timeless.nii")
     page = tmp_path / "o.html"
     found, _ = run(tmp_path / "timeless.nii", "--max-residual", limit, "--report", page, code=code)
-    tree = parsed(page.read_text())
+    tree = parsed(page.read_text(), scripts=1)
     shown = rows(tree)
     assert shown["verdict"].startswith(verdict)
     assert f"{found['reliability']['held_out']['overall']:.4g} at lines held out" in shown["verdict"]
@@ -129,7 +129,7 @@ def test_a_threshold_ends_with_6_after_the_images_were_written(run, wide, folds)
 def test_the_page_holds_the_numbers_pictures_and_provenance(run, wide, tmp_path, bundle):
     found, _ = run(wide[2], "--report", tmp_path / "p.html")
     text = (tmp_path / "p.html").read_text("utf-8")
-    tree = parsed(text)
+    tree = parsed(text, scripts=1)
     table = rows(tree)
     assert table["data"] == found["origin"]
     assert table["residual at lines held out"].startswith(f"{found['reliability']['held_out']['overall']:.3f}")
@@ -168,7 +168,7 @@ def test_raw_k_space_of_several_coils_has_a_page_too(crnn, tmp_path):
     found = json.loads((tmp_path / "o.json").read_text())["reliability"]
     assert 0 < found["null_space_energy_fraction"]["overall"] < 0.1  # the coils tell most of it
     assert 0 < found["held_out"]["overall"] < 1
-    assert rows(parsed((tmp_path / "p.html").read_text()))["method"] == "CG-SENSE"
+    assert rows(parsed((tmp_path / "p.html").read_text(), scripts=1))["method"] == "CG-SENSE"
 
 
 def test_images_to_standard_output_may_have_a_page(crnn, wide, bundle, tmp_path):
@@ -214,7 +214,7 @@ def test_odd_data_is_judged_or_said_not_to_be(crnn, tmp_path):
         ended = crnn("reconstruct", tmp_path / "k.npy", *arguments, "--report", tmp_path / "p.html")
         assert ended.code == 0, ended.err
         found[name] = json.loads((tmp_path / "o.json").read_text())["reliability"]
-        parsed((tmp_path / "p.html").read_text())
+        parsed((tmp_path / "p.html").read_text(), scripts=1)
     assert "fully sampled" in found["full"]["held_out"]["reason"]
     assert found["full"]["null_space_energy_fraction"]["overall"] < 1e-9
     assert "too few lines" in found["thin"]["held_out"]["reason"]
@@ -227,7 +227,7 @@ def test_noise_alone_is_told_by_its_floor(run, tmp_path):
     found, _ = run(save(tmp_path / "s.nii", to_images(noise).astype(np.complex64)), "--report", tmp_path / "p.html")
     assert found["reliability"]["residual"]["noise_floor"] == pytest.approx(1, rel=0.15)
     assert found["reliability"]["held_out"]["overall"] > 0.9
-    parsed((tmp_path / "p.html").read_text())
+    parsed((tmp_path / "p.html").read_text(), scripts=1)
 
 
 def test_no_text_about_the_patient_reaches_the_page(crnn, bundle, tmp_path, run):
@@ -247,7 +247,7 @@ def test_the_page_of_an_earlier_run_is_made_again(crnn, run, wide, tmp_path):
     ended = crnn("report", tmp_path / "o.nii")
     assert ended.code == 0, ended.err
     assert "warning" not in ended.err
-    first, again = (parsed((tmp_path / name).read_text()) for name in ("p.html", "o.html"))
+    first, again = (parsed((tmp_path / name).read_text(), scripts=1) for name in ("p.html", "o.html"))
     assert rows(first) == rows(again)
     assert len(list(again.iter("img"))) == 1
     assert "left out" in "".join(again.itertext())
@@ -262,7 +262,9 @@ def test_a_derived_series_has_a_page_too(crnn, bundle, tmp_path):
     assert ended.code == 0, ended.err
     ended = crnn("report", tmp_path / "made")
     assert ended.code == 0, ended.err
-    assert rows(parsed((tmp_path / "made.html").read_text())) == rows(parsed((tmp_path / "p.html").read_text()))
+    assert rows(parsed((tmp_path / "made.html").read_text(), scripts=1)) == rows(
+        parsed((tmp_path / "p.html").read_text(), scripts=1)
+    )
     next((tmp_path / "made").iterdir()).unlink()
     assert crnn("report", tmp_path / "made", "--force").code in (3, 4)
 

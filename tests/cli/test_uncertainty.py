@@ -13,7 +13,7 @@ from crnn_cli.errors import UnreadableError
 from crnn_cli.mri.coverage import DARK
 from crnn_cli.workflows.reconstruct.adapt import write_adapted
 from tests.cli.test_raw_reconstruct import AXES, measured
-from tests.report.test_html import parsed
+from tests.report.test_page import parsed
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
 from tests.support.command_line import table_rows
 
@@ -94,7 +94,7 @@ def test_the_map_lies_where_the_images_do_and_they_stay_as_they_are(run, wide, t
     assert f"{facts['mean_in_bright_parts']:.3g} in the bright parts" in row
     assert "4 runs, scale 1, not calibrated" in row
     assert found["reliability"]["held_out"]["folds"] == 4
-    page = parsed((tmp_path / "p.html").read_text())
+    page = parsed((tmp_path / "p.html").read_text(), scripts=1)
     assert len(list(page.iter("img"))) == 3
     text = "".join(page.itertext())
     assert "standard deviation, " in text

@@ -21,6 +21,7 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.batch.reporter import BatchReporter
+from crnn_cli.cli.function import function
 from crnn_cli.cli.options import BATCH, OUTPUT, PANELS, Force
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.remedies import spell_option
@@ -59,12 +60,21 @@ Scheduler = Annotated[
     ),
 ]  # fmt: skip
 
+Reviewed = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", rich_help_panel=BATCH,
+        help="Folder of the reviews that were saved on pages: doubtful cases are marked, and left out of the summary.",
+    ),
+]  # fmt: skip
+
 _OWN = ("inputs", "out", "resume", "keep_going", "shard", "scheduler", "as_json", "force")
 
 
 def _run(
     name: str, given: dict[str, Any], inputs: Inputs, out: Out, resume: Resume = False, keep_going: KeepGoing = False,
     shard: Shard = None, scheduler: Scheduler = None, as_json: BatchJson = False, force: Force = False,
+    reviewed: Reviewed = None,
 ) -> None:  # fmt: skip
     """Do a share of the inputs. given : the options of the command for one."""
     began = time.perf_counter()
@@ -78,10 +88,10 @@ def _run(
     known = batch_stamp(options)
     if scheduler is not None:
         inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute_paths(options)
-    items = assign_outputs(collect_inputs(inputs, out, command.READS_RAW), out, command, options)[
-        part[0] - 1 :: part[1]
-    ]
+    names = collect_inputs(inputs, out, command.READS_RAW, command.READS_LABELS)
+    items = assign_outputs(names, out, command, options)[part[0] - 1 :: part[1]]
     _make_folder(out)
+    reporter_of = _reporter(name, out, part, reviewed, force or resume)
     items = [plan_item(item, command, options, force or resume) for item in items]
     refused = [item for item in items if item.refusal is not None]
     todo = items if keep_going or not refused else refused[:1]
@@ -97,7 +107,7 @@ def _run(
             notices.is_strict(),
         )  # fmt: skip
         do = partial(_on, scheduler, out, todo, job)
-    reporter = BatchReporter(out, part, len(items), as_json, began)
+    reporter = reporter_of(out, part, len(items), as_json, began)
     try:
         do(reporter.tell, keep_going)
     finally:
@@ -105,6 +115,19 @@ def _run(
     if reporter.count("failed"):
         left = "the others are done" if keep_going else "nothing was begun after that: --keep-going does the others"
         raise BatchError(f"{reporter.count('failed')} of {len(items)} failed; {left}")
+
+
+def _reporter(
+    name: str, out: Path, part: tuple[int, int], reviewed: Path | None, replace: bool
+) -> Callable[..., BatchReporter]:
+    """The reporter of a command; what it reads and writes at the end is checked before the work."""
+    if name != "function":
+        return BatchReporter
+    from crnn_cli.cli.batch.cohort import CohortReporter
+    from crnn_cli.workflows.function.cohort import read_reviews, require_tables
+
+    share = "" if part[1] == 1 else f"_{part[0]}of{part[1]}"
+    return partial(CohortReporter, tables=require_tables(out, share, replace), reviews=read_reviews(reviewed))
 
 
 def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:
@@ -134,10 +157,11 @@ def _silence(items: Sequence[BatchItem]) -> AbstractContextManager[None]:
 
 
 def _options(name: str, given: dict[str, Any]) -> Any:
+    from crnn_cli.workflows.function.options import FunctionOptions
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
     from crnn_cli.workflows.segment.options import SegmentOptions
 
-    kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions}[name]
+    kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions, "function": FunctionOptions}[name]
     known = {field.name for field in fields(kind)}
     return kind(**{option: value for option, value in given.items() if option in known})
 
@@ -153,11 +177,13 @@ def _make_folder(out: Path) -> None:
         raise OutputError(f"cannot write {out}: {error.strerror}") from None
 
 
-def _many(name: str, single: Callable[..., None], description: str) -> Callable[..., None]:
+def _many(
+    name: str, single: Callable[..., None], description: str, own_options: Sequence[str] = _OWN
+) -> Callable[..., None]:
     """Make the command for many inputs: its own options, and those of the command for one but for the same names."""
 
     def command(**given: Any) -> None:
-        own = {option: given.pop(option) for option in _OWN}
+        own = {option: given.pop(option) for option in own_options}
         _run(name, given, **own)
 
     def declared(function: Callable[..., None]) -> list[inspect.Parameter]:
@@ -168,8 +194,8 @@ def _many(name: str, single: Callable[..., None], description: str) -> Callable[
         title = getattr(parameter.annotation.__metadata__[0], "rich_help_panel", None)
         return PANELS.index(title) if title in PANELS else -1
 
-    own = [each for each in declared(_run) if each.name in _OWN]
-    others = [each for each in declared(single)[1:] if each.name not in _OWN]
+    own = [each for each in declared(_run) if each.name in own_options]
+    others = [each for each in declared(single)[1:] if each.name not in own_options]
     command.__name__, command.__doc__ = f"batch_{name}", description
     keyword = inspect.Parameter.KEYWORD_ONLY
     ordered = [each.replace(kind=keyword) for each in sorted([*own, *others], key=panel)]
@@ -177,22 +203,23 @@ def _many(name: str, single: Callable[..., None], description: str) -> Callable[
     return command
 
 
+_LEFT_OUT = "Label maps and masks (NAME_gt, _seg, _labels, _mask ...) are left out of folders, and named."
+_TAKEN = "Label maps (NAME_gt, _seg, _labels ...) are inputs, and stand for the image NAME beside them."
 _RULES = """A file is an input, and so is a folder in which DICOM files lie directly; any other folder stands for what
     is in it: NIfTI, zips, raw k-space, folders with DICOM in them, and the files in other folders, of subjects for
-    instance, whose outputs are called SUBJECT_NAME. Label maps and masks (NAME_gt, _seg, _labels, _mask ...) are left
-    out of folders, and named. All else is as for one input; the model is loaded once, and the next input is read and
-    the last one written while one is computed.
+    instance, whose outputs are called SUBJECT_NAME. {labels} All else is as for one input; the model is loaded once,
+    and the next input is read and the last one written while one is computed.
 
-    In names of files, {name} stands for the name of each input: --preview '{name}.png' is written beside the output,
-    --mask 'masks/{name}.nii' read. --resume skips an output whose report, OUT.json, names the same input, weights and
-    options (sha256), and whose files have the sha256 that it says. A share, such as --shard 2/8, is for one task of an
-    array job; together they do all, each input once. The folder also keeps a journal, crnn_batch.jsonl."""
+    In names of files, {{name}} stands for the name of each input: --preview '{{name}}.png' is written beside the
+    output, --mask 'masks/{{name}}.nii' read. --resume skips an output whose report, OUT.json, names the same input,
+    weights and options (sha256), and whose files have the sha256 that it says. A share, such as --shard 2/8, is for one
+    task of an array job; together they do all, each input once. The folder also keeps a journal, crnn_batch.jsonl."""
 
 batch_reconstruct = _many(
     "reconstruct", reconstruct,
     f"""Reconstruct many scans into a folder, NAME_crnn.nii.gz each.
 
-    {_RULES}
+    {_RULES.format(labels=_LEFT_OUT)}
 
     With --adapt, every input has the time given for itself, and starts again from the weights of the model; Ctrl-C ends
     the tuning to the input at hand only, a second one all.
@@ -206,9 +233,26 @@ batch_segment = _many(
     "segment", segment,
     f"""Label many volumes or series into a folder, NAME_labels.nii.gz each.
 
-    {_RULES}
+    {_RULES.format(labels=_LEFT_OUT)}
 
     Examples: crnn batch segment RESULTS -o LABELS --slices --keep-going;
     crnn batch segment STUDIES -o LABELS --slices axial --format dicom --statistics '{{name}}.csv'
     """,
+)  # fmt: skip
+batch_function = _many(
+    "function", function,
+    f"""Measure many hearts into a folder, NAME_function.json each, with a table of all and a summary.
+
+    {_RULES.format(labels=_TAKEN)}
+
+    The table, cohort.csv,
+    has a row for each case, also for those that failed, with the reason; cohort_summary.json and the table that is
+    printed have mean and standard deviation (n - 1) of ejection fractions, volumes and mass. Cases that a review calls
+    doubtful are marked in the table, and left out of the summary. A share has tables of its own, cohort_2of8.csv;
+    --resume without a share makes those of all.
+
+    Examples: crnn batch function LABELS -o FUNCTION --labels acdc --page '{{name}}.html' --keep-going;
+    crnn batch function LABELS -o FUNCTION --labels acdc --page '{{name}}.html' --resume --reviewed REVIEWS
+    """,
+    (*_OWN, "reviewed"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from crnn_cli.cli import console
 from crnn_cli.report.provenance import command_line
@@ -40,9 +40,14 @@ class BatchReporter:
         words = outcome.error if outcome.status == "failed" else f"{sum(outcome.seconds.values()):.1f} s"
         name = Path(outcome.input).name
         console.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
-        self._note(outcome.line())
+        line = self.line_of(outcome)
+        self._note(line)
         if self.as_json:
-            console.print_json(outcome.line(), indent=None)
+            console.print_json(line, indent=None)
+
+    def line_of(self, outcome: Outcome) -> dict[str, Any]:
+        """The outcome as a line of JSON."""
+        return outcome.line()
 
     def count(self, status: str) -> int:
         """Number of inputs that ended with a status."""

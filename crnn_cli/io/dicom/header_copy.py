@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from crnn_cli import notices
 from crnn_cli.data.image import Affine, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
-from crnn_cli.errors import CrnnError, Param, UnsupportedDataError
+from crnn_cli.errors import CrnnError, Param, UnsupportedDataError, Words
 from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.io.dicom.header_repair import Repairs, decimals, usable_attributes
 from crnn_cli.io.dicom.headers import silence_pydicom
@@ -82,8 +82,11 @@ def copy_headers(series: Series, repairs: Repairs | None = None) -> Header:
     return of
 
 
+_AS_NIFTI: tuple[Words, ...] = ("give ", Param("out", "NAME.nii.gz"), ": a NIfTI file takes none of them over")
+
+
 @contextmanager
-def quoting_nothing(what: str) -> Iterator[None]:
+def quoting_nothing(what: str, remedy: tuple[Words, ...] = _AS_NIFTI) -> Iterator[None]:
     """Turn whatever a library raises over headers into a refusal in our words: its own may quote a patient.
 
     pydicom is silent meanwhile.
@@ -91,6 +94,7 @@ def quoting_nothing(what: str) -> Iterator[None]:
     Parameters
     ----------
     what : is made, for the message.
+    remedy : what to do instead.
 
     Raises
     ------
@@ -104,8 +108,7 @@ def quoting_nothing(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # whatever it is: its words are not for a terminal or a report
         raise UnsupportedDataError(
-            f"the headers of the source make no {what} ({type(error).__name__})",
-            remedy=("give ", Param("out", "NAME.nii.gz"), ": a NIfTI file takes none of them over"),
+            f"the headers of the source make no {what} ({type(error).__name__})", remedy=remedy
         ) from None
 
 

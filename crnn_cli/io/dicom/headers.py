@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
@@ -41,7 +40,7 @@ from crnn_cli.io.dicom.frames.attributes import (
 from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
 from crnn_cli.io.dicom.frames.image_type import image_type_of
 from crnn_cli.io.dicom.frames.mosaic import is_mosaic, unpack
-from crnn_cli.io.dicom.frames.objects import LABELS, has_pixels, is_known, is_mr_ct_pet, is_never_read, object_name
+from crnn_cli.io.dicom.frames.objects import has_pixels, is_known, is_mr_ct_pet, is_never_read, object_name
 from crnn_cli.io.dicom.frames.values import lookup_table, rescale_of
 from crnn_cli.io.dicom.pixels import PixelLayout, StoredElement
 from crnn_cli.io.dicom.sources import Source
@@ -83,16 +82,6 @@ def read_headers(source: Source) -> FileContents:
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
         reason = f"damaged: {' '.join(str(error).split())[:200] or type(error).__name__}"
         return FileContents(source, left_out=reason, begins_as_dicom=True)
-
-
-def is_seg(path: Path) -> bool:
-    """Whether a DICOM file is a Segmentation in voxels, by its SOPClassUID; False for damaged files."""
-    try:
-        with silence_pydicom():
-            data = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            return str(data.get("SOPClassUID")) in LABELS
-    except Exception:  # a parser of hostile files: reading it as an image will name the damage
-        return False
 
 
 @contextmanager

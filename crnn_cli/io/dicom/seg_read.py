@@ -7,7 +7,6 @@ one half on. Planes may lie in any order; their affine comes from their position
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 from highdicom.color import CIELabColor
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -24,6 +22,8 @@ from crnn_cli.data.image import Affine
 from crnn_cli.data.slice_stack import LPS_TO_RAS, ROUNDING, SAME_PLACE, TILT, UNEVEN, Vector
 from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom.headers import silence_pydicom
+from crnn_cli.io.dicom.instances import Instance, instance_of
+from crnn_cli.io.dicom.seg_series import read_objects, require_same_segments
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.intent import LABELS
 from crnn_cli.labels.label_image import LabelImage
@@ -31,6 +31,7 @@ from crnn_cli.labels.names import Label
 from crnn_cli.notices import Fact
 
 _PARALLEL = 1e-4
+_LENGTHS = {"ImageOrientationPatient": 6, "PixelSpacing": 2}
 _MOST_PLANES = 10_000
 _TIMES = ("TemporalPositionIndex", "TemporalPositionTimeOffset", "NominalCardiacTriggerDelayTime")
 _GREY = (160, 160, 160)
@@ -38,23 +39,25 @@ Pixels = NDArray[np.unsignedinteger[Any]]
 
 
 def load_seg(path: Path) -> LoadedImage:
-    """Read a SEG as a label map, with the facts about its source.
+    """Read a SEG, or those of all phases of a cine, as a label map, with the facts about its source.
+
+    Parameters
+    ----------
+    path : file, or a folder or archive of SEG files alone; see `crnn_cli.io.dicom.seg_series`.
 
     Raises
     ------
     UnreadableError, UnsupportedDataError
-        See `read_seg`.
+        See `read_seg` and `crnn_cli.io.dicom.seg_series.read_objects`.
     """
-    try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
-    image, kind = _read(path)
+    objects, sha256, doubts = read_objects(path, pixels=True)
+    image = _parsed(objects, path.name)
     source = {"file": str(path), "format": "DICOM SEG", "sha256": sha256}
     text = "the segments are fractions: a voxel has the label of the largest one, from one half on"
+    facts = [Fact("fractional-labels", text)] if _kind(objects[0]) == "FRACTIONAL" else []
     return LoadedImage(
         image, source, image.array.ndim, dtype=str(image.array.dtype), intent=LABELS, format="DICOM SEG",
-        notes=(Fact("fractional-labels", text),) if kind == "FRACTIONAL" else (),
+        notes=(*doubts, *facts),
     )  # fmt: skip
 
 
@@ -72,20 +75,18 @@ def read_seg(file: Path) -> LabelImage:
     UnreadableError
         If the file is damaged.
     """
-    return _read(file)[0]
+    return _parsed(read_objects(file, pixels=True)[0], file.name)
 
 
-def _read(file: Path) -> tuple[LabelImage, str]:
-    """Label map of a SEG, and the type of its segments."""
+def _parsed(objects: Sequence[Dataset], name: str) -> LabelImage:
     try:
         with silence_pydicom():
-            data = dcmread(file)
-            kind = str(data.get("SegmentationType", "BINARY")).strip().upper()
-            return _label_image(data, kind, file.name), kind
+            require_same_segments(objects)
+            return _label_image(objects, name)
     except (CrnnError, MemoryError):
         raise
     except Exception as error:  # a parser of hostile files: whatever it raises, the file is what is wrong
-        raise UnreadableError(f"{file.name} is no DICOM SEG that can be read: {_reason(error)}") from None
+        raise UnreadableError(f"{name} is no DICOM SEG that can be read: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
@@ -96,32 +97,60 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Where one frame lies: position (LPS, mm), segment (None in a labelmap), time as it is ordered by."""
+class SegFrame:
+    """What one frame shows.
+
+    Attributes
+    ----------
+    position : of its plane, LPS, mm.
+    segment : None in a labelmap.
+    time : by which the frames are ordered; 0 of a volume.
+    images : that it was made from, as it names them.
+    """
 
     position: tuple[float, ...]
     segment: int | None
     time: float
+    images: tuple[Instance, ...] = ()
 
 
-def _label_image(data: Dataset, kind: str, name: str) -> LabelImage:
+def seg_frames(data: Dataset, name: str) -> list[SegFrame]:
+    """Frames of a SEG in the order of the file, from its header.
+
+    Raises
+    ------
+    UnreadableError, UnsupportedDataError
+        If they lack their place or segment.
+    """
+    return [_frame(groups, data, _kind(data), name) for groups in _functional_groups(data, name)]
+
+
+def _kind(data: Dataset) -> str:
+    return str(data.get("SegmentationType", "BINARY")).strip().upper()
+
+
+def _label_image(objects: Sequence[Dataset], name: str) -> LabelImage:
+    kind = _kind(objects[0])
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnsupportedDataError(f"{name} is a segmentation of the type {kind[:16]}; binary, fractional and labelmap "
                                    "segments are read")  # fmt: skip
-    groups = _functional_groups(data, name)
-    frames = [_frame(group, data, kind, name) for group in groups]
-    pixels = _pixels(data, len(frames), name)
+    groups = [group for data in objects for group in _functional_groups(data, name)]
+    described = [seg_frames(data, name) for data in objects]
+    frames = [frame for part in described for frame in part]
+    pixels = np.concatenate([_pixels(data, len(part), name) for data, part in zip(objects, described, strict=True)])
     orientation = _common(groups, "PlaneOrientationSequence", "ImageOrientationPatient", name)
+    _common(groups, "PixelMeasuresSequence", "PixelSpacing", name)
     planes, affine = _stack(frames, orientation, groups, name)
-    times = sorted({frame.time for frame in frames})
-    at = [(times.index(frame.time), plane) for frame, plane in zip(frames, planes, strict=True)]
+    when = [(order, frame.time) for order, part in enumerate(described) for frame in part]
+    times = sorted(set(when))
+    at = [(times.index(time), plane) for time, plane in zip(when, planes, strict=True)]
     _require_one_each(frames, at, name)
     shape = (len(times), max(planes) + 1, *pixels.shape[1:])
-    maximum = int(data.get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else None
+    maximum = int(objects[0].get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else None
     labels = _combined(pixels, frames, at, shape, maximum, name)
     array = labels.transpose(3, 2, 1, 0)
     return LabelImage(
-        array=array if len(times) > 1 else array[..., 0], affine=affine, labels=_labels(data, int(labels.max()))
+        array=array if len(times) > 1 else array[..., 0], affine=affine, labels=_labels(objects, int(labels.max()))
     )  # fmt: skip
 
 
@@ -144,7 +173,7 @@ def _item(groups: Sequence[Dataset], sequence: str) -> Dataset | None:
     return None
 
 
-def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> _Frame:
+def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> SegFrame:
     place = _item(groups, "PlanePositionSequence")
     if place is None or not place.get("ImagePositionPatient"):
         raise UnsupportedDataError(f"{name} has segments without a place in the patient, such as those of a slide")
@@ -152,7 +181,14 @@ def _frame(groups: list[Dataset], data: Dataset, kind: str, name: str) -> _Frame
     if kind != "LABELMAP" and identified is None:
         raise UnreadableError(f"{name} has frames that belong to no segment")
     segment = None if kind == "LABELMAP" or identified is None else int(identified.ReferencedSegmentNumber)
-    return _Frame(tuple(float(v) for v in place.ImagePositionPatient), segment, _time(groups, data))
+    position = tuple(float(v) for v in place.ImagePositionPatient)
+    return SegFrame(position, segment, _time(groups, data), _source_images(groups))
+
+
+def _source_images(groups: list[Dataset]) -> tuple[Instance, ...]:
+    derived = _item(groups, "DerivationImageSequence")
+    items = [] if derived is None else derived.get("SourceImageSequence") or []
+    return tuple(instance_of(item) for item in items if item.get("ReferencedSOPInstanceUID"))
 
 
 def _time(groups: list[Dataset], data: Dataset) -> float:
@@ -180,27 +216,28 @@ def _pixels(data: Dataset, frames: int, name: str) -> Pixels:
 
 
 def _common(groups: list[list[Dataset]], sequence: str, keyword: str, name: str) -> Vector:
-    """Orientation that all frames share: direction of the rows, then of the columns (LPS)."""
+    """Values that all frames share: directions of the rows and the columns (LPS), or the spacing of the pixels."""
     items = [_item(group, sequence) for group in groups]
     values = np.array([[float(v) for v in item[keyword].value] for item in items if item is not None])
-    if len(values) < len(groups) or values.shape[1:] != (6,):
-        raise UnsupportedDataError(f"{name} has segments without an orientation in the patient")
+    what = "an orientation in the patient" if keyword == "ImageOrientationPatient" else "a pixel spacing"
+    if len(values) < len(groups) or values.shape[1:] != (_LENGTHS[keyword],):
+        raise UnsupportedDataError(f"{name} has segments without {what}")
     if np.abs(values - values[0]).max() > _PARALLEL:
-        raise UnsupportedDataError(f"the planes of {name} are no stack: their directions differ")
+        differ = "directions" if keyword == "ImageOrientationPatient" else "pixel spacings"
+        raise UnsupportedDataError(f"the planes of {name} are no stack: their {differ} differ")
     first: Vector = values[0]
     return first
 
 
 def _stack(
-    frames: list[_Frame], orientation: Vector, groups: list[list[Dataset]], name: str
+    frames: list[SegFrame], orientation: Vector, groups: list[list[Dataset]], name: str
 ) -> tuple[list[int], Affine]:
     """Index of the plane of each frame along the normal, and the affine of the stack.
 
     Planes may be missing between others: the smallest distance is the step.
     """
     measures = _item(groups[0], "PixelMeasuresSequence")
-    if measures is None:
-        raise UnsupportedDataError(f"{name} has segments without a pixel spacing")
+    assert measures is not None  # `_common` has seen it
     rows, columns = (float(v) for v in measures.PixelSpacing)
     row, column = (part / np.linalg.norm(part) for part in (orientation[:3], orientation[3:]))
     normal = np.cross(row, column)
@@ -250,7 +287,7 @@ def _step(gaps: Vector, measures: Dataset) -> float:
     return float(gaps.min())
 
 
-def _require_one_each(frames: list[_Frame], at: list[tuple[int, int]], name: str) -> None:
+def _require_one_each(frames: list[SegFrame], at: list[tuple[int, int]], name: str) -> None:
     """Refuse two frames of one segment in one place whose times nothing tells apart."""
     places = [(*place, frame.segment) for frame, place in zip(frames, at, strict=True)]
     if len(set(places)) < len(places):
@@ -258,7 +295,7 @@ def _require_one_each(frames: list[_Frame], at: list[tuple[int, int]], name: str
 
 
 def _combined(
-    pixels: Pixels, frames: list[_Frame], at: list[tuple[int, int]], shape: tuple[int, ...], maximum: int | None,
+    pixels: Pixels, frames: list[SegFrame], at: list[tuple[int, int]], shape: tuple[int, ...], maximum: int | None,
     name: str,
 ) -> Pixels:  # fmt: skip
     """Segment numbers (t, z, row, column); ``maximum`` is the value of a whole where the segments are fractions."""
@@ -283,15 +320,15 @@ def _combined(
     return labels
 
 
-def _labels(data: Dataset, largest: int) -> tuple[Label, ...]:
+def _labels(objects: Sequence[Dataset], largest: int) -> tuple[Label, ...]:
     """Segments as labels: number, name, colour and code."""
-    found = []
-    for segment in data.get("SegmentSequence") or []:
+    found: dict[int, Label] = {}
+    for segment in (segment for data in objects for segment in data.get("SegmentSequence") or []):
         number = int(segment.SegmentNumber)
         if 0 < number <= max(largest, 255):
             name = " ".join(str(segment.get("SegmentLabel") or f"segment {number}").split())
-            found.append(Label(number, name, _colour(segment), _code(segment)))
-    return tuple(found)
+            found.setdefault(number, Label(number, name, _colour(segment), _code(segment)))
+    return tuple(found.values())
 
 
 def _code(segment: Dataset) -> tuple[str, str, str] | None:

@@ -17,18 +17,19 @@ NAME = "{name}"
 
 
 class BatchCommand(Protocol):
-    """Module with the steps of a command: `crnn_cli.workflows.reconstruct.steps`, `crnn_cli.workflows.segment.steps`.
+    """Module with the steps of a command, such as `crnn_cli.workflows.reconstruct.steps`.
 
     A run, which `compute` returns, is a frozen dataclass with a ``report``; the data, which `read` returns, have a
     ``source`` (files and their sha256); an engine has ``weights`` (sha256, None where there are none).
 
     Attributes
     ----------
-    READS_RAW : whether raw k-space is an input.
+    READS_RAW, READS_LABELS : whether raw k-space is an input, and whether label maps are.
     OUTPUTS, INPUTS : options that name what is written, and what is read, beside the main file.
     """
 
     READS_RAW: bool
+    READS_LABELS: bool
     OUTPUTS: tuple[str, ...]
     INPUTS: tuple[str, ...]
 
@@ -70,11 +71,14 @@ class BatchCommand(Protocol):
 
 
 def command_of(name: str) -> BatchCommand:
-    """Steps of ``reconstruct`` or ``segment``."""
+    """Steps of ``reconstruct``, ``segment`` or ``function``."""
+    from crnn_cli.workflows.function import steps as function_steps
     from crnn_cli.workflows.reconstruct import steps as reconstruct_steps
     from crnn_cli.workflows.segment import steps as segment_steps
 
-    commands: dict[str, BatchCommand] = {"reconstruct": reconstruct_steps, "segment": segment_steps}
+    commands: dict[str, BatchCommand] = {
+        "reconstruct": reconstruct_steps, "segment": segment_steps, "function": function_steps,
+    }  # fmt: skip
     return commands[name]
 
 
@@ -98,7 +102,7 @@ class BatchItem:
     refusal: CrnnError | None = None
 
 
-def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> dict[Path, str]:
+def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool, labels: bool = False) -> dict[Path, str]:
     """List all inputs that the names stand for, each once, with its name in those of outputs; see `io.discover`.
 
     The folder of the outputs is left out: a pattern for all names of a folder takes it in at the second run.
@@ -106,7 +110,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> dict[Path, s
     Parameters
     ----------
     out : folder of the outputs.
-    raw : whether raw k-space is an input.
+    raw, labels : whether raw k-space is an input, and whether label maps are.
 
     Raises
     ------
@@ -125,7 +129,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool) -> dict[Path, s
             raise UsageError("a batch reads files and folders, not standard input")
         if given.resolve() == own and len(inputs) > 1 and is_output(given):
             continue
-        paths = find_inputs(given, {own}, raw)
+        paths = find_inputs(given, {own}, raw, labels)
         if given.is_dir() and (given.resolve() == own or (paths == [given] and given.resolve() in own.parents)):
             raise UsageError(
                 Param("out", str(out)), f" lies among the inputs in {given}", remedy=("give a folder of its own",)

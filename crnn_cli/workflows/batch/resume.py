@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import UnreadableError
-from crnn_cli.report.sidecar import DAMAGE, read_sidecar, sidecar_path
+from crnn_cli.report.sidecar import DAMAGE, digest_content, read_sidecar, sidecar_path
 
 _NOT_OF_THE_RESULT = ("out", "force")
 
@@ -44,19 +44,27 @@ def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -
         report = read_sidecar(sidecar_path(target))
         stamp = report["batch"]
         outputs = stamp["outputs"]
-        if stamp["options"] != options or (report.get("model") or {}).get("sha256") != weights or not outputs:
+        made_with = (report.get("model") or {}).get("sha256")
+        if stamp["options"] != options or not outputs or (made_with != weights and not _needs_no_model(target, report)):
             return None
-        whole = all(_digest(target, name) == stated for name, stated in outputs.items())
+        whole = all(_digest(target, name, report) == stated for name, stated in outputs.items())
     except (OSError, UnreadableError, *DAMAGE):
         return None
     return report if whole else None
 
 
-def _digest(target: Path, name: str) -> str:
+def _needs_no_model(target: Path, report: dict[str, Any]) -> bool:
+    """Whether an output is a report alone, and of labels that were there: no model was asked."""
+    return sidecar_path(target) == target and report.get("model") is None
+
+
+def _digest(target: Path, name: str, report: dict[str, Any]) -> str:
     """SHA-256 of an output; only the main one may be a folder, whatever a report names."""
     from crnn_cli.io.atomic_write import digest, digest_tree
 
     path = target.parent / name
+    if path == target == sidecar_path(target):
+        return digest_content(report)
     return digest_tree(path) if path == target else digest(path)
 
 

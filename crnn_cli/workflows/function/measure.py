@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.errors import Param, QualityError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
+    from crnn_cli.cardiac.intervals import LabelDoubt
     from crnn_cli.data.image import Image
+    from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
+    from crnn_cli.workflows.segment.engine import SegmentEngine
+    from crnn_cli.workflows.segment.result import SegmentationRun
+
+_OF_LABELLING = ("model", "device", "seconds", "quality")
+Labeller = Callable[[], "SegmentEngine"]
+"""Gives the model that labels a cine, when there is one."""
 
 
 @dataclass(frozen=True)
@@ -27,37 +36,119 @@ class MeasuredFunction:
     ----------
     function : every number.
     report : plain values: tool, input, model if one was used, and the numbers.
+    labels : the label map that was measured, and ``chambers``, what its values are.
+    image : the cine that was labelled; None where nothing but labels is known.
+    evidence : DICOM images and segments that it was measured in, for a structured report; None where none is wanted.
     """
 
     function: CardiacFunction
     report: dict[str, Any]
+    labels: Image
+    chambers: Chambers
+    image: Image | None = None
+    evidence: Evidence | None = None
 
 
-def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
-    """Read a label map or a cine, and measure the heart.
+@dataclass(frozen=True)
+class FunctionSource:
+    """A label map or a cine that was read from a file.
+
+    Attributes
+    ----------
+    path : of the file, or `STREAM`.
+    loaded : the label map or the cine.
+    image : images of a label map, where they were given.
+    """
+
+    path: Path
+    loaded: LoadedImage
+    image: LoadedImage | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the file, in messages."""
+        return "standard input" if self.path == STREAM else str(self.path)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the report says of the files."""
+        images = {} if self.image is None else {f"image_{key}": value for key, value in self.image.source.items()}
+        return {**self.loaded.source, **images}
+
+
+def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
+    """Read a label map or a cine, and the images of a label map where they are named.
 
     Parameters
     ----------
-    source : NIfTI, DICOM (cine or SEG), or `STREAM`.
+    path : NIfTI, DICOM (cine or SEG), or `STREAM`.
+
+    Raises
+    ------
+    UsageError
+        If images are named beside a cine.
+    CrnnError
+        If a file cannot be read.
+    """
+    from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.images import images_of_labels
+    from crnn_cli.workflows.function.structured_report import require_dicom
+
+    loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
+    source = FunctionSource(path, loaded)
+    notices.tell(*loaded.remarks())
+    if options.sr is not None:
+        require_dicom(loaded)
+    if _is_label_map(loaded, options):
+        return replace(source, image=images_of_labels(path, options))
+    if options.image is not None:
+        raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
+    return source
+
+
+def measure_source(
+    source: FunctionSource, options: FunctionOptions, progress: notices.Progress, labeller: Labeller | None = None
+) -> MeasuredFunction:
+    """Measure a label map or a cine that was read.
+
+    Parameters
+    ----------
     progress : called with (steps done, steps in all) while a cine is labelled.
+    labeller : gives the model that labels a cine; None: it is loaded as the options say.
 
     Raises
     ------
     CrnnError
-        If the file cannot be read, its values are not known to be of a heart, or it cannot be labelled.
+        If its values are not known to be of a heart, it cannot be labelled, or images lie on another grid.
     """
-    from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.function.structured_report import evidence_of
 
     chambers, subject = check_options(options)
-    loaded = load_image(source, None, options.series, slice_tolerance=options.slice_tolerance)
-    name = "standard input" if source == STREAM else str(source)
-    notices.tell(*loaded.remarks())
-    subject = _with_header(subject, loaded.series, options)
+    loaded = source.loaded
+    series = loaded.series or (source.image.series if source.image else None)
+    subject = _with_header(subject, series, options)
     if _is_label_map(loaded, options):
-        measured = _measure_labels(_label_map(loaded, source, name), name, chambers, subject, options)
+        labels, image = _label_map(loaded, source.path, source.name), None
+        if source.image is not None:
+            labels, image = _with_images(labels, source.image, source.name)
+        measured = replace(_measure_labels(labels, source.name, chambers, subject, options), image=image)
     else:
-        measured = _measure_cine(loaded.image, name, subject, options, progress)
-    return replace(measured, report=measured.report | {"input": dict(loaded.source)})
+        measured = _measure_cine(loaded.image, source.name, subject, options, progress, labeller)
+    if options.sr is not None:
+        measured = replace(measured, evidence=evidence_of(loaded, source.path, measured.function, measured.chambers))
+    return replace(measured, report=measured.report | {"input": source.source} | notices.recorded())
+
+
+def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+    """Read a label map or a cine, and measure the heart; see `read_source` and `measure_source`.
+
+    Raises
+    ------
+    CrnnError
+        As these.
+    """
+    check_options(options)
+    return measure_source(read_source(source, options), options, progress)
 
 
 def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
@@ -79,17 +170,52 @@ def measure_image(image: Image, options: FunctionOptions, progress: notices.Prog
 
 
 def _measure_cine(
-    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress
-) -> MeasuredFunction:
+    image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress,
+    labeller: Labeller | None = None,
+) -> MeasuredFunction:  # fmt: skip
     """Label a cine, and measure the labels."""
-    labels, facts, unknown = _label(image, options, name, progress)
-    measured = _measure_labels(labels, name, None, subject, options, unknown)
-    return replace(measured, report=measured.report | facts | notices.recorded())
+    from crnn_cli.cardiac.function import require_stack
+
+    require_stack(image, name)
+    image.require_finite(name)
+    run = _label(image, options, name, progress, labeller() if labeller else None)
+    unknown = run.report.get("no_volumes") or ""
+    measured = _measure_labels(run.labels, name, None, subject, options, unknown, _interval_facts(run))
+    facts = {key: run.report[key] for key in _OF_LABELLING if key in run.report}
+    return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
+
+
+def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, Image]:
+    """A label map and its images on one grid; labels that leave slices out are filled up.
+
+    The time between frames is that of the images where the label map does not say it.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If the two do not lie in one place, have not the same frames, or the images have NaN or infinite voxels.
+    """
+    from crnn_cli.data.alignment import on_one_grid
+
+    image, image_name = images.image, images.source["file"]
+    image.require_finite(image_name)
+    both = on_one_grid(image, labels)
+    if both is None:
+        shapes = [" x ".join(map(str, (*each.shape[:3], each.frames))) for each in (image, labels)]
+        raise UnsupportedDataError(
+            f"{image_name} ({shapes[0]}) and {name} ({shapes[1]}) do not lie on one grid (x, y, z, t)",
+            remedy=("give the images that were labelled with ", Param("image")),
+        )
+    image, labels = both
+    if labels.frame_time is None and image.frame_time is not None:
+        notices.note("frame-time-source", f"the time between frames is that of {image_name}")
+        labels = replace(labels, frame_time=image.frame_time)
+    return labels, image
 
 
 def _measure_labels(
     labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
-    unknown_size: str | None = None,
+    unknown_size: str | None = None, intervals: LabelDoubt | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
 
@@ -97,18 +223,61 @@ def _measure_labels(
     ----------
     name : of the label map, in messages.
     chambers : what its values are; None: by the names of its labels.
+    intervals : what the intervals of the numbers are made of; None: they have none.
     """
     from crnn_cli.cardiac.chambers import find_chambers
-    from crnn_cli.cardiac.function import assess_function
+    from crnn_cli.cardiac.function import assess_function, require_stack
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
 
     names = labels.names if isinstance(labels, LabelImage) else {}
     chambers = chambers or find_chambers(names, name)
+    require_stack(labels, name)
+    _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    function = replace(function, intervals=intervals)
+    _require_a_number(function, name)
     notices.tell(*function.doubts)
-    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded())
+    return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
+
+
+def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
+    """Refuse a label map in which no value of a ventricle occurs; the message lists those that do."""
+    import numpy as np
+
+    found = [int(value) for value in np.unique(labels.array) if value]
+    if not {chambers.left, chambers.right} & {*found}:
+        held = f"its values are {', '.join(map(str, found))}" if found else "it holds background alone"
+        raise UnsupportedDataError(
+            f"no frame of {name} has a label of a ventricle: {held}",
+            remedy=("say what the values are with ", Param("labels", "1=RV,2=MYO,3=LV")),
+        )
+
+
+def _require_a_number(function: CardiacFunction, name: str) -> None:
+    """Refuse a heart of which neither a volume nor a ratio can be said; the message has the reasons."""
+    quantities = function.quantities()
+    numbers = [each for side in ("left", "right") for each in quantities.get(side, {}).values()]
+    if all(each.value is None for each in numbers):
+        reasons = dict.fromkeys(each.reason for each in numbers)
+        raise UnsupportedDataError(f"nothing can be measured in {name}: {'; '.join(reasons)}")
+
+
+def require_every_number(report: dict[str, Any]) -> None:
+    """Refuse a result that lacks a number, where doubts count as errors.
+
+    Raises
+    ------
+    QualityError
+        If the record is strict (`crnn_cli.notices.is_strict`) and a number was refused; the message has the reasons.
+    """
+    from crnn_cli.report.function_table import refusals_of
+
+    refused = refusals_of(report)
+    if refused and notices.is_strict():
+        told = "; ".join(f"no {', '.join(names)}: {reason}" for reason, names in refused.items())
+        raise QualityError(f"{told} (", Param("strict"), ")")
 
 
 def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
@@ -126,19 +295,27 @@ def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
 
 
 def _label(
-    image: Image, options: FunctionOptions, name: str, progress: notices.Progress
-) -> tuple[Image, dict[str, Any], str]:
-    """Label a cine; what the report says of it; why sizes are not known, empty where they are."""
+    image: Image, options: FunctionOptions, name: str, progress: notices.Progress, engine: SegmentEngine | None
+) -> SegmentationRun:
+    """Label a cine."""
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.steps import segment_image
 
     chosen = SegmentOptions(model=options.model, device=options.device)
-    run = segment_image(image, chosen, name=name, progress=progress)
+    run = segment_image(image, chosen, engine, name=name, progress=progress)
     if run.labelled.is_empty:
         raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
-    kept = ("model", "device", "seconds", "quality")
-    facts = {key: run.report[key] for key in kept if key in run.report}
-    return run.labels, facts, run.report.get("no_volumes") or ""
+    return run
+
+
+def _interval_facts(run: SegmentationRun) -> LabelDoubt | None:
+    """What gives the numbers their intervals; None where the model has no limits."""
+    from crnn_cli.cardiac.intervals import LabelDoubt
+
+    slices = run.labelled.bundle.slices
+    if slices is None or slices.intervals is None:
+        return None
+    return LabelDoubt(slices.intervals, {each["name"]: each["predicted_dice"] for each in run.report["labels"]})
 
 
 def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
@@ -152,7 +329,7 @@ def _with_header(subject: Subject, series: Series | None, options: FunctionOptio
     header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
-        formula = options.body_surface_formula
+        formula = options.bsa
         subject = replace(subject, body_surface=body_surface(100 * height, weight, formula), formula=formula)
     if subject.heart_rate is None and 20 <= rate <= 300:
         subject = replace(subject, heart_rate=rate)

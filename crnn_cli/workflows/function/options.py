@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import Subject
 
-OUTPUTS = ("out", "csv", "plot")
+OUTPUTS = ("out", "csv", "plot", "page", "sr")
 """Options that name outputs."""
 
 
@@ -21,24 +21,28 @@ OUTPUTS = ("out", "csv", "plot")
 class FunctionOptions:
     """How a heart is measured; see the help of `crnn function`.
 
-    labels : convention, or list of values; None: by their names. ed, es : frames, from 1. height : in cm.
-    weight : in kg. heart_rate : per minute. slice_tolerance : in mm.
+    labels : convention, or list of values; None: by their names. image : the images of a label map. ed, es : frames,
+    from 1. height : in cm. weight : in kg. bsa : formula of the body surface. heart_rate : per minute.
+    slice_tolerance : in mm.
     """
 
     labels: str | None = None
+    image: Path | None = None
     series: str | None = None
     slice_tolerance: float | None = None
     ed: int | None = None
     es: int | None = None
     height: float | None = None
     weight: float | None = None
-    body_surface_formula: str = "mosteller"
+    bsa: str = "mosteller"
     heart_rate: float | None = None
     model: str | None = None
     device: str = "auto"
     out: Path | None = None
     csv: Path | None = None
     plot: Path | None = None
+    page: Path | None = None
+    sr: Path | None = None
     force: bool = False
 
 
@@ -56,7 +60,7 @@ def check_options(options: FunctionOptions) -> tuple[Chambers | None, Subject]:
 
     if (options.height is None) != (options.weight is None):
         raise UsageError(Param("height"), " and ", Param("weight"), " belong together: the body surface needs both")
-    formula = options.body_surface_formula
+    formula = options.bsa
     if formula not in FORMULAS:
         raise UsageError(Param("bsa", formula), " is not known", remedy=(f"use {' or '.join(FORMULAS)}",))
     if options.heart_rate is not None and not 20 <= options.heart_rate <= 300:
@@ -78,20 +82,26 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
     """
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.images import require_readable
-    from crnn_cli.report.sidecar import require_apart
+    from crnn_cli.report.sidecar import require_apart, require_report_writable
 
     require_readable(source)
     targets = [getattr(options, name) for name in OUTPUTS]
     if STREAM in targets:
         remedy = ("print it with ", Param("json")) if not as_json else ()
         raise UsageError("outputs are files: name them", remedy=remedy)
-    require_apart([source], targets)
+    if options.image is not None:
+        require_readable(options.image)
+    require_apart([source, options.image], targets)
     for target, suffix, what in (
         (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
-        (options.plot, ".png", "the plot is a PNG picture"),
+        (options.plot, ".png", "the plot is a PNG picture"), (options.page, ".html", "the page is HTML"),
+        (options.sr, ".dcm", "the structured report is DICOM"),
     ):  # fmt: skip
         if target is None:
             continue
         if target.suffix.lower() != suffix:
             raise UsageError(f"cannot write {target}: {what}; give a name that ends in {suffix}")
-        require_writable(target, options.force)
+        if target != options.out:
+            require_writable(target, options.force)
+    if options.out is not None:
+        require_report_writable(options.out, options.force)

@@ -64,8 +64,8 @@ def _check_others(options: ReconstructOptions) -> None:
     """Check names and places of preview, coil maps and page."""
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.kspace.coil_maps import require_maps_name
-    from crnn_cli.report.html import require_page_name
     from crnn_cli.report.montage import require_preview_name
+    from crnn_cli.report.page.html import require_page_name
 
     preview, save_maps, force = options.preview, options.save_maps, options.force
     if preview is not None:

@@ -12,8 +12,8 @@ from crnn_cli.report.provenance import slice_label
 if TYPE_CHECKING:
     from crnn_cli.assessment.uncertainty import Map
     from crnn_cli.io.atomic_write import Output
-    from crnn_cli.report.html import Picture
     from crnn_cli.report.montage import Panel
+    from crnn_cli.report.page.html import Picture
     from crnn_cli.workflows.reconstruct.result import ReconstructionRun
 
 
@@ -84,8 +84,8 @@ def page_pictures(run: ReconstructionRun, content: PreviewContent) -> list[Pictu
     """Pictures of the page: the middle slice before and after, its null-space map, its uncertainty map."""
     import numpy as np
 
-    from crnn_cli.report.html import Picture
     from crnn_cli.report.montage import Panel, still_picture
+    from crnn_cli.report.page.html import Picture
 
     after, before, assessments = content.after, content.before, run.result.assessments
     panels = [*content.panels, Panel("difference of both", np.abs(after.frames_TYX - before.frames_TYX))]
@@ -109,8 +109,8 @@ def _map_beside_mean(run: ReconstructionRun, content: PreviewContent, map_ZYX: M
     import numpy as np
 
     from crnn_cli.data.geometry import displayed_slice
-    from crnn_cli.report.html import Picture
     from crnn_cli.report.montage import Panel, still_picture, white_of
+    from crnn_cli.report.page.html import Picture
 
     map_TYX = displayed_slice(run.scan.to_map(map_ZYX[:, None]), content.z).astype(np.float32)
     mean = Panel("mean over time", content.after.frames_TYX.mean(0, keepdims=True))

@@ -24,7 +24,7 @@ from crnn_cli.workflows.reconstruct.run import ReconstructEngine, RunSettings, p
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load_scan, select_slice
 from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_runs, plan_uncertainty
 
-READS_RAW = True
+READS_RAW, READS_LABELS = True, False
 OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
@@ -178,7 +178,7 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
         report |= {"uncertainty": uncertainty}
     if options.report and content:
         named = report | {"output": None if target == STREAM else str(target)}
-        others.append(reconstruction_page(options.report, named, page_pictures(run, content)))
+        others.append(reconstruction_page(options.report, named, run.images, page_pictures(run, content)))
     return write_images(target, run, report, others, options)
 
 

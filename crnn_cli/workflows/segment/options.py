@@ -36,6 +36,7 @@ class SegmentOptions:
     labels : names or values to keep, separated by commas; None for all.
     threshold : probability that all structures together must reach in a voxel for it to be labelled.
     keep_largest : keep only the largest connected piece of each label, in each frame.
+    frame_by_frame : label each frame on its own, where the model would settle it with its neighbours.
     precision : "fp32" or "bf16"; None for "fp32".
     format_name : "nifti" or "dicom"; None for what the name of the output says.
     spacing : voxel size "x,y,z" in mm, perhaps "x,y,z,t" with the frame time in s; None for that of the file.
@@ -54,6 +55,7 @@ class SegmentOptions:
     labels: str | None = None
     threshold: float = 0.5
     keep_largest: bool = False
+    frame_by_frame: bool = False
     precision: str | None = None
     probabilities: Path | None = None
     statistics: Path | None = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INPUTS",
     "OUTPUTS",
+    "READS_LABELS",
     "READS_RAW",
     "SegmentOptions",
     "SegmentPlan",
@@ -42,7 +43,7 @@ __all__ = [
     "save",
     "segment_image",
 ]
-READS_RAW = False
+READS_RAW, READS_LABELS = False, False
 OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
 INPUTS: tuple[str, ...] = ()
 
@@ -98,13 +99,13 @@ def segment_image(
     keep_probabilities: bool = False,
     progress: notices.Progress = lambda done, total: None,
 ) -> SegmentationRun:
-    """Segment an image in memory slice by slice, every frame on its own. No file is touched.
+    """Segment an image in memory slice by slice, as `crnn segment` does. No file is touched.
 
     Parameters
     ----------
     image : (x, y, z) or (x, y, z, t), its axes at right angles; of a complex one the magnitude is used.
-    options : ``slices``, ``spacing``, ``model``, ``device``, ``labels``, ``threshold``, ``keep_largest`` and
-        ``precision`` count.
+    options : ``slices``, ``spacing``, ``model``, ``device``, ``labels``, ``threshold``, ``keep_largest``,
+        ``frame_by_frame`` and ``precision`` count.
     engine : a model that is loaded already by `prepare`; then ``model``, ``device`` and ``labels`` do not count.
     name : of the image, in messages.
     keep_probabilities : keep class probabilities, float32, of all classes: 4 bytes a voxel and class.
@@ -215,15 +216,17 @@ def _segment(
 ) -> SegmentationRun:
     """Run the network over a volume and sum up what came of it."""
     from crnn_cli.compute.threads import thread_count
+    from crnn_cli.segmentation.frames import frame_window
     from crnn_cli.segmentation.preprocessing import SlicePreprocessing
     from crnn_cli.segmentation.segment import segment
 
     fed = engine.slice_input
     preprocessing = SlicePreprocessing(fed.spacing, fed.rule, fed.low, fed.high)
     began = time.perf_counter()
+    window = frame_window(volume.image, None if options.frame_by_frame else fed.smooth_frames)
     result = segment(
         volume.image, volume.order, engine.network, preprocessing, engine.device,
-        threshold=options.threshold, span=volume.span, keep_within=fed.keep_within,
+        threshold=options.threshold, span=volume.span, window=window, keep_within=fed.keep_within,
         keep_probabilities=keep_probabilities, bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
@@ -231,6 +234,7 @@ def _segment(
     report = segmentation_report(labelled) | {
         "input": volume.source, "device": str(engine.device), "threads": thread_count(), "seconds": seconds,
         "threshold": options.threshold, "precision": options.precision or "fp32",
+        "settled_with_frames": None if window is None else {"each_side": window.half, "cyclic": window.cyclic},
         "required_quality": options.require_quality, "passed": has_passed(labelled, options),
     }  # fmt: skip
     notices.tell(*(finding.doubt for finding in labelled.findings), *quality_doubts(labelled))

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.dicom.frames.attributes import clock
-from crnn_cli.io.dicom.headers import is_seg
 from crnn_cli.io.dicom.read import list_series, load_dicom, read_dicom
+from crnn_cli.io.dicom.seg_series import is_seg
 from crnn_cli.io.images import load_image
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 

@@ -1,6 +1,7 @@
 """A page is one well-formed file that shows text as text, pictures as they are, and values where they belong."""
 
 import base64
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -13,9 +14,9 @@ import pytest
 
 from crnn_cli.errors import OutputError, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.report import html as module
-from crnn_cli.report.html import Notes, Picture, Plot, Table, page_output, render_page, require_page_name
 from crnn_cli.report.montage import Panel, preview_output, still_picture
+from crnn_cli.report.page import html as module
+from crnn_cli.report.page.html import Notes, Picture, Plot, Table, page_output, render_page, require_page_name
 
 NASTY = "<script>alert('&amp;\"')</script> \x01 ü"
 VOID = {"meta", "img", "line", "circle"}
@@ -49,12 +50,22 @@ def png(value=90):
     return buffer.getvalue()
 
 
-def parsed(text):
-    """Return the tree of a page, after both ways of reading it agree that it is in order."""
+def parsed(text, scripts=0):
+    """Return the tree of a page, after both ways of reading it agree that it is in order.
+
+    scripts : how many it has; the policy of the page must name each, and nothing else may run or be fetched.
+    """
     checked = Balanced()
     checked.feed(text)
     assert checked.opened == []
-    assert not checked.names & {"script", "link", "iframe", "object"}
+    assert not checked.names & {"link", "iframe", "object", *(() if scripts else ("script",))}
+    running = re.findall(r"<script>(.*?)</script>", text, re.S)
+    named = [f"'sha256-{base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()}'" for each in running]
+    assert len(running) == scripts
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert allowed["default-src"] == "'none'"
+    assert allowed["script-src"].split() == (named or ["'none'"])
     assert all(link.startswith("data:image/png;base64,") for link in checked.links)
     assert "@import" not in text
     assert "url(" not in text

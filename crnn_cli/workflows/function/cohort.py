@@ -1,0 +1,107 @@
+"""Cohort: the reports of many hearts and the reviews of their pages, put together after a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from crnn_cli import notices
+from crnn_cli.errors import OutputExistsError, Param, UnreadableError
+from crnn_cli.report.function_cohort import Case, Cohort, cohort_outputs
+from crnn_cli.report.page.review import SUFFIX, Review, read_review
+from crnn_cli.report.provenance import input_facts, made_by
+from crnn_cli.report.sidecar import read_sidecar
+from crnn_cli.workflows.batch.run import Outcome
+from crnn_cli.workflows.function.steps import case_of
+
+
+def read_reviews(folder: Path | None) -> list[Review]:
+    """Read the reviews in a folder; of several of one input the latest, with a note.
+
+    Browsers number a second file of one name, so that ``anna.review (1).json`` is a review too.
+
+    Raises
+    ------
+    UnreadableError
+        If the folder is not there or cannot be read, or a file that is called a review is none.
+    """
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise UnreadableError(f"{folder} is no folder of reviews", remedy=("name one with ", Param("reviewed", "DIR")))
+    begins, ends = SUFFIX.rsplit(".", 1)
+    latest: dict[str, Review] = {}
+    for review in map(read_review, sorted(folder.glob(f"*{begins}*.{ends}"))):
+        other = latest.get(review.sha256)
+        if other is None or other.date < review.date:
+            latest[review.sha256] = review
+        if other is not None:
+            newer = latest[review.sha256]
+            text = (
+                f"{other.path.name} and {review.path.name} are of one input: {newer.path.name} is the later and counts"
+            )
+            notices.note("reviewed-twice", text)
+    return [*latest.values()]
+
+
+def require_tables(out: Path, share: str, replace: bool) -> tuple[Path, Path]:
+    """Names of the table and the summary of a batch in the folder of its outputs.
+
+    Parameters
+    ----------
+    share : ending of the names of one share of an array job; empty of all.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written, or exist and are not to be replaced.
+    """
+    from crnn_cli.io.atomic_write import require_writable
+
+    names = (out / f"cohort{share}.csv", out / f"cohort{share}_summary.json")
+    for path in names:
+        try:
+            require_writable(path, replace)
+        except OutputExistsError as error:
+            remedy = (*error.remedy, "; ", Param("resume"), " goes on with an earlier batch")
+            raise OutputExistsError(*error.parts, remedy=remedy) from None
+    return names
+
+
+def collect_case(outcome: Outcome, reviews: Sequence[Review]) -> Case:
+    """Case of an outcome, with its report and its review; a review of another input under its name is a doubt."""
+    name = case_of(Path(str(outcome.output)))
+    if outcome.status == "failed":
+        return Case(name, outcome.input, outcome.status, None, outcome.error or "", outcome.exit_code)
+    report = read_sidecar(Path(str(outcome.output)))
+    review = review_of(name, report, reviews)
+    verdict, note = ("", "") if review is None else (review.verdict, review.note)
+    return Case(name, outcome.input, outcome.status, report, verdict=verdict, note=note)
+
+
+def review_of(name: str, report: dict[str, object], reviews: Sequence[Review]) -> Review | None:
+    """Review of a case, by the sha256 of its input."""
+    sha256 = input_facts(report).get("sha256")
+    return next((each for each in reviews if each.sha256 == sha256), None)
+
+
+def write_cohort(cases: Sequence[Case], reviews: Sequence[Review], tables: tuple[Path, Path]) -> Cohort:
+    """Write table and summary, and tell which reviews are of no case.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    from crnn_cli.io.atomic_write import write_together
+
+    known = {input_facts(case.report).get("sha256") for case in cases if case.report is not None}
+    unused = [each.path.name for each in reviews if each.sha256 not in known]
+    cohort = Cohort(sorted(cases, key=lambda case: case.name), unused)
+    write_together(cohort_outputs(cohort, *tables, made_by()))
+    if unused:
+        names = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
+        notices.warn(
+            "review-of-no-case", f"{len(unused)} reviews are of no input of this batch, or it was changed: {names}"
+        )
+    return cohort
