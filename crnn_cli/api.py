@@ -57,7 +57,8 @@ def load(
     path : NIfTI file; DICOM file, folder, zip or DICOMDIR; ISMRMRD, fastMRI, CMRxRecon or other HDF5; MATLAB; BART;
         NumPy. Large NIfTI files are mapped, raw k-space is read slice by slice when it is reconstructed.
     axes : what the stored axes are where the file does not say, such as ``x,y,t`` or ``coil,t,ky,kx``.
-    series : number or UID of a DICOM series, where there are several.
+    series : number or UID of a DICOM series, where there are several; ``"3-8,10"`` joins series of one slice each. A
+        stack of such series is found and joined without it, where it is the only one.
     phase : file with the phase of a magnitude series, in radians or scanner units; the image is then complex.
     slice_tolerance : how far slices may lie off even positions, in mm (DICOM, ISMRMRD).
     variable : name of the array in a MATLAB or HDF5 file that holds several.

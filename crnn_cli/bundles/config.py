@@ -31,6 +31,8 @@ keep_within_mm       optional; pieces farther than this from the largest one are
 smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
+intervals            optional, with quality; {"level": 0 to 1, "patients": number, "least_doubt": number,
+                     "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`
 
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
@@ -50,6 +52,7 @@ from typing import Any
 
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.labels.interval_limits import NUMBERS, IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves
 
@@ -71,7 +74,7 @@ FORMAT_1_SETTINGS = {
 """Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
-    "segment": ("modality", "keep_within_mm", "smooth_frames_ms", "quality"),
+    "segment": ("modality", "keep_within_mm", "smooth_frames_ms", "quality", "intervals"),
 }
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
@@ -96,6 +99,7 @@ class SliceInput:
     keep_within : distance in mm beyond which pieces are removed; None: nothing is.
     smooth_frames : time in ms on either side of a frame within which frames settle each other; None: none do.
     quality : curves that predict the Dice; None where they were not measured.
+    intervals : limits of the numbers of the heart; None where they were not measured.
     """
 
     plane: str | None
@@ -110,6 +114,7 @@ class SliceInput:
     keep_within: float | None = None
     smooth_frames: float | None = None
     quality: QualityCurves | None = None
+    intervals: IntervalLimits | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +276,7 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
         plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
         _modality(file, config.get("modality")), _up_to_1000(file, config, "keep_within_mm"),
         _up_to_1000(file, config, "smooth_frames_ms"), _quality(file, config.get("quality"), len(labels)),
+        _intervals(file, config.get("intervals"), "quality" in config),
     )  # fmt: skip
 
 
@@ -287,6 +293,23 @@ def _up_to_1000(file: str, config: dict[str, Any], name: str) -> float | None:
     if not _is_number(given) or not 0 <= given <= 1000:
         raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to 1000")
     return float(given)
+
+
+def _intervals(file: str, given: Any, predicted: bool) -> IntervalLimits | None:
+    """Limits of the numbers of the heart, checked; they need curves of the predicted Dice beside them."""
+    if given is None:
+        return None
+    where, number = f"{file} (intervals)", (int, float)
+    if not isinstance(given, dict) or not predicted:
+        raise UnreadableError(f"{where} must be an object, beside quality")
+    _check(where, given, {"level": number, "patients": int, "least_doubt": number, "limits": dict})
+    if not 0 < given["level"] < 1 or not 0 < given["least_doubt"] < 1 or given["patients"] < 1:
+        raise UnreadableError(f"{where}: level and least_doubt must lie between 0 and 1, patients above 0")
+    for name, limit in given["limits"].items():
+        if name not in NUMBERS or not _is_number(limit) or not 0 <= limit <= _LARGEST:
+            raise UnreadableError(f"{where}: limits has {shortened(name)}: {limit!r}; it must be a number of {NUMBERS}")
+    limits = {name: float(limit) for name, limit in given["limits"].items()}
+    return IntervalLimits(float(given["level"]), given["patients"], float(given["least_doubt"]), limits)
 
 
 def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:

@@ -41,12 +41,19 @@ class Quantity:
         return plain | {"low": float(f"{self.low:.6g}"), "high": float(f"{self.high:.6g}"), "level": self.level}
 
     def text(self, digits: int = 0) -> str:
-        """Value and unit for a table; a hyphen where it is refused.
+        """Value, unit and interval for a table; a hyphen where it is refused.
 
         >>> Quantity(57.24, "%").text(), Quantity.refused("ml", "one slice").text()
         ('57 %', '-')
+        >>> Quantity(57.24, "%", low=53.1, high=61.4, level=0.9).text()
+        '57 % (53 to 61)'
         """
-        return "-" if self.value is None else f"{self.value:.{digits}f} {self.unit}".rstrip()
+        if self.value is None:
+            return "-"
+        text = f"{self.value:.{digits}f} {self.unit}".rstrip()
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
 def derived(unit: str, formula: Callable[..., float], *of: Quantity) -> Quantity:

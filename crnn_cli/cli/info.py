@@ -57,7 +57,8 @@ def info(
 ) -> None:
     """Describe a file: axes, geometry, sampling pattern, doubts, and what to do with it.
 
-    Of a DICOM folder, the series in it and what is wrong with each, from the headers alone; --series reads one.
+    Of a DICOM folder, the series in it and what is wrong with each, from the headers alone; --series reads one. Series
+    of one slice each are joined to a stack of slices and cardiac phases, which is one row.
 
     Of raw k-space, also coils, calibration lines and noise scan; --axes coil,t,ky,kx where the file does not say.
 

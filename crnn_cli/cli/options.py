@@ -24,7 +24,7 @@ SeriesChoice = Annotated[
     str | None,
     typer.Option(
         "--series", metavar="NUMBER|UID", rich_help_panel=INPUT,
-        help="Series of a DICOM folder: its number in crnn info, or its UID.",
+        help="Series of a DICOM folder: its number in crnn info, or its UID; 3-8,10 joins series of one slice each.",
     ),
 ]  # fmt: skip
 SliceTolerance = Annotated[

@@ -28,7 +28,7 @@ def load_image(
     Parameters
     ----------
     axes : stored axes of a NIfTI file, as in `crnn_cli.io.nifti.image.decode_image`.
-    series : number or UID of a DICOM series, where there are several.
+    series : number or UID of a DICOM series, where there are several; several numbers of series of one slice each.
     slice_tolerance : distance in mm that slices of a DICOM series may lie off an even spacing.
     keep_type : keep integers and doubles of files that are read in single precision otherwise.
     slice_number : number of a slice, from 1, that is taken alone where a DICOM series has holes elsewhere; without

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crnn_cli.data.image import Image
-from crnn_cli.notices import Remark
+from crnn_cli.notices import Fact, Remark
 
 if TYPE_CHECKING:
     from crnn_cli.io.dicom.series import Series
@@ -41,3 +41,7 @@ class LoadedImage:
     def remarks(self) -> list[Remark]:
         """Doubts about the file and the geometry, and what is odd about the DICOM series."""
         return [*self.notes, *self.image.doubts(), *(self.series.remarks if self.series else ())]
+
+    def facts(self) -> list[Remark]:
+        """What was assumed in reading, such as which series of a folder were joined."""
+        return [each for each in self.remarks() if isinstance(each, Fact)]

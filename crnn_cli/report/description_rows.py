@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crnn_cli.io.describe import FileDescription
-    from crnn_cli.io.dicom.series import Listing
+    from crnn_cli.io.dicom.listing import Listing
     from crnn_cli.io.kspace.describe import RawDescription
 
 SERIES_COLUMNS = ("series", "description", "kind", "slices x frames", "spacing (mm)", "frame time")
@@ -57,10 +57,10 @@ def series_rows(listing: Listing) -> list[list[str]]:
     rows = []
     for series in listing.series:
         spacing = "-" if series.spacing is None else _times(f"{v:.4g}" for v in series.spacing)
-        named = " ".join(word for word in (series.description, series.part) if word) or "-"
         kind = f"{series.modality} {series.kind}, {series.size[1]} x {series.size[0]}"
         time = "-" if series.frame_time is None else f"{1000 * series.frame_time:.4g} ms"
-        rows.append([str(series.number), named, kind, f"{series.slices} x {series.frames}", spacing, time])
+        size = f"{series.slices} x {series.frames}"
+        rows.append([str(series.number), series.title or "-", kind, size, spacing, time])
     return rows
 
 

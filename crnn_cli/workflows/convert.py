@@ -192,7 +192,8 @@ def _headers(image: Image, reference: Series | None, place: str) -> tuple[Image,
 
 def _reference(loaded: LoadedImage, options: ConvertOptions) -> tuple[Series | None, str]:
     """The series that patient and study are taken from, if any, and the name of its place."""
-    from crnn_cli.io.dicom.read import choose_series, list_series
+    from crnn_cli.io.dicom.choice import choose_series
+    from crnn_cli.io.dicom.read import list_series
     from crnn_cli.io.formats import is_dicom
 
     place = options.reference_dicom

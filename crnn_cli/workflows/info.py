@@ -13,7 +13,8 @@ from crnn_cli.notices import Doubt, Fact
 if TYPE_CHECKING:
     from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.io.describe import FileDescription, NextStep
-    from crnn_cli.io.dicom.series import Listing, Series
+    from crnn_cli.io.dicom.listing import Listing
+    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.kspace.describe import RawDescription
 
 
@@ -137,12 +138,17 @@ def as_json(description: FileDescription | RawDescription | FolderDescription, s
         "file": description.file, "format": "DICOM", "series": [_series_as_json(each) for each in listing.series],
         "damaged": listing.damaged, "other_files": listing.others, "objects": listing.objects,
         "left_out": {each.source.name: each.left_out for each in listing.left_out},
+        "stack": None if listing.only_stack is None else listing.only_stack.number,
+        "unjoined": [
+            {"series": list(each.numbers), "problem": each.problem, "remedy": spelled(each.remedy, spell)}
+            for each in listing.unjoined
+        ],
     } | advice  # fmt: skip
 
 
 def _series_as_json(series: Series) -> dict[str, Any]:
     return {
-        "number": series.number, "uid": series.uid, "series_number": series.series_number,
+        "number": series.number, "uid": series.uid or None, "series_number": series.series_number,
         "description": series.description, "modality": series.modality, "part": series.part, "kind": series.kind,
         "files": series.files, "columns": series.size[1], "rows": series.size[0], "slices": series.slices,
         "frames": series.frames,
@@ -151,6 +157,12 @@ def _series_as_json(series: Series) -> dict[str, Any]:
         "frame_time_spread_s": series.spread, "problems": list(series.problems),
         "doubts": [asdict(each) for each in series.remarks if isinstance(each, Doubt)],
         "facts": [asdict(each) for each in series.remarks if isinstance(each, Fact)],
+        "members": [
+            {"number": each.number, "uid": each.uid, "series_number": each.series_number,
+             "description": each.description, "frame_time_s": each.frame_time, "files": each.files}
+            for each in series.members
+        ],
+        "not_in_stack": series.not_in_stack,
     }  # fmt: skip
 
 
@@ -164,6 +176,9 @@ def problems_of(listing: Listing, spell: Spelling = str, most: int = 10) -> list
         texts += [f"series {series.number}: {spelled(series.remedy, spell)}"] if series.remedy else []
         remarks = [each.text for each in series.remarks if each.code not in ("dicom-beside", "dicom-files-left-out")]
         texts += [f"series {series.number}: {text}" for text in remarks]
+    texts += [f"not in the stack: series {listing.not_in_stack}"] if listing.not_in_stack else []
+    for each in listing.unjoined:
+        texts.append(each.told + (f" ({spelled(each.remedy, spell)})" if each.remedy else ""))
     texts += [f"{name} was left out: {why}" for name, why in list(listing.damaged.items())[:most]]
     if len(listing.damaged) > most:
         texts.append(f"and {len(listing.damaged) - most} more files that cannot be read")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.config import SliceInput
     from crnn_cli.data.image import Image
     from crnn_cli.data.raw_scan import RawScan
-    from crnn_cli.io.dicom.series import Listing, Series
+    from crnn_cli.io.dicom.listing import Listing
+    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
 
 _FACTORS = (8, 4, 2)
@@ -207,9 +208,10 @@ def steps_for_folder(listing: Listing, file: str, given: tuple[Param, ...] = ())
     ----------
     given : parameters that were needed to list it, such as ``slice_tolerance``.
     """
-    readable = [series for series in listing.series if series.grid]
-    for series in readable:
-        choice = (Param("series", series.number),) if len(readable) > 1 else ()
+    stack = listing.only_stack
+    readable = sorted((series for series in listing.series if series.grid), key=lambda series: not series.members)
+    for series in readable if stack is None else [stack]:
+        choice = (Param("series", series.number),) if stack is None and len(readable) > 1 else ()
         steps = _steps_for_series(series, file, (*choice, *given))
         if steps:
             return steps

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli import notices
 from crnn_cli.errors import CrnnError, QualityError
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def _read(file: Path, series: str | None, renamed: dict[str, str] | None = None)
     from crnn_cli.io.images import load_image
 
     try:
-        return load_image(file, None, series, keep_type=True)
+        loaded = load_image(file, None, series, keep_type=True)
     except CrnnError as error:
         raise error.with_params(renamed or {}) from None
+    notices.tell(*loaded.facts())
+    return loaded

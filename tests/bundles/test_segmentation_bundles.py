@@ -16,6 +16,7 @@ from crnn_cli.bundles.store import (
 )
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.names import Label
+from crnn_cli.labels.interval_limits import IntervalLimits
 from crnn_cli.labels.quality_curves import QualityCurves
 from tests.cli.test_segment import CONFIG, weights
 
@@ -37,16 +38,25 @@ def quality(*curves, doubt_below=0.7):
     return {"doubt_below": doubt_below, "curves": [{"expected": x, "dice": y} for x, y in curves]}
 
 
+CURVES = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
+
+
+def intervals(limits=None, level=0.9, patients=25):
+    return {"level": level, "patients": patients, "least_doubt": 0.04, "limits": limits or {"left.edv": 2}}
+
+
 def test_what_a_bundle_may_say_besides_is_read(folder):
     plain = read_bundle(folder).slices
     assert plain is not None
-    assert (plain.modality, plain.keep_within, plain.smooth_frames, plain.quality) == (None,) * 4
-    curves = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
-    rewrite(folder, lambda c: c.update(modality="MR", keep_within_mm=22, smooth_frames_ms=80, quality=curves))
+    assert (plain.modality, plain.keep_within, plain.smooth_frames) == (None,) * 3
+    assert (plain.quality, plain.intervals) == (None, None)
+    more = {"keep_within_mm": 22, "smooth_frames_ms": 80, "quality": CURVES, "intervals": intervals()}
+    rewrite(folder, lambda c: c.update(modality="MR", **more))
     use = read_bundle(folder).slices
     assert use is not None
     assert (use.modality, use.keep_within, use.smooth_frames) == ("MR", 22.0, 80.0)
     assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
+    assert use.intervals == IntervalLimits(0.9, 25, 0.04, {"left.edv": 2.0})
 
 
 def test_what_a_bundle_says_is_read(folder):
@@ -93,6 +103,12 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c.update(keep_within_mm=-1), "keep_within_mm"),
         (lambda c: c.update(keep_within_mm=True), "keep_within_mm"),
         (lambda c: c.update(smooth_frames_ms="80"), "smooth_frames_ms"),
+        (lambda c: c.update(quality=CURVES, intervals=intervals(level=1)), "level"),
+        (lambda c: c.update(quality=CURVES, intervals=intervals(patients=0)), "patients"),
+        (lambda c: c.update(quality=CURVES, intervals=intervals({"left.mood": 1})), "left.mood"),
+        (lambda c: c.update(quality=CURVES, intervals=intervals({"left.edv": -1})), "left.edv"),
+        (lambda c: c.update(quality=CURVES, intervals=3), "intervals"),
+        (lambda c: c.update(intervals=intervals()), "beside quality"),
         (lambda c: c.update(quality=[]), "quality"),
         (lambda c: c.update(quality=quality(doubt_below=2)), "doubt_below"),
         (lambda c: c.update(quality=quality([[0.5], [0.5]])), "one for each label"),

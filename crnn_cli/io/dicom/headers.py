@@ -35,6 +35,7 @@ from crnn_cli.io.dicom.frames.attributes import (
     numbers,
     patient_digest,
     text,
+    words,
 )
 from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
 from crnn_cli.io.dicom.frames.image_type import image_type_of
@@ -228,8 +229,12 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
         thickness=number(where, "SliceThickness"), gap=number(where, "SpacingBetweenSlices"),
         times=_times(where, index), clocks=_clocks(where), resolution=number(where, "TemporalResolution"),
         image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
-        rescale=rescale_of(where), table=lookup_table(data), problem=problem,
+        rescale=rescale_of(where), table=lookup_table(data), problem=problem, sequence=_sequence(data),
     )  # fmt: skip
+
+
+def _sequence(data: Facts) -> tuple[str, ...]:
+    return (*words(data, "ScanningSequence"), *words(data, "SequenceVariant"), *words(data, "PulseSequenceName"))
 
 
 def _counts(data: Facts) -> Counts:

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.dicom.choice import choose_series
 from crnn_cli.io.dicom.frames.frame import Frame
 from crnn_cli.io.dicom.grid.left_out import named, tally
 from crnn_cli.io.dicom.headers import read_headers, silence_pydicom
+from crnn_cli.io.dicom.listing import Listing, listing
 from crnn_cli.io.dicom.pixels import decode_pixels
-from crnn_cli.io.dicom.series import Listing, Series, listing
+from crnn_cli.io.dicom.series import Series
 from crnn_cli.io.dicom.sources import sources
 from crnn_cli.io.loaded_image import LoadedImage
-from crnn_cli.notices import Fact
 
 _MOST_BYTES = 64 * 2**30
 
@@ -53,64 +53,6 @@ def list_series(path: Path, *, slice_tolerance: float | None = None) -> Listing:
     return contents
 
 
-def choose_series(contents: Listing, choice: str | None, path: Path, slice_number: int | None = None) -> Series:
-    """Choose the series of a number or UID, or the only one that can be read and would be, were its files whole.
-
-    Parameters
-    ----------
-    contents : the series, as `list_series` gives them.
-    choice : SeriesInstanceUID, or number in the listing, from 1.
-    path : where they are, for messages.
-    slice_number : of a slice, from 1, that is taken alone where the grid has holes elsewhere.
-
-    Raises
-    ------
-    UnsupportedDataError
-        If there are several and none was chosen (the message lists them), the choice fits none, or it has problems.
-    UnreadableError
-        If files of it are damaged, or files that may belong to it: a part is never read as if it were the whole.
-    """
-    if choice is None:
-        chosen = _only_series(contents, path, slice_number)
-    else:
-        fitting = [s for s in contents.series if choice in (str(s.number), s.uid)]
-        if len(fitting) != 1:
-            raise UnsupportedDataError(
-                Param("series", choice), f" fits {len(fitting)} of the series in {path}\n" + table(contents)
-            )
-        chosen = fitting[0]
-    if not chosen.grid and slice_number in chosen.whole_slices:
-        return chosen.one_slice(slice_number - 1)
-    if chosen.problems:
-        refusal = UnreadableError if chosen.damaged else UnsupportedDataError
-        raise refusal(
-            f"series {chosen.number} of {path} cannot be read: {'; '.join(chosen.problems)}", remedy=chosen.remedy
-        )
-    return chosen
-
-
-def _only_series(contents: Listing, path: Path, slice_number: int | None) -> Series:
-    """The only series that can be read; one whose files are damaged counts, as another is no replacement for it."""
-    every = contents.series
-    possible = [each for each in every if each.grid or each.damaged or slice_number in each.whole_slices]
-    if len(possible) > 1 or (not possible and len(every) > 1):
-        remedy = ("choose one with ", Param("series"), "\n" + table(contents))
-        raise UnsupportedDataError(f"{path} holds {len(every)} series", remedy=remedy)
-    if not possible or len(every) == 1:
-        return every[0]
-    text = f"series {possible[0].number} was taken, the only one of {len(every)} that can be read"
-    return replace(possible[0], remarks=(*possible[0].remarks, Fact("dicom-only-series", text)))
-
-
-def table(contents: Listing) -> str:
-    """One line of text for each series, for messages."""
-    return "\n".join(
-        f"  {s.number}  {s.description or '-'}  {s.part}  {s.kind}, {s.slices} x {s.frames} of "
-        f"{s.size[1]} x {s.size[0]}" + (f": {s.problems[0]}" if s.problems else "")
-        for s in contents.series
-    )
-
-
 def load_dicom(
     path: Path,
     series: str | int | None = None,
@@ -122,7 +64,8 @@ def load_dicom(
     Parameters
     ----------
     path : folder, DICOMDIR, zip archive or file.
-    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    series : number in the listing or SeriesInstanceUID, or numbers of series of one slice each, such as ``3-8,10``;
+        None for the only stack of such series, or else the only readable series.
     slice_tolerance : distance in mm that slices may lie off an even spacing; None for rounding alone.
     slice_number : of a slice, from 1, that is read alone where the grid of slices and times has holes elsewhere; of
         any other series, all slices are read.
@@ -156,7 +99,7 @@ def read_series(
 
     Parameters
     ----------
-    series : number in the listing or SeriesInstanceUID; None for the only readable series.
+    series : as in `load_dicom`.
     slice_tolerance : as in `list_series`.
     slice_number : as in `load_dicom`.
 
@@ -169,7 +112,7 @@ def read_series(
         that only their numbers tell apart are the same.
     """
     contents = list_series(path, slice_tolerance=slice_tolerance)
-    chosen = choose_series(contents, series, path, slice_number)
+    chosen = choose_series(contents, series, path, slice_number, slice_tolerance)
     array, digest = _pixels(chosen)
     _require_different(array, chosen)
     assert chosen.affine is not None

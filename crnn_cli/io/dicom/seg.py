@@ -23,7 +23,6 @@ from pydicom.uid import MRImageStorage, generate_uid
 
 from crnn_cli.data.alignment import compare_images
 from crnn_cli.data.image import Image
-from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import OutputError, Param, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.dicom.character_sets import settle_character_set
@@ -93,10 +92,7 @@ def require_even(series: Series) -> None:
     UnsupportedDataError
         The message states the largest distance.
     """
-    assert series.affine is not None
-    positions = np.array([row[0].position for row in series.grid]) @ LPS_TO_RAS
-    even = series.affine[:3, 3] + np.outer(np.arange(len(positions)), series.affine[:3, 2])
-    worst = float(np.abs(positions - even).max())
+    worst = series.off_grid()
     if worst > _EVEN:
         raise UnsupportedDataError(
             f"slices lie up to {worst:.2f} mm from even places; readers of a DICOM SEG refuse such a stack or shift it",
@@ -178,7 +174,7 @@ class _SegWriter:
         frames = self.series.frames
         number = f", frame {t + 1} of {frames}" if frames > 1 and not self.form.whole_series else ""
         headers = [self.header(z, t) for z in range(self.series.slices)]
-        images, origins = self._stand_ins(headers)
+        images, origins = self._stand_ins(headers, t)
         with quoting_nothing("DICOM SEG"):
             seg: Dataset = hd.seg.Segmentation(
                 images, segments_ZYX, self.form.type.upper(), self.segments, self.uid, self._series_number(),
@@ -187,6 +183,7 @@ class _SegWriter:
             )  # fmt: skip
             self._add_patient_and_study(seg, headers[0])
         _point_to(seg, origins)
+        _refer_by_series(seg, {frame.instance: frame.origin.series_uid for row in self.series.grid for frame in row})
         return seg
 
     def _series_number(self) -> int:
@@ -199,7 +196,7 @@ class _SegWriter:
         seg.SeriesDescription = f"{plain_text(self.series.description)[:48]} crnn labels".strip()
         settle_character_set(seg)
 
-    def _stand_ins(self, headers: list[Dataset]) -> tuple[list[Dataset], dict[str, Dataset]]:
+    def _stand_ins(self, headers: list[Dataset], t: int) -> tuple[list[Dataset], dict[str, Dataset]]:
         """Images that have the places of the slices and nothing else, and the images that they stand for, by UID."""
         images, origins = [], {}
         for header in headers:
@@ -212,7 +209,7 @@ class _SegWriter:
                 data[keyword] = header[keyword]
             data.PositionReferenceIndicator = None
             data.Modality, data.SOPClassUID, data.SOPInstanceUID = "MR", MRImageStorage, generate_uid()
-            data.SeriesInstanceUID = self.series.uid
+            data.SeriesInstanceUID = self.series.grid[0][t].origin.series_uid  # one series: highdicom takes no stack
             data.Rows, data.Columns = self.series.size
             data.SpacingBetweenSlices = decimals([self.step])[0]  # some scanners write the thickness here
             data.SliceThickness = headers[0].get("SliceThickness") or data.SpacingBetweenSlices
@@ -243,6 +240,24 @@ def _point_to(data: Dataset, origins: dict[str, Dataset]) -> None:
             _point_to(item, origins)
         if element.keyword == "ReferencedInstanceSequence":
             element.value = list({item.ReferencedSOPInstanceUID: item for item in element.value}.values())
+
+
+def _refer_by_series(data: Dataset, series_of: dict[str, str]) -> None:
+    """Refer to the source images under their own series: those of a stack are of one for each slice.
+
+    Parameters
+    ----------
+    series_of : SeriesInstanceUID by the SOPInstanceUID of the images.
+    """
+    referenced: dict[str, Dataset] = {}
+    for series in data.ReferencedSeriesSequence:
+        for item in series.ReferencedInstanceSequence:
+            uid = series_of.get(item.ReferencedSOPInstanceUID, series.SeriesInstanceUID)
+            if uid not in referenced:
+                referenced[uid] = Dataset()
+                referenced[uid].SeriesInstanceUID, referenced[uid].ReferencedInstanceSequence = uid, []
+            referenced[uid].ReferencedInstanceSequence.append(item)
+    data.ReferencedSeriesSequence = list(referenced.values())
 
 
 def _descriptions(

@@ -9,7 +9,7 @@ Positions are LPS in frames, mm; the affine of a series is RAS+.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -18,11 +18,11 @@ import numpy as np
 
 from crnn_cli.data.image import Affine, affine_of_slice
 from crnn_cli.data.orientation import axis_codes
+from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import Words
-from crnn_cli.io.dicom.frames.frame import FileContents, Frame, Problem
+from crnn_cli.io.dicom.frames.frame import Frame, Problem
 from crnn_cli.io.dicom.grid.completeness import incompleteness
-from crnn_cli.io.dicom.grid.grouping import Group, group_frames
-from crnn_cli.io.dicom.grid.left_out import EMPTY, may_miss, named, remarks_on, suspects
+from crnn_cli.io.dicom.grid.grouping import Group
 from crnn_cli.io.dicom.grid.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
 from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
 from crnn_cli.notices import Doubt, Fact, Remark
@@ -64,6 +64,8 @@ class Series:
     damaged : whether files that are broken are among the problems.
     ragged : frames by slice and time of a grid with holes, where these are the only problem.
     alone : the only slice that is taken of a grid with holes.
+    members : the series that a stack was joined from, one for each slice, in their order; empty for a single series.
+    not_in_stack : why it is no slice of the only stack beside it; "" where there is none.
     """
 
     number: int
@@ -89,6 +91,14 @@ class Series:
     damaged: bool = False
     ragged: tuple[tuple[Frame, ...], ...] = ()
     alone: Alone | None = None
+    members: tuple[Series, ...] = ()
+    not_in_stack: str = ""
+
+    @property
+    def title(self) -> str:
+        """Description, part and members, as far as there are any."""
+        joined = f"(series {ranges(each.number for each in self.members)})" if self.members else ""
+        return " ".join(word for word in (self.description, self.part, joined) if word)
 
     @property
     def kind(self) -> str:
@@ -106,12 +116,19 @@ class Series:
             return tuple(range(1, self.slices + 1))
         return tuple(z for z, row in enumerate(self.ragged, 1) if len(row) == self.frames)
 
+    def off_grid(self) -> float:
+        """Largest distance of a slice from its place by the affine, mm; the series must be readable."""
+        assert self.affine is not None
+        positions = np.array([row[0].position for row in self.grid]) @ LPS_TO_RAS
+        even = self.affine[:3, 3] + np.outer(np.arange(len(positions)), self.affine[:3, 2])
+        return float(np.abs(positions - even).max())
+
     def one_slice(self, z: int) -> Series:
         """Series of slice z alone, from 0; the series must be readable, or have every time of that slice."""
         assert self.affine is not None
         rows, affine = (self.grid or self.ragged)[z : z + 1], affine_of_slice(self.affine, z)
         if self.grid:
-            return replace(self, slices=1, grid=rows, affine=affine)
+            return replace(self, slices=1, grid=rows, affine=affine, members=self.members[z : z + 1])
         order = TimeOrder(self.ordered_by, rows, gated=self.ordered_by == "trigger time")
         frame_time, spread = frame_time_of(order)
         text = f"one slice was read of a series with holes: {self.problems[0]}"
@@ -123,79 +140,31 @@ class Series:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Contents of a folder or archive.
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as a short text, runs with a dash.
 
-    Attributes
-    ----------
-    series : in the order of SeriesNumber.
-    left_out : files that were not read: not DICOM, cut, damaged, empty.
-    objects : names of other DICOM objects, such as RT Dose, and the number of files of each.
+    >>> ranges([3, 4, 5, 9, 11])
+    '3-5,9,11'
     """
-
-    series: tuple[Series, ...]
-    left_out: tuple[FileContents, ...]
-    objects: dict[str, int]
-
-    @property
-    def damaged(self) -> dict[str, str]:
-        """Name of each file that is DICOM, or empty, and cannot be read, and the reason."""
-        return {
-            each.source.name: each.left_out.removeprefix("damaged: ")
-            for each in self.left_out
-            if each.begins_as_dicom or each.left_out == EMPTY
-        }
-
-    @property
-    def others(self) -> int:
-        """Number of files that are whole, and hold no images."""
-        return len(self.left_out) - len(self.damaged) + sum(self.objects.values())
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
-def listing(files: Iterable[FileContents], *, slice_tolerance: float | None = None) -> Listing:
-    """Group frames to series, in the order of their series numbers.
+def series_of(
+    number: int, group: Group, siblings: Sequence[Frame] | None, slice_tolerance: float | None = None
+) -> Series:  # fmt: skip
+    """Place frames that belong together in a grid, or say why there is none.
 
     Parameters
     ----------
-    files : contents of each file.
+    siblings : all frames of their SeriesInstanceUID, to tell whether images are missing; None not to ask.
     slice_tolerance : in mm, as of `crnn_cli.data.slice_stack.SliceStack`.
     """
-    frames: list[Frame] = []
-    left_out: list[FileContents] = []
-    objects: Counter[str] = Counter()
-    for file in files:
-        frames += file.frames
-        left_out += [file] if file.left_out else []
-        objects.update([file.other] if file.other else [])
-    siblings: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        siblings[frame.origin.series_uid].append(frame)
-    found = []
-    for number, group in enumerate(group_frames(frames), 1):
-        uid = group.frames[0].origin.series_uid
-        series = _series(number, group, siblings[uid], slice_tolerance)
-        found.append(_beside(series, group, len(siblings[uid]), left_out, dict(objects)))
-    return Listing(tuple(found), tuple(left_out), dict(objects))
-
-
-def _beside(
-    series: Series, group: Group, images: int, left_out: Sequence[FileContents], objects: dict[str, int]
-) -> Series:  # fmt: skip
-    """The series with what its folder says about it: remarks, or a problem where a file beside it may be missing."""
-    suspected = suspects(left_out, group.frames)
-    remarks = (*series.remarks, *remarks_on(left_out, suspected, objects))
-    if not series.grid or not may_miss(series.grid, len(suspected), images):
-        return replace(series, remarks=remarks)
-    verb = "may be a part" if len(suspected) == 1 else "may be parts"
-    problem = f"{named(suspected)} cannot be read, and {verb} of it"
-    remedy = ("replace the file, or remove it where it is none of this series",)
-    return replace(
-        series, grid=(), problems=(problem,), remedy=remedy, damaged=True, remarks=remarks, spacing=None, affine=None
-    )
-
-
-def _series(number: int, group: Group, siblings: Sequence[Frame], slice_tolerance: float | None) -> Series:
     frames = with_clocks(group.frames)
     first = frames[0]
     series = Series(
@@ -232,7 +201,7 @@ def _problems_of_headers(frames: list[Frame]) -> list[Problem]:
 
 
 def _in_grid(
-    series: Series, frames: list[Frame], siblings: Sequence[Frame], slice_tolerance: float | None
+    series: Series, frames: list[Frame], siblings: Sequence[Frame] | None, slice_tolerance: float | None
 ) -> Series:  # fmt: skip
     """The series with its frames in a grid of slices and times, or with the reasons why there is none."""
     by_position = group_by_position(frames)
@@ -248,9 +217,8 @@ def _in_grid(
             return refused
         return replace(_placed(refused, positions), ragged=order.rows, ordered_by=order.name)
     frame_time, spread = frame_time_of(order)
-    remarks = (
-        *positions.remarks(), *_remarks(order, spread, frame_time), *incompleteness(order.rows, siblings, order.gated)
-    )  # fmt: skip
+    missing = [] if siblings is None else incompleteness(order.rows, siblings, order.gated)
+    remarks = (*positions.remarks(), *_remarks(order, spread, frame_time), *missing)
     return replace(
         _placed(series, positions), ordered_by=order.name, frame_time=frame_time, spread=spread, grid=order.rows,
         remarks=remarks,

@@ -101,6 +101,7 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
     from crnn_cli.io.nifti.intent import LABELS
 
     loaded = load_image(path, axes, series)
+    notices.tell(*loaded.facts())
     name = "standard input" if path == STREAM else str(path)
     names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
     partial = loaded.format == DICOM_SEG.name

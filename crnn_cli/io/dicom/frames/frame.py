@@ -89,6 +89,7 @@ class Frame:
     layout : storage of the pixels.
     tile : the part of a mosaic.
     problem : why the frame cannot be read.
+    sequence : words of ScanningSequence, SequenceVariant and PulseSequenceName.
     """
 
     source: Source
@@ -113,6 +114,7 @@ class Frame:
     table: LookupTable | None = None
     tile: Tile | None = None
     problem: Problem | None = None
+    sequence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

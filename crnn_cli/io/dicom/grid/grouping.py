@@ -19,10 +19,10 @@ from crnn_cli.data.slice_stack import SAME_PLACE
 from crnn_cli.io.dicom.frames.frame import Frame, Origin
 from crnn_cli.io.dicom.grid.positions import IN_PLANE, is_perpendicular, normal_of
 
-_PARALLEL = 1e-3
+PARALLEL = 1e-3
 _STATION = 10.0
 """Distance in the plane, in mm, from which on images are stations of their own, not images of a slice that moves."""
-_SAME_ECHO = 1.02
+SAME_ECHO = 1.02
 """Ratio of echo times below which they count as one: scanners round them slice by slice."""
 _PLANES = ("sagittal", "coronal", "axial")
 
@@ -37,7 +37,7 @@ class Group:
 
 def group_frames(frames: Iterable[Frame]) -> list[Group]:
     """Group frames, in the order of their series numbers."""
-    alike = _split([_with_origins(list(frames))], _identity)
+    alike = _split([_with_origins(list(frames))], identity)
     groups = [part for group in alike for part in _by_direction(group)]
     groups = [part for group in groups for part in _by_echo(group)]
     groups = [part for group in groups for part in _by_other_words(group)]
@@ -88,7 +88,7 @@ def _filled(origin: Origin, siblings: set[Origin]) -> Origin:
     return origin._replace(**agreed)
 
 
-def _identity(frame: Frame) -> Hashable:
+def identity(frame: Frame) -> Hashable:
     """What frames of one group share exactly. SeriesDescription is a text of people, and not part of it."""
     spaced = None if frame.spacing is None else tuple(round(v, 4) for v in frame.spacing)
     kind = frame.image_type
@@ -113,7 +113,7 @@ def _by_direction(frames: list[Frame]) -> list[list[Frame]]:
             if first is None or frame.orientation is None:
                 near = first is frame.orientation
             else:
-                near = max(abs(a - b) for a, b in zip(first, frame.orientation, strict=True)) < _PARALLEL
+                near = max(abs(a - b) for a, b in zip(first, frame.orientation, strict=True)) < PARALLEL
             if near:
                 group.append(frame)
                 break
@@ -129,7 +129,7 @@ def _by_echo(frames: list[Frame]) -> list[list[Frame]]:
         return _split([frames], lambda frame: frame.echo is None)
     cluster = {echoes[0]: 0}
     for before, echo in pairwise(echoes):
-        cluster[echo] = cluster[before] + (echo > _SAME_ECHO * before)
+        cluster[echo] = cluster[before] + (echo > SAME_ECHO * before)
     return _split([frames], lambda frame: None if frame.echo is None else cluster[frame.echo])
 
 
@@ -147,7 +147,7 @@ def _by_station(frames: list[Frame]) -> list[list[Frame]]:
     moved = np.abs(np.diff(in_plane[order], axis=0)).max(axis=1, initial=0) > IN_PLANE
     if not (same_level & moved).any():
         return [frames]
-    stations = list(zip(*(_clusters(in_plane[:, axis]) for axis in (0, 1)), strict=True))
+    stations = list(zip(*(clusters(in_plane[:, axis]) for axis in (0, 1)), strict=True))
     number = {id(frame): station for frame, station in zip(frames, stations, strict=True)}
     return _split([frames], lambda frame: number[id(frame)])
 
@@ -188,10 +188,10 @@ def _time(frame: Frame, name: str) -> object:
     return frame.times.get(name, frame.clocks.get(name))
 
 
-def _clusters(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[int]:
-    """Number the clusters of values that lie at least a station apart."""
+def clusters(values: np.ndarray[tuple[int], np.dtype[np.float64]], apart: float = _STATION) -> list[int]:
+    """Number the clusters of values that lie at least a distance apart, by default that of stations."""
     order = np.argsort(values, kind="stable")
-    numbers = np.concatenate([[0], np.cumsum(np.diff(values[order]) > _STATION)])
+    numbers = np.concatenate([[0], np.cumsum(np.diff(values[order]) > apart)])
     found = np.empty(len(values), int)
     found[order] = numbers
     return [int(n) for n in found]
@@ -225,7 +225,7 @@ def _stations(siblings: Sequence[list[Frame]], labels: Sequence[str]) -> list[st
 
 def _identity_of_group(group: list[Frame]) -> tuple[object, ...]:
     first = group[0]
-    return _identity(first), None if first.orientation is None else tuple(round(v, 2) for v in first.orientation)
+    return identity(first), None if first.orientation is None else tuple(round(v, 2) for v in first.orientation)
 
 
 def _differing(names: list[str]) -> list[str]:

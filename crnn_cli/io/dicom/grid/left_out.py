@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from crnn_cli.io.dicom.frames.frame import FileContents, Frame
+from crnn_cli.io.dicom.frames.frame import FileContents, Frame, Origin
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _MOST_NAMES = 4
@@ -19,17 +19,29 @@ def suspects(left_out: Sequence[FileContents], frames: Sequence[Frame]) -> list[
     suffix of its files without being text. Hidden files are left by other programs, and not counted.
     """
     folders = {PurePath(frame.source.name).parent for frame in frames}
+    several = len(folders) > 1 and not _shared(frames).series_uid  # a stack, with a folder for each slice
+    folders |= {each.parent for each in folders} if several else set()
     suffixes = {PurePath(frame.source.name.lower().removesuffix(".gz")).suffix for frame in frames}
-    origin = frames[0].origin
+    origin = _shared(frames)
     found = []
     for each in left_out:
         name = PurePath(each.source.name)
-        if name.name.startswith(".") or name.parent not in folders or each.origin.contradicts(origin):
+        if name.name.startswith(".") or each.origin.contradicts(origin):
+            continue
+        if folders.isdisjoint((name.parent, name.parent.parent) if several else (name.parent,)):
             continue
         same_suffix = bool(suffixes.intersection(map(str.lower, name.suffixes or [""]))) and not each.is_text
         if each.begins_as_dicom or each.left_out == EMPTY or same_suffix:
             found.append(each)
     return found
+
+
+def _shared(frames: Sequence[Frame]) -> Origin:
+    """What all frames state alike of their origin; blank where they differ, such as the series of the slices."""
+    origins = {frame.origin for frame in frames}
+    blank = Origin()
+    columns = [set(values) for values in zip(*origins, strict=True)]
+    return Origin._make(values.pop() if len(values) == 1 else none for values, none in zip(columns, blank, strict=True))
 
 
 EMPTY = "empty"

@@ -101,6 +101,19 @@ def sort_by_time(by_position: list[list[Frame]]) -> TimeOrder:
     return TimeOrder(name, rows, missing, doubts, gated)
 
 
+def is_cycle(order: TimeOrder) -> bool:
+    """Whether the frames of each position are the phases of a cardiac cycle.
+
+    That is so where trigger times are gated, and where they rise evenly, within one cycle, with the temporal positions.
+    """
+    if order.gated:
+        return True
+    if order.name != "temporal position" or any(_TRIGGER not in f.times for row in order.rows for f in row):
+        return False
+    rows = [[frame.times[_TRIGGER] for frame in row] for row in order.rows]
+    return all(len(row) > 1 and _is_even(row) and row[-1] - row[0] < _LONGEST_CYCLE_MS for row in rows)
+
+
 def _tells_apart(name: str, by_position: list[list[Frame]]) -> bool:
     """Whether every frame has a number, and it differs between all frames of each position."""
     return all(
