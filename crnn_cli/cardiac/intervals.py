@@ -47,7 +47,7 @@ def doubt_of(limits: IntervalLimits, dice: Sequence[float]) -> float:
 def with_interval(limits: IntervalLimits, name: str, quantity: Quantity, doubt: float) -> Quantity:
     """The quantity with its interval; as it is where it is refused, or the model has no limit for it.
 
-    Volumes and masses have no end below 0, ejection fractions none above 100 %.
+    No end lies below 0, nor that of an ejection fraction above 100 %.
 
     >>> limits = IntervalLimits(0.9, 25, 0.04, {"left.ejection_fraction": 100.0, "left.edv": 2.0})
     >>> with_interval(limits, "left.ejection_fraction", Quantity(57.0, "%"), 0.05).text()
@@ -82,12 +82,10 @@ def with_parts(name: str, quantity: Quantity, parts: Mapping[str, float], level:
     """
     if quantity.value is None:
         return quantity
-    half = math.hypot(*parts.values())
-    low, high, in_points = quantity.value - half, quantity.value + half, name.endswith(_IN_POINTS)
-    return replace(
-        quantity, low=low if in_points else max(low, 0.0), high=min(high, 100.0) if in_points else high,
-        level=level, parts=dict(parts),
-    )  # fmt: skip
+    half, in_points = math.hypot(*parts.values()), name.endswith(_IN_POINTS)
+    low, high = quantity.value - half, quantity.value + half
+    least, most = min(quantity.value, 0.0), 100.0 if in_points else high
+    return replace(quantity, low=max(low, least), high=min(high, most), level=level, parts=dict(parts))
 
 
 @dataclass(frozen=True)

@@ -76,16 +76,21 @@ def runs(hearts, cine, tmp_path):
     return write_runs(tmp_path / "runs", hearts[1:], cine)
 
 
-@pytest.fixture(scope="module")
-def limited(tmp_path_factory):
-    """The published model, with limits of the left ventricle alone."""
-    folder = tmp_path_factory.mktemp("models") / "limited"
+def model_with(folder, intervals):
+    """The published model with other limits."""
     shutil.copytree(ROOT / "models/cardiac-sax-clstm", folder)
     config = json.loads((folder / "config.json").read_text())
-    limits = {"left.ejection_fraction": 60.0, "left.edv": 1.5}
-    config["intervals"] = {"level": 0.9, "patients": 25, "least_doubt": 0.04, "limits": limits}
-    (folder / "config.json").write_text(json.dumps(config))
+    config.pop("intervals", None)
+    (folder / "config.json").write_text(json.dumps(config | intervals))
     return folder
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """A model with limits of the left ventricle alone."""
+    limits = {"left.ejection_fraction": 60.0, "left.edv": 1.5}
+    known = {"level": 0.9, "patients": 25, "least_doubt": 0.04, "limits": limits}
+    return model_with(tmp_path_factory.mktemp("models") / "limited", {"intervals": known})
 
 
 def test_the_report_says_which_part_comes_from_where(crnn, cine, runs, limited, network, tmp_path):
@@ -129,11 +134,12 @@ def test_runs_that_equal_the_images_add_nothing_and_one_file_is_that_of_memory(c
     assert calls == [(done, 5) for done in range(1, 6)]
 
 
-def test_a_model_without_limits_gives_the_reconstruction_alone(crnn, cine, runs):
-    report = json.loads(crnn("function", cine, "--runs", runs, "--json").out)
+def test_a_model_without_limits_gives_the_reconstruction_alone(crnn, cine, runs, tmp_path):
+    model = ("--model", model_with(tmp_path / "model", {}))
+    report = json.loads(crnn("function", cine, "--runs", runs, *model, "--json").out)
     assert report["intervals"]["parts"] == ["reconstruction"]
     assert {*report["quantities"]["right"]["ejection_fraction"]["parts"]} == {"reconstruction"}
-    assert "reconstruction alone" in " ".join(crnn("function", cine, "--runs", runs).out.decode().split())
+    assert "reconstruction alone" in " ".join(crnn("function", cine, "--runs", runs, *model).out.decode().split())
 
 
 def test_runs_along_other_axes_are_turned(crnn, hearts, cine, runs, tmp_path):

@@ -1,4 +1,4 @@
-"""Labels of a cine that is to be measured, and what gives its numbers their intervals."""
+"""Labels of a cine that is to be measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.workflows.function.options import FunctionOptions
 
 if TYPE_CHECKING:
-    from crnn_cli.cardiac.intervals import LabelDoubt
     from crnn_cli.data.image import Image
     from crnn_cli.workflows.segment.engine import SegmentEngine
     from crnn_cli.workflows.segment.result import SegmentationRun
@@ -52,13 +51,3 @@ def label_cine(image: Image, name: str, engine: SegmentEngine, progress: notices
     if run.labelled.is_empty:
         raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
     return run
-
-
-def label_doubt(run: SegmentationRun) -> LabelDoubt | None:
-    """How good the labels look, for intervals; None where the model has no limits."""
-    from crnn_cli.cardiac.intervals import LabelDoubt
-
-    slices = run.labelled.bundle.slices
-    if slices is None or slices.intervals is None:
-        return None
-    return LabelDoubt(slices.intervals, {each["name"]: each["predicted_dice"] for each in run.report["labels"]})

@@ -13,12 +13,14 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
-    from crnn_cli.cardiac.intervals import Intervals
+    from crnn_cli.cardiac.run_spread import RunSpread
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
-    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.function.cine import Labeller
     from crnn_cli.workflows.function.runs import Runs
@@ -135,8 +137,7 @@ def measure_source(
 
     chambers, subject = check_options(options)
     loaded = source.loaded
-    series = loaded.series or (source.image.series if source.image else None)
-    subject = _with_header(subject, series, options)
+    subject = _with_header(subject, _header(source), options)
     if _is_label_map(loaded, options):
         labels, image = _label_map(loaded, source.path, source.name), None
         if source.image is not None:
@@ -208,8 +209,7 @@ def _measure_cine(
 ) -> MeasuredFunction:  # fmt: skip
     """Label a cine and its runs, and measure the labels."""
     from crnn_cli.cardiac.function import require_stack
-    from crnn_cli.cardiac.intervals import Intervals
-    from crnn_cli.workflows.function.cine import label_cine, label_doubt, prepare_labeller
+    from crnn_cli.workflows.function.cine import label_cine, prepare_labeller
     from crnn_cli.workflows.function.runs import measure_runs, part_of
 
     require_stack(image, name)
@@ -217,19 +217,21 @@ def _measure_cine(
     engine = labeller() if labeller else prepare_labeller(options)
     parts = 1 if runs is None else 1 + len(runs.names)
     run = label_cine(image, name, engine, part_of(progress, 0, parts))
-    unknown, doubt = run.report.get("no_volumes") or "", label_doubt(run)
-    measured = _measure_labels(run.labels, name, None, subject, options, unknown)
-    spread = None
+    unknown = run.report.get("no_volumes") or ""
+    measured = _measure_labels(run.labels, name, None, subject, options, unknown, run.labelled.bundle)
     if runs is not None:
         spread = measure_runs(runs, measured.function, measured.chambers, unknown, engine, progress)
-    if doubt is not None or spread is not None:
-        measured = _with_intervals(measured, Intervals(doubt, spread))
+        measured = _with_runs(measured, spread)
     facts = {key: run.report[key] for key in _OF_LABELLING if key in run.report}
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
 
 
-def _with_intervals(measured: MeasuredFunction, intervals: Intervals) -> MeasuredFunction:
-    function = replace(measured.function, intervals=intervals)
+def _with_runs(measured: MeasuredFunction, spread: RunSpread) -> MeasuredFunction:
+    """The numbers with the reconstruction's part of their intervals."""
+    from crnn_cli.cardiac.intervals import Intervals
+
+    intervals = measured.function.intervals or Intervals()
+    function = replace(measured.function, intervals=replace(intervals, runs=spread))
     return replace(measured, function=function, report=measured.report | function.as_json())
 
 
@@ -263,7 +265,7 @@ def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, 
 
 def _measure_labels(
     labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
-    unknown_size: str | None = None,
+    unknown_size: str | None = None, bundle: Bundle | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
 
@@ -271,11 +273,14 @@ def _measure_labels(
     ----------
     name : of the label map, in messages.
     chambers : what its values are; None: by the names of its labels.
+    bundle : the model that made the labels; None: by their origin, if they know it.
     """
     from crnn_cli.cardiac.chambers import find_chambers
     from crnn_cli.cardiac.function import assess_function, require_stack
+    from crnn_cli.cardiac.intervals import Intervals
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
+    from crnn_cli.workflows.function.origin import label_doubt
 
     names = labels.names if isinstance(labels, LabelImage) else {}
     chambers = chambers or find_chambers(names, name)
@@ -283,6 +288,8 @@ def _measure_labels(
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    doubt = label_doubt(labels, chambers, bundle)
+    function = replace(function, intervals=None if doubt is None else Intervals(doubt))
     _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
@@ -334,21 +341,33 @@ def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
 
 
 def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
+    from crnn_cli.workflows.function.origin import with_origin_beside
     from crnn_cli.workflows.labels import as_label_image, named_labels
 
     labels = as_label_image(loaded.image, name)
-    return replace(labels, labels=named_labels(labels, source, None))
+    return with_origin_beside(replace(labels, labels=named_labels(labels, source, None)), source)
 
 
-def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
+def _header(source: FunctionSource) -> Dataset | None:
+    """Header of a DICOM source: the first of its images, or of its SEG objects; None of other formats."""
+    series = source.loaded.series or (source.image.series if source.image else None)
+    if series is not None:
+        from crnn_cli.io.dicom.header_copy import first_header
+
+        return first_header(series)
+    if source.loaded.format == "DICOM SEG":
+        from crnn_cli.io.dicom.seg_series import read_objects
+
+        return read_objects(source.path, pixels=False)[0][0]
+    return None
+
+
+def _with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
     from crnn_cli.cardiac.body import body_surface
 
-    if series is None:
+    if header is None:
         return subject
-    from crnn_cli.io.dicom.header_copy import first_header
-
-    header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
         formula = options.bsa
