@@ -21,12 +21,12 @@ SURFACE = {
     "load_model": "name",
     "reconstruct": (
         "scan model method mask undersample seed iterations regularisation noise_ratio precision ensemble adapt coils "
-        "maps map_sets slice_number hold_out_folds uncertainty_runs device threads progress"
+        "maps map_sets slice_number hold_out_folds uncertainty_runs keep_runs device threads progress"
     ),
     "segment": (
         "image model slices labels threshold keep_largest frame_by_frame spacing precision device threads progress"
     ),
-    "function": "source labels ed es height weight bsa heart_rate model device progress",
+    "function": "source labels runs ed es height weight bsa heart_rate model device progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }

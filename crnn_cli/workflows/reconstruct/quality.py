@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
@@ -102,3 +103,8 @@ def magnitude(array: Array) -> Array:
     from crnn_cli.data.mapped_arrays import apply_by_planes
 
     return apply_by_planes(magnitude_of, np.float32, array)
+
+
+def as_written(image: Image, complex_output: bool) -> Image:
+    """Images as they are written: the magnitude, unless complex ones are asked for."""
+    return image if complex_output else replace(image, array=magnitude(image.array))

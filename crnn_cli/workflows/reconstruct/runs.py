@@ -43,13 +43,15 @@ def runs_output(
     """
     from crnn_cli.io.atomic_write import FolderOutput, Output
     from crnn_cli.io.nifti.image import image_output
-    from crnn_cli.workflows.reconstruct.write import as_written
+    from crnn_cli.workflows.reconstruct.quality import as_written
 
     folder = options.save_runs
     if folder is None:
         return []
     files = [
-        image_output(as_written(image, options), folder / run_name(number), f"{description} run {number}")
+        image_output(
+            as_written(image, options.complex_output), folder / run_name(number), f"{description} run {number}"
+        )
         for number, image in enumerate(run.runs, start=1)
     ]
     facts = {key: report[key] for key in ("format", "tool", "not_for")}

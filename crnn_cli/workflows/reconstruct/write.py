@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import report_output
-from crnn_cli.workflows.reconstruct.quality import magnitude
+from crnn_cli.workflows.reconstruct.quality import as_written
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -47,7 +46,7 @@ def write_images(
     from crnn_cli.io.nifti.image import image_output, write_stream
     from crnn_cli.workflows.reconstruct.runs import runs_output
 
-    image, force = as_written(run.images, options), options.force
+    image, force = as_written(run.images, options.complex_output), options.force
     simulated = "SIMULATED " if run.scan.simulated else ""
     description = f"{report['tool']} {_method_name(report)} {simulated}{report['acceleration']:.2f}x"
     if options.format_name == "dicom":
@@ -66,11 +65,6 @@ def write_images(
         outputs: list[Output | FolderOutput] = [written, *others, *runs_output(run, report, description, options)]
         write_together([*outputs, report_output(target, report, outputs)], force)
     return report
-
-
-def as_written(image: Image, options: ReconstructOptions) -> Image:
-    """Images as they are written: the magnitude, unless complex ones are asked for."""
-    return image if options.complex_output else replace(image, array=magnitude(image.array))
 
 
 def _add_series(files: WriteSet, target: Path, image: Image, scan: Scan, description: str) -> str:
