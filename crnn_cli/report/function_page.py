@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
+from crnn_cli.report.bulls_eye import draw_bulls_eye
 from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
-from crnn_cli.report.page.html import Notes, Picture, Table, page_output
+from crnn_cli.report.page.html import Drawing, Notes, Table, page_output
 from crnn_cli.report.page.plot import Line, Plot
 from crnn_cli.report.page.review import ReviewForm
 from crnn_cli.report.page.viewer import Outline, Viewer
@@ -52,8 +53,6 @@ class PageContent:
 
 def function_page(target: Path, content: PageContent) -> Output:
     """Prepare the page of a heart for writing."""
-    from crnn_cli.report.function_picture import wall_picture
-
     function, report = content.function, content.report
     doubts = [f"{doubt['text']} ({doubt['code']})" for doubt in report.get("doubts", ())]
     parts: list[Part] = [Notes(["Not for diagnostic use.", *doubts]), _viewer(content)]
@@ -63,7 +62,7 @@ def function_page(target: Path, content: PageContent) -> Output:
     parts += [Table("Refused", refused)] if refused else []
     if not isinstance(function.wall, str):
         caption = "Wall thickness in end diastole (mm) and thickening (%) in the 16 segments of the AHA."
-        parts.append(Picture(wall_picture(function.wall), caption))
+        parts.append(Drawing(draw_bulls_eye(function.wall, caption), caption))
     parts.append(_slice_table(function))
     parts += content.reconstruction
     parts.append(ReviewForm(content.case, report["input"]["sha256"]))

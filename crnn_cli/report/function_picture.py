@@ -6,19 +6,17 @@ Colours are those of Okabe and Ito, which the colour-blind tell apart; thickness
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
 from crnn_cli.cardiac.chambers import LEFT, RIGHT
-from crnn_cli.cardiac.wall import SEGMENTS
 from crnn_cli.io.atomic_write import Output
+from crnn_cli.report.bulls_eye import DIRECTIONS, bulls_eye
 from crnn_cli.report.page.plot import ticks
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ _EYE = (770, 210, 136)  # centre and radius of the bull's eye
 _INK, _FAINT, _PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 _COLOURS = {LEFT: (213, 94, 0), RIGHT: (0, 114, 178)}
 _THIN, _THICK = (250, 243, 225), (204, 121, 67)
-_FIRST_ANGLE = (60, 60, 45)  # degrees at which the anterior segment begins, counted from the right, against the clock
 
 
 def function_picture(function: CardiacFunction, target: Path, title: str) -> Output:
@@ -50,18 +47,6 @@ def function_picture(function: CardiacFunction, target: Path, title: str) -> Out
     content = io.BytesIO()
     picture.resize(_SIZE, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
     return Output(target, content.getvalue())
-
-
-def wall_picture(wall: Wall) -> bytes:
-    """Draw the bull's eye alone, as PNG."""
-    picture = PIL.Image.new("RGB", (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE), _PAPER)
-    _draw_wall(_Canvas(picture), wall)
-    content = io.BytesIO()
-    left, top, right, bottom = (_EYE[0] - 185, _BOX[1] - 36, _EYE[0] + 185, _EYE[1] + _EYE[2] + 30)
-    box = (left * _SCALE, top * _SCALE, right * _SCALE, bottom * _SCALE)
-    size = (right - left, bottom - top)
-    picture.crop(box).resize(size, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
-    return content.getvalue()
 
 
 class _Canvas:
@@ -141,23 +126,12 @@ def _draw_wall(canvas: _Canvas, wall: Wall | str) -> None:
             canvas.text((x, y - 30 + 18 * number), text, 12, "ma")
         return
     canvas.text((x, _BOX[1] - 18), "wall, end diastole (mm) and thickening (%)", 12, "mm")
-    low, high = np.nanmin(wall.end_diastolic), np.nanmax(wall.end_diastolic)
-    for number in range(len(SEGMENTS)):
-        level, first = (0, 0) if number < 6 else (1, 6) if number < 12 else (2, 12)
-        count = 4 if level == 2 else 6
-        outer, inner = radius * (3 - level) / 3, radius * (2 - level) / 3 + (8 if level == 2 else 0)
-        begin = _FIRST_ANGLE[level] + (number - first) * 360 / count
-        middle = math.radians(begin + 180 / count)
-        angles = np.radians(np.linspace(begin, begin + 360 / count, 24))
-        ring = [(r * np.cos(a), -r * np.sin(a)) for r, way in ((outer, 1), (inner, -1)) for a in angles[::way]]
-        thickness, change = wall.end_diastolic[number], wall.thickening[number]
-        share = 0.0 if not np.isfinite(thickness) or high == low else (thickness - low) / (high - low)
-        fill = tuple(round(a + share * (b - a)) for a, b in zip(_THIN, _THICK, strict=True))
-        canvas.area([(x + dx, y + dy) for dx, dy in ring], (fill[0], fill[1], fill[2]))
-        r = (outer + inner) / 2
-        at = (x + r * math.cos(middle), y - r * math.sin(middle))
-        canvas.text((at[0], at[1] - 1), "-" if not np.isfinite(thickness) else f"{thickness:.0f}", 13, "mb")
-        canvas.text((at[0], at[1] + 1), "" if not np.isfinite(change) else f"{change:+.0f}", 10, "mt")
-    for words, dx, dy, anchor in (("anterior", 0, -1, "mb"), ("inferior", 0, 1, "mt"), ("septal", -1, 0, "rm"),
-                                  ("lateral", 1, 0, "lm")):  # fmt: skip
+    for each in bulls_eye(wall):
+        fill = tuple(round(a + each.share * (b - a)) for a, b in zip(_THIN, _THICK, strict=True))
+        canvas.area([(x + radius * dx, y + radius * dy) for dx, dy in each.ring], (fill[0], fill[1], fill[2]))
+        at = (x + radius * each.middle[0], y + radius * each.middle[1])
+        canvas.text((at[0], at[1] - 1), each.thickness, 13, "mb")
+        canvas.text((at[0], at[1] + 1), each.thickening, 10, "mt")
+    for words, dx, dy in DIRECTIONS:
+        anchor = {(0, -1): "mb", (0, 1): "mt", (-1, 0): "rm", (1, 0): "lm"}[dx, dy]
         canvas.text((x + dx * (radius + 6), y + dy * (radius + 6)), words, 11, anchor)

@@ -7,8 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from crnn_cli.data.image import Image
+from crnn_cli.io.dicom.seg import SegForm
 from tests.cardiac.hearts import heart
 from tests.report.test_page import parsed
+from tests.support.cardiac_dicom import write_cine, write_segs
 from tests.support.data import ROOT
 
 
@@ -186,3 +189,25 @@ def test_the_page_says_how_reliable_the_reconstruction_is(crnn, tmp_path):
     (tmp_path / "images.json").write_text(json.dumps(report | {"output_sha256": "0" * 64}))
     assert crnn(*command).code == 0
     assert "residual at the samples" not in tables(page)
+
+
+def test_a_seg_takes_slices_times_and_body_from_its_images(crnn, tmp_path):
+    """Slices that a SEG leaves out have no labels; what a SEG does not hold is in the headers of the cine."""
+    whole = heart(frames=8, frame_time=0.1)
+    array = np.zeros((48, 48, 5, 8), np.uint8)
+    array[:, :, 1:4] = whole.array[::2, ::2, 3:6]
+    cine = write_cine(tmp_path / "cine", Image(array, whole.affine, 0.1))
+    segs = write_segs(cine, tmp_path / "segs" / "seg.dcm", SegForm(whole_series=True)).parent
+    alone = json.loads(crnn("function", segs, "--json").out)
+    page = tmp_path / "p.html"
+    ended = crnn("function", segs, "--image", cine, "--page", page, "--json")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["quantities"]["left"]["edv"] == alone["quantities"]["left"]["edv"]
+    assert alone["quantities"]["heart"]["heart_rate"]["value"] is None
+    assert found["quantities"]["heart"]["heart_rate"]["value"] == pytest.approx(75, rel=0.01)
+    assert found["body_surface_m2"] == pytest.approx(2)
+    assert [len(content(page)[key]) for key in ("images", "labels", "numbers")] == [5, 5, 5]
+    text = page.read_text() + json.dumps(found)
+    for secret in ("Secret", "4711"):
+        assert secret not in text

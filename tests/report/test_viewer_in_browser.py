@@ -252,6 +252,47 @@ def test_the_plot_marks_the_frame_and_phases_lie_beside_each_other(viewer):
     assert "frame 1 of 20" in caption(viewer)
 
 
+def touch(driver, x, y, *moves):
+    """Put a finger on the screen, move it by steps, and lift it."""
+    points = [{"x": x + sum(step[0] for step in moves[:k]), "y": y + sum(step[1] for step in moves[:k])}
+              for k in range(len(moves) + 1)]  # fmt: skip
+    for kind, point in zip(["touchStart", *["touchMove"] * len(moves)], points, strict=True):
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        settled(driver)
+    driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settled(driver)
+
+
+def test_a_finger_scrubs_drags_the_line_and_scrolls_the_page(browser, page):
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        set_width(browser, 400, 700)
+        browser.get(page.as_uri())
+        drawn(browser)
+        box = browser.execute_script(
+            "document.querySelector('.main').scrollIntoView();"
+            "const box = document.querySelector('.main canvas').getBoundingClientRect();"
+            "return [box.left, box.top, box.width, box.height]"
+        )
+        line = picture(browser, ".profile canvas")
+        touch(browser, box[0] + 60, box[1] + 0.8 * box[3], (20, 0), (40, 0), (40, 0))
+        assert "frame 1 of" not in caption(browser)
+        np.testing.assert_array_equal(caption(browser)[:12], "Slice 5 of 9")
+        slide(browser, "frame", 1)
+        content = json.loads(browser.execute_script("return document.querySelector('.viewer script').textContent"))
+        top, bottom = content["region"][:2]
+        y = box[1] + box[3] * (content["line"][1] - top) / (bottom - top)
+        before = browser.execute_script("return scrollY")
+        touch(browser, box[0] + 0.55 * box[2], y, (0, -15), (0, -30), (0, -30))
+        assert browser.execute_script("return scrollY") == before
+        assert "frame 1 of" in caption(browser)
+        assert np.abs(picture(browser, ".profile canvas") - line).mean() > 5
+        touch(browser, box[0] + 60, box[1] + 0.9 * box[3], (0, -20), (0, -60), (0, -60))
+        assert browser.execute_script("return scrollY") > before
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_play_goes_on_and_stops(viewer):
     button = viewer.find_element("css selector", ".play")
     button.click()

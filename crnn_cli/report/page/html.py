@@ -49,13 +49,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Drawing of a page: SVG that this program made, and its caption."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Notes:
     """Sentences that must not be overlooked, each in a paragraph with a coloured bar."""
 
     lines: Sequence[str]
 
 
-Part = Table | Picture | Plot | Notes | Viewer | ReviewForm
+Part = Table | Picture | Drawing | Plot | Notes | Viewer | ReviewForm
 _SCRIPTS: dict[type, str] = {Viewer: "viewer.js", ReviewForm: "review.js"}
 
 
@@ -138,7 +146,8 @@ def _draw(part: Part) -> str:
         return draw_review(part)
     if isinstance(part, Notes):
         return "\n".join(f'<p class="note">{escaped(line)}</p>' for line in part.lines)
-    return f"<section><figure>{draw_plot(part)}<figcaption>{escaped(part.caption)}</figcaption></figure></section>"
+    svg = part.svg if isinstance(part, Drawing) else draw_plot(part)
+    return f"<section><figure>{svg}<figcaption>{escaped(part.caption)}</figcaption></figure></section>"
 
 
 def _table(part: Table) -> str:
