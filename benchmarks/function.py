@@ -8,8 +8,9 @@ The truth is the manual labels, measured in the same way. Also told: ejection fr
 published for the set.
 
 --cines labels every frame of the 4-D cines in DATA/acdc_cine, but those of the test patients: how far the end-diastolic
-and end-systolic frame that are found lie from those that the set lists, around the cycle, and by how much the mass of
-the myocardium varies over it. The frames are one patient's own; the lists are of the set's authors.
+and end-systolic frame that are found lie from those that the set lists, around the cycle, by how much the mass of the
+myocardium varies over it, what is left of the curves beside four harmonics, and the largest step of the right
+ventricle from one frame to the next. The frames are one patient's own; the lists are of the set's authors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from heart import GROUPS, TEST, acdc, group_of, split_of
 import crnn_cli as crnn
 from crnn_cli.cardiac.chambers import find_chambers
 from crnn_cli.cardiac.function import assess_function
+from crnn_cli.cardiac.volume_curves import roughness
 from crnn_cli.labels.overlap import as_labels
 
 NAMES = {
@@ -101,6 +103,11 @@ def distance(found: int, listed: int, frames: int) -> int:
     return min((found - listed) % frames, (listed - found) % frames)
 
 
+def percent(share: float | None) -> float | None:
+    """A share in percent, to one digit; None stays so."""
+    return None if share is None else round(100 * share, 1)
+
+
 def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[dict]:
     """Phases found and mass over the cycle, of every cine whose voxel size is known."""
     bundle, rows = crnn.load_model(model), []
@@ -119,14 +126,19 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
         seconds = time.perf_counter() - began
         heart = assess_function(labels, find_chambers(labels.names, name))  # also of hearts that the cut has cut
         ed, es = listed_frames(data / "acdc_cine" / f"{name}_info.cfg")
-        muscle = heart.volumes["myocardium"].curve
+        muscle, left, right = (
+            heart.volumes[name].curve for name in ("myocardium", "left ventricle", "right ventricle")
+        )
+        jump = np.abs(np.diff(right)) / np.maximum(right[:-1], 1.0)
         rows.append({
             "patient": name, "group": group_of(number) if number not in range(36, 41) else "HCM",
             "split": split_of(number), "frames": cine.frames, "seconds": round(seconds, 1),
             "found": [heart.phases.ed + 1, heart.phases.es + 1], "listed": [ed, es],
             "ed_off": distance(heart.phases.ed + 1, ed, cine.frames),
             "es_off": distance(heart.phases.es + 1, es, cine.frames),
-            "cavity_ml": [round(float(v), 2) for v in heart.volumes["left ventricle"].curve],
+            "left_rough": percent(roughness(left)), "right_rough": percent(roughness(right)),
+            "right_jump": percent(float(jump.max())),
+            "cavity_ml": [round(float(v), 2) for v in left], "right_ml": [round(float(v), 2) for v in right],
             "muscle_ml": [round(float(v), 2) for v in muscle],
             "mass_varies": round(100 * float(np.ptp(muscle) / np.median(muscle)), 1),
         })  # fmt: skip
@@ -138,7 +150,8 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
 def show_cines(rows: list[dict]) -> None:
     """Print shares and medians as Markdown."""
     print("\n| patients | cines | ED within 1 frame | ES within 1 frame | both | ED off, worst | ES off, worst | "
-          "mass varies, median | at most 8 % | time |\n|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+          "mass varies, median | at most 8 % | LV, RV beside 4 harmonics, median | RV step, largest: median, worst | "
+          "time |\n|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for title, splits in (("all", ("train", "val")), ("not trained on", ("val",))):
         chosen = [row for row in rows if row["split"] in splits]
         if not chosen:
@@ -146,8 +159,13 @@ def show_cines(rows: list[dict]) -> None:
         ed, es, mass = (np.array([row[key] for row in chosen]) for key in ("ed_off", "es_off", "mass_varies"))
         shares = [f"{100 * np.mean(each):.0f} %" for each in (ed <= 1, es <= 1, (ed <= 1) & (es <= 1))]
         seconds = np.median([row["seconds"] for row in chosen])
+        rough = [
+            np.median([row[key] for row in chosen if row[key] is not None]) for key in ("left_rough", "right_rough")
+        ]
+        jumps = [row["right_jump"] for row in chosen]
         print(f"| {title} | {len(chosen)} | {' | '.join(shares)} | {ed.max()} | {es.max()} | {np.median(mass):.1f} % | "
-              f"{100 * np.mean(mass <= 8):.0f} % | {seconds:.1f} s |")  # fmt: skip
+              f"{100 * np.mean(mass <= 8):.0f} % | {rough[0]:.1f} %, {rough[1]:.1f} % | "
+              f"{np.median(jumps):.0f} %, {max(jumps):.0f} % | {seconds:.1f} s |")  # fmt: skip
 
 
 def main() -> None:

@@ -157,7 +157,7 @@ def reconstruct(
     precision: str | None = None, ensemble: int | None = None, adapt: str | None = None,
     coils: int | None = None, maps: NDArray[np.complexfloating[Any, Any]] | None = None,
     map_sets: int | None = None,
-    slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0,
+    slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0, keep_runs: bool = False,
     device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> ReconstructionResult:  # fmt: skip
     """Reconstruct an undersampled dynamic scan.
@@ -186,6 +186,7 @@ def reconstruct(
     slice_number : reconstruct one slice alone, counted from 1.
     hold_out_folds : further runs that predict held-out lines, 0 to 2. None: 1 where the scan is small.
     uncertainty_runs : runs for a map of the standard deviation, 0 for none.
+    keep_runs : keep the images of these runs, for `function`.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     threads : of the CPU while this runs; None leaves PyTorch's number.
     progress : called with (steps done, steps in all).
@@ -205,8 +206,11 @@ def reconstruct(
         method, _model_name(model), iterations, regularisation, noise_ratio, precision, None, ensemble
     )
     settings = RunSettings(
-        hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed
-    )
+        hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed,
+        keep_runs=keep_runs,
+    )  # fmt: skip
+    if keep_runs and not uncertainty_runs:
+        raise UsageError(Param("keep_runs"), " needs ", Param("uncertainty_runs", 4), ": there are no runs to keep")
     with notices.recording(), _threads(threads):
         opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets, slice_number)
         if slice_number is not None:

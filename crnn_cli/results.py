@@ -75,6 +75,7 @@ class ReconstructionResult:
     reliability : residuals, null-space energy, outlier frames.
     uncertainty : standard deviation of the magnitude of each pixel; None unless ``uncertainty_runs`` was given.
     report : what the command writes to OUT.json, as a dict (docs/reference/report-json.md).
+    runs : complex images of each run without some of the lines; () unless ``keep_runs`` was given.
     """
 
     images: Image
@@ -82,11 +83,13 @@ class ReconstructionResult:
     reliability: Reliability
     uncertainty: Image | None
     report: dict[str, Any]
+    runs: tuple[Image, ...] = ()
 
     @classmethod
     def from_run(cls, run: ReconstructionRun) -> ReconstructionResult:
         """Take the result of a workflow."""
-        return cls(run.images, run.zero_filled, Reliability.from_report(run.report), run.uncertainty, run.report)
+        reliability = Reliability.from_report(run.report)
+        return cls(run.images, run.zero_filled, reliability, run.uncertainty, run.report, tuple(run.runs))
 
     def _repr_png_(self) -> bytes:
         """Picture of the images, for a notebook."""

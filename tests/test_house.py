@@ -78,7 +78,7 @@ SCAN = (
     "--variable --undersample "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
-    "--hold-out-folds --uncertainty --uncertainty-runs --max-residual --format --complex --save-maps --preview "
+    "--hold-out-folds --uncertainty --uncertainty-runs --save-runs --max-residual --format --complex --save-maps --preview "
     "--report --strict --threads " + CHOICES
 )
 VOLUME = (
@@ -87,7 +87,7 @@ VOLUME = (
     "--statistics --preview --strict --threads "
 )
 HEART = (
-    "--labels --image --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
+    "--labels --image --runs --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
     "--plot --page --sr --strict --threads "
 )
 OUT = "--out --output --json --force "

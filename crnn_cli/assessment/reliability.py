@@ -87,13 +87,15 @@ class AssessedReconstructor:
     folds : 0 to `FOLDS`; for a map the number of runs, 1 or more.
     to_output_grid : as of `crnn_cli.reconstruction.measurement.SliceSource`.
     mapped : make a map of the uncertainty.
+    keep_runs : hand the images of the runs out as well; for a map.
     """
 
     def __init__(
         self, method: Reconstructor[None], folds: int, to_output_grid: Callable[[Complex], Complex],
-        mapped: bool = False,
+        mapped: bool = False, keep_runs: bool = False,
     ) -> None:  # fmt: skip
         self.method, self.folds, self.to_output_grid, self.mapped = method, folds, to_output_grid, mapped
+        self.keep_runs = keep_runs
         self.share = LEFT_OUT if mapped else SHARE
         self._hold_out = HoldOutReconstructor(method, self.share)
 
@@ -117,7 +119,8 @@ class AssessedReconstructor:
         null_BTYX = measurement.visible(null_space_component(measurement.encoding(), image_BTYX))
         null_TYX = on_output_grid(self.to_output_grid, null_BTYX)
         spread = JackknifeSpread(measurement, image_BTYX, self.to_output_grid) if self.mapped else None
-        held_out, reason = self._predict_held_out(measurement, on_step, spread)
+        runs_TYX: list[Complex] = []
+        held_out, reason = self._predict_held_out(measurement, on_step, spread, runs_TYX)
         reliability = SliceReliability(
             residual_sums(measurement, image_BTYX),
             held_out,
@@ -129,12 +132,13 @@ class AssessedReconstructor:
             None if spread is None else spread.standard_deviation(),
             noise_floor(measurement),
         )
-        return MethodResult(image_BTYX, reliability, result.regularisation_weight)
+        return MethodResult(image_BTYX, reliability, result.regularisation_weight, tuple(runs_TYX))
 
     def _predict_held_out(
-        self, measurement: SliceMeasurement, on_step: Callable[[], None], spread: JackknifeSpread | None
-    ) -> tuple[ResidualSums | None, str]:
-        """Run all folds: their sums, or None and the reason."""
+        self, measurement: SliceMeasurement, on_step: Callable[[], None], spread: JackknifeSpread | None,
+        runs_TYX: list[Complex],
+    ) -> tuple[ResidualSums | None, str]:  # fmt: skip
+        """Run all folds: their sums, or None and the reason; their images are added to those of the runs, if kept."""
         if not self.folds:
             return None, "not asked for"
         if bool(measurement.mask_BTYX.all()):
@@ -153,6 +157,8 @@ class AssessedReconstructor:
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
             fold = self._hold_out.predict(measurement, shown, counted_BTYX, on_step)
             total = fold.assessment if total is None else total + fold.assessment
+            if self.keep_runs:
+                runs_TYX.append(on_output_grid(self.to_output_grid, measurement.visible(fold.images_BTYX)))
             spared_BTYX = spared_BTYX | held_BTYX
             if spread is not None:
                 spread.update(fold.images_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
+from crnn_cli.cardiac.intervals import LabelDoubt
 from crnn_cli.cardiac.quantities import Quantity, derived
 from crnn_cli.cardiac.ventricles import (
     FEWEST_FRAMES,
@@ -72,6 +73,7 @@ class CardiacFunction:
     flow : of the left ventricle, or of the right one where that alone is labelled.
     wall : thickness by segment, or the reason why there is none.
     doubts : what makes the numbers doubtful.
+    intervals : what their intervals are made of; None where they have none.
     """
 
     phases: Phases
@@ -83,6 +85,7 @@ class CardiacFunction:
     wall: Wall | str
     subject: Subject = field(default_factory=Subject)
     doubts: tuple[Doubt, ...] = ()
+    intervals: LabelDoubt | None = None
 
     def quantities(self) -> dict[str, dict[str, Quantity]]:
         """All numbers by ``left``, ``right`` and ``heart``; with a known body surface also the indexed ones."""
@@ -99,7 +102,15 @@ class CardiacFunction:
             for name, quantity in list(found[side].items()):
                 if name in ("edv", "esv", "stroke_volume", "mass_ed", "mass_es", "cardiac_output"):
                     found[side][f"{name}_index"] = derived(f"{quantity.unit}/m2", lambda v: v / surface, quantity)
-        return found
+        if self.intervals is None:
+            return found
+        main = "left" if "left" in found else "right"
+        return {
+            side: self.intervals.with_intervals(
+                main if side == "heart" else side, values, self.phases.ed, self.phases.es
+            )
+            for side, values in found.items()
+        }
 
     def slice_table(self) -> list[dict[str, Any]]:
         """Which slices count, in end diastole and end systole: ml of each structure, by slice from 1 as stored."""
@@ -122,6 +133,7 @@ class CardiacFunction:
         return {
             "end_diastole": self.phases.ed + 1, "end_systole": self.phases.es + 1, "phases": self.phases.origin,
             "convention": CONVENTION,
+            "intervals": None if self.intervals is None else self.intervals.as_json(),
             "body_surface_m2": self.subject.body_surface, "body_surface_formula": self.subject.formula or None,
             "quantities": {
                 side: {name: quantity.as_json() for name, quantity in values.items()}

@@ -18,8 +18,9 @@ Lei, G'Sell, Rinaldo, Tibshirani, Wasserman: "Distribution-free predictive infer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
 from crnn_cli.cardiac.quantities import Quantity
@@ -63,6 +64,47 @@ def with_interval(limits: IntervalLimits, name: str, quantity: Quantity, doubt: 
         quantity, low=low if in_points else max(low, 0.0), high=min(high, 100.0) if in_points else high,
         level=limits.level,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelDoubt:
+    """What gives the numbers of one heart their intervals.
+
+    Attributes
+    ----------
+    limits : of the model that made the labels.
+    dice : predicted Dice by structure and frame; a structure that is missing here has no intervals.
+    """
+
+    limits: IntervalLimits
+    dice: Mapping[str, Sequence[float]]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a report says of the intervals: their level, and the patients they were calibrated on."""
+        return {"level": self.limits.level, "patients": self.limits.patients, "part": "labels"}
+
+    def text(self) -> str:
+        """What the intervals are, for people."""
+        return (
+            f"hold the number of manual labels in {100 * self.limits.level:.0f} of 100 hearts; by the errors of the "
+            f"model in {self.limits.patients} patients that it was not trained on"
+        )
+
+    def with_intervals(self, side: str, found: Mapping[str, Quantity], ed: int, es: int) -> dict[str, Quantity]:
+        """The numbers of a side, ``left`` or ``right``, by name, with their intervals.
+
+        Parameters
+        ----------
+        ed, es : frames of end diastole and end systole.
+        """
+        made = {}
+        for word, quantity in found.items():
+            name = f"{side}.{word}"
+            dice = self.dice.get(structure_of(name))
+            frames = phases_of(name, ed, es)
+            doubt = None if dice is None else doubt_of(self.limits, [dice[frame] for frame in frames])
+            made[word] = quantity if doubt is None else with_interval(self.limits, name, quantity, doubt)
+        return made
 
 
 def score(name: str, value: float, manual: float, doubt: float) -> float:

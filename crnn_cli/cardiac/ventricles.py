@@ -19,6 +19,8 @@ FEWEST_FRAMES = 8
 """Frames that a cycle must have to be followed."""
 ONE_FRAME = "one frame: there is no end systole"
 """Why a single volume has no end-systolic numbers."""
+AS_LARGE = 0.02
+"""Part of the stroke by which a cavity may be smaller than the largest to count as large."""
 _RETURNED = 0.5  # share of the stroke that is filled again in the last frame of a whole cycle
 _HEART_RATES = (20, 240)  # per minute
 
@@ -57,6 +59,10 @@ class Ventricle:
 def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es: int | None = None) -> Phases:
     """Frames of the largest and the smallest cavity; of the left ventricle where it is labelled.
 
+    Before the next beat the cavity is nearly as large for several frames, and the largest of them is the one with the
+    largest error. Of frames whose cavity is smaller by at most `AS_LARGE` of the stroke, the one nearest the beginning
+    of the cycle is end diastole: the first frame of a gated cine follows the R wave.
+
     Parameters
     ----------
     ed, es : given frames, from 0; None for those to be found.
@@ -78,7 +84,7 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     if len(curve_T) > 1 and np.ptp(curve_T) == 0:
         raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
     origin = "given" if ed is not None and es is not None else "found"
-    found = Phases(int(curve_T.argmax()) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
+    found = Phases(_end_diastole(curve_T) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
     if len(curve_T) > 1 and curve_T[found.ed] <= curve_T[found.es]:
         given = [word for word in ((Param("ed", found.ed + 1) if ed is not None else ""), " ",
                                    (Param("es", found.es + 1) if es is not None else "")) if word]  # fmt: skip
@@ -87,6 +93,11 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
             remedy=("end diastole is the frame of the larger cavity",),
         )  # fmt: skip
     return found
+
+
+def _end_diastole(curve_T: Curve) -> int:
+    large = np.flatnonzero(curve_T >= curve_T.max() - AS_LARGE * np.ptp(curve_T))
+    return int(large[np.minimum(large, len(curve_T) - large).argmin()])
 
 
 def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: str, cut: str) -> Ventricle:

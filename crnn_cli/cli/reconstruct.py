@@ -189,6 +189,13 @@ UncertaintyRuns = Annotated[
         help="Reconstructions for --uncertainty (default: 4).",
     ),
 ]  # fmt: skip
+SaveRuns = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", rich_help_panel=RELIABILITY,
+        help="Write the images of each of these reconstructions as NIfTI, for crnn function --runs (4 or more).",
+    ),
+]  # fmt: skip
 MaxResidual = Annotated[
     float | None,
     typer.Option(
@@ -276,6 +283,7 @@ def reconstruct(
     hold_out_folds: HoldOutFolds = None,
     uncertainty: Uncertainty = None,
     uncertainty_runs: UncertaintyRuns = None,
+    save_runs: SaveRuns = None,
     max_residual: MaxResidual = None,
     out: Out = None,
     format_name: FormatName = "nifti",
@@ -304,6 +312,7 @@ def reconstruct(
     crnn reconstruct DICOM_FOLDER --undersample 8 -o out_folder --format dicom;
     crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
     crnn reconstruct scan.nii --slice 6 --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
+    crnn reconstruct scan.nii -o images.nii.gz --uncertainty sd.nii.gz --save-runs runs;
     crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
     """
     options = ReconstructOptions(
@@ -315,8 +324,8 @@ def reconstruct(
         drop_empty=drop_empty, model=model, iterations=iterations,
         noise_ratio=noise_ratio, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
         adapt_steps=adapt_steps, save_adapted=save_adapted, generalise=generalise, device=device, preview=preview,
-        hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, report=report,
-        max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
+        hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, save_runs=save_runs,
+        report=report, max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
     )  # fmt: skip
     plan = steps.plan(scan, options, as_json)
     engine = steps.prepare(options)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from crnn_cli.data.input_files import require_file
@@ -64,6 +65,37 @@ def require_writable(target: Path, force: bool) -> None:
         Path(name).unlink()
 
 
+def require_replaceable(target: Path, force: bool, why: str, names: Sequence[str]) -> None:
+    """Refuse a target that cannot become a folder; with ``force`` one that was written so before is replaced.
+
+    Parameters
+    ----------
+    why : in the message where the target is a file, such as ``a DICOM series is a folder``.
+    names : patterns of the names that such a folder holds.
+
+    Raises
+    ------
+    OutputExistsError
+        If it exists, is not empty, and not ``force``.
+    OutputError
+        If it is a file, its parent folder does not exist, or it holds other files, which ``force`` does not replace.
+    """
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.exists() and not force:
+        recover(target.parent)  # of a run that was killed while its outputs were moved
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a file, and {why}")
+    held = " and ".join(name.removeprefix("*") for name in names)
+    if not all(any(fnmatchcase(file.name, name) for name in names) for file in target.iterdir()):
+        raise OutputError(f"{target} exists and holds more than {held} files; give another name")
+    if not force and any(target.iterdir()):
+        remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
+        raise OutputExistsError(f"{target} exists already", remedy=remedy)
+
+
 @dataclass(frozen=True)
 class Output:
     """A file to be written.
@@ -90,8 +122,30 @@ class Output:
             summed.update(chunk)
         return summed.hexdigest()
 
+    def files(self) -> tuple[Output, ...]:
+        """All files of an output: itself."""
+        return (self,)
 
-def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
+
+@dataclass(frozen=True)
+class FolderOutput:
+    """A folder of files to be written; an earlier one is replaced as a whole.
+
+    Attributes
+    ----------
+    target : its path.
+    members : its files; their targets lie in it.
+    """
+
+    target: Path
+    members: tuple[Output, ...]
+
+    def files(self) -> tuple[Output, ...]:
+        """All files in it."""
+        return self.members
+
+
+def write_together(outputs: Sequence[Output | FolderOutput], replace: bool = True) -> None:
     """Write every file to a temporary one beside it, let the checks read them, then move all into place.
 
     Whatever happens, Ctrl-C included, each target stays as it was and no other file is left. If the process is killed
@@ -111,12 +165,25 @@ def write_together(outputs: Sequence[Output], replace: bool = True) -> None:
         files.commit()
 
 
-def add_outputs(files: WriteSet, outputs: Sequence[Output]) -> None:
+def add_outputs(files: WriteSet, outputs: Sequence[Output | FolderOutput]) -> None:
     """Write the files of a set beside their targets, and let the checks read them; errors as of `write_together`."""
     for output in outputs:
+        if isinstance(output, FolderOutput):
+            _add_folder(files, output)
+            continue
         temporary = files.add_file(output.target, output.chunks())
         if output.check is not None:
             output.check(temporary)
+
+
+def _add_folder(files: WriteSet, output: FolderOutput) -> None:
+    folder = files.add_folder(output.target)
+    for member in output.members:
+        temporary = folder / member.target.name
+        with named_errors(member.target), temporary.open("xb") as stream:
+            stream.writelines(member.chunks())
+        if member.check is not None:
+            member.check(temporary)
 
 
 def digest(path: Path) -> str:

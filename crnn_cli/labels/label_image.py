@@ -8,6 +8,7 @@ import numpy as np
 
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.labels.label_origin import LabelOrigin
 from crnn_cli.labels.names import Label
 
 
@@ -21,6 +22,7 @@ class LabelImage(Image):
     Attributes
     ----------
     labels : value, name and colour of each structure; values in the array without an entry have no name.
+    origin : the model that made it, where that is known.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class LabelImage(Image):
     """
 
     labels: tuple[Label, ...] = ()
+    origin: LabelOrigin | None = None
 
     def __post_init__(self) -> None:
         """Check the geometry, as of any `Image`, and the type of the values."""
@@ -44,10 +47,12 @@ class LabelImage(Image):
             raise UnsupportedDataError(f"a label map holds unsigned integers; this array is of {self.array.dtype}")
 
     @classmethod
-    def on_grid(cls, grid: Image, array: Array, labels: tuple[Label, ...] | list[Label]) -> LabelImage:
+    def on_grid(
+        cls, grid: Image, array: Array, labels: tuple[Label, ...] | list[Label], origin: LabelOrigin | None = None
+    ) -> LabelImage:
         """Label map with the geometry and the frame time of ``grid``."""
         geometry = {each.name: getattr(grid, each.name) for each in fields(Image) if each.name != "array"}
-        return cls(array=array, **geometry, labels=tuple(labels))
+        return cls(array=array, **geometry, labels=tuple(labels), origin=origin)
 
     @property
     def names(self) -> dict[int, str]:

@@ -56,7 +56,7 @@ class MemoryEstimate:
 
 def estimate_memory(
     method: Reconstructor[Any], shape_CTYX: tuple[int, int, int, int], folds: int, device: torch.device,
-    *, slices: int = 1, map_sets: int = 1,
+    *, slices: int = 1, map_sets: int = 1, kept_runs: int = 0,
 ) -> MemoryEstimate:  # fmt: skip
     """Estimate the memory for slices of one shape; the network is not changed.
 
@@ -71,6 +71,7 @@ def estimate_memory(
     slices : number of slices; the images of all are held, before and after, unless they are so large that they go to a
         file, and so are their sensitivities.
     map_sets : sets of sensitivities; images have as many components.
+    kept_runs : further runs whose images are held as well.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def estimate_memory(
     coils, frames, lines, columns = shape_CTYX
     image = _COMPLEX * frames * lines * columns
     data, stack = coils * image, (slices, frames, lines, columns)
-    kept = 0 if is_large(stack, np.complex64) else 2 * slices * image
+    kept = kept_runs * image + (0 if is_large(stack, np.complex64) else (2 + kept_runs) * slices * image)
     kept += slices * map_sets * data // frames + _maps_work(coils, lines, columns) if coils > 1 else 0
     image *= map_sets
     held = resident_bytes()

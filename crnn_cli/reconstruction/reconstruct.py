@@ -6,7 +6,7 @@ Legend: Z slice, B batch of one, C coil, T frame, Y phase encoding, X readout.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -132,11 +132,13 @@ class MethodResult(Generic[Assessment_co]):
     images_BTYX : complex64; B is 1, or the components of several sets of sensitivities.
     assessment : measures that the method took of its images, such as `SliceReliability`; None for a plain method.
     regularisation_weight : weight that a classical method used; None for a network.
+    runs_TYX : images of further runs without some of the lines, on the output grid, where they are kept.
     """
 
     images_BTYX: Tensor
     assessment: Assessment_co
     regularisation_weight: float | None = None
+    runs_TYX: tuple[Complex, ...] = ()
 
 
 class Reconstructor(Protocol[Assessment_co]):
@@ -299,6 +301,7 @@ class Reconstruction(Generic[Assessment_co]):
     filled : numbers of the slices that are not empty, from 0. The method saw these only.
     assessments : what the method found about each of them.
     regularisation_weights : the weight used in each of them; () for a network.
+    runs_ZTYX : images of each run without some of the lines, like ``images_ZTYX``; () where they are not kept.
     """
 
     images_ZTYX: Complex
@@ -309,6 +312,7 @@ class Reconstruction(Generic[Assessment_co]):
     filled: tuple[int, ...]
     assessments: tuple[Assessment_co, ...]
     regularisation_weights: tuple[float, ...]
+    runs_ZTYX: tuple[Complex, ...] = ()
 
 
 def reconstruct(
@@ -337,6 +341,7 @@ def reconstruct(
         If images of all slices fit neither in memory nor on the disk.
     """
     images, zero_filled = _ImageStack(slices.count), _ImageStack(slices.count)
+    runs: list[_ImageStack] = []
     parts: list[_SlicePart[Assessment_co]] = []
     total, done = slices.count * method.steps, 0
 
@@ -348,17 +353,31 @@ def reconstruct(
     progress(0, total)
     with torch.no_grad():
         for z in range(slices.count):
-            part, before_TYX, after_TYX = _reconstruct_slice(slices, z, method, device, on_step)
-            zero_filled.put(z, before_TYX)
-            images.put(z, after_TYX)
+            part, made = _reconstruct_slice(slices, z, method, device, on_step)
+            zero_filled.put(z, made.before_TYX)
+            images.put(z, made.after_TYX)
+            runs = runs or [_ImageStack(slices.count) for _ in made.runs_TYX]
+            for stack, run_TYX in zip(runs, made.runs_TYX, strict=part.result is not None):
+                stack.put(z, run_TYX)
             parts.append(part)
+            del made
             release_freed_memory()
             if done < (z + 1) * method.steps:
                 done = (z + 1) * method.steps
                 progress(done, total)
-    if not images.finite:
+    if not all(each.finite for each in (images, *runs)):
         raise UnsupportedDataError("the method produced values that are not finite: the input's range is not usable")
-    return _join(images.images_ZTYX, zero_filled.images_ZTYX, parts)
+    joined = _join(images.images_ZTYX, zero_filled.images_ZTYX, parts)
+    return replace(joined, runs_ZTYX=tuple(each.images_ZTYX for each in runs))
+
+
+@dataclass(frozen=True)
+class _SliceImages:
+    """Images (T, Y, X) of a slice on the output grid: of the samples alone, reconstructed, of runs without lines."""
+
+    before_TYX: Complex
+    after_TYX: Complex
+    runs_TYX: tuple[Complex, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -374,20 +393,21 @@ class _SlicePart(Generic[Assessment_co]):
 
 def _reconstruct_slice(
     slices: SliceSource, z: int, method: Reconstructor[Assessment_co], device: torch.device, on_step: Callable[[], None]
-) -> tuple[_SlicePart[Assessment_co], Complex, Complex]:
-    """Reconstruct slice z: facts, zero-filled and reconstructed images (T, Y, X). Its k-space is freed on return."""
+) -> tuple[_SlicePart[Assessment_co], _SliceImages]:
+    """Reconstruct slice z: facts, and its images. Its k-space is freed on return."""
     measurement = slices.measure(z, device)
     encoding, mask_TYX = measurement.encoding(), measurement.mask_BTYX[0].bool().cpu().numpy()
     zero_filled_BTYX = measurement.visible(encoding.zero_filled(measurement.kspace_BCTYX))
     before_TYX = on_output_grid(slices.to_output_grid, zero_filled_BTYX)
     del zero_filled_BTYX
     if not bool(measurement.kspace_BCTYX.any()):
-        return _SlicePart(mask_TYX, measurement.facts), before_TYX, np.zeros_like(before_TYX)
+        return _SlicePart(mask_TYX, measurement.facts), _SliceImages(before_TYX, np.zeros_like(before_TYX))
     result = method(measurement, on_step)
     after_TYX = on_output_grid(slices.to_output_grid, measurement.visible(result.images_BTYX))
     error, energy = encoding.squared_residual(result.images_BTYX, measurement.kspace_BCTYX)
     kept = result.assessment, result.regularisation_weight
-    return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), before_TYX, after_TYX
+    made = _SliceImages(before_TYX, after_TYX, result.runs_TYX)
+    return _SlicePart(mask_TYX, measurement.facts, error, energy, kept), made
 
 
 def _join(
@@ -415,15 +435,16 @@ def _stack_masks(masks: list[Mask]) -> Mask:
 
 
 class _ImageStack:
-    """Images (Z, T, Y, X) that are filled in slice by slice."""
+    """Images (Z, T, Y, X) that are filled in slice by slice; zero where none are."""
 
     def __init__(self, count: int) -> None:
         self.count, self.finite = count, True
+        self.images_ZTYX: Complex = np.zeros((count, 0, 0, 0), np.complex64)
 
     def put(self, z: int, images_TYX: Complex) -> None:
-        """Store the images of slice z; those of slice 0 set the size."""
-        if z == 0:
-            self.images_ZTYX: Complex = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
+        """Store the images of slice z; the first that are stored set the size."""
+        if not self.images_ZTYX.size:
+            self.images_ZTYX = zeros((self.count, *images_TYX.shape), images_TYX.dtype)
         self.images_ZTYX[z] = images_TYX
         self.finite = self.finite and bool(np.isfinite(images_TYX).all())
         drop_pages(self.images_ZTYX)

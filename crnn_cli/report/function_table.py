@@ -33,9 +33,11 @@ def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
 
 
 def heart_rows(function: CardiacFunction) -> list[list[str]]:
-    """Phases and flow."""
+    """Phases, what the intervals are, and flow."""
     phases, quantities = function.phases, function.quantities()
     rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({phases.origin})"]]
+    if function.intervals is not None:
+        rows.append(["intervals", function.intervals.text()])
     return rows + [
         [_title(name), _text(each, 2)] for name, each in quantities["heart"].items() if each.value is not None
     ]

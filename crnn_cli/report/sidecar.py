@@ -15,7 +15,7 @@ from crnn_cli.errors import OutputExistsError, Param, UnreadableError, UsageErro
 from crnn_cli.notices import STREAM
 
 if TYPE_CHECKING:
-    from crnn_cli.io.atomic_write import Output
+    from crnn_cli.io.atomic_write import FolderOutput, Output
 
 
 FORMAT = 2
@@ -143,7 +143,7 @@ def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None])
 
 
 def report_output(
-    target: Path, report: dict[str, Any], others: Sequence[Output], folder: Path | None = None
+    target: Path, report: dict[str, Any], others: Sequence[Output | FolderOutput], folder: Path | None = None
 ) -> Output:  # fmt: skip
     """Prepare a report for writing beside its target; in a batch, with the sha256 of all other outputs.
 
@@ -157,7 +157,8 @@ def report_output(
     from crnn_cli.io.atomic_write import Output, digest_tree
 
     if "batch" in report:
-        written = {os.path.relpath(each.target, target.parent): each.sha256() for each in others}
+        files = [file for each in others for file in each.files()]
+        written = {os.path.relpath(each.target, target.parent): each.sha256() for each in files}
         written |= {target.name: digest_tree(folder)} if folder is not None else {}
         written |= {target.name: digest_content(report)} if sidecar_path(target) == target else {}
         report = report | {"batch": report["batch"] | {"outputs": written}}

@@ -5,9 +5,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from crnn_cli.cardiac.chambers import Chambers, find_chambers, parse_chambers
+from crnn_cli.cardiac.chambers import LEFT, Chambers, find_chambers, parse_chambers
 from crnn_cli.cardiac.function import Subject, assess_function
-from crnn_cli.cardiac.volume_curves import peak_rates
+from crnn_cli.cardiac.ventricles import find_phases
+from crnn_cli.cardiac.volume_curves import StructureVolumes, peak_rates
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from tests.cardiac.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
@@ -156,6 +157,18 @@ def test_given_frames_are_taken(beating):
     for wrong in ({"ed": 20}, {"es": -1}, {"ed": 3, "es": 3}):
         with pytest.raises(UsageError):
             assess_function(beating, CHAMBERS, **wrong)
+
+
+def test_of_frames_as_large_the_one_nearest_the_r_wave_is_end_diastole():
+    def phases(*curve):
+        discs = np.array([curve], float)
+        found = find_phases({LEFT: StructureVolumes(LEFT, discs)})
+        return found.ed, found.es
+
+    assert phases(99, 60, 50, 70, 90, 100) == (0, 2)  # smaller by a fiftieth of the stroke
+    assert phases(98.9, 60, 50, 70, 90, 100) == (5, 2)
+    assert phases(80, 60, 50, 70, 100, 99.5) == (5, 2)  # around the cycle
+    assert phases(50, 70, 99.5, 100, 80, 60) == (2, 0)
 
 
 def test_names_and_conventions_say_what_values_mean():

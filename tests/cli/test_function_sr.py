@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from highdicom.sr.utils import find_content_items
 
+import crnn_cli
 from crnn_cli.cardiac.chambers import parse_chambers
 from crnn_cli.cardiac.function import assess_function
 from crnn_cli.data.image import Image
@@ -22,6 +23,8 @@ from crnn_cli.io.dicom.seg import Algorithm, SegForm
 from crnn_cli.workflows.function.structured_report import structured_report
 from tests.cardiac.hearts import heart
 from tests.support.cardiac_dicom import PATIENT, write_cine, write_segs
+from tests.support.data import ROOT
+from tests.support.dicom import write_enhanced
 
 FORMS = {"frames": SegForm(), "whole": SegForm(whole_series=True), "labelmap": SegForm("labelmap", whole_series=True)}
 
@@ -46,7 +49,7 @@ def reports(study):
     made = {}
     for name in ("cine", *FORMS):
         target = study / f"{name}_sr.dcm"
-        more = ("--labels", "acdc") if name == "cine" else ("--height", "180", "--weight", "80")
+        more = ("--labels", "acdc") if name == "cine" else ()  # height and weight are in the headers of both
         arguments = ("function", study / name, *more, "--sr", target, "-o", study / f"{name}.json")
         ended = CliRunner().invoke(app, [str(each) for each in arguments])
         assert ended.exit_code == 0, ended.stderr
@@ -176,6 +179,27 @@ def test_what_is_refused_is_no_number_and_its_reason_is_said(crnn, tmp_path):
     )
 
 
+def test_an_enhanced_source_is_named_by_its_frames(crnn, tmp_path):
+    whole = heart(frames=2, frame_time=0.1)
+    row, column, _ = (np.diag([-1, -1, 1]) @ whole.affine[:3, :3] / whole.spacing).T
+    pixels = whole.array[:, :, 2:6].astype(int).transpose(2, 3, 1, 0)
+    write_enhanced(tmp_path / "cine.dcm", pixels, (row, column), (1.25, 1.25), 8.0)
+    ended = crnn("function", tmp_path / "cine.dcm", "--labels", "acdc", "--sr", tmp_path / "sr.dcm")
+    assert ended.code == 0, ended.err
+    source = pydicom.dcmread(tmp_path / "cine.dcm")
+    by_code = {m.name.value: m for group in groups_of(tmp_path / "sr.dcm") for m in group.get_measurements()}
+    (image,) = by_code["8811-2"].referenced_images
+    assert image.referenced_sop_instance_uid == source.SOPInstanceUID
+    assert sorted(image.referenced_frame_numbers) == list(range(1, 9))
+    systole = [group for group in groups_of(tmp_path / "sr.dcm") if "end systole" in group.tracking_identifier]
+    for group in systole:
+        (image,) = group.source_images
+        times = {source.PerFrameFunctionalGroupsSequence[number - 1].FrameContentSequence[0].TemporalPositionIndex
+                 for number in image.referenced_frame_numbers}  # fmt: skip
+        assert (times, len(image.referenced_frame_numbers)) == ({2}, 4)
+    assert len(systole) == 3
+
+
 def test_an_interval_is_the_range_of_upper_and_lower_uncertainty(study, tmp_path):
     image, _, series = read_series(study / "cine")
     chambers = parse_chambers("acdc")
@@ -198,6 +222,21 @@ def test_an_interval_is_the_range_of_upper_and_lower_uncertainty(study, tmp_path
     assert any("90 % intervals" in text for text in texts(target))
     others = find_content_items(data, name=hd.sr.CodedConcept("371886008", "SCT", "-"), recursive=True)
     assert len(others) == 1
+
+
+def test_of_a_cine_the_model_is_the_algorithm(crnn, tmp_path):
+    pig = crnn_cli.load(ROOT / "sample_data/pig_stack.nii.gz")
+    small = np.rint(pig.array[:, :, 2:7, :2])
+    cine = write_cine(tmp_path / "cine", replace(pig, array=small, frame_time=0.05))
+    ended = crnn("function", cine, "--sr", tmp_path / "sr.dcm", "-o", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    model = json.loads((tmp_path / "f.json").read_text())["model"]
+    found = texts(tmp_path / "sr.dcm")
+    assert {f"crnn {model['name']}", f"weights sha256={model['sha256']}", crnn_cli.__version__} <= {*found}
+    assert not hd.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+    listed = pydicom.dcmread(tmp_path / "sr.dcm").CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    uids = {each.ReferencedSOPInstanceUID for item in listed for each in item.ReferencedSOPSequence}
+    assert uids == {pydicom.dcmread(file).SOPInstanceUID for file in cine.iterdir()}
 
 
 def test_a_source_without_patient_and_study_is_refused_before_the_work(crnn, tmp_path):

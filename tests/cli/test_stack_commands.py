@@ -93,7 +93,9 @@ def test_convert_verify_and_evaluate_see_the_stack(crnn, study, tmp_path, form):
     np.testing.assert_array_equal(np.asanyarray(nifti.dataobj), study[1])
     np.testing.assert_allclose(nifti.affine, study[2], atol=1e-3)
     assert nifti.header["pixdim"][4] == pytest.approx(0.0315)
-    assert crnn("verify", source, out).code == 0
+    ended = crnn("verify", source, out, "-v")
+    assert ended.code == 0
+    assert "series 8 was taken, the only stack; left out were 1,7 (another direction)" in ended.err
     measured = json.loads(crnn("evaluate", out, "--reference", source, "--json").out)
     assert {"stack-joined", "stack-taken", "stack-slices-repeated"} <= {each["code"] for each in measured["facts"]}
 

@@ -462,6 +462,26 @@ def counted_through(study: Study) -> None:
     study.truth.stack = study.expected(study.cines)
 
 
+def end_differs(study: Study) -> None:
+    """The slice at an end has other headers: the rest is a stack, and it is told that it may lack one."""
+    end = study.dice.pick(0, study.slices - 1)
+    (one,) = (each for each in study.cines if each.place == end)
+    one.more |= study.dice.pick(
+        {"SliceThickness": "9"}, {"EchoTime": "2.1"}, {"ImageType": ["ORIGINAL", "PRIMARY", "P"]},
+        {"FrameOfReferenceUID": None}, {"SequenceVariant": ["SP"]},
+    )  # fmt: skip
+    study.truth.stack = study.expected([each for each in study.cines if each is not one])
+    study.truth.codes = ("stack-may-lack-slices",)
+
+
+def replanned(study: Study) -> None:
+    """A cine at the level of a slice, later and beside it in the plane: no repeat of it."""
+    study.truth.stack = study.expected(study.cines)
+    place = study.place_of(1)
+    place.corner = place.corner + study.place.row * float(study.dice.rng.uniform(2, 30))
+    study.add(study.cine(1, 70), place)
+
+
 def few(study: Study) -> None:
     """Two slices are no stack: they may be a pair of views."""
     study.cines = [each for each in study.cines if each.place < 2]
@@ -473,9 +493,10 @@ CASES: tuple[Case, ...] = (
     whole, whole, whole, end_missing, middle_missing, every_other_missing, repeated, repeated,
     repeated_for_an_unknown_reason, measured_twice, unequal_frames, unlike_cycles, late_start, tilted, one_beside,
     uneven, other_matrix, another_frame_of_reference, two_patients, tagged, tagged_stack, two_kinds, without_triggers,
-    real_time, damaged, few, one_series, counted_through,
+    real_time, damaged, few, one_series, counted_through, end_differs,
+    replanned,
 )  # fmt: skip
-CLASSIC = (one_series, real_time, without_triggers, other_matrix, two_kinds, damaged)
+CLASSIC = (one_series, end_differs, real_time, without_triggers, other_matrix, two_kinds, damaged)
 """Cases that change headers which a multi-frame object keeps elsewhere."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from crnn_cli.data.write_set import WriteSet, named_errors, recover
-from crnn_cli.errors import OutputError, OutputExistsError, Param
+from crnn_cli.data.write_set import WriteSet, named_errors
+from crnn_cli.io.atomic_write import require_replaceable
 
 
 def write_folder(target: Path, fill: Callable[[Path], None], force: bool, files: WriteSet | None = None) -> None:
@@ -44,16 +44,4 @@ def require_folder(target: Path, force: bool) -> None:
         If it is a file, its parent folder does not exist, or it holds more than .dcm files, which ``force`` does not
         replace.
     """
-    if not target.parent.is_dir():
-        raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
-    if target.exists() and not force:
-        recover(target.parent)  # of a run that was killed while its outputs were moved
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise OutputError(f"cannot write {target}: it is a file, and a DICOM series is a folder")
-    if any(file.suffix != ".dcm" for file in target.iterdir()):
-        raise OutputError(f"{target} exists and holds more than .dcm files; give another name")
-    if not force and any(target.iterdir()):
-        remedy = ("replace it with ", Param("force"), ", or give another name with ", Param("out"))
-        raise OutputExistsError(f"{target} exists already", remedy=remedy)
+    require_replaceable(target, force, "a DICOM series is a folder", ("*.dcm",))

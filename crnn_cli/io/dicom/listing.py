@@ -16,8 +16,9 @@ from crnn_cli.io.dicom.grid.left_out import EMPTY, may_miss, named, remarks_on, 
 from crnn_cli.io.dicom.grid.timing import TimeOrder, is_cycle
 from crnn_cli.io.dicom.series import Series, ranges, series_of
 from crnn_cli.io.dicom.stacks.join import Stacks, Unjoined, find_stacks
-from crnn_cli.io.dicom.stacks.reasons import why_not_in_stack
-from crnn_cli.io.dicom.stacks.slices import StackSlice, stack_slice
+from crnn_cli.io.dicom.stacks.reasons import is_in_line, why_not_in_stack
+from crnn_cli.io.dicom.stacks.slices import StackSlice, by_place, stack_slice
+from crnn_cli.notices import Doubt
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,45 @@ def _with_stacks(
     stacks = _whole(find_stacks(slices, len(found) + 1, slice_tolerance), beside)
     members = {member.number for stack in stacks.joined for member in stack.members}
     alone = [each for number, each in found.items() if number not in members]
+    stacks = replace(
+        stacks, joined=tuple(_with_neighbours(each, alone, stacks.replaced) for each in stacks.joined),
+        unjoined=tuple(_between(each, alone) for each in stacks.unjoined),
+    )  # fmt: skip
     if len(stacks.joined) == 1:
-        (stack,) = stacks.joined
+        line = [row[0] for row in stacks.joined[0].grid]
         rows = [
-            replace(series, not_in_stack=why_not_in_stack(series, frames, stack, stacks.replaced))
+            replace(series, not_in_stack=why_not_in_stack(series, frames, line, stacks.replaced))
             for series, frames in alone
         ]
     else:
         rows = [series for series, _ in alone]
     return Listing((*rows, *stacks.joined), beside.left_out, beside.objects, stacks.unjoined, tuple(slices))
+
+
+def _with_neighbours(
+    stack: Series, alone: Sequence[tuple[Series, Sequence[Frame]]], replaced: dict[int, int]
+) -> Series:  # fmt: skip
+    """The stack, with a doubt where a cine that is none of it lies in the place of a further slice."""
+    line = [row[0] for row in stack.grid]
+    told = [
+        f"series {series.number} ({why_not_in_stack(series, frames, line, replaced)})"
+        for series, frames in alone if is_in_line(frames, line)
+    ]  # fmt: skip
+    if not told:
+        return stack
+    text = f"{', '.join(told)} lies in the place of a further slice of the stack, and is none of it: is it whole?"
+    return replace(stack, remarks=(*stack.remarks, Doubt("stack-may-lack-slices", text)))
+
+
+def _between(unjoined: Unjoined, alone: Sequence[tuple[Series, Sequence[Frame]]]) -> Unjoined:
+    """The slices that are no stack, with the series that lie in their gaps and are none of them."""
+    line = [place[0].first for place in by_place(unjoined.slices)] if unjoined.slices else []
+    others = [
+        f"series {series.number} in line with them is none: {why_not_in_stack(series, frames, line, {})}"
+        for series, frames in alone
+        if len(line) > 1 and series.number not in unjoined.numbers and is_in_line(frames, line)
+    ]  # fmt: skip
+    return replace(unjoined, problem="; ".join([unjoined.problem, *others]))
 
 
 def _whole(stacks: Stacks, beside: _Beside) -> Stacks:

@@ -17,8 +17,9 @@ import numpy as np
 from crnn_cli.data.image import Affine, Array, Image
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.axes import ordered_affine, ordered_array
-from crnn_cli.io.nifti.label_names import names_in
+from crnn_cli.io.nifti.label_names import names_in, origin_in
 from crnn_cli.io.nifti.position import place_of, silence_nibabel, with_unit_quaternion
+from crnn_cli.labels.label_origin import LabelOrigin
 from crnn_cli.labels.names import Label
 from crnn_cli.notices import STREAM, Remark
 
@@ -42,7 +43,7 @@ class NiftiHeader:
     unnamed_step : pixdim[4] without a unit of time, 0 if there is none.
     pixdim : voxel size in mm that contradicts an affine with steps of exactly 1; None where it does not.
     remarks : what is doubtful about the position.
-    labels : names of labels that the file holds, see `crnn_cli.io.nifti.label_names`.
+    labels, origin : names of labels that the file holds, and who made them; see `crnn_cli.io.nifti.label_names`.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +56,7 @@ class NiftiHeader:
     pixdim: tuple[float, float, float] | None
     remarks: tuple[Remark, ...] = ()
     labels: tuple[Label, ...] = ()
+    origin: LabelOrigin | None = None
 
 
 def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
@@ -149,7 +151,7 @@ def header_of(nifti: Any, source: Path) -> NiftiHeader:
     dtype = str(nifti.get_data_dtype())
     return NiftiHeader(
         shape, dtype, frame_time, placed.affine, placed.codes, placed.qform, step, pixdim, placed.remarks,
-        names_in(header.extensions),
+        names_in(header.extensions), origin_in(header.extensions),
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from crnn_cli.io.nifti.header import (
     to_single_precision,
 )
 from crnn_cli.io.nifti.intent import LABELS, intent_code
-from crnn_cli.io.nifti.label_names import names_extension
+from crnn_cli.io.nifti.label_names import names_extension, origin_extension
 from crnn_cli.io.nifti.streaming import encode_large, read_large, same_values
 from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.names import Label
@@ -84,7 +84,8 @@ def _loaded(
     image: Image, source: dict[str, str], header: NiftiHeader, intent: int, remarks: tuple[Remark, ...]
 ) -> LoadedImage:
     if intent == LABELS and header.labels and holds_few_labels(image.array):
-        image = LabelImage.on_grid(image, as_labels(image.array, source["file"]), header.labels)
+        array = as_labels(image.array, source["file"])
+        image = LabelImage.on_grid(image, array, header.labels, header.origin)
     return LoadedImage(
         image, source, len(header.shape), dtype=header.dtype, intent=intent, format=NIFTI.name, notes=remarks
     )  # fmt: skip
@@ -237,6 +238,8 @@ def as_nifti(image: Image, array: Array, description: str, intent: str, labels: 
     nifti.header.set_intent(intent)
     if labels:
         nifti.header.extensions.append(names_extension(labels))
+        if isinstance(image, LabelImage) and image.origin is not None:
+            nifti.header.extensions.append(origin_extension(image.origin))
     return nifti
 
 

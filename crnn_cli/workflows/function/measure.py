@@ -13,14 +13,18 @@ from crnn_cli.notices import STREAM
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
-    from crnn_cli.io.dicom.series import Series
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.segment.engine import SegmentEngine
+    from crnn_cli.workflows.segment.result import SegmentationRun
 
+_OF_LABELLING = ("model", "device", "seconds", "quality")
 Labeller = Callable[[], "SegmentEngine"]
 """Gives the model that labels a cine, when there is one."""
 
@@ -122,8 +126,7 @@ def measure_source(
 
     chambers, subject = check_options(options)
     loaded = source.loaded
-    series = loaded.series or (source.image.series if source.image else None)
-    subject = _with_header(subject, series, options)
+    subject = _with_header(subject, _header(source), options)
     if _is_label_map(loaded, options):
         labels, image = _label_map(loaded, source.path, source.name), None
         if source.image is not None:
@@ -175,8 +178,10 @@ def _measure_cine(
 
     require_stack(image, name)
     image.require_finite(name)
-    labels, facts, unknown = _label(image, options, name, progress, labeller() if labeller else None)
-    measured = _measure_labels(labels, name, None, subject, options, unknown)
+    run = _label(image, options, name, progress, labeller() if labeller else None)
+    unknown = run.report.get("no_volumes") or ""
+    measured = _measure_labels(run.labels, name, None, subject, options, unknown, run.labelled.bundle)
+    facts = {key: run.report[key] for key in _OF_LABELLING if key in run.report}
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
 
 
@@ -210,7 +215,7 @@ def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, 
 
 def _measure_labels(
     labels: Image, name: str, chambers: Chambers | None, subject: Subject, options: FunctionOptions,
-    unknown_size: str | None = None,
+    unknown_size: str | None = None, bundle: Bundle | None = None,
 ) -> MeasuredFunction:  # fmt: skip
     """Measure a label map; parameters as of `crnn_cli.cardiac.function.assess_function`.
 
@@ -218,11 +223,13 @@ def _measure_labels(
     ----------
     name : of the label map, in messages.
     chambers : what its values are; None: by the names of its labels.
+    bundle : the model that made the labels; None: by their origin, if they know it.
     """
     from crnn_cli.cardiac.chambers import find_chambers
     from crnn_cli.cardiac.function import assess_function, require_stack
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
+    from crnn_cli.workflows.function.origin import label_doubt
 
     names = labels.names if isinstance(labels, LabelImage) else {}
     chambers = chambers or find_chambers(names, name)
@@ -230,6 +237,7 @@ def _measure_labels(
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
+    function = replace(function, intervals=label_doubt(labels, chambers, bundle))
     _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
@@ -281,16 +289,17 @@ def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
 
 
 def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
+    from crnn_cli.workflows.function.origin import with_origin_beside
     from crnn_cli.workflows.labels import as_label_image, named_labels
 
     labels = as_label_image(loaded.image, name)
-    return replace(labels, labels=named_labels(labels, source, None))
+    return with_origin_beside(replace(labels, labels=named_labels(labels, source, None)), source)
 
 
 def _label(
     image: Image, options: FunctionOptions, name: str, progress: notices.Progress, engine: SegmentEngine | None
-) -> tuple[Image, dict[str, Any], str]:
-    """Label a cine; what the report says of it; why sizes are not known, empty where they are."""
+) -> SegmentationRun:
+    """Label a cine."""
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.steps import segment_image
 
@@ -298,20 +307,29 @@ def _label(
     run = segment_image(image, chosen, engine, name=name, progress=progress)
     if run.labelled.is_empty:
         raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
-    kept = ("model", "device", "seconds", "quality")
-    facts = {key: run.report[key] for key in kept if key in run.report}
-    return run.labels, facts, run.report.get("no_volumes") or ""
+    return run
 
 
-def _with_header(subject: Subject, series: Series | None, options: FunctionOptions) -> Subject:
+def _header(source: FunctionSource) -> Dataset | None:
+    """Header of a DICOM source: the first of its images, or of its SEG objects; None of other formats."""
+    series = source.loaded.series or (source.image.series if source.image else None)
+    if series is not None:
+        from crnn_cli.io.dicom.header_copy import first_header
+
+        return first_header(series)
+    if source.loaded.format == "DICOM SEG":
+        from crnn_cli.io.dicom.seg_series import read_objects
+
+        return read_objects(source.path, pixels=False)[0][0]
+    return None
+
+
+def _with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
     from crnn_cli.cardiac.body import body_surface
 
-    if series is None:
+    if header is None:
         return subject
-    from crnn_cli.io.dicom.header_copy import first_header
-
-    header = first_header(series)
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
     if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
         formula = options.bsa

@@ -59,6 +59,7 @@ class ReconstructOptions:
     hold_out_folds: int | None = None
     uncertainty: Path | None = None
     uncertainty_runs: int | None = None
+    save_runs: Path | None = None
     report: Path | None = None
     max_residual: float | None = None
     complex_output: bool = False

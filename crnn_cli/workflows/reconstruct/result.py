@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,11 @@ class ReconstructionRun:
     def zero_filled(self) -> Image:
         """Complex images of the measured samples alone, with the same geometry."""
         return self.scan.to_image(self.result.zero_filled_ZTYX)
+
+    @property
+    def runs(self) -> Iterator[Image]:
+        """Complex images of the runs without some of the lines, one after the other; none where they were not kept."""
+        return (self.scan.to_image(run_ZTYX) for run_ZTYX in self.result.runs_ZTYX)
 
     @property
     def uncertainty(self) -> Image | None:

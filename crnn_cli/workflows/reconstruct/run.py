@@ -53,6 +53,7 @@ class RunSettings:
     adapt : budget of a fine-tuning to the scan; None for none.
     max_residual : threshold of the held-out residual (without folds: at the samples), for ``passed`` in the report.
     seed : of the simulated pattern, and of the fine-tuning.
+    keep_runs : keep the images of the runs for the map.
     """
 
     hold_out_folds: int | None = None
@@ -61,6 +62,7 @@ class RunSettings:
     adapt: AdaptBudget | None = None
     max_residual: float | None = None
     seed: int | None = None
+    keep_runs: bool = False
 
 
 def prepare_engine(request: MethodRequest, device: str = "auto") -> ReconstructEngine:
@@ -122,9 +124,12 @@ def reconstruct_scan(
         slices = ValidationSource(slices, unseen)
     whole = Ensemble(method.method, method.copies)
     sets = 1 if scan.raw is None else scan.raw.map_sets
-    estimate = estimate_memory(whole, slices.shape, folds, device, slices=slices.count, map_sets=sets)
+    kept = folds if settings.keep_runs else 0
+    estimate = estimate_memory(
+        whole, slices.shape, folds, device, slices=slices.count, map_sets=sets, kept_runs=kept
+    )  # fmt: skip
     notices.detail(format_memory_estimate(estimate))
-    assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0)
+    assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0, kept > 0)
     began = time.perf_counter()
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)

@@ -25,7 +25,7 @@ from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, l
 from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_runs, plan_uncertainty
 
 READS_RAW, READS_LABELS = True, False
-OUTPUTS: tuple[str, ...] = ("uncertainty", "preview", "save_maps", "report", "save_adapted")
+OUTPUTS: tuple[str, ...] = ("uncertainty", "save_runs", "preview", "save_maps", "report", "save_adapted")
 """Options that name outputs beside the images."""
 INPUTS: tuple[str, ...] = ("mask", "phase", "maps", "calibration")
 """Options that name inputs beside the scan."""
@@ -149,7 +149,7 @@ def compute(
     options, simulation = planned.options, planned.request.simulation
     settings = RunSettings(
         options.hold_out_folds, options.report is not None, number_of_runs(options), planned.budget,
-        options.max_residual, simulation.seed if simulation else None,
+        options.max_residual, simulation.seed if simulation else None, options.save_runs is not None,
     )  # fmt: skip
     return reconstruct_scan(scan, settings, engine, progress, first_interrupt)
 
@@ -175,7 +175,8 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
     if options.uncertainty is not None:
         output, uncertainty = map_output(options.uncertainty, run)
         others.append(output)
-        report |= {"uncertainty": uncertainty}
+        saved = {} if options.save_runs is None else {"saved_runs": str(options.save_runs)}
+        report |= {"uncertainty": uncertainty | saved}
     if options.report and content:
         named = report | {"output": None if target == STREAM else str(target)}
         others.append(reconstruction_page(options.report, named, run.images, page_pictures(run, content)))

@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
 
 def plan_uncertainty(options: ReconstructOptions) -> None:
-    """Check the options of the map, and that its file can be written.
+    """Check the options of the map and of its runs, and that they can be written.
 
     Raises
     ------
     UsageError
         If options do not go together.
     OutputError
-        If the file cannot be written.
+        If the file, or the folder of the runs, cannot be written.
     """
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.formats import NIFTI, require_output_name
+    from crnn_cli.workflows.reconstruct.runs import require_runs_folder
 
     if options.uncertainty is None:
-        if options.uncertainty_runs is not None:
-            needed = Param("uncertainty", "FILE")
-            raise UsageError(Param("uncertainty_runs"), " belongs to a map of the uncertainty: it needs ", needed)
+        for name in ("uncertainty_runs", "save_runs"):
+            if getattr(options, name) is not None:
+                needed = Param("uncertainty", "FILE")
+                raise UsageError(Param(name), " belongs to a map of the uncertainty: it needs ", needed)
         return
     if options.hold_out_folds is not None:
         raise UsageError(
@@ -44,6 +46,8 @@ def plan_uncertainty(options: ReconstructOptions) -> None:
         )  # fmt: skip
     require_output_name(options.uncertainty, NIFTI)
     require_writable(options.uncertainty, options.force)
+    if options.save_runs is not None:
+        require_runs_folder(options.save_runs, options.force)
 
 
 def number_of_runs(options: ReconstructOptions) -> int:

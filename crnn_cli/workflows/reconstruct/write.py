@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,31 +38,35 @@ def write_images(
     others : pictures and maps.
     options : ``complex_output``, ``format_name`` and ``force`` count here.
     """
-    from dataclasses import replace
-
     from crnn_cli.data.write_set import WriteSet
     from crnn_cli.io.atomic_write import add_outputs, write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
+    from crnn_cli.workflows.reconstruct.runs import runs_output
 
-    image, force = run.images, options.force
-    if not options.complex_output:
-        image = replace(image, array=magnitude(image.array))
+    image, force = as_written(run.images, options), options.force
     simulated = "SIMULATED " if run.scan.simulated else ""
     description = f"{report['tool']} {_method_name(report)} {simulated}{report['acceleration']:.2f}x"
     if options.format_name == "dicom":
         with WriteSet(force) as files:
             sha256 = _add_series(files, target, image, run.scan, description)
             report = report | {"output": str(target), "output_sha256": sha256, "output_format": "DICOM, derived series"}
+            others = [*others, *runs_output(run, report, description, options)]
             add_outputs(files, [report_output(target, report, others, files.temporary(target)), *others])
             files.commit()
     elif target == STREAM:
-        write_together(others, force)
+        write_together([*others, *runs_output(run, report, description, options)], force)
         write_stream(image, sys.stdout.buffer, description)
     else:
-        outputs = [image_output(image, target, description), *others]
-        report = report | {"output": str(target), "output_sha256": outputs[0].sha256(), "output_format": "NIfTI"}
+        written = image_output(image, target, description)
+        report = report | {"output": str(target), "output_sha256": written.sha256(), "output_format": "NIfTI"}
+        outputs = [written, *others, *runs_output(run, report, description, options)]
         write_together([*outputs, report_output(target, report, outputs)], force)
     return report
+
+
+def as_written(image: Image, options: ReconstructOptions) -> Image:
+    """Images as they are written: the magnitude, unless complex ones are asked for."""
+    return image if options.complex_output else replace(image, array=magnitude(image.array))
 
 
 def _add_series(files: WriteSet, target: Path, image: Image, scan: Scan, description: str) -> str:

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.notices import Doubt
 
 if TYPE_CHECKING:
-    from crnn_cli.labels.names import Label
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.result import LabelledVolume
-
-
-def predicted_dice(labelled: LabelledVolume, label: Label) -> list[float] | None:
-    """Predicted Dice of a label in each frame, to three digits; None where the model has no curves for it."""
-    slices = labelled.bundle.slices
-    if slices is None or slices.quality is None:
-        return None
-    expected = [frame[label.value - 1] for frame in labelled.result.expected_dice]
-    return [round(slices.quality.predict(label.value, value), 3) for value in expected]
 
 
 def quality_facts(labelled: LabelledVolume) -> dict[str, Any] | None:
@@ -27,7 +17,7 @@ def quality_facts(labelled: LabelledVolume) -> dict[str, Any] | None:
     if slices is None or slices.quality is None:
         return None
     rows = [(dice, label.name, frame) for label in labelled.labels
-            for frame, dice in enumerate(predicted_dice(labelled, label) or [])]  # fmt: skip
+            for frame, dice in enumerate(labelled.predicted_dice(label) or [])]  # fmt: skip
     dice, name, frame = min(rows)
     return {
         "lowest": {"predicted_dice": dice, "label": name, "frame": frame}, "doubt_below": slices.quality.doubt_below
@@ -41,7 +31,7 @@ def quality_doubts(labelled: LabelledVolume) -> list[Doubt]:
         return []
     doubts = []
     for label in labelled.labels:
-        dice = predicted_dice(labelled, label) or []
+        dice = labelled.predicted_dice(label) or []
         low = [frame for frame, value in enumerate(dice) if value < facts["doubt_below"]]
         if not low:
             continue

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.report.provenance import model_facts, tool_facts
-from crnn_cli.workflows.segment.quality import predicted_dice, quality_facts
+from crnn_cli.workflows.segment.quality import quality_facts
 from crnn_cli.workflows.segment.result import LabelledVolume
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def segmentation_report(labelled: LabelledVolume) -> dict[str, Any]:
                 "voxels": [row.voxels for row in rows[label.value]],
                 "volume_ml": [None if row.volume is None else round(row.volume, 4) for row in rows[label.value]],
                 "removed_voxels": labelled.removed.get(label.value, 0),
-                "predicted_dice": predicted_dice(labelled, label),
+                "predicted_dice": labelled.predicted_dice(label),
             }
             for label in labelled.labels
         ],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.data.image import Image
     from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.labels.label_origin import LabelOrigin
     from crnn_cli.labels.names import Label
     from crnn_cli.labels.plausibility import Finding
     from crnn_cli.labels.statistics import LabelStatistics
@@ -60,10 +61,27 @@ class LabelledVolume:
 
     @cached_property
     def label_image(self) -> LabelImage:
-        """The label map, with the names of its labels."""
+        """The label map, with the names of its labels and its origin."""
         from crnn_cli.labels.label_image import LabelImage
 
-        return LabelImage.on_grid(self.volume.image, self.result.labels, tuple(self.labels))
+        return LabelImage.on_grid(self.volume.image, self.result.labels, tuple(self.labels), self._origin)
+
+    def predicted_dice(self, label: Label) -> list[float] | None:
+        """Predicted Dice of a label in each frame, to three digits; None where the model has no curves for it."""
+        slices = self.bundle.slices
+        if slices is None or slices.quality is None:
+            return None
+        expected = [frame[label.value - 1] for frame in self.result.expected_dice]
+        return [round(slices.quality.predict(label.value, value), 3) for value in expected]
+
+    @property
+    def _origin(self) -> LabelOrigin | None:
+        """The model, and its predicted Dice; None where it predicts none."""
+        from crnn_cli.labels.label_origin import LabelOrigin
+
+        dice = {label.value: self.predicted_dice(label) for label in self.labels}
+        known = {value: tuple(each) for value, each in dice.items() if each is not None}
+        return LabelOrigin(self.bundle.name, self.bundle.sha256, known) if known else None
 
     @cached_property
     def statistics(self) -> list[LabelStatistics]:

@@ -1,6 +1,8 @@
 """Stacks of one series for each slice are joined as their truth, or refused for a true reason."""
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +23,7 @@ from tests.support.dicom import oblique, values, write_enhanced, write_series
 from tests.support.dicom_stacks import CASES, draw_study, verdict
 
 PARTS = 9
-STUDIES = 56
+STUDIES = 60
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -33,8 +35,8 @@ def test_a_study_is_joined_as_its_truth_or_refused_for_a_true_reason(tmp_path, p
 
 
 def test_every_case_is_drawn():
-    assert len(CASES) == 28 <= STUDIES / 2
-    assert len({case.__name__ for case in CASES}) == 25
+    assert len(CASES) == 30 <= STUDIES / 2
+    assert len({case.__name__ for case in CASES}) == 27
 
 
 def seed_of(name):
@@ -53,6 +55,7 @@ def seed_of(name):
         ("counted_through", join, "_with_own_positions", lambda ordered: [f for each in ordered for f in each.frames]),
         ("unlike_cycles", join, "_on_times", lambda stack: []),
         ("few", slices, "LEAST_SLICES", 2),
+        ("replanned", slices, "BESIDE", 1e9),
     ],
 )
 def test_the_judge_sees_what_is_left_out_of_the_rules(tmp_path, monkeypatch, name, module, part, instead):
@@ -116,9 +119,25 @@ def test_members_are_chosen_by_their_own_numbers_and_uids(tmp_path, writer):
             alone, _, series = read_series(tmp_path / "d", choice)
             np.testing.assert_array_equal(alone.array[:, :, 0], whole[:, :, z])
             assert series.members == ()
+        assert stack.one_slice(z).members == (member,)
     np.testing.assert_array_equal(read_series(tmp_path / "d", "5")[0].array, whole)
     part = ",".join(str(each.number) for each in stack.members[1:])
     np.testing.assert_array_equal(read_series(tmp_path / "d", part)[0].array, whole[:, :, 1:])
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_temporal_positions_tell_a_cycle_that_instance_numbers_do_not(tmp_path, positions):
+    """By their numbers alone, the frames of each slice look like those of two beats one after the other."""
+
+    def header(z, t):
+        return {"InstanceNumber": (1, 4, 2, 5, 3, 6)[t]} | ({"TemporalPositionIdentifier": t + 1} if positions else {})
+
+    whole, _ = write_study(tmp_path / "d", 3, 6, each=header)
+    if positions:
+        np.testing.assert_array_equal(read_series(tmp_path / "d")[0].array, whole)
+    else:
+        with pytest.raises(UnsupportedDataError, match="nothing says that their frames are the phases"):
+            read_series(tmp_path / "d")
 
 
 def test_the_frame_time_is_the_median_and_its_range_is_told(tmp_path):
@@ -169,6 +188,32 @@ def test_a_slice_of_which_no_file_can_be_read_is_missed(tmp_path):
     for file in (tmp_path / "d/s3").iterdir():
         file.unlink()
     assert read_series(tmp_path / "d")[0].shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"TriggerTime": None}, "nothing says that its frames are the phases"),
+        ({"SliceThickness": "8"}, "8 mm thick, not 5"),
+        ({"FrameOfReferenceUID": ""}, "no frame of reference"),
+        ({"ImageOrientationPatient": None}, "its direction is not known"),
+        ({"PatientID": "another"}, None),
+        ({"FrameOfReferenceUID": "1.2.3"}, None),
+    ],
+)
+def test_an_end_slice_that_is_left_out_is_a_doubt(tmp_path, change, reason):
+    """Unless it is of another patient or lies in another frame of reference, where no place can be compared."""
+    whole, _ = write_study(tmp_path / "d", 4, 5)
+    for file in (tmp_path / "d/s3").iterdir():
+        data = pydicom.dcmread(file)
+        for keyword, value in change.items():
+            setattr(data, keyword, value)
+        data.save_as(file)
+    image, _, stack = read_series(tmp_path / "d")
+    np.testing.assert_array_equal(image.array, whole[:, :, :3])
+    doubts = [each.text for each in stack.remarks if each.code == "stack-may-lack-slices"]
+    assert len(doubts) == (reason is not None)
+    assert all(reason in text for text in doubts)
 
 
 def test_a_second_cine_of_several_slices_is_not_passed_over(tmp_path):
@@ -239,6 +284,19 @@ def test_a_seg_names_the_images_of_all_members(tmp_path, writer, form):
                 )[time - 1]  # fmt: skip
             place = group.PlanePositionSequence[0].ImagePositionPatient
             np.testing.assert_allclose(np.array(place, float), np.array(image.ImagePositionPatient, float), atol=1e-4)
+
+
+def test_dciodvfy_finds_no_error_in_a_seg_of_a_stack(tmp_path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed")
+    write_study(tmp_path / "d", 3, 2, PatientBirthDate="", PatientSex="")
+    image, _, series = read_series(tmp_path / "d")
+    labels = replace(image, array=(image.array % 2).astype(np.uint8))
+    target = tmp_path / "seg.dcm"
+    write_together(seg_outputs(labels, series, [Label(1, "odd", (9, 9, 9))], Algorithm("a"), target))
+    ended = subprocess.run(["dciodvfy", tmp_path / "seg_01.dcm"], capture_output=True, text=True, check=False)
+    assert "Segmentation" in ended.stderr
+    assert not [line for line in ended.stderr.splitlines() if line.startswith("Error")]
 
 
 def test_a_derived_series_names_the_images_of_all_members(tmp_path):

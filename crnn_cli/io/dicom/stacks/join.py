@@ -42,12 +42,14 @@ class Unjoined:
     problem : why, as part of a sentence.
     remedy : what would help.
     gated : whether they are cines; others do not stand in the way of a stack.
+    slices : the slices.
     """
 
     numbers: tuple[int, ...]
     problem: str
     remedy: tuple[Words, ...] = ()
     gated: bool = True
+    slices: tuple[StackSlice, ...] = ()
 
     @property
     def told(self) -> str:
@@ -109,12 +111,13 @@ def _joined(chosen: Chosen, number: int, slice_tolerance: float | None) -> Serie
         return replace(stack, remarks=(*stack.remarks, *_on_repeats(chosen.replaced)))
     order = ", ".join(str(member.number) for member in stack.members)
     problem = f"{'; '.join(stack.problems)} (slices in order: series {order})"
-    return Unjoined(numbers, problem, _remedy(stack, _whole_part(chosen.slices)))
+    whole = all(each.series.grid for each in chosen.slices)
+    return Unjoined(numbers, problem, _remedy(stack, _whole_part(chosen.slices), whole), slices=tuple(chosen.slices))
 
 
-def _remedy(stack: Series, part: tuple[Words, ...]) -> tuple[Words, ...]:
-    """What would help: the whole files, the tolerance that makes the slices even, or else to take a part."""
-    if stack.damaged and part:
+def _remedy(stack: Series, part: tuple[Words, ...], whole: bool) -> tuple[Words, ...]:
+    """What would help: what a broken member needs, the tolerance that makes the slices even, or else to take a part."""
+    if not whole and part:
         return (*stack.remedy, ", or ", *part)
     has_parameter = any(isinstance(word, Param) for word in stack.remedy)
     return stack.remedy if has_parameter or not part else part
