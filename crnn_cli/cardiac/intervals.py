@@ -39,7 +39,7 @@ def doubt_of(limits: IntervalLimits, dice: Sequence[float]) -> float:
 def with_interval(limits: IntervalLimits, name: str, quantity: Quantity, doubt: float) -> Quantity:
     """The quantity with its interval; as it is where it is refused, or the model has no limit for it.
 
-    Volumes and masses have no end below 0, ejection fractions none above 100 %.
+    No end lies below 0, nor that of an ejection fraction above 100 %.
 
     >>> limits = IntervalLimits(0.9, 25, 0.04, {"left.ejection_fraction": 100.0, "left.edv": 2.0})
     >>> with_interval(limits, "left.ejection_fraction", Quantity(57.0, "%"), 0.05).text()
@@ -60,10 +60,8 @@ def with_interval(limits: IntervalLimits, name: str, quantity: Quantity, doubt: 
     in_points = word == _IN_POINTS
     half = limit * doubt * (1.0 if in_points else quantity.value)
     low, high = quantity.value - half, quantity.value + half
-    return replace(
-        quantity, low=low if in_points else max(low, 0.0), high=min(high, 100.0) if in_points else high,
-        level=limits.level,
-    )  # fmt: skip
+    least, most = min(quantity.value, 0.0), 100.0 if in_points else high
+    return replace(quantity, low=max(low, least), high=min(high, most), level=limits.level)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ def test_indexed_numbers_and_output_have_the_limits_of_what_they_are_made_of():
 
 def test_ends_stay_where_numbers_can_be():
     assert with_interval(LIMITS, "left.ejection_fraction", Quantity(70.0, "%"), 0.5).high == 100
+    assert with_interval(LIMITS, "left.ejection_fraction", Quantity(10.0, "%"), 0.5).low == 0
+    assert with_interval(LIMITS, "left.ejection_fraction", Quantity(-20.0, "%"), 0.1).low == -20  # phases exchanged
     assert with_interval(LIMITS, "left.edv", Quantity(100.0, "ml"), 0.9).low == 0
     assert with_interval(LIMITS, "right.edv", Quantity(100.0, "ml"), 0.1).low is None
     assert with_interval(LIMITS, "left.edv", Quantity.refused("ml", "one slice"), 0.1).low is None
