@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -157,8 +158,8 @@ def reconstruct(
     precision: str | None = None, ensemble: int | None = None, adapt: str | None = None,
     coils: int | None = None, maps: NDArray[np.complexfloating[Any, Any]] | None = None,
     map_sets: int | None = None,
-    slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0, keep_runs: bool = False,
-    device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
+    slice_number: int | None = None, hold_out_folds: int | None = None, uncertainty_runs: int = 0,
+    keep_runs: bool = False, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> ReconstructionResult:  # fmt: skip
     """Reconstruct an undersampled dynamic scan.
 
@@ -262,7 +263,8 @@ def segment(
 
 
 def function(
-    source: Image | Source, *, labels: str | None = None, ed: int | None = None, es: int | None = None,
+    source: Image | Source, *, labels: str | None = None, runs: Sequence[Image | Source] | Source | None = None,
+    ed: int | None = None, es: int | None = None,
     height: float | None = None, weight: float | None = None, bsa: str = "mosteller", heart_rate: float | None = None,
     model: Bundle | Source | None = None, device: str = "auto", progress: Progress = _no_progress,
 ) -> CardiacFunction:  # fmt: skip
@@ -272,6 +274,7 @@ def function(
     ----------
     source : label map of a short-axis cine; or the cine, which is labelled first. Or the name of a file of either.
     labels : what the values of a label map are without names: ``acdc``, ``mnms``, ``ukbb``, ``1=RV,2=MYO,3=LV``.
+    runs : of the reconstruction that a cine is of, 4 or more: ``runs`` of `reconstruct`, files, or a folder of them.
     ed, es : frames of end diastole and end systole, from 1; None: those of the largest and the smallest cavity.
     height, weight, bsa : of the person, in cm and kg; formula of the body surface, ``mosteller`` or ``dubois``.
     heart_rate : per minute; None: from the header or the frames.
@@ -289,14 +292,19 @@ def function(
     from crnn_cli.workflows.function.measure import measure_file, measure_image
     from crnn_cli.workflows.function.options import FunctionOptions
 
+    folder, kept = None, None
+    if isinstance(runs, str | os.PathLike):
+        folder = Path(runs)
+    elif runs is not None:
+        kept = [each if isinstance(each, Image) else _load_image(each) for each in runs]
     options = FunctionOptions(
-        labels=labels, ed=ed, es=es, height=height, weight=weight, bsa=bsa, heart_rate=heart_rate,
+        labels=labels, runs=folder, ed=ed, es=es, height=height, weight=weight, bsa=bsa, heart_rate=heart_rate,
         model=_model_name(model), device=device,
     )  # fmt: skip
     with notices.recording():
         if isinstance(source, Image):
-            return measure_image(source, options, progress).function
-        return measure_file(Path(source), options, progress).function
+            return measure_image(source, options, progress, kept).function
+        return measure_file(Path(source), options, progress, kept).function
 
 
 def evaluate(

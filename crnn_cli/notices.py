@@ -68,10 +68,12 @@ class Record:
     Parameters
     ----------
     strict : raise the first doubt as an UnsupportedDataError.
+    silent : keep the remarks, and log none.
     """
 
     strict: bool = False
     remarks: list[Remark] = field(default_factory=list)
+    silent: bool = False
 
     def as_json(self) -> dict[str, list[dict[str, str]]]:
         """``doubts`` and ``facts`` for a report, each with ``code`` and ``text``.
@@ -156,6 +158,8 @@ def tell(*remarks: Remark) -> None:
             if each in record.remarks:
                 continue
             record.remarks.append(each)
+            if record.silent:
+                continue
         LOGGER.log(logging.WARNING if doubtful else logging.INFO, "%s%s", _SUBJECT.get(), each.text)
 
 

@@ -78,8 +78,8 @@ SCAN = (
     "--variable --undersample "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
-    "--hold-out-folds --uncertainty --uncertainty-runs --save-runs --max-residual --format --complex --save-maps --preview "
-    "--report --strict --threads " + CHOICES
+    "--hold-out-folds --uncertainty --uncertainty-runs --save-runs --max-residual --format --complex --save-maps "
+    "--preview --report --strict --threads " + CHOICES
 )
 VOLUME = (
     "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
@@ -87,8 +87,8 @@ VOLUME = (
     "--statistics --preview --strict --threads "
 )
 HEART = (
-    "--labels --image --runs --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model --device --csv "
-    "--plot --page --sr --strict --threads "
+    "--labels --image --runs --series --slice-tolerance --ed --es --height --weight --bsa --heart-rate --model "
+    "--device --csv --plot --page --sr --strict --threads "
 )
 OUT = "--out --output --json --force "
 BATCH = "--resume --keep-going --shard --scheduler "

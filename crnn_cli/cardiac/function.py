@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.cardiac.chambers import CODES, LEFT, MYOCARDIUM, RIGHT, Chambers
-from crnn_cli.cardiac.intervals import LabelDoubt
+from crnn_cli.cardiac.intervals import Intervals
 from crnn_cli.cardiac.quantities import Quantity, derived
 from crnn_cli.cardiac.ventricles import (
     FEWEST_FRAMES,
@@ -85,7 +85,7 @@ class CardiacFunction:
     wall: Wall | str
     subject: Subject = field(default_factory=Subject)
     doubts: tuple[Doubt, ...] = ()
-    intervals: LabelDoubt | None = None
+    intervals: Intervals | None = None
 
     def quantities(self) -> dict[str, dict[str, Quantity]]:
         """All numbers by ``left``, ``right`` and ``heart``; with a known body surface also the indexed ones."""
@@ -104,12 +104,24 @@ class CardiacFunction:
                     found[side][f"{name}_index"] = derived(f"{quantity.unit}/m2", lambda v: v / surface, quantity)
         if self.intervals is None:
             return found
-        main = "left" if "left" in found else "right"
         return {
             side: self.intervals.with_intervals(
-                main if side == "heart" else side, values, self.phases.ed, self.phases.es
+                self.main_side if side == "heart" else side, values, self.phases.ed, self.phases.es
             )
             for side, values in found.items()
+        }
+
+    @property
+    def main_side(self) -> str:
+        """Side whose ventricle the numbers of the heart are of: ``left``, or ``right`` where that alone is labelled."""
+        return "left" if LEFT in self.ventricles else "right"
+
+    def numbers(self) -> dict[str, float | None]:
+        """All numbers, None if refused, by side and name, such as ``left.edv``; those of the heart by the main side."""
+        return {
+            f"{self.main_side if side == 'heart' else side}.{name}": quantity.value
+            for side, values in self.quantities().items()
+            for name, quantity in values.items()
         }
 
     def slice_table(self) -> list[dict[str, Any]]:

@@ -153,15 +153,21 @@ def on_one_grid(image: Image, labels: Image) -> tuple[Image, Image] | None:
     The axes of the image are turned to those of the labels. Labels that leave slices out are filled up with background
     instead. Where nobody knows where one of the two lies, equal shapes and voxel sizes will do.
     """
-    shapes = [(*each.shape[:3], each.frames) for each in (image, labels)]
-    unplaced = (0, 0) in (image.codes, labels.codes) and np.allclose(image.spacing, labels.spacing, rtol=1e-3)
-    if shapes[0] == shapes[1] and unplaced:
-        return image, labels
-    turned = reorient_to(image, labels.affine, shapes[1])
+    turned = turned_to(image, labels)
     if turned is not None:
         return turned, labels
-    whole = padded_to(labels, image.affine, shapes[0])
+    whole = padded_to(labels, image.affine, (*image.shape[:3], image.frames))
     return None if whole is None else (image, whole)
+
+
+def turned_to(image: Image, grid: Image) -> Image | None:
+    """Turn the axes of an image to those of another one; None where they differ in place or number of frames.
+
+    Where nobody knows where one of the two lies, equal shapes and voxel sizes will do.
+    """
+    shapes = [(*each.shape[:3], each.frames) for each in (image, grid)]
+    unplaced = (0, 0) in (image.codes, grid.codes) and np.allclose(image.spacing, grid.spacing, rtol=1e-3)
+    return image if shapes[0] == shapes[1] and unplaced else reorient_to(image, grid.affine, shapes[1])
 
 
 def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from crnn_cli import notices
+from crnn_cli.data.saved_runs import FACTS
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.formats import BART, NIFTI, is_dicom_file, is_image, is_kspace, stem
 from crnn_cli.io.nifti.intent import LABELS, intent_code
@@ -29,8 +30,8 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True, labe
     A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for what is in
     it: NIfTI by name; DICOM, zip archives and raw k-space by content; a folder with DICOM files at any depth is one
     input, of other folders (subjects) every file at any depth. Hidden names, the phase beside a magnitude, outputs of a
-    batch and files of other formats are left out; label maps and masks too, with a note. Where label maps are inputs,
-    masks are left out, and images whose label maps lie beside them.
+    batch, saved runs and files of other formats are left out; label maps and masks too, with a note. Where label maps
+    are inputs, masks are left out, and images whose label maps lie beside them.
 
     Parameters
     ----------
@@ -169,12 +170,12 @@ def _is_input(path: Path, raw: bool) -> bool:
 
 
 def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders, but for those that a batch wrote to."""
+    """Yield the files of a folder and its subfolders, but for those that a batch wrote to, and those of runs."""
     try:
         entries = sorted(folder.iterdir())
     except OSError:
         return
-    if any(map(_is_journal, entries)):
+    if any(map(_is_journal, entries)) or (folder / FACTS).is_file():
         return
     for path in entries:
         if path.is_file():

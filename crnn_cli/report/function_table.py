@@ -70,7 +70,8 @@ def refusals_of(report: dict[str, Any]) -> dict[str, list[str]]:
 def record_of(report: dict[str, Any]) -> dict[str, str | int | float | None]:
     """Row of a table by the report of `crnn function`: frames from 1, and every quantity with its unit in the name.
 
-    Refused numbers are empty. A number with an interval has its ends behind it, ``_low`` and ``_high``.
+    Refused numbers are empty. A number with an interval has its ends behind it, ``_low`` and ``_high``, and the half
+    widths of its parts, ``_labels`` and ``_reconstruction``, where there are others than that of the labels.
     """
     record: dict[str, str | int | float | None] = {key: report[key] for key in ("end_diastole", "end_systole")}
     for side, values in report["quantities"].items():
@@ -80,6 +81,9 @@ def record_of(report: dict[str, Any]) -> dict[str, str | int | float | None]:
             for end in ("low", "high"):
                 if each.get(end) is not None:
                     record[f"{prefix}{name}_{unit}_{end}"] = each[end]
+            parts = each.get("parts", {})
+            for part in parts if {*parts} - {"labels"} else ():
+                record[f"{prefix}{name}_{unit}_{part}"] = parts[part]
     return record
 
 

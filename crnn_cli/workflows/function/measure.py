@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
+    from crnn_cli.cardiac.run_spread import RunSpread
     from crnn_cli.data.image import Image
     from crnn_cli.io.dicom.evidence import Evidence
     from crnn_cli.io.loaded_image import LoadedImage
-    from crnn_cli.workflows.segment.engine import SegmentEngine
-    from crnn_cli.workflows.segment.result import SegmentationRun
+    from crnn_cli.workflows.function.cine import Labeller
+    from crnn_cli.workflows.function.runs import Runs
 
 _OF_LABELLING = ("model", "device", "seconds", "quality")
-Labeller = Callable[[], "SegmentEngine"]
-"""Gives the model that labels a cine, when there is one."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,13 @@ class FunctionSource:
     path : of the file, or `STREAM`.
     loaded : the label map or the cine.
     image : images of a label map, where they were given.
+    runs : runs of the reconstruction that a cine is of, where they were given.
     """
 
     path: Path
     loaded: LoadedImage
     image: LoadedImage | None = None
+    runs: Runs | None = None
 
     @property
     def name(self) -> str:
@@ -74,11 +75,11 @@ class FunctionSource:
     def source(self) -> dict[str, Any]:
         """What the report says of the files."""
         images = {} if self.image is None else {f"image_{key}": value for key, value in self.image.source.items()}
-        return {**self.loaded.source, **images}
+        return {**self.loaded.source, **images, **({} if self.runs is None else self.runs.source)}
 
 
 def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
-    """Read a label map or a cine, and the images of a label map where they are named.
+    """Read a label map or a cine, and the images of a label map, or the runs of a cine, where they are named.
 
     Parameters
     ----------
@@ -87,12 +88,13 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
     Raises
     ------
     UsageError
-        If images are named beside a cine.
+        If images are named beside a cine, or runs beside a label map.
     CrnnError
-        If a file cannot be read.
+        If a file cannot be read; of runs see `crnn_cli.workflows.function.runs.read_runs`.
     """
     from crnn_cli.io.images import load_image
     from crnn_cli.workflows.function.images import images_of_labels
+    from crnn_cli.workflows.function.runs import read_runs
     from crnn_cli.workflows.function.structured_report import require_dicom
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
@@ -101,10 +103,19 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
     if options.sr is not None:
         require_dicom(loaded)
     if _is_label_map(loaded, options):
+        _refuse_runs(options.runs is not None, source.name)
         return replace(source, image=images_of_labels(path, options))
     if options.image is not None:
         raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
+    if options.runs is not None:
+        return replace(source, runs=read_runs(options.runs, loaded.image, loaded.source.get("sha256")))
     return source
+
+
+def _refuse_runs(refused: bool, name: str) -> None:
+    if refused:
+        text = f" belongs to images, whose labels are made here, and {name} is a label map"
+        raise UsageError(Param("runs"), text, remedy=("give the reconstructed images",))
 
 
 def measure_source(
@@ -133,26 +144,44 @@ def measure_source(
             labels, image = _with_images(labels, source.image, source.name)
         measured = replace(_measure_labels(labels, source.name, chambers, subject, options), image=image)
     else:
-        measured = _measure_cine(loaded.image, source.name, subject, options, progress, labeller)
+        measured = _measure_cine(loaded.image, source.name, subject, options, progress, labeller, source.runs)
     if options.sr is not None:
         measured = replace(measured, evidence=evidence_of(loaded, source.path, measured.function, measured.chambers))
     return replace(measured, report=measured.report | {"input": source.source} | notices.recorded())
 
 
-def measure_file(source: Path, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+def measure_file(
+    source: Path, options: FunctionOptions, progress: notices.Progress, runs: Sequence[Image] | None = None
+) -> MeasuredFunction:
     """Read a label map or a cine, and measure the heart; see `read_source` and `measure_source`.
+
+    Parameters
+    ----------
+    runs : of the reconstruction that a cine is of, in place of a folder of them.
 
     Raises
     ------
     CrnnError
         As these.
     """
+    from crnn_cli.workflows.function.runs import runs_in_memory
+
     check_options(options)
-    return measure_source(read_source(source, options), options, progress)
+    opened = read_source(source, options)
+    if runs is not None:
+        _refuse_runs(_is_label_map(opened.loaded, options), opened.name)
+        opened = replace(opened, runs=runs_in_memory(runs, opened.loaded.image))
+    return measure_source(opened, options, progress)
 
 
-def measure_image(image: Image, options: FunctionOptions, progress: notices.Progress) -> MeasuredFunction:
+def measure_image(
+    image: Image, options: FunctionOptions, progress: notices.Progress, runs: Sequence[Image] | None = None
+) -> MeasuredFunction:
     """Measure an image in memory: a label map, if it is a `LabelImage` or its values were named, else a cine.
+
+    Parameters
+    ----------
+    runs : of the reconstruction that a cine is of, in place of a folder of them.
 
     Raises
     ------
@@ -160,29 +189,50 @@ def measure_image(image: Image, options: FunctionOptions, progress: notices.Prog
         As `measure_file`.
     """
     from crnn_cli.labels.label_image import LabelImage
+    from crnn_cli.workflows.function.runs import read_runs, runs_in_memory
     from crnn_cli.workflows.labels import as_label_image
 
     chambers, subject = check_options(options)
     name = "the image"
     if isinstance(image, LabelImage) or chambers is not None:
+        _refuse_runs(runs is not None or options.runs is not None, name)
         return _measure_labels(as_label_image(image, name), name, chambers, subject, options)
-    return _measure_cine(image, name, subject, options, progress)
+    kept = None if runs is None else runs_in_memory(runs, image)
+    if options.runs is not None:
+        kept = read_runs(options.runs, image)
+    return _measure_cine(image, name, subject, options, progress, runs=kept)
 
 
 def _measure_cine(
     image: Image, name: str, subject: Subject, options: FunctionOptions, progress: notices.Progress,
-    labeller: Labeller | None = None,
+    labeller: Labeller | None = None, runs: Runs | None = None,
 ) -> MeasuredFunction:  # fmt: skip
-    """Label a cine, and measure the labels."""
+    """Label a cine and its runs, and measure the labels."""
     from crnn_cli.cardiac.function import require_stack
+    from crnn_cli.workflows.function.cine import label_cine, prepare_labeller
+    from crnn_cli.workflows.function.runs import measure_runs, part_of
 
     require_stack(image, name)
     image.require_finite(name)
-    run = _label(image, options, name, progress, labeller() if labeller else None)
+    engine = labeller() if labeller else prepare_labeller(options)
+    parts = 1 if runs is None else 1 + len(runs.names)
+    run = label_cine(image, name, engine, part_of(progress, 0, parts))
     unknown = run.report.get("no_volumes") or ""
     measured = _measure_labels(run.labels, name, None, subject, options, unknown, run.labelled.bundle)
+    if runs is not None:
+        spread = measure_runs(runs, measured.function, measured.chambers, unknown, engine, progress)
+        measured = _with_runs(measured, spread)
     facts = {key: run.report[key] for key in _OF_LABELLING if key in run.report}
     return replace(measured, report=measured.report | facts | notices.recorded(), image=image)
+
+
+def _with_runs(measured: MeasuredFunction, spread: RunSpread) -> MeasuredFunction:
+    """The numbers with the reconstruction's part of their intervals."""
+    from crnn_cli.cardiac.intervals import Intervals
+
+    intervals = measured.function.intervals or Intervals()
+    function = replace(measured.function, intervals=replace(intervals, runs=spread))
+    return replace(measured, function=function, report=measured.report | function.as_json())
 
 
 def _with_images(labels: Image, images: LoadedImage, name: str) -> tuple[Image, Image]:
@@ -227,6 +277,7 @@ def _measure_labels(
     """
     from crnn_cli.cardiac.chambers import find_chambers
     from crnn_cli.cardiac.function import assess_function, require_stack
+    from crnn_cli.cardiac.intervals import Intervals
     from crnn_cli.labels.label_image import LabelImage
     from crnn_cli.report.provenance import made_by
     from crnn_cli.workflows.function.origin import label_doubt
@@ -237,7 +288,8 @@ def _measure_labels(
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
-    function = replace(function, intervals=label_doubt(labels, chambers, bundle))
+    doubt = label_doubt(labels, chambers, bundle)
+    function = replace(function, intervals=None if doubt is None else Intervals(doubt))
     _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
@@ -294,20 +346,6 @@ def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
 
     labels = as_label_image(loaded.image, name)
     return with_origin_beside(replace(labels, labels=named_labels(labels, source, None)), source)
-
-
-def _label(
-    image: Image, options: FunctionOptions, name: str, progress: notices.Progress, engine: SegmentEngine | None
-) -> SegmentationRun:
-    """Label a cine."""
-    from crnn_cli.workflows.segment.options import SegmentOptions
-    from crnn_cli.workflows.segment.steps import segment_image
-
-    chosen = SegmentOptions(model=options.model, device=options.device)
-    run = segment_image(image, chosen, engine, name=name, progress=progress)
-    if run.labelled.is_empty:
-        raise UnsupportedDataError(f"no heart was found in {name}: there is nothing to measure")
-    return run
 
 
 def _header(source: FunctionSource) -> Dataset | None:

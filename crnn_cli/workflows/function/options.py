@@ -21,13 +21,15 @@ OUTPUTS = ("out", "csv", "plot", "page", "sr")
 class FunctionOptions:
     """How a heart is measured; see the help of `crnn function`.
 
-    labels : convention, or list of values; None: by their names. image : the images of a label map. ed, es : frames,
-    from 1. height : in cm. weight : in kg. bsa : formula of the body surface. heart_rate : per minute.
+    labels : convention, or list of values; None: by their names. image : the images of a label map. runs : folder of
+    the runs of the reconstruction that a cine is of. ed, es : frames, from 1. height : in cm. weight : in kg. bsa :
+    formula of the body surface. heart_rate : per minute.
     slice_tolerance : in mm.
     """
 
     labels: str | None = None
     image: Path | None = None
+    runs: Path | None = None
     series: str | None = None
     slice_tolerance: float | None = None
     ed: int | None = None
@@ -89,9 +91,10 @@ def check_paths(source: Path, options: FunctionOptions, as_json: bool) -> None:
     if STREAM in targets:
         remedy = ("print it with ", Param("json")) if not as_json else ()
         raise UsageError("outputs are files: name them", remedy=remedy)
-    if options.image is not None:
-        require_readable(options.image)
-    require_apart([source, options.image], targets)
+    for path in (options.image, options.runs):
+        if path is not None:
+            require_readable(path)
+    require_apart([source, options.image, options.runs], targets)
     for target, suffix, what in (
         (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
         (options.plot, ".png", "the plot is a PNG picture"), (options.page, ".html", "the page is HTML"),

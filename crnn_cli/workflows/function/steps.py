@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 READS_RAW, READS_LABELS = False, True
 OUTPUTS: tuple[str, ...] = ("csv", "plot", "page", "sr")
 """Options that name outputs beside the report."""
-INPUTS: tuple[str, ...] = ("image",)
-"""Options that name inputs beside the label map."""
+INPUTS: tuple[str, ...] = ("image", "runs")
+"""Options that name inputs beside the source."""
 _ENDING = "_function.json"
 
 
@@ -63,10 +63,9 @@ class FunctionEngine:
     @cached_property
     def labeller(self) -> SegmentEngine:
         """The model on its device."""
-        from crnn_cli.workflows.segment.engine import prepare as prepare_segmentation
-        from crnn_cli.workflows.segment.options import SegmentOptions
+        from crnn_cli.workflows.function.cine import prepare_labeller
 
-        return prepare_segmentation(SegmentOptions(model=self.options.model, device=self.options.device))
+        return prepare_labeller(self.options)
 
 
 def output_name(stem: str, options: FunctionOptions) -> str:

@@ -16,14 +16,18 @@ from crnn_cli.workflows.reconstruct.quality import magnitude
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
     from crnn_cli.data.write_set import WriteSet
-    from crnn_cli.io.atomic_write import Output
+    from crnn_cli.io.atomic_write import FolderOutput, Output
     from crnn_cli.workflows.reconstruct.options import ReconstructOptions
     from crnn_cli.workflows.reconstruct.result import ReconstructionRun
     from crnn_cli.workflows.reconstruct.scan import Scan
 
 
 def write_images(
-    target: Path, run: ReconstructionRun, report: dict[str, Any], others: Sequence[Output], options: ReconstructOptions
+    target: Path,
+    run: ReconstructionRun,
+    report: dict[str, Any],
+    others: Sequence[Output | FolderOutput],
+    options: ReconstructOptions,
 ) -> dict[str, Any]:
     """Write images, report and the other outputs together, or none of them.
 
@@ -59,7 +63,7 @@ def write_images(
     else:
         written = image_output(image, target, description)
         report = report | {"output": str(target), "output_sha256": written.sha256(), "output_format": "NIfTI"}
-        outputs = [written, *others, *runs_output(run, report, description, options)]
+        outputs: list[Output | FolderOutput] = [written, *others, *runs_output(run, report, description, options)]
         write_together([*outputs, report_output(target, report, outputs)], force)
     return report
 
