@@ -9,8 +9,9 @@ published for the set.
 
 --cines labels every frame of the 4-D cines in DATA/acdc_cine, but those of the test patients: how far the end-diastolic
 and end-systolic frame that are found lie from those that the set lists, around the cycle, by how much the mass of the
-myocardium varies over it, what is left of the curves beside four harmonics, and the largest step of the right
-ventricle from one frame to the next. The frames are one patient's own; the lists are of the set's authors.
+myocardium varies over it (and that of the manual labels between their two frames), what is left of the curves beside
+four harmonics, and the largest step of the right ventricle from one frame to the next. The frames are one patient's
+own; the lists are of the set's authors.
 """
 
 from __future__ import annotations
@@ -98,6 +99,13 @@ def spacing_of(cine: crnn.Image, patient: str, data: Path) -> tuple[float, ...] 
     return next((spacing for spacing in candidates if spacing != (1.0, 1.0, 1.0)), None)
 
 
+def manual_variation(patient: str, data: Path) -> float:
+    """Per cent by which the manual volume of the myocardium differs between the two labelled frames."""
+    sizes = [int((as_labels(crnn.load(each.labels).array, each.labels.name) == 2).sum())
+             for each in acdc(data) if each.subject == patient]  # fmt: skip
+    return round(100 * float(np.ptp(sizes) / np.median(sizes)), 1)
+
+
 def distance(found: int, listed: int, frames: int) -> int:
     """Frames between two, around the cycle."""
     return min((found - listed) % frames, (listed - found) % frames)
@@ -141,6 +149,7 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
             "cavity_ml": [round(float(v), 2) for v in left], "right_ml": [round(float(v), 2) for v in right],
             "muscle_ml": [round(float(v), 2) for v in muscle],
             "mass_varies": round(100 * float(np.ptp(muscle) / np.median(muscle)), 1),
+            "manual_varies": manual_variation(name, data),
         })  # fmt: skip
         shown = {key: value for key, value in rows[-1].items() if not key.endswith("_ml")}
         print(*shown.values(), flush=True)
@@ -150,13 +159,16 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
 def show_cines(rows: list[dict]) -> None:
     """Print shares and medians as Markdown."""
     print("\n| patients | cines | ED within 1 frame | ES within 1 frame | both | ED off, worst | ES off, worst | "
-          "mass varies, median | at most 8 % | LV, RV beside 4 harmonics, median | RV step, largest: median, worst | "
-          "time |\n|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+          "mass varies, median | at most 8 % | manual, ED to ES: median | at most 8 % | "
+          "LV, RV beside 4 harmonics, median | RV step, largest: median, worst | "
+          "time |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for title, splits in (("all", ("train", "val")), ("not trained on", ("val",))):
         chosen = [row for row in rows if row["split"] in splits]
         if not chosen:
             continue
-        ed, es, mass = (np.array([row[key] for row in chosen]) for key in ("ed_off", "es_off", "mass_varies"))
+        ed, es, mass, manual = (
+            np.array([row[key] for row in chosen]) for key in ("ed_off", "es_off", "mass_varies", "manual_varies")
+        )
         shares = [f"{100 * np.mean(each):.0f} %" for each in (ed <= 1, es <= 1, (ed <= 1) & (es <= 1))]
         seconds = np.median([row["seconds"] for row in chosen])
         rough = [
@@ -164,7 +176,8 @@ def show_cines(rows: list[dict]) -> None:
         ]
         jumps = [row["right_jump"] for row in chosen]
         print(f"| {title} | {len(chosen)} | {' | '.join(shares)} | {ed.max()} | {es.max()} | {np.median(mass):.1f} % | "
-              f"{100 * np.mean(mass <= 8):.0f} % | {rough[0]:.1f} %, {rough[1]:.1f} % | "
+              f"{100 * np.mean(mass <= 8):.0f} % | {np.median(manual):.1f} % | {100 * np.mean(manual <= 8):.0f} % | "
+              f"{rough[0]:.1f} %, {rough[1]:.1f} % | "
               f"{np.median(jumps):.0f} %, {max(jumps):.0f} % | {seconds:.1f} s |")  # fmt: skip
 
 

@@ -224,6 +224,17 @@ def test_an_interval_is_the_range_of_upper_and_lower_uncertainty(study, tmp_path
     assert len(others) == 1
 
 
+def test_images_beside_a_seg_give_the_times_and_segments_are_named(crnn, study, reports, tmp_path):
+    arguments = ("function", study / "frames", "--image", study / "cine", "--sr", tmp_path / "sr.dcm", "--json")
+    ended = crnn(*arguments)
+    assert ended.code == 0, ended.err
+    read = Counter(
+        (m.unit.value, float(m.value)) for group in groups_of(tmp_path / "sr.dcm") for m in group.get_measurements()
+    )
+    assert read == numbers(json.loads(ended.out)) == numbers(reports["cine"][1])
+    assert len(hd.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()) == 6
+
+
 def test_of_a_cine_the_model_is_the_algorithm(crnn, tmp_path):
     pig = crnn_cli.load(ROOT / "sample_data/pig_stack.nii.gz")
     small = np.rint(pig.array[:, :, 2:7, :2])
