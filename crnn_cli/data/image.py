@@ -210,10 +210,7 @@ class Image:
         if self.qform is None or self.codes[0] != self.codes[1]:
             return []
         corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape[:3]))], np.float64)
-        nearest = self.affine.copy()  # without shear, which a qform cannot have
-        zooms = np.linalg.norm(self.affine[:3, :3], axis=0)
-        u, _, vt = np.linalg.svd(self.affine[:3, :3] / zooms)
-        nearest[:3, :3] = u @ vt * zooms
+        nearest = without_shear(self.affine)  # a qform cannot have one
         apart, *others = (
             float(np.linalg.norm(corners @ (self.qform - form)[:3].T, axis=1).max()) for form in (self.affine, nearest)
         )
@@ -253,3 +250,12 @@ class Image:
                 count, first = count + len(bad), [*first, (*leading, last + chunk[-1].start)]
             drop_pages(self.array)
         return count, min(first, default=())
+
+
+def without_shear(affine: Affine) -> Affine:
+    """Nearest affine whose axes are at right angles, with steps of the same lengths."""
+    nearest = affine.copy()
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    u, _, vt = np.linalg.svd(affine[:3, :3] / steps)
+    nearest[:3, :3] = u @ vt * steps
+    return nearest

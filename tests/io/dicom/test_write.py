@@ -17,7 +17,7 @@ from crnn_cli.io.dicom import write as dicom_write
 from crnn_cli.io.dicom.folder import require_folder
 from crnn_cli.io.dicom.header_repair import decimals
 from crnn_cli.io.dicom.read import read_dicom, read_series
-from crnn_cli.io.dicom.write import About, require_source, write_derived
+from crnn_cli.io.dicom.write import About, require_source, save_dicom, write_derived
 from tests.support.cines import AFFINE, moving_cine, save
 from tests.support.dicom import oblique, values, write_enhanced, write_series
 
@@ -40,6 +40,22 @@ def test_place_time_and_values_are_kept(tmp_path, seed):
     np.testing.assert_allclose(again.affine, image.affine, atol=1e-4)
     np.testing.assert_allclose(again.array, image.array, atol=0.51 * image.array.max() / 65535 + 1e-5)
     assert again.frame_time == pytest.approx(image.frame_time) if image.frame_time else again.frame_time is None
+
+
+@pytest.mark.parametrize(("shear", "kept"), [(2e-5, True), (2e-4, True), (5e-3, False)])
+def test_a_slight_shear_is_left_out_and_a_larger_one_refused(tmp_path, shear, kept):
+    affine = np.diag([1.0, 1.0, 8.0, 1.0])
+    affine[0, 1] = shear  # rounding of an oblique affine; over 128 pixels 0.6 mm at the largest
+    image = Image(np.random.default_rng(0).integers(0, 999, (128, 128, 3)).astype(np.int16), affine)
+    if not kept:
+        with pytest.raises(OutputError, match="mm apart"):
+            save_dicom(image, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return
+    save_dicom(image, tmp_path / "out")
+    found = compare_images(image, read_dicom(tmp_path / "out")[0])
+    assert found.distance_mm <= 128 * shear * 2
+    assert found.difference == 0
 
 
 def test_an_enhanced_source_becomes_classic_images_in_the_same_place(tmp_path):
