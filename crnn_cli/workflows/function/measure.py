@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import Param, QualityError, UnsupportedDataError, UsageError
-from crnn_cli.notices import STREAM
+from crnn_cli.errors import Param, QualityError, UnsupportedDataError
 from crnn_cli.workflows.function.options import FunctionOptions, check_options
+from crnn_cli.workflows.function.source import FunctionSource, header_of, is_label_map, read_source, refuse_runs
+from crnn_cli.workflows.function.subject import with_header
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
     from crnn_cli.cardiac.function import CardiacFunction, Subject
@@ -49,75 +48,6 @@ class MeasuredFunction:
     evidence: Evidence | None = None
 
 
-@dataclass(frozen=True)
-class FunctionSource:
-    """A label map or a cine that was read from a file.
-
-    Attributes
-    ----------
-    path : of the file, or `STREAM`.
-    loaded : the label map or the cine.
-    image : images of a label map, where they were given.
-    runs : runs of the reconstruction that a cine is of, where they were given.
-    """
-
-    path: Path
-    loaded: LoadedImage
-    image: LoadedImage | None = None
-    runs: Runs | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the file, in messages."""
-        return "standard input" if self.path == STREAM else str(self.path)
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """What the report says of the files."""
-        images = {} if self.image is None else {f"image_{key}": value for key, value in self.image.source.items()}
-        return {**self.loaded.source, **images, **({} if self.runs is None else self.runs.source)}
-
-
-def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
-    """Read a label map or a cine, and the images of a label map, or the runs of a cine, where they are named.
-
-    Parameters
-    ----------
-    path : NIfTI, DICOM (cine or SEG), or `STREAM`.
-
-    Raises
-    ------
-    UsageError
-        If images are named beside a cine, or runs beside a label map.
-    CrnnError
-        If a file cannot be read; of runs see `crnn_cli.workflows.function.runs.read_runs`.
-    """
-    from crnn_cli.io.images import load_image
-    from crnn_cli.workflows.function.images import images_of_labels
-    from crnn_cli.workflows.function.runs import read_runs
-    from crnn_cli.workflows.function.structured_report import require_dicom
-
-    loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
-    source = FunctionSource(path, loaded)
-    notices.tell(*loaded.remarks())
-    if options.sr is not None:
-        require_dicom(loaded)
-    if _is_label_map(loaded, options):
-        _refuse_runs(options.runs is not None, source.name)
-        return replace(source, image=images_of_labels(path, options))
-    if options.image is not None:
-        raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
-    if options.runs is not None:
-        return replace(source, runs=read_runs(options.runs, loaded.image, loaded.source.get("sha256")))
-    return source
-
-
-def _refuse_runs(refused: bool, name: str) -> None:
-    if refused:
-        text = f" belongs to images, whose labels are made here, and {name} is a label map"
-        raise UsageError(Param("runs"), text, remedy=("give the reconstructed images",))
-
-
 def measure_source(
     source: FunctionSource, options: FunctionOptions, progress: notices.Progress, labeller: Labeller | None = None
 ) -> MeasuredFunction:
@@ -137,8 +67,8 @@ def measure_source(
 
     chambers, subject = check_options(options)
     loaded = source.loaded
-    subject = _with_header(subject, _header(source), options)
-    if _is_label_map(loaded, options):
+    subject = with_header(subject, header_of(source), options)
+    if is_label_map(loaded, options):
         labels, image = _label_map(loaded, source.path, source.name), None
         if source.image is not None:
             labels, image = _with_images(labels, source.image, source.name)
@@ -169,7 +99,7 @@ def measure_file(
     check_options(options)
     opened = read_source(source, options)
     if runs is not None:
-        _refuse_runs(_is_label_map(opened.loaded, options), opened.name)
+        refuse_runs(is_label_map(opened.loaded, options), opened.name)
         opened = replace(opened, runs=runs_in_memory(runs, opened.loaded.image))
     return measure_source(opened, options, progress)
 
@@ -195,7 +125,7 @@ def measure_image(
     chambers, subject = check_options(options)
     name = "the image"
     if isinstance(image, LabelImage) or chambers is not None:
-        _refuse_runs(runs is not None or options.runs is not None, name)
+        refuse_runs(runs is not None or options.runs is not None, name)
         return _measure_labels(as_label_image(image, name), name, chambers, subject, options)
     kept = None if runs is None else runs_in_memory(runs, image)
     if options.runs is not None:
@@ -333,53 +263,9 @@ def require_every_number(report: dict[str, Any]) -> None:
         raise QualityError(f"{told} (", Param("strict"), ")")
 
 
-def _is_label_map(loaded: LoadedImage, options: FunctionOptions) -> bool:
-    """Whether a file is a label map: it says so, its labels were named, or it holds few whole numbers as integers."""
-    from crnn_cli.workflows.proposals import is_label_map
-
-    return options.labels is not None or is_label_map(loaded)
-
-
 def _label_map(loaded: LoadedImage, source: Path, name: str) -> Image:
     from crnn_cli.workflows.function.origin import with_origin_beside
     from crnn_cli.workflows.labels import as_label_image, named_labels
 
     labels = as_label_image(loaded.image, name)
     return with_origin_beside(replace(labels, labels=named_labels(labels, source, None)), source)
-
-
-def _header(source: FunctionSource) -> Dataset | None:
-    """Header of a DICOM source: the first of its images, or of its SEG objects; None of other formats."""
-    series = source.loaded.series or (source.image.series if source.image else None)
-    if series is not None:
-        from crnn_cli.io.dicom.header_copy import first_header
-
-        return first_header(series)
-    if source.loaded.format == "DICOM SEG":
-        from crnn_cli.io.dicom.seg_series import read_objects
-
-        return read_objects(source.path, pixels=False)[0][0]
-    return None
-
-
-def _with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
-    """Body surface and heart rate of a DICOM header, where they were not given."""
-    from crnn_cli.cardiac.body import body_surface
-
-    if header is None:
-        return subject
-    height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
-    if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
-        formula = options.bsa
-        subject = replace(subject, body_surface=body_surface(100 * height, weight, formula), formula=formula)
-    if subject.heart_rate is None and 20 <= rate <= 300:
-        subject = replace(subject, heart_rate=rate)
-    return subject
-
-
-def _positive(value: object) -> float:
-    """A number of a header; 0 where there is none."""
-    try:
-        return max(0.0, float(str(value)))
-    except ValueError:
-        return 0.0

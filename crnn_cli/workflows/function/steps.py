@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.workflows.function.measure import (
-    FunctionSource,
-    MeasuredFunction,
-    measure_source,
-    read_source,
-    require_every_number,
-)
+from crnn_cli.workflows.function.measure import MeasuredFunction, measure_source, require_every_number
 from crnn_cli.workflows.function.options import FunctionOptions, check_options, check_paths
+from crnn_cli.workflows.function.source import FunctionSource, read_source
 from crnn_cli.workflows.function.write import save as write
 
 if TYPE_CHECKING:
