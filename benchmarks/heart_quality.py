@@ -61,7 +61,10 @@ def measure(rows: list[Labelled], model: str, versions: int) -> list[Row]:
         for version in range(versions + 1):
             shown = poorer(image, version, [version, *map(ord, row.subject + row.phase)])
             order, _ = choose_order(shown, None, None)
-            made = segment(shown, order, network, preprocessing, torch.device("cpu"), keep_within=fed.keep_within or 22)
+            made = segment(
+                shown, order, network, preprocessing, torch.device("cpu"), keep_within=fed.keep_within or 22,
+                sure_ends=fed.sure_ends,
+            )  # fmt: skip
             stack = np.moveaxis(made.labels, order.axes[0], 0)[None]
             findings = [(each.doubt.code, each.label) for each in find_implausible(stack, fed.labels)]
             for label in [label for label in fed.labels if label.name in values]:

@@ -28,6 +28,8 @@ expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]
 modality             optional; of DICOM, such as "MR": images that say they are of another are refused
 keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
                      structures together, then of each
+sure_ends            optional, 0 to 1; labels of a structure in its outermost slices are dropped where they are less
+                     sure than this share of the median; see `crnn_cli.labels.unsure_ends`
 smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
@@ -74,7 +76,7 @@ FORMAT_1_SETTINGS = {
 """Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
-    "segment": ("modality", "keep_within_mm", "smooth_frames_ms", "quality", "intervals"),
+    "segment": ("modality", "keep_within_mm", "sure_ends", "smooth_frames_ms", "quality", "intervals"),
 }
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
@@ -97,6 +99,7 @@ class SliceInput:
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     modality : of DICOM, such as "MR"; None for any.
     keep_within : distance in mm beyond which pieces are removed; None: nothing is.
+    sure_ends : least share of the median certainty at the ends of a structure; 0: any is enough.
     smooth_frames : time in ms on either side of a frame within which frames settle each other; None: none do.
     quality : curves that predict the Dice; None where they were not measured.
     intervals : limits of the numbers of the heart; None where they were not measured.
@@ -112,6 +115,7 @@ class SliceInput:
     between_slices: tuple[float, float]
     modality: str | None = None
     keep_within: float | None = None
+    sure_ends: float = 0.0
     smooth_frames: float | None = None
     quality: QualityCurves | None = None
     intervals: IntervalLimits | None = None
@@ -274,8 +278,9 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
     labels = _labels(file, config["labels"])
     return SliceInput(
         plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
-        _modality(file, config.get("modality")), _up_to_1000(file, config, "keep_within_mm"),
-        _up_to_1000(file, config, "smooth_frames_ms"), _quality(file, config.get("quality"), len(labels)),
+        _modality(file, config.get("modality")), _up_to(1000, file, config, "keep_within_mm"),
+        _up_to(1, file, config, "sure_ends") or 0.0, _up_to(1000, file, config, "smooth_frames_ms"),
+        _quality(file, config.get("quality"), len(labels)),
         _intervals(file, config.get("intervals"), "quality" in config),
     )  # fmt: skip
 
@@ -286,12 +291,12 @@ def _modality(file: str, given: Any) -> str | None:
     return given
 
 
-def _up_to_1000(file: str, config: dict[str, Any], name: str) -> float | None:
+def _up_to(most: int, file: str, config: dict[str, Any], name: str) -> float | None:
     given = config.get(name)
     if given is None:
         return None
-    if not _is_number(given) or not 0 <= given <= 1000:
-        raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to 1000")
+    if not _is_number(given) or not 0 <= given <= most:
+        raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to {most}")
     return float(given)
 
 

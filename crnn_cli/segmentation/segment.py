@@ -24,6 +24,7 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.labels.components import keep_near_largest
 from crnn_cli.labels.predicted_dice import expected_dice
+from crnn_cli.labels.unsure_ends import drop_unsure_ends
 from crnn_cli.notices import Doubt
 from crnn_cli.segmentation.frames import FrameWindow, smooth_over_frames
 from crnn_cli.segmentation.preprocessing import (
@@ -123,6 +124,7 @@ def segment(
     span: slice = slice(None),
     window: FrameWindow | None = None,
     keep_within: float | None = None,
+    sure_ends: float = 0.0,
     keep_probabilities: bool = False,
     bfloat16: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -138,6 +140,7 @@ def segment(
     span : slices to segment, along the slice axis of the array; the others are not looked at, and stay 0.
     window : settle each frame with its neighbours; None: label each on its own.
     keep_within : remove pieces farther than this from the largest one, in mm, in each frame; None: keep all.
+    sure_ends : see `crnn_cli.labels.unsure_ends.drop_unsure_ends`; 0: nothing is dropped.
     keep_probabilities : return the class probabilities as well.
     bfloat16 : convolutions in bfloat16: faster, and a few voxels differ.
     progress : called with (steps done, steps in all).
@@ -164,7 +167,10 @@ def segment(
     every = (computed(t) for t in range(frames))
     for t, frame in enumerate(every) if window is None else smooth_over_frames(every, window):
         index = places[t]
-        labels[index], expected[t], lost = label_frame(frame, threshold, image.spacing, keep_within)
+        made = labels_from_probabilities(frame, threshold)
+        if sure_ends:
+            made = drop_unsure_ends(made, frame, order.axes[0], sure_ends)
+        labels[index], expected[t], lost = _without_far(made, frame, image.spacing, keep_within)
         removed = {value: removed.get(value, 0) + lost.get(value, 0) for value in sorted({*removed, *lost})}
         if keep_probabilities:
             if probabilities is None:
@@ -207,23 +213,10 @@ def class_probabilities(
     return np.stack([order.from_slices(probabilities_SKYX[:, k].numpy()) for k in classes])
 
 
-def label_frame(
-    probabilities_K: NDArray[np.float32], threshold: float, spacing: Sequence[float], keep_within: float | None
+def _without_far(
+    labels: NDArray[np.uint8], probabilities_K: NDArray[np.float32], spacing: Sequence[float], keep_within: float | None
 ) -> tuple[NDArray[np.uint8], tuple[float, ...], dict[int, int]]:
-    """Label a frame, and remove pieces far off.
-
-    Parameters
-    ----------
-    probabilities_K : (K, x, y, z), class 0 is the background.
-    threshold : see `labels_from_probabilities`.
-    spacing : of the voxels in mm.
-    keep_within : see `segment`.
-
-    Returns
-    -------
-    Labels; expected Dice of each structure; number of voxels removed from each label that lost any.
-    """
-    labels = labels_from_probabilities(probabilities_K, threshold)
+    """Labels of a frame without pieces far off; expected Dice; voxels removed from each label that lost any."""
     if keep_within is None:
         return labels, expected_dice(probabilities_K, labels), {}
     kept, lost = keep_near_largest(labels, spacing, keep_within)

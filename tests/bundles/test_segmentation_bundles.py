@@ -48,13 +48,13 @@ def intervals(limits=None, level=0.9, patients=25):
 def test_what_a_bundle_may_say_besides_is_read(folder):
     plain = read_bundle(folder).slices
     assert plain is not None
-    assert (plain.modality, plain.keep_within, plain.smooth_frames) == (None,) * 3
+    assert (plain.modality, plain.keep_within, plain.smooth_frames, plain.sure_ends) == (None, None, None, 0)
     assert (plain.quality, plain.intervals) == (None, None)
-    more = {"keep_within_mm": 22, "smooth_frames_ms": 80, "quality": CURVES, "intervals": intervals()}
+    more = {"keep_within_mm": 22, "sure_ends": 0.9, "smooth_frames_ms": 80, "quality": CURVES, "intervals": intervals()}
     rewrite(folder, lambda c: c.update(modality="MR", **more))
     use = read_bundle(folder).slices
     assert use is not None
-    assert (use.modality, use.keep_within, use.smooth_frames) == ("MR", 22.0, 80.0)
+    assert (use.modality, use.keep_within, use.smooth_frames, use.sure_ends) == ("MR", 22.0, 80.0, 0.9)
     assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
     assert use.intervals == IntervalLimits(0.9, 25, 0.04, {"left.edv": 2.0})
 
@@ -103,6 +103,7 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c.update(keep_within_mm=-1), "keep_within_mm"),
         (lambda c: c.update(keep_within_mm=True), "keep_within_mm"),
         (lambda c: c.update(smooth_frames_ms="80"), "smooth_frames_ms"),
+        (lambda c: c.update(sure_ends=2), "sure_ends"),
         (lambda c: c.update(quality=CURVES, intervals=intervals(level=1)), "level"),
         (lambda c: c.update(quality=CURVES, intervals=intervals(patients=0)), "patients"),
         (lambda c: c.update(quality=CURVES, intervals=intervals({"left.mood": 1})), "left.mood"),
