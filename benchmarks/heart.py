@@ -1,6 +1,7 @@
 """Labels of the heart by disease group and phase: who is trained on, and how good a bundle is on the others.
 
 python benchmarks/heart.py DATA --csv FILE [--cohort acdc|sunnybrook|both] [--reconstructed FOLDER]
+    [--copies FOLDER]
                                                                writes the list for `crnn train segment`
 python benchmarks/heart.py DATA --model BUNDLE [--cohort acdc|sunnybrook] [--split val] [--keep-largest] [--json FILE]
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,6 +103,17 @@ def reconstructed(folder: Path, data: Path) -> list[Labelled]:
 COHORTS = {"acdc": acdc, "sunnybrook": sunnybrook, "both": lambda data: [*acdc(data), *sunnybrook(data)]}
 
 
+def copied(rows: list[Labelled], folder: Path) -> list[Labelled]:
+    """The volumes of ACDC that are trained on once more, as files of their own, so that they count twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for row in rows:
+        if row.split == "train" and not row.structures:
+            files = [shutil.copy(file, folder / f"again_{file.name}") for file in (row.image, row.labels)]
+            found.append(replace(row, image=Path(files[0]), labels=Path(files[1])))
+    return found
+
+
 def write_csv(rows: list[Labelled], target: Path) -> None:
     """Write the list for training; the test is in it, marked, and left alone."""
     with target.open("w", newline="") as stream:
@@ -154,6 +167,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="write the list for training here")
     parser.add_argument("--cohort", default="acdc", choices=COHORTS)
     parser.add_argument("--reconstructed", type=Path, help="frames of reconstructed cines, for training as well")
+    parser.add_argument("--copies", type=Path, help="folder for copies of what is trained on, so that it counts twice")
     parser.add_argument("--model", help="bundle to measure")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--keep-largest", action="store_true")
@@ -162,7 +176,8 @@ def main() -> None:
     rows = COHORTS[arguments.cohort](arguments.data)
     more = reconstructed(arguments.reconstructed, arguments.data) if arguments.reconstructed else []
     if arguments.csv:
-        write_csv([*rows, *more], arguments.csv)
+        again = copied(rows, arguments.copies) if arguments.copies else []
+        write_csv([*rows, *more, *again], arguments.csv)
     if arguments.model:
         rows = more or rows
         found = measure([row for row in rows if row.split == arguments.split], arguments.model, arguments.keep_largest)
