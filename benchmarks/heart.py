@@ -10,7 +10,7 @@ and sunnybrook_lv (45 subjects of four groups, cavity of the left ventricle only
 patients train, 10 (two of each group) are for choices, 15 (three of each group) are the test, which is touched once,
 when nothing is left to choose. Sunnybrook: 33 subjects train, 4 are for choices, 8 (two of each group) are the test.
 FOLDER holds frames of reconstructed cines, see `heart_reconstructed.py`; with --model these alone are measured. The
-table gives mean Dice by group and phase, and the worst volumes.
+table gives mean Dice by group and phase, then the worst volumes and the 95 % Hausdorff distance.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 
 import crnn_cli as crnn
 from crnn_cli.labels.overlap import as_labels, overlaps
+from crnn_cli.labels.surface import surface_distances
 
 GROUPS = {"DCM": range(1, 21), "HCM": range(21, 36), "MINF": range(41, 56), "NOR": range(61, 76), "RV": range(81, 96)}
 TEST = {5, 9, 13, 25, 30, 35, 45, 50, 55, 65, 70, 75, 85, 90, 95}
@@ -131,11 +132,13 @@ def measure(rows: list[Labelled], model: str, keep_largest: bool) -> list[dict]:
         made = crnn.segment(crnn.load(row.image), model=bundle, keep_largest=keep_largest)
         manual = as_labels(crnn.load(row.labels).array, row.labels.name)
         manual_values = {CAVITY: 1} if row.structures else {name: value for value, name in LABELS.items()}
-        dice = {}
+        dice, hd95 = {}, {}
         for name in [name for name in LABELS.values() if name in value_of and name in manual_values]:
             same = [array == value for array, value in ((made.array, value_of[name]), (manual, manual_values[name]))]
             dice[name] = overlaps(*(mask.astype(np.uint8) for mask in same), [1])[1].dice or 0.0
-        found.append({"subject": row.subject, "group": row.group, "phase": row.phase} | dice)
+            distances = surface_distances(same[0], same[1], made.spacing)
+            hd95[name] = None if distances is None else round(distances.hd95, 3)
+        found.append({"subject": row.subject, "group": row.group, "phase": row.phase, "hd95_mm": hd95} | dice)
         print(row.subject, row.phase, {name: round(value, 3) for name, value in dice.items()}, flush=True)
     return found
 
@@ -158,6 +161,10 @@ def show(found: list[dict], model: str) -> None:
         print(
             f"\n{name}: {below} below 0.7; worst "
             + ", ".join(f"{r['subject']} {r['phase']} {r[name]:.3f}" for r in worst)
+        )
+        known = [row["hd95_mm"][name] for row in found if row["hd95_mm"][name] is not None]
+        print(
+            f"95 % Hausdorff distance, mean {np.mean(known):.1f} mm, median {np.median(known):.1f}, worst {max(known):.1f}"
         )
 
 
