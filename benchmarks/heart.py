@@ -163,9 +163,8 @@ def show(found: list[dict], model: str) -> None:
             + ", ".join(f"{r['subject']} {r['phase']} {r[name]:.3f}" for r in worst)
         )
         known = [row["hd95_mm"][name] for row in found if row["hd95_mm"][name] is not None]
-        print(
-            f"95 % Hausdorff distance, mean {np.mean(known):.1f} mm, median {np.median(known):.1f}, worst {max(known):.1f}"
-        )
+        mean, middle = np.mean(known), np.median(known)
+        print(f"95 % Hausdorff distance, mean {mean:.1f} mm, median {middle:.1f}, worst {max(known):.1f}")
 
 
 def main() -> None:
