@@ -20,6 +20,7 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -116,12 +117,10 @@ def percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
-def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[dict]:
-    """Phases found and mass over the cycle, of every cine whose voxel size is known."""
-    bundle, rows = crnn.load_model(model), []
+def known_cines(data: Path, patients: list[int] | None) -> Iterator[tuple[str, crnn.Image, tuple[float, ...]]]:
+    """Patient, cine and voxel size in mm of every cine whose size is known; none of the test patients."""
     for file in sorted((data / "acdc_cine").glob("patient???_4d.nii.gz")):
-        name = file.name[:10]
-        number = int(name[-3:])
+        name, number = file.name[:10], int(file.name[7:10])
         if number in TEST or (patients and number not in patients):
             continue
         cine = crnn.load(file)
@@ -129,6 +128,14 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
         if spacing is None:
             print(name, "has lost its spacing, and no labelled frame has it")
             continue
+        yield name, cine, spacing
+
+
+def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[dict]:
+    """Phases found and mass over the cycle, of every cine whose voxel size is known."""
+    bundle, rows = crnn.load_model(model), []
+    for name, cine, spacing in known_cines(data, patients):
+        number = int(name[-3:])
         began = time.perf_counter()
         labels = crnn.segment(cine, model=bundle, spacing=spacing)
         seconds = time.perf_counter() - began

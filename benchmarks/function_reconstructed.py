@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from function import spacing_of
-from heart import TEST
+from function import known_cines
 
 import crnn_cli as crnn
 from crnn_cli.cardiac.function import CardiacFunction
@@ -36,15 +35,7 @@ FULL = 1.0
 
 def cines(data: Path, patients: list[int] | None, pig: bool) -> Iterator[tuple[str, crnn.Image]]:
     """Name and images of every cine."""
-    for file in [] if pig else sorted((data / "acdc_cine").glob("patient???_4d.nii.gz")):
-        name, number = file.name[:10], int(file.name[7:10])
-        if number in TEST or (patients and number not in patients):
-            continue
-        cine = crnn.load(file)
-        spacing = spacing_of(cine, name, data)
-        if spacing is None:
-            print(name, "has lost its spacing, and no labelled frame has it")
-            continue
+    for name, cine, spacing in () if pig else known_cines(data, patients):
         yield name, replace(cine, affine=np.diag([*spacing, 1.0]), pixdim=None)
     if pig or not patients:
         yield PIG, crnn.load(data / "pig_cine_sax")

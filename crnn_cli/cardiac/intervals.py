@@ -71,7 +71,7 @@ def half_width(limits: IntervalLimits, name: str, quantity: Quantity, doubt: flo
     limit = limits.limits.get(f"{side}.{_LIKE.get(word, word)}")
     if quantity.value is None or limit is None:
         return None
-    return limit * doubt * (1.0 if word == _IN_POINTS else quantity.value)
+    return limit * doubt * (1.0 if word == _IN_POINTS else abs(quantity.value))
 
 
 def with_parts(name: str, quantity: Quantity, parts: Mapping[str, float], level: float) -> Quantity:

@@ -104,15 +104,18 @@ def smooth_over_frames(
     ------
     Number of a frame, and its class probabilities; frames come as soon as their neighbours are there.
     """
-    waiting = {frame: window.around(frame) for frame in range(window.frames)}
+    due: dict[int, list[int]] = {}  # frames by the last of their neighbours to come
+    last_use: dict[int, int] = {}
+    for frame in range(window.frames):
+        around = window.around(frame)
+        due.setdefault(max(around), []).append(frame)
+        last_use |= {one: max(last_use.get(one, 0), *around) for one in around}
     kept: dict[int, NDArray[np.float16]] = {}
     for number, probabilities_K in enumerate(frames):
         kept[number] = np.log(np.maximum(probabilities_K, _LEAST)).astype(np.float16)
-        for frame in [each for each, needed in waiting.items() if all(one in kept for one in needed)]:
-            around = waiting.pop(frame)
-            yield frame, _settled([kept[one] for one in around], window.weights(frame))
-            needed = {one for each in waiting.values() for one in each}
-            kept = {one: values for one, values in kept.items() if one in needed}
+        for frame in due.get(number, ()):
+            yield frame, _settled([kept[one] for one in window.around(frame)], window.weights(frame))
+        kept = {one: values for one, values in kept.items() if last_use[one] > number}
 
 
 def _settled(logs_WK: list[NDArray[np.float16]], weights_W: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,14 +44,14 @@ def with_origin_beside(labels: LabelImage, file: Path) -> LabelImage:
 
     It is as it was where there is no such report, or the labels have changed since: their sizes are others.
     """
-    from crnn_cli.report.sidecar import sidecar_path
+    from crnn_cli.report.sidecar import DAMAGE, read_sidecar, sidecar_path
 
     if labels.origin is not None or file == STREAM:
         return labels
     try:
-        report = json.loads(sidecar_path(file).read_bytes())
+        report = read_sidecar(sidecar_path(file))
         same = all(_sizes(labels, each["value"]) == each["voxels"] for each in report["labels"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (CrnnError, *DAMAGE):
         return labels
     return replace(labels, origin=_of_report(report)) if same and report["labels"] else labels
 
