@@ -1,4 +1,4 @@
-"""Shapes between drawn slices: interpolation of signed distances, the field's way to fill the slices between drawn ones.
+"""Shapes between drawn slices: interpolation of signed distances, the usual way to fill the slices between drawn ones.
 
 Each drawn slice of a structure becomes its signed distance to the outline, positive inside. Between two drawn slices
 distances are interpolated linearly, beyond the first and the last one they are copied. Where one of the two slices is
