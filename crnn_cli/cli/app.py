@@ -27,7 +27,7 @@ from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
-from crnn_cli.cli.train import train_reconstruct, train_segment
+from crnn_cli.cli.train import train_drawn, train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_HANGUP, EXIT_INTERRUPTED, EXIT_TERMINATED
 from crnn_cli.version import __version__
@@ -130,6 +130,7 @@ _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (models, "export", models_export),
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
+    (train, "drawn", train_drawn),
 )
 for _command in _COMMANDS:
     app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))
