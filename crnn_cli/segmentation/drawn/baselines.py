@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.labels.shape_interpolation import interpolate_distances, nearest_drawn
-
-Numbers = NDArray[np.uint8]
-"""Structures by their number: 0 background, 1, 2, ..."""
+from crnn_cli.segmentation.drawn.stack import Numbers
 
 
 def copy_nearest(drawn_SYX: Numbers, known_S: NDArray[np.bool_]) -> Numbers:
@@ -27,9 +25,7 @@ def copy_nearest(drawn_SYX: Numbers, known_S: NDArray[np.bool_]) -> Numbers:
     return drawn_SYX[nearest_drawn(known_S)]
 
 
-def interpolate_shapes(
-    drawn_SYX: Numbers, known_S: NDArray[np.bool_], spacing: tuple[float, float, float]
-) -> Numbers:
+def interpolate_shapes(drawn_SYX: Numbers, known_S: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Numbers:
     """Label each slice by interpolated signed distances; where structures overlap, the deepest one counts.
 
     Parameters
