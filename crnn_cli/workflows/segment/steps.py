@@ -130,6 +130,7 @@ def segment_image(
     """
     options = options or SegmentOptions()
     plane, span = check_options(options)
+    check_drawn(options)
     require_image(image.array, hasattr(image, "labels"), name)
     image = with_spacing(check_image(image, name), parse_spacing(options.spacing), name)
     engine = engine or prepare_model(options)
