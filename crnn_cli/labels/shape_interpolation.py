@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from SimpleITK import GetArrayFromImage, GetImageFromArray, SignedMaurerDistanceMap
+from SimpleITK import GetArrayFromImage, GetImageFromArray, SignedMaurerDistanceMapImageFilter
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float32]
@@ -40,10 +40,12 @@ def signed_distance(mask_YX: Mask, spacing: tuple[float, float] = (1.0, 1.0)) ->
         raise ValueError("an empty mask has no outline")
     image = GetImageFromArray(np.pad(mask_YX, 1).astype(np.uint8))
     image.SetSpacing((spacing[1], spacing[0]))
-    outside = GetArrayFromImage(
-        SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    )
-    signed: Distances = (min(spacing) / 2 - outside[1:-1, 1:-1]).astype(np.float32)
+    measured = SignedMaurerDistanceMapImageFilter()
+    measured.SquaredDistanceOff()
+    measured.UseImageSpacingOn()
+    measured.SetNumberOfThreads(1)  # a slice is small
+    outside = GetArrayFromImage(measured.Execute(image))[1:-1, 1:-1]
+    signed: Distances = (min(spacing) / 2 - outside).astype(np.float32)
     return signed
 
 

@@ -184,9 +184,9 @@ class DrawnCLSTM(nn.Module):
         images = torch.unique(torch.cat([part, drawn]), sorted=True)
         look_NFYX = self.look(stack.image_N1YX[images])
         with torch.autocast(look_NFYX.device.type, enabled=False):
-            found_NFYX = F.normalize(look_NFYX.float(), dim=1)
+            found_NFYX = F.normalize(look_NFYX.to(self.likeness), dim=1)
             query, key = (found_NFYX[torch.searchsorted(images, numbers)] for numbers in (part, drawn))
-            value = F.pixel_unshuffle(stack.distance_N1YX[drawn].float(), _QUARTER)
+            value = F.pixel_unshuffle(stack.distance_N1YX[drawn].to(self.likeness), _QUARTER)
             queries, keys = self._with_places(query, key)
             moved_NPF = F.scaled_dot_product_attention(queries, keys, value.flatten(2).mT, scale=1.0)
             fetched: Tensor = F.pixel_shuffle(moved_NPF.mT.unflatten(2, query.shape[-2:]), _QUARTER)
