@@ -35,8 +35,24 @@ def values_in(path):
 
 def test_files_in_files_out(crnn, scan, model, tmp_path):
     drawn, out = save(tmp_path / "drawn.nii", drawn_in(truth(), [1, 4])), tmp_path / "all.nii.gz"
-    ended = crnn("segment", scan, "--from", drawn, "-o", out, "--model", model, "--preview", tmp_path / "p.png",
-                 "--statistics", tmp_path / "s.csv", "--probabilities", tmp_path / "q.nii.gz", "--empty", 9)  # fmt: skip
+    ended = crnn(
+        "segment",
+        scan,
+        "--from",
+        drawn,
+        "-o",
+        out,
+        "--model",
+        model,
+        "--preview",
+        tmp_path / "p.png",
+        "--statistics",
+        tmp_path / "s.csv",
+        "--probabilities",
+        tmp_path / "q.nii.gz",
+        "--empty",
+        9,
+    )
     assert ended.code == 0, ended.err
     assert ended.out == b""
     made = values_in(out)

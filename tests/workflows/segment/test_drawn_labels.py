@@ -152,7 +152,7 @@ REFUSED = {
     "NaN": (with_nan, {}, "NaN or infinite"),
     "complex": (lambda labels: drawn_in(labels, [3]) * 1j, {}, "its values are complex"),
     "other grid": (lambda labels: Image(drawn_in(labels, [3]), AFFINE + np.eye(4)), {}, "does not lie on the grid"),
-    "other shape": (lambda labels: Image(drawn_in(labels, [3])[:9], AFFINE @ np.diag([2, 1, 1, 1])), {}, "does not lie"),
+    "other shape": (lambda labels: Image(drawn_in(labels, [3])[:9], AFFINE @ np.diag([2, 1, 1, 1])), {}, "not lie on"),
     "series on a volume": (lambda labels: Image(np.stack([labels] * 2, -1), AFFINE), {}, "2 frames, and the image is"),
     "fixed and empty": (lambda labels: labels, {"fixed": [1, 9]}, "no slice of the drawn labels that counts as drawn"),
 }  # fmt: skip
