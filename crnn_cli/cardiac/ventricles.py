@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
 from crnn_cli.cardiac.quantities import Quantity, derived
-from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, peak_rates
+from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, count_beats, peak_rates
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 
 DENSITY = 1.05
@@ -177,10 +177,14 @@ def _few(name: str, slices: int, frame: int) -> str:
 def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
     """Why the frames do not cover the cycle once; empty where they do.
 
-    The cavity fills again after end systole: at least half of the stroke, until the frame before it begins anew.
+    The cavity empties once, and fills again after end systole: at least half of the stroke, until the frame before it
+    begins anew.
     """
     if len(curve_T) < FEWEST_FRAMES:
         return f"{len(curve_T)} frames are too few to follow the cycle"
+    beats = count_beats(curve_T)
+    if beats > 1:
+        return f"the cavity empties {beats} times: the frames show several beats, or are out of order"
     ed, es = curve_T[phases.ed], curve_T[phases.es]
     before = curve_T[(phases.ed - 1) % len(curve_T)]
     if ed <= es or (before - es) < _RETURNED * (ed - es):

@@ -8,7 +8,7 @@ import pytest
 from crnn_cli.cardiac.chambers import LEFT, RIGHT, Chambers, find_chambers, parse_chambers
 from crnn_cli.cardiac.function import Subject, assess_function
 from crnn_cli.cardiac.ventricles import AS_SMALL, find_phases
-from crnn_cli.cardiac.volume_curves import StructureVolumes, peak_rates
+from crnn_cli.cardiac.volume_curves import StructureVolumes, count_beats, peak_rates
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from tests.cardiac.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
@@ -149,6 +149,24 @@ def test_frames_out_of_order_are_doubted(beating):
     assert "curve-not-smooth" not in codes(assess_function(beating, CHAMBERS).doubts)
     shuffled = beating.array[..., np.random.default_rng(0).permutation(FRAMES)]
     assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
+
+
+def test_frames_of_two_beats_have_no_heart_rate_of_their_own(beating):
+    twice = Image(np.concatenate([beating.array, beating.array], -1), beating.affine, 0.04)
+    one, function = assess_function(beating, CHAMBERS), assess_function(twice, CHAMBERS)
+    assert "cycle-not-covered" in codes(function.doubts)
+    assert value(function, "left", "ejection_fraction") == value(one, "left", "ejection_fraction")
+    for name in ("heart_rate", "cardiac_output", "peak_ejection_rate", "peak_filling_rate"):
+        assert "empties 2 times" in function.quantities()["heart"][name].reason
+    given = assess_function(twice, CHAMBERS, Subject(heart_rate=75.0))
+    assert value(given, "heart", "cardiac_output") == pytest.approx(value(one, "heart", "cardiac_output"))
+
+
+@pytest.mark.parametrize("first", range(0, FRAMES, 3))
+def test_one_beat_is_one_wherever_it_begins(beating, first):
+    curve = np.count_nonzero(np.roll(beating.array, first, -1) == 3, axis=(0, 1, 2)).astype(float)
+    assert count_beats(curve) == 1
+    assert count_beats(np.tile(curve, 3)) == 3
 
 
 def test_given_frames_are_taken(beating):
