@@ -33,8 +33,9 @@ sure_ends            optional, 0 to 1; labels of a structure in its outermost sl
 smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
-intervals            optional, with quality; {"level": 0 to 1, "patients": number, "least_doubt": number,
-                     "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`
+intervals            optional, with quality; {"level": 0 to 1, "group_level": 0 to 1, "patients": number,
+                     "least_doubt": number, "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`.
+                     Limits without a group_level are of an earlier rule, and not used
 
 Task "segment-drawn" (labels of a scan from drawn slices, of any structure):
 
@@ -348,14 +349,22 @@ def _intervals(file: str, given: Any, predicted: bool) -> IntervalLimits | None:
     where, number = f"{file} (intervals)", (int, float)
     if not isinstance(given, dict) or not predicted:
         raise UnreadableError(f"{where} must be an object, beside quality")
-    check_types(where, given, {"level": number, "patients": int, "least_doubt": number, "limits": dict})
+    if "group_level" not in given:
+        return None
+    check_types(
+        where, given,
+        {"level": number, "group_level": number, "patients": int, "least_doubt": number, "limits": dict},
+    )  # fmt: skip
     if not 0 < given["level"] < 1 or not 0 < given["least_doubt"] < 1 or given["patients"] < 1:
         raise UnreadableError(f"{where}: level and least_doubt must lie between 0 and 1, patients above 0")
+    if not 0 <= given["group_level"] <= given["level"]:
+        raise UnreadableError(f"{where}: group_level must lie between 0 and level")
     for name, limit in given["limits"].items():
         if name not in NUMBERS or not is_number(limit) or not 0 <= limit <= LARGEST:
             raise UnreadableError(f"{where}: limits has {shortened(name)}: {limit!r}; it must be a number of {NUMBERS}")
     limits = {name: float(limit) for name, limit in given["limits"].items()}
-    return IntervalLimits(float(given["level"]), given["patients"], float(given["least_doubt"]), limits)
+    level, group_level, least = (float(given[key]) for key in ("level", "group_level", "least_doubt"))
+    return IntervalLimits(level, group_level, given["patients"], least, limits)
 
 
 def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
