@@ -1,8 +1,8 @@
 """config.json of a bundle: how a published model is described, read and checked.
 
 format               2; format 1 is read as well, see below
-task                 "reconstruct" or "segment"
-network              "crnn-mri" or "slice-clstm"
+task                 "reconstruct", "segment" or "forecast"
+network              "crnn-mri", "slice-clstm" or "cine-forecaster"
 settings             fields of that network's config dataclass, such as `crnn_cli.networks.crnn_mri.CRNNMRIConfig`
 licence              of the weights
 summary              one line for lists
@@ -36,6 +36,10 @@ quality              optional; {"doubt_below": Dice, "curves": [{"expected": [..
 intervals            optional, with quality; {"level": 0 to 1, "patients": number, "least_doubt": number,
                      "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`
 
+Task "forecast":
+
+frames_ahead         frames that the network was trained to look ahead
+
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
 (noise_aware). Weights are the same in both.
@@ -67,6 +71,7 @@ _COMMON: Kinds = {
 _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"initial_image": str, "input_rms": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "expected_spacing_mm": dict},
+    "forecast": {"frames_ahead": int},
 }
 _FORMAT_1 = {"initial_image": "start", "input_rms": "amplitude", "expected_spacing_mm": "plausible"}
 """Keys by their names in format 1."""
@@ -77,6 +82,7 @@ FORMAT_1_SETTINGS = {
 _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
     "segment": ("modality", "keep_within_mm", "sure_ends", "smooth_frames_ms", "quality", "intervals"),
+    "forecast": (),
 }
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
@@ -134,6 +140,7 @@ class Bundle:
     uncertainty_scale : of a reconstruction model; None where it was not measured.
     bfloat16 : whether it may compute in bfloat16 without being asked.
     slices : of a segmentation model, else None.
+    frames_ahead : that a forecaster was trained to look ahead, else 0.
     """
 
     name: str
@@ -149,6 +156,7 @@ class Bundle:
     uncertainty_scale: float | None = None
     bfloat16: bool = False
     slices: SliceInput | None = None
+    frames_ahead: int = 0
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -163,12 +171,7 @@ def read_bundle(folder: Path) -> Bundle:
     """
     file, config = str(folder / CONFIG), read_config(folder)
     common = {key: config[key] for key in _COMMON if key != "format"}
-    own = (
-        _reconstruction_fields(file, config)
-        if config["task"] == "reconstruct"
-        else {"slices": _slice_input(file, config)}
-    )
-    return Bundle(name=folder.resolve().name, folder=folder, **common, **own)
+    return Bundle(name=folder.resolve().name, folder=folder, **common, **_FIELDS[config["task"]](file, config))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -257,6 +260,20 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
     if not 0 < given["scale"] < 1e6:
         raise UnreadableError(f"{where}: scale is no positive number below 1e6")
     return float(given["scale"])
+
+
+def _forecast_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    if not 1 <= config["frames_ahead"] <= 1000:
+        raise UnreadableError(f"{file}: frames_ahead is {config['frames_ahead']}; it must be from 1 to 1000")
+    return {"frames_ahead": config["frames_ahead"]}
+
+
+def _segmentation_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"slices": _slice_input(file, config)}
+
+
+_FIELDS = {"reconstruct": _reconstruction_fields, "segment": _segmentation_fields, "forecast": _forecast_fields}
+"""Own fields of a `Bundle`, by task."""
 
 
 def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:

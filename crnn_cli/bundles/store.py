@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from crnn_cli.networks.crnn_mri import CRNNMRI
+    from crnn_cli.networks.forecaster import CineForecaster
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "folder_of_bundles",
     "is_bundle_alone",
     "list_bundles",
+    "load_forecaster",
     "load_network",
     "load_reconstruction",
     "load_segmentation",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 _LARGEST_SETTING = 4096
 _LARGEST_WEIGHTS = 2**32
-DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm"}
+DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm", "forecast": "cine-forecast"}
 
 
 def folder_of_bundles() -> Path:
@@ -75,7 +77,7 @@ def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     Parameters
     ----------
     name : of a published model, or a bundle folder; None for the default model of the task.
-    task : "reconstruct" or "segment", which the model must be for; None for any.
+    task : "reconstruct", "segment" or "forecast", which the model must be for; None for any.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def _folder_of(name: str) -> Path:
     raise UsageError(f"there is no model {name}", remedy=[f"{meant}{listing}; a bundle folder will do as well"])
 
 
-def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM:
+def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM | CineForecaster:
     """Build the network of a bundle and load its weights.
 
     Parameters
@@ -186,13 +188,29 @@ def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
     return network
 
 
-def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM:
+def load_forecaster(bundle: Bundle, device: torch.device) -> CineForecaster:
+    """Load the network of a forecasting bundle; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is a network that does not forecast.
+    """
+    from crnn_cli.networks.forecaster import CineForecaster
+
+    network = load_network(bundle, device)
+    if not isinstance(network, CineForecaster):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that forecasts")
+    return network
+
+
+def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM | CineForecaster:
     """Build an untrained network.
 
     Parameters
     ----------
     source : of the settings, for messages.
-    name : "crnn-mri" or "slice-clstm".
+    name : "crnn-mri", "slice-clstm" or "cine-forecaster".
     settings : fields of the network's config dataclass; fields that are left out keep their default.
 
     Raises
@@ -201,10 +219,11 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         If the network or a setting is unknown, or a setting is no integer or out of range.
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+    from crnn_cli.networks.forecaster import CineForecaster, ForecasterConfig
     from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 
-    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig]]
-    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig}
+    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig] | type[ForecasterConfig]]
+    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "cine-forecaster": ForecasterConfig}
     if name not in configs:
         raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
@@ -215,6 +234,8 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         config = configs[name](**settings)
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
+    if isinstance(config, ForecasterConfig):
+        return CineForecaster(config)
     return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
 
 
