@@ -87,7 +87,7 @@ class FrameMemory:
         return torch.stack([self.newest, self.recalled(0), self.recalled(1)])
 
     def sources(self, ahead: int) -> Tensor:
-        """Frames of the forecaster's step to ``ahead`` frames, (S, Y, X); see `crnn_cli.networks.forecaster.SOURCES`."""
+        """Frames of the forecaster's step to ``ahead`` frames, (S, Y, X); see `SOURCES` of the network."""
         return torch.stack([self.newest, self.recalled(0), self.recalled(ahead), self.recalled(ahead + 1)])
 
 

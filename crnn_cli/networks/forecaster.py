@@ -13,7 +13,9 @@ states makes the patches.
 it reads two frames that memory recalls: the one that looked like it, and the one that followed. Looking k frames
 ahead, it reads what followed k and k + 1 frames later, and puts the forecast together from known frames:
 
-    x_(t+k) = sum_s m_s o warp(x_s, u_s) + d             s in {last frame, recalled k, recalled k + 1}
+    x_(t+k) = sum_s m_s o warp(x_s, u_s) + d
+
+    x_s     = the last frame; recalled k; recalled k + 1; the last frame + recalled k - recalled 0
 
 with displacements u_s in pixels, weights m_s (softmax over s), and a correction d, all of them computed from g.
 
@@ -42,7 +44,7 @@ READ = 3
 """Frames that an encoder step of `CineForecaster` reads: the newest, the recalled one, and the one after that."""
 SOURCES = 4
 """Frames that a forecaster step reads: the last one, the recalled one, and those that followed k and k + 1 later."""
-_WARPED = 3
+_WARPED = 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ForecasterConfig:
 
     patch: int = 4
     layers: int = 2
-    hidden: int = 48
+    hidden: int = 32
     hidden_above: int = 32
     input_kernel: int = 3
     hidden_kernel: int = 3
@@ -231,8 +233,9 @@ class CineForecaster(nn.Module):
         )
         fine = F.pixel_shuffle(made[:, 2 * _WARPED :], self.config.patch)[..., :rows, :columns]
         weights, correction = fine[:, :_WARPED].softmax(dim=1), fine[:, _WARPED]
-        sources = sources_BSYX[:, [0, 2, 3]].float()
-        warped = warp(sources, flows[..., :rows, :columns].unflatten(1, (_WARPED, 2)))
+        last, recalled_0, recalled_k, recalled_next = sources_BSYX.float().unbind(1)
+        known = torch.stack([last, recalled_k, recalled_next, last + recalled_k - recalled_0], dim=1)
+        warped = warp(known, flows[..., :rows, :columns].unflatten(1, (_WARPED, 2)))
         return (weights * warped).sum(dim=1) + correction, states
 
     def _patches(self, frames: Tensor) -> Tensor:

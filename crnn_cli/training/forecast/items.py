@@ -18,7 +18,8 @@ from crnn_cli.training.forecast.play import Variation, beat_places, displace, pl
 from crnn_cli.training.forecast.settings import ForecastSettings
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene
 
-ITEMS_OF_SERIES = 4
+ITEMS_OF_SERIES = 16
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))  # of time and of rows, in (noisy and clean, T, Y, X)
 _MARGIN = 4  # pixels about a view, so that what is moved in is real
 
 
@@ -41,7 +42,7 @@ class ForecastItem:
 
 
 def draw_items(cines: Sequence[Tensor], settings: ForecastSettings, seed: int) -> list[ForecastItem]:
-    """Draw items from one cine, or from one scene: as it is, turned, backwards, and both; of random pieces of it.
+    """Draw items from one cine, or from one scene: turned by right angles, mirrored, and backwards in time.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def draw_items(cines: Sequence[Tensor], settings: ForecastSettings, seed: int) -
     real = bool(cines) and rng.chance(settings.real_share)
     both = torch.stack(_played_cine(cines, settings, rng) if real else _scene(settings, rng))
     items = []
-    for turned in (both, both.transpose(2, 3).flip(2), both.flip(1), both.flip(1, 3).transpose(2, 3)):
+    for number in range(ITEMS_OF_SERIES):
+        turned = torch.rot90(both.flip(_FLIPS[number // 4]), number % 4, (2, 3))
         noisy, clean = turned * (rng.log_uniform(0.6, 1.6) / intensity_scale(turned[0, 0]))
         first = settings.history if rng.chance(0.75) else rng.integer(0, settings.history)
         items.append(cut_item(noisy, clean, first, settings, rng))

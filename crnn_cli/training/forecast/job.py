@@ -19,7 +19,9 @@ from crnn_cli.training.forecast.items import ITEMS_OF_SERIES, ForecastItem, draw
 from crnn_cli.training.forecast.settings import ForecastSettings
 
 _VALIDATION_SEED = 1_000_000_000
-_VALIDATION_ITEMS = 24
+_VALIDATION_ITEMS = 12
+_SERIES_AT_ONCE = 8
+_BLOCK = _SERIES_AT_ONCE * ITEMS_OF_SERIES
 _LEAST_ERROR = 2e-5  # mean squared error, in units of bright parts, below which nothing more is asked
 
 
@@ -40,7 +42,7 @@ class ForecastJob:
     ) -> None:  # fmt: skip
         self.settings, self.cines, self.held_out = settings, list(cines), list(held_out)
         self.seed, self.start = seed, start
-        self._series: tuple[int, list[ForecastItem]] | None = None
+        self._block, self._series = -1, dict[int, list[ForecastItem]]()
         self._held: dict[float, list[ForecastItem]] = {}
 
     def network(self, stage: int, before: nn.Module | None) -> CineForecaster:
@@ -55,12 +57,14 @@ class ForecastJob:
         return network
 
     def item(self, stage: int, number: int) -> ForecastItem:
-        """Draw an item; those of one series follow each other, and it is drawn once if they are asked for in turn."""
+        """Draw an item: neighbours are of different series, and what was drawn of a series is kept for the next."""
         del stage
-        series, place = divmod(number, ITEMS_OF_SERIES)
-        if self._series is None or self._series[0] != series:
-            self._series = series, draw_items(self.cines, self.settings, self._seed(number))
-        return self._series[1][place]
+        first, (place, which) = number - number % _BLOCK, divmod(number % _BLOCK, _SERIES_AT_ONCE)
+        if self._block != first:
+            self._block, self._series = first, {}
+        if which not in self._series:
+            self._series[which] = draw_items(self.cines, self.settings, self._seed(number))
+        return self._series[which][place]
 
     def describe(self, stage: int, number: int) -> str:
         """Seed of an item: with the same settings and cines it can be drawn again."""
@@ -116,7 +120,8 @@ class ForecastJob:
         last = item.sources_WKSYX[-1, :, 0].numpy()
         panels = [
             Panel("truth", truth), Panel("forecast", made), Panel("last frame", last),
-            Panel("error of forecast x 5", np.abs(made - truth), 5), Panel("error of last x 5", np.abs(last - truth), 5),
+            Panel("error of forecast x 5", np.abs(made - truth), 5),
+            Panel("error of last x 5", np.abs(last - truth), 5),
         ]  # fmt: skip
         kind = "a cine held out" if self.held_out else "simulated"
         return [preview_output(panels, (1, 1), None, folder / "validation.png", f"{kind}, played with variation")]
@@ -130,15 +135,14 @@ class ForecastJob:
         return self._held[share]
 
     def _seed(self, number: int) -> int:
-        return int(np.random.SeedSequence([self.seed, number // ITEMS_OF_SERIES]).generate_state(1, np.uint64)[0] >> 1)
+        series = number // _BLOCK * _SERIES_AT_ONCE + number % _SERIES_AT_ONCE
+        return int(np.random.SeedSequence([self.seed, series]).generate_state(1, np.uint64)[0] >> 1)
 
 
 _PARTS = ("first", "later")
 
 
-def forecast_items(
-    network: nn.Module, items: Sequence[ForecastItem], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def forecast_items(network: nn.Module, items: Sequence[ForecastItem], device: torch.device) -> tuple[Tensor, Tensor]:
     """Forecast items of one size.
 
     Returns

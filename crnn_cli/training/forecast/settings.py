@@ -17,7 +17,7 @@ class ForecasterNetworkSettings:
 
     patch: int = setting(4, "pixels along the side of a patch")
     layers: int = setting(2, "recurrent layers of the encoder, and of the forecaster")
-    hidden: int = setting(48, "features of the first layer")
+    hidden: int = setting(32, "features of the first layer")
     hidden_above: int = setting(32, "features of each layer above it")
     kernel: int = setting(3, "of the recurrent layers, odd")
     gru: int = setting(0, "1: ConvGRU layers; 0: ConvLSTM")
@@ -43,9 +43,9 @@ class ForecastSettings:
     real_share: float = setting(0.6, "share of items made from the cines given; the others are simulated scenes")
     side: int = setting(48, "pixels along the side of an item")
     history: int = setting(44, "frames that memory holds, at most, before the first that the network reads")
-    frames: int = setting(10, "that the network reads")
+    frames: int = setting(8, "that the network reads")
     ahead: int = setting(4, "frames that it forecasts")
-    starts: int = setting(3, "frames of an item after which it forecasts")
+    starts: int = setting(2, "frames of an item after which it forecasts")
     network: ForecasterNetworkSettings = field(default_factory=ForecasterNetworkSettings)
     optimiser: OptimiserSettings = field(
         default_factory=lambda: OptimiserSettings(learning_rate=2e-3, weight_decay=1e-4, clip=1.0, average=0.995)
