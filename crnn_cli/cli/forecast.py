@@ -76,8 +76,8 @@ def forecast(
     """Forecast the next frames of a series, each slice on its own.
 
     A recurrent network reads the frames one by one, each with the frame of the last 64 that looked most like it, and
-    the one that followed: in a second beat it knows the first. Where no frame comes back, as in a first beat, it has the
-    last frames alone, and says so.
+    the one that followed: in a second beat it knows the first. Where no frame comes back, as in a first beat, it has
+    the last frames alone, and says so.
 
     The error to expect of each frame is that of earlier forecasts in the same series, root mean square in the units of
     the series. A beat that comes early is not foreseen, and not in it unless one came before; see crnn events.

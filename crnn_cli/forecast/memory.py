@@ -4,7 +4,8 @@
 
 The lag l of the recalled frame has the least e(l) beyond the first l where e has risen to half of its largest value:
 the picture must have changed before it can come back. Where e does not fall to half of its largest value again,
-nothing has come back (the first beat, a still object), and the newest frame stands for what is recalled.
+nothing has come back (the first beat, a still object), and the newest frame stands for what is recalled. The lag may be
+that of several beats; the period is the lag of the first return, the least e(l) until it rises to half again.
 
 Legend: Y, X pixel; lags in frames.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,8 +31,8 @@ class FrameMemory:
     >>> memory = FrameMemory()
     >>> for t in range(20):
     ...     memory.add(torch.full((8, 8), float(t % 7)))
-    >>> memory.lag, float(memory.newest[0, 0]), float(memory.recalled(2)[0, 0])
-    (7, 5.0, 0.0)
+    >>> memory.period, memory.lag, float(memory.newest[0, 0]), float(memory.recalled(2)[0, 0])
+    (7, 7, 5.0, 0.0)
 
     Parameters
     ----------
@@ -39,6 +41,7 @@ class FrameMemory:
     Attributes
     ----------
     lag : frames from the recalled frame to the newest; 0 where nothing is recalled.
+    period : frames from the latest frame that came back to the newest; 0 where none did.
     distances : e(l) of the formula at l = 1, 2, ..., in squared units of the frames.
     """
 
@@ -46,7 +49,7 @@ class FrameMemory:
         self._frames: deque[Tensor] = deque(maxlen=most)
         self._coarse: deque[Tensor] = deque(maxlen=most)
         self._recent: deque[Tensor] = deque(maxlen=_WINDOW)
-        self.lag = 0
+        self.lag, self.period = 0, 0
         self.distances = torch.zeros(0)
 
     def add(self, frame_YX: Tensor) -> None:
@@ -63,7 +66,7 @@ class FrameMemory:
         self._coarse.append(coarse)
         usable = min((len(each) for each in self._recent), default=0)
         self.distances = torch.stack([each[:usable] for each in self._recent]).mean(0) if usable else torch.zeros(0)
-        self.lag = _best_lag(self.distances)
+        self.lag, self.period = _returns(self.distances)
 
     @property
     def newest(self) -> Tensor:
@@ -98,12 +101,16 @@ def _coarse(frame_YX: Tensor) -> Tensor:
     return means
 
 
-def _best_lag(distances: Tensor) -> int:
-    if len(distances) < 2:
-        return 0
-    largest = float(distances.max())
-    changed = int((distances >= _COMES_BACK * largest).int().argmax())
-    after = distances[changed + 1 :]
-    if not largest > 0 or len(after) == 0 or float(after.min()) > _COMES_BACK * largest:
-        return 0
-    return changed + 2 + int(after.argmin())
+def _returns(distances: Tensor) -> tuple[int, int]:
+    """Lag of the frame that is recalled, and of the first that came back; 0 and 0 where none did."""
+    e = distances.numpy()
+    half = _COMES_BACK * float(e.max(initial=0))
+    far = np.flatnonzero(e >= half)
+    if not half > 0 or not len(far):
+        return 0, 0
+    near = np.flatnonzero(e[far[0] :] < half) + far[0]
+    if not len(near):
+        return 0, 0
+    again = far[far > near[0]]
+    end = again[0] if len(again) else len(e)
+    return int(near[np.argmin(e[near])]) + 1, int(near[0] + np.argmin(e[near[0] : end])) + 1

@@ -47,7 +47,10 @@ def check_options(options: ForecastOptions) -> None:
         raise UsageError(Param("from_frame", options.from_frame), " cannot be: frames count from 1")
     if options.reference and options.from_frame is None:
         raise UsageError(
-            Param("reference"), " needs ", Param("from_frame"), ": after the last frame there is nothing to compare with"
+            Param("reference"),
+            " needs ",
+            Param("from_frame"),
+            ": after the last frame there is nothing to compare with",
         )
 
 

@@ -12,7 +12,7 @@ from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare
 from crnn_cli.workflows.forecast.options import ForecastOptions, check_options
-from crnn_cli.workflows.forecast.source import Series, check_series, read_series
+from crnn_cli.workflows.forecast.source import Series, check_series, read_series, with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ def forecast_series(
     lags: list[int] = []
     references: list[_Comparison] = []
     for z in range(slices):
-        frames = _with_progress(series.frames(z, read), z * read, slices * read, progress)
+        frames = with_progress(series.frames(z, read), z * read, slices * read, progress)
         found = forecast_slice(frames, read, options.frames, engine.network, engine.device)
         made[:, :, z] = found.frames_KYX.permute(1, 2, 0).numpy()
         check.add(found.check)
@@ -109,12 +109,6 @@ def _frames_read(series: Series, options: ForecastOptions) -> int:
             remedy=("take an earlier ", Param("from_frame"), " or fewer ", Param("frames")),
         )
     return read
-
-
-def _with_progress(frames: Any, done: int, total: int, progress: notices.Progress) -> Any:
-    for number, frame in enumerate(frames, start=done + 1):
-        yield frame
-        progress(number, total)
 
 
 @dataclass(frozen=True)

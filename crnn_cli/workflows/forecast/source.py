@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,18 @@ class Series:
             frame = torch.from_numpy(np.array(values, np.float32, order="C"))
             drop_pages(array)
             yield frame
+
+
+def with_progress(frames: Iterable[Tensor], done: int, total: int, progress: notices.Progress) -> Iterator[Tensor]:
+    """Yield frames, and tell after each how many are done.
+
+    Parameters
+    ----------
+    done, total : frames of earlier slices, and of all.
+    """
+    for number, frame in enumerate(frames, start=done + 1):
+        yield frame
+        progress(number, total)
 
 
 def read_series(path: Path, axes: str | None, series: str | None, slice_tolerance: float | None) -> Series:
