@@ -27,6 +27,8 @@ SURFACE = {
         "image model slices labels threshold keep_largest frame_by_frame spacing precision device threads progress"
     ),
     "function": "source labels runs ed es height weight bsa heart_rate model device progress",
+    "forecast": "series frames from_frame reference model device threads progress",
+    "events": "series threshold model device threads progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }
@@ -34,6 +36,7 @@ CLASSES = {
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ForecastResult",
     "Image",
     "LabelImage",
     "RawScan",

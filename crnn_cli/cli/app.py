@@ -122,8 +122,8 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    reconstruct, segment, function, forecast, events, simulate, evaluate, info, labels, convert, verify, compare, report,
-    doctor,
+    reconstruct, segment, function, forecast, events, simulate, evaluate, info, labels, convert, verify, compare,
+    report, doctor,
 )  # fmt: skip
 _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),

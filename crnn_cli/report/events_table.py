@@ -45,9 +45,10 @@ def slice_rows(report: dict[str, Any]) -> list[list[str]]:
 
 def events_csv(report: dict[str, Any], target: Path) -> Output:
     """A heading, and a row for each event; frames from 0 as in the report, beats from 1."""
-    rows: list[list[Any]] = [list(_CSV)]
+    records: list[dict[str, Any]] = []
     for found in report["slices"]:
         for event in found["events"]:
             known = event | {"slice": found["slice"], "beats": " ".join(map(str, event["beats"]))}
-            rows.append(["" if known[name] is None else known[name] for name in _CSV])
-    return Output(target, csv_text(rows).encode())
+            records.append({name: known[name] for name in _CSV})
+    text = csv_text(records) if records else f"{','.join(_CSV)}\n"
+    return Output(target, text.encode())
