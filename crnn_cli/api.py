@@ -26,7 +26,7 @@ from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.results import ReconstructionResult
+from crnn_cli.results import ForecastResult, ReconstructionResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -320,6 +320,71 @@ def function(
         if isinstance(source, Image):
             return measure_image(source, options, progress, kept).function
         return measure_file(Path(source), options, progress, kept).function
+
+
+def forecast(
+    series: Image | Source, *, frames: int = 4, from_frame: int | None = None, reference: bool = False,
+    model: Bundle | Source | None = None, device: str = "auto", threads: int | None = None,
+    progress: Progress = _no_progress,
+) -> ForecastResult:  # fmt: skip
+    """Forecast the next frames of a series, each slice on its own.
+
+    Parameters
+    ----------
+    series : (x, y, z, t) of 2 frames or more; of complex images the magnitude is forecast. Or the name of a file.
+    frames : how many, 1 to 100.
+    from_frame : the last frame that is read, from 1; None for the last of the series.
+    reference : measure against the frames that follow.
+    model : published name, bundle folder, or what `load_model` returned; None for ``cine-forecast``.
+    device, threads, progress : as of `reconstruct`.
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError for images without a time axis or with nothing in them, UsageError for frames that are not
+        there.
+    """
+    from crnn_cli.workflows.forecast.options import ForecastOptions
+    from crnn_cli.workflows.forecast.run import forecast_file, forecast_image
+
+    options = ForecastOptions(
+        frames=frames, from_frame=from_frame, reference=reference, model=_model_name(model), device=device
+    )
+    with notices.recording(), _threads(threads):
+        if isinstance(series, Image):
+            return ForecastResult.from_run(forecast_image(series, options, progress))
+        return ForecastResult.from_run(forecast_file(Path(series), options, progress))
+
+
+def events(
+    series: Image | Source, *, threshold: float | None = None, model: Bundle | Source | None = None,
+    device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Find frames and beats that do not follow from those before, each slice on its own.
+
+    Parameters
+    ----------
+    series : (x, y, z, t) of two beats or more. Or the name of a file.
+    threshold : surprise above which a frame is an event; None for the default.
+    model, device, threads, progress : as of `forecast`.
+
+    Returns
+    -------
+    The report of `crnn events` as a dict (docs/reference/report-json.md).
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing comes back in the series, so that nothing says what is usual.
+    """
+    from crnn_cli.workflows.events.options import EventsOptions
+    from crnn_cli.workflows.events.run import events_of_file, events_of_image
+
+    options = EventsOptions(threshold=threshold, model=_model_name(model), device=device)
+    with notices.recording(), _threads(threads):
+        if isinstance(series, Image):
+            return events_of_image(series, options, progress).report
+        return events_of_file(Path(series), options, progress).report
 
 
 def evaluate(

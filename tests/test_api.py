@@ -28,6 +28,8 @@ SURFACE = {
         "steps seed precision device threads progress"
     ),
     "function": "source labels runs ed es height weight bsa heart_rate model device progress",
+    "forecast": "series frames from_frame reference model device threads progress",
+    "events": "series threshold model device threads progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }
@@ -35,6 +37,7 @@ CLASSES = {
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ForecastResult",
     "Image",
     "LabelImage",
     "RawScan",

@@ -42,6 +42,8 @@ def test_io_knows_no_torch_even_indirectly():
         ["models", "list"],
         ["reconstruct", "--help"],
         ["segment", "--help"],
+        ["forecast", "--help"],
+        ["events", "--help"],
         ["batch", "reconstruct", "--help"],
         ["batch", "function", "--help"],
     ],
@@ -108,6 +110,14 @@ OPTIONS = {
     ),
     "function": HEART + OUT,
     "batch function": BATCH + "--reviewed " + HEART + OUT,
+    "forecast": (
+        "--frames --from-frame --reference --axes --series --slice-tolerance --model --device --preview --strict "
+        "--threads " + OUT
+    ),
+    "events": (
+        "--threshold --axes --series --slice-tolerance --model --device --csv --plot --exclude --whole-beats --strict "
+        "--threads " + OUT
+    ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
@@ -128,6 +138,7 @@ OPTIONS = {
     "doctor": "--json",
     "train segment": TRAIN + "--cache",
     "train reconstruct": TRAIN + "--simulated",
+    "train forecast": TRAIN + "--simulated",
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --output --iterations --input-rms --licence",

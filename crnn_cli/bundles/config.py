@@ -1,8 +1,8 @@
 """config.json of a bundle: how a published model is described, read and checked.
 
 format               2; format 1 is read as well, see below
-task                 "reconstruct", "segment" or "segment-drawn"
-network              "crnn-mri", "slice-clstm" or "drawn-clstm"
+task                 "reconstruct", "segment", "segment-drawn" or "forecast"
+network              "crnn-mri", "slice-clstm", "drawn-clstm" or "cine-forecaster"
 settings             fields of that network's config dataclass, such as `crnn_cli.networks.crnn_mri.CRNNMRIConfig`
 licence              of the weights
 summary              one line for lists
@@ -43,6 +43,10 @@ quality              optional; as of "segment", with one curve for every structu
 measured             optional; {"cases": number, "dice": mean, "nearest": mean, "distances": mean}: Dice of slices that
                      were not drawn, of the model and of the methods without one, on cases that it was not trained on
 
+Task "forecast":
+
+frames_ahead         frames that the network was trained to look ahead
+
 Format 1 has other names for some keys: start (initial_image), amplitude (input_rms), plausible (expected_spacing_mm);
 and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), context (temporal_context), trust
 (noise_aware). Weights are the same in both.
@@ -73,6 +77,7 @@ _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"initial_image": str, "input_rms": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "expected_spacing_mm": dict},
     "segment-drawn": {},
+    "forecast": {"frames_ahead": int},
 }
 _FORMAT_1 = {"initial_image": "start", "input_rms": "amplitude", "expected_spacing_mm": "plausible"}
 """Keys by their names in format 1."""
@@ -84,6 +89,7 @@ _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
     "segment": ("modality", "keep_within_mm", "sure_ends", "smooth_frames_ms", "quality", "intervals"),
     "segment-drawn": ("quality", "measured"),
+    "forecast": (),
 }
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
@@ -153,6 +159,7 @@ class Bundle:
     bfloat16 : whether it may compute in bfloat16 without being asked.
     slices : of a segmentation model, else None.
     drawn : of a model for drawn slices, else None.
+    frames_ahead : that a forecaster was trained to look ahead, else 0.
     """
 
     name: str
@@ -169,6 +176,7 @@ class Bundle:
     bfloat16: bool = False
     slices: SliceInput | None = None
     drawn: DrawnQuality | None = None
+    frames_ahead: int = 0
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -183,14 +191,7 @@ def read_bundle(folder: Path) -> Bundle:
     """
     file, config = str(folder / CONFIG), read_config(folder)
     common = {key: config[key] for key in _COMMON if key != "format"}
-    own: dict[str, Any]
-    if config["task"] == "reconstruct":
-        own = _reconstruction_fields(file, config)
-    elif config["task"] == "segment":
-        own = {"slices": _slice_input(file, config)}
-    else:
-        own = {"drawn": DrawnQuality(_quality(file, config.get("quality"), 1), _measured(file, config))}
-    return Bundle(name=folder.resolve().name, folder=folder, **common, **own)
+    return Bundle(name=folder.resolve().name, folder=folder, **common, **_FIELDS[config["task"]](file, config))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -279,6 +280,27 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
     if not 0 < given["scale"] < 1e6:
         raise UnreadableError(f"{where}: scale is no positive number below 1e6")
     return float(given["scale"])
+
+
+def _forecast_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    if not 1 <= config["frames_ahead"] <= 1000:
+        raise UnreadableError(f"{file}: frames_ahead is {config['frames_ahead']}; it must be from 1 to 1000")
+    return {"frames_ahead": config["frames_ahead"]}
+
+
+def _segmentation_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"slices": _slice_input(file, config)}
+
+
+def _drawn_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"drawn": DrawnQuality(_quality(file, config.get("quality"), 1), _measured(file, config))}
+
+
+_FIELDS = {
+    "reconstruct": _reconstruction_fields, "segment": _segmentation_fields, "segment-drawn": _drawn_fields,
+    "forecast": _forecast_fields,
+}  # fmt: skip
+"""Own fields of a `Bundle`, by task."""
 
 
 def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
     from crnn_cli.networks.crnn_mri import CRNNMRI
     from crnn_cli.networks.drawn_clstm import DrawnCLSTM
+    from crnn_cli.networks.forecaster import CineForecaster
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
-    Network = CRNNMRI | SliceCLSTM | DrawnCLSTM
+    Network = CRNNMRI | SliceCLSTM | DrawnCLSTM | CineForecaster
 
 __all__ = [
     "CARD",
@@ -43,6 +44,7 @@ __all__ = [
     "is_bundle_alone",
     "list_bundles",
     "load_drawn",
+    "load_forecaster",
     "load_network",
     "load_reconstruction",
     "load_segmentation",
@@ -52,9 +54,13 @@ __all__ = [
 ]
 _LARGEST_SETTING = 4096
 _LARGEST_WEIGHTS = 2**32
-DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm", "segment-drawn": "drawn-clstm"}
+DEFAULT_MODELS = {
+    "reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm", "segment-drawn": "drawn-clstm",
+    "forecast": "cine-forecast",
+}  # fmt: skip
 _PURPOSES = {
     "reconstruct": "to reconstruct", "segment": "to segment", "segment-drawn": "to label a scan from drawn slices",
+    "forecast": "to forecast",
 }  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     Parameters
     ----------
     name : of a published model, or a bundle folder; None for the default model of the task.
-    task : "reconstruct", "segment" or "segment-drawn", which the model must be for; None for any.
+    task : "reconstruct", "segment", "segment-drawn" or "forecast", which the model must be for; None for any.
 
     Raises
     ------
@@ -213,13 +219,29 @@ def load_drawn(bundle: Bundle, device: torch.device) -> DrawnCLSTM:
     return network
 
 
+def load_forecaster(bundle: Bundle, device: torch.device) -> CineForecaster:
+    """Load the network of a forecasting bundle; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is a network that does not forecast.
+    """
+    from crnn_cli.networks.forecaster import CineForecaster
+
+    network = load_network(bundle, device)
+    if not isinstance(network, CineForecaster):
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that forecasts")
+    return network
+
+
 def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
     """Build an untrained network.
 
     Parameters
     ----------
     source : of the settings, for messages.
-    name : "crnn-mri", "slice-clstm" or "drawn-clstm".
+    name : "crnn-mri", "slice-clstm", "drawn-clstm" or "cine-forecaster".
     settings : fields of the network's config dataclass; fields that are left out keep their default.
 
     Raises
@@ -229,10 +251,13 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
     from crnn_cli.networks.drawn_clstm import DrawnCLSTM, DrawnCLSTMConfig
+    from crnn_cli.networks.forecaster import CineForecaster, ForecasterConfig
     from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 
-    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig] | type[DrawnCLSTMConfig]]
-    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "drawn-clstm": DrawnCLSTMConfig}
+    configs: dict[str, type[CRNNMRIConfig | SliceCLSTMConfig | DrawnCLSTMConfig | ForecasterConfig]] = {
+        "crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "drawn-clstm": DrawnCLSTMConfig,
+        "cine-forecaster": ForecasterConfig,
+    }  # fmt: skip
     if name not in configs:
         raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
@@ -245,6 +270,8 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
         raise UnreadableError(f"{source}: {error}") from None
     if isinstance(config, CRNNMRIConfig):
         return CRNNMRI(config)
+    if isinstance(config, ForecasterConfig):
+        return CineForecaster(config)
     return SliceCLSTM(config) if isinstance(config, SliceCLSTMConfig) else DrawnCLSTM(config)
 
 

@@ -142,6 +142,13 @@ SegmentationModel = Annotated[
         help="A published model (crnn models list), or a bundle folder. Default: cardiac-sax-clstm.",
     ),
 ]  # fmt: skip
+ForecastModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        help="A published model (crnn models list), or a bundle folder. Default: cine-forecast.",
+    ),
+]  # fmt: skip
 Undersample = Annotated[
     float | None,
     typer.Option(
