@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.training.datasets.checks import CheckedVolume
     from crnn_cli.training.job import TrainingReport
+    from crnn_cli.training.segment.run import LabelledData
     from crnn_cli.training.session import TrainingRequest
 
 RUN = "Training"
@@ -169,19 +170,61 @@ def train_segment(
     )  # fmt: skip
     if data is None:
         raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
-    from crnn_cli.training.datasets.checks import check_labelled
-    from crnn_cli.training.datasets.sets import find_labelled
-    from crnn_cli.training.segment.run import LabelledData, train_segmentation
+    from crnn_cli.training.segment.run import train_segmentation
 
-    volumes = find_labelled(data)
-    for note in volumes.notes:
-        notices.detail(f"{note.name}: {note.text}")
-    with console.progress_bar("checking") as progress:
-        checked = check_labelled(volumes, progress=progress)
-    good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
+    volumes = _labelled_data(data, skip_bad)
     own = None if resume and not (config or epochs) else settings
     with _training(request.out) as bar:
-        bundle = train_segmentation(LabelledData.from_checked(volumes, good), own, request, TrainingProgress(bar), bar)
+        bundle = train_segmentation(volumes, own, request, TrainingProgress(bar), bar)
+    _print_outcome(request, bundle, as_json)
+
+
+def train_drawn(
+    data: Volumes = None,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
+    workers: Workers = None,
+    out: Out = None,
+    licence: Licence = "not stated",
+    as_json: TrainJson = False,
+) -> None:
+    """Train a network that labels a whole scan from a few drawn slices, whatever the structure.
+
+    DATA is as for crnn train segment: labelled volumes of any structures, the more kinds the better. Structures that
+    nobody labelled are learned from as well: regions of the same images, and random shapes.
+
+    Examples: crnn train drawn labelled.csv -o my-drawn --minutes 120 --licence CC0-1.0;
+    crnn train drawn --print-config > settings.toml;
+    then crnn segment volume.nii --from drawn.nii --model my-drawn
+    """
+    from crnn_cli.training import start
+    from crnn_cli.training.drawn.settings import DrawnSettings
+
+    _silence_later_processes()
+    settings = start.load_settings(DrawnSettings, config, None)
+    if print_config:
+        _print_settings(settings)
+        return
+    request = start.make_request(
+        "segment", out, epochs=None, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
+    )  # fmt: skip
+    if data is None:
+        raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
+    from crnn_cli.training.drawn.run import train_drawn as train
+
+    volumes = _labelled_data(data, skip_bad)
+    own = None if resume and not config else settings
+    with _training(request.out) as bar:
+        bundle = train(volumes, own, request, TrainingProgress(bar), bar)
     _print_outcome(request, bundle, as_json)
 
 
@@ -226,21 +269,77 @@ def train_reconstruct(
         "reconstruct", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
         resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
     )  # fmt: skip
+    from crnn_cli.training.reconstruct.run import train_reconstruction
+
+    cines = _checked_cines(data, simulated, skip_bad)
+    own = None if resume and not (config or epochs) else settings
+    with _training(request.out) as bar:
+        bundle = train_reconstruction(cines, own, request, TrainingProgress(bar))
+    _print_outcome(request, bundle, as_json)
+
+
+def train_forecast(
+    data: Cines = None,
+    simulated: Simulated = False,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
+    workers: Workers = None,
+    out: Out = None,
+    licence: Licence = "not stated",
+    as_json: TrainJson = False,
+) -> None:
+    """Train a forecaster of cines (ConvLSTM encoder and forecaster) on cines, simulated scenes, or both.
+
+    DATA are 4-D NIfTI files, or folders of one DICOM series each, of one beat each; of complex ones the magnitude. They
+    are played again and again, each beat at a rate of its own, with sway, turning and noise. All files are checked
+    first.
+
+    Examples: crnn train forecast cines/ -o my-model --minutes 120 --licence CC0-1.0;
+    crnn train forecast --simulated -o my-model --epochs 2; crnn train forecast --print-config > settings.toml;
+    then crnn forecast cine.nii.gz --model my-model
+    """
+    from crnn_cli.training import start
+    from crnn_cli.training.forecast.settings import ForecastSettings
+
+    _silence_later_processes()
+    settings = start.load_settings(ForecastSettings, config, epochs)
+    if print_config:
+        _print_settings(settings)
+        return
+    request = start.make_request(
+        "forecast", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
+    )  # fmt: skip
+    from crnn_cli.training.forecast.run import train_forecaster
+
+    cines = _checked_cines(data, simulated, skip_bad)
+    own = None if resume and not (config or epochs) else settings
+    with _training(request.out) as bar:
+        bundle = train_forecaster(cines, own, request, TrainingProgress(bar))
+    _print_outcome(request, bundle, as_json)
+
+
+def _checked_cines(data: Path | None, simulated: bool, skip_bad: bool) -> list[Path]:
+    """Find cines and check them; none where only simulated scenes are asked for."""
     if (data is None) != simulated:
         raise UsageError("give DATA, a folder of cines, or --simulated, and not both")
     from crnn_cli.training.datasets.checks import check_cines
     from crnn_cli.training.datasets.sets import find_cines
-    from crnn_cli.training.reconstruct.run import train_reconstruction
 
     files = [] if data is None else find_cines(data)
     with console.progress_bar("checking") as progress:
         checked = check_cines(files, progress=progress)
     good = _usable_items(checked, [], skip_bad)
-    cines = [file for file, each in zip(files, checked, strict=True) if each in good]
-    own = None if resume and not (config or epochs) else settings
-    with _training(request.out) as bar:
-        bundle = train_reconstruction(cines, own, request, TrainingProgress(bar))
-    _print_outcome(request, bundle, as_json)
+    return [file for file, each in zip(files, checked, strict=True) if each in good]
 
 
 class TrainingProgress:
@@ -275,6 +374,21 @@ def _print_settings(settings: Any) -> None:
     from crnn_cli.training.settings import to_toml
 
     sys.stdout.write(to_toml(settings))
+
+
+def _labelled_data(data: Path, skip_bad: bool) -> LabelledData:
+    """Find and check labelled volumes, and print what is wrong with them."""
+    from crnn_cli.training.datasets.checks import check_labelled
+    from crnn_cli.training.datasets.sets import find_labelled
+    from crnn_cli.training.segment.run import LabelledData
+
+    volumes = find_labelled(data)
+    for note in volumes.notes:
+        notices.detail(f"{note.name}: {note.text}")
+    with console.progress_bar("checking") as progress:
+        checked = check_labelled(volumes, progress=progress)
+    good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
+    return LabelledData.from_checked(volumes, good)
 
 
 def _usable_items(
