@@ -21,6 +21,8 @@ from crnn_cli.version import __version__
 if TYPE_CHECKING:
     from crnn_cli.api import (
         evaluate,
+        events,
+        forecast,
         from_kspace,
         function,
         load,
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
     from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.errors import CrnnError
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.results import ReconstructionResult, Reliability, Residual
+    from crnn_cli.results import ForecastResult, ReconstructionResult, Reliability, Residual
 
 _HOME = {
     "Bundle": "crnn_cli.bundles.config",
     "CardiacFunction": "crnn_cli.cardiac.function",
     "CrnnError": "crnn_cli.errors",
+    "ForecastResult": "crnn_cli.results",
     "Image": "crnn_cli.data.image",
     "LabelImage": "crnn_cli.labels.label_image",
     "RawScan": "crnn_cli.data.raw_scan",
@@ -53,6 +56,7 @@ __all__ = [
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ForecastResult",
     "Image",
     "LabelImage",
     "RawScan",
@@ -61,6 +65,8 @@ __all__ = [
     "Residual",
     "__version__",
     "evaluate",
+    "events",
+    "forecast",
     "from_kspace",
     "function",
     "load",

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
-from crnn_cli.errors import Param, UsageError
-from crnn_cli.results import ReconstructionResult
+from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.results import ForecastResult, ReconstructionResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,10 +223,12 @@ def reconstruct(
 def segment(
     image: Image | Source, *, model: Bundle | Source | None = None, slices: str = "auto", labels: str | None = None,
     threshold: float = 0.5, keep_largest: bool = False, frame_by_frame: bool = False,
-    spacing: tuple[float, ...] | None = None, precision: str | None = None, device: str = "auto",
-    threads: int | None = None, progress: Progress = _no_progress,
+    spacing: tuple[float, ...] | None = None, drawn: Image | NDArray[np.generic] | Source | None = None,
+    empty: Sequence[int] = (), fixed: Sequence[int] | None = None, frames: Sequence[int] | None = None,
+    fill: str | None = None, minutes: float | None = None, steps: int | None = None, seed: int | None = None,
+    precision: str | None = None, device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
 ) -> LabelImage:  # fmt: skip
-    """Label a volume, or every frame of a series, slice by slice.
+    """Label a volume, or every frame of a series, slice by slice: by a model, or from slices that someone drew.
 
     Parameters
     ----------
@@ -238,6 +240,13 @@ def segment(
     keep_largest : keep the largest connected piece of each label in each frame only.
     frame_by_frame : label each frame of a cine on its own, where the model would settle it with its neighbours.
     spacing : voxel size x, y, z in mm, perhaps with the frame time in s, in place of that of the image.
+    drawn : labels of some slices, of any structures, from which the other slices are labelled: an image on the same
+        grid, an array of the same shape, or the name of a file. Drawn slices stay as they are. The model is then
+        ``drawn-clstm``, and ``labels``, ``keep_largest`` and ``frame_by_frame`` are not used.
+    empty, fixed : slices meant empty; of a whole, corrected map, those that count as drawn. Counted from 1, as stored.
+    frames : of a series, the frames that are drawn, from 1; None for those with labels.
+    fill : ``network``, ``distances`` (interpolated signed distances) or ``nearest``; None for ``network``.
+    minutes, steps, seed : tune the network to the drawn slices first, for a time or a number of steps.
     precision, device, threads, progress : as of `reconstruct`.
 
     Returns
@@ -257,8 +266,14 @@ def segment(
         slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, frame_by_frame=frame_by_frame, precision=precision,
         spacing=None if spacing is None else ",".join(map(str, spacing)),
+        drawn=None if drawn is None else Path("drawn"), empty=_listed(empty) or None,
+        fixed=_listed(fixed), frames=_listed(frames), fill=fill, minutes=minutes, steps=steps, seed=seed,
     )  # fmt: skip
     with notices.recording(), _threads(threads):
+        if drawn is not None:
+            from crnn_cli.workflows.segment.drawn.steps import label_drawn
+
+            return label_drawn(opened, _drawn_image(drawn, opened), options, progress=progress).labels
         return segment_image(opened, options, progress=progress).labels
 
 
@@ -305,6 +320,71 @@ def function(
         if isinstance(source, Image):
             return measure_image(source, options, progress, kept).function
         return measure_file(Path(source), options, progress, kept).function
+
+
+def forecast(
+    series: Image | Source, *, frames: int = 4, from_frame: int | None = None, reference: bool = False,
+    model: Bundle | Source | None = None, device: str = "auto", threads: int | None = None,
+    progress: Progress = _no_progress,
+) -> ForecastResult:  # fmt: skip
+    """Forecast the next frames of a series, each slice on its own.
+
+    Parameters
+    ----------
+    series : (x, y, z, t) of 2 frames or more; of complex images the magnitude is forecast. Or the name of a file.
+    frames : how many, 1 to 100.
+    from_frame : the last frame that is read, from 1; None for the last of the series.
+    reference : measure against the frames that follow.
+    model : published name, bundle folder, or what `load_model` returned; None for ``cine-forecast``.
+    device, threads, progress : as of `reconstruct`.
+
+    Raises
+    ------
+    CrnnError
+        UnsupportedDataError for images without a time axis or with nothing in them, UsageError for frames that are not
+        there.
+    """
+    from crnn_cli.workflows.forecast.options import ForecastOptions
+    from crnn_cli.workflows.forecast.run import forecast_file, forecast_image
+
+    options = ForecastOptions(
+        frames=frames, from_frame=from_frame, reference=reference, model=_model_name(model), device=device
+    )
+    with notices.recording(), _threads(threads):
+        if isinstance(series, Image):
+            return ForecastResult.from_run(forecast_image(series, options, progress))
+        return ForecastResult.from_run(forecast_file(Path(series), options, progress))
+
+
+def events(
+    series: Image | Source, *, threshold: float | None = None, model: Bundle | Source | None = None,
+    device: str = "auto", threads: int | None = None, progress: Progress = _no_progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Find frames and beats that do not follow from those before, each slice on its own.
+
+    Parameters
+    ----------
+    series : (x, y, z, t) of two beats or more. Or the name of a file.
+    threshold : surprise above which a frame is an event; None for the default.
+    model, device, threads, progress : as of `forecast`.
+
+    Returns
+    -------
+    The report of `crnn events` as a dict (docs/reference/report-json.md).
+
+    Raises
+    ------
+    UnsupportedDataError
+        If nothing comes back in the series, so that nothing says what is usual.
+    """
+    from crnn_cli.workflows.events.options import EventsOptions
+    from crnn_cli.workflows.events.run import events_of_file, events_of_image
+
+    options = EventsOptions(threshold=threshold, model=_model_name(model), device=device)
+    with notices.recording(), _threads(threads):
+        if isinstance(series, Image):
+            return events_of_image(series, options, progress).report
+        return events_of_file(Path(series), options, progress).report
 
 
 def evaluate(
@@ -379,6 +459,27 @@ def save(
     if result is not None:
         text = json.dumps(result.report | {"output": str(target)}, indent=2) + "\n"
         write_together([Output(sidecar_path(target), text.encode())], force)
+
+
+def _drawn_image(drawn: Image | NDArray[np.generic] | Source, image: Image) -> Image:
+    """Drawn labels as an image; an array lies on the grid of the image."""
+    import numpy as np
+
+    if isinstance(drawn, Image):
+        return drawn
+    if isinstance(drawn, str | os.PathLike):
+        from crnn_cli.io.images import load_image
+
+        return load_image(Path(drawn), keep_type=True).image
+    values = np.asarray(drawn)
+    if values.shape not in (image.shape, image.shape[:3]):
+        raise UnsupportedDataError(f"the drawn labels are {values.shape}, and the image is {image.shape}")
+    return replace(image, array=values)
+
+
+def _listed(numbers: Sequence[int] | None) -> str | None:
+    """Numbers as an option spells them; None from None."""
+    return None if numbers is None else ",".join(str(number) for number in numbers)
 
 
 def _load_image(path: Source) -> Image:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
+    from crnn_cli.workflows.forecast.run import ForecastRun
     from crnn_cli.workflows.reconstruct.result import ReconstructionRun
 
 
@@ -93,4 +94,30 @@ class ReconstructionResult:
 
     def _repr_png_(self) -> bytes:
         """Picture of the images, for a notebook."""
+        return self.images._repr_png_()
+
+
+@dataclass(frozen=True)
+class ForecastResult:
+    """Next frames of a series, and how far off they are expected to be.
+
+    Attributes
+    ----------
+    images : (x, y, z, t), float32, with the geometry of the series.
+    expected_rms : root mean square error of earlier forecasts by frame ahead, in the units of the series; None where no
+        forecast so far ahead could be compared.
+    report : what the command writes beside the frames, as a dict (docs/reference/report-json.md).
+    """
+
+    images: Image
+    expected_rms: tuple[float | None, ...]
+    report: dict[str, Any]
+
+    @classmethod
+    def from_run(cls, run: ForecastRun) -> ForecastResult:
+        """Take the result of a workflow."""
+        return cls(run.images, tuple(frame["expected_rms"] for frame in run.report["frames"]), run.report)
+
+    def _repr_png_(self) -> bytes:
+        """Picture of the frames, for a notebook."""
         return self.images._repr_png_()

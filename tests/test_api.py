@@ -24,9 +24,12 @@ SURFACE = {
         "maps map_sets slice_number hold_out_folds uncertainty_runs keep_runs device threads progress"
     ),
     "segment": (
-        "image model slices labels threshold keep_largest frame_by_frame spacing precision device threads progress"
+        "image model slices labels threshold keep_largest frame_by_frame spacing drawn empty fixed frames fill minutes "
+        "steps seed precision device threads progress"
     ),
     "function": "source labels runs ed es height weight bsa heart_rate model device progress",
+    "forecast": "series frames from_frame reference model device threads progress",
+    "events": "series threshold model device threads progress",
     "evaluate": "tested reference kind uncertainty ignore_geometry fit_scale",
     "save": "content path complex_output force",
 }
@@ -34,6 +37,7 @@ CLASSES = {
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ForecastResult",
     "Image",
     "LabelImage",
     "RawScan",

@@ -42,6 +42,8 @@ def test_io_knows_no_torch_even_indirectly():
         ["models", "list"],
         ["reconstruct", "--help"],
         ["segment", "--help"],
+        ["forecast", "--help"],
+        ["events", "--help"],
         ["batch", "reconstruct", "--help"],
         ["batch", "function", "--help"],
     ],
@@ -82,8 +84,9 @@ SCAN = (
     "--preview --report --strict --threads " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
-    "--precision --device --require-labels --require-quality --format --seg --seg-whole-series --probabilities "
+    "--slices --series --slice-tolerance --spacing --from --empty --fixed --frames --fill --labels --threshold "
+    "--keep-largest --frame-by-frame --model --precision --device --minutes --steps --seed --save-adapted "
+    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities "
     "--statistics --preview --strict --threads "
 )
 HEART = (
@@ -107,6 +110,14 @@ OPTIONS = {
     ),
     "function": HEART + OUT,
     "batch function": BATCH + "--reviewed " + HEART + OUT,
+    "forecast": (
+        "--frames --from-frame --reference --axes --series --slice-tolerance --model --device --preview --strict "
+        "--threads " + OUT
+    ),
+    "events": (
+        "--threshold --axes --series --slice-tolerance --model --device --csv --plot --exclude --whole-beats --strict "
+        "--threads " + OUT
+    ),
     "evaluate": (
         "--reference --series --reference-series --axes --reference-axes --ignore-geometry --fit-scale --per-frame "
         "--as-labels --as-images --uncertainty --require-psnr --require-ssim --require-dice --strict "
@@ -127,6 +138,7 @@ OPTIONS = {
     "doctor": "--json",
     "train segment": TRAIN + "--cache",
     "train reconstruct": TRAIN + "--simulated",
+    "train forecast": TRAIN + "--simulated",
     "models list": "--json",
     "models show": "--json",
     "models import": "--out --output --iterations --input-rms --licence",
@@ -154,8 +166,8 @@ def test_types_of_options_are_what_people_read(crnn, monkeypatch, command):
 @pytest.mark.parametrize("command", ["reconstruct", "segment", "batch reconstruct", "batch segment"])
 def test_options_are_in_panels(crnn, command):
     panels = re.findall(r"^╭─ ([A-Z][a-z ]+) ─", crnn(*command.split(), "--help").out.decode(), re.M)
-    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Method", "Network and device", "Adaptation",
-             "Reliability", "Output"]  # fmt: skip
+    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Drawn slices", "Method", "Network and device",
+             "Adaptation", "Reliability", "Output"]  # fmt: skip
     assert panels == [name for name in order if name in panels]
     assert {"Input", "Method", "Network and device", "Reliability", "Output"} <= {*panels}
 

@@ -19,6 +19,8 @@ from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
+from crnn_cli.cli.events import events
+from crnn_cli.cli.forecast import forecast
 from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
 from crnn_cli.cli.labels import labels
@@ -27,7 +29,7 @@ from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.simulate import simulate
-from crnn_cli.cli.train import train_drawn, train_reconstruct, train_segment
+from crnn_cli.cli.train import train_drawn, train_forecast, train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_HANGUP, EXIT_INTERRUPTED, EXIT_TERMINATED
 from crnn_cli.version import __version__
@@ -52,6 +54,8 @@ EXAMPLES = (
     "crnn reconstruct scan.nii -o images.nii.gz --preview heart.gif",
     "crnn segment images.nii.gz --slices -o labels.nii.gz --preview labels.gif",
     "crnn function labels.nii.gz --plot curves.png",
+    "crnn forecast images.nii.gz --frames 4 -o next.nii.gz",
+    "crnn events realtime.nii.gz --plot events.png",
     "crnn simulate -o phantom --undersample 8",
     "crnn evaluate images.nii.gz --reference truth.nii.gz",
     "crnn info scan.nii",
@@ -118,7 +122,8 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    reconstruct, segment, function, simulate, evaluate, info, labels, convert, verify, compare, report, doctor,
+    reconstruct, segment, function, forecast, events, simulate, evaluate, info, labels, convert, verify, compare,
+    report, doctor,
 )  # fmt: skip
 _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (batch, "reconstruct", batch_reconstruct),
@@ -131,6 +136,7 @@ _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
     (train, "drawn", train_drawn),
+    (train, "forecast", train_forecast),
 )
 for _command in _COMMANDS:
     app.command(cls=SegmentCommand if _command is segment else Command)(declared(_command))

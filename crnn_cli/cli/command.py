@@ -43,7 +43,8 @@ Threads = Annotated[
     ),
 ]  # fmt: skip
 _COMPUTING = {
-    "reconstruct", "segment", "compare", "function", "batch_reconstruct", "batch_segment", "batch_function",
+    "reconstruct", "segment", "compare", "function", "forecast", "events",
+    "batch_reconstruct", "batch_segment", "batch_function",
 }  # fmt: skip
 """Commands with the option ``--threads``."""
 _DOUBTING = {
@@ -56,6 +57,8 @@ _DOUBTING = {
     "compare",
     "convert",
     "evaluate",
+    "events",
+    "forecast",
     "function",
     "verify",
 }

@@ -11,13 +11,14 @@ from crnn_cli.cli import values
 
 INPUT = "Input"
 SIMULATION = "Sampling simulation"
+DRAWN = "Drawn slices"
 METHOD = "Method"
 NETWORK = "Network and device"
 ADAPTATION = "Adaptation"
 RELIABILITY = "Reliability"
 OUTPUT = "Output"
 BATCH = "Batch"
-PANELS = (BATCH, INPUT, SIMULATION, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
+PANELS = (BATCH, INPUT, SIMULATION, DRAWN, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
 """Panels of the help, in order."""
 
 SeriesChoice = Annotated[
@@ -139,6 +140,13 @@ SegmentationModel = Annotated[
     typer.Option(
         "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
         help="A published model (crnn models list), or a bundle folder. Default: cardiac-sax-clstm.",
+    ),
+]  # fmt: skip
+ForecastModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        help="A published model (crnn models list), or a bundle folder. Default: cine-forecast.",
     ),
 ]  # fmt: skip
 Undersample = Annotated[

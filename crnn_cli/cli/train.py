@@ -269,21 +269,77 @@ def train_reconstruct(
         "reconstruct", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
         resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
     )  # fmt: skip
+    from crnn_cli.training.reconstruct.run import train_reconstruction
+
+    cines = _checked_cines(data, simulated, skip_bad)
+    own = None if resume and not (config or epochs) else settings
+    with _training(request.out) as bar:
+        bundle = train_reconstruction(cines, own, request, TrainingProgress(bar))
+    _print_outcome(request, bundle, as_json)
+
+
+def train_forecast(
+    data: Cines = None,
+    simulated: Simulated = False,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
+    workers: Workers = None,
+    out: Out = None,
+    licence: Licence = "not stated",
+    as_json: TrainJson = False,
+) -> None:
+    """Train a forecaster of cines (ConvLSTM encoder and forecaster) on cines, simulated scenes, or both.
+
+    DATA are 4-D NIfTI files, or folders of one DICOM series each, of one beat each; of complex ones the magnitude. They
+    are played again and again, each beat at a rate of its own, with sway, turning and noise. All files are checked
+    first.
+
+    Examples: crnn train forecast cines/ -o my-model --minutes 120 --licence CC0-1.0;
+    crnn train forecast --simulated -o my-model --epochs 2; crnn train forecast --print-config > settings.toml;
+    then crnn forecast cine.nii.gz --model my-model
+    """
+    from crnn_cli.training import start
+    from crnn_cli.training.forecast.settings import ForecastSettings
+
+    _silence_later_processes()
+    settings = start.load_settings(ForecastSettings, config, epochs)
+    if print_config:
+        _print_settings(settings)
+        return
+    request = start.make_request(
+        "forecast", out, epochs=epochs, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
+    )  # fmt: skip
+    from crnn_cli.training.forecast.run import train_forecaster
+
+    cines = _checked_cines(data, simulated, skip_bad)
+    own = None if resume and not (config or epochs) else settings
+    with _training(request.out) as bar:
+        bundle = train_forecaster(cines, own, request, TrainingProgress(bar))
+    _print_outcome(request, bundle, as_json)
+
+
+def _checked_cines(data: Path | None, simulated: bool, skip_bad: bool) -> list[Path]:
+    """Find cines and check them; none where only simulated scenes are asked for."""
     if (data is None) != simulated:
         raise UsageError("give DATA, a folder of cines, or --simulated, and not both")
     from crnn_cli.training.datasets.checks import check_cines
     from crnn_cli.training.datasets.sets import find_cines
-    from crnn_cli.training.reconstruct.run import train_reconstruction
 
     files = [] if data is None else find_cines(data)
     with console.progress_bar("checking") as progress:
         checked = check_cines(files, progress=progress)
     good = _usable_items(checked, [], skip_bad)
-    cines = [file for file, each in zip(files, checked, strict=True) if each in good]
-    own = None if resume and not (config or epochs) else settings
-    with _training(request.out) as bar:
-        bundle = train_reconstruction(cines, own, request, TrainingProgress(bar))
-    _print_outcome(request, bundle, as_json)
+    return [file for file, each in zip(files, checked, strict=True) if each in good]
 
 
 class TrainingProgress:

@@ -5,29 +5,23 @@ Colours are those of Okabe and Ito, which the colour-blind tell apart; thickness
 
 from __future__ import annotations
 
-import io
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
-
 from crnn_cli.cardiac.chambers import LEFT, RIGHT
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.report.bulls_eye import DIRECTIONS, bulls_eye
+from crnn_cli.report.canvas import FAINT, Canvas
 from crnn_cli.report.page.plot import ticks
 
 if TYPE_CHECKING:
     from crnn_cli.cardiac.function import CardiacFunction
     from crnn_cli.cardiac.wall import Wall
 
-_SCALE = 2  # drawn larger and reduced, for smooth lines
 _SIZE = (960, 400)
 _BOX = (64, 60, 560, 340)  # left, top, right, bottom of the axes
 _EYE = (770, 210, 136)  # centre and radius of the bull's eye
-_INK, _FAINT, _PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 _COLOURS = {LEFT: (213, 94, 0), RIGHT: (0, 114, 178)}
 _THIN, _THICK = (250, 243, 225), (204, 121, 67)
 
@@ -39,45 +33,14 @@ def function_picture(function: CardiacFunction, target: Path, title: str) -> Out
     ----------
     title : first line; "not for diagnostic use" follows it.
     """
-    picture = PIL.Image.new("RGB", (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE), _PAPER)
-    canvas = _Canvas(picture)
+    canvas = Canvas(_SIZE)
     canvas.text((12, 8), f"{title}, not for diagnostic use", 13)
     _draw_curves(canvas, function)
     _draw_wall(canvas, function.wall)
-    content = io.BytesIO()
-    picture.resize(_SIZE, PIL.Image.Resampling.LANCZOS).save(content, format="PNG", optimize=True)
-    return Output(target, content.getvalue())
+    return Output(target, canvas.png())
 
 
-class _Canvas:
-    """Drawing in points of the finished picture."""
-
-    def __init__(self, picture: PIL.Image.Image) -> None:
-        self._draw = PIL.ImageDraw.Draw(picture)
-        self._fonts: dict[int, PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont] = {}
-
-    def text(self, at: tuple[float, float], text: str, size: int = 12, anchor: str = "la", ink: object = _INK) -> None:
-        if size not in self._fonts:
-            self._fonts[size] = PIL.ImageFont.load_default(size * _SCALE)
-        colour = ink if isinstance(ink, tuple) else _INK
-        self._draw.text((at[0] * _SCALE, at[1] * _SCALE), text, colour, self._fonts[size], anchor=anchor)
-
-    def line(self, points: list[tuple[float, float]], ink: tuple[int, int, int], width: float = 1) -> None:
-        self._draw.line(
-            [(x * _SCALE, y * _SCALE) for x, y in points], ink, max(1, round(width * _SCALE)), joint="curve"
-        )
-
-    def dot(self, at: tuple[float, float], radius: float, ink: tuple[int, int, int]) -> None:
-        x, y = at
-        self._draw.ellipse([v * _SCALE for v in (x - radius, y - radius, x + radius, y + radius)], ink)
-
-    def area(self, points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
-        scaled = [(x * _SCALE, y * _SCALE) for x, y in points]
-        self._draw.polygon(scaled, fill)
-        self._draw.line([*scaled, scaled[0]], _PAPER, 2 * _SCALE)
-
-
-def _draw_curves(canvas: _Canvas, function: CardiacFunction) -> None:
+def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
     """Volume of both cavities over the frames; end diastole and end systole as upright lines."""
     curves = {name: function.volumes[name].curve for name in function.ventricles}
     frames = len(next(iter(curves.values())))
@@ -90,7 +53,7 @@ def _draw_curves(canvas: _Canvas, function: CardiacFunction) -> None:
 
     for k in range(round(most / step) + 1):
         _, y = place(0, k * step)
-        canvas.line([(left, y), (right, y)], _FAINT)
+        canvas.line([(left, y), (right, y)], FAINT)
         if sizes:
             canvas.text((left - 8, y), f"{k * step:g}", 11, "rm")
     canvas.text((12, top - 20), "volume (ml)" if sizes else "volume (size unknown)", 11, "lm")
@@ -109,7 +72,7 @@ def _draw_curves(canvas: _Canvas, function: CardiacFunction) -> None:
     _label_frames(canvas, function, frames, place(0, 0)[1])
 
 
-def _label_frames(canvas: _Canvas, function: CardiacFunction, frames: int, y: float) -> None:
+def _label_frames(canvas: Canvas, function: CardiacFunction, frames: int, y: float) -> None:
     left, _, right, _ = _BOX
     for frame in sorted({round(k * (frames - 1) / 4) for k in range(5)}):
         x = left + (right - left) * frame / max(1, frames - 1)
@@ -118,7 +81,7 @@ def _label_frames(canvas: _Canvas, function: CardiacFunction, frames: int, y: fl
     canvas.text((right + 10, y - 6), "frame", 11)
 
 
-def _draw_wall(canvas: _Canvas, wall: Wall | str) -> None:
+def _draw_wall(canvas: Canvas, wall: Wall | str) -> None:
     """Bull's eye: basal segments outside, apical ones inside, anterior on top, the septum on the left."""
     x, y, radius = _EYE
     if isinstance(wall, str):

@@ -45,8 +45,9 @@ CURVES = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
 BASE = {"certainty": [0, 0.9], "cover": [0.45, 0]}
 
 
-def intervals(limits=None, level=0.9, patients=25):
-    return {"level": level, "patients": patients, "least_doubt": 0.04, "limits": limits or {"left.edv": 2}}
+def intervals(limits=None, level=0.9, patients=25, group_level=0.8):
+    levels = {"level": level, "group_level": group_level}
+    return levels | {"patients": patients, "least_doubt": 0.05, "limits": limits or {"left.edv": 2}}
 
 
 def test_what_a_bundle_may_say_besides_is_read(folder):
@@ -63,7 +64,11 @@ def test_what_a_bundle_may_say_besides_is_read(folder):
     assert (use.modality, use.keep_within, use.smooth_frames) == ("MR", 22.0, 80.0)
     assert (use.class_weights, use.base_rule) == ((0.5, 1.0), BaseRule((0.0, 0.9), (0.45, 0.0)))
     assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
-    assert use.intervals == IntervalLimits(0.9, 25, 0.04, {"left.edv": 2.0})
+    assert use.intervals == IntervalLimits(0.9, 0.8, 25, 0.05, {"left.edv": 2.0})
+    rewrite(folder, lambda c: c["intervals"].pop("group_level"))  # of an earlier rule
+    use = read_bundle(folder).slices
+    assert use is not None
+    assert use.intervals is None
 
 
 def test_what_a_bundle_says_is_read(folder):

@@ -72,7 +72,7 @@ def train_drawn(
         items = DrawnItems(labelled, [each for each in regions if each.structures()], settings.items)
         job = DrawnJob(settings, items, load_stacks(held_out, loading), asked.seed, _start(asked))
         config = {
-            "task": "segment", "network": "drawn-clstm", "settings": asdict(settings.network.config()),
+            "task": "segment-drawn", "network": "drawn-clstm", "settings": asdict(settings.network.config()),
             "summary": f"any structure, from a few drawn slices: trained by its user on {len(training)} volumes",
         }  # fmt: skip
         rate = settings.optimiser.learning_rate

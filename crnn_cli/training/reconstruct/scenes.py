@@ -80,13 +80,15 @@ class SceneRandom:
         return 1.3 * fine[top : top + lines, left : left + columns]
 
 
-def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
+def random_scene(size: SceneSize, rng: SceneRandom, phase_T: Tensor | None = None) -> Tensor:
     """Draw a random beating scene.
 
     Parameters
     ----------
     size : of the scene.
     rng : random numbers.
+    phase_T : cardiac phase of each frame, of which everything that moves is then a function; None for a random rhythm,
+        perhaps with breathing.
 
     Returns
     -------
@@ -95,8 +97,9 @@ def random_scene(size: SceneSize, rng: SceneRandom) -> Tensor:
     fine = SceneSize(size.frames, size.lines * SUPERSAMPLING, size.columns * SUPERSAMPLING)
     margin = 8 * SUPERSAMPLING
     still, heart = _still_picture(fine.lines + 2 * margin, fine.columns + 2 * margin, rng)
-    phase_T = _cycle(fine.frames, rng)
-    moving_TYX = _warp(still, _motion(fine, margin, heart, phase_T, rng), margin)
+    breathing = phase_T is None
+    phase_T = _cycle(fine.frames, rng) if phase_T is None else phase_T
+    moving_TYX = _warp(still, _motion(fine, margin, heart, phase_T, rng, breathing), margin)
     if rng.chance(0.6):
         moving_TYX = moving_TYX * _brightening(fine, margin, heart, phase_T, rng)
     return _downsample(moving_TYX, rng)
@@ -241,8 +244,9 @@ def _body(y: Tensor, x: Tensor, rng: SceneRandom) -> Tensor:
 
 
 def _motion(
-    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom
-) -> Tensor:
+    size: SceneSize, margin: int, heart: tuple[float, float, float], phase_T: Tensor, rng: SceneRandom,
+    breathing: bool = True,
+) -> Tensor:  # fmt: skip
     """Displacements (T, 2, Y, X) in fine pixels: contraction, smooth swaying in quadrature, drift."""
     squeeze_T = (0.5 - 0.5 * torch.cos(phase_T)) ** rng.uniform(0.6, 1.5) * rng.uniform(0.1, 0.6)
     y, x, near = _near_heart(size, margin, heart, rng.uniform(0.7, 1.3))
@@ -254,7 +258,7 @@ def _motion(
         sway = torch.stack([rng.smooth(size.lines, size.columns, cell) for _ in range(2)])
         amount = rng.uniform(0, 2.0) * SUPERSAMPLING
         displacement = displacement + wave[:, None, None, None] * amount * local * sway
-    if rng.chance(0.35):
+    if breathing and rng.chance(0.35):
         breath = torch.sin(torch.arange(size.frames) * rng.uniform(0.02, 0.25) + rng.uniform(0, 6.28))
         way = rng.normal(2) * rng.uniform(0, 2.5) * SUPERSAMPLING
         displacement = displacement + breath[:, None, None, None] * way[:, None, None]
