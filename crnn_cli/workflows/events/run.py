@@ -122,7 +122,8 @@ def _slice_facts(
             for each in events
         ],
         "frames": {
-            "error_db": _plain(followed.errors_T), "surprise": _plain(followed.surprises),
+            "error_db": _plain(followed.errors_T), "expected_change_db": _plain(followed.changes_T),
+            "surprise": _plain(followed.surprises),
             "limit_db": _plain(followed.limits_db(threshold)),
             "beat": [int(b) for b in np.floor(followed.beats_T) + 1],
         },
