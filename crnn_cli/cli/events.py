@@ -79,7 +79,8 @@ def events(
     its error is far above what is usual in the series. The error is taken relative to the noise and to the change that
     was expected; what is usual is the median of that, in dB, and its deviation. Nothing says what an event is: look.
 
-    The first beat is not judged, as all is new in it; a series of one beat is refused. Gradual changes are foreseen.
+    The first beat is not judged, as all is new in it, nor are frames after a jump until the new place is known; a
+    series of one beat is refused. Gradual changes are foreseen.
 
     --exclude leaves the frames of events out of all slices.
 

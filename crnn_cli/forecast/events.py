@@ -1,7 +1,8 @@
 """Events: frames and beats of a series that the forecast from the frame before did not foresee.
 
 A frame is an event where its surprise (`crnn_cli.forecast.surprise`) is above a threshold; neighbours at most two
-frames apart are one event. Frames are judged from the first beat's return on: before, every frame is new.
+frames apart are one event. A frame is judged where something was recalled with the frame before: in a first beat, and
+after a change that lasts until it is known, every frame is new.
 
 Beats are counted by what is recalled. A frame lies n beats after the frame that it looks like; n is the whole number of
 beats that fits the frame before and the period.
@@ -29,7 +30,7 @@ THRESHOLD = 4.0
 LEAST_JUDGED = 8
 """Frames that a series must have after its first beat: fewer do not say what is usual."""
 _GAP = 2
-_SETTLING = 3  # frames from the first return on until a frame is judged
+_SETTLING = 3  # frames after which something was recalled until one is judged
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class FollowedSlice:
     ----------
     errors_T : of the forecast of each frame in dB, 0 dB as bright as the bright parts; NaN of the first frame.
     changes_T : that were expected from the frame before, in dB likewise.
-    judged_T : frames that could be foreseen.
+    judged_T : frames before which something was recalled.
     beats_T : beats passed at each frame, with fractions; 0 where no beat came back.
     period : frames of a beat, the median over those that came back; None where none did.
     """
@@ -126,8 +127,8 @@ def follow_slice(frames: Iterable[Tensor], network: CineForecaster, device: torc
         track.look_ahead(stream)
     known = [period for period in track.periods if period]
     period = float(np.median(known)) if known else None
-    returned_T = np.cumsum([lag > 0 for lag in track.lags]) > 0
-    judged_T = np.concatenate([np.zeros(_SETTLING, bool), returned_T])[: len(track.lags)]
+    recalled_T = np.array([0, *track.lags[:-1]]) > 0
+    judged_T = recalled_T & (np.cumsum(recalled_T) >= _SETTLING)
     beats_T = count_beats(track.lags, period)
     return FollowedSlice(np.array(track.errors), np.array(track.changes), judged_T, beats_T, period)
 

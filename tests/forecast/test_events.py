@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli.bundles.store import find_bundle, load_forecaster
 from crnn_cli.forecast.events import FollowedSlice, count_beats, follow_slice
 from crnn_cli.forecast.surprise import difference_db, learn_usual
-from tests.support.beats import beating, small_network
+from tests.support.beats import beating
 
 CPU = torch.device("cpu")
+NETWORK = load_forecaster(find_bundle("cine-forecast"), CPU)
 
 
 def followed(series):
-    return follow_slice(torch.from_numpy(series).movedim(-1, 0), small_network(), CPU)
+    return follow_slice(torch.from_numpy(series).movedim(-1, 0), NETWORK, CPU)
 
 
 def jumped(series, at):
@@ -40,7 +42,7 @@ def test_a_beat_that_comes_early_is_found():
 def test_the_first_beat_is_not_judged():
     found = followed(beating(frames=40))
     assert not found.judged_T[:8].any()
-    assert found.judged_T[12:].all()
+    assert found.judged_T[16:].all()
     assert np.isnan(found.surprises[:8]).all()
     assert found.period == 10
 
