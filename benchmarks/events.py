@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.forecast.events import THRESHOLD, FollowedSlice, follow_slice
+from crnn_cli.forecasting.events import THRESHOLD, FollowedSlice, follow_slice
 from crnn_cli.training.forecast.play import beat_places, displace, play, slow, with_noise
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, random_scene
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.data.image import Image
-    from crnn_cli.forecast.events import Event, FollowedSlice
+    from crnn_cli.forecasting.events import Event, FollowedSlice
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def events_of_series(
     UnsupportedDataError
         If no slice can be judged: nothing comes back in any of them.
     """
-    from crnn_cli.forecast.events import THRESHOLD, follow_slice
+    from crnn_cli.forecasting.events import THRESHOLD, follow_slice
     from crnn_cli.report.provenance import model_facts, tool_facts
 
     began, threshold = time.perf_counter(), THRESHOLD if options.threshold is None else options.threshold
@@ -93,7 +93,7 @@ def events_of_series(
 
 def _why_not_judged(followed: FollowedSlice) -> str:
     """Reason for which a slice cannot be judged; empty where it can."""
-    from crnn_cli.forecast.events import LEAST_JUDGED
+    from crnn_cli.forecasting.events import LEAST_JUDGED
 
     judged = int(followed.judged_T.sum())
     if not judged:

@@ -1,6 +1,6 @@
 """Events: frames and beats of a series that the forecast from the frame before did not foresee.
 
-A frame is an event where its surprise (`crnn_cli.forecast.surprise`) is above a threshold; neighbours at most two
+A frame is an event where its surprise (`crnn_cli.forecasting.surprise`) is above a threshold; neighbours at most two
 frames apart are one event. A frame is judged where something was recalled with the frame before: in a first beat, and
 after a change that lasts until it is known, every frame is new.
 
@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.forecast.stream import SliceStream
-from crnn_cli.forecast.surprise import Usual, Values, difference_db, learn_usual
+from crnn_cli.forecasting.stream import SliceStream
+from crnn_cli.forecasting.surprise import Usual, Values, difference_db, learn_usual
 from crnn_cli.networks.forecaster import CineForecaster
 
 THRESHOLD = 4.0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crnn_cli.forecast.memory import MOST_FRAMES, FrameMemory
+from crnn_cli.forecasting.memory import MOST_FRAMES, FrameMemory
 from crnn_cli.training.forecast.play import displace
 from tests.support.beats import beating
 

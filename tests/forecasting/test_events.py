@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from crnn_cli.bundles.store import find_bundle, load_forecaster
-from crnn_cli.forecast.events import FollowedSlice, count_beats, follow_slice
-from crnn_cli.forecast.surprise import difference_db, learn_usual
+from crnn_cli.forecasting.events import FollowedSlice, count_beats, follow_slice
+from crnn_cli.forecasting.surprise import difference_db, learn_usual
 from tests.support.beats import beating
 
 CPU = torch.device("cpu")

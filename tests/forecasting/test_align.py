@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crnn_cli.forecast.align import Drift, Movement, movement_between
+from crnn_cli.forecasting.align import Drift, Movement, movement_between
 from tests.support.beats import beating
 
 FRAME = torch.from_numpy(beating(frames=1, size=(60, 50), noise=0)[..., 0]) + 20 * torch.exp(

@@ -12,7 +12,7 @@ that of several beats; the period is the lag of the first return, the least e(l)
 
 Beats are not whole numbers of frames long, and the body moves from beat to beat. So frames are recalled at a place
 between frames, where a parabola through e has its least, by Catmull-Rom splines; and they are moved, turned and made as
-bright as the newest frame is, and as it will be if it goes on to move as it did (`crnn_cli.forecast.align`).
+bright as the newest frame is, and as it will be if it goes on to move as it did (`crnn_cli.forecasting.align`).
 
 Legend: N frame, Y, X pixel; lags in frames.
 """
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.forecast.align import Drift, Movement, movement_basis, movement_between
+from crnn_cli.forecasting.align import Drift, Movement, movement_basis, movement_between
 
 MOST_FRAMES = 64
 _WINDOW = 6
