@@ -2,19 +2,20 @@
 
     python benchmarks/events.py [--series 200] [--model cine-forecast] [--data DATA --split val] [--out events.json]
 
-Simulated  random scenes of 72 frames of 48 x 48 pixels (`crnn_cli.training.reconstruct.scenes`, seeds that training does
-           not draw), 12 to 22 frames a beat. Every second one is clean: each beat at a rate of its own (standard
+Simulated  random scenes of 72 frames of 48 x 48 pixels (`crnn_cli.training.reconstruct.scenes`, seeds that training
+           does not draw), 12 to 22 frames a beat. Every second one is clean: each beat at a rate of its own (standard
            deviation 4 %), slow sway up to half a pixel in either direction, turning up to half a degree, brightness up
-           to 2 %, noise of 0.5 to 3 % of the brightest pixel. The others have one event besides, between frame 47 and 63,
-           of four kinds in turn:
+           to 2 %, noise of 0.5 to 3 % of the brightest pixel. The others have one event besides, which begins at frame
+           47 to 63, of four kinds in turn:
              ectopic beat    the beat breaks off within a few frames, the next begins early and takes a third longer
              breath          the body moves by 4 to 8 pixels and comes back within 12 to 25 frames
              jump            the body is moved by 2 to 6 pixels and turned by up to 3 degrees from one frame to the next
              dropped frames  a sixth of a beat is missing, 2 frames or more
            A series is scored by its largest surprise. Measure: area under the curve of clean against others; at the
            default threshold the share of clean series with a finding, and of events that are found within 6 frames.
-Real       with --data: the cines of `benchmarks/forecast.py`, each played five times with its variation (beats at rates
-           of their own, sway, turning, brightness, noise 2 %) and no event. Measure: beats with a finding, of all judged.
+Real       with --data: the cines of `benchmarks/forecast.py`, each played five times with its variation (beats at
+           rates of their own, sway, turning, brightness, noise 2 %) and no event. Measure: beats with a finding, of all
+           that were judged.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crnn_cli.forecast.events import THRESHOLD, FollowedSlice, follow_slice
+from crnn_cli.forecasting.events import THRESHOLD, FollowedSlice, follow_slice
 from crnn_cli.training.forecast.play import beat_places, displace, play, slow, with_noise
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, random_scene
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare

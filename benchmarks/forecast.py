@@ -33,7 +33,7 @@ import torch
 from heart import split_of
 from torch import Tensor
 
-from crnn_cli.forecast.stream import SliceStream
+from crnn_cli.forecasting.stream import SliceStream
 from crnn_cli.training.forecast.play import Variation, beat_places, play
 from crnn_cli.training.reconstruct.scenes import SceneRandom
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare

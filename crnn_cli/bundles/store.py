@@ -75,7 +75,7 @@ def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
     >>> [bundle.name for bundle in list_bundles()]
-    ['cardiac-lv-clstm', 'cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'hippocampus-clstm']
+    ['cardiac-lv-clstm', 'cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'cine-forecast', 'hippocampus-clstm']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 

@@ -29,7 +29,7 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         metavar="FLOAT", rich_help_panel=METHOD,
-        help="Deviations above the usual error from which a frame is an event. Default: 5.",
+        help="Deviations above the usual error from which a frame is an event. Default: 4.",
     ),
 ]  # fmt: skip
 Out = Annotated[
@@ -75,12 +75,12 @@ def events(
 ) -> None:
     """Find frames and beats that do not follow from those before: a beat that comes early, a breath, a jump, a gap.
 
-    Each frame is forecast from those before it, as by crnn forecast, each slice on its own. Where the error is far
-    above what is usual in the series, the frame is an event. What is usual is the median over frames of other beats at
-    the same place in the beat, and the deviation from it as estimated by the median absolute deviation: the surprise of
-    a frame is its error above the median, in dB, over that deviation. Nothing says what an event is: look at it.
+    Each frame is forecast from those before it, as by crnn forecast, each slice on its own. A frame is an event where
+    its error is far above what is usual in the series. The error is taken relative to the noise and to the change that
+    was expected; what is usual is the median of that, in dB, and its deviation. Nothing says what an event is: look.
 
-    The first beat is not judged, as all is new in it; a series of one beat is refused. Gradual changes are foreseen.
+    The first beat is not judged, as all is new in it, nor are frames after a jump until the new place is known; a
+    series of one beat is refused. Gradual changes are foreseen.
 
     --exclude leaves the frames of events out of all slices.
 

@@ -21,7 +21,8 @@ def beating(frames=40, period=10, size=(24, 20), noise=0.01, seed=0, phases=None
     phases = np.arange(frames) / period if phases is None else np.asarray(phases)
     radius = 0.45 + 0.15 * np.sin(2 * np.pi * phases) + 0.05 * np.sin(4 * np.pi * phases + 1)
     disc = np.clip((radius - np.hypot(x - 0.1, y)[..., None]) * 12, 0, 1)
-    return (100 * (body[..., None] + 1.5 * disc + noise * rng.normal(size=(*size, len(phases))))).astype(np.float32)
+    noisy = body[..., None] + 1.5 * disc + noise * rng.normal(size=(*size, len(phases)))
+    return (100 * np.abs(noisy)).astype(np.float32)
 
 
 def small_network():

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crnn_cli.forecast.intensity import intensity_scale
-from crnn_cli.forecast.memory import FrameMemory
+from crnn_cli.forecasting.intensity import intensity_scale
+from crnn_cli.forecasting.memory import FrameMemory
 from crnn_cli.training.forecast.play import Variation, beat_places, displace, play, slow, with_noise
 from crnn_cli.training.forecast.settings import ForecastSettings
 from crnn_cli.training.reconstruct.scenes import SceneRandom, SceneSize, from_cine, random_scene

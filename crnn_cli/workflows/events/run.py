@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.data.image import Image
-    from crnn_cli.forecast.events import Event, FollowedSlice
+    from crnn_cli.forecasting.events import Event, FollowedSlice
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def events_of_series(
     UnsupportedDataError
         If no slice can be judged: nothing comes back in any of them.
     """
-    from crnn_cli.forecast.events import THRESHOLD, follow_slice
+    from crnn_cli.forecasting.events import THRESHOLD, follow_slice
     from crnn_cli.report.provenance import model_facts, tool_facts
 
     began, threshold = time.perf_counter(), THRESHOLD if options.threshold is None else options.threshold
@@ -93,7 +93,7 @@ def events_of_series(
 
 def _why_not_judged(followed: FollowedSlice) -> str:
     """Reason for which a slice cannot be judged; empty where it can."""
-    from crnn_cli.forecast.events import LEAST_JUDGED
+    from crnn_cli.forecasting.events import LEAST_JUDGED
 
     judged = int(followed.judged_T.sum())
     if not judged:
@@ -122,7 +122,8 @@ def _slice_facts(
             for each in events
         ],
         "frames": {
-            "error_db": _plain(followed.errors_T), "surprise": _plain(followed.surprises),
+            "error_db": _plain(followed.errors_T), "expected_change_db": _plain(followed.changes_T),
+            "surprise": _plain(followed.surprises),
             "limit_db": _plain(followed.limits_db(threshold)),
             "beat": [int(b) for b in np.floor(followed.beats_T) + 1],
         },

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crnn_cli.data.image import Image
-    from crnn_cli.forecast.check import ExpectedError
-    from crnn_cli.forecast.forecast import SliceForecast
+    from crnn_cli.forecasting.check import ExpectedError
+    from crnn_cli.forecasting.forecast import SliceForecast
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def forecast_series(
     """
     import numpy as np
 
-    from crnn_cli.forecast.check import ForecastCheck
-    from crnn_cli.forecast.forecast import forecast_slice
+    from crnn_cli.forecasting.check import ForecastCheck
+    from crnn_cli.forecasting.forecast import forecast_slice
     from crnn_cli.report.provenance import grid_facts, model_facts, tool_facts
 
     read, slices = _frames_read(series, options), series.image.shape[2]

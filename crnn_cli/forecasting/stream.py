@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from crnn_cli.forecast.intensity import intensity_scale
-from crnn_cli.forecast.memory import FrameMemory
+from crnn_cli.forecasting.intensity import intensity_scale
+from crnn_cli.forecasting.memory import FrameMemory
 from crnn_cli.networks.forecaster import CineForecaster, States
 
 

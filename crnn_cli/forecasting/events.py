@@ -1,7 +1,8 @@
 """Events: frames and beats of a series that the forecast from the frame before did not foresee.
 
-A frame is an event where its surprise (`crnn_cli.forecast.surprise`) is above a threshold; neighbours at most two
-frames apart are one event. Frames are judged from the first beat's return on: before, every frame is new.
+A frame is an event where its surprise (`crnn_cli.forecasting.surprise`) is above a threshold; neighbours at most two
+frames apart are one event. A frame is judged where something was recalled with the frame before: in a first beat, and
+after a change that lasts until it is known, every frame is new.
 
 Beats are counted by what is recalled. A frame lies n beats after the frame that it looks like; n is the whole number of
 beats that fits the frame before and the period.
@@ -12,7 +13,7 @@ Legend: T frame, Y, X pixel.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.forecast.stream import SliceStream
-from crnn_cli.forecast.surprise import Values, error_db, surprise, usual_error
+from crnn_cli.forecasting.stream import SliceStream
+from crnn_cli.forecasting.surprise import Usual, Values, difference_db, learn_usual
 from crnn_cli.networks.forecaster import CineForecaster
 
-THRESHOLD = 5.0
+THRESHOLD = 4.0
 """Surprise above which a frame is an event."""
 LEAST_JUDGED = 8
 """Frames that a series must have after its first beat: fewer do not say what is usual."""
 _GAP = 2
+_SETTLING = 3  # frames after which something was recalled until one is judged
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class FollowedSlice:
     Attributes
     ----------
     errors_T : of the forecast of each frame in dB, 0 dB as bright as the bright parts; NaN of the first frame.
-    judged_T : frames that could be foreseen.
+    changes_T : that were expected from the frame before, in dB likewise.
+    judged_T : frames before which something was recalled.
     beats_T : beats passed at each frame, with fractions; 0 where no beat came back.
     period : frames of a beat, the median over those that came back; None where none did.
     """
 
     errors_T: Values
+    changes_T: Values
     judged_T: NDArray[np.bool_]
     beats_T: Values
     period: float | None
@@ -70,12 +74,16 @@ class FollowedSlice:
     @property
     def surprises(self) -> Values:
         """Surprise of each frame; NaN where it is not judged."""
-        return surprise(self.errors_T, self.judged_T, self.beats_T)
+        return self._where_judged(lambda usual: usual.surprise(self.errors_T))
 
     def limits_db(self, threshold: float) -> Values:
-        """Error of each frame from which it is an event; NaN where no frame is judged."""
-        usual_T, deviation = usual_error(self.errors_T, self.judged_T, self.beats_T)
-        return np.where(self.judged_T, usual_T + threshold * deviation, np.nan)
+        """Error of each frame from which it is an event; NaN where it is not judged."""
+        return self._where_judged(lambda usual: usual.limits_db(threshold))
+
+    def _where_judged(self, values: Callable[[Usual], Values]) -> Values:
+        if not self.judged_T.any():
+            return np.full(len(self.errors_T), np.nan)
+        return np.where(self.judged_T, values(learn_usual(self.errors_T, self.changes_T, self.judged_T)), np.nan)
 
     @property
     def beats(self) -> int:
@@ -105,27 +113,54 @@ class FollowedSlice:
 def follow_slice(frames: Iterable[Tensor], network: CineForecaster, device: torch.device) -> FollowedSlice:
     """Follow a slice, and compare each frame with its forecast from the frame before.
 
-    Memory is constant but for three numbers a frame.
+    Memory is constant but for four numbers a frame.
 
     Parameters
     ----------
     frames : (Y, X) magnitudes, one after the other; each is let go when the next is asked for.
     network, device : see `SliceStream`.
     """
-    stream, forecast = SliceStream(network, device), None
-    errors, judged, lags, periods = [], [], [], []
-    returned = False
+    stream, track = SliceStream(network, device), _Track()
     for frame_YX in frames:
-        errors.append(math.nan if forecast is None else error_db(frame_YX / stream.scale, forecast / stream.scale))
-        judged.append(returned)
+        track.compare(frame_YX, stream.scale)
         stream.add(frame_YX)
-        returned = returned or stream.memory.lag > 0
-        forecast = stream.forecast(1)[0]
-        lags.append(stream.memory.lag)
-        periods.append(stream.memory.period)
-    known = [period for period in periods if period]
+        track.look_ahead(stream)
+    known = [period for period in track.periods if period]
     period = float(np.median(known)) if known else None
-    return FollowedSlice(np.array(errors), np.array(judged, bool), count_beats(lags, period), period)
+    recalled_T = np.array([0, *track.lags[:-1]]) > 0
+    judged_T = recalled_T & (np.cumsum(recalled_T) >= _SETTLING)
+    beats_T = count_beats(track.lags, period)
+    return FollowedSlice(np.array(track.errors), np.array(track.changes), judged_T, beats_T, period)
+
+
+class _Track:
+    """Errors, expected changes, lags and periods, frame by frame."""
+
+    def __init__(self) -> None:
+        self.errors: list[float] = []
+        self.changes: list[float] = []
+        self.lags: list[int] = []
+        self.periods: list[int] = []
+        self._forecast: Tensor | None = None
+        self._change = math.nan
+        self._before: Tensor | None = None
+
+    def compare(self, frame_YX: Tensor, scale: float) -> None:
+        """Compare a frame with its forecast."""
+        self.errors.append(math.nan if self._forecast is None else difference_db(frame_YX / scale, self._forecast))
+        self.changes.append(self._change)
+
+    def look_ahead(self, stream: SliceStream) -> None:
+        """Forecast the next frame, and the change to it: that of the recalled frames, or else the last one."""
+        memory = stream.memory
+        self._forecast = stream.forecast(1)[0] / stream.scale
+        if memory.lag:
+            self._change = difference_db(memory.recalled(1), memory.recalled(0))
+        elif self._before is not None:
+            self._change = difference_db(memory.newest, self._before)
+        self._before = memory.newest
+        self.lags.append(memory.lag)
+        self.periods.append(memory.period)
 
 
 def count_beats(lags: list[int], period: float | None) -> Values:

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.forecast.events import FollowedSlice, count_beats, follow_slice
-from crnn_cli.forecast.surprise import error_db, surprise
-from tests.support.beats import beating, small_network
+from crnn_cli.bundles.store import find_bundle, load_forecaster
+from crnn_cli.forecasting.events import FollowedSlice, count_beats, follow_slice
+from crnn_cli.forecasting.surprise import difference_db, learn_usual
+from tests.support.beats import beating
 
 CPU = torch.device("cpu")
+NETWORK = load_forecaster(find_bundle("cine-forecast"), CPU)
 
 
 def followed(series):
-    return follow_slice(torch.from_numpy(series).movedim(-1, 0), small_network(), CPU)
+    return follow_slice(torch.from_numpy(series).movedim(-1, 0), NETWORK, CPU)
 
 
 def jumped(series, at):
@@ -40,7 +42,7 @@ def test_a_beat_that_comes_early_is_found():
 def test_the_first_beat_is_not_judged():
     found = followed(beating(frames=40))
     assert not found.judged_T[:8].any()
-    assert found.judged_T[12:].all()
+    assert found.judged_T[16:].all()
     assert np.isnan(found.surprises[:8]).all()
     assert found.period == 10
 
@@ -55,28 +57,33 @@ def test_in_one_beat_nothing_is_judged():
 def test_neighbours_are_one_event():
     errors = np.full(40, -40.0) + np.tile([0.0, 1.0], 20)
     errors[[20, 22, 23, 30]] = -10
-    found = FollowedSlice(errors, np.ones(40, bool), np.arange(40) / 10, 10.0).events()
+    found = FollowedSlice(errors, np.full(40, -90.0), np.ones(40, bool), np.arange(40) / 10, 10.0).events()
     assert [(each.first, each.last, each.beats) for each in found] == [(20, 23, (3,)), (30, 30, (4,))]
 
 
 def test_the_worst_tenth_of_the_blocks_counts():
     frame, forecast = torch.zeros(40, 40), torch.zeros(40, 40)
     frame[:8, :8] = 1.0  # 4 of 100 blocks
-    assert error_db(frame, forecast) == pytest.approx(10 * np.log10(0.4))
-    assert error_db(forecast, forecast) == pytest.approx(-90)
+    assert difference_db(frame, forecast) == pytest.approx(10 * np.log10(0.4))
+    assert difference_db(forecast, forecast) == pytest.approx(-90)
 
 
 def test_surprise_is_in_deviations_of_the_series_itself():
     rng = np.random.default_rng(0)
-    errors, judged = rng.normal(-30, 2, 4000), np.ones(4000, bool)
-    beats = np.arange(4000) / 20
-    found = surprise(errors, judged, beats)
+    errors, changes, judged = rng.normal(-30, 4, 4000), np.full(4000, -200.0), np.ones(4000, bool)
+    found = learn_usual(errors, changes, judged).surprise(errors)
     assert np.std(found) == pytest.approx(1, abs=0.05)
-    np.testing.assert_allclose(surprise(errors + 7, judged, beats), found)
-    usual_in_the_beat = 8 * np.sin(2 * np.pi * beats)
-    assert np.std(surprise(errors + usual_in_the_beat, judged, beats)) == pytest.approx(1, abs=0.1)
-    still = surprise(np.full(9, -30.0), np.ones(9, bool), np.arange(9) / 3)
-    np.testing.assert_array_equal(still, 0)
+    np.testing.assert_allclose(learn_usual(errors + 7, changes, judged).surprise(errors + 7), found)
+    still = np.full(9, -30.0)
+    np.testing.assert_array_equal(learn_usual(still, changes[:9], judged[:9]).surprise(still), 0)
+
+
+def test_an_error_that_goes_with_the_change_is_usual_and_the_limit_is_where_the_threshold_is():
+    changes = np.tile([-90.0, -90, -90, -10], 50)
+    errors = 10 * np.log10(1e-4 + 0.25 * 10 ** (changes / 10))
+    usual = learn_usual(errors, changes, np.ones(200, bool))
+    np.testing.assert_allclose(usual.surprise(errors), 0, atol=0.01)
+    np.testing.assert_allclose(usual.surprise(usual.limits_db(4.0)), 4.0)
 
 
 def test_beats_are_counted_through_a_frame_that_recalls_nothing_and_over_two_beats():

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crnn_cli.forecast.check import ForecastCheck
-from crnn_cli.forecast.memory import MOST_FRAMES
-from crnn_cli.forecast.stream import SliceStream
+from crnn_cli.forecasting.check import ForecastCheck
+from crnn_cli.forecasting.memory import MOST_FRAMES
+from crnn_cli.forecasting.stream import SliceStream
 from crnn_cli.networks.forecaster import CineForecaster
 
 

@@ -12,7 +12,7 @@ that of several beats; the period is the lag of the first return, the least e(l)
 
 Beats are not whole numbers of frames long, and the body moves from beat to beat. So frames are recalled at a place
 between frames, where a parabola through e has its least, by Catmull-Rom splines; and they are moved, turned and made as
-bright as the newest frame is, and as it will be if it goes on to move as it did (`crnn_cli.forecast.align`).
+bright as the newest frame is, and as it will be if it goes on to move as it did (`crnn_cli.forecasting.align`).
 
 Legend: N frame, Y, X pixel; lags in frames.
 """
@@ -27,10 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.forecast.align import Drift, Movement, movement_basis, movement_between
+from crnn_cli.forecasting.align import Drift, Movement, movement_basis, movement_between
 
 MOST_FRAMES = 64
 _WINDOW = 6
+_LEAST_ROWS = 3
 _SAME_LAG = 2
 _BLOCKS = 48
 _COMES_BACK = 0.5
@@ -42,7 +43,7 @@ class FrameMemory:
     >>> memory = FrameMemory()
     >>> for t in range(20):
     ...     memory.add(torch.full((8, 8), float(t % 7)))
-    >>> memory.period, memory.lag, float(memory.newest[0, 0]), float(memory.recalled(2)[0, 0])
+    >>> memory.period, memory.lag, float(memory.newest[0, 0]), round(float(memory.recalled(2)[0, 0]), 1)
     (7, 7, 5.0, 0.0)
 
     Parameters
@@ -140,11 +141,14 @@ def _coarse(frame_YX: Tensor) -> Tensor:
 
 
 def _mean_of_known(rows: list[Tensor]) -> Tensor:
-    """Mean over rows at each lag that the last of them has; earlier rows may lack the largest lags."""
-    if not rows:
+    """Mean over rows at each lag that the last 3 of them have; earlier ones may lack the largest lags.
+
+    One frame alone looks the same on the way out and on the way back.
+    """
+    if len(rows) < _LEAST_ROWS:
         return torch.zeros(0)
-    length = len(rows[-1])
-    padded = torch.stack([F.pad(row, (0, length - len(row)), value=math.nan) for row in rows])
+    length = len(rows[-_LEAST_ROWS])
+    padded = torch.stack([F.pad(row[:length], (0, max(0, length - len(row))), value=math.nan) for row in rows])
     return padded.nanmean(0)
 
 

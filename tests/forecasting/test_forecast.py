@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.forecast.check import ForecastCheck
-from crnn_cli.forecast.forecast import forecast_slice
-from crnn_cli.forecast.stream import SliceStream
+from crnn_cli.forecasting.check import ForecastCheck
+from crnn_cli.forecasting.forecast import forecast_slice
+from crnn_cli.forecasting.stream import SliceStream
 from tests.support.beats import beating, small_network
 
 CPU = torch.device("cpu")
