@@ -22,6 +22,20 @@ def is_number(given: Any) -> bool:
     return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
 
 
+def check_shares(where: str, given: Any, count: int) -> tuple[float, ...]:
+    """Numbers from 0 to 1, one for each of ``count`` labels.
+
+    Raises
+    ------
+    UnreadableError
+        If they are not.
+    """
+    numbers = given if isinstance(given, list) else []
+    if len(numbers) != count or not all(is_number(v) and 0 <= v <= 1 for v in numbers):
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be {count} numbers from 0 to 1, one a label")
+    return tuple(float(v) for v in numbers)
+
+
 def check_types(where: str, given: Mapping[str, Any], kinds: Kinds) -> None:
     """Refuse unknown and missing keys, values of another type, and integers out of range.
 

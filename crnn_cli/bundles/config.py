@@ -28,8 +28,10 @@ expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]
 modality             optional; of DICOM, such as "MR": images that say they are of another are refused
 keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
                      structures together, then of each
-sure_ends            optional, 0 to 1; labels of a structure in its outermost slices are dropped where they are less
-                     sure than this share of the median; see `crnn_cli.labels.unsure_ends`
+class_weights        optional; a number above 0 up to 1 for each label, by which its probability is multiplied before
+                     all are normalised again; see `crnn_cli.segmentation.segment.weighted`
+base_rule            optional; {"certainty": [...], "cover": [...]}, each 0 to 1 for each label: labels in the outermost
+                     slices at the base are dropped below; see `crnn_cli.labels.doubtful_base`
 smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
@@ -61,9 +63,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.bundles.checks import LARGEST, Kinds, check_types, is_number, shortened
+from crnn_cli.bundles.checks import LARGEST, Kinds, check_shares, check_types, is_number, shortened
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.labels.doubtful_base import BaseRule
 from crnn_cli.labels.interval_limits import NUMBERS, IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves
@@ -87,10 +90,12 @@ FORMAT_1_SETTINGS = {
 """Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
-    "segment": ("modality", "keep_within_mm", "sure_ends", "smooth_frames_ms", "quality", "intervals"),
+    "segment": (
+        "modality", "keep_within_mm", "class_weights", "base_rule", "smooth_frames_ms", "quality", "intervals",
+    ),
     "segment-drawn": ("quality", "measured"),
     "forecast": (),
-}
+}  # fmt: skip
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
@@ -109,7 +114,8 @@ class SliceInput:
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     modality : of DICOM, such as "MR"; None for any.
     keep_within : distance in mm beyond which pieces are removed; None: nothing is.
-    sure_ends : least share of the median certainty at the ends of a structure; 0: any is enough.
+    class_weights : of the labels' probabilities; empty: none.
+    base_rule : which labels the outermost slices at the base keep; None: all.
     smooth_frames : time in ms on either side of a frame within which frames settle each other; None: none do.
     quality : curves that predict the Dice; None where they were not measured.
     intervals : limits of the numbers of the heart; None where they were not measured.
@@ -125,7 +131,8 @@ class SliceInput:
     between_slices: tuple[float, float]
     modality: str | None = None
     keep_within: float | None = None
-    sure_ends: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    base_rule: BaseRule | None = None
     smooth_frames: float | None = None
     quality: QualityCurves | None = None
     intervals: IntervalLimits | None = None
@@ -317,7 +324,8 @@ def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
     return SliceInput(
         plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
         _modality(file, config.get("modality")), _up_to(1000, file, config, "keep_within_mm"),
-        _up_to(1, file, config, "sure_ends") or 0.0, _up_to(1000, file, config, "smooth_frames_ms"),
+        _class_weights(file, config.get("class_weights"), len(labels)),
+        _base_rule(file, config.get("base_rule"), len(labels)), _up_to(1000, file, config, "smooth_frames_ms"),
         _quality(file, config.get("quality"), len(labels)),
         _intervals(file, config.get("intervals"), "quality" in config),
     )  # fmt: skip
@@ -362,6 +370,24 @@ def _up_to(most: int, file: str, config: dict[str, Any], name: str) -> float | N
     if not is_number(given) or not 0 <= given <= most:
         raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to {most}")
     return float(given)
+
+
+def _class_weights(file: str, given: Any, labels: int) -> tuple[float, ...]:
+    weights = () if given is None else check_shares(f"{file}: class_weights", given, labels)
+    if any(weight == 0 for weight in weights):
+        raise UnreadableError(f"{file}: class_weights has a 0; a label of this weight would never be given")
+    return weights
+
+
+def _base_rule(file: str, given: Any, labels: int) -> BaseRule | None:
+    """Rule of the outermost slices at the base, checked: a certainty and a cover for each label."""
+    if given is None:
+        return None
+    where = f"{file} (base_rule)"
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with certainty and cover")
+    check_types(where, given, {"certainty": list, "cover": list})
+    return BaseRule(*(check_shares(f"{where}: {name}", given[name], labels) for name in ("certainty", "cover")))
 
 
 def _intervals(file: str, given: Any, predicted: bool) -> IntervalLimits | None:

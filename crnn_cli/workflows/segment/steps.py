@@ -276,7 +276,7 @@ def _segment(
     result = segment(
         volume.image, volume.order, engine.network, preprocessing, engine.device,
         threshold=options.threshold, span=volume.span, window=window, keep_within=fed.keep_within,
-        sure_ends=fed.sure_ends,
+        class_weights=fed.class_weights, base_rule=fed.base_rule,
         keep_probabilities=keep_probabilities, bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)
