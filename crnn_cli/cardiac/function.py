@@ -285,8 +285,8 @@ def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
     reason = not_whole_cycle(volumes.curve, phases)
     if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin == "given":
         return ()
-    several = count_beats(volumes.curve) > 1
-    means = "volumes may be of different beats" if several else "the true end systole may lie beyond the frames"
+    one = count_beats(volumes.curve) < 2
+    means = "the true end systole may lie beyond the frames" if one else "volumes may be of different beats"
     return (Doubt("cycle-not-covered", f"{reason}; {means}"),)
 
 
