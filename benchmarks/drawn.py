@@ -47,7 +47,7 @@ from crnn_cli.bundles.store import find_bundle, load_drawn
 from crnn_cli.data.geometry import SliceOrder, slice_order
 from crnn_cli.data.image import Image
 from crnn_cli.segmentation.drawn.methods import FillMethod, InterpolatedDistances, NearestSlice, RecurrentNetwork
-from crnn_cli.segmentation.drawn.next_slice import next_to_draw
+from crnn_cli.segmentation.drawn.next_slice import expected_wrong, next_to_draw
 from crnn_cli.segmentation.drawn.series import DrawnSeries, FilledSeries, label_series
 from crnn_cli.segmentation.drawn.stack import FillSettings
 from crnn_cli.segmentation.frames import is_closed
@@ -224,7 +224,8 @@ def measure_cines(data: Path, split: str, methods: dict[str, FillMethod]) -> lis
 def proposed(made: FilledSeries, known_S: np.ndarray) -> int | None:
     """The slice to draw next."""
     assert made.certainty is not None
-    return next_to_draw(made.certainty[0].doubtful_S, known_S)
+    size_S = (made.numbers_TSYX[0] > 0).sum(axis=(1, 2))
+    return next_to_draw(expected_wrong(made.certainty[0].doubtful_S, size_S, known_S), known_S)
 
 
 def measure_rounds(cases: Iterator[Case], methods: dict[str, FillMethod]) -> list[Row]:

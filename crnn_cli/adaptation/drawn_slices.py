@@ -144,7 +144,7 @@ def tune(
             learner.step()
         spent = time.monotonic() - began
         over = steps >= settings.steps if settings.steps is not None else spent >= (settings.seconds or 0)
-        progress(*((steps, settings.steps) if settings.steps else (int(spent), int(settings.seconds or 0))))
+        progress(*_progress(steps, spent, settings))
         interrupted = stop()
         if steps % EVERY == 0 or over or interrupted:
             now = _mean_dice(copies)
@@ -163,6 +163,14 @@ def tune(
     tuned = copy.deepcopy(network)
     tuned.load_state_dict(best_weights)
     return replace(result, network=tuned.eval())
+
+
+def _progress(steps: int, spent: float, settings: TuneSettings) -> tuple[int, int]:
+    """Steps done and steps in all; seconds where the budget is a time."""
+    if settings.steps is not None:
+        return steps, settings.steps
+    total = max(1, round(settings.seconds or 0))
+    return min(int(spent), total), total
 
 
 def _mean_dice(copies: Sequence[_Learner]) -> float | None:

@@ -222,7 +222,8 @@ def measure_flow(
     elif frame_time is not None and not partial:
         found = 60 / (frame_time * len(curve_T))
         low, high = _HEART_RATES
-        implausible = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms would be {found:.3g} beats a minute"
+        beats = f"{found:.0f}" if found >= 10 else f"{found:.2g}"
+        implausible = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms would be {beats} beats a minute"
         rate = Quantity(found, "/min") if low <= found <= high else Quantity.refused("/min", implausible)
     output = derived("l/min", lambda stroke, beats: stroke * beats / 1000, ventricle.stroke_volume, rate)
     reason = ventricle.stroke_volume.reason or unknown or ("" if heart_rate is not None else rate.reason)

@@ -76,9 +76,9 @@ def events(
     """Find frames and beats that do not follow from those before: a beat that comes early, a breath, a jump, a gap.
 
     Each frame is forecast from those before it, as by crnn forecast, each slice on its own. Where the error is far
-    above what is usual in the series, the frame is an event. What is usual is the median over the frames after the
-    first beat, and their deviation as estimated by the median absolute deviation: the surprise of a frame is its error
-    above the median, in dB, over that deviation. Nothing says what an event is: look at it.
+    above what is usual in the series, the frame is an event. What is usual is the median over frames of other beats at
+    the same place in the beat, and the deviation from it as estimated by the median absolute deviation: the surprise of
+    a frame is its error above the median, in dB, over that deviation. Nothing says what an event is: look at it.
 
     The first beat is not judged, as all is new in it; a series of one beat is refused. Gradual changes are foreseen.
 

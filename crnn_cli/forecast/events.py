@@ -70,12 +70,12 @@ class FollowedSlice:
     @property
     def surprises(self) -> Values:
         """Surprise of each frame; NaN where it is not judged."""
-        return surprise(self.errors_T, self.judged_T)
+        return surprise(self.errors_T, self.judged_T, self.beats_T)
 
-    def limit_db(self, threshold: float) -> float:
-        """Error from which a frame is an event; NaN where no frame is judged."""
-        middle, deviation = usual_error(self.errors_T, self.judged_T)
-        return middle + threshold * deviation
+    def limits_db(self, threshold: float) -> Values:
+        """Error of each frame from which it is an event; NaN where no frame is judged."""
+        usual_T, deviation = usual_error(self.errors_T, self.judged_T, self.beats_T)
+        return np.where(self.judged_T, usual_T + threshold * deviation, np.nan)
 
     @property
     def beats(self) -> int:

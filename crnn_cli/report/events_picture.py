@@ -39,27 +39,27 @@ def events_picture(report: dict[str, Any], target: Path, title: str) -> Output:
 
 def _draw_slice(canvas: Canvas, found: dict[str, Any], top: int) -> None:
     """Error in dB over the frames, the threshold, and the events."""
-    errors = np.array([np.nan if v is None else v for v in found["frames"]["error_db"]])
-    low, high = float(np.nanmin(errors)), float(np.nanmax(errors))
-    limit = found["threshold_db"]
-    if limit is not None:
-        low, high = min(low, limit), max(high, limit)
-    high = max(high, low + 1)
+    errors, limits = (
+        np.array([np.nan if v is None else v for v in found["frames"][name]]) for name in ("error_db", "limit_db")
+    )
+    both = np.concatenate([errors, limits])
+    low = float(np.nanmin(both))
+    high = max(float(np.nanmax(both)), low + 1)
     bottom, upper = top + _ROW - 34, top + 22
 
     def place(frame: float, value: float) -> Point:
         x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * frame / max(1, len(errors) - 1)
         return x, bottom - (bottom - upper) * (value - low) / (high - low)
 
-    canvas.text((12, top + 2), f"slice {found['slice']}: error of the forecast (dB)", 12)
+    canvas.text(
+        (12, top + 2), f"slice {found['slice']}: error of the forecast (dB), and the limit of an event (grey)", 12
+    )
     for value in (low, high):
         canvas.line([place(0, value), place(len(errors) - 1, value)], FAINT)
         canvas.text((_LEFT - 8, place(0, value)[1]), f"{value:.0f}", 11, "rm")
-    if limit is not None:
-        canvas.line([place(0, limit), place(len(errors) - 1, limit)], _FAINT_LINE)
-        canvas.text((_WIDTH - _RIGHT, place(0, limit)[1] - 3), "threshold", 10, "rb", _FAINT_LINE)
-    known = [t for t in range(len(errors)) if np.isfinite(errors[t])]
-    canvas.line([place(t, float(errors[t])) for t in known], _LINE, 1.5)
+    for values, ink, width in ((limits, _FAINT_LINE, 1.0), (errors, _LINE, 1.5)):
+        known = np.flatnonzero(np.isfinite(values))
+        canvas.line([place(t, float(values[t])) for t in known], ink, width)
     for event in found["events"]:
         for t in range(event["first_frame"], event["last_frame"] + 1):
             canvas.dot(place(t, float(errors[t])), 4, _EVENT)

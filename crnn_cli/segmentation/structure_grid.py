@@ -24,6 +24,8 @@ from crnn_cli.segmentation.preprocessing import resample_slices
 _LEAST, _MOST, _ENLARGED = 48, 80, 3.0
 _MARGIN = 0.5
 _LEAST_MARGIN = 6
+_MIRRORED = ((), (1,), (2,), (1, 2))
+"""Axes along which the views are mirrored: their mean is better than one view (benchmarks/log.md)."""
 OUTSIDE = -20.0
 """Logit outside the window."""
 Mask = NDArray[np.bool_]
@@ -131,10 +133,20 @@ class StructureInput:
         device: torch.device,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        """Logits (S, Y, X) of the window, on the grid of the image."""
-        others = None if self.others_SYX is None else self.others_SYX.to(device)
-        inputs = (self.image_SYX.to(device), self.distance_SYX.to(device), self.known_S.to(device))
-        logits_SYX = network.follow(*inputs, others, progress).float().cpu()
+        """Logits (S, Y, X) of the window, on the grid of the image: the mean over the four mirrored views."""
+        known_S = self.known_S.to(device)
+        stacks = (self.image_SYX, self.distance_SYX, self.others_SYX)
+        logits_SYX = torch.zeros_like(self.image_SYX)
+        for number, axes in enumerate(_MIRRORED):
+            image, distance, others = (None if each is None else each.flip(axes).to(device) for each in stacks)
+            assert image is not None
+            assert distance is not None
+
+            def part(done: int, total: int, number: int = number) -> None:
+                progress(number * total + done, len(_MIRRORED) * total)
+
+            logits_SYX += network.follow(image, distance, known_S, others, part).float().cpu().flip(axes)
+        logits_SYX /= len(_MIRRORED)
         rows, columns = self.grid.rows, self.grid.columns
         size = (rows.stop - rows.start, columns.stop - columns.start)
         found: NDArray[np.float32] = resample_slices(logits_SYX[:, None], size)[:, 0].numpy()

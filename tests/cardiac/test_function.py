@@ -151,6 +151,13 @@ def test_frames_out_of_order_are_doubted(beating):
     assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.001, "1 ms would be 3000 beats"), (10, "ms would be 0.3 beats")])
+def test_a_heart_rate_that_cannot_be_is_refused_in_plain_figures(beating, seconds, told):
+    quantities = assess_function(Image(beating.array, beating.affine, seconds), CHAMBERS).quantities()["heart"]
+    assert told in quantities["heart_rate"].reason
+    assert quantities["cardiac_output"].value is None
+
+
 def test_frames_of_two_beats_have_no_heart_rate_of_their_own(beating):
     twice = Image(np.concatenate([beating.array, beating.array], -1), beating.affine, 0.04)
     one, function = assess_function(beating, CHAMBERS), assess_function(twice, CHAMBERS)

@@ -121,5 +121,15 @@ def test_a_number_that_a_run_lacks_has_no_interval_and_what_no_image_shows_no_pa
     numbers = {EF: [57.0, 57.0, None, 57.0], "left.heart_rate": [60.0] * 4}
     with_runs = Intervals(LABELS, RunSpread(numbers, 4, 0.25))
     found = {"ejection_fraction": Quantity(57.0, "%"), "heart_rate": Quantity(60.0, "/min")}
-    made = with_runs.with_intervals("left", found, found, 0, 9)
+    volumes = {"edv": Quantity(150.0, "ml"), "esv": Quantity(64.5, "ml")}
+    made = with_runs.with_intervals("left", found, volumes, 0, 9)
     assert [(each.low, each.parts) for each in made.values()] == [(None, {})] * 2
+
+
+def test_without_a_part_of_the_labels_that_belongs_to_a_number_it_has_none():
+    """A model with a limit for it, and volumes that are not known: the spread of the runs would be too small."""
+    with_runs = Intervals(LABELS, RunSpread({EF: [57.0, 58.0, 57.0, 56.0], "left.esv": [60.0] * 4}, 4, 0.25))
+    found = {"ejection_fraction": Quantity(57.0, "%"), "esv": Quantity(60.0, "ml")}
+    made = with_runs.with_intervals("left", found, {"edv": Quantity.refused("ml", "the voxel size is lost")}, 0, 9)
+    assert made["ejection_fraction"].parts == {}
+    assert {*made["esv"].parts} == {"reconstruction"}  # no limit

@@ -69,10 +69,13 @@ def test_the_worst_tenth_of_the_blocks_counts():
 def test_surprise_is_in_deviations_of_the_series_itself():
     rng = np.random.default_rng(0)
     errors, judged = rng.normal(-30, 2, 4000), np.ones(4000, bool)
-    found = surprise(errors, judged)
+    beats = np.arange(4000) / 20
+    found = surprise(errors, judged, beats)
     assert np.std(found) == pytest.approx(1, abs=0.05)
-    np.testing.assert_allclose(surprise(errors + 7, judged), found)
-    still = surprise(np.full(9, -30.0), np.ones(9, bool))
+    np.testing.assert_allclose(surprise(errors + 7, judged, beats), found)
+    usual_in_the_beat = 8 * np.sin(2 * np.pi * beats)
+    assert np.std(surprise(errors + usual_in_the_beat, judged, beats)) == pytest.approx(1, abs=0.1)
+    still = surprise(np.full(9, -30.0), np.ones(9, bool), np.arange(9) / 3)
     np.testing.assert_array_equal(still, 0)
 
 

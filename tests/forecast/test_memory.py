@@ -35,7 +35,7 @@ def test_in_a_first_beat_and_where_nothing_moves_nothing_is_recalled(series):
 def test_it_keeps_no_more_than_its_last_frames():
     memory = filled(beating(frames=3 * MOST_FRAMES))
     assert len(memory._frames) == len(memory._coarse) == MOST_FRAMES
-    assert len(memory.distances) < MOST_FRAMES
+    assert len(memory.distances) == MOST_FRAMES - 1
 
 
 def test_what_the_network_reads_is_the_newest_and_the_recalled_frames():

@@ -1,4 +1,4 @@
-"""The encoder-forecaster has the sizes of the paper and equals its formulas; that of cines puts known frames together."""
+"""The encoder-forecaster has the sizes of the paper and equals its formulas; that of cines joins known frames."""
 
 import numpy as np
 import pytest

@@ -91,15 +91,16 @@ class DrawnJob:
 
         Returns
         -------
-        Mean Dice of the structures as the score, and that of interpolated distances; {} if nothing is held out.
+        Mean Dice of the structures, by the network, which is the score, and by interpolation; {} if nothing is held
+        out.
         """
         assert isinstance(network, DrawnCLSTM)
         network.eval()
         found = [dice for stack in self.held_out for dice in drawn_dice(network, stack, device)]
         if not found:
             return {}
-        means = np.mean(np.array(found), axis=0)
-        return {"score": round(float(means[0]), 4), "interpolated": round(float(means[1]), 4)}
+        network_dice, interpolated = (round(float(v), 4) for v in np.mean(np.array(found), axis=0))
+        return {"score": network_dice, "dice": {"network": network_dice, "interpolated distances": interpolated}}
 
     def pictures(self, network: nn.Module, device: torch.device, folder: Path) -> list[Output]:
         """None: there is no preview of a structure without its scan."""

@@ -113,7 +113,6 @@ def _slice_facts(
     return {
         "slice": z + 1, "not_judged": reason or None, "frames_judged": int(followed.judged_T.sum()),
         "beats_judged": followed.beats, "frames_a_beat": followed.period,
-        "threshold_db": None if reason else round(followed.limit_db(threshold), 4),
         "events": [
             {
                 "first_frame": each.first, "last_frame": each.last, "peak_frame": each.peak,
@@ -124,6 +123,7 @@ def _slice_facts(
         ],
         "frames": {
             "error_db": _plain(followed.errors_T), "surprise": _plain(followed.surprises),
+            "limit_db": _plain(followed.limits_db(threshold)),
             "beat": [int(b) for b in np.floor(followed.beats_T) + 1],
         },
     }  # fmt: skip

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnn_cli.segmentation.drawn.next_slice import distance_to_drawn, gain_of_drawing, next_to_draw
+from crnn_cli.segmentation.drawn.next_slice import (
+    distance_to_drawn,
+    expected_wrong,
+    gain_of_drawing,
+    next_to_draw,
+)
 
 
 def test_the_middle_of_a_gap_goes_before_its_edge():
@@ -44,3 +49,9 @@ def test_distances_count_slices():
     np.testing.assert_array_equal(distance_to_drawn(np.array([False, True, False, False, True])), [1, 0, 1, 1, 0])
     with pytest.raises(ValueError, match="zero-size"):
         distance_to_drawn(np.array([False]))
+
+
+def test_more_is_expected_to_be_wrong_far_from_drawn_slices_and_beyond_the_last():
+    known = np.array([False, False, True, False, False, True, False, True])
+    size = np.array([80, 80, 80, 90, 95, 100, 50, 0])  # the last slice is drawn empty
+    np.testing.assert_allclose(expected_wrong(np.ones(8), size, known), [2 + 80, 1 + 40, 0, 1, 1, 0, 1 + 50, 0])

@@ -74,7 +74,7 @@ def test_training_lowers_the_loss():
         (loss,) = job.losses(0, network, items, CPU)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.1
 
 

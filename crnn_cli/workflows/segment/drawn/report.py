@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crnn_cli.report.provenance import model_facts, tool_facts
-from crnn_cli.segmentation.drawn.next_slice import distance_to_drawn, next_to_draw
+from crnn_cli.segmentation.drawn.next_slice import distance_to_drawn, expected_wrong, next_to_draw
 from crnn_cli.workflows.segment.drawn.record import slice_hashes
 from crnn_cli.workflows.segment.drawn.result import DrawnResult
 
 if TYPE_CHECKING:
     from crnn_cli.labels.statistics import LabelStatistics
-    from crnn_cli.segmentation.drawn.stack import Certainty, Known
+    from crnn_cli.segmentation.drawn.stack import Certainty
 
 
 def drawn_report(result: DrawnResult) -> dict[str, Any]:
@@ -110,16 +110,17 @@ def predicted_dice(result: DrawnResult, number: int) -> list[float | None] | Non
 
 
 def next_facts(result: DrawnResult) -> dict[str, Any] | None:
-    """The slice to draw next, with its frame and why; None where all is drawn, or nothing is in doubt.
+    """The slice to draw next, with its frame and what is in doubt in it; None where nothing is.
 
     First the frames of which some slices are drawn are to be completed; then it is another frame.
     """
-    known_TS = result.slices.known_TS
-    doubtful_TS = doubtful_voxels(result)
-    frames = [t for t in range(len(known_TS)) if known_TS[t].any() and not known_TS[t].all()]
+    known_TS, doubtful_TS = result.slices.known_TS, doubtful_voxels(result)
+    size_TS = (result.filled.numbers_TSYX > 0).sum(axis=(2, 3))
+    frames = [t for t in range(len(known_TS)) if known_TS[t].any() and size_TS[t][known_TS[t]].any()]
+    frames = [t for t in frames if not known_TS[t].all()]
     if frames:
         t = max(frames, key=lambda t: float(doubtful_TS[t].sum()))
-        s = next_to_draw(doubtful_TS[t], known_TS[t])
+        s = next_to_draw(expected_wrong(doubtful_TS[t], size_TS[t], known_TS[t]), known_TS[t])
     else:
         followed = next_to_draw(doubtful_TS.sum(axis=1), np.asarray(known_TS.any(axis=1)))
         t, s = followed or 0, None if followed is None else int(doubtful_TS[followed].argmax())
@@ -129,18 +130,14 @@ def next_facts(result: DrawnResult) -> dict[str, Any] | None:
 
 
 def doubtful_voxels(result: DrawnResult) -> Any:
-    """Voxels of each frame and slice (T, S) that are expected to be wrong.
+    """Voxels of each frame and slice (T, S) that are in doubt.
 
-    Where the method does not know, its labelled voxels times the slices to the nearest drawn one stand for them.
+    Where the method does not know, all its labelled voxels of slices that are not drawn stand for them.
     """
     if result.filled.certainty is not None:
         return np.stack([each.doubtful_S for each in result.filled.certainty])
     sizes_TS = (result.filled.numbers_TSYX > 0).sum(axis=(2, 3))
-    return sizes_TS * np.stack([_away(known_S) for known_S in result.slices.known_TS])
-
-
-def _away(known_S: Known) -> Any:
-    return distance_to_drawn(known_S) if known_S.any() else np.full(len(known_S), len(known_S))
+    return np.where(result.slices.known_TS, 0, sizes_TS).astype(np.float64)
 
 
 def expected_gain(result: DrawnResult) -> dict[str, Any] | None:
