@@ -48,6 +48,11 @@ def test_a_slice_much_less_sure_than_the_others_is_dropped_at_the_base_and_not_a
     assert left(TAPERED, SURE, [0.6, 0.61, 0.6, 0.62, 0.6]) == [0, 1, 2, 3, 4]
 
 
+def test_the_base_loses_two_slices_at_most():
+    unsure = [0.5, 0.5, 0.5, *[0.98] * 6]
+    assert left([(0, 40 - s) for s in range(9)], SURE, unsure) == list(range(MOST, 9))
+
+
 def test_a_base_that_is_not_known_loses_nothing():
     assert left([(0, 9), (0, 30), (0, 30), (0, 9)], COVER) == [0, 1, 2, 3]
     assert left([(0, 9)], BaseRule([1], [1])) == [0]
