@@ -242,12 +242,12 @@ def measure_rounds(cases: Iterator[Case], methods: dict[str, FillMethod]) -> lis
         first, made = wrong(known_S)
         open_slices = np.flatnonzero(~known_S)
         random = [wrong(_with(known_S, s))[0] for s in generator.permutation(open_slices)[:3]]
-        best = wrong(_with(known_S, proposed(made, known_S)))
         second_S = _with(known_S, proposed(made, known_S))
-        third_S = _with(second_S, proposed(best[1], second_S))
+        after, again = wrong(second_S)
+        left = wrong(_with(second_S, proposed(again, second_S)))[0]
         rows.append({
-            "case": case.name, "wrong": first, "after_proposed": best[0], "after_random": random,
-            "after_two": wrong(third_S)[0], "left_share": round(wrong(third_S)[0] / max(1, first), 3),
+            "case": case.name, "wrong": first, "after_proposed": after, "after_random": random, "after_two": left,
+            "left_share": round(left / max(1, first), 3),
         })  # fmt: skip
         print(*rows[-1].values(), flush=True)
     return rows
