@@ -149,7 +149,8 @@ def _mean_of_known(rows: list[Tensor]) -> Tensor:
         return torch.zeros(0)
     length = len(rows[-_LEAST_ROWS])
     padded = torch.stack([F.pad(row[:length], (0, max(0, length - len(row))), value=math.nan) for row in rows])
-    return padded.nanmean(0)
+    means: Tensor = padded.nanmean(0)
+    return means
 
 
 def _distances(earlier_NYX: Tensor, newest_YX: Tensor) -> Tensor:
