@@ -320,25 +320,20 @@ def forecast(
     frames : how many, 1 to 100.
     from_frame : the last frame that is read, from 1; None for the last of the series.
     reference : measure against the frames that follow.
-    model : published name, bundle folder, or what `load_model` returned; None for ``cine-forecast``.
-    device, threads, progress : as of `reconstruct`.
+    model, device, threads, progress : as of `reconstruct`; the default model is ``cine-forecast``.
 
     Raises
     ------
     CrnnError
-        UnsupportedDataError for images without a time axis or with nothing in them, UsageError for frames that are not
-        there.
+        UnsupportedDataError for images without time or with nothing in them, UsageError for frames that are not there.
     """
     from crnn_cli.workflows.forecast.options import ForecastOptions
-    from crnn_cli.workflows.forecast.run import forecast_file, forecast_image
+    from crnn_cli.workflows.forecast.run import forecast_source
 
-    options = ForecastOptions(
-        frames=frames, from_frame=from_frame, reference=reference, model=_model_name(model), device=device
-    )
+    options = ForecastOptions(frames, from_frame, reference, model=_model_name(model), device=device)
     with notices.recording(), _threads(threads):
-        if isinstance(series, Image):
-            return ForecastResult.from_run(forecast_image(series, options, progress))
-        return ForecastResult.from_run(forecast_file(Path(series), options, progress))
+        source = series if isinstance(series, Image) else Path(series)
+        return ForecastResult.from_run(forecast_source(source, options, progress))
 
 
 def events(
@@ -360,16 +355,14 @@ def events(
     Raises
     ------
     UnsupportedDataError
-        If nothing comes back in the series, so that nothing says what is usual.
+        If nothing comes back in the series.
     """
     from crnn_cli.workflows.events.options import EventsOptions
-    from crnn_cli.workflows.events.run import events_of_file, events_of_image
+    from crnn_cli.workflows.events.run import events_of_source
 
     options = EventsOptions(threshold=threshold, model=_model_name(model), device=device)
     with notices.recording(), _threads(threads):
-        if isinstance(series, Image):
-            return events_of_image(series, options, progress).report
-        return events_of_file(Path(series), options, progress).report
+        return events_of_source(series if isinstance(series, Image) else Path(series), options, progress).report
 
 
 def evaluate(

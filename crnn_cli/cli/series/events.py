@@ -97,12 +97,12 @@ def events(
     of_events.check_options(options)
     of_events.check_paths(source, options)
     with console.progress_bar("following") as progress:
-        found = run.events_of_file(source, options, progress)
+        found = run.events_of_source(source, options, progress)
     report = write.save(found, options)
     if as_json:
         console.print_json(report)
         return
-    from crnn_cli.report.events_table import COLUMNS, event_rows, slice_rows
+    from crnn_cli.report.tables.events_table import COLUMNS, event_rows, slice_rows
 
     console.table(str(source), COLUMNS, event_rows(report), result=True)
     console.table("", ["", ""], slice_rows(report), prose=[""], result=True)

@@ -1,0 +1,1 @@
+"""Commands that follow a series of images frame by frame."""
