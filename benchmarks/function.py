@@ -1,17 +1,21 @@
 """Numbers of the heart from manual labels and from the labels of a model, patient by patient.
 
 python benchmarks/function.py DATA [--model BUNDLE] [--split val] [--json FILE]
-python benchmarks/function.py DATA --cines [--model BUNDLE] [--patients 21 42] [--json FILE]
+python benchmarks/function.py DATA --manual
+python benchmarks/function.py DATA --cines [--model BUNDLE] [--patients 21 42] [--kept FOLDER] [--json FILE]
 
 DATA as for benchmarks/heart.py, whose split it takes. The two labelled frames of a patient make a series of two frames.
 The truth is the manual labels, measured in the same way. Also told: ejection fractions by group, to compare with those
-published for the set.
+published for the set, and by how much the mass of end systole differs from that of end diastole. --manual tells the
+latter of the manual labels of all patients but those of the test, and needs no model.
 
 --cines labels every frame of the 4-D cines in DATA/acdc_cine, but those of the test patients: how far the end-diastolic
 and end-systolic frame that are found lie from those that the set lists, around the cycle, by how much the mass of the
-myocardium varies over it (and that of the manual labels between their two frames), what is left of the curves beside
-four harmonics, and the largest step of the right ventricle from one frame to the next. The frames are one patient's
-own; the lists are of the set's authors.
+myocardium varies over it, what is left of the curves beside four harmonics, and the largest step of the right ventricle
+from one frame to the next. The frames are one patient's own; the lists are of the set's authors. The cines are cut to
+5 to 7 slices in the middle of the heart; a second table tells the change of the myocardium from the listed end diastole
+to the listed end systole in the same slices, of the labels of the model and of the manual ones cut in the same way,
+where the cut is found again (`crop_of`). --kept keeps the label maps, and takes those that lie there.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 from heart import GROUPS, TEST, acdc, group_of, split_of
 
 import crnn_cli as crnn
-from crnn_cli.cardiac.chambers import find_chambers
+from crnn_cli.cardiac.chambers import CONVENTIONS, MYOCARDIUM, parse_chambers
 from crnn_cli.cardiac.function import assess_function
 from crnn_cli.cardiac.volume_curves import roughness
 from crnn_cli.labels.overlap import as_labels
@@ -35,8 +39,15 @@ from crnn_cli.labels.overlap import as_labels
 NAMES = {
     ("left", "ejection_fraction"): "LVEF", ("left", "edv"): "LV EDV", ("left", "esv"): "LV ESV",
     ("left", "mass_ed"): "mass", ("right", "ejection_fraction"): "RVEF", ("right", "edv"): "RV EDV",
-    ("right", "esv"): "RV ESV",
+    ("right", "esv"): "RV ESV", ("left", "mass_es"): "mass ES",
 }  # fmt: skip
+MUSCLE = CONVENTIONS["acdc"][MYOCARDIUM]
+CROP = (50, 85, 1)
+"""Where the cines are cut from the labelled images, in voxels."""
+ALIKE = 0.95
+"""Correlation from which on a cut is that of the cine."""
+CONSTANT = 8.0
+"""Per cent by which the mass may vary."""
 
 
 def figures(frames: list, grid: crnn.Image) -> dict[str, float | None]:
@@ -74,7 +85,7 @@ def show(found: list[dict]) -> None:
         kept = np.array([pair for pair in pairs if pair[1] is not None])
         error = kept[:, 1] - kept[:, 0]
         relative = "" if name.endswith("EF") else f" ({100 * np.mean(np.abs(error) / kept[:, 0]):.1f} %)"
-        unit = "points" if name.endswith("EF") else "g" if name == "mass" else "ml"
+        unit = "points" if name.endswith("EF") else "g" if name.startswith("mass") else "ml"
         print(f"| {name} | {len(kept)} | {len(pairs) - len(kept)} | {np.abs(error).mean():.1f} {unit}{relative} | "
               f"{error.mean():+.1f} | {np.corrcoef(kept.T)[0, 1]:.3f} |")  # fmt: skip
     print("\n| group | patients | LVEF manual | LVEF model |\n|---|---|---|---|")
@@ -86,6 +97,28 @@ def show(found: list[dict]) -> None:
                 for who in ("manual", "model")
             ]
             print(f"| {group} | {len(rows)} | {means[0]:.1f} | {means[1]:.1f} |")
+    show_change({who: [change(row[who]["mass"], row[who]["mass ES"]) for row in found] for who in ("manual", "model")})
+
+
+def change(ed: float, es: float) -> float:
+    """Change from end diastole to end systole, in per cent."""
+    return 100 * (es - ed) / ed
+
+
+def show_change(changes: dict[str, list[float]]) -> None:
+    """Print the change of the myocardium from end diastole to end systole as Markdown, by who labelled it."""
+    print(f"\n| myocardium, ED to ES | hearts | median | from, to | at most {CONSTANT:g} % |\n|---|---|---|---|---|")
+    for who, values in changes.items():
+        print(f"| {who} | {len(values)} | {np.median(values):+.1f} % | {min(values):+.1f} %, {max(values):+.1f} % | "
+              f"{100 * np.mean(np.abs(values) <= CONSTANT):.0f} % |")  # fmt: skip
+
+
+def manual_changes(data: Path) -> list[float]:
+    """Change of the whole myocardium in the manual labels of every patient that is not of the test."""
+    frames = {(each.subject, each.phase): each.labels for each in acdc(data) if each.split != "test"}
+    patients = sorted({patient for patient, _ in frames})
+    sizes = {key: int((as_labels(crnn.load(file).array, file.name) == MUSCLE).sum()) for key, file in frames.items()}
+    return [change(sizes[patient, "ED"], sizes[patient, "ES"]) for patient in patients]
 
 
 def listed_frames(file: Path) -> tuple[int, int]:
@@ -100,11 +133,17 @@ def spacing_of(cine: crnn.Image, patient: str, data: Path) -> tuple[float, ...] 
     return next((spacing for spacing in candidates if spacing != (1.0, 1.0, 1.0)), None)
 
 
-def manual_variation(patient: str, data: Path) -> float:
-    """Per cent by which the manual volume of the myocardium differs between the two labelled frames."""
-    sizes = [int((as_labels(crnn.load(each.labels).array, each.labels.name) == 2).sum())
-             for each in acdc(data) if each.subject == patient]  # fmt: skip
-    return round(100 * float(np.ptp(sizes) / np.median(sizes)), 1)
+def crop_of(cine: crnn.Image, patient: str, data: Path) -> dict[str, np.ndarray] | None:
+    """Manual labels of the cine's own slices and pixels, by phase; None where the cut is not found again."""
+    box = tuple(slice(start, start + size) for start, size in zip(CROP, cine.array.shape, strict=False))
+    listed = dict(zip(("ED", "ES"), listed_frames(data / "acdc_cine" / f"{patient}_info.cfg"), strict=True))
+    found = {}
+    for each in [each for each in acdc(data) if each.subject == patient]:
+        cut, frame = crnn.load(each.image).array[box], cine.array[..., listed[each.phase] - 1]
+        if cut.shape != frame.shape or np.corrcoef(cut.ravel(), frame.ravel())[0, 1] < ALIKE:
+            return None
+        found[each.phase] = as_labels(crnn.load(each.labels).array, each.labels.name)[box]
+    return found or None
 
 
 def distance(found: int, listed: int, frames: int) -> int:
@@ -131,15 +170,32 @@ def known_cines(data: Path, patients: list[int] | None) -> Iterator[tuple[str, c
         yield name, cine, spacing
 
 
-def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[dict]:
+def label(cine: crnn.Image, bundle: object, spacing: tuple[float, ...], kept: Path | None) -> crnn.Image:
+    """Labels of a cine, from the file that keeps them if it is there."""
+    if kept is not None and kept.exists():
+        return crnn.load(kept)
+    labels = crnn.segment(cine, model=bundle, spacing=spacing)
+    if kept is not None:
+        crnn.save(labels, kept)
+    return labels
+
+
+def muscle_changes(labels: crnn.Image, listed: tuple[int, int], manual: dict[str, np.ndarray] | None) -> dict:
+    """Change of the myocardium between the listed frames in the cine's slices: of the model, and of manual labels."""
+    model = [int((labels.array[..., frame - 1] == MUSCLE).sum()) for frame in listed]
+    drawn = None if manual is None else [int((manual[phase] == MUSCLE).sum()) for phase in ("ED", "ES")]
+    return {"model_change": round(change(*model), 1), "manual_change": drawn and round(change(*drawn), 1)}
+
+
+def measure_cines(data: Path, model: str, patients: list[int] | None, kept: Path | None) -> list[dict]:
     """Phases found and mass over the cycle, of every cine whose voxel size is known."""
     bundle, rows = crnn.load_model(model), []
     for name, cine, spacing in known_cines(data, patients):
         number = int(name[-3:])
         began = time.perf_counter()
-        labels = crnn.segment(cine, model=bundle, spacing=spacing)
+        labels = label(cine, bundle, spacing, kept and kept / f"{name}.nii.gz")
         seconds = time.perf_counter() - began
-        heart = assess_function(labels, find_chambers(labels.names, name))  # also of hearts that the cut has cut
+        heart = assess_function(labels, parse_chambers("acdc"))  # also of hearts that the cut has cut
         ed, es = listed_frames(data / "acdc_cine" / f"{name}_info.cfg")
         muscle, left, right = (
             heart.volumes[name].curve for name in ("myocardium", "left ventricle", "right ventricle")
@@ -156,8 +212,7 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
             "cavity_ml": [round(float(v), 2) for v in left], "right_ml": [round(float(v), 2) for v in right],
             "muscle_ml": [round(float(v), 2) for v in muscle],
             "mass_varies": round(100 * float(np.ptp(muscle) / np.median(muscle)), 1),
-            "manual_varies": manual_variation(name, data),
-        })  # fmt: skip
+        } | muscle_changes(labels, (ed, es), crop_of(cine, name, data)))  # fmt: skip
         shown = {key: value for key, value in rows[-1].items() if not key.endswith("_ml")}
         print(*shown.values(), flush=True)
     return rows
@@ -166,16 +221,13 @@ def measure_cines(data: Path, model: str, patients: list[int] | None) -> list[di
 def show_cines(rows: list[dict]) -> None:
     """Print shares and medians as Markdown."""
     print("\n| patients | cines | ED within 1 frame | ES within 1 frame | both | ED off, worst | ES off, worst | "
-          "mass varies, median | at most 8 % | manual, ED to ES: median | at most 8 % | "
-          "LV, RV beside 4 harmonics, median | RV step, largest: median, worst | "
-          "time |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+          "mass varies, median | at most 8 % | LV, RV beside 4 harmonics, median | "
+          "RV step, largest: median, worst | time |\n|---|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for title, splits in (("all", ("train", "val")), ("not trained on", ("val",))):
         chosen = [row for row in rows if row["split"] in splits]
         if not chosen:
             continue
-        ed, es, mass, manual = (
-            np.array([row[key] for row in chosen]) for key in ("ed_off", "es_off", "mass_varies", "manual_varies")
-        )
+        ed, es, mass = (np.array([row[key] for row in chosen]) for key in ("ed_off", "es_off", "mass_varies"))
         shares = [f"{100 * np.mean(each):.0f} %" for each in (ed <= 1, es <= 1, (ed <= 1) & (es <= 1))]
         seconds = np.median([row["seconds"] for row in chosen])
         rough = [
@@ -183,9 +235,11 @@ def show_cines(rows: list[dict]) -> None:
         ]
         jumps = [row["right_jump"] for row in chosen]
         print(f"| {title} | {len(chosen)} | {' | '.join(shares)} | {ed.max()} | {es.max()} | {np.median(mass):.1f} % | "
-              f"{100 * np.mean(mass <= 8):.0f} % | {np.median(manual):.1f} % | {100 * np.mean(manual <= 8):.0f} % | "
-              f"{rough[0]:.1f} %, {rough[1]:.1f} % | "
+              f"{100 * np.mean(mass <= CONSTANT):.0f} % | {rough[0]:.1f} %, {rough[1]:.1f} % | "
               f"{np.median(jumps):.0f} %, {max(jumps):.0f} % | {seconds:.1f} s |")  # fmt: skip
+    both = [row for row in rows if row["manual_change"] is not None]
+    show_change({f"{who}, in the slices of the cine": [row[f"{who}_change"] for row in both]
+                 for who in ("manual", "model") if both})  # fmt: skip
 
 
 def main() -> None:
@@ -195,11 +249,18 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--cines", action="store_true", help="phases and mass of the 4-D cines")
     parser.add_argument("--patients", type=int, nargs="+", help="of these cines alone")
+    parser.add_argument("--kept", type=Path, help="folder of the label maps of the cines")
+    parser.add_argument("--manual", action="store_true", help="mass of the manual labels alone")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     logging.getLogger("crnn").setLevel("ERROR")  # what is doubtful about each patient
-    if arguments.cines:
-        found = measure_cines(arguments.data, arguments.model, arguments.patients)
+    if arguments.manual:
+        found = manual_changes(arguments.data)
+        show_change({"manual": found})
+    elif arguments.cines:
+        if arguments.kept:
+            arguments.kept.mkdir(parents=True, exist_ok=True)
+        found = measure_cines(arguments.data, arguments.model, arguments.patients, arguments.kept)
         show_cines(found)
     else:
         found = measure(arguments.data, arguments.model, arguments.split)

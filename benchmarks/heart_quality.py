@@ -63,7 +63,7 @@ def measure(rows: list[Labelled], model: str, versions: int) -> list[Row]:
             order, _ = choose_order(shown, None, None)
             made = segment(
                 shown, order, network, preprocessing, torch.device("cpu"), keep_within=fed.keep_within or 22,
-                sure_ends=fed.sure_ends,
+                class_weights=fed.class_weights, base_rule=fed.base_rule,
             )  # fmt: skip
             stack = np.moveaxis(made.labels, order.axes[0], 0)[None]
             findings = [(each.doubt.code, each.label) for each in find_implausible(stack, fed.labels)]

@@ -24,7 +24,8 @@ SURFACE = {
         "maps map_sets slice_number hold_out_folds uncertainty_runs keep_runs device threads progress"
     ),
     "segment": (
-        "image model slices labels threshold keep_largest frame_by_frame spacing precision device threads progress"
+        "image model slices labels threshold keep_largest frame_by_frame spacing drawn empty fixed frames fill minutes "
+        "steps seed precision device threads progress"
     ),
     "function": "source labels runs ed es height weight bsa heart_rate model device progress",
     "forecast": "series frames from_frame reference model device threads progress",

@@ -84,8 +84,9 @@ SCAN = (
     "--preview --report --strict --threads " + CHOICES
 )
 VOLUME = (
-    "--slices --series --slice-tolerance --spacing --labels --threshold --keep-largest --frame-by-frame --model "
-    "--precision --device --require-labels --require-quality --format --seg --seg-whole-series --probabilities "
+    "--slices --series --slice-tolerance --spacing --from --empty --fixed --frames --fill --labels --threshold "
+    "--keep-largest --frame-by-frame --model --precision --device --minutes --steps --seed --save-adapted "
+    "--require-labels --require-quality --format --seg --seg-whole-series --probabilities "
     "--statistics --preview --strict --threads "
 )
 HEART = (
@@ -165,8 +166,8 @@ def test_types_of_options_are_what_people_read(crnn, monkeypatch, command):
 @pytest.mark.parametrize("command", ["reconstruct", "segment", "batch reconstruct", "batch segment"])
 def test_options_are_in_panels(crnn, command):
     panels = re.findall(r"^╭─ ([A-Z][a-z ]+) ─", crnn(*command.split(), "--help").out.decode(), re.M)
-    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Method", "Network and device", "Adaptation",
-             "Reliability", "Output"]  # fmt: skip
+    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Drawn slices", "Method", "Network and device",
+             "Adaptation", "Reliability", "Output"]  # fmt: skip
     assert panels == [name for name in order if name in panels]
     assert {"Input", "Method", "Network and device", "Reliability", "Output"} <= {*panels}
 

@@ -1,8 +1,8 @@
 """config.json of a bundle: how a published model is described, read and checked.
 
 format               2; format 1 is read as well, see below
-task                 "reconstruct", "segment" or "forecast"
-network              "crnn-mri", "slice-clstm" or "cine-forecaster"
+task                 "reconstruct", "segment", "segment-drawn" or "forecast"
+network              "crnn-mri", "slice-clstm", "drawn-clstm" or "cine-forecaster"
 settings             fields of that network's config dataclass, such as `crnn_cli.networks.crnn_mri.CRNNMRIConfig`
 licence              of the weights
 summary              one line for lists
@@ -28,13 +28,22 @@ expected_spacing_mm  {"in_slice": [least, most], "between_slices": [least, most]
 modality             optional; of DICOM, such as "MR": images that say they are of another are refused
 keep_within_mm       optional; pieces farther than this from the largest one are removed, in each frame: first of all
                      structures together, then of each
-sure_ends            optional, 0 to 1; labels of a structure in its outermost slices are dropped where they are less
-                     sure than this share of the median; see `crnn_cli.labels.unsure_ends`
+class_weights        optional; a number above 0 up to 1 for each label, by which its probability is multiplied before
+                     all are normalised again; see `crnn_cli.segmentation.segment.weighted`
+base_rule            optional; {"certainty": [...], "cover": [...]}, each 0 to 1 for each label: labels in the outermost
+                     slices at the base are dropped below; see `crnn_cli.labels.doubtful_base`
 smooth_frames_ms     optional; labels of a frame are settled with those of the frames up to this long before and after
 quality              optional; {"doubt_below": Dice, "curves": [{"expected": [...], "dice": [...]}, ...]}, a curve for
                      each label; see `crnn_cli.labels.predicted_dice`
-intervals            optional, with quality; {"level": 0 to 1, "patients": number, "least_doubt": number,
-                     "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`
+intervals            optional, with quality; {"level": 0 to 1, "group_level": 0 to 1, "patients": number,
+                     "least_doubt": number, "limits": {"left.edv": number, ...}}; see `crnn_cli.cardiac.intervals`.
+                     Limits without a group_level are of an earlier rule, and not used
+
+Task "segment-drawn" (labels of a scan from drawn slices, of any structure):
+
+quality              optional; as of "segment", with one curve for every structure
+measured             optional; {"cases": number, "dice": mean, "nearest": mean, "distances": mean}: Dice of slices that
+                     were not drawn, of the model and of the methods without one, on cases that it was not trained on
 
 Task "forecast":
 
@@ -47,30 +56,30 @@ and in the settings of "crnn-mri": sets (weight_sets), shift (tsm_channels), con
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.bundles.checks import LARGEST, Kinds, check_shares, check_types, is_number, shortened
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.interval_limits import NUMBERS, IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves
 
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 FORMAT = 2
-Kinds = dict[str, type | tuple[type, ...]]
 _COMMON: Kinds = {
     "format": int, "task": str, "network": str, "settings": dict, "licence": str, "summary": str, "sha256": str,
 }  # fmt: skip
 _OF_TASK: dict[str, Kinds] = {
     "reconstruct": {"initial_image": str, "input_rms": (int, float)},
     "segment": {"plane": str, "spacing": (int, float), "intensity": dict, "labels": list, "expected_spacing_mm": dict},
+    "segment-drawn": {},
     "forecast": {"frames_ahead": int},
 }
 _FORMAT_1 = {"initial_image": "start", "input_rms": "amplitude", "expected_spacing_mm": "plausible"}
@@ -81,15 +90,15 @@ FORMAT_1_SETTINGS = {
 """Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = {
     "reconstruct": ("bfloat16", "uncertainty"),
-    "segment": ("modality", "keep_within_mm", "sure_ends", "smooth_frames_ms", "quality", "intervals"),
+    "segment": (
+        "modality", "keep_within_mm", "class_weights", "base_rule", "smooth_frames_ms", "quality", "intervals",
+    ),
+    "segment-drawn": ("quality", "measured"),
     "forecast": (),
-}
+}  # fmt: skip
 _INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
-_LARGEST = 1e300
-"""Above any number that means something; below what a float holds."""
-_LONGEST = 60
 _PLANES = ("axial", "coronal", "sagittal", "thickest")
 
 
@@ -105,7 +114,8 @@ class SliceInput:
     in_slice, between_slices : (least, most) spacing in mm of images that the model is meant for.
     modality : of DICOM, such as "MR"; None for any.
     keep_within : distance in mm beyond which pieces are removed; None: nothing is.
-    sure_ends : least share of the median certainty at the ends of a structure; 0: any is enough.
+    class_weights : of the labels' probabilities; empty: none.
+    base_rule : which labels the outermost slices at the base keep; None: all.
     smooth_frames : time in ms on either side of a frame within which frames settle each other; None: none do.
     quality : curves that predict the Dice; None where they were not measured.
     intervals : limits of the numbers of the heart; None where they were not measured.
@@ -121,10 +131,25 @@ class SliceInput:
     between_slices: tuple[float, float]
     modality: str | None = None
     keep_within: float | None = None
-    sure_ends: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    base_rule: BaseRule | None = None
     smooth_frames: float | None = None
     quality: QualityCurves | None = None
     intervals: IntervalLimits | None = None
+
+
+@dataclass(frozen=True)
+class DrawnQuality:
+    """What is known of a model that labels a scan from drawn slices; see the top of this file.
+
+    Attributes
+    ----------
+    quality : one curve that predicts the Dice; None where it was not measured.
+    measured : mean Dice of ``dice`` (the model), ``nearest``, ``distances`` over ``cases``; None where not measured.
+    """
+
+    quality: QualityCurves | None = None
+    measured: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +165,7 @@ class Bundle:
     uncertainty_scale : of a reconstruction model; None where it was not measured.
     bfloat16 : whether it may compute in bfloat16 without being asked.
     slices : of a segmentation model, else None.
+    drawn : of a model for drawn slices, else None.
     frames_ahead : that a forecaster was trained to look ahead, else 0.
     """
 
@@ -156,6 +182,7 @@ class Bundle:
     uncertainty_scale: float | None = None
     bfloat16: bool = False
     slices: SliceInput | None = None
+    drawn: DrawnQuality | None = None
     frames_ahead: int = 0
 
 
@@ -198,7 +225,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     former = _FORMAT_1 if config.get("format") == 1 else {}
     optional = _OPTIONAL[task]
     kinds = {former.get(key, key): kind for key, kind in (_COMMON | _OF_TASK[task]).items()}
-    _check(str(file), {key: value for key, value in config.items() if key not in optional}, kinds)
+    check_types(str(file), {key: value for key, value in config.items() if key not in optional}, kinds)
     if config["format"] == 1:
         config = renamed_keys(config, _FORMAT_1) | {"format": FORMAT}
         config["settings"] = renamed_keys(config["settings"], FORMAT_1_SETTINGS)
@@ -256,7 +283,7 @@ def _scale(file: str, config: dict[str, Any]) -> float | None:
     where = f"{file} (uncertainty)"
     if not isinstance(given, dict):
         raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with a scale")
-    _check(where, given, {"scale": (int, float)})
+    check_types(where, given, {"scale": (int, float)})
     if not 0 < given["scale"] < 1e6:
         raise UnreadableError(f"{where}: scale is no positive number below 1e6")
     return float(given["scale"])
@@ -272,34 +299,62 @@ def _segmentation_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
     return {"slices": _slice_input(file, config)}
 
 
-_FIELDS = {"reconstruct": _reconstruction_fields, "segment": _segmentation_fields, "forecast": _forecast_fields}
+def _drawn_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"drawn": DrawnQuality(_quality(file, config.get("quality"), 1), _measured(file, config))}
+
+
+_FIELDS = {
+    "reconstruct": _reconstruction_fields, "segment": _segmentation_fields, "segment-drawn": _drawn_fields,
+    "forecast": _forecast_fields,
+}  # fmt: skip
 """Own fields of a `Bundle`, by task."""
 
 
 def _slice_input(file: str, config: dict[str, Any]) -> SliceInput:
-    intensity, expected = config["intensity"], config["expected_spacing_mm"]
-    number: tuple[type, ...] = (int, float)
-    _check(f"{file} (intensity)", intensity, {"rule": str, "low": number, "high": number})
-    _check(f"{file} (expected_spacing_mm)", expected, {"in_slice": list, "between_slices": list})
+    expected = config["expected_spacing_mm"]
+    rule, low, high = _intensity(file, config["intensity"])
+    check_types(f"{file} (expected_spacing_mm)", expected, {"in_slice": list, "between_slices": list})
     if config["plane"] not in _PLANES:
         raise UnreadableError(f"{file}: plane is {shortened(config['plane'])}; it must be one of {', '.join(_PLANES)}")
     if not 0.01 <= config["spacing"] <= 100:
         raise UnreadableError(f"{file}: spacing is {config['spacing']}; it must be from 0.01 to 100 mm")
-    rule, low, high = intensity["rule"], float(intensity["low"]), float(intensity["high"])
-    if rule not in ("percentiles", "window") or not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UnreadableError(f"{file}: intensity must have a rule, percentiles or window, and low below high")
-    if rule == "percentiles" and not (low >= 0 and high <= 100):
-        raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
     ranges = [_range(f"{file}: {name}", expected[name]) for name in ("in_slice", "between_slices")]
     plane = None if config["plane"] == "thickest" else config["plane"]
     labels = _labels(file, config["labels"])
     return SliceInput(
         plane, float(config["spacing"]), rule, low, high, labels, ranges[0], ranges[1],
         _modality(file, config.get("modality")), _up_to(1000, file, config, "keep_within_mm"),
-        _up_to(1, file, config, "sure_ends") or 0.0, _up_to(1000, file, config, "smooth_frames_ms"),
+        _class_weights(file, config.get("class_weights"), len(labels)),
+        _base_rule(file, config.get("base_rule"), len(labels)), _up_to(1000, file, config, "smooth_frames_ms"),
         _quality(file, config.get("quality"), len(labels)),
         _intervals(file, config.get("intervals"), "quality" in config),
     )  # fmt: skip
+
+
+def _measured(file: str, config: dict[str, Any]) -> dict[str, float] | None:
+    """Mean Dice of the model and of the methods without one; None where the bundle states none."""
+    given = config.get("measured")
+    if given is None:
+        return None
+    where, number = f"{file} (measured)", (int, float)
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with cases and mean Dice")
+    check_types(where, given, {"cases": int, "dice": number, "nearest": number, "distances": number})
+    if given["cases"] < 1 or not all(0 <= given[name] <= 1 for name in ("dice", "nearest", "distances")):
+        raise UnreadableError(f"{where}: cases must be above 0, each Dice from 0 to 1")
+    return {name: float(value) for name, value in given.items()}
+
+
+def _intensity(file: str, given: dict[str, Any]) -> tuple[str, float, float]:
+    """Rule, and what becomes 0 and 1."""
+    number: tuple[type, ...] = (int, float)
+    check_types(f"{file} (intensity)", given, {"rule": str, "low": number, "high": number})
+    rule, low, high = given["rule"], float(given["low"]), float(given["high"])
+    if rule not in ("percentiles", "window") or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UnreadableError(f"{file}: intensity must have a rule, percentiles or window, and low below high")
+    if rule == "percentiles" and not (low >= 0 and high <= 100):
+        raise UnreadableError(f"{file}: percentiles must lie between 0 and 100")
+    return rule, low, high
 
 
 def _modality(file: str, given: Any) -> str | None:
@@ -312,9 +367,27 @@ def _up_to(most: int, file: str, config: dict[str, Any], name: str) -> float | N
     given = config.get(name)
     if given is None:
         return None
-    if not _is_number(given) or not 0 <= given <= most:
+    if not is_number(given) or not 0 <= given <= most:
         raise UnreadableError(f"{file}: {name} is {given!r}; it must be from 0 to {most}")
     return float(given)
+
+
+def _class_weights(file: str, given: Any, labels: int) -> tuple[float, ...]:
+    weights = () if given is None else check_shares(f"{file}: class_weights", given, labels)
+    if any(weight == 0 for weight in weights):
+        raise UnreadableError(f"{file}: class_weights has a 0; a label of this weight would never be given")
+    return weights
+
+
+def _base_rule(file: str, given: Any, labels: int) -> BaseRule | None:
+    """Rule of the outermost slices at the base, checked: a certainty and a cover for each label."""
+    if given is None:
+        return None
+    where = f"{file} (base_rule)"
+    if not isinstance(given, dict):
+        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with certainty and cover")
+    check_types(where, given, {"certainty": list, "cover": list})
+    return BaseRule(*(check_shares(f"{where}: {name}", given[name], labels) for name in ("certainty", "cover")))
 
 
 def _intervals(file: str, given: Any, predicted: bool) -> IntervalLimits | None:
@@ -324,14 +397,22 @@ def _intervals(file: str, given: Any, predicted: bool) -> IntervalLimits | None:
     where, number = f"{file} (intervals)", (int, float)
     if not isinstance(given, dict) or not predicted:
         raise UnreadableError(f"{where} must be an object, beside quality")
-    _check(where, given, {"level": number, "patients": int, "least_doubt": number, "limits": dict})
+    if "group_level" not in given:
+        return None
+    check_types(
+        where, given,
+        {"level": number, "group_level": number, "patients": int, "least_doubt": number, "limits": dict},
+    )  # fmt: skip
     if not 0 < given["level"] < 1 or not 0 < given["least_doubt"] < 1 or given["patients"] < 1:
         raise UnreadableError(f"{where}: level and least_doubt must lie between 0 and 1, patients above 0")
+    if not 0 <= given["group_level"] <= given["level"]:
+        raise UnreadableError(f"{where}: group_level must lie between 0 and level")
     for name, limit in given["limits"].items():
-        if name not in NUMBERS or not _is_number(limit) or not 0 <= limit <= _LARGEST:
+        if name not in NUMBERS or not is_number(limit) or not 0 <= limit <= LARGEST:
             raise UnreadableError(f"{where}: limits has {shortened(name)}: {limit!r}; it must be a number of {NUMBERS}")
     limits = {name: float(limit) for name, limit in given["limits"].items()}
-    return IntervalLimits(float(given["level"]), given["patients"], float(given["least_doubt"]), limits)
+    level, group_level, least = (float(given[key]) for key in ("level", "group_level", "least_doubt"))
+    return IntervalLimits(level, group_level, given["patients"], least, limits)
 
 
 def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
@@ -341,13 +422,13 @@ def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
     where = f"{file} (quality)"
     if not isinstance(given, dict):
         raise UnreadableError(f"{where} is {given!r}; it must be an object with doubt_below and curves")
-    _check(where, given, {"doubt_below": (int, float), "curves": list})
+    check_types(where, given, {"doubt_below": (int, float), "curves": list})
     if not 0 <= given["doubt_below"] <= 1:
         raise UnreadableError(f"{where}: doubt_below is {given['doubt_below']!r}; it must be from 0 to 1")
     if len(given["curves"]) != labels or not all(isinstance(curve, dict) for curve in given["curves"]):
         raise UnreadableError(f"{where}: curves has {len(given['curves'])} entries; there must be one for each label")
     for curve in given["curves"]:
-        _check(where, curve, {"expected": list, "dice": list})
+        check_types(where, curve, {"expected": list, "dice": list})
     expected, dice = (
         tuple(_knots(where, name, curve[name]) for curve in given["curves"]) for name in ("expected", "dice")
     )
@@ -357,14 +438,10 @@ def _quality(file: str, given: Any, labels: int) -> QualityCurves | None:
 
 
 def _knots(where: str, name: str, given: list[Any]) -> tuple[float, ...]:
-    rising = all(_is_number(v) for v in given) and list(given) == sorted(given)
+    rising = all(is_number(v) for v in given) and list(given) == sorted(given)
     if not given or not rising or not 0 <= given[0] <= given[-1] <= 1:
         raise UnreadableError(f"{where}: {name} is {given!r}; it must be numbers from 0 to 1 that rise")
     return tuple(float(v) for v in given)
-
-
-def _is_number(given: Any) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
 
 
 def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
@@ -374,7 +451,8 @@ def _labels(file: str, listed: list[Any]) -> tuple[Label, ...]:
         where = f"{file}: label {index}"
         if not isinstance(entry, dict):
             raise UnreadableError(f"{where} is no JSON object")
-        _check(where, {k: v for k, v in entry.items() if k not in _CODES}, {"value": int, "name": str, "colour": list})
+        plain = {k: v for k, v in entry.items() if k not in _CODES}
+        check_types(where, plain, {"value": int, "name": str, "colour": list})
         colour = entry["colour"]
         if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
             raise UnreadableError(
@@ -406,55 +484,6 @@ def _code(where: str, key: str, given: Any) -> tuple[str, str, str] | None:
 
 def _range(where: str, given: list[Any]) -> tuple[float, float]:
     numbers = [v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < _LARGEST:
+    if len(given) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] < LARGEST:
         raise UnreadableError(f"{where} is {shortened(given)}; it must be [least, most] in mm")
     return float(numbers[0]), float(numbers[1])
-
-
-def _check(where: str, given: Mapping[str, Any], kinds: Kinds) -> None:
-    check_keys(where, given, kinds)
-    for key, kind in kinds.items():
-        value = given[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is not of the right type")
-        if isinstance(value, int) and not abs(value) < _LARGEST:
-            raise UnreadableError(f"{where}: {key} is {shortened(value)}, which is out of range")
-
-
-def shortened(value: Any) -> str:
-    """A value of a file for a message, of at most 60 characters however large it is.
-
-    >>> shortened({"a": 1}), len(shortened("x" * 1000)), shortened(10**5000)
-    ("{'a': 1}", 30, 'a number of about 5001 digits')
-    """
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
-    text = reprlib.repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def check_keys(
-    source: str, given: Iterable[str], known: Iterable[str], complete: bool = True, noun: str = "key"
-) -> None:
-    """Refuse unknown and missing keys.
-
-    Parameters
-    ----------
-    source : of the keys, for the message.
-    given, known : the keys there are, and those there may be.
-    complete : whether all known keys must be there.
-    noun : for a key, in the message.
-
-    Raises
-    ------
-    UnreadableError
-        At the first key that is unknown, naming the nearest known one, or that is missing.
-    """
-    given, known = list(given), list(known)
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0)
-            raise UnreadableError(f"{source} has an unknown {noun} {shortened(key)}; the nearest known is {near[0]!r}")
-    missing = [key for key in known if key not in given]
-    if complete and missing:
-        raise UnreadableError(f"{source} lacks the {noun} {missing[0]!r}")

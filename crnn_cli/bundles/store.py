@@ -17,17 +17,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, check_keys, read_bundle, shortened
+from crnn_cli.bundles.checks import check_keys, shortened
+from crnn_cli.bundles.config import CARD, CONFIG, FORMAT, WEIGHTS, Bundle, read_bundle
 from crnn_cli.data.input_files import read_small
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
-from crnn_cli.errors import OutputError, OutputExistsError, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UnsupportedDataError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from crnn_cli.networks.crnn_mri import CRNNMRI
+    from crnn_cli.networks.drawn_clstm import DrawnCLSTM
     from crnn_cli.networks.forecaster import CineForecaster
     from crnn_cli.networks.slice_clstm import SliceCLSTM
+
+    Network = CRNNMRI | SliceCLSTM | DrawnCLSTM | CineForecaster
 
 __all__ = [
     "CARD",
@@ -39,6 +43,7 @@ __all__ = [
     "folder_of_bundles",
     "is_bundle_alone",
     "list_bundles",
+    "load_drawn",
     "load_forecaster",
     "load_network",
     "load_reconstruction",
@@ -49,7 +54,14 @@ __all__ = [
 ]
 _LARGEST_SETTING = 4096
 _LARGEST_WEIGHTS = 2**32
-DEFAULT_MODELS = {"reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm", "forecast": "cine-forecast"}
+DEFAULT_MODELS = {
+    "reconstruct": "cine-crnn", "segment": "cardiac-sax-clstm", "segment-drawn": "drawn-clstm",
+    "forecast": "cine-forecast",
+}  # fmt: skip
+_PURPOSES = {
+    "reconstruct": "to reconstruct", "segment": "to segment", "segment-drawn": "to label a scan from drawn slices",
+    "forecast": "to forecast",
+}  # fmt: skip
 
 
 def folder_of_bundles() -> Path:
@@ -77,7 +89,7 @@ def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     Parameters
     ----------
     name : of a published model, or a bundle folder; None for the default model of the task.
-    task : "reconstruct", "segment" or "forecast", which the model must be for; None for any.
+    task : "reconstruct", "segment", "segment-drawn" or "forecast", which the model must be for; None for any.
 
     Raises
     ------
@@ -91,8 +103,11 @@ def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     name = DEFAULT_MODELS[task] if name is None and task is not None else str(name)
     bundle = read_bundle(_folder_of(name))
     if task is not None and bundle.task != task:
-        fitting = ", ".join(other.name for other in list_bundles() if other.task == task)
-        raise UnsupportedDataError(f"the model {name} is to {bundle.task}, not to {task}; for that there is: {fitting}")
+        fitting = ", ".join(other.name for other in list_bundles() if other.task == task) or "none"
+        raise UnsupportedDataError(
+            f"the model {name} is {_PURPOSES[bundle.task]}, not {_PURPOSES[task]}; for that there is: {fitting}",
+            remedy=("give drawn slices with ", Param("drawn")) if bundle.task == "segment-drawn" else (),
+        )
     return bundle
 
 
@@ -112,7 +127,7 @@ def _folder_of(name: str) -> Path:
     raise UsageError(f"there is no model {name}", remedy=[f"{meant}{listing}; a bundle folder will do as well"])
 
 
-def load_network(bundle: Bundle, device: torch.device) -> CRNNMRI | SliceCLSTM | CineForecaster:
+def load_network(bundle: Bundle, device: torch.device) -> Network:
     """Build the network of a bundle and load its weights.
 
     Parameters
@@ -188,6 +203,22 @@ def load_segmentation(bundle: Bundle, device: torch.device) -> SliceCLSTM:
     return network
 
 
+def load_drawn(bundle: Bundle, device: torch.device) -> DrawnCLSTM:
+    """Load the network of a bundle for drawn slices; see `load_network`.
+
+    Raises
+    ------
+    UnreadableError
+        If it is another network.
+    """
+    from crnn_cli.networks.drawn_clstm import DrawnCLSTM
+
+    network = load_network(bundle, device)
+    if not isinstance(network, DrawnCLSTM) or bundle.drawn is None:
+        raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network for drawn slices")
+    return network
+
+
 def load_forecaster(bundle: Bundle, device: torch.device) -> CineForecaster:
     """Load the network of a forecasting bundle; see `load_network`.
 
@@ -204,13 +235,13 @@ def load_forecaster(bundle: Bundle, device: torch.device) -> CineForecaster:
     return network
 
 
-def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI | SliceCLSTM | CineForecaster:
+def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
     """Build an untrained network.
 
     Parameters
     ----------
     source : of the settings, for messages.
-    name : "crnn-mri", "slice-clstm" or "cine-forecaster".
+    name : "crnn-mri", "slice-clstm", "drawn-clstm" or "cine-forecaster".
     settings : fields of the network's config dataclass; fields that are left out keep their default.
 
     Raises
@@ -219,11 +250,14 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         If the network or a setting is unknown, or a setting is no integer or out of range.
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+    from crnn_cli.networks.drawn_clstm import DrawnCLSTM, DrawnCLSTMConfig
     from crnn_cli.networks.forecaster import CineForecaster, ForecasterConfig
     from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 
-    configs: dict[str, type[CRNNMRIConfig] | type[SliceCLSTMConfig] | type[ForecasterConfig]]
-    configs = {"crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "cine-forecaster": ForecasterConfig}
+    configs: dict[str, type[CRNNMRIConfig | SliceCLSTMConfig | DrawnCLSTMConfig | ForecasterConfig]] = {
+        "crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "drawn-clstm": DrawnCLSTMConfig,
+        "cine-forecaster": ForecasterConfig,
+    }  # fmt: skip
     if name not in configs:
         raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
     check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
@@ -234,9 +268,11 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> CRNNMRI |
         config = configs[name](**settings)
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
+    if isinstance(config, CRNNMRIConfig):
+        return CRNNMRI(config)
     if isinstance(config, ForecasterConfig):
         return CineForecaster(config)
-    return CRNNMRI(config) if isinstance(config, CRNNMRIConfig) else SliceCLSTM(config)
+    return SliceCLSTM(config) if isinstance(config, SliceCLSTMConfig) else DrawnCLSTM(config)
 
 
 def write_bundle(

@@ -25,7 +25,7 @@ from crnn_cli.cardiac.ventricles import (
     measure_ventricle,
     not_whole_cycle,
 )
-from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, roughness, structure_volumes
+from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, count_beats, roughness, structure_volumes
 from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
 from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
 from crnn_cli.data.image import Image
@@ -104,12 +104,11 @@ class CardiacFunction:
                     found[side][f"{name}_index"] = derived(f"{quantity.unit}/m2", lambda v: v / surface, quantity)
         if self.intervals is None:
             return found
-        return {
-            side: self.intervals.with_intervals(
-                self.main_side if side == "heart" else side, values, self.phases.ed, self.phases.es
-            )
-            for side, values in found.items()
-        }
+        made = {}
+        for side, values in found.items():
+            own = self.main_side if side == "heart" else side
+            made[side] = self.intervals.with_intervals(own, values, found[own], self.phases.ed, self.phases.es)
+        return made
 
     @property
     def main_side(self) -> str:
@@ -282,11 +281,13 @@ def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricl
 
 
 def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
-    """Doubt that end systole was found, where many frames do not show the cavity fill again."""
+    """Doubt that the phases are those of one beat, where many frames do not show the cavity empty and fill once."""
     reason = not_whole_cycle(volumes.curve, phases)
     if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin == "given":
         return ()
-    return (Doubt("cycle-not-covered", f"{reason}; the true end systole may lie beyond the frames"),)
+    one = count_beats(volumes.curve) < 2
+    means = "the true end systole may lie beyond the frames" if one else "volumes may be of different beats"
+    return (Doubt("cycle-not-covered", f"{reason}; {means}"),)
 
 
 def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
 from crnn_cli.cardiac.quantities import Quantity, derived
-from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, peak_rates
+from crnn_cli.cardiac.volume_curves import Curve, Rates, StructureVolumes, count_beats, peak_rates
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 
 DENSITY = 1.05
@@ -21,6 +21,8 @@ ONE_FRAME = "one frame: there is no end systole"
 """Why a single volume has no end-systolic numbers."""
 AS_LARGE = 0.02
 """Part of the stroke by which a cavity may be smaller than the largest to count as large."""
+AS_SMALL = 0.01
+"""Part of the stroke by which a cavity may be larger than the smallest to count as small."""
 _RETURNED = 0.5  # share of the stroke that is filled again in the last frame of a whole cycle
 _HEART_RATES = (20, 240)  # per minute
 
@@ -63,6 +65,11 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     largest error. Of frames whose cavity is smaller by at most `AS_LARGE` of the stroke, the one nearest the beginning
     of the cycle is end diastole: the first frame of a gated cine follows the R wave.
 
+    Around end systole the cavity is as good as the smallest for a frame or two. Of frames whose left cavity is larger
+    by at most `AS_SMALL` of the stroke, that in which both cavities together are smallest is end systole. A right
+    ventricle that one of these frames lacks says nothing. The end-systolic volume is hence at most `AS_SMALL` of the
+    stroke above the smallest.
+
     Parameters
     ----------
     ed, es : given frames, from 0; None for those to be found.
@@ -84,7 +91,10 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     if len(curve_T) > 1 and np.ptp(curve_T) == 0:
         raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
     origin = "given" if ed is not None and es is not None else "found"
-    found = Phases(_end_diastole(curve_T) if ed is None else ed, int(curve_T.argmin()) if es is None else es, origin)
+    right_T = volumes[RIGHT].curve if name == LEFT and RIGHT in volumes else None
+    found = Phases(
+        _end_diastole(curve_T) if ed is None else ed, _end_systole(curve_T, right_T) if es is None else es, origin
+    )
     if len(curve_T) > 1 and curve_T[found.ed] <= curve_T[found.es]:
         given = [word for word in ((Param("ed", found.ed + 1) if ed is not None else ""), " ",
                                    (Param("es", found.es + 1) if es is not None else "")) if word]  # fmt: skip
@@ -98,6 +108,12 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
 def _end_diastole(curve_T: Curve) -> int:
     large = np.flatnonzero(curve_T >= curve_T.max() - AS_LARGE * np.ptp(curve_T))
     return int(large[np.minimum(large, len(curve_T) - large).argmin()])
+
+
+def _end_systole(curve_T: Curve, right_T: Curve | None) -> int:
+    small = np.flatnonzero(curve_T <= curve_T.min() + AS_SMALL * np.ptp(curve_T))
+    both_T = curve_T if right_T is None or not right_T[small].all() else curve_T + right_T
+    return int(small[both_T[small].argmin()])
 
 
 def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: str, cut: str) -> Ventricle:
@@ -161,10 +177,14 @@ def _few(name: str, slices: int, frame: int) -> str:
 def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
     """Why the frames do not cover the cycle once; empty where they do.
 
-    The cavity fills again after end systole: at least half of the stroke, until the frame before it begins anew.
+    The cavity empties once, and fills again after end systole: at least half of the stroke, until the frame before it
+    begins anew.
     """
     if len(curve_T) < FEWEST_FRAMES:
         return f"{len(curve_T)} frames are too few to follow the cycle"
+    beats = count_beats(curve_T)
+    if beats > 1:
+        return f"the cavity empties {beats} times: the frames show several beats, or are out of order"
     ed, es = curve_T[phases.ed], curve_T[phases.es]
     before = curve_T[(phases.ed - 1) % len(curve_T)]
     if ed <= es or (before - es) < _RETURNED * (ed - es):
@@ -202,7 +222,8 @@ def measure_flow(
     elif frame_time is not None and not partial:
         found = 60 / (frame_time * len(curve_T))
         low, high = _HEART_RATES
-        implausible = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms would be {found:.3g} beats a minute"
+        beats = f"{found:.0f}" if found >= 10 else f"{found:.2g}"
+        implausible = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms would be {beats} beats a minute"
         rate = Quantity(found, "/min") if low <= found <= high else Quantity.refused("/min", implausible)
     output = derived("l/min", lambda stroke, beats: stroke * beats / 1000, ventricle.stroke_volume, rate)
     reason = ventricle.stroke_volume.reason or unknown or ("" if heart_rate is not None else rate.reason)

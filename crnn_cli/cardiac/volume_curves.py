@@ -21,6 +21,7 @@ Curve = NDArray[np.float64]
 
 HARMONICS = 4
 """Harmonics of the cycle that a smoothed curve keeps."""
+_EMPTY_AND_FULL = (0.25, 0.75)
 _FEWEST_FRAMES = 2 * HARMONICS + 4  # so that the residual of the fit says something
 
 
@@ -93,6 +94,24 @@ def roughness(curve_T: Curve) -> float | None:
     if len(curve_T) < _FEWEST_FRAMES or stroke == 0:
         return None
     return float(np.sqrt(np.mean((curve_T - harmonic_fit(curve_T)) ** 2))) / stroke
+
+
+def count_beats(curve_T: Curve) -> int:
+    """How often a cavity empties over the frames, around the cycle: from above 3/4 of the stroke to below 1/4.
+
+    Frames of one beat give 1, of real time several; frames out of order more than one as well.
+
+    >>> angle = 2 * np.pi * np.arange(40) / 40
+    >>> count_beats(100 + 30 * np.cos(angle)), count_beats(100 + 30 * np.cos(2 * angle))
+    (1, 2)
+    """
+    low, high = (curve_T.min() + share * np.ptp(curve_T) for share in _EMPTY_AND_FULL)
+    beats, full = 0, True
+    for volume in np.roll(curve_T, -int(curve_T.argmax())):
+        if full and volume < low:
+            beats, full = beats + 1, False
+        full = full or bool(volume > high)
+    return beats
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from crnn_cli.cli.segment import SegmentCommand, segment
 from crnn_cli.cli.series.events import events
 from crnn_cli.cli.series.forecast import forecast
 from crnn_cli.cli.simulate import simulate
-from crnn_cli.cli.train import train_forecast, train_reconstruct, train_segment
+from crnn_cli.cli.train import train_drawn, train_forecast, train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_HANGUP, EXIT_INTERRUPTED, EXIT_TERMINATED
 from crnn_cli.version import __version__
@@ -135,6 +135,7 @@ _IN_GROUPS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (models, "export", models_export),
     (train, "reconstruct", train_reconstruct),
     (train, "segment", train_segment),
+    (train, "drawn", train_drawn),
     (train, "forecast", train_forecast),
 )
 for _command in _COMMANDS:

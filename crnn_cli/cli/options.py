@@ -11,13 +11,14 @@ from crnn_cli.cli import values
 
 INPUT = "Input"
 SIMULATION = "Sampling simulation"
+DRAWN = "Drawn slices"
 METHOD = "Method"
 NETWORK = "Network and device"
 ADAPTATION = "Adaptation"
 RELIABILITY = "Reliability"
 OUTPUT = "Output"
 BATCH = "Batch"
-PANELS = (BATCH, INPUT, SIMULATION, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
+PANELS = (BATCH, INPUT, SIMULATION, DRAWN, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
 """Panels of the help, in order."""
 
 SeriesChoice = Annotated[

@@ -12,6 +12,8 @@ import typer
 from crnn_cli.cli import console, values
 from crnn_cli.cli.command import Command
 from crnn_cli.cli.options import (
+    ADAPTATION,
+    DRAWN,
     INPUT,
     METHOD,
     NETWORK,
@@ -27,7 +29,7 @@ from crnn_cli.cli.options import (
     SliceTolerance,
 )
 from crnn_cli.notices import STREAM
-from crnn_cli.workflows.segment import steps
+from crnn_cli.workflows.segment import steps as workflow
 from crnn_cli.workflows.segment.options import SegmentOptions
 
 _SLICES_VALUE = re.compile(r"(auto|axial|coronal|sagittal)(:.*)?")
@@ -129,6 +131,61 @@ RequireLabels = Annotated[
         "--require-labels", rich_help_panel=RELIABILITY, help="Exit with code 6 if everything is background."
     ),
 ]  # fmt: skip
+Drawn = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="LABELS", rich_help_panel=DRAWN,
+        help="Label map with some slices drawn, of any structures: the other slices are labelled from them.",
+    ),
+]  # fmt: skip
+Empty = Annotated[
+    str | None,
+    typer.Option(metavar="SLICES", rich_help_panel=DRAWN, help="Slices meant empty, counted from 1: 1,2,14-16."),
+]
+Fixed = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SLICES", rich_help_panel=DRAWN,
+        help="Of a whole, corrected label map: the slices that count as drawn. Default: those changed since the last "
+        "result, and those drawn for it.",
+    ),
+]  # fmt: skip
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FRAMES", rich_help_panel=DRAWN,
+        help="Of a series: the frames that are drawn, counted from 1. Default: those with labels.",
+    ),
+]  # fmt: skip
+Fill = Annotated[
+    str | None,
+    typer.Option(
+        metavar="network|distances|nearest", rich_help_panel=DRAWN, callback=values.one_of("--fill", values.FILLS),
+        autocompletion=values.complete(values.FILLS),
+        help="How the other slices are labelled: by the network (default), by interpolated signed distances, or as the "
+        "nearest drawn slice.",
+    ),
+]  # fmt: skip
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FLOAT", rich_help_panel=ADAPTATION, help="Tune the network to the drawn slices of this scan so long."
+    ),
+]  # fmt: skip
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="INTEGER", rich_help_panel=ADAPTATION, help="The same, for a number of steps."),
+]  # fmt: skip
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**62, metavar="INTEGER", rich_help_panel=ADAPTATION, help="Seed of the tuning (default: 0)."
+    ),
+]  # fmt: skip
+SaveAdapted = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=ADAPTATION, help="Write the tuned network as a bundle."),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -174,6 +231,11 @@ def segment(
     series: SeriesChoice = None,
     slice_tolerance: SliceTolerance = None,
     spacing: Spacing = None,
+    drawn: Drawn = None,
+    empty: Empty = None,
+    fixed: Fixed = None,
+    frames: Frames = None,
+    fill: Fill = None,
     labels: Only = None,
     threshold: Threshold = 0.5,
     keep_largest: KeepLargest = False,
@@ -181,6 +243,10 @@ def segment(
     model: SegmentationModel = None,
     precision: Precision = None,
     device: DeviceName = "auto",
+    minutes: Minutes = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    save_adapted: SaveAdapted = None,
     require_labels: RequireLabels = False,
     require_quality: RequireQuality = None,
     out: Out = None,
@@ -202,9 +268,16 @@ def segment(
     --slices auto takes the slices across the widest spacing, or else the model's plane. Slices of a range are counted
     from 1 along the axis as stored, as most viewers show them; the others stay unlabelled.
 
+    --from takes a label map in which some slices are drawn, of any structures, and labels the others from them; of a
+    series, it follows the labels of one frame through the others. What is drawn stays as it is, to the voxel. The plane
+    is found from the labels. The report says how sure each slice is, and which to draw next. To correct a result, draw
+    over it, and give it to --from.
+
     Examples: crnn segment cine.nii.gz --slices -o labels.nii.gz --preview heart.gif --statistics volumes.csv;
     crnn segment t1.nii.gz --slices axial --model hippocampus-clstm -o labels.nii.gz;
     crnn segment DICOM_FOLDER --slices -o seg.dcm;
+    crnn segment scan.nii.gz --from drawn.nii.gz -o all.nii.gz --minutes 2 --preview all.png;
+    crnn segment cine.nii.gz --from ed_labels.nii.gz --frames 1 -o followed.nii.gz;
     crnn reconstruct scan.nii -o - | crnn segment - --slices -o labels.nii.gz
     """
     options = SegmentOptions(
@@ -212,18 +285,17 @@ def segment(
         device=device, labels=labels, threshold=threshold, keep_largest=keep_largest,
         frame_by_frame=frame_by_frame, precision=precision,
         probabilities=probabilities, statistics=statistics, preview=preview, format_name=format_name,
-        seg=seg, seg_whole_series=seg_whole_series, require_labels=require_labels, require_quality=require_quality,
-        force=force,
+        seg=seg, seg_whole_series=seg_whole_series, drawn=drawn, empty=empty, fixed=fixed, frames=frames, fill=fill,
+        minutes=minutes, steps=steps, seed=seed, save_adapted=save_adapted, require_labels=require_labels,
+        require_quality=require_quality, force=force,
     )  # fmt: skip
-    plan = steps.plan(volume, options, as_json)
-    engine = steps.prepare(options)
-    data = steps.read(plan, engine)
+    plan = workflow.plan(volume, options, as_json)
+    engine = workflow.prepare(options)
+    data = workflow.read(plan, engine)
     with console.progress_bar("segmenting") as progress:
-        run = steps.compute(plan, engine, data, progress)
-    report = steps.save(plan, run)
-    from crnn_cli.report.rows import segmentation_rows
-
-    console.table("crnn segment", ["", ""], segmentation_rows(plan.target, report, run.paths.all(engine.labels)))
+        run = workflow.compute(plan, engine, data, progress)
+    report = workflow.save(plan, run)
+    console.table("crnn segment", ["", ""], workflow.table_rows(run, report))
     if as_json:
         console.print_json(report)
-    steps.check_threshold(plan, report)
+    workflow.check_threshold(plan, report)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.training.datasets.checks import CheckedVolume
     from crnn_cli.training.job import TrainingReport
+    from crnn_cli.training.segment.run import LabelledData
     from crnn_cli.training.session import TrainingRequest
 
 RUN = "Training"
@@ -169,19 +170,61 @@ def train_segment(
     )  # fmt: skip
     if data is None:
         raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
-    from crnn_cli.training.datasets.checks import check_labelled
-    from crnn_cli.training.datasets.sets import find_labelled
-    from crnn_cli.training.segment.run import LabelledData, train_segmentation
+    from crnn_cli.training.segment.run import train_segmentation
 
-    volumes = find_labelled(data)
-    for note in volumes.notes:
-        notices.detail(f"{note.name}: {note.text}")
-    with console.progress_bar("checking") as progress:
-        checked = check_labelled(volumes, progress=progress)
-    good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
+    volumes = _labelled_data(data, skip_bad)
     own = None if resume and not (config or epochs) else settings
     with _training(request.out) as bar:
-        bundle = train_segmentation(LabelledData.from_checked(volumes, good), own, request, TrainingProgress(bar), bar)
+        bundle = train_segmentation(volumes, own, request, TrainingProgress(bar), bar)
+    _print_outcome(request, bundle, as_json)
+
+
+def train_drawn(
+    data: Volumes = None,
+    fold: Fold = "0/5",
+    skip_bad: SkipBad = False,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    init_from: InitFrom = None,
+    precision: Precision = "auto",
+    device: DeviceName = "auto",
+    workers: Workers = None,
+    out: Out = None,
+    licence: Licence = "not stated",
+    as_json: TrainJson = False,
+) -> None:
+    """Train a network that labels a whole scan from a few drawn slices, whatever the structure.
+
+    DATA is as for crnn train segment: labelled volumes of any structures, the more kinds the better. Structures that
+    nobody labelled are learned from as well: regions of the same images, and random shapes.
+
+    Examples: crnn train drawn labelled.csv -o my-drawn --minutes 120 --licence CC0-1.0;
+    crnn train drawn --print-config > settings.toml;
+    then crnn segment volume.nii --from drawn.nii --model my-drawn
+    """
+    from crnn_cli.training import start
+    from crnn_cli.training.drawn.settings import DrawnSettings
+
+    _silence_later_processes()
+    settings = start.load_settings(DrawnSettings, config, None)
+    if print_config:
+        _print_settings(settings)
+        return
+    request = start.make_request(
+        "segment", out, epochs=None, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
+    )  # fmt: skip
+    if data is None:
+        raise UsageError("DATA is missing: a folder of labelled volumes, or a CSV manifest")
+    from crnn_cli.training.drawn.run import train_drawn as train
+
+    volumes = _labelled_data(data, skip_bad)
+    own = None if resume and not config else settings
+    with _training(request.out) as bar:
+        bundle = train(volumes, own, request, TrainingProgress(bar), bar)
     _print_outcome(request, bundle, as_json)
 
 
@@ -331,6 +374,21 @@ def _print_settings(settings: Any) -> None:
     from crnn_cli.training.settings import to_toml
 
     sys.stdout.write(to_toml(settings))
+
+
+def _labelled_data(data: Path, skip_bad: bool) -> LabelledData:
+    """Find and check labelled volumes, and print what is wrong with them."""
+    from crnn_cli.training.datasets.checks import check_labelled
+    from crnn_cli.training.datasets.sets import find_labelled
+    from crnn_cli.training.segment.run import LabelledData
+
+    volumes = find_labelled(data)
+    for note in volumes.notes:
+        notices.detail(f"{note.name}: {note.text}")
+    with console.progress_bar("checking") as progress:
+        checked = check_labelled(volumes, progress=progress)
+    good = _usable_items(checked, [(problem.name, problem.text) for problem in volumes.problems], skip_bad)
+    return LabelledData.from_checked(volumes, good)
 
 
 def _usable_items(

@@ -29,6 +29,7 @@ FORMATS = {"nifti": "", "dicom": ""}
 DATA_KINDS = {"kspace": "k-space", "image": "complex images, transformed to k-space"}
 MODALITIES = {"MR": "", "CT": "", "PT": "PET", "NM": "nuclear", "XA": "angiography", "US": "", "OT": "other"}
 SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}
+FILLS = {"network": "", "distances": "signed distances, interpolated", "nearest": "the nearest drawn slice, copied"}
 PLANES = {"auto": "across the widest spacing", "axial": "", "coronal": "", "sagittal": ""}
 
 _DEVICE = re.compile(r"(cuda|mps)(:\d{1,3})?")

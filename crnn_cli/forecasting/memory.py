@@ -149,8 +149,7 @@ def _mean_of_known(rows: list[Tensor]) -> Tensor:
         return torch.zeros(0)
     length = len(rows[-_LEAST_ROWS])
     padded = torch.stack([F.pad(row[:length], (0, max(0, length - len(row))), value=math.nan) for row in rows])
-    means: Tensor = padded.nanmean(0)
-    return means
+    return padded.nanmean(0)
 
 
 def _distances(earlier_NYX: Tensor, newest_YX: Tensor) -> Tensor:
@@ -158,8 +157,8 @@ def _distances(earlier_NYX: Tensor, newest_YX: Tensor) -> Tensor:
     basis_PM, _ = torch.linalg.qr(movement_basis(newest_YX).flatten(0, 1))
     left_NP = (earlier_NYX - newest_YX).flatten(1)
     explained = (left_NP @ basis_PM).square().sum(1)
-    left_N: Tensor = (left_NP.square().sum(1) - explained).clamp_min(0) / left_NP.shape[1]
-    return left_N
+    distances_N: Tensor = (left_NP.square().sum(1) - explained).clamp_min(0) / left_NP.shape[1]
+    return distances_N
 
 
 def _least_between(distances: Tensor, lag: int) -> float:

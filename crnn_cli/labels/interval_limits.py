@@ -19,12 +19,14 @@ class IntervalLimits:
     Attributes
     ----------
     level : probability that an interval holds the manual number, 0 to 1.
+    group_level : the same in each group of diseases; 0 where groups were not looked at.
     patients : of the calibration; none of them was trained on.
-    least_doubt : smallest doubt, however good the labels look, above 0.
+    least_doubt : doubt of labels of a predicted Dice of 1, above 0.
     limits : by number, of `NUMBERS`.
     """
 
     level: float
+    group_level: float
     patients: int
     least_doubt: float
     limits: Mapping[str, float]

@@ -46,6 +46,7 @@ class LabelledSlices:
     spacing : row and column spacing in mm.
     frame_time : s; None where unknown.
     directions : of the display, such as ``left R, top A``, or that none is known.
+    marks : a word behind the number of each slice, such as ``drawn``; empty for none.
     """
 
     image_TSYX: NDArray[np.floating]
@@ -54,6 +55,7 @@ class LabelledSlices:
     spacing: tuple[float, float]
     frame_time: float | None = None
     directions: str = ""
+    marks: Sequence[str] = ()
 
 
 def labelled_slices(image: Image, labels: NDArray[np.uint8], order: SliceOrder) -> LabelledSlices:
@@ -113,7 +115,7 @@ def outlines_output(
     montages = _montages(
         slices.image_TSYX[np.ix_(frames, chosen)][..., rows, columns],
         labels_TSYX[:, chosen, rows, columns],
-        [slices.numbers[index] for index in chosen],
+        [_title(slices, index) for index in chosen],
         slices.spacing,
     )
     width = montages[0][0].shape[1]
@@ -142,18 +144,23 @@ def _chosen(labels_TSYX: NDArray[np.uint8]) -> list[int]:
     return [int(index) for index in candidates[spread]]
 
 
+def _title(slices: LabelledSlices, index: int) -> str:
+    """Title of a slice: its number, and its mark."""
+    mark = slices.marks[index] if slices.marks else ""
+    return f"slice {slices.numbers[index]}" + (f", {mark}" if mark else "")
+
+
 def _montages(
     image_TSYX: NDArray[np.floating],
     labels_TSYX: NDArray[np.uint8],
-    numbers: Sequence[int],
+    titles: Sequence[str],
     spacing: tuple[float, float],
 ) -> list[tuple[Grey, Paint]]:
     """Grey picture and outlines of each frame, in one grey scale."""
     black, white = np.percentile(image_TSYX, _WINDOW)
     grey_TSYX = grey(image_TSYX - black, float(white - black) or 1.0)
-    size = tile_size(grey_TSYX.shape[2:], spacing, 1 if len(numbers) > _FEW else 2)
-    across = min(len(numbers), max(1, round(math.sqrt(_LANDSCAPE * len(numbers) * size[0] / size[1]))))
-    titles = [f"slice {number}" for number in numbers]
+    size = tile_size(grey_TSYX.shape[2:], spacing, 1 if len(titles) > _FEW else 2)
+    across = min(len(titles), max(1, round(math.sqrt(_LANDSCAPE * len(titles) * size[0] / size[1]))))
     owns = _owners(labels_TSYX)
     return [
         (

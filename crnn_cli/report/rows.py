@@ -243,13 +243,13 @@ def _coils(facts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _size_of_label(label: dict[str, Any], report: dict[str, Any]) -> str:
+def label_size(label: dict[str, Any], report: dict[str, Any]) -> str:
     """Volume of a label, or its voxels where their size is not known, and its lowest predicted Dice."""
     known = report.get("no_volumes") is None
     sizes, unit = (label["volume_ml"], "ml") if known else (label["voxels"], "voxels")
     least, most = min(sizes), max(sizes)
     text = f"{most:.4g} {unit}" if report["frames"] == 1 else f"{least:.4g} to {most:.4g} {unit} over frames"
-    predicted = label.get("predicted_dice")
+    predicted = [dice for dice in label.get("predicted_dice") or () if dice is not None]
     return text if not predicted else f"{text}, predicted Dice {min(predicted):.2f}"
 
 
@@ -268,7 +268,7 @@ def segmentation_rows(target: Path, report: dict[str, Any], outputs: Sequence[Pa
                    f"{slices['plane']}"],
     ]  # fmt: skip
     for label in report["labels"]:
-        rows.append([label["name"], _size_of_label(label, report)])
+        rows.append([label["name"], label_size(label, report)])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
     if not several:

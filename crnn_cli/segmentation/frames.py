@@ -85,7 +85,7 @@ def frame_window(image: Image, half_ms: float | None) -> FrameWindow | None:
     else:
         return None
     half = min(math.floor(half_ms / step_ms + 0.5), (frames - 1) // 2)
-    return FrameWindow(half, frames, _is_closed(image.array)) if half >= 2 else None
+    return FrameWindow(half, frames, is_closed(image.array)) if half >= 2 else None
 
 
 def smooth_over_frames(
@@ -128,7 +128,7 @@ def _settled(logs_WK: list[NDArray[np.float16]], weights_W: NDArray[np.float64])
     return probabilities_K
 
 
-def _is_closed(array: NDArray[Any]) -> bool:
+def is_closed(array: NDArray[Any]) -> bool:
     """Whether the first frame follows the last as any frame follows the one before."""
     steps = [_step(array[..., t], array[..., t - 1]) for t in range(array.shape[-1])]
     return steps[0] <= _CLOSED * float(np.median(steps[1:]))

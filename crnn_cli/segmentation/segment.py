@@ -22,9 +22,10 @@ from torch import Tensor
 from crnn_cli.data.geometry import SliceOrder, shortest_axis, slice_order, thickest_axis
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.components import keep_near_largest
+from crnn_cli.labels.doubtful_base import drop_doubtful_base
 from crnn_cli.labels.predicted_dice import expected_dice
-from crnn_cli.labels.unsure_ends import drop_unsure_ends
 from crnn_cli.notices import Doubt
 from crnn_cli.segmentation.frames import FrameWindow, smooth_over_frames
 from crnn_cli.segmentation.preprocessing import (
@@ -124,7 +125,8 @@ def segment(
     span: slice = slice(None),
     window: FrameWindow | None = None,
     keep_within: float | None = None,
-    sure_ends: float = 0.0,
+    class_weights: Sequence[float] = (),
+    base_rule: BaseRule | None = None,
     keep_probabilities: bool = False,
     bfloat16: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -140,7 +142,8 @@ def segment(
     span : slices to segment, along the slice axis of the array; the others are not looked at, and stay 0.
     window : settle each frame with its neighbours; None: label each on its own.
     keep_within : remove pieces farther than this from the largest one, in mm, in each frame; None: keep all.
-    sure_ends : see `crnn_cli.labels.unsure_ends.drop_unsure_ends`; 0: nothing is dropped.
+    class_weights : see `weighted`, which is applied to each frame first; none: the probabilities stay.
+    base_rule : see `crnn_cli.labels.doubtful_base`; None: nothing is dropped.
     keep_probabilities : return the class probabilities as well.
     bfloat16 : convolutions in bfloat16: faster, and a few voxels differ.
     progress : called with (steps done, steps in all).
@@ -162,14 +165,15 @@ def segment(
             progress(t * total + done, frames * total)
 
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            return class_probabilities(image.array[places[t]], order, network, preprocessing, device, frame_progress)
+            frame = class_probabilities(image.array[places[t]], order, network, preprocessing, device, frame_progress)
+        return weighted(frame, class_weights) if class_weights else frame
 
     every = (computed(t) for t in range(frames))
     for t, frame in enumerate(every) if window is None else smooth_over_frames(every, window):
         index = places[t]
         made = labels_from_probabilities(frame, threshold)
-        if sure_ends:
-            made = drop_unsure_ends(made, frame, order.axes[0], sure_ends)
+        if base_rule is not None:
+            made = drop_doubtful_base(made, frame, order.axes[0], base_rule)
         labels[index], expected[t], lost = _without_far(made, frame, image.spacing, keep_within)
         removed = {value: removed.get(value, 0) + lost.get(value, 0) for value in sorted({*removed, *lost})}
         if keep_probabilities:
@@ -221,6 +225,25 @@ def _without_far(
         return labels, expected_dice(probabilities_K, labels), {}
     kept, lost = keep_near_largest(labels, spacing, keep_within)
     return kept, expected_dice(probabilities_K, kept, kept != labels), lost
+
+
+def weighted(probabilities_K: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
+    """Class probabilities as they would be if each structure were as frequent as a weight says, by Bayes' rule.
+
+    A network that labels more of a structure than annotators do gets less of it by a weight below 1.
+
+    >>> weighted(np.array([[0.4], [0.6]], np.float32), [0.5]).round(3).tolist()
+    [[0.571], [0.429]]
+
+    Parameters
+    ----------
+    probabilities_K : (K, ...), class 0 is the background, whose weight is 1.
+    weights : of the structures 1, 2, ..., above 0.
+    """
+    factors_K = np.array([1, *weights], np.float32).reshape(-1, *[1] * (probabilities_K.ndim - 1))
+    made: NDArray[np.float32] = probabilities_K * factors_K
+    made /= made.sum(axis=0)
+    return made
 
 
 def labels_from_probabilities(probabilities_K: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

@@ -341,7 +341,7 @@ def scale_stages_to_budget(
 def _publish(run: TrainingRun, request: TrainingRequest, folder: RunFolder, described: dict[str, Any]) -> Bundle:
     """Write the bundle of a finished run, whole or not at all: the best weights, and the card."""
     weights, figures = folder.best()
-    if run.config["task"] == "segment":
+    if run.config["task"] != "reconstruct":
         weights = {name: to_half(name, tensor) for name, tensor in weights.items()}
     config = run.config | {"licence": request.licence}
     written = write_bundle(

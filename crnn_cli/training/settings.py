@@ -13,7 +13,8 @@ from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crnn_cli.bundles.config import check_keys, renamed_keys, shortened
+from crnn_cli.bundles.checks import check_keys, shortened
+from crnn_cli.bundles.config import renamed_keys
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError
 

@@ -83,6 +83,8 @@ def export_model(options: ExportOptions) -> dict[str, Any]:
     if options.out.suffix.lower() != ".onnx":
         raise UsageError(f"cannot write {options.out}: give a name that ends in .onnx")
     bundle = find_bundle(options.model)
+    if bundle.task == "segment-drawn":
+        raise UnsupportedDataError(f"{bundle.name} labels from drawn slices, whose distances no ONNX graph computes")
     if bundle.task != "segment":
         raise UnsupportedDataError(
             f"{bundle.name} is to {bundle.task}: ONNX has no complex numbers, in which its data consistency is computed"

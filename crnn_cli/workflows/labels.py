@@ -170,7 +170,7 @@ def named_labels(labels: LabelImage, file: Path, model: str | None) -> tuple[Lab
 
     from crnn_cli.labels.names import Label
 
-    known = {each.value: each for each in labels.labels} or _beside(file)
+    known = {each.value: each for each in labels.labels} or labels_beside(file)
     if model is not None:
         known = _of_model(model)
     for value in np.unique(labels.array):
@@ -187,7 +187,7 @@ def _of_model(model: str) -> dict[int, Label]:
     return {label.value: label for label in bundle.slices.labels}
 
 
-def _beside(file: Path) -> dict[int, Label]:
+def labels_beside(file: Path) -> dict[int, Label]:
     """Labels in the report beside a label map; none where there is no report, or an entry of it is malformed."""
     from crnn_cli.labels.names import label_of
     from crnn_cli.report.sidecar import sidecar_path

@@ -15,6 +15,7 @@ from crnn_cli.bundles.store import (
     write_bundle,
 )
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.interval_limits import IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves
@@ -41,22 +42,33 @@ def quality(*curves, doubt_below=0.7):
 CURVES = quality([[0.5, 0.9], [0.2, 0.8]], [[0.4], [0.6]])
 
 
-def intervals(limits=None, level=0.9, patients=25):
-    return {"level": level, "patients": patients, "least_doubt": 0.04, "limits": limits or {"left.edv": 2}}
+BASE = {"certainty": [0, 0.9], "cover": [0.45, 0]}
+
+
+def intervals(limits=None, level=0.9, patients=25, group_level=0.8):
+    levels = {"level": level, "group_level": group_level}
+    return levels | {"patients": patients, "least_doubt": 0.05, "limits": limits or {"left.edv": 2}}
 
 
 def test_what_a_bundle_may_say_besides_is_read(folder):
     plain = read_bundle(folder).slices
     assert plain is not None
-    assert (plain.modality, plain.keep_within, plain.smooth_frames, plain.sure_ends) == (None, None, None, 0)
+    assert (plain.modality, plain.keep_within, plain.smooth_frames) == (None, None, None)
+    assert (plain.class_weights, plain.base_rule) == ((), None)
     assert (plain.quality, plain.intervals) == (None, None)
-    more = {"keep_within_mm": 22, "sure_ends": 0.9, "smooth_frames_ms": 80, "quality": CURVES, "intervals": intervals()}
-    rewrite(folder, lambda c: c.update(modality="MR", **more))
+    more = {"keep_within_mm": 22, "smooth_frames_ms": 80, "quality": CURVES, "intervals": intervals()}
+    base = {"class_weights": [0.5, 1], "base_rule": BASE}
+    rewrite(folder, lambda c: c.update(modality="MR", **more, **base))
     use = read_bundle(folder).slices
     assert use is not None
-    assert (use.modality, use.keep_within, use.smooth_frames, use.sure_ends) == ("MR", 22.0, 80.0, 0.9)
+    assert (use.modality, use.keep_within, use.smooth_frames) == ("MR", 22.0, 80.0)
+    assert (use.class_weights, use.base_rule) == ((0.5, 1.0), BaseRule((0.0, 0.9), (0.45, 0.0)))
     assert use.quality == QualityCurves(((0.5, 0.9), (0.4,)), ((0.2, 0.8), (0.6,)), 0.7)
-    assert use.intervals == IntervalLimits(0.9, 25, 0.04, {"left.edv": 2.0})
+    assert use.intervals == IntervalLimits(0.9, 0.8, 25, 0.05, {"left.edv": 2.0})
+    rewrite(folder, lambda c: c["intervals"].pop("group_level"))  # of an earlier rule
+    use = read_bundle(folder).slices
+    assert use is not None
+    assert use.intervals is None
 
 
 def test_what_a_bundle_says_is_read(folder):
@@ -103,7 +115,13 @@ def test_a_bundle_is_for_its_own_task(folder, bundle):
         (lambda c: c.update(keep_within_mm=-1), "keep_within_mm"),
         (lambda c: c.update(keep_within_mm=True), "keep_within_mm"),
         (lambda c: c.update(smooth_frames_ms="80"), "smooth_frames_ms"),
-        (lambda c: c.update(sure_ends=2), "sure_ends"),
+        (lambda c: c.update(class_weights=0.5), "class_weights"),
+        (lambda c: c.update(class_weights=[0.5, 1, 1]), "2 numbers"),
+        (lambda c: c.update(class_weights=[0.5, 0]), "never be given"),
+        (lambda c: c.update(base_rule=0.9), "certainty and cover"),
+        (lambda c: c.update(base_rule={"cover": [0, 0]}), "lacks the key 'certainty'"),
+        (lambda c: c.update(base_rule=BASE | {"cover": [0.5]}), "cover"),
+        (lambda c: c.update(base_rule=BASE | {"cover": [0.5, 2]}), "from 0 to 1"),
         (lambda c: c.update(quality=CURVES, intervals=intervals(level=1)), "level"),
         (lambda c: c.update(quality=CURVES, intervals=intervals(patients=0)), "patients"),
         (lambda c: c.update(quality=CURVES, intervals=intervals({"left.mood": 1})), "left.mood"),

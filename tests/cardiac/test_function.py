@@ -5,10 +5,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from crnn_cli.cardiac.chambers import LEFT, Chambers, find_chambers, parse_chambers
+from crnn_cli.cardiac.chambers import LEFT, RIGHT, Chambers, find_chambers, parse_chambers
 from crnn_cli.cardiac.function import Subject, assess_function
-from crnn_cli.cardiac.ventricles import find_phases
-from crnn_cli.cardiac.volume_curves import StructureVolumes, peak_rates
+from crnn_cli.cardiac.ventricles import AS_SMALL, find_phases
+from crnn_cli.cardiac.volume_curves import StructureVolumes, count_beats, peak_rates
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError, UsageError
 from tests.cardiac.hearts import CHAMBERS, FRAMES, SLICES, SPACING, heart, reoriented
@@ -151,6 +151,31 @@ def test_frames_out_of_order_are_doubted(beating):
     assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.001, "1 ms would be 3000 beats"), (10, "ms would be 0.3 beats")])
+def test_a_heart_rate_that_cannot_be_is_refused_in_plain_figures(beating, seconds, told):
+    quantities = assess_function(Image(beating.array, beating.affine, seconds), CHAMBERS).quantities()["heart"]
+    assert told in quantities["heart_rate"].reason
+    assert quantities["cardiac_output"].value is None
+
+
+def test_frames_of_two_beats_have_no_heart_rate_of_their_own(beating):
+    twice = Image(np.concatenate([beating.array, beating.array], -1), beating.affine, 0.04)
+    one, function = assess_function(beating, CHAMBERS), assess_function(twice, CHAMBERS)
+    assert "cycle-not-covered" in codes(function.doubts)
+    assert value(function, "left", "ejection_fraction") == value(one, "left", "ejection_fraction")
+    for name in ("heart_rate", "cardiac_output", "peak_ejection_rate", "peak_filling_rate"):
+        assert "empties 2 times" in function.quantities()["heart"][name].reason
+    given = assess_function(twice, CHAMBERS, Subject(heart_rate=75.0))
+    assert value(given, "heart", "cardiac_output") == pytest.approx(value(one, "heart", "cardiac_output"))
+
+
+@pytest.mark.parametrize("first", range(0, FRAMES, 3))
+def test_one_beat_is_one_wherever_it_begins(beating, first):
+    curve = np.count_nonzero(np.roll(beating.array, first, -1) == 3, axis=(0, 1, 2)).astype(float)
+    assert count_beats(curve) == 1
+    assert count_beats(np.tile(curve, 3)) == 3
+
+
 def test_given_frames_are_taken(beating):
     function = assess_function(beating, CHAMBERS, ed=1, es=9)
     assert (function.phases.ed, function.phases.es, function.phases.origin) == (1, 9, "given")
@@ -169,6 +194,25 @@ def test_of_frames_as_large_the_one_nearest_the_r_wave_is_end_diastole():
     assert phases(98.9, 60, 50, 70, 90, 100) == (5, 2)
     assert phases(80, 60, 50, 70, 100, 99.5) == (5, 2)  # around the cycle
     assert phases(50, 70, 99.5, 100, 80, 60) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "frame"),
+    [
+        ((150, 100, 50, 50.9, 90), (90, 70, 50, 49, 60), 3),  # larger by less than a hundredth of the stroke
+        ((150, 100, 50, 51.1, 90), (90, 70, 50, 30, 60), 2),  # by more
+        ((150, 100, 50, 50.9, 90), (90, 70, 50, 49.5, 60), 2),  # both together decide
+        ((150, 100, 50, 50.9, 90), (90, 70, 50, 0, 60), 2),  # a frame without the right ventricle
+        ((150, 100, 50.9, 70, 50), (90, 70, 40, 60, 42), 2),  # around a frame between
+    ],
+)
+def test_of_frames_as_small_the_one_with_the_smallest_cavities_is_end_systole(left, right, frame):
+    curves = {LEFT: left, RIGHT: right}
+    both = {name: StructureVolumes(name, np.array([curve], float)) for name, curve in curves.items()}
+    assert find_phases(both).es == frame
+    assert find_phases({LEFT: both[LEFT]}).es == np.argmin(left)
+    smallest = both[LEFT].curve.min()
+    assert both[LEFT].curve[frame] <= smallest + AS_SMALL * np.ptp(both[LEFT].curve)
 
 
 def test_names_and_conventions_say_what_values_mean():

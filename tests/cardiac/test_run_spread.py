@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.cardiac.function import Subject, assess_function
-from crnn_cli.cardiac.intervals import Intervals, LabelDoubt
+from crnn_cli.cardiac.intervals import BothPhases, Intervals, LabelDoubt, half_width
 from crnn_cli.cardiac.quantities import Quantity
 from crnn_cli.cardiac.run_spread import RunSpread
 from crnn_cli.labels.interval_limits import IntervalLimits
-from crnn_cli.report.function_table import record_of, ventricle_rows
+from crnn_cli.report.function.table import record_of, ventricle_rows
 from tests.cardiac.hearts import CHAMBERS, heart
 
 EF = "left.ejection_fraction"
-LABELS = LabelDoubt(IntervalLimits(0.9, 25, 0.04, {EF: 85.0}), {"left ventricle": [0.96] * 20})  # 3.4 points
+LABELS = LabelDoubt(IntervalLimits(0.9, 0.8, 25, 0.05, {EF: 5.0}), {"left ventricle": [0.96] * 20})
 
 
 def spread(*numbers, left_out=0.25):
@@ -79,18 +79,21 @@ def moved(numbers, points):
 def test_both_parts_are_told_and_make_one_interval():
     both = function(lambda numbers: Intervals(LABELS, RunSpread(moved(numbers, 1), 4, 0.25)))
     fraction = both.quantities()["left"]["ejection_fraction"]
-    assert fraction.parts["labels"] == pytest.approx(3.4)
+    edv, esv = (both.quantities()["left"][word].value for word in ("edv", "esv"))
+    labels = half_width(LABELS.limits, EF, fraction.value, BothPhases(edv, esv, 0.09, 0.09))
+    assert fraction.parts["labels"] == pytest.approx(labels)
     assert fraction.parts["reconstruction"] == pytest.approx(2.353 * 3**0.5 * fraction.value / 100, rel=1e-3)
     assert fraction.high - fraction.value == pytest.approx(np.hypot(*fraction.parts.values()))
     text = next(row for row in ventricle_rows(both) if row[0] == "ejection fraction")[1]
     low, high, other = fraction.low, fraction.high, fraction.parts["reconstruction"]
-    assert text == f"{fraction.value:.0f} % ({low:.0f} to {high:.0f}; labels 3.4, reconstruction {other:.1f})"
+    assert text == f"{fraction.value:.0f} % ({low:.0f} to {high:.0f}; labels {labels:.1f}, reconstruction {other:.1f})"
     report = both.as_json()
     assert report["intervals"] == {
-        "level": 0.9, "parts": ["labels", "reconstruction"], "patients": 25, "runs": 4, "left_out": 0.25,
+        "level": 0.9, "group_level": 0.8, "parts": ["labels", "reconstruction"], "patients": 25, "runs": 4,
+        "left_out": 0.25,
     }  # fmt: skip
     row = record_of(report)
-    assert row["left_ejection_fraction_percent_labels"] == pytest.approx(3.4)
+    assert row["left_ejection_fraction_percent_labels"] == pytest.approx(labels, rel=1e-4)
     assert row["left_ejection_fraction_percent_reconstruction"] == pytest.approx(other, rel=1e-4)
     edv = both.quantities()["left"]["edv"]  # without a limit: of the reconstruction alone
     assert {*edv.parts} == {"reconstruction"}
@@ -118,5 +121,15 @@ def test_a_number_that_a_run_lacks_has_no_interval_and_what_no_image_shows_no_pa
     numbers = {EF: [57.0, 57.0, None, 57.0], "left.heart_rate": [60.0] * 4}
     with_runs = Intervals(LABELS, RunSpread(numbers, 4, 0.25))
     found = {"ejection_fraction": Quantity(57.0, "%"), "heart_rate": Quantity(60.0, "/min")}
-    made = with_runs.with_intervals("left", found, 0, 9)
+    volumes = {"edv": Quantity(150.0, "ml"), "esv": Quantity(64.5, "ml")}
+    made = with_runs.with_intervals("left", found, volumes, 0, 9)
     assert [(each.low, each.parts) for each in made.values()] == [(None, {})] * 2
+
+
+def test_without_a_part_of_the_labels_that_belongs_to_a_number_it_has_none():
+    """A model with a limit for it, and volumes that are not known: the spread of the runs would be too small."""
+    with_runs = Intervals(LABELS, RunSpread({EF: [57.0, 58.0, 57.0, 56.0], "left.esv": [60.0] * 4}, 4, 0.25))
+    found = {"ejection_fraction": Quantity(57.0, "%"), "esv": Quantity(60.0, "ml")}
+    made = with_runs.with_intervals("left", found, {"edv": Quantity.refused("ml", "the voxel size is lost")}, 0, 9)
+    assert made["ejection_fraction"].parts == {}
+    assert {*made["esv"].parts} == {"reconstruction"}  # no limit

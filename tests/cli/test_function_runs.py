@@ -90,8 +90,8 @@ def model_with(folder, intervals):
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory):
     """A model with limits of the left ventricle alone."""
-    limits = {"left.ejection_fraction": 60.0, "left.edv": 1.5}
-    known = {"level": 0.9, "patients": 25, "least_doubt": 0.04, "limits": limits}
+    limits = {"left.ejection_fraction": 5.0, "left.edv": 6.0}
+    known = {"level": 0.9, "group_level": 0.8, "patients": 25, "least_doubt": 0.05, "limits": limits}
     return model_with(tmp_path_factory.mktemp("models") / "limited", {"intervals": known})
 
 

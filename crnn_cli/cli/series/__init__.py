@@ -1,1 +1,1 @@
-"""Commands that follow a series of images frame by frame."""
+"""Commands on the frames of a series."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.bundles.config import check_keys, read_object
+from crnn_cli.bundles.checks import check_keys
+from crnn_cli.bundles.config import read_object
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.nifti.image import SUFFIXES

@@ -26,10 +26,10 @@ def save(run: EventsRun, options: EventsOptions) -> dict[str, Any]:
         If it cannot be written.
     """
     from crnn_cli.io.atomic_write import write_together
-    from crnn_cli.report.plots.events_picture import events_picture
+    from crnn_cli.report.forecast.events_picture import events_picture
+    from crnn_cli.report.forecast.events_table import events_csv
     from crnn_cli.report.provenance import command_facts
     from crnn_cli.report.sidecar import report_output
-    from crnn_cli.report.tables.events_table import events_csv
 
     outputs = [] if options.exclude is None else [_series_output(run, options.exclude)]
     report = command_facts() | run.report | notices.recorded()

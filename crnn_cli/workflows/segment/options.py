@@ -26,7 +26,8 @@ class SegmentOptions:
     """Everything that `crnn segment` can be asked for, but ``--json``; the help of the command explains each.
 
     For an image in memory (`crnn_cli.workflows.segment.steps.segment_image`) these count: ``slices``, ``model``,
-    ``device``, ``labels``, ``threshold``, ``keep_largest`` and ``precision``. The others are about files.
+    ``device``, ``labels``, ``threshold``, ``keep_largest`` and ``precision``, and those about drawn slices. The others
+    are about files.
 
     Parameters
     ----------
@@ -43,6 +44,9 @@ class SegmentOptions:
     require_quality : least predicted Dice of every structure and frame; None for none.
     seg : type of a DICOM SEG, "binary" or "labelmap"; None for "binary".
     seg_whole_series : one DICOM SEG for all frames, in place of one for each.
+    drawn : labels of some slices, from which the others are labelled; None for labels of a model.
+    empty, fixed, frames, fill, minutes, steps, seed, save_adapted : about drawn slices, see
+        `crnn_cli.workflows.segment.drawn.request`.
     """
 
     slices: str = "auto"
@@ -65,6 +69,15 @@ class SegmentOptions:
     seg_whole_series: bool = False
     require_labels: bool = False
     require_quality: float | None = None
+    drawn: Path | None = None
+    empty: str | None = None
+    fixed: str | None = None
+    frames: str | None = None
+    fill: str | None = None
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    save_adapted: Path | None = None
     force: bool = False
 
 

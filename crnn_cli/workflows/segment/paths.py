@@ -61,12 +61,14 @@ class SegmentPaths:
         words = {label.value: "".join(c if c.isalnum() else "-" for c in label.name.lower()) for label in labels}
         return {value: self.probabilities.with_name(f"{stem}_{word}{suffix}") for value, word in words.items()}
 
-    def of_series(self, image: Image, series: Series | None, bundle: Bundle, labels: Sequence[Label]) -> SegmentPaths:
+    def of_series(
+        self, image: Image, series: Series | None, algorithm: Algorithm, labels: Sequence[Label]
+    ) -> SegmentPaths:
         """Copy with the names of the SEG files; what a SEG cannot be made of is refused here, before the work.
 
         Parameters
         ----------
-        bundle, labels : the model, and those of its labels that become segments.
+        algorithm, labels : what made the labels, and those that become segments.
 
         Raises
         ------
@@ -82,7 +84,7 @@ class SegmentPaths:
                 remedy=("give ", Param("out", "NAME.nii.gz"), " for the label map"),
             )
         assert self.form is not None
-        require_seg(series, labels, seg_algorithm(bundle), self.form)
+        require_seg(series, labels, algorithm, self.form)
         warn_of_repairs(check_headers(series))
         return replace(self, segs=tuple(seg_names(self.labels, image.frames, self.form)))
 
@@ -111,6 +113,7 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
     OutputError
         If an output exists and may not be replaced, or cannot be written.
     """
+    from crnn_cli.bundles.store import require_new
     from crnn_cli.io.atomic_write import require_pipe
     from crnn_cli.io.formats import NIFTI, require_output_name
     from crnn_cli.io.images import require_readable
@@ -118,6 +121,10 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
     from crnn_cli.report.montage import require_preview_name
 
     require_readable(volume)
+    if options.drawn is not None:
+        require_readable(options.drawn)
+        if options.drawn == STREAM == volume:
+            raise UsageError("either the volume or the drawn labels can come from standard input")
     labels, dicom = _label_path(volume, options.out, options.format_name)
     form = _seg_form(options, dicom)
     paths = SegmentPaths(labels, options.probabilities, options.statistics, options.preview, dicom=dicom, form=form)
@@ -138,6 +145,10 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
     if labels != STREAM:
         require_report_writable(labels, options.force)
     require_writable_all(volume, paths.all(), options.force)
+    if options.drawn is not None:
+        require_apart([options.drawn], paths.all())
+    if options.save_adapted is not None:
+        require_new(options.save_adapted, options.force)
     return paths
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import Param, QualityError
 from crnn_cli.workflows.segment.admission import require_image
-from crnn_cli.workflows.segment.engine import SegmentEngine, prepare
+from crnn_cli.workflows.segment.drawn.request import check_drawn
+from crnn_cli.workflows.segment.engine import SegmentEngine
+from crnn_cli.workflows.segment.engine import prepare as prepare_model
 from crnn_cli.workflows.segment.options import SegmentOptions, Span, check_options
-from crnn_cli.workflows.segment.paths import SegmentPaths, plan_paths, require_writable_all
+from crnn_cli.workflows.segment.paths import SegmentPaths, plan_paths, require_writable_all, seg_algorithm
 from crnn_cli.workflows.segment.quality import has_passed, quality_doubts
 from crnn_cli.workflows.segment.report import segmentation_report
 from crnn_cli.workflows.segment.result import LabelledVolume, SegmentationRun, SegmentFileRun
@@ -25,6 +27,11 @@ from crnn_cli.workflows.segment.volume import Volume, check_image, input_name, o
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
+    from crnn_cli.workflows.segment.drawn.engine import DrawnEngine
+    from crnn_cli.workflows.segment.drawn.result import DrawnRun
+    from crnn_cli.workflows.segment.drawn.steps import DrawnVolume
+
+    Engine = SegmentEngine | DrawnEngine
 
 __all__ = [
     "INPUTS",
@@ -42,10 +49,11 @@ __all__ = [
     "read",
     "save",
     "segment_image",
+    "table_rows",
 ]
 READS_RAW, READS_LABELS = False, False
-OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview")
-INPUTS: tuple[str, ...] = ()
+OUTPUTS: tuple[str, ...] = ("probabilities", "statistics", "preview", "save_adapted")
+INPUTS: tuple[str, ...] = ("drawn",)
 
 
 @dataclass(frozen=True)
@@ -122,9 +130,10 @@ def segment_image(
     """
     options = options or SegmentOptions()
     plane, span = check_options(options)
+    check_drawn(options)
     require_image(image.array, hasattr(image, "labels"), name)
     image = with_spacing(check_image(image, name), parse_spacing(options.spacing), name)
-    engine = engine or prepare(options)
+    engine = engine or prepare_model(options)
     volume = order_slices(image, plane, span, engine, name=name)
     return _segment(volume, options, engine, keep_probabilities, progress)
 
@@ -143,11 +152,27 @@ def plan(volume: Path, options: SegmentOptions, as_json: bool = False) -> Segmen
         See `check_options` and `plan_paths`.
     """
     plane, span = check_options(options)
+    check_drawn(options)
     return SegmentPlan(volume, plane, span, plan_paths(volume, options, as_json), options)
 
 
-def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
-    """Read the volume, and order its slices for the model.
+def prepare(options: SegmentOptions) -> Engine:
+    """Load the model onto its device; where slices are drawn, the method that labels the others.
+
+    Raises
+    ------
+    CrnnError
+        As `crnn_cli.workflows.segment.engine.prepare` and `crnn_cli.workflows.segment.drawn.engine.prepare_drawn`.
+    """
+    if options.drawn is None:
+        return prepare_model(options)
+    from crnn_cli.workflows.segment.drawn.engine import prepare_drawn
+
+    return prepare_drawn(options)
+
+
+def read(planned: SegmentPlan, engine: Engine) -> SegmentVolume | DrawnVolume:
+    """Read the volume, and order its slices for the model; where slices are drawn, read these too.
 
     Raises
     ------
@@ -157,36 +182,60 @@ def read(planned: SegmentPlan, engine: SegmentEngine) -> SegmentVolume:
         If a file of probabilities, or of a SEG, cannot be written: their names depend on model and volume.
     """
     paths, options = planned.paths, planned.options
+    if not isinstance(engine, SegmentEngine):
+        from crnn_cli.workflows.segment.drawn.steps import read_drawn
+
+        return read_drawn(planned.path, paths, planned.plane, planned.span, options, engine)
     require_writable_all(planned.path, paths.all(engine.labels), options.force)
     image, source, series = read_image(
         planned.path, options.series, options.slice_tolerance, parse_spacing(options.spacing)
     )
     if paths.dicom:
-        paths = paths.of_series(image, series, engine.bundle, engine.labels)
+        paths = paths.of_series(image, series, seg_algorithm(engine.bundle), engine.labels)
         require_writable_all(planned.path, paths.all(engine.labels), options.force)
     volume = order_slices(image, planned.plane, planned.span, engine, series, input_name(planned.path))
     return SegmentVolume(replace(volume, source=source), paths)
 
 
 def compute(
-    planned: SegmentPlan, engine: SegmentEngine, data: SegmentVolume, progress: notices.Progress
-) -> SegmentFileRun:
+    planned: SegmentPlan, engine: Engine, data: SegmentVolume | DrawnVolume, progress: notices.Progress
+) -> SegmentFileRun | DrawnRun:
     """Label the volume; labels and probabilities are on its own grid."""
     options = planned.options
+    if not isinstance(engine, SegmentEngine):
+        from crnn_cli.workflows.segment.drawn.steps import DrawnVolume, compute_drawn
+
+        assert isinstance(data, DrawnVolume)  # of the same plan
+        return compute_drawn(options, engine, data, progress)
+    assert isinstance(data, SegmentVolume)
     run = _segment(data.volume, options, engine, options.probabilities is not None, progress)
     return SegmentFileRun(run.labelled, run.report, data.paths)
 
 
-def save(planned: SegmentPlan, run: SegmentFileRun) -> dict[str, Any]:
+def save(planned: SegmentPlan, run: SegmentFileRun | DrawnRun) -> dict[str, Any]:
     """Write the labels, the report, and what was asked for beside them: all or nothing.
 
     Returns
     -------
     The report as written; see `crnn_cli.workflows.segment.write.save`.
     """
+    from crnn_cli.workflows.segment.drawn.write import save_drawn
     from crnn_cli.workflows.segment.write import save as write
 
+    if not isinstance(run, SegmentFileRun):
+        return save_drawn(run, planned.options.force)
     return write(run, planned.options.force)
+
+
+def table_rows(run: SegmentFileRun | DrawnRun, report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value) of the table at the end of a run."""
+    from crnn_cli.report.drawn_rows import drawn_rows
+    from crnn_cli.report.rows import segmentation_rows
+
+    assert run.paths is not None  # of a file
+    if not isinstance(run, SegmentFileRun):
+        return drawn_rows(run.paths.labels, report, run.paths.all(run.result.labels))
+    return segmentation_rows(run.paths.labels, report, run.paths.all(run.labelled.labels))
 
 
 def check_threshold(planned: SegmentPlan, report: dict[str, Any]) -> None:
@@ -227,7 +276,7 @@ def _segment(
     result = segment(
         volume.image, volume.order, engine.network, preprocessing, engine.device,
         threshold=options.threshold, span=volume.span, window=window, keep_within=fed.keep_within,
-        sure_ends=fed.sure_ends,
+        class_weights=fed.class_weights, base_rule=fed.base_rule,
         keep_probabilities=keep_probabilities, bfloat16=options.precision == "bf16", progress=progress,
     )  # fmt: skip
     seconds = round(time.perf_counter() - began, 2)

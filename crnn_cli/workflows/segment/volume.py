@@ -129,7 +129,7 @@ def order_slices(
     from crnn_cli.segmentation.segment import choose_order
 
     order, doubts = choose_order(image, plane, engine.slice_input.plane)
-    chosen = _slice_range(span, image.shape[order.axes[0]])
+    chosen = slice_range(span, image.shape[order.axes[0]])
     fed, model = engine.slice_input, engine.bundle.name
     view, along_axes = view_doubt(order, image.affine, fed)
     doubts = [*modality_doubts(image.array, series, fed, name, model), *doubts, *_spacing_doubts(order, fed, model)]
@@ -141,7 +141,7 @@ def order_slices(
     return Volume(image, order, chosen, series=series, no_volumes=why)
 
 
-def _slice_range(span: Span | None, count: int) -> slice:
+def slice_range(span: Span | None, count: int) -> slice:
     """Slices of a range along their axis in the array."""
     if count == 1:
         text = "the volume has one slice: the recurrent part of the network has nothing to walk through"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.report.plots.canvas import FAINT, Canvas, Point
+from crnn_cli.report.canvas import FAINT, Canvas, Point
 
 _WIDTH, _ROW, _TOP = 960, 170, 40
 _LEFT, _RIGHT = 70, 24

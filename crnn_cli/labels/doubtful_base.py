@@ -1,0 +1,82 @@
+"""Slices at the base of the heart in which a network labels what annotators leave out, such as an atrium.
+
+The base moves towards the apex in systole: a slice that shows a ventricle in end diastole may show an atrium or an
+outflow tract in end systole. There a network says a little of both, or labels a part of the ventricle that the next
+slice shows whole. Two measures tell, each of a slice and a structure:
+
+certainty  the mean probability of the structure where it is labelled in the slice, relative to the median over its
+           slices
+cover      the mean probability of the structure in the slice over the region that is labelled in the next slice
+           towards the apex; an atrium lies over a part of the ventricle only
+
+The base is the end of the stack at which all structures together are wider.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.labels.base_rule import BaseRule
+
+MOST = 2
+"""Slices that the base of a structure can lose."""
+
+Labels = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+def drop_doubtful_base(labels: Labels, probabilities_K: Probabilities, axis: int, rule: BaseRule) -> Labels:
+    """Drop the labels of a structure from its outermost slices at the base while they break a rule.
+
+    At most `MOST` slices of a structure are dropped, and one is left. Where neither end of the stack is the wider one,
+    nothing is.
+
+    Parameters
+    ----------
+    labels : (x, y, z); not changed.
+    probabilities_K : (K, x, y, z), of the classes, that the labels were made of.
+    axis : of the slices.
+
+    Returns
+    -------
+    The labels that stay.
+    """
+    kept = labels.copy()
+    slices_S = np.moveaxis(kept, axis, 0)
+    probabilities_KS = np.moveaxis(probabilities_K, axis + 1, 1)
+    direction = _from_base(slices_S)
+    if direction == 0:
+        return kept
+    slices_S, probabilities_KS = slices_S[::direction], probabilities_KS[:, ::direction]
+    for value, certainty, cover in zip(range(1, len(probabilities_K)), rule.certainty, rule.cover, strict=True):
+        mask_S = slices_S == value
+        for s in _doubtful(mask_S, probabilities_KS[value], certainty, cover):
+            slices_S[s][mask_S[s]] = 0
+    return kept
+
+
+def _from_base(slices_S: Labels) -> int:
+    """Step from the base to the apex in the order of the slices, 1 or -1; 0 where neither end is wider."""
+    area_S = (slices_S > 0).sum(axis=(1, 2))
+    area_S = area_S[area_S > 0]
+    half = len(area_S) // 2
+    return int(np.sign(int(area_S[:half].sum()) - int(area_S[len(area_S) - half :].sum())))
+
+
+def _doubtful(mask_S: NDArray[np.bool_], probability_S: Probabilities, certainty: float, cover: float) -> list[int]:
+    """Slices of a structure, base first, that break the rule."""
+    labelled = [int(s) for s in np.flatnonzero(mask_S.any(axis=(1, 2)))]
+    if len(labelled) < 2:
+        return []
+    sure = [float(probability_S[s][mask_S[s]].mean()) for s in labelled]
+    least = certainty * float(np.median(sure))
+    found: list[int] = []
+    for (s, following), certain in zip(pairwise(labelled), sure, strict=False):
+        covered = float(probability_S[s][mask_S[following]].mean())
+        if len(found) == MOST or (certain >= least and covered >= cover):
+            break
+        found.append(s)
+    return found

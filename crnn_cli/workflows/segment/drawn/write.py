@@ -1,0 +1,114 @@
+"""Files of labels from drawn slices: labels, the report beside them, probabilities, statistics, a picture, a bundle."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crnn_cli import notices
+from crnn_cli.notices import STREAM
+from crnn_cli.report.provenance import command_facts
+from crnn_cli.report.sidecar import report_output
+from crnn_cli.workflows.segment.drawn.result import DrawnResult, DrawnRun
+from crnn_cli.workflows.segment.write import LABEL_INTENT
+
+if TYPE_CHECKING:
+    from crnn_cli.io.atomic_write import Output
+    from crnn_cli.io.dicom.seg import Algorithm
+    from crnn_cli.workflows.segment.drawn.engine import DrawnEngine
+
+
+def method_name(engine: DrawnEngine) -> str:
+    """The method in a word: the model, or what is done without one."""
+    return engine.fill if engine.bundle is None else engine.bundle.name
+
+
+def algorithm_of(engine: DrawnEngine) -> Algorithm:
+    """What a SEG says of how its labels were made."""
+    from crnn_cli.io.dicom.seg import Algorithm
+
+    weights = {} if engine.bundle is None else {"weights sha256": engine.bundle.sha256}
+    return Algorithm(f"crnn from drawn slices, {method_name(engine)}", weights)
+
+
+def save_drawn(run: DrawnRun, force: bool) -> dict[str, Any]:
+    """Write everything together, or nothing; labels that go to standard output come last.
+
+    Returns
+    -------
+    The report as written, with ``output``, ``output_format`` and the command.
+    """
+    from crnn_cli.io.atomic_write import write_together
+    from crnn_cli.io.nifti.image import image_output, write_stream
+
+    result, paths = run.result, run.paths
+    assert paths is not None  # of a file
+    report = command_facts() | run.report
+    if run.adapted is not None:
+        from crnn_cli.workflows.segment.drawn.bundle import write_adapted
+
+        report |= {"drawn": report["drawn"] | {"adapted": write_adapted(run.adapted, result, report, force)}}
+    description = f"{run.report['tool']} {method_name(result.engine)}"
+    beside = _outputs_beside(run, description)
+    if paths.labels == STREAM:
+        write_together(beside, force)
+        write_stream(result.label_image, sys.stdout.buffer, description, LABEL_INTENT)
+        return report
+    if paths.dicom:
+        written: dict[str, Any] = {"output": [str(path) for path in paths.segs], "output_format": "DICOM SEG"}
+        maps = _seg_outputs(run)
+    else:
+        written = {"output": str(paths.labels), "output_format": "NIfTI"}
+        maps = [image_output(result.label_image, paths.labels, description, LABEL_INTENT)]
+    report |= written | notices.recorded()
+    outputs = [*maps, *beside]
+    write_together([*outputs, report_output(paths.labels, report, outputs)], force)
+    return report
+
+
+def _outputs_beside(run: DrawnRun, description: str) -> list[Output]:
+    """Probabilities, statistics and picture, as far as they were asked for."""
+    from crnn_cli.io.nifti.image import image_output
+    from crnn_cli.report.label_table import statistics_output
+
+    result, paths = run.result, run.paths
+    assert paths is not None
+    outputs = []
+    names = paths.probability_names(result.labels)
+    for label in result.labels if names else ():
+        image = result.probability_image(label)
+        if image is not None:
+            outputs.append(image_output(image, names[label.value], f"{description} probability"))
+    if paths.statistics is not None:
+        outputs.append(statistics_output(result.statistics, paths.statistics))
+    if paths.preview is not None:
+        outputs.append(_picture(paths.preview, result))
+    return outputs
+
+
+def _seg_outputs(run: DrawnRun) -> list[Output]:
+    from crnn_cli.io.dicom.seg import seg_outputs
+
+    result, paths = run.result, run.paths
+    assert paths is not None
+    assert result.volume.series is not None  # required before the work began
+    return seg_outputs(
+        result.label_image, result.volume.series, result.labels, algorithm_of(result.engine), paths.labels, paths.form
+    )
+
+
+def _picture(preview: Path, result: DrawnResult) -> Output:
+    """Outlines by number of the structure, as values may be larger than a picture has room for."""
+    from crnn_cli.report.label_montage import labelled_slices, outlines_output
+
+    slices = labelled_slices(result.volume.image, result.numbers_XYZT, result.slices.order)
+    drawn_S = np.asarray(result.slices.known_TS.any(axis=0)).tolist()
+    marked = replace(slices, marks=["drawn" if drawn else "" for drawn in drawn_S])
+    numbers = {label.value: number for number, label in enumerate(result.labels, start=1)}
+    labels = [replace(label, value=numbers[label.value]) for label in result.labels]
+    rows = [replace(row, value=numbers[row.value]) for row in result.statistics]
+    return outlines_output(marked, labels, rows, preview, f"crnn segment, {method_name(result.engine)}")

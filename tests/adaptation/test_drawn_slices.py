@@ -1,0 +1,128 @@
+"""A network is tuned on drawn slices that are hidden from it, and judged by slices that it has never seen."""
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli.adaptation import drawn_slices
+from crnn_cli.adaptation.drawn_examples import Example, draw_example, example_of
+from crnn_cli.adaptation.drawn_slices import TuneSettings, tune
+from crnn_cli.segmentation.drawn.stack import DrawnStack
+from tests.support.drawn import image_of, small_network, truth
+
+CPU = torch.device("cpu")
+
+
+def stack_of(slices=(1, 3, 5, 7)):
+    labels = np.moveaxis(truth(), 2, 0)
+    image = np.moveaxis(image_of(truth()).array, 2, 0)
+    known = np.isin(np.arange(9), slices)
+    numbers = np.where(labels == 2, 1, np.where(labels == 5, 2, 0)) * known[:, None, None]
+    return DrawnStack(np.ascontiguousarray(image), numbers.astype(np.uint8), known, (6.0, 1.2, 1.2))
+
+
+def weights_of(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_hidden_slices_are_asked_for_and_not_told():
+    stack, visible = stack_of(), np.isin(np.arange(9), [1, 7])
+    example = example_of(stack, 2, visible)
+    changed = stack.drawn_SYX.copy()
+    changed[[3, 5]] = 0
+    other = example_of(DrawnStack(stack.image_SYX, changed, stack.known_S, stack.spacing), 2, visible)
+    for name in ("image_SYX", "distance_SYX", "others_SYX", "known_S"):
+        torch.testing.assert_close(getattr(example.given, name), getattr(other.given, name))
+    assert example.given.known_S.tolist() == [True, *[False] * 5, True]
+    torch.testing.assert_close(example.weight_S, torch.tensor([0.1, 0, 1, 0, 1, 0, 0.1]))
+    assert example.target_SYX[[2, 4]].sum() > 100
+    assert other.target_SYX[[2, 4]].sum() == 0
+
+
+def test_a_structure_is_asked_for_where_some_slice_shows_it():
+    generator = np.random.default_rng(0)
+    stack = stack_of()
+    only = np.where((stack.drawn_SYX == 1) & (np.arange(9) != 3)[:, None, None], 0, stack.drawn_SYX).astype(np.uint8)
+    for _ in range(20):
+        example = draw_example([DrawnStack(stack.image_SYX, only, stack.known_S, stack.spacing)], generator)
+        assert (example.given.distance_SYX > 0).any(), "the structure is in no visible slice"
+        assert (example.weight_S == 1).any() or int(example.given.known_S.sum()) == 4
+
+
+def test_the_same_seed_and_steps_repeat_and_the_network_handed_in_stays():
+    network = small_network()
+    before = weights_of(network)
+    first, second = (tune(network, [stack_of()], TuneSettings(None, 3, 5), CPU) for _ in range(2))
+    assert same(weights_of(network), before)
+    assert same(weights_of(first.network), weights_of(second.network))
+    assert (first.steps, first.before, first.after) == (3, second.before, second.after)
+
+
+@pytest.mark.parametrize(("after", "used"), [(0.504, False), (0.5, False), (0.3, False), (0.51, True)])
+def test_it_is_used_only_if_slices_left_out_get_better(monkeypatch, after, used):
+    judgements = iter([0.5, after])
+    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda copies: next(judgements))
+    network = small_network()
+    result = tune(network, [stack_of()], TuneSettings(None, 2, 0), CPU)
+    assert result.used is used
+    assert same(weights_of(result.network), weights_of(network)) is not used
+    assert result.before == 0.5
+
+
+def test_the_best_weights_are_kept_when_it_gets_worse_or_is_interrupted(monkeypatch):
+    monkeypatch.setattr(drawn_slices, "EVERY", 1)
+    judgements = [0.5, 0.6, 0.55, 0.4]
+    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda copies: judgements[min(told[0], 3)])
+    told = [0]
+
+    def progress(done, total):
+        told[0] = done
+
+    one = tune(small_network(), [stack_of()], TuneSettings(None, 1, 0), CPU, progress)
+    told[0] = 0
+    asked = tune(small_network(), [stack_of()], TuneSettings(None, 9, 0), CPU, progress, lambda: told[0] == 3)
+    assert (asked.steps, asked.best_step, asked.after) == (3, 1, 0.6)
+    assert asked.interrupted
+    assert same(weights_of(asked.network), weights_of(one.network))
+
+
+def test_it_ends_where_nothing_gets_better(monkeypatch):
+    monkeypatch.setattr(drawn_slices, "EVERY", 1)
+    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda copies: 0.5)
+    result = tune(small_network(), [stack_of()], TuneSettings(None, 99, 0), CPU)
+    assert result.steps == 8
+    assert not result.used
+
+
+def test_each_copy_never_learns_from_the_slice_that_judges_it():
+    learners = drawn_slices._copies(small_network(), [stack_of()], TuneSettings(None, 1, 0), CPU)
+    assert len(learners) == 4
+    left_out = []
+    for learner in learners:
+        shown = learner._stacks[0].known_S
+        assert int(shown.sum()) == 3
+        left_out += np.flatnonzero(stack_of().known_S & ~shown).tolist()
+        assert all(isinstance(each, Example) for each in learner._left_out)
+        assert len(learner._left_out) == 2
+    assert left_out == [3, 5, 1, 7], "slices between others come first"
+
+
+def test_two_slices_judge_nothing_and_one_is_refused():
+    result = tune(small_network(), [stack_of((2, 6))], TuneSettings(None, 1, 0), CPU)
+    assert (result.before, result.after, result.left_out, result.used) == (None, None, 0, True)
+    with pytest.raises(ValueError, match="two drawn slices"):
+        tune(small_network(), [stack_of((2,))], TuneSettings(None, 1, 0), CPU)
+
+
+def test_learning_lowers_the_loss():
+    stack, network = stack_of(), small_network()
+    example = example_of(stack, 2, np.isin(np.arange(9), [1, 5]))
+    before = float(example.loss(network, CPU).detach())
+    learner = drawn_slices._Learner(network, [stack], (), CPU, (0, 0))
+    for _ in range(30):
+        learner.step()
+    assert float(example.loss(learner.network, CPU).detach()) < before
