@@ -347,15 +347,14 @@ def forecast(
         there.
     """
     from crnn_cli.workflows.forecast.options import ForecastOptions
-    from crnn_cli.workflows.forecast.run import forecast_file, forecast_image
+    from crnn_cli.workflows.forecast.run import forecast_source
 
     options = ForecastOptions(
         frames=frames, from_frame=from_frame, reference=reference, model=model_name(model), device=device
     )
     with notices.recording(), _threads(threads):
-        if isinstance(series, Image):
-            return ForecastResult.from_run(forecast_image(series, options, progress))
-        return ForecastResult.from_run(forecast_file(Path(series), options, progress))
+        source = series if isinstance(series, Image) else Path(series)
+        return ForecastResult.from_run(forecast_source(source, options, progress))
 
 
 def events(
@@ -380,13 +379,11 @@ def events(
         If nothing comes back in the series, so that nothing says what is usual.
     """
     from crnn_cli.workflows.events.options import EventsOptions
-    from crnn_cli.workflows.events.run import events_of_file, events_of_image
+    from crnn_cli.workflows.events.run import events_of_source
 
     options = EventsOptions(threshold=threshold, model=model_name(model), device=device)
     with notices.recording(), _threads(threads):
-        if isinstance(series, Image):
-            return events_of_image(series, options, progress).report
-        return events_of_file(Path(series), options, progress).report
+        return events_of_source(series if isinstance(series, Image) else Path(series), options, progress).report
 
 
 def evaluate(

@@ -97,7 +97,7 @@ def events(
     of_events.check_options(options)
     of_events.check_paths(source, options)
     with console.progress_bar("following") as progress:
-        found = run.events_of_file(source, options, progress)
+        found = run.events_of_source(source, options, progress)
     report = write.save(found, options)
     if as_json:
         console.print_json(report)

@@ -98,7 +98,7 @@ def forecast(
     of_forecast.check_options(options)
     target = of_forecast.plan_paths(source, options, as_json)
     with console.progress_bar("forecasting") as progress:
-        made = run.forecast_file(source, options, progress)
+        made = run.forecast_source(source, options, progress)
     report = write.save(made, target, options)
     from crnn_cli.report.forecast.table import forecast_rows
 

@@ -11,7 +11,7 @@ from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.workflows.events.options import EventsOptions, check_options
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare
-from crnn_cli.workflows.forecast.source import Series, check_series, read_series, with_progress
+from crnn_cli.workflows.forecast.source import Series, open_series, with_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,21 +37,12 @@ class EventsRun:
     report: dict[str, Any]
 
 
-def events_of_file(path: Path, options: EventsOptions, progress: notices.Progress) -> EventsRun:
-    """Find the events of a file; errors as of `events_of_series`, `read_series` and `prepare`."""
+def events_of_source(source: Path | Image, options: EventsOptions, progress: notices.Progress) -> EventsRun:
+    """Find the events of a file or in memory; errors as of `events_of_series`, `open_series` and `prepare`."""
     check_options(options)
     engine = prepare(options.model, options.device)
-    series = read_series(path, options.axes, options.series, options.slice_tolerance)
+    series = open_series(source, options.axes, options.series, options.slice_tolerance)
     return events_of_series(series, options, engine, progress)
-
-
-def events_of_image(
-    image: Image, options: EventsOptions, progress: notices.Progress, name: str = "the image"
-) -> EventsRun:
-    """Find the events of a series in memory; errors as of `events_of_series`, `check_series` and `prepare`."""
-    check_options(options)
-    engine = prepare(options.model, options.device)
-    return events_of_series(check_series(image, name), options, engine, progress)
 
 
 def events_of_series(

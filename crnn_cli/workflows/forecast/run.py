@@ -12,7 +12,7 @@ from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.workflows.forecast.engine import ForecastEngine, prepare
 from crnn_cli.workflows.forecast.options import ForecastOptions, check_options
-from crnn_cli.workflows.forecast.source import Series, check_series, read_series, with_progress
+from crnn_cli.workflows.forecast.source import Series, open_series, with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,22 +40,12 @@ class ForecastRun:
     report: dict[str, Any]
 
 
-def forecast_file(path: Path, options: ForecastOptions, progress: notices.Progress) -> ForecastRun:
-    """Forecast the series of a file; errors as of `forecast_series`, `read_series` and `prepare`."""
+def forecast_source(source: Path | Image, options: ForecastOptions, progress: notices.Progress) -> ForecastRun:
+    """Forecast the series of a file or in memory; errors as of `forecast_series`, `open_series` and `prepare`."""
     check_options(options)
     engine = prepare(options.model, options.device)
-    return forecast_series(
-        read_series(path, options.axes, options.series, options.slice_tolerance), options, engine, progress
-    )
-
-
-def forecast_image(
-    image: Image, options: ForecastOptions, progress: notices.Progress, name: str = "the image"
-) -> ForecastRun:
-    """Forecast a series in memory; errors as of `forecast_series`, `check_series` and `prepare`."""
-    check_options(options)
-    engine = prepare(options.model, options.device)
-    return forecast_series(check_series(image, name), options, engine, progress)
+    series = open_series(source, options.axes, options.series, options.slice_tolerance)
+    return forecast_series(series, options, engine, progress)
 
 
 def forecast_series(

@@ -67,6 +67,15 @@ def with_progress(frames: Iterable[Tensor], done: int, total: int, progress: not
         progress(number, total)
 
 
+def open_series(
+    source: Path | Image, axes: str | None = None, series: str | None = None, slice_tolerance: float | None = None
+) -> Series:
+    """Open the series of a file, or take one in memory, and check it; as `read_series` and `check_series`."""
+    if isinstance(source, Path):
+        return read_series(source, axes, series, slice_tolerance)
+    return check_series(source, "the image")
+
+
 def read_series(path: Path, axes: str | None, series: str | None, slice_tolerance: float | None) -> Series:
     """Read a series from a file or folder, and check it.
 
