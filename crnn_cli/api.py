@@ -25,8 +25,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from crnn_cli import notices
 from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan
-from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.errors import Param, UsageError
 from crnn_cli.results import ForecastResult, ReconstructionResult
+from crnn_cli.workflows.python_inputs import (
+    Source,
+    drawn_image,
+    listed_numbers,
+    model_name,
+    open_file,
+    open_image,
+    open_scan,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +44,8 @@ if TYPE_CHECKING:
     from crnn_cli.bundles.config import Bundle
     from crnn_cli.cardiac.function import CardiacFunction
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.workflows.reconstruct.scan import Scan
 
 Progress = notices.Progress
-Source = str | os.PathLike[str]
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -83,7 +90,6 @@ def load(
     UsageError
         If a choice does not belong to the format.
     """
-    from crnn_cli.io import formats
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase
 
@@ -91,16 +97,12 @@ def load(
                "variable": variable, "phases": phases, "kind": kind, "set_number": set_number, "contrast": contrast,
                "repetition": repetition, "phase_number": phase_number, "view": view,
                "drop_empty": drop_empty or None}  # fmt: skip
-    opened = formats.load(Path(path), **choices)
-    if isinstance(opened, RawScan):
-        if phase is not None:
-            raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
-        notices.tell(*opened.remarks)
-        return opened
-    notices.tell(*opened.remarks())
+    opened = open_file(Path(path), choices)
     if phase is None:
-        return opened.image
-    return join_phase(opened.image, load_image(Path(phase), axes).image, str(phase))
+        return opened
+    if isinstance(opened, RawScan):
+        raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
+    return join_phase(opened, load_image(Path(phase), axes).image, str(phase))
 
 
 def from_kspace(
@@ -204,7 +206,7 @@ def reconstruct(
     from crnn_cli.workflows.reconstruct.scan import select_slice
 
     request = MethodRequest(
-        method, _model_name(model), iterations, regularisation, noise_ratio, precision, None, ensemble
+        method, model_name(model), iterations, regularisation, noise_ratio, precision, None, ensemble
     )
     settings = RunSettings(
         hold_out_folds=hold_out_folds, uncertainty_runs=uncertainty_runs, adapt=parse_budget(adapt, None), seed=seed,
@@ -213,7 +215,7 @@ def reconstruct(
     if keep_runs and not uncertainty_runs:
         raise UsageError(Param("keep_runs"), " needs ", Param("uncertainty_runs", 4), ": there are no runs to keep")
     with notices.recording(), _threads(threads):
-        opened = _open_scan(scan, mask, undersample, seed, coils, maps, map_sets, slice_number)
+        opened = open_scan(scan, mask, undersample, seed, coils, maps, map_sets, slice_number)
         if slice_number is not None:
             opened = select_slice(opened, slice_number)
         engine = prepare_engine(request, device)
@@ -261,19 +263,19 @@ def segment(
     from crnn_cli.workflows.segment.options import SegmentOptions
     from crnn_cli.workflows.segment.steps import segment_image
 
-    opened = image if isinstance(image, Image) else _load_image(image)
+    opened = image if isinstance(image, Image) else open_image(image)
     options = SegmentOptions(
-        slices=slices, model=_model_name(model), device=device, labels=labels, threshold=threshold,
+        slices=slices, model=model_name(model), device=device, labels=labels, threshold=threshold,
         keep_largest=keep_largest, frame_by_frame=frame_by_frame, precision=precision,
         spacing=None if spacing is None else ",".join(map(str, spacing)),
-        drawn=None if drawn is None else Path("drawn"), empty=_listed(empty) or None,
-        fixed=_listed(fixed), frames=_listed(frames), fill=fill, minutes=minutes, steps=steps, seed=seed,
+        drawn=None if drawn is None else Path("drawn"), empty=listed_numbers(empty) or None,
+        fixed=listed_numbers(fixed), frames=listed_numbers(frames), fill=fill, minutes=minutes, steps=steps, seed=seed,
     )  # fmt: skip
     with notices.recording(), _threads(threads):
         if drawn is not None:
             from crnn_cli.workflows.segment.drawn.steps import label_drawn
 
-            return label_drawn(opened, _drawn_image(drawn, opened), options, progress=progress).labels
+            return label_drawn(opened, drawn_image(drawn, opened), options, progress=progress).labels
         return segment_image(opened, options, progress=progress).labels
 
 
@@ -311,10 +313,10 @@ def function(
     if isinstance(runs, str | os.PathLike):
         folder = Path(runs)
     elif runs is not None:
-        kept = [each if isinstance(each, Image) else _load_image(each) for each in runs]
+        kept = [each if isinstance(each, Image) else open_image(each) for each in runs]
     options = FunctionOptions(
         labels=labels, runs=folder, ed=ed, es=es, height=height, weight=weight, bsa=bsa, heart_rate=heart_rate,
-        model=_model_name(model), device=device,
+        model=model_name(model), device=device,
     )  # fmt: skip
     with notices.recording():
         if isinstance(source, Image):
@@ -348,7 +350,7 @@ def forecast(
     from crnn_cli.workflows.forecast.run import forecast_file, forecast_image
 
     options = ForecastOptions(
-        frames=frames, from_frame=from_frame, reference=reference, model=_model_name(model), device=device
+        frames=frames, from_frame=from_frame, reference=reference, model=model_name(model), device=device
     )
     with notices.recording(), _threads(threads):
         if isinstance(series, Image):
@@ -380,7 +382,7 @@ def events(
     from crnn_cli.workflows.events.options import EventsOptions
     from crnn_cli.workflows.events.run import events_of_file, events_of_image
 
-    options = EventsOptions(threshold=threshold, model=_model_name(model), device=device)
+    options = EventsOptions(threshold=threshold, model=model_name(model), device=device)
     with notices.recording(), _threads(threads):
         if isinstance(series, Image):
             return events_of_image(series, options, progress).report
@@ -459,79 +461,6 @@ def save(
     if result is not None:
         text = json.dumps(result.report | {"output": str(target)}, indent=2) + "\n"
         write_together([Output(sidecar_path(target), text.encode())], force)
-
-
-def _drawn_image(drawn: Image | NDArray[np.generic] | Source, image: Image) -> Image:
-    """Drawn labels as an image; an array lies on the grid of the image."""
-    import numpy as np
-
-    if isinstance(drawn, Image):
-        return drawn
-    if isinstance(drawn, str | os.PathLike):
-        from crnn_cli.io.images import load_image
-
-        return load_image(Path(drawn), keep_type=True).image
-    values = np.asarray(drawn)
-    if values.shape not in (image.shape, image.shape[:3]):
-        raise UnsupportedDataError(f"the drawn labels are {values.shape}, and the image is {image.shape}")
-    return replace(image, array=values)
-
-
-def _listed(numbers: Sequence[int] | None) -> str | None:
-    """Numbers as an option spells them; None from None."""
-    return None if numbers is None else ",".join(str(number) for number in numbers)
-
-
-def _load_image(path: Source) -> Image:
-    """Open a file that must hold images."""
-    opened = load(path)
-    if isinstance(opened, RawScan):
-        raise UsageError(f"{path} holds k-space; reconstruct it first")
-    return opened
-
-
-def _open_scan(
-    scan: Image | RawScan | Source, mask: Image | NDArray[np.generic] | None, undersample: float | None, seed: int,
-    coils: int | None, maps: NDArray[np.complexfloating[Any, Any]] | None, map_sets: int | None,
-    slice_number: int | None,
-) -> Scan:  # fmt: skip
-    """Take whatever a user handed over as a scan."""
-    import numpy as np
-
-    from crnn_cli.io.formats import is_kspace
-    from crnn_cli.workflows.reconstruct.scan import ScanRequest, Simulation, load_scan, scan_from_image, scan_from_raw
-
-    simulation = None if undersample is None else Simulation(undersample, seed=seed)
-    if simulation is not None and mask is not None:
-        raise UsageError(
-            Param("undersample"), " draws a pattern and ", Param("mask"), " gives one", remedy=("use one of them",)
-        )
-    if not isinstance(scan, Image | RawScan):
-        path = Path(scan)
-        if is_kspace(path):
-            scan = load(path)
-        elif mask is None and coils is None and maps is None and map_sets is None:
-            return load_scan(ScanRequest(path, simulation=simulation, slice_number=slice_number))
-        else:
-            scan = _load_image(path)
-    if isinstance(scan, RawScan):
-        for name, given in (("mask", mask), ("undersample", undersample)):
-            if given is not None:
-                raise UsageError(Param(name), " belongs to images; k-space has its mask in it")
-        return scan_from_raw(scan, coils, None if maps is None else np.asarray(maps, np.complex64), {}, map_sets)
-    for name, unwanted in (("coils", coils), ("maps", maps), ("map_sets", map_sets)):
-        if unwanted is not None:
-            raise UsageError(Param(name), " belongs to raw k-space, and this scan holds images")
-    if mask is not None and not isinstance(mask, Image):
-        values = np.asarray(mask)
-        mask = replace(scan, array=values.reshape(values.shape + (1,) * (scan.array.ndim - values.ndim)))
-    return scan_from_image(scan, mask, simulation)
-
-
-def _model_name(model: Bundle | Source | None) -> str | None:
-    if model is None:
-        return None
-    return os.fspath(model) if isinstance(model, str | os.PathLike) else str(model.folder)
 
 
 def _threads(count: int | None) -> AbstractContextManager[None]:

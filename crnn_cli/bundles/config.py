@@ -66,7 +66,7 @@ from typing import Any
 from crnn_cli.bundles.checks import LARGEST, Kinds, check_shares, check_types, is_number, shortened
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.labels.doubtful_base import BaseRule
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.interval_limits import NUMBERS, IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves

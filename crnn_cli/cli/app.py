@@ -19,8 +19,6 @@ from crnn_cli.cli.compare import compare
 from crnn_cli.cli.convert import convert
 from crnn_cli.cli.doctor import doctor
 from crnn_cli.cli.evaluate import evaluate
-from crnn_cli.cli.events import events
-from crnn_cli.cli.forecast import forecast
 from crnn_cli.cli.function import function
 from crnn_cli.cli.info import info
 from crnn_cli.cli.labels import labels
@@ -28,6 +26,8 @@ from crnn_cli.cli.models import models_export, models_import, models_list, model
 from crnn_cli.cli.reconstruct import reconstruct
 from crnn_cli.cli.report import report
 from crnn_cli.cli.segment import SegmentCommand, segment
+from crnn_cli.cli.series.events import events
+from crnn_cli.cli.series.forecast import forecast
 from crnn_cli.cli.simulate import simulate
 from crnn_cli.cli.train import train_drawn, train_forecast, train_reconstruct, train_segment
 from crnn_cli.cli.verify import verify

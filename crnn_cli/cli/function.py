@@ -146,7 +146,7 @@ def function(
     if as_json:
         console.print_json(report)
     else:
-        from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
+        from crnn_cli.report.function.table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 
         console.table(str(source), COLUMNS, ventricle_rows(measured.function), result=True)
         console.table("", ["", ""], [*heart_rows(measured.function), *refusal_rows(measured.function)], result=True)

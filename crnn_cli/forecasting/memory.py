@@ -157,7 +157,8 @@ def _distances(earlier_NYX: Tensor, newest_YX: Tensor) -> Tensor:
     basis_PM, _ = torch.linalg.qr(movement_basis(newest_YX).flatten(0, 1))
     left_NP = (earlier_NYX - newest_YX).flatten(1)
     explained = (left_NP @ basis_PM).square().sum(1)
-    return (left_NP.square().sum(1) - explained).clamp_min(0) / left_NP.shape[1]
+    distances_N: Tensor = (left_NP.square().sum(1) - explained).clamp_min(0) / left_NP.shape[1]
+    return distances_N
 
 
 def _least_between(distances: Tensor, lag: int) -> float:

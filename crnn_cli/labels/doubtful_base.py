@@ -14,32 +14,18 @@ The base is the end of the stack at which all structures together are wider.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from crnn_cli.labels.base_rule import BaseRule
 
 MOST = 2
 """Slices that the base of a structure can lose."""
 
 Labels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class BaseRule:
-    """What the outermost slices at the base need in order to keep a structure; of each structure 1, 2, ...
-
-    Attributes
-    ----------
-    certainty : least, as a share of the median, 0 to 1; 0: any is enough.
-    cover : least, 0 to 1; 0: any is enough.
-    """
-
-    certainty: Sequence[float]
-    cover: Sequence[float]
 
 
 def drop_doubtful_base(labels: Labels, probabilities_K: Probabilities, axis: int, rule: BaseRule) -> Labels:

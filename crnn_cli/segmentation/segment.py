@@ -22,8 +22,9 @@ from torch import Tensor
 from crnn_cli.data.geometry import SliceOrder, shortest_axis, slice_order, thickest_axis
 from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.components import keep_near_largest
-from crnn_cli.labels.doubtful_base import BaseRule, drop_doubtful_base
+from crnn_cli.labels.doubtful_base import drop_doubtful_base
 from crnn_cli.labels.predicted_dice import expected_dice
 from crnn_cli.notices import Doubt
 from crnn_cli.segmentation.frames import FrameWindow, smooth_over_frames

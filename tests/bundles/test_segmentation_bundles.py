@@ -15,7 +15,7 @@ from crnn_cli.bundles.store import (
     write_bundle,
 )
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
-from crnn_cli.labels.doubtful_base import BaseRule
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.interval_limits import IntervalLimits
 from crnn_cli.labels.names import Label
 from crnn_cli.labels.quality_curves import QualityCurves

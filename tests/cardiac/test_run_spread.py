@@ -12,7 +12,7 @@ from crnn_cli.cardiac.intervals import BothPhases, Intervals, LabelDoubt, half_w
 from crnn_cli.cardiac.quantities import Quantity
 from crnn_cli.cardiac.run_spread import RunSpread
 from crnn_cli.labels.interval_limits import IntervalLimits
-from crnn_cli.report.function_table import record_of, ventricle_rows
+from crnn_cli.report.function.table import record_of, ventricle_rows
 from tests.cardiac.hearts import CHAMBERS, heart
 
 EF = "left.ejection_fraction"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.cardiac.wall import SEGMENTS, Wall
-from crnn_cli.report.bulls_eye import bulls_eye, draw_bulls_eye
+from crnn_cli.report.function.bulls_eye import bulls_eye, draw_bulls_eye
 
 WALL = Wall(np.arange(4.0, 20.0), np.arange(4.0, 20.0) * 1.5, ((1,), (2,), (3,)))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from crnn_cli.cardiac.function import assess_function
 from crnn_cli.cardiac.quantities import Quantity
-from crnn_cli.report.function_table import record_of
+from crnn_cli.report.function.table import record_of
 from tests.cardiac.hearts import CHAMBERS, heart
 
 

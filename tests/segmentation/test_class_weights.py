@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from crnn_cli.data.geometry import slice_order
 from crnn_cli.data.image import Image
-from crnn_cli.labels.doubtful_base import BaseRule
+from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.segmentation.preprocessing import SlicePreprocessing
 from crnn_cli.segmentation.segment import labels_from_probabilities, segment, weighted
 

@@ -11,7 +11,7 @@ from crnn_cli.cli.batch.reporter import BatchReporter
 from crnn_cli.workflows.batch.run import Outcome
 
 if TYPE_CHECKING:
-    from crnn_cli.report.function_cohort import Case
+    from crnn_cli.report.function.cohort import Case
     from crnn_cli.report.page.review import Review
 
 
@@ -39,7 +39,7 @@ class CohortReporter(BatchReporter):
 
     def summary(self) -> None:
         """Print what every batch prints, write the table, and print the summary."""
-        from crnn_cli.report.function_cohort import COLUMNS, case_rows, summary_rows
+        from crnn_cli.report.function.cohort import COLUMNS, case_rows, summary_rows
         from crnn_cli.workflows.function.cohort import write_cohort
 
         super().summary()

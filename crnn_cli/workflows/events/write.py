@@ -26,8 +26,8 @@ def save(run: EventsRun, options: EventsOptions) -> dict[str, Any]:
         If it cannot be written.
     """
     from crnn_cli.io.atomic_write import write_together
-    from crnn_cli.report.events_picture import events_picture
-    from crnn_cli.report.events_table import events_csv
+    from crnn_cli.report.forecast.events_picture import events_picture
+    from crnn_cli.report.forecast.events_table import events_csv
     from crnn_cli.report.provenance import command_facts
     from crnn_cli.report.sidecar import report_output
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crnn_cli import notices
 from crnn_cli.errors import OutputExistsError, Param, UnreadableError
-from crnn_cli.report.function_cohort import Case, Cohort, cohort_outputs
+from crnn_cli.report.function.cohort import Case, Cohort, cohort_outputs
 from crnn_cli.report.page.review import SUFFIX, Review, read_review
 from crnn_cli.report.provenance import input_facts, made_by
 from crnn_cli.report.sidecar import read_sidecar

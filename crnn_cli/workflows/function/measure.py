@@ -255,7 +255,7 @@ def require_every_number(report: dict[str, Any]) -> None:
     QualityError
         If the record is strict (`crnn_cli.notices.is_strict`) and a number was refused; the message has the reasons.
     """
-    from crnn_cli.report.function_table import refusals_of
+    from crnn_cli.report.function.table import refusals_of
 
     refused = refusals_of(report)
     if refused and notices.is_strict():

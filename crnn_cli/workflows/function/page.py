@@ -29,7 +29,7 @@ def page_of(measured: MeasuredFunction, name: str, options: FunctionOptions) -> 
     from crnn_cli.cardiac.function import stack_order
     from crnn_cli.data.image import Image, magnitude_of
     from crnn_cli.io.formats import stem
-    from crnn_cli.report.function_page import PageContent, function_page
+    from crnn_cli.report.function.page import PageContent, function_page
     from crnn_cli.report.label_montage import labelled_slices
 
     assert options.page is not None

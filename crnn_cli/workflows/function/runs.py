@@ -141,7 +141,7 @@ def part_of(progress: notices.Progress, number: int, of: int) -> notices.Progres
 
 def _tell_lacking(spread: RunSpread, function: CardiacFunction) -> None:
     """Tell which numbers have no interval because a run has no such number."""
-    from crnn_cli.report.function_table import TITLES
+    from crnn_cli.report.function.table import TITLES
 
     known = [name for name, value in function.numbers().items() if value is not None and spread.is_measured(name)]
     lacking = [name for name in known if spread.lacks(name) and not name.endswith("_index")]

@@ -158,7 +158,7 @@ def _rounded(value: float) -> float:
 
 def _comments(function: CardiacFunction) -> list[str]:
     """Convention, body surface, level of the intervals, doubts, and the reason for every number that is refused."""
-    from crnn_cli.report.function_table import refused_numbers
+    from crnn_cli.report.function.table import refused_numbers
 
     comments = ["Not for diagnostic use.", CONVENTION]
     surface = function.subject.body_surface

@@ -26,8 +26,8 @@ def save(measured: MeasuredFunction, name: str, options: FunctionOptions) -> dic
         If it cannot be written.
     """
     from crnn_cli.io.atomic_write import write_together
-    from crnn_cli.report.function_picture import function_picture
-    from crnn_cli.report.function_table import function_csv
+    from crnn_cli.report.function.picture import function_picture
+    from crnn_cli.report.function.table import function_csv
     from crnn_cli.report.sidecar import report_output
     from crnn_cli.workflows.function.page import page_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
-from crnn_cli.report.bulls_eye import draw_bulls_eye
-from crnn_cli.report.function_table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
+from crnn_cli.report.function.bulls_eye import draw_bulls_eye
+from crnn_cli.report.function.table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
 from crnn_cli.report.page.html import Drawing, Notes, Table, page_output
 from crnn_cli.report.page.plot import Line, Plot
 from crnn_cli.report.page.review import ReviewForm

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from crnn_cli.cardiac.chambers import LEFT, RIGHT
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.report.bulls_eye import DIRECTIONS, bulls_eye
 from crnn_cli.report.canvas import FAINT, Canvas
+from crnn_cli.report.function.bulls_eye import DIRECTIONS, bulls_eye
 from crnn_cli.report.page.plot import ticks
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def forecast(
     with console.progress_bar("forecasting") as progress:
         made = run.forecast_file(source, options, progress)
     report = write.save(made, target, options)
-    from crnn_cli.report.forecast_table import forecast_rows
+    from crnn_cli.report.forecast.table import forecast_rows
 
     columns, rows = forecast_rows(report)
     console.table(str(source), columns, rows)

@@ -59,7 +59,7 @@ def _draw_slice(canvas: Canvas, found: dict[str, Any], top: int) -> None:
         canvas.text((_LEFT - 8, place(0, value)[1]), f"{value:.0f}", 11, "rm")
     for values, ink, width in ((limits, _FAINT_LINE, 1.0), (errors, _LINE, 1.5)):
         known = np.flatnonzero(np.isfinite(values))
-        canvas.line([place(t, float(values[t])) for t in known], ink, width)
+        canvas.line([place(int(t), float(values[t])) for t in known], ink, width)
     for event in found["events"]:
         for t in range(event["first_frame"], event["last_frame"] + 1):
             canvas.dot(place(t, float(errors[t])), 4, _EVENT)

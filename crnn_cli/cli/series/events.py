@@ -102,7 +102,7 @@ def events(
     if as_json:
         console.print_json(report)
         return
-    from crnn_cli.report.events_table import COLUMNS, event_rows, slice_rows
+    from crnn_cli.report.forecast.events_table import COLUMNS, event_rows, slice_rows
 
     console.table(str(source), COLUMNS, event_rows(report), result=True)
     console.table("", ["", ""], slice_rows(report), prose=[""], result=True)

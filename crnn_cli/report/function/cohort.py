@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.io.atomic_write import Output
-from crnn_cli.report.function_table import TITLES, record_of, refusals_of
+from crnn_cli.report.function.table import TITLES, record_of, refusals_of
 from crnn_cli.report.label_table import csv_text
 
 SUMMARISED = (

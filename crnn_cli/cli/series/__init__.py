@@ -1,0 +1,1 @@
+"""Commands on the frames of a series."""
