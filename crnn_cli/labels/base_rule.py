@@ -1,4 +1,4 @@
-"""What slices at the base of the heart need to keep their labels; see `crnn_cli.labels.doubtful_base`."""
+"""Rule for the slices at the base of the heart, as a bundle states it; `crnn_cli.labels.doubtful_base` applies it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.labels.doubtful_base import MOST, BaseRule, drop_doubtful_base
+from crnn_cli.labels.base_rule import BaseRule
+from crnn_cli.labels.doubtful_base import MOST, drop_doubtful_base
 
 WIDTH = 40
 SURE, COVER = BaseRule([0.9], [0]), BaseRule([0], [0.45])

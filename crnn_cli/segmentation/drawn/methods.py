@@ -5,21 +5,24 @@ Legend: K structure (from 1), S slice, Y row, X column.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.shape_interpolation import interpolate_distances
 from crnn_cli.segmentation.drawn.baselines import copy_nearest, interpolate_shapes
 from crnn_cli.segmentation.drawn.settle import BoxedLogits, settle
-from crnn_cli.segmentation.drawn.stack import DrawnStack, FilledStack, FillSettings
+from crnn_cli.segmentation.drawn.stack import Certainty, DrawnStack, FilledStack, FillSettings, Known
 from crnn_cli.segmentation.structure_grid import DrawnNetwork, StructureInput
 
 Progress = Callable[[int, int], None]
+_LONGEST_GAP = 8  # slices from one drawn slice to the next, as in training
 _LARGEST = 100.0  # logits beyond are as certain
 
 
@@ -77,13 +80,32 @@ class RecurrentNetwork:
     bfloat16: bool = False
 
     def fill(self, stack: DrawnStack, settings: FillSettings, progress: Progress) -> FilledStack:
-        """Label a stack; see `FillMethod`.
+        """Label a stack; see `FillMethod`. Of long gaps between drawn slices a few slices are labelled first.
+
+        The network learned from stacks of a few slices: those that it labels first then count as drawn for the others.
 
         Raises
         ------
         UnsupportedDataError
             If the logits come out not finite.
         """
+        first = coarse_slices(stack.known_S)
+        if first is None:
+            return self._fill_at_once(stack, settings, progress)
+        share = len(first) / (len(first) + len(stack.known_S))
+
+        def part_progress(begin: float, width: float) -> Progress:
+            return lambda done, total: progress(round(1000 * (begin + width * done / max(1, total))), 1000)
+
+        few = DrawnStack(stack.image_SYX[first], stack.drawn_SYX[first], stack.known_S[first], stack.spacing)
+        coarse = self._fill_at_once(few, settings, part_progress(0, share))
+        known_S, drawn_SYX = stack.known_S.copy(), stack.drawn_SYX.copy()
+        known_S[first], drawn_SYX[first] = True, coarse.labels_SYX
+        whole = DrawnStack(stack.image_SYX, drawn_SYX, known_S, stack.spacing)
+        return with_slices(self.fill(whole, settings, part_progress(share, 1 - share)), coarse, first)
+
+    def _fill_at_once(self, stack: DrawnStack, settings: FillSettings, progress: Progress) -> FilledStack:
+        """Label a stack in which no slice is far from a drawn one."""
         numbers = stack.structures
         logits = []
         for done, number in enumerate(numbers):
@@ -105,6 +127,48 @@ class RecurrentNetwork:
             )
         clipped_SYX = made_SYX.clip(-_LARGEST, _LARGEST).astype(np.float16)
         return BoxedLogits(number, given.grid.rows, given.grid.columns, clipped_SYX)
+
+
+def coarse_slices(known_S: Known) -> NDArray[np.int64] | None:
+    """Slices to be labelled first: the drawn ones, and a few evenly within long gaps; None where no gap is long.
+
+    >>> coarse_slices(np.array([True, *[False] * 15, True])).tolist()
+    [0, 2, 4, 6, 8, 10, 12, 14, 16]
+
+    Parameters
+    ----------
+    known_S : which slices are drawn, at least one.
+    """
+    drawn = [int(s) for s in np.flatnonzero(known_S)]
+    last = len(known_S) - 1
+    gaps = [pair for pair in itertools.pairwise(sorted({0, *drawn, last})) if pair[1] - pair[0] > _LONGEST_GAP]
+    if not gaps:
+        return None
+    chosen = {*drawn}
+    for begin, end in gaps:
+        chosen.update(np.rint(np.linspace(begin, end, _LONGEST_GAP + 1)).astype(int).tolist())
+    return np.array(sorted(chosen))
+
+
+def with_slices(whole: FilledStack, few: FilledStack, places: NDArray[np.int64]) -> FilledStack:
+    """A stack of which some slices were labelled before: what is known of those is taken from there.
+
+    Parameters
+    ----------
+    whole : in which they counted as drawn.
+    few, places : those slices, and where they are.
+    """
+    certainty, probability_KSYX = whole.certainty, whole.probability_KSYX
+    if certainty is not None and few.certainty is not None:
+        found = {}
+        for each in fields(Certainty):
+            found[each.name] = getattr(certainty, each.name).copy()
+            found[each.name][places] = getattr(few.certainty, each.name)
+        certainty = Certainty(**found)
+    if probability_KSYX is not None and few.probability_KSYX is not None:
+        probability_KSYX = probability_KSYX.copy()
+        probability_KSYX[:, places] = few.probability_KSYX
+    return FilledStack(whole.labels_SYX, certainty, probability_KSYX)
 
 
 def structure_input(stack: DrawnStack, number: int) -> StructureInput:
