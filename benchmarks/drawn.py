@@ -16,8 +16,7 @@ rounds        of heart, inner: two slices corrected by the truth, those that are
 time          seconds and peak memory of the command on 256 x 256 x 12, untuned and tuned; simulated
 
 With ``--minutes`` the network is tuned to each volume of heart too. Without ``--model`` the methods without one alone
-are measured. Rows of all cases go to --json; --quality FILE keeps pairs of expected and true Dice, from which
-``heart_quality.py`` makes curves.
+are measured. Rows of all cases go to --json, with the expected and the true Dice of each.
 """
 
 from __future__ import annotations
