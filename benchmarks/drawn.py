@@ -1,22 +1,24 @@
 """Labels of a scan from a few drawn slices: a model against the two methods without one.
 
 python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time] [--split val]
-    [--every 5] [--minutes 1] [--json FILE]
+    [--every 5] [--plane axial] [--minutes 1] [--json FILE] [--config FILE]
 
 DATA as for benchmarks/heart.py, and the folder hippocampus. The drawn slices are manual labels, and Dice is that of the
 slices which were not drawn, of each structure. Slices without any label count as named empty.
 
 heart         3 slices drawn of each volume of a split of ACDC: the middles of three equal parts of the labelled slices
               ("inner"), or the first, the middle and the last ("ends")
-hippocampus   5 slices drawn, in the same two ways, in axial slices; every ``--every``-th volume, both parts as one
-              structure and each on its own
+hippocampus   5 slices drawn, in the same two ways, in slices of ``--plane``; every ``--every``-th volume, each part on
+              its own
 cines         end-diastolic labels followed through the 4-D cines of the split to end systole
 rounds        of heart, inner: two slices corrected by the truth, those that are proposed one after the other: share of
               the wrong voxels that is left; and the gain of drawing the proposed slice against three random ones
 time          seconds and peak memory of the command on 256 x 256 x 12, untuned and tuned; simulated
 
 With ``--minutes`` the network is tuned to each volume of heart too. Without ``--model`` the methods without one alone
-are measured. Rows of all cases go to --json, with the expected and the true Dice of each.
+are measured. Rows of all cases go to --json, with the expected and the true Dice of each. ``--config`` writes what the
+report of a user goes by into a bundle's config.json: the curve of the predicted Dice and the gain, of the volumes of
+heart and hippocampus.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from heart import acdc
+from heart_quality import curve_of
 from heart_reconstructed import frames_of
 
 import crnn_cli as crnn
@@ -54,6 +57,8 @@ from crnn_cli.segmentation.frames import is_closed
 CPU = torch.device("cpu")
 HEART = {3: "LV", 2: "myo", 1: "RV"}
 PARTS = {1: "anterior", 2: "posterior"}
+DOUBT_BELOW = 0.75
+"""Predicted Dice below which the report of a user warns."""
 Row = dict[str, Any]
 
 
@@ -121,12 +126,12 @@ def heart_cases(data: Path, split: str) -> Iterator[Case]:
             yield case_of(f"{each.subject} {each.phase}", each.image, each.labels, 2)
 
 
-def hippocampus_cases(data: Path, every: int) -> Iterator[Case]:
+def hippocampus_cases(data: Path, every: int, plane: str) -> Iterator[Case]:
     """Every so many volumes of the hippocampus."""
     folder = data / "hippocampus"
     for labels in sorted((folder / "labels").glob("*"))[::every]:
         image = next((folder / "images").glob(f"{labels.name.split('.')[0]}*"))
-        yield case_of(labels.name.split(".")[0], image, labels, "axial")
+        yield case_of(labels.name.split(".")[0], image, labels, plane)
 
 
 def measure(cases: Iterator[Case], count: int, names: dict[int, str], methods: dict[str, FillMethod]) -> list[Row]:
@@ -170,6 +175,23 @@ def means(rows: list[Row], methods: list[str], title: str) -> None:
             ]  # fmt: skip
             print(f"\n{method}, {where}: {sum(v > 0.01 for v in lost)} of {len(lost)} structures more than 0.01 below "
                   f"the distances, the worst by {max(lost):.3f}\n")  # fmt: skip
+
+
+def write_config(rows: list[Row], file: Path) -> None:
+    """Write the curve of the predicted Dice and the mean Dice of the methods into a bundle's config.json."""
+    config = json.loads(file.read_text())
+    sha256 = config.pop("sha256")
+    pairs = [
+        {"expected": row["network_expected"][name], "dice": true}
+        for row in rows for name, true in row["network"].items() if true is not None
+    ]  # fmt: skip
+    expected, true = curve_of(pairs)
+    config["quality"] = {"doubt_below": DOUBT_BELOW, "curves": [{"expected": expected, "dice": true}]}
+    config["measured"] = {"cases": len({row["case"] for row in rows})} | {
+        key: round(float(np.mean([v for row in rows for v in row[method].values() if v is not None])), 3)
+        for key, method in {"dice": "network", "nearest": "nearest", "distances": "distances"}.items()
+    }
+    file.write_text(json.dumps(config | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n")
 
 
 def measure_tuned(cases: Iterator[Case], count: int, model: str, minutes: float) -> list[Row]:
@@ -303,8 +325,10 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=["heart", "hippocampus", "cines", "rounds", "time"])
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--every", type=int, default=5, help="of the volumes of the hippocampus")
+    parser.add_argument("--plane", default="axial", choices=("axial", "coronal", "sagittal"), help="of the hippocampus")
     parser.add_argument("--minutes", type=float, help="tune to each volume of heart, too")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--config", type=Path, help="config.json of the bundle to write curve and gain into")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     methods, found = methods_of(arguments.model), {}
@@ -317,8 +341,10 @@ def main() -> None:
         found["tuned"] = tuned
         means(tuned, ["distances", "network", "tuned"], f"tuned {arguments.minutes:g} min")
     if "hippocampus" in arguments.rows:
-        found["hippocampus"] = measure(hippocampus_cases(arguments.data, arguments.every), 5, PARTS, methods)
-        means(found["hippocampus"], names, "hippocampus, 5 drawn")
+        found["hippocampus"] = measure(
+            hippocampus_cases(arguments.data, arguments.every, arguments.plane), 5, PARTS, methods
+        )
+        means(found["hippocampus"], names, f"hippocampus, {arguments.plane}, 5 drawn")
     if "cines" in arguments.rows:
         found["cines"] = measure_cines(arguments.data, arguments.split, methods)
         means(found["cines"], names, f"cines {arguments.split}")
@@ -329,6 +355,8 @@ def main() -> None:
         measure_time(arguments.model)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.config:
+        write_config([*found["heart"], *found["hippocampus"]], arguments.config)
 
 
 if __name__ == "__main__":
