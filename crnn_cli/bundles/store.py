@@ -74,8 +74,8 @@ def folder_of_bundles() -> Path:
 def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
-    >>> [bundle.name for bundle in list_bundles()]
-    ['cardiac-lv-clstm', 'cardiac-sax-clstm', 'cine-crnn', 'cine-crnn-fast', 'cine-forecast', 'hippocampus-clstm']
+    >>> [bundle.name for bundle in list_bundles() if bundle.task == "reconstruct"]
+    ['cine-crnn', 'cine-crnn-fast']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 

@@ -131,21 +131,24 @@ DeviceName = Annotated[
 ReconstructionModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK,
+        autocompletion=values.complete_model_for("reconstruct"),
         help="A published model (crnn models list), or a bundle folder. Default: cine-crnn.",
     ),
 ]  # fmt: skip
 SegmentationModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK,
+        autocompletion=values.complete_model_for("segment", "segment-drawn"),
         help="A published model (crnn models list), or a bundle folder. Default: cardiac-sax-clstm.",
     ),
 ]  # fmt: skip
 ForecastModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK, autocompletion=values.complete_model,
+        "--model", metavar="NAME|DIR", rich_help_panel=NETWORK,
+        autocompletion=values.complete_model_for("forecast"),
         help="A published model (crnn models list), or a bundle folder. Default: cine-forecast.",
     ),
 ]  # fmt: skip

@@ -52,6 +52,18 @@ def complete_model(incomplete: str) -> list[tuple[str, str]]:
     return [(each.name, each.summary) for each in list_bundles() if each.name.startswith(incomplete)]
 
 
+def complete_model_for(*tasks: str) -> Callable[[str], list[tuple[str, str]]]:
+    """Completion that proposes the published models of some tasks alone."""
+
+    def complete_for(incomplete: str) -> list[tuple[str, str]]:
+        from crnn_cli.bundles.store import list_bundles
+
+        fit = [each for each in list_bundles() if each.task in tasks]
+        return [(each.name, each.summary) for each in fit if each.name.startswith(incomplete)]
+
+    return complete_for
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Propose devices, without asking which are there: that would load torch."""
     return [name for name in DEVICES if name.startswith(incomplete)]

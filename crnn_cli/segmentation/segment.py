@@ -232,8 +232,8 @@ def weighted(probabilities_K: NDArray[np.float32], weights: Sequence[float]) -> 
 
     A network that labels more of a structure than annotators do gets less of it by a weight below 1.
 
-    >>> weighted(np.array([[0.4], [0.6]], np.float32), [0.5]).round(3).tolist()
-    [[0.571], [0.429]]
+    >>> weighted(np.array([[0.4], [0.6]], np.float32), [2 / 3]).round(3).tolist()
+    [[0.5], [0.5]]
 
     Parameters
     ----------

@@ -132,6 +132,7 @@ def test_values_are_those_of_the_library():
     [
         ("reconstruct a.nii --method s", {"sliding-window", "sense"}),
         ("reconstruct a.nii --model cine", {"cine-crnn", "cine-crnn-fast"}),
+        ("forecast a.nii --model c", {"cine-forecast"}),
         ("reconstruct a.nii --pattern s", {"sheared-grid"}),
         ("segment a.nii --device cu", {"cuda"}),
         ("segment a.nii --slices ax", {"axial"}),
