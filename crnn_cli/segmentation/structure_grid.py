@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crnn_cli.labels.shape_interpolation import interpolate_distances
-from crnn_cli.segmentation.preprocessing import resample_slices
+from crnn_cli.segmentation.preprocessing import SlicePreprocessing, normalise_intensity, resample_slices
 
 _LEAST, _MOST, _ENLARGED = 48, 80, 3.0
 _MARGIN = 0.5
 _LEAST_MARGIN = 6
 _MIRRORED = ((), (1,), (2,), (1, 2))
 """Axes along which the views are mirrored: their mean is better than one view (benchmarks/log.md)."""
-OUTSIDE = -20.0
-"""Logit outside the window."""
+INTENSITY = SlicePreprocessing(1.0, "percentiles", 1.0, 99.0)
+"""How intensities are scaled; the spacing is that of a `StructureGrid`."""
 Mask = NDArray[np.bool_]
 
 
@@ -109,7 +109,7 @@ class StructureInput:
 
         Parameters
         ----------
-        image_SYX : magnitudes, in any unit; they are scaled by the window's 1st and 99th percentile.
+        image_SYX : magnitudes, in any unit; they are scaled by percentiles of the window.
         own_SYX, others_SYX : the structure, and all others together; only drawn slices are looked at.
         known_S : which slices are drawn; the structure is in at least one of them.
         spacing : of rows and columns, mm.
@@ -117,7 +117,7 @@ class StructureInput:
         drawn_YX: Mask = np.any(own_SYX[known_S], axis=0)
         grid = StructureGrid.around(drawn_YX, spacing)
         window = (slice(None), grid.rows, grid.columns)
-        scaled = _scaled(image_SYX[window])
+        scaled = normalise_intensity(image_SYX[window], INTENSITY)
         others = others_SYX[window]
         return StructureInput(
             grid,
@@ -151,32 +151,6 @@ class StructureInput:
         size = (rows.stop - rows.start, columns.stop - columns.start)
         found: NDArray[np.float32] = resample_slices(logits_SYX[:, None], size)[:, 0].numpy()
         return found
-
-
-def structure_logits(
-    network: DrawnNetwork,
-    given: StructureInput,
-    shape: tuple[int, int, int],
-    device: torch.device,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> NDArray[np.float32]:
-    """Logits of a structure in whole slices, far below 0 outside its window.
-
-    Parameters
-    ----------
-    network : on ``device``, in evaluation mode.
-    given : see `StructureInput.of`.
-    shape : (S, Y, X) of the whole slices.
-    """
-    logits_SYX = np.full(shape, OUTSIDE, np.float32)
-    logits_SYX[:, given.grid.rows, given.grid.columns] = given.follow(network, device, progress)
-    return logits_SYX
-
-
-def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = (float(v) for v in np.percentile(values, (1, 99)))
-    scaled: NDArray[np.float32] = ((values - low) / max(high - low, 1e-30)).clip(-0.25, 1.5).astype(np.float32)
-    return scaled
 
 
 def _distances(mask_SYX: Mask, known_S: Mask, spacing: tuple[float, float], grid: StructureGrid) -> Tensor:

@@ -22,6 +22,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from crnn_cli.labels.shape_interpolation import interpolate_distances
+from crnn_cli.segmentation.preprocessing import normalise_intensity
+from crnn_cli.segmentation.structure_grid import INTENSITY
 from crnn_cli.training.drawn.shapes import random_shapes, smooth_noise
 from crnn_cli.training.drawn.stack import Stack
 from crnn_cli.training.segment.scanner import rescanned
@@ -258,7 +260,7 @@ def _blurred(image_NCYX: Tensor, sigma: float) -> Tensor:
 
 def _shaded(image: NDArray[np.float32], beating: bool, rng: np.random.Generator) -> NDArray[np.float32]:
     """Intensities of another scan of the same slices, scaled as those of a user are."""
-    image = _scaled(image)
+    image = normalise_intensity(image, INTENSITY)
     if rng.random() < 0.2:
         image = (1 - image).astype(np.float32)
     if rng.random() < 0.5:
@@ -274,11 +276,4 @@ def _shaded(image: NDArray[np.float32], beating: bool, rng: np.random.Generator)
         image = rescanned(image, rng)
     if rng.random() < 0.6:
         image = image + np.float32(rng.uniform(0, 0.08)) * rng.standard_normal(image.shape, np.float32)
-    return _scaled(image)
-
-
-def _scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intensities from the 1st to the 99th percentile as 0 to 1, as `crnn_cli.segmentation.structure_grid` does."""
-    low, high = np.percentile(image, (1, 99))
-    scaled: NDArray[np.float32] = ((image - low) / max(1e-3, high - low)).clip(-0.25, 1.5).astype(np.float32)
-    return scaled
+    return normalise_intensity(image, INTENSITY)

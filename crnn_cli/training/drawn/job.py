@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crnn_cli.io.atomic_write import Output
+from crnn_cli.labels.overlap import overlaps
 from crnn_cli.networks.drawn_clstm import DrawnCLSTM
-from crnn_cli.segmentation.structure_grid import StructureInput, structure_logits
+from crnn_cli.segmentation.drawn.methods import InterpolatedDistances, RecurrentNetwork
+from crnn_cli.segmentation.drawn.stack import DrawnStack, FillSettings
 from crnn_cli.training.drawn.items import DrawnItem, DrawnItems, collate_drawn
 from crnn_cli.training.drawn.settings import DrawnSettings
 from crnn_cli.training.drawn.stack import Stack
@@ -135,35 +137,25 @@ def drawn_loss(logits_BSYX: Tensor, target_BSYX: Tensor, known_BS: Tensor) -> Te
 def drawn_dice(network: DrawnCLSTM, stack: Stack, device: torch.device) -> list[tuple[float, float]]:
     """Dice of the slices that are not drawn, by the network and by interpolation, for each structure of a stack.
 
-    Three slices are drawn, evenly over those that have the structure; where it has no other slice it is left out.
+    Three slices are drawn, evenly over the labelled ones. Structures that no drawn slice or no other one has are left
+    out.
 
     Parameters
     ----------
     network : in evaluation mode, on ``device``.
-    stack : with its labels.
+    stack : with its labels, fewer than 256.
     """
-    found = []
-    for number in stack.structures():
-        own = stack.labels_SYX == number
-        others = (stack.labels_SYX > 0) & ~own
-        inside = np.flatnonzero(own.any(axis=(1, 2)))
-        known = np.zeros(len(own), bool)
-        known[inside[np.linspace(0, len(inside) - 1, _DRAWN + 2).round().astype(int)[1:-1]]] = True
-        if known.all() or not own[~known].any():
-            continue
-        given = StructureInput.of(stack.image_SYX, own, others, known, (1.0, 1.0))
-        made = structure_logits(network, given, stack.image_SYX.shape, device) > 0
-        plain = np.zeros_like(own)
-        distances = F.interpolate(given.distance_SYX[:, None], _size(given), mode="bilinear")[:, 0].numpy()
-        plain[:, given.grid.rows, given.grid.columns] = distances > 0
-        found.append((_dice(made[~known], own[~known]), _dice(plain[~known], own[~known])))
-    return found
-
-
-def _size(given: StructureInput) -> tuple[int, int]:
-    rows, columns = given.grid.rows, given.grid.columns
-    return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _dice(one: Any, other: Any) -> float:
-    return float(2 * (one & other).sum() / max(1, one.sum() + other.sum()))
+    numbers = stack.structures()
+    truth_SYX = np.searchsorted([0, *numbers], stack.labels_SYX).astype(np.uint8)
+    inside = np.flatnonzero(truth_SYX.any(axis=(1, 2)))
+    known_S = np.zeros(len(truth_SYX), bool)
+    known_S[inside[np.linspace(0, len(inside) - 1, _DRAWN + 2).round().astype(int)[1:-1]]] = True
+    drawn = DrawnStack(stack.image_SYX, np.where(known_S[:, None, None], truth_SYX, 0), known_S, (1.0, 1.0, 1.0))
+    measured = [k for k in drawn.structures if (truth_SYX[~known_S] == k).any()]
+    if not measured:
+        return []
+    scores = []
+    for method in (RecurrentNetwork(network, device), InterpolatedDistances()):
+        made_SYX = method.fill(drawn, FillSettings(len(numbers)), lambda done, total: None).labels_SYX
+        scores.append(overlaps(made_SYX[~known_S], truth_SYX[~known_S], measured))
+    return [(scores[0][k].dice or 0.0, scores[1][k].dice or 0.0) for k in measured]

@@ -11,8 +11,9 @@ import torch
 
 from crnn_cli.bundles.store import Bundle, load_network
 from crnn_cli.data.geometry import PLANES, thickest_axis
-from crnn_cli.segmentation.preprocessing import SlicePreprocessing, normalise_intensity
+from crnn_cli.segmentation.preprocessing import normalise_intensity
 from crnn_cli.segmentation.segment import choose_order
+from crnn_cli.segmentation.structure_grid import INTENSITY
 from crnn_cli.training.datasets.sets import Pair, load_pair
 from crnn_cli.training.drawn.items import DrawnItems
 from crnn_cli.training.drawn.job import DrawnJob
@@ -31,8 +32,6 @@ from crnn_cli.training.session import (
     run_training,
     session,
 )
-
-_INTENSITY = ("percentiles", 1.0, 99.0)
 
 
 def train_drawn(
@@ -94,7 +93,7 @@ def load_stacks(pairs: Sequence[Pair], loading: Callable[[int, int], None]) -> l
         image, _ = load_pair(pair)
         for plane in PLANES if thickest_axis(image) is None else (None,):
             order, _ = choose_order(image, plane, plane)
-            recipe = SlicePreprocessing(min(order.spacing[1:]), *_INTENSITY)
+            recipe = replace(INTENSITY, spacing=min(order.spacing[1:]))
             case = load_case(replace(pair, structures=()), plane, recipe)
             scaled = normalise_intensity(case.image_SYX, recipe)
             stacks.append(Stack(scaled, case.labels_SYX.astype(np.uint16), pair.name))

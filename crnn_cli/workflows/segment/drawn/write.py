@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crnn_cli import notices
-from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import command_facts
-from crnn_cli.report.sidecar import report_output
 from crnn_cli.workflows.segment.drawn.result import DrawnResult, DrawnRun
-from crnn_cli.workflows.segment.write import LABEL_INTENT
+from crnn_cli.workflows.segment.write import OutputsOfLabels, save_labels
 
 if TYPE_CHECKING:
     from crnn_cli.io.atomic_write import Output
@@ -42,9 +38,6 @@ def save_drawn(run: DrawnRun, force: bool) -> dict[str, Any]:
     -------
     The report as written, with ``output``, ``output_format`` and the command.
     """
-    from crnn_cli.io.atomic_write import write_together
-    from crnn_cli.io.nifti.image import image_output, write_stream
-
     result, paths = run.result, run.paths
     assert paths is not None  # of a file
     report = command_facts() | run.report
@@ -52,42 +45,12 @@ def save_drawn(run: DrawnRun, force: bool) -> dict[str, Any]:
         from crnn_cli.workflows.segment.drawn.bundle import write_adapted
 
         report |= {"drawn": report["drawn"] | {"adapted": write_adapted(run.adapted, result, report, force)}}
-    description = f"{run.report['tool']} {method_name(result.engine)}"
-    beside = _outputs_beside(run, description)
-    if paths.labels == STREAM:
-        write_together(beside, force)
-        write_stream(result.label_image, sys.stdout.buffer, description, LABEL_INTENT)
-        return report
-    if paths.dicom:
-        written: dict[str, Any] = {"output": [str(path) for path in paths.segs], "output_format": "DICOM SEG"}
-        maps = _seg_outputs(run)
-    else:
-        written = {"output": str(paths.labels), "output_format": "NIfTI"}
-        maps = [image_output(result.label_image, paths.labels, description, LABEL_INTENT)]
-    report |= written | notices.recorded()
-    outputs = [*maps, *beside]
-    write_together([*outputs, report_output(paths.labels, report, outputs)], force)
-    return report
-
-
-def _outputs_beside(run: DrawnRun, description: str) -> list[Output]:
-    """Probabilities, statistics and picture, as far as they were asked for."""
-    from crnn_cli.io.nifti.image import image_output
-    from crnn_cli.report.label_table import statistics_output
-
-    result, paths = run.result, run.paths
-    assert paths is not None
-    outputs = []
-    names = paths.probability_names(result.labels)
-    for label in result.labels if names else ():
-        image = result.probability_image(label)
-        if image is not None:
-            outputs.append(image_output(image, names[label.value], f"{description} probability"))
-    if paths.statistics is not None:
-        outputs.append(statistics_output(result.statistics, paths.statistics))
-    if paths.preview is not None:
-        outputs.append(_picture(paths.preview, result))
-    return outputs
+    outputs = OutputsOfLabels(
+        f"{run.report['tool']} {method_name(result.engine)}",
+        lambda preview: _picture(preview, result),
+        lambda: _seg_outputs(run),
+    )
+    return save_labels(result, paths, outputs, report, force)
 
 
 def _seg_outputs(run: DrawnRun) -> list[Output]:
