@@ -45,20 +45,20 @@ class StreamHeader:
     remarks: tuple[Remark, ...] = ()
 
     @property
-    def shape_CYX(self) -> tuple[int, int, int]:
-        """Shape of the k-space of every frame: coils and encoded matrix."""
+    def kspace_shape(self) -> tuple[int, int, int]:
+        """Shape (C, Y, X) of the k-space of every frame: coils and encoded matrix."""
         x, y, _ = self.xml.encoded.matrix
         return self.coils, y, x
 
     @property
-    def fov_fraction_YX(self) -> tuple[float, float]:
-        """Fraction of the encoded field of view that the images show: (1, 0.5) with twofold readout oversampling."""
+    def fov_fraction(self) -> tuple[float, float]:
+        """Fraction (Y, X) of the encoded field of view that the images show: (1, 0.5) with twofold oversampling."""
         encoded, shown = self.xml.encoded.field, self.xml.shown.field
         return min(1.0, shown[1] / encoded[1]), min(1.0, shown[0] / encoded[0])
 
     @property
-    def matrix_YX(self) -> tuple[int, int]:
-        """Matrix of the images to be sent: that of reconSpace."""
+    def matrix(self) -> tuple[int, int]:
+        """Matrix (Y, X) of the images to be sent: that of reconSpace."""
         return self.xml.shown.matrix[1], self.xml.shown.matrix[0]
 
 

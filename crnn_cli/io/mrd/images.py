@@ -30,7 +30,7 @@ class ImageWriter:
         raise NotImplementedError
 
     def write(self, image_YX: Complex, frame: StreamedFrame) -> None:
-        """Send the image of a frame, on the matrix ``header.matrix_YX``."""
+        """Send the image of a frame, on the matrix ``header.matrix``."""
         raise NotImplementedError
 
     def text(self, message: str) -> None:
