@@ -11,6 +11,7 @@ from crnn_cli.data.raw_scan import remove_oversampling
 from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
+from crnn_cli.io.mrd import replay
 from crnn_cli.io.mrd.read import file_frames, stream_frames
 from tests.io.mrd.made import (
     LAST_IN_REPETITION,
@@ -241,6 +242,13 @@ def changed(acquisitions, at, **head):
     return acquisitions
 
 
+def moved():
+    acquisitions = real_time()[0]
+    for at in range(8, 12):
+        changed(acquisitions, at, position=[0, 0, 9])
+    return acquisitions
+
+
 def spoiled(at, value):
     acquisitions = real_time()[0]
     acquisitions[at].data[0, 3] = value
@@ -253,6 +261,7 @@ REFUSED = {
     "longer": (lambda: real_time()[0] + lines(samples=20, **NEXT), UnreadableError, "does not fit an encoded matrix"),
     "line": (lambda: changed(real_time()[0], 9, kspace_encode_step_1=8), UnreadableError, "outside the encoded matrix"),
     "moved": (lambda: changed(real_time()[0], 9, position=[0, 0, 9]), UnsupportedDataError, "lies elsewhere than"),
+    "moved as a whole": (moved, UnsupportedDataError, "lies elsewhere than"),
     "turned": (lambda: changed(real_time()[0], 9, read_dir=[0, 0, 1]), UnsupportedDataError, "other directions than"),
     "3-D": (lambda: changed(real_time()[0], 9, kspace_encode_step_2=1), UnsupportedDataError, "is a 3-D scan"),
     "NaN": (lambda: spoiled(9, np.nan), UnreadableError, r"readout 10 .* has NaN or infinite samples"),
@@ -357,6 +366,15 @@ def test_noise_that_comes_late_is_left_out_and_told():
     assert found.header.noise_CC is None
     assert len(frames) == 2
     assert texts(found.at_end) == ["4 readouts left out"]
+
+
+def test_a_file_is_replayed_block_by_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "BLOCK", 7)
+    acquisitions, xml = real_time()
+    path = write(tmp_path / "scan.h5", acquisitions, xml)
+    for one, other in zip(file_frames(path), frames_of(stream_of(acquisitions, xml))[1], strict=True):
+        np.testing.assert_array_equal(one.kspace_CYX, other.kspace_CYX)
+        assert one.head["scan_counter"] == other.head["scan_counter"] == 4 * one.number
 
 
 def test_a_real_scan_is_replayed():

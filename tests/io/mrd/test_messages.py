@@ -85,15 +85,16 @@ def test_an_unknown_message_in_the_middle_has_a_place():
 
 
 class Endless(io.RawIOBase):
-    """A stream that goes on with zeros for ever; it notes the largest piece that was asked for."""
+    """A stream that goes on with zeros; it notes the largest piece that was asked for, and how much was."""
 
-    def __init__(self, start):
-        self.start, self.largest = io.BytesIO(start), 0
+    def __init__(self, start, length=2**24):
+        self.start, self.left, self.largest = io.BytesIO(start), length, 0
 
     def read(self, n=-1):
-        assert n >= 0
-        self.largest = max(self.largest, n)
-        return self.start.read(n) or bytes(n)
+        self.largest, self.left = max(self.largest, n), self.left - n
+        assert 0 <= n, "all at once"
+        assert self.left > -(2**24), "nothing will come, and more and more is asked for"
+        return self.start.read(n) or bytes(max(0, min(n, self.left)))
 
 
 def claims():
@@ -112,6 +113,7 @@ def claims():
     yield "text", struct.pack("<HI", 5, 2**32 - 1)
     yield "waveform", struct.pack("<HHxxxxxxQIIIHHfHxx", 1026, 1, 0, 0, 0, 0, 65535, 65535, 0, 0)
     yield "array", struct.pack("<HHHHQQ", 1030, 8, 0, 2, 2**40, 2**40)
+    yield "array type", struct.pack("<HHHHQ", 1030, 99, 0, 1, 4)
     yield "axes", struct.pack("<HHHH", 1030, 8, 0, 65535)
 
 
@@ -120,7 +122,15 @@ def test_no_memory_is_reserved_for_what_a_length_claims(what, content):
     stream = Endless(content)
     with pytest.raises(UnreadableError, match="it is damaged, or no MRD stream"):
         list(read_messages(stream, "the stream"))
-    assert stream.largest <= 2**20, what
+    assert stream.largest < 2**10, what
+
+
+def test_memory_grows_with_what_arrives():
+    """A length that may be true is read piece by piece."""
+    stream = Endless(struct.pack("<HI", 3, 2**24), length=2**22)
+    with pytest.raises(UnreadableError, match=rf"ends within the XML header, after .* of {2**24} bytes"):
+        list(read_messages(stream, "the stream"))
+    assert stream.largest <= 2**20
 
 
 def test_a_damaged_stream_is_refused_or_read_and_never_breaks():
