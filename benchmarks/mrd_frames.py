@@ -1,9 +1,9 @@
 """Frames of k-space out of a stream of MRD messages: time, and memory over many frames; needs no data.
 
 Stream    real time, one slice, made as it is read: each frame has its own repetition, and its last line is flagged.
-Measure   processor time for each frame, of all its messages and of the part after its last byte alone, until its k-space
-          is there; resident memory after a tenth of the frames and at the end. Every eighth line is measured, and the
-          readout is twofold oversampled.
+Measure   processor time for each frame, of all its messages, and after its last byte alone until its k-space is there;
+          resident memory after a tenth of the frames and at the end. Every eighth line is measured, and the readout is
+          twofold oversampled.
 
 python benchmarks/mrd_frames.py [--frames 10000] [--matrix 128 192] [--coils 1 8] [--json FILE]
 """

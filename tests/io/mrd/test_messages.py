@@ -92,7 +92,7 @@ class Endless(io.RawIOBase):
 
     def read(self, n=-1):
         self.largest, self.left = max(self.largest, n), self.left - n
-        assert 0 <= n, "all at once"
+        assert n >= 0, "all at once"
         assert self.left > -(2**24), "nothing will come, and more and more is asked for"
         return self.start.read(n) or bytes(max(0, min(n, self.left)))
 
