@@ -73,9 +73,7 @@ class FrameStream:
         """
         frame, self._waiting = self._waiting, None
         while frame is not None:
-            assembled = self._assembler.assemble(frame)
-            del frame  # its readouts need not stay while the frame is reconstructed
-            yield assembled
+            yield self._assembler.assemble(frame)
             frame = next(self._collected, None)
 
     def stack(self, slice_tolerance: float | None = None) -> OrderedSlices:

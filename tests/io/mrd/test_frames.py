@@ -317,9 +317,22 @@ def test_sets_and_repetitions_are_chosen():
 
 def test_the_last_line_of_another_set_ends_the_frame_too():
     both = [line for r in range(2) for s in (0, 1) for line in lines(repetition=r, set=s)]
-    flag_ends(both, LAST_IN_REPETITION)
-    _, frames = frames_of(stream_of(both, plain()), choice=RawChoices(set_number=0))
-    assert [frame.lines for frame in frames] == [4, 4]
+    for last in (both[7], both[15]):
+        last.setFlag(LAST_IN_REPETITION)
+    stream = io.BytesIO(stream_of(both, plain()))
+    found = stream_frames(stream, "it", RawChoices(set_number=0))
+    assert [(frame.lines, stream.tell()) for frame in found] == [(4, ends(both, plain())[at]) for at in (7, 15)]
+
+
+@pytest.mark.parametrize("at", [0, 8])
+def test_calibration_lines_between_frames_are_those_of_the_next(at):
+    acquisitions, xml = real_time(flagged=True)
+    apart = lines(3, first=3, flags=(20,), seed=7)
+    _, frames = frames_of(stream_of([*acquisitions[:at], *apart, *acquisitions[at:]], xml))
+    assert [frame.number for frame in frames if frame.calibration_CYX is not None] == [at // 4]
+    calibration = frames[at // 4].calibration_CYX
+    np.testing.assert_array_equal(calibration[:, 3:6], np.stack([each.data for each in apart], 1))
+    assert np.count_nonzero(calibration) == 3 * 2 * 16
 
 
 def test_memory_stays_the_same_however_long_the_stream_is():
