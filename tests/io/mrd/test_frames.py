@@ -4,6 +4,7 @@ import gc
 import io
 import tracemalloc
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
 from crnn_cli.io.mrd import replay
+from crnn_cli.io.mrd.images import ImageWriter
 from crnn_cli.io.mrd.read import file_frames, stream_frames
 from tests.io.mrd.made import (
     LAST_IN_REPETITION,
@@ -388,6 +390,29 @@ def test_a_file_is_replayed_block_by_block(tmp_path, monkeypatch):
     for one, other in zip(file_frames(path), frames_of(stream_of(acquisitions, xml))[1], strict=True):
         np.testing.assert_array_equal(one.kspace_CYX, other.kspace_CYX)
         assert one.head["scan_counter"] == other.head["scan_counter"] == 4 * one.number
+
+
+def test_a_file_that_lacks_fields_which_are_not_needed_is_replayed(tmp_path):
+    acquisitions, xml = real_time()
+    path = write(tmp_path / "scan.h5", acquisitions, xml)
+    with h5py.File(path, "r+") as file:
+        stored, kinds = file["dataset/data"][:], file["dataset/data"].dtype
+        head, idx = kinds["head"], kinds["head"]["idx"]
+        counters = [(name, idx[name]) for name in idx.names if name != "segment"]
+        fields = [(name, head[name]) for name in head.names[::-1] if name not in ("idx", "user_int", "measurement_uid")]
+        table = np.zeros(len(stored), [("head", [*fields, ("idx", counters)]), ("traj", kinds[1]), ("data", kinds[2])])
+        for name, _ in fields:
+            table["head"][name] = stored["head"][name]
+        for name, _ in counters:
+            table["head"]["idx"][name] = stored["head"]["idx"][name]
+        table["traj"], table["data"] = stored["traj"], stored["data"]
+        del file["dataset/data"]
+        file["dataset"].create_dataset("data", data=table)
+    found = file_frames(path)
+    for one, other in zip(found, frames_of(stream_of(acquisitions, xml))[1], strict=True):
+        np.testing.assert_array_equal(one.kspace_CYX, other.kspace_CYX)
+        assert one.head["position"].tolist() == other.head["position"].tolist()
+    ImageWriter(io.BytesIO(), found.header).write(np.zeros(found.header.matrix), one)
 
 
 def test_a_real_scan_is_replayed():
