@@ -144,7 +144,7 @@ def test_a_client_that_does_nothing_is_not_waited_for():
 def test_words_reach_a_client_whose_scan_was_not_read_to_its_end(listener):
     client, received = connect(listener)
     connection = listener.accept()
-    client.sendall(b"GET / HTTP/1.1\r\n" + bytes(100_000))
+    client.sendall(b"GET / HTTP/1.1\r\n" + bytes(1_000_000))
     with pytest.raises(UnreadableError, match="HTTP"):
         stream_frames(connection.input, connection.name)
     connection.output.write(struct.pack("<HI", 5, 3) + b"no\0")
