@@ -155,12 +155,11 @@ def test_words_reach_a_client_whose_scan_was_not_read_to_its_end(listener):
 
 
 def test_nobody_is_listened_to_after_an_interrupt():
-    address = None
+    listener = Listener("127.0.0.1", 0)
+    address = listener.address
 
     def interrupted():
-        nonlocal address
-        with Listener("127.0.0.1", 0) as listener:
-            address = listener.address
+        with listener:
             connect(listener)[0].close()
             raise KeyboardInterrupt
 
