@@ -200,6 +200,13 @@ def test_fewer_frames_than_stated_are_doubted():
     assert (found.header.frames, found.header.slices) == (10, None)
 
 
+def test_doubts_about_the_header_come_with_it():
+    acquisitions, xml = real_time()
+    begin, end = xml.index("<encoding>"), xml.index("</encoding>") + len("</encoding>")
+    found, _ = frames_of(stream_of(acquisitions, xml[:end] + xml[begin:]))
+    assert texts(found.header.remarks) == ["the header has 2 encodings: the first is read"]
+
+
 def limits(**largest):
     return "".join(
         f"<{name}><minimum>0</minimum><maximum>{n}</maximum><center>0</center></{name}>" for name, n in largest.items()
