@@ -29,6 +29,7 @@ INITIAL_IMAGES: dict[str, Callable[[Consistency], Tensor]] = {
     "view-shared": lambda operator: operator.view_shared(),
     "time-wiener": lambda operator: operator.time_wiener(),
     "total-variation": tv_start,
+    "running": lambda operator: operator.running(),
 }
 """Images that a network starts from, by the name in a bundle's config.json."""
 
