@@ -116,7 +116,8 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
 def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
     from crnn_cli.compute.device import has_native_bfloat16
-    from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+    from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+    from crnn_cli.reconstruction.settings import InferenceSettings
     from crnn_cli.report.provenance import model_facts, tool_facts
 
     memory, copies = parse_bytes(request.memory), request.ensemble or 1
