@@ -5,7 +5,7 @@ Legend: M set of maps, C coil, T frame, Y phase encoding, X readout, N coil befo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,20 @@ def prepare_coils(
         facts |= how
     facts["noise_deviation"] = float(f"{deviation:.4g}")
     return CoilPreparation(matrix, maps, deviation, facts)
+
+
+def renew_maps(raw: RawSlice, prepared: CoilPreparation, request: CoilRequest, device: torch.device) -> CoilPreparation:
+    """Estimate the sensitivities again from other frames; whitening, compression and noise stay as they are.
+
+    Sensitivities that were given stay as well.
+    """
+    if prepared.maps_MCYX is None or request.maps is not None:
+        return prepared
+    measured = prepared.measure(raw, device)
+    mixed = measured.kspace_BCTYX[0], measured.mask_BTYX[0], prepared.deviation
+    sets = replace(request, map_sets=len(prepared.maps_MCYX))
+    maps_MCYX, facts = _sensitivities(raw, mixed, prepared.matrix_CN, sets)
+    return replace(prepared, maps_MCYX=maps_MCYX, facts=prepared.facts | facts)
 
 
 def require_usable(raw: RawSlice, place: str) -> None:

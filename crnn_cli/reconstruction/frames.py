@@ -21,9 +21,6 @@ from crnn_cli.networks.live_crnn import LiveCRNN, LiveState
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.settings import InferenceSettings
 
-CALIBRATION_FRAMES = 8
-"""Frames at the start that the scale of the images, and of several coils the sensitivities, are taken from."""
-
 
 def frame_of(measurement: SliceMeasurement, number: int) -> SliceMeasurement:
     """One frame of a slice, counted from 0."""
@@ -58,9 +55,9 @@ class RunningImage:
         return (coils_CYX * frame.maps_BCYX.conj()).sum(1, keepdim=True)
 
 
-def brightness_of(measurement: SliceMeasurement) -> Tensor:
-    """Brightness of the running images of the first `CALIBRATION_FRAMES` frames, which the network is scaled by."""
-    running, frames = RunningImage(), min(CALIBRATION_FRAMES, measurement.kspace_BCTYX.shape[2])
+def brightness_of(measurement: SliceMeasurement, calibration_frames: int) -> Tensor:
+    """Brightness of the running images of the first frames, which the network is scaled by."""
+    running, frames = RunningImage(), min(calibration_frames, measurement.kspace_BCTYX.shape[2])
     images = [running.next(frame_of(measurement, number)) for number in range(frames)]
     return energy_weighted_rms(torch.cat(images, 1), measurement.map_sets)
 
@@ -132,7 +129,7 @@ def reconstruct_frames(
     Complex images (B, T, Y, X).
     """
     frames, steps = measurement.kspace_BCTYX.shape[2], settings.iterations
-    reconstructor = FrameReconstructor(network, settings, brightness_of(measurement))
+    reconstructor = FrameReconstructor(network, settings, brightness_of(measurement, settings.calibration_frames))
     images = []
     for number in range(frames):
         images.append(reconstructor.next(frame_of(measurement, number)))

@@ -33,13 +33,11 @@ class CoilChoice:
         Several sets of them are (slice, set, coil, y, x).
     map_sets : sets of sensitivities to estimate, 1 or 2. None: two in slices whose object is larger than the field of
         view; see `crnn_cli.mri.map_sets`.
-    calibration_frames : frames at the start that noise, compression and sensitivities are estimated from; None for all.
     """
 
     coils: int | None = None
     maps: Complex | None = None
     map_sets: int | None = None
-    calibration_frames: int | None = None
 
 
 class RawSliceSource:
@@ -58,7 +56,14 @@ class RawSliceSource:
         If more coils are asked for than there are, or a number of sets of sensitivities that are given.
     UnsupportedDataError
         If the sensitivities given do not fit the scan, or are zero or not finite.
+
+    Attributes
+    ----------
+    calibration_frames : frames at the start that noise, compression and sensitivities are estimated from, as for a
+        causal network; None for all.
     """
+
+    calibration_frames: int | None = None
 
     def __init__(self, scan: RawScan, choice: CoilChoice) -> None:
         self.scan, self.choice = scan, choice
@@ -108,11 +113,13 @@ class RawSliceSource:
             As the reader of the file; UnsupportedDataError if no sensitivities can be estimated, or a sample is not
             finite or above 1e15.
         """
-        raw = remove_oversampling(self.scan.read(z), self.scan.readout_fraction)
+        raw = self.read(z)
         require_usable(raw, f"slice {z + 1}")
         known = self._maps.get(z)
         maps_MCYX = None if known is None else torch.from_numpy(known[0]).to(device)
-        prepared = prepare_coils(self._calibrating(raw), self._coil_request(z), device, maps_MCYX)
+        prepared = prepare_coils(
+            self._calibrating(raw), replace(self.coil_request, maps=self.given_maps(z)), device, maps_MCYX
+        )
         if known is not None:  # read before
             prepared = replace(prepared, facts=prepared.facts | known[1])
         elif prepared.maps_MCYX is not None:
@@ -122,15 +129,30 @@ class RawSliceSource:
 
     def _calibrating(self, raw: RawSlice) -> RawSlice:
         """The frames that coils are prepared from."""
-        frames = self.choice.calibration_frames
+        frames = self.calibration_frames
         if frames is None:
             return raw
         return RawSlice(raw.kspace_CTYX[:, :frames], raw.mask_TYX[:frames], raw.calibration_CYX)
 
-    def _coil_request(self, z: int) -> CoilRequest:
+    @property
+    def coil_request(self) -> CoilRequest:
+        """How the coils are to be prepared, but for sensitivities that are given."""
+        return CoilRequest(self.scan.noise_CC, self.choice.coils, None, self.choice.map_sets)
+
+    def given_maps(self, z: int) -> Complex | None:
+        """Sensitivities (C, Y, X) or (M, C, Y, X) that were given for a slice; None without."""
         given = self.choice.maps
-        maps = None if given is None else given[z if len(given) > 1 else 0]
-        return CoilRequest(self.scan.noise_CC, self.choice.coils, maps, self.choice.map_sets)
+        return None if given is None else given[z if len(given) > 1 else 0]
+
+    def read(self, z: int) -> RawSlice:
+        """Read the samples of a slice as measured, without oversampling of the readout.
+
+        Raises
+        ------
+        CrnnError
+            As the reader of the file.
+        """
+        return remove_oversampling(self.scan.read(z), self.scan.readout_fraction)
 
     def to_output_grid(self, images_TYX: Complex) -> Complex:
         """Crop and resample images to the field of view and matrix that the scan asks for.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CALIBRATION_FRAMES = 8
+"""Frames at the start of a stream that scale and sensitivities are taken from, unless another number is asked for."""
+
 
 @dataclass(frozen=True)
 class InferenceSettings:
@@ -18,6 +21,7 @@ class InferenceSettings:
         the noise estimated in the samples and the error that the network expects, where it was trained to.
     bfloat16 : convolutions and states in bfloat16; data consistency stays in single precision.
     memory : limit of the whole process in bytes, on a CPU; states beyond it spill to disk.
+    calibration_frames : frames at the start of a slice that a causal network's scale is taken from.
     tf32 : convolutions on a GPU may round their factors to 10 bits (TF32); sums stay in single precision.
     """
 
@@ -28,3 +32,4 @@ class InferenceSettings:
     bfloat16: bool = False
     memory: int | None = None
     tf32: bool = False
+    calibration_frames: int = CALIBRATION_FRAMES

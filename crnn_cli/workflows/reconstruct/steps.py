@@ -115,7 +115,7 @@ def prepare(options: ReconstructOptions) -> ReconstructEngine:
     """
     request = MethodRequest(
         options.method, options.model, options.iterations, options.regularisation, options.noise_ratio,
-        options.precision, options.memory, options.ensemble,
+        options.precision, options.memory, options.ensemble, options.calibration_frames,
     )  # fmt: skip
     return prepare_engine(request, options.device)
 
