@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.grid import Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 from crnn_cli.notices import Doubt, Fact, Remark
@@ -40,7 +40,7 @@ def noise_covariance(
         text = "the noise readouts have another number of coils than the images: they were left out"
         return None, [Doubt("noise-scan-unusable", text)]
     total, count = np.zeros((coils, coils), np.complex128), 0
-    for index, samples in read_samples(lines.path, lines.group, noise):
+    for index, samples in lines.samples(noise):
         end = samples.shape[1] - int(noise["discard_post"][index])
         used = samples[:, int(noise["discard_pre"][index]) : end].astype(np.complex128)
         total += used @ used.conj().T
