@@ -18,9 +18,9 @@ _KEPT = 0.5
 class RunningSamples:
     """Weighted mean of each sample over the frames that measured it, later ones with more weight.
 
-    A sample measured in frames s has the value sum_s w(s) y_s / sum_s w(s), w(s) = 0.5^(last - s), where last is the last
-    frame that measured it. It stays as it is until it is measured again, and is zero before it was measured at all. The
-    memory is that of one frame, however many have passed.
+    A sample measured in frames s has the value sum_s w(s) y_s / sum_s w(s), w(s) = 0.5^(last - s), where last is the
+    latest of them. It stays as it is until it is measured again, and is zero before it was measured at all. The memory
+    is that of one frame, however many have passed.
 
     >>> samples = RunningSamples.empty(torch.zeros(1, 2, 1), torch.zeros(1, 2, 1))
     >>> samples = samples.updated(torch.tensor([[[3.0], [0.0]]]), torch.tensor([[[1.0], [0.0]]]))

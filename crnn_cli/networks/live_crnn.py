@@ -1,6 +1,6 @@
 """Causal convolutional recurrent network: each frame is reconstructed from itself and what came before.
 
-Frame t begins with the image of frame t - 1, made consistent with its own data. One iteration i, at half the resolution:
+Frame t begins with the image of frame t - 1, made consistent with its own data. One iteration i, at half resolution:
 
     h_i  = ReLU(cell * [input, h_i of frame t - 1, h_(i-1)])     input: x, running image, mean, change by consistency
     H1_i = ReLU(layer1 * [h_i, H1_(i-1)])

@@ -5,6 +5,7 @@ One frame is in work at a time: while a sink waits for its reader, nothing more 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crnn_cli import notices
 from crnn_cli.compute.clock import Latency, Pace, now
-from crnn_cli.data.host_memory import peak_bytes
+from crnn_cli.data.host_memory import resident_bytes
 
 if TYPE_CHECKING:
     from crnn_cli.assessment.held_out import ResidualSums
@@ -53,7 +54,8 @@ class StreamRecord:
     calibration : seconds that the calibration of the first slice took.
     held_out : residual at lines held out, of every `CHECK_EVERY`-th frame.
     ended : why the stream ended early; "" where it did not.
-    memory : peak memory in bytes at the `_STEADY`-th frame, and at the end.
+    memory : resident bytes of the process at the `_STEADY`-th frame, and at the end.
+    samples : measured, and all of the grid.
     """
 
     latency: Latency = field(default_factory=Latency)
@@ -64,26 +66,28 @@ class StreamRecord:
     checked: int = 0
     ended: str = ""
     memory: tuple[int, int] = (0, 0)
+    samples: tuple[int, int] = (0, 0)
 
-    def facts(self) -> dict[str, Any]:
-        """Facts for the report."""
-        latency, steady, held = self.latency, *self.memory[:1], self.held_out
+    def facts(self, interval: float | None) -> dict[str, Any]:
+        """Facts for the report; ``interval`` in seconds from frame to frame."""
+        latency, (steady, last), held = self.latency, self.memory, self.held_out
         ms = {name: _rounded(1000 * value) for name, value in (
             ("median", latency.quantile(0.5)), ("percentile_99", latency.quantile(0.99)), ("worst", latency.worst),
         )}  # fmt: skip
         return {
             "frames": sum(self.done.values()),
             "latency_ms": ms if latency.frames else None,
-            "frames_late": self.late,
+            "frames_late": None if interval is None else self.late,
+            "interval_ms": None if interval is None else _rounded(1000 * interval),
             "calibration_seconds": round(self.calibration, 3),
             "held_out": {"overall": None if held is None else _rounded(held.residual, 4), "frames": self.checked},
-            "memory": {"peak_bytes": self.memory[1], f"peak_bytes_at_frame_{_STEADY}": steady or None},
+            "memory": {f"bytes_at_frame_{_STEADY}": steady or None, "bytes_at_end": last},
             "ended": self.ended or None,
         }
 
 
 def _rounded(value: float, digits: int = 1) -> float | None:
-    return round(value, digits) if value == value else None
+    return None if math.isnan(value) else round(value, digits)
 
 
 def run_stream(
@@ -128,7 +132,6 @@ class _Run:
         self._source, self._method, self._sink, self._record = source, method, sink, record
         self._slices: dict[int, StreamedSlice] = {}
         self._waiting: dict[int, list[ArrivedFrame]] = {}
-        self._holder: Callable[[SliceMeasurement], tuple[SliceMeasurement, Any]] | None = None
 
     def take(self, frame: ArrivedFrame, arrived: float) -> None:
         """Reconstruct a frame, or let it wait for the calibration."""
@@ -141,6 +144,8 @@ class _Run:
             self._slices[frame.z] = StreamedSlice(method, f"slice {frame.z + 1}")
             self._waiting[frame.z] = []
         streamed, waiting = self._slices[frame.z], self._waiting[frame.z]
+        measured, possible = self._record.samples
+        self._record.samples = measured + int(frame.raw.mask_TYX.sum()), possible + frame.raw.mask_TYX.size
         calibrating = streamed.calibrating
         waiting.append(frame)
         began = now()
@@ -155,7 +160,7 @@ class _Run:
 
     def close(self) -> None:
         """End what runs beside the stream."""
-        self._record.memory = self._record.memory[0], peak_bytes()
+        self._record.memory = self._record.memory[0], resident_bytes()
         for streamed in self._slices.values():
             streamed.close()
 
@@ -183,7 +188,7 @@ class _Run:
                 record.latency.add(seconds)
                 record.late += interval is not None and seconds > interval
             if sum(record.done.values()) == _STEADY:
-                record.memory = peak_bytes(), 0
+                record.memory = resident_bytes(), 0
             if check is not None:
                 check()
 
@@ -192,7 +197,9 @@ class _Run:
         from crnn_cli.reconstruction.measurement import on_output_grid
 
         if not bool(image_B1YX.isfinite().all()):
-            raise UnsupportedDataError("the network produced values that are not finite: the input's range is not usable")
+            raise UnsupportedDataError(
+                "the network produced values that are not finite: the input's range is not usable"
+            )
         image: Complex = on_output_grid(self._source.to_output_grid, measurement.visible(image_B1YX))[0]
         return image
 

@@ -9,14 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crnn_cli import notices
 from crnn_cli.errors import Param, UsageError
+from crnn_cli.io.kspace.ismrmrd.timing import TICK
 
 if TYPE_CHECKING:
     from crnn_cli.data.acquisition import Complex
     from crnn_cli.data.image import Image
     from crnn_cli.data.raw_scan import RawSlice
     from crnn_cli.io.mrd.frames import StreamedFrame
+    from crnn_cli.io.mrd.read import FrameStream
     from crnn_cli.reconstruction.coil_preparation import CoilRequest
+    from crnn_cli.reconstruction.measurement import SliceMeasurement
     from crnn_cli.workflows.reconstruct.scan import Scan
 
 
@@ -51,6 +55,11 @@ class FrameSource(Protocol):
     @property
     def frames(self) -> int | None:
         """Frames of all slices together; None where it is not known before the end."""
+        ...
+
+    @property
+    def slices(self) -> int | None:
+        """Slices; None where it is not known before the end."""
         ...
 
     @property
@@ -108,6 +117,11 @@ class ScanFrames:
         return self.scan.slices.count * self.scan.slices.shape[1]
 
     @property
+    def slices(self) -> int | None:
+        """Slices of the file."""
+        return self.scan.slices.count
+
+    @property
     def interval(self) -> float | None:
         """Frame time of the file."""
         return self.scan.geometry.frame_time
@@ -132,14 +146,14 @@ class ScanFrames:
                 passed += 1
 
     def _slice(self, z: int) -> RawSlice:
+        import torch
+
         from crnn_cli.reconstruction.measurement import SingleSliceSource
 
         slices = self.scan.slices
-        while isinstance(slices, SingleSliceSource):
-            slices, z = slices.slices, slices.z
         if self.scan.raw is not None:
-            return self.scan.raw.read(z)
-        return _as_raw(slices.measure(z, _cpu()))
+            return self.scan.raw.read(slices.z if isinstance(slices, SingleSliceSource) else z)
+        return _as_raw(slices.measure(z, torch.device("cpu")))
 
     def to_output_grid(self, images_TYX: Complex) -> Complex:
         """As the source of the slices does."""
@@ -150,14 +164,91 @@ class ScanFrames:
         return self.scan.to_image(images_ZTYX)
 
 
-def _cpu() -> Any:
-    import torch
+class MrdFrames:
+    """The frames of an MRD stream, in the order in which they are completed; slices may take turns.
 
-    return torch.device("cpu")
+    Parameters
+    ----------
+    stream : of readouts.
+    coils : virtual coils to compress to; None for all.
+    map_sets : sets of sensitivities to estimate; None to find out.
+    """
+
+    def __init__(self, stream: FrameStream, coils: int | None = None, map_sets: int | None = None) -> None:
+        self._stream, self._coils, self._map_sets = stream, coils, map_sets
+        self._places: dict[int, StreamedFrame] = {}
+        self._numbers: dict[int, int] = {}
+        self._first: int | None = None
+        self._times: dict[int, tuple[int, int]] = {}
+        self.frames: int | None = None
+        self.slices: int | None = None
+
+    @property
+    def coils(self) -> CoilRequest:
+        """With the noise covariance that was sent before the frames."""
+        from crnn_cli.reconstruction.coil_preparation import CoilRequest
+
+        return CoilRequest(self._stream.header.noise_CC, self._coils, None, self._map_sets)
+
+    def maps_of(self, z: int) -> Complex | None:
+        """None: nobody gave sensitivities."""
+        return None
+
+    @property
+    def interval(self) -> float | None:
+        """Mean time between the frames so far, by the stamps; None before the second, and without stamps."""
+        spans = [(last - first) * TICK / (self._numbers[z] - 1) for z, (first, last) in self._times.items()
+                 if self._numbers[z] > 1 and last > first]  # fmt: skip
+        return min(spans) / max(1, len(self._times)) if spans else None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Name of the stream, and where the samples come from."""
+        header = self._stream.header
+        coils = f"{header.coils} coil{'s' if header.coils > 1 else ''}"
+        return {"input": {"stream": header.name}, "origin": f"raw k-space, MRD stream, {coils}", "simulated": False}
+
+    def __iter__(self) -> Iterator[ArrivedFrame]:
+        """Yield the frames as they are completed."""
+        from crnn_cli.data.raw_scan import remove_oversampling
+
+        notices.tell(*self._stream.header.remarks)
+        for frame in self._stream:
+            notices.tell(*frame.remarks)
+            z = frame.slice_number
+            self._places.setdefault(z, frame)
+            self._first = frame.end if self._first is None else self._first
+            self._times[z] = self._times.get(z, (frame.end, 0))[0], frame.end
+            self._numbers[z] = number = self._numbers.get(z, 0) + 1
+            raw = remove_oversampling(frame.raw, self._stream.header.fov_fraction[1])
+            yield ArrivedFrame(raw, z, number - 1, (frame.end - self._first) * TICK, frame)
+        notices.tell(*self._stream.at_end)
+
+    def to_output_grid(self, images_TYX: Complex) -> Complex:
+        """Crop to the field of view and resample to the matrix that the header asks for."""
+        from crnn_cli.data.raw_scan import crop_and_resample
+
+        header = self._stream.header
+        images: Complex = crop_and_resample(images_TYX, (header.fov_fraction[0], 1.0), header.matrix)
+        return images
+
+    def place(self, images_ZTYX: Complex) -> Image:
+        """Give images the place of their slices; the step from slice to slice is that from the first to the last."""
+        from crnn_cli.data.image import Image
+
+        first = self._places[min(self._places)]
+        affine, number = first.affine.copy(), max(self._places)
+        if number > min(self._places):
+            step = (self._places[number].affine[:3, 3] - affine[:3, 3]) / (number - min(self._places))
+            affine[:3, 2] = step if step.any() else affine[:3, 2]
+            affine[:3, 3] -= step * min(self._places)
+        interval = self.interval
+        time = None if interval is None else interval * max(1, len(self._times))
+        return Image(images_ZTYX.transpose(3, 2, 0, 1), affine, frame_time=time, codes=first.codes)
 
 
-def _as_raw(measurement: Any) -> RawSlice:
-    """Samples of one coil, measured already, as a raw slice; views."""
+def _as_raw(measurement: SliceMeasurement) -> RawSlice:
+    """Samples of one coil as a raw slice; views."""
     from crnn_cli.data.raw_scan import RawSlice
 
     return RawSlice(measurement.kspace_BCTYX[0].numpy(), measurement.mask_BTYX[0].bool().numpy())
