@@ -15,7 +15,6 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.image import Affine
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.data.sampling_mask import Mask
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 from crnn_cli.io.kspace.ismrmrd.timing import TICK
 from crnn_cli.notices import Remark
@@ -75,7 +74,8 @@ class StreamedFrame:
     skipped : frames that are missing before this one, by the counters.
     slice_number : counter ``slice``.
     lines : readouts for images in it.
-    head : header of its first readout: counters, position, directions and stamps as sent.
+    head : header of its first readout (AcquisitionHeader) as sent: counters, directions, stamps.
+    position : centre of the slice, LPS in mm.
     begin, end : acquisition_time_stamp of its first and last readout, in ticks.
     affine : voxel (x, y, z) of the image of this frame alone to RAS+ mm.
     codes : qform and sform code; (0, 0) where the stream states no directions.
@@ -89,7 +89,8 @@ class StreamedFrame:
     skipped: int
     slice_number: int
     lines: int
-    head: ReadoutHeaders
+    head: np.void
+    position: tuple[float, float, float]
     begin: int
     end: int
     affine: Affine
@@ -114,4 +115,4 @@ class StreamedFrame:
     @property
     def since_r_wave_ms(self) -> float:
         """Time of the first readout since the last R wave in ms; 0 where there is no ECG."""
-        return 1000 * TICK * float(self.head["since_r_wave"][0])
+        return 1000 * TICK * float(self.head["physiology_time_stamp"][0])

@@ -136,7 +136,8 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
         _require_lengths(table, path)
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
-            parts.append(headers_of(heads[first : first + _HEADS], first))
+            part = heads[first : first + _HEADS]
+            parts.append(headers_of(part, np.arange(first, first + len(part))))
     if not parts:
         raise UnreadableError(f"{path} has a header but no readouts: nothing was measured, or {_BROKEN}")
     return concatenated(parts)
@@ -203,12 +204,12 @@ def _samples(stored: Numbers, heads: ReadoutHeaders, index: int) -> Complex:
     return samples
 
 
-def headers_of(heads: Numbers, first_row: int) -> ReadoutHeaders:
+def headers_of(heads: Numbers, rows: Numbers) -> ReadoutHeaders:
     """Headers of readouts from N records of AcquisitionHeader.
 
     Parameters
     ----------
-    first_row : index of the first readout in the file or the stream; the others follow it.
+    rows : index of each readout in the file or the stream.
 
     Raises
     ------
@@ -223,7 +224,7 @@ def headers_of(heads: Numbers, first_row: int) -> ReadoutHeaders:
         fields["flags"] = heads["flags"].astype(np.uint64)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UnreadableError(f"the heads of the readouts are not those of ISMRMRD ({error}); {_BROKEN}") from None
-    return ReadoutHeaders(np.arange(first_row, first_row + len(heads)), fields)
+    return ReadoutHeaders(rows, fields)
 
 
 def _is_scan(part: Any) -> bool:
