@@ -64,12 +64,14 @@ class CoilRequest:
     coils : virtual coils to compress to; None for all.
     maps : sensitivities (N, Y, X) or (M, N, Y, X) that are given; None to estimate them.
     map_sets : sets of sensitivities to estimate; None to find out.
+    exact : the samples count as exact, as those of images do; their noise is not estimated.
     """
 
     noise_NN: Complex | None = None
     coils: int | None = None
     maps: Complex | None = None
     map_sets: int | None = None
+    exact: bool = False
 
 
 def prepare_coils(
@@ -93,7 +95,7 @@ def prepare_coils(
     matrix, facts = _coil_matrix(kspace, request)
     if matrix is not None:
         kspace = mix_coils(kspace, matrix)
-    maps, deviation = known_MCYX, noise_deviation(kspace[None], mask[None])
+    maps, deviation = known_MCYX, 0.0 if request.exact else noise_deviation(kspace[None], mask[None])
     if maps is None and len(kspace) > 1:
         maps, how = _sensitivities(raw, (kspace, mask, deviation), matrix, request)
         facts |= how

@@ -105,7 +105,7 @@ class ScanFrames:
         """As for the file."""
         from crnn_cli.reconstruction.coil_preparation import CoilRequest
 
-        return CoilRequest() if self.scan.raw is None else self.scan.raw.coil_request
+        return CoilRequest(exact=True) if self.scan.raw is None else self.scan.raw.coil_request
 
     def maps_of(self, z: int) -> Complex | None:
         """Sensitivities that were given with the file."""
