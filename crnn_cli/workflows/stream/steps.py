@@ -80,6 +80,8 @@ def plan(scan: Path | None, options: ReconstructOptions, stream: StreamOptions, 
     if scan is not None:
         require_readable(scan)
         target = target or (STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn.nii.gz"))
+    if options.format_name == "mrd" and target not in (None, STREAM):
+        raise UsageError(Param("format_name", "mrd"), " goes to standard output", remedy=("give ", Param("out", "-")))
     if target == STREAM:
         if scan is None:
             raise UsageError(Param("out", "-"), " has no meaning with ", Param("listen"), ": images go to the client")
@@ -124,8 +126,6 @@ def open_file_or_pipe(planned: StreamPlan, engine: ReconstructEngine) -> StreamI
     """
     options, wants_mrd = planned.options, planned.options.format_name == "mrd"
     assert planned.scan is not None
-    if wants_mrd and planned.target != STREAM:
-        raise UsageError(Param("format_name", "mrd"), " goes to standard output", remedy=("give ", Param("out", "-")))
     if planned.scan == STREAM and not _is_nifti(sys.stdin.buffer):
         from crnn_cli.io.mrd.read import stream_frames
 
