@@ -42,9 +42,11 @@ class _Gathered:
 
     def __init__(self, readouts: Iterable[Readout]) -> None:
         self.readouts = {each.number: each for each in sorted(readouts, key=lambda each: each.number)}
-        self.heads = headers_of(
-            np.array([each.head for each in self.readouts.values()]), np.array(list(self.readouts), np.int64)
-        )
+        records = [each.head for each in self.readouts.values()]
+        heads = np.empty(len(records), records[0].dtype)
+        for index, record in enumerate(records):  # np.array of records takes ten times as long
+            heads[index] = record
+        self.heads = headers_of(heads, np.array(list(self.readouts), np.int64))
 
     def samples(self, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
         """Samples of readouts, as a `SampleSource`."""

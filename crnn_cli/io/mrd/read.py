@@ -16,7 +16,7 @@ from crnn_cli.io.kspace.ismrmrd.reconcile import fewer_than_stated
 from crnn_cli.io.mrd.assemble import settle
 from crnn_cli.io.mrd.collect import FrameCollector, OpenFrame
 from crnn_cli.io.mrd.frames import StreamedFrame
-from crnn_cli.io.mrd.messages import Close, Message, XmlHeader, read_messages
+from crnn_cli.io.mrd.messages import Close, Message, Readout, XmlHeader, read_messages
 from crnn_cli.io.mrd.replay import replayed
 from crnn_cli.notices import Doubt, Fact, Remark
 
@@ -73,9 +73,7 @@ class FrameStream:
         """
         frame, self._waiting = self._waiting, None
         while frame is not None:
-            assembled = self._assembler.assemble(frame)
-            del frame  # its readouts need not stay while the frame is reconstructed
-            yield assembled
+            yield self._assembler.assemble(frame)
             frame = next(self._collected, None)
 
     def stack(self, slice_tolerance: float | None = None) -> OrderedSlices:
@@ -97,11 +95,10 @@ class FrameStream:
         message = next(self._messages, None)
         if isinstance(message, XmlHeader):
             return message.text, FrameCollector(self._name, parse_header(message.text), self._choice)
-        found = "a readout" if message else "nothing"
-        text = (
-            f"{self._name} has {found} where the XML header must come: without it nothing says how k-space was sampled"
-        )
-        raise UnreadableError(f"{self._name} ended before an XML header came" if isinstance(message, Close) else text)
+        if isinstance(message, Readout):
+            text = f"{self._name} has a readout where the XML header must come: nothing says how k-space was sampled"
+            raise UnreadableError(text)
+        raise UnreadableError(f"{self._name} ended before an XML header came")
 
     def _collect(self) -> Iterator[OpenFrame]:
         """Frames as they become whole."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.io.kspace.hdf5_file import opened
@@ -19,7 +20,7 @@ from crnn_cli.io.kspace.ismrmrd.file import (
     readout_name,
 )
 from crnn_cli.io.kspace.ismrmrd.readouts import group_readouts
-from crnn_cli.io.mrd.messages import Close, Message, Readout, XmlHeader
+from crnn_cli.io.mrd.messages import ACQUISITION_HEADER, Close, Message, Readout, XmlHeader
 
 
 def replayed(path: Path, variable: str | None = None) -> Iterator[Message]:
@@ -44,10 +45,20 @@ def replayed(path: Path, variable: str | None = None) -> Iterator[Message]:
     yield XmlHeader(header)
     for first in range(0, len(heads), BLOCK):
         with opened(path) as file:
-            records = file[group]["data"].fields("head")[first : first + BLOCK]
+            records = _as_sent(file[group]["data"].fields("head")[first : first + BLOCK])
         for index, samples in read_samples(path, group, heads.where(np.arange(first, first + len(records)))):
             yield Readout(first + index, records[index], samples)
     yield Close()
+
+
+def _as_sent(stored: NDArray[np.void]) -> NDArray[np.void]:
+    """Headers of a file as those of a stream; fields that the file lacks are zero."""
+    records = np.zeros(len(stored), ACQUISITION_HEADER)
+    for name in set(ACQUISITION_HEADER.names or ()) & set(stored.dtype.names or ()) - {"idx"}:
+        records[name] = stored[name]
+    for name in set(records["idx"].dtype.names or ()) & set(stored["idx"].dtype.names or ()):
+        records["idx"][name] = stored["idx"][name]
+    return records
 
 
 def _require_in_order(path: Path, imaging: ReadoutHeaders) -> None:

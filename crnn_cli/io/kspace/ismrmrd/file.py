@@ -219,7 +219,8 @@ def headers_of(heads: Numbers, rows: Numbers) -> ReadoutHeaders:
     try:
         fields = {name: heads[name].astype(np.int64) for name in _NUMBERS if name not in {"flags", "sample_time_us"}}
         fields |= {name: heads["idx"][name].astype(np.int64) for name in _COUNTERS}
-        fields |= {name: heads[name].astype(np.float64) for name in (*_VECTORS, "sample_time_us")}
+        with np.errstate(invalid="ignore"):  # a NaN of a damaged header is looked at where it matters
+            fields |= {name: heads[name].astype(np.float64) for name in (*_VECTORS, "sample_time_us")}
         fields["since_r_wave"] = heads["physiology_time_stamp"][:, 0].astype(np.int64)
         fields["flags"] = heads["flags"].astype(np.uint64)
     except (ValueError, KeyError, IndexError, TypeError) as error:

@@ -30,8 +30,8 @@ def noise_covariance(
 
     Returns
     -------
-    The covariance (C, C), complex64, and remarks. None where there are no noise readouts, too few samples, or another
-    number of coils.
+    The covariance (C, C), complex64, and remarks. None where there are no noise readouts, too few samples, another
+    number of coils, or a covariance beyond single precision.
     """
     coils = lines.grid.coils
     if not len(noise):
@@ -58,5 +58,9 @@ def noise_covariance(
     if header.noise_bandwidth != 1 and oversampled:
         scale /= header.noise_bandwidth
         note += f", scaled for a relative noise bandwidth of {header.noise_bandwidth:.4g}"
+    with np.errstate(over="ignore"):
+        covariance_CC = (total * (scale / count)).astype(np.complex64)
+    if not np.isfinite(covariance_CC).all():
+        return None, [Doubt("noise-scan-unusable", "the noise readouts have values too large: they were left out")]
     note += "; images are as bright as the root of the sum of squares of the whitened coils"
-    return (total * (scale / count)).astype(np.complex64), [Fact("noise-scan", note)]
+    return covariance_CC, [Fact("noise-scan", note)]
