@@ -4,10 +4,10 @@
     python benchmarks/stream.py latency [--model NAME] [--threads 2] [--sizes 128 192] [--coils 1 8] [--frames 120]
     python benchmarks/stream.py memory [--model NAME] [--frames 10000]
 
-quality   Cases, phase and sampling of `quality.py` (13 test cases, or the patients named), PSNR as there, without the first
-          frames. Methods: the bundle as a stream; `cine-crnn-fast`, which sees all frames; running images (view sharing
-          that looks back only: a sliding window); causal total variation of the last frames up to each, at its best
-          weight of a ladder per case, chosen with the truth.
+quality   Cases, phase and sampling of `quality.py` (13 test cases, or the patients named), PSNR as there, without the
+          first frames. Methods: the bundle as a stream; `cine-crnn-fast`, which sees all frames; running images, whose
+          missing samples are those of the frames before (a sliding window); causal total variation of the last frames
+          up to each, at its best weight of a ladder per case, chosen with the truth.
 latency   From the last line of a frame to its image, as `crnn reconstruct --stream` does it, output grid included.
           Random images: the time does not depend on what is in them.
 memory    Resident memory of the process over a long stream of 96 x 96, at frame 64 and at the end.

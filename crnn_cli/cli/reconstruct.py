@@ -328,7 +328,7 @@ def reconstruct(
     max_residual: MaxResidual = None,
     out: Out = None,
     stream: Streamed = False,
-    calibrate_frames: CalibrationFrames = None,
+    calibration_frames: CalibrationFrames = None,
     renew_frames: RenewFrames = None,
     pace: Paced = False,
     listen: Listen = None,
@@ -376,7 +376,7 @@ def reconstruct(
         adapt_steps=adapt_steps, save_adapted=save_adapted, generalise=generalise, device=device, preview=preview,
         hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, save_runs=save_runs,
         report=report, max_residual=max_residual, complex_output=complex_output, force=force,
-        format_name=format_name or ("auto" if stream else "nifti"), calibration_frames=calibrate_frames,
+        format_name=format_name or ("auto" if stream else "nifti"), calibration_frames=calibration_frames,
     )  # fmt: skip
     streaming = StreamOptions(pace, listen, renew_frames)
     if stream:
