@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import baselines
@@ -59,7 +60,7 @@ def causal_tv() -> baselines.Method:
     return baselines.Method("causal total variation", reconstruct, WEIGHTS)
 
 
-def psnr_later(image_BTYX: torch.Tensor, problem: Problem) -> float:
+def psnr_later(problem: Problem, image_BTYX: torch.Tensor) -> float:
     """PSNR without the first frames."""
     parts = (each[:, LEFT_OUT:] for each in (problem.truth_BTYX, problem.kspace_BTYX, problem.mask_BTYX))
     return quality.psnr(image_BTYX[:, LEFT_OUT:], Problem(*parts))
@@ -79,12 +80,12 @@ def measure_quality(options: argparse.Namespace) -> None:
         for case, magnitude in cases.items():
             problem = quality.make_problem(case, magnitude, options.acceleration)
             for method in methods:
-                made = baselines.best_setting(method, problem, lambda image: psnr_later(image, problem))
-                found[method.name][case] = psnr_later(made.image_BTYX, problem)
+                made = baselines.best_setting(method, problem, partial(psnr_later, problem))
+                found[method.name][case] = psnr_later(problem, made.image_BTYX)
                 print(f"{case} {method.name} {found[method.name][case]:.2f} {made.setting or ''}", file=sys.stderr)
     ours = found[methods[0].name]
     print(
-        f"| method, {options.acceleration:g}x, frames from {LEFT_OUT + 1} on | PSNR, dB | stream above it, mean (least) |"
+        f"| method, {options.acceleration:g}x, frames from {LEFT_OUT + 1} on | PSNR, dB | stream above, mean (least) |"
     )
     print("|---|--:|--:|")
     for name, values in found.items():
@@ -114,9 +115,7 @@ def random_frame(lines: int, coils: int, generator: torch.Generator) -> RawSlice
 
 def measure_latency(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    print(
-        f"| lines x samples, coils ({options.threads} threads) | median, ms | 99th percentile | worst |\n|---|--:|--:|--:|"
-    )
+    print(f"| lines x samples, coils ({options.threads} threads) | median, ms | 99 % | worst |\n|---|--:|--:|--:|")
     for size in options.sizes:
         for coils in options.coils:
             stream, latency = StreamedSlice(method_of(options), "slice 1"), Latency()

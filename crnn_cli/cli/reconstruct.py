@@ -255,8 +255,8 @@ FormatName = Annotated[
         "--format", metavar="nifti|dicom|mrd", rich_help_panel=OUTPUT,
         callback=values.one_of("--format", values.STREAM_FORMATS),
         autocompletion=values.complete(values.STREAM_FORMATS),
-        help="dicom writes a derived series; -o is then a folder (default: SCAN_crnn beside the scan). mrd: images of "
-        "--stream -o -.",
+        help="dicom writes a derived series; -o is then a folder (default: SCAN_crnn beside the scan). mrd: "
+        "messages of a stream.",
     ),
 ]  # fmt: skip
 ComplexOutput = Annotated[
@@ -313,6 +313,11 @@ def reconstruct(
     iterations: Iterations = None,
     noise_ratio: NoiseRatio = None,
     ensemble: Ensemble = None,
+    stream: Streamed = False,
+    calibration_frames: CalibrationFrames = None,
+    renew_frames: RenewFrames = None,
+    pace: Paced = False,
+    listen: Listen = None,
     model: ReconstructionModel = None,
     precision: Precision = None,
     memory: Memory = None,
@@ -327,11 +332,6 @@ def reconstruct(
     save_runs: SaveRuns = None,
     max_residual: MaxResidual = None,
     out: Out = None,
-    stream: Streamed = False,
-    calibration_frames: CalibrationFrames = None,
-    renew_frames: RenewFrames = None,
-    pace: Paced = False,
-    listen: Listen = None,
     format_name: FormatName = None,
     complex_output: ComplexOutput = False,
     save_maps: SaveMaps = None,

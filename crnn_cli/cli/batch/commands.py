@@ -165,7 +165,7 @@ def _options(name: str, given: dict[str, Any]) -> Any:
 
     kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions, "function": FunctionOptions}[name]
     known = {field.name for field in fields(kind)}
-    return kind(**{option: value for option, value in given.items() if option in known})
+    return kind(**{option: value for option, value in given.items() if option in known and value is not None})
 
 
 def _make_folder(out: Path) -> None:
