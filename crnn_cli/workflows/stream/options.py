@@ -14,7 +14,10 @@ _NOT_OF_STREAMS = (
     "regularisation", "ensemble", "adapt", "adapt_steps", "save_adapted", "generalise", "hold_out_folds", "uncertainty",
     "uncertainty_runs", "save_runs", "max_residual", "save_maps", "preview", "report", "calibration",
 )  # fmt: skip
-_OF_MRD = ("coils", "map_sets", "set_number", "contrast", "repetition", "phase_number")
+_OF_FILES = (
+    "mask", "phase", "axes", "series", "slice_number", "undersample", "pattern", "centre_lines", "phase_axis", "seed",
+    "maps", "phases", "variable", "kind", "view", "drop_empty",
+)  # fmt: skip
 RENEW_FRAMES = 64
 """Frames after which sensitivities are estimated again, unless another number is asked for."""
 
@@ -72,11 +75,8 @@ def check_mrd(options: ReconstructOptions) -> None:
         If one does not.
     """
     default = ReconstructOptions()
-    of_files = {"mask", "phase", "axes", "series", "slice_tolerance", "slice_number", "undersample", "pattern",
-                "centre_lines", "phase_axis", "seed", "maps", "phases", "variable", "kind", "view",
-                "drop_empty"} - set(_OF_MRD)  # fmt: skip
-    for name in (field.name for field in fields(ReconstructOptions)):
-        if name in of_files and getattr(options, name) != getattr(default, name):
+    for name in _OF_FILES:
+        if getattr(options, name) != getattr(default, name):
             raise UsageError(Param(name), " belongs to scans in files, and this is an MRD stream")
 
 

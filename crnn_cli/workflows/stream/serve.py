@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
 from crnn_cli.errors import CrnnError
-from crnn_cli.workflows.reconstruct.steps import parse_map_sets
 from crnn_cli.workflows.stream.options import check_mrd
-from crnn_cli.workflows.stream.sources import MrdFrames
-from crnn_cli.workflows.stream.steps import StreamInput, StreamPlan, kind_of, run
+from crnn_cli.workflows.stream.steps import StreamInput, StreamPlan, kind_of, mrd_frames, run
 
 if TYPE_CHECKING:
     from crnn_cli.io.mrd.listen import Connection
@@ -63,7 +61,7 @@ def _answer(connection: Connection, planned: StreamPlan, engine: ReconstructEngi
     notices.say(f"{connection.name} is connected")
     readouts = stream_frames(connection.input, connection.name, options.raw_choices())
     reply = ImageWriter(connection.output, readouts.header, kind_of(options))
-    source = MrdFrames(readouts, options.coils, parse_map_sets(options.map_sets))
+    source = mrd_frames(readouts, options)
     try:
         report, failure = run(planned, engine, StreamInput(source, reply), notices.no_progress)
     except CrnnError as error:

@@ -172,11 +172,16 @@ class MrdFrames:
     stream : of readouts.
     coils : virtual coils to compress to; None for all.
     map_sets : sets of sensitivities to estimate; None to find out.
+    slice_tolerance : mm that slices may lie off an even spacing.
     """
 
-    def __init__(self, stream: FrameStream, coils: int | None = None, map_sets: int | None = None) -> None:
+    def __init__(
+        self, stream: FrameStream, coils: int | None = None, map_sets: int | None = None,
+        slice_tolerance: float | None = None,
+    ) -> None:  # fmt: skip
         self._stream, self._coils, self._map_sets = stream, coils, map_sets
-        self._places: dict[int, StreamedFrame] = {}
+        self._slice_tolerance = slice_tolerance
+        self._codes = (0, 0)
         self._numbers: dict[int, int] = {}
         self._first: int | None = None
         self._times: dict[int, tuple[int, int]] = {}
@@ -216,7 +221,7 @@ class MrdFrames:
         for frame in self._stream:
             notices.tell(*frame.remarks)
             z = frame.slice_number
-            self._places.setdefault(z, frame)
+            self._codes = frame.codes
             self._first = frame.end if self._first is None else self._first
             self._times[z] = self._times.get(z, (frame.end, 0))[0], frame.end
             self._numbers[z] = number = self._numbers.get(z, 0) + 1
@@ -233,18 +238,13 @@ class MrdFrames:
         return images
 
     def place(self, images_ZTYX: Complex) -> Image:
-        """Give images the place of their slices; the step from slice to slice is that from the first to the last."""
+        """Order the slices by their place, and give them that of the stack."""
         from crnn_cli.data.image import Image
 
-        first = self._places[min(self._places)]
-        affine, number = first.affine.copy(), max(self._places)
-        if number > min(self._places):
-            step = (self._places[number].affine[:3, 3] - affine[:3, 3]) / (number - min(self._places))
-            affine[:3, 2] = step if step.any() else affine[:3, 2]
-            affine[:3, 3] -= step * min(self._places)
-        interval = self.interval
-        time = None if interval is None else interval * max(1, len(self._times))
-        return Image(images_ZTYX.transpose(3, 2, 0, 1), affine, frame_time=time, codes=first.codes)
+        stack, interval = self._stream.stack(self._slice_tolerance), self.interval
+        time = None if interval is None else interval * len(self._times)
+        images_ZTYX = images_ZTYX[sorted(self._numbers)][list(stack.order)]
+        return Image(images_ZTYX.transpose(3, 2, 0, 1), stack.affine, frame_time=time, codes=self._codes)
 
 
 def _as_raw(measurement: SliceMeasurement) -> RawSlice:

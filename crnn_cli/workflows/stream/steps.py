@@ -151,10 +151,15 @@ def _of_readouts(readouts: FrameStream, planned: StreamPlan) -> StreamInput:
     from crnn_cli.io.mrd.images import ImageWriter
 
     options = planned.options
-    source = MrdFrames(readouts, options.coils, of_files.parse_map_sets(options.map_sets))
+    source = mrd_frames(readouts, options)
     if planned.target != STREAM or options.format_name == "nifti":
         return StreamInput(source)
     return StreamInput(source, ImageWriter(sys.stdout.buffer, readouts.header, kind_of(options)))
+
+
+def mrd_frames(readouts: FrameStream, options: ReconstructOptions) -> MrdFrames:
+    """Frames of readouts, with their coils as the options ask for."""
+    return MrdFrames(readouts, options.coils, of_files.parse_map_sets(options.map_sets), options.slice_tolerance)
 
 
 def kind_of(options: ReconstructOptions) -> Kind:
