@@ -2,17 +2,22 @@
 
 import json
 import time
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from crnn_cli.data.image import Image
+from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.reconstruction.coil_preparation import CoilRequest
+from crnn_cli.reconstruction.stream import StreamMethod
 from crnn_cli.workflows.reconstruct.scan import Simulation, scan_from_image
 from crnn_cli.workflows.stream.run import StreamRecord, run_stream
 from crnn_cli.workflows.stream.sinks import Collected
-from crnn_cli.workflows.stream.sources import ScanFrames
+from crnn_cli.workflows.stream.sources import ArrivedFrame, ScanFrames
 from tests.support.cines import AFFINE, save
 from tests.support.live import bundle, network, settings
 
@@ -112,6 +117,52 @@ def test_a_stream_that_ends_early_keeps_the_frames_that_are_done(
     assert "stream-ended-early" in [doubt["code"] for doubt in report["doubts"]]
 
 
+def source_of(seconds=None):
+    """Return the frames of a simulated scan; with ``seconds`` all are due at that time."""
+    source = ScanFrames(scan_from_image(Image(cine(), AFFINE, frame_time=0.03), None, Simulation(3)))
+    if seconds is None:
+        return source
+
+    class Due(Failing):
+        def __iter__(self):
+            return (replace(frame, seconds=seconds) for frame in source)
+
+    return Due(source, 0)
+
+
+def method():
+    return StreamMethod(network(), settings(4), torch.device("cpu"), CoilRequest())
+
+
+def test_samples_of_images_count_as_exact():
+    assert source_of().coils.exact
+
+
+@pytest.mark.parametrize("paced", [True, False])
+def test_latency_counts_from_when_a_frame_was_due(monkeypatch, paced):
+    time_now, record = [0.0], StreamRecord()
+
+    class Slow:
+        def put(self, image_YX, frame):
+            time_now[0] += 1.0
+
+    for module in ("compute.clock", "workflows.stream.run"):
+        monkeypatch.setattr(f"crnn_cli.{module}.now", lambda: time_now[0])
+    run_stream(source_of(0.0), method(), Slow(), record, paced=paced)
+    assert record.latency.frames == 8
+    assert record.latency.worst == (12.0 if paced else 1.0)
+    assert record.late == 8
+
+
+def test_many_images_come_back_as_they_were():
+    collected, made = Collected(), np.random.default_rng(0).normal(size=(2, 18, 200, 180, 2)).view(complex)[..., 0]
+    for number in range(18):
+        for z in range(2):
+            image = made[z, number].astype(np.complex64)
+            collected.put(image, ArrivedFrame(RawSlice(image[None, None], image[None] != 0), z, number, None))
+    np.testing.assert_array_equal(collected.images(None), made.astype(np.complex64))
+
+
 class Failing:
     """A source that fails after some frames."""
 
@@ -129,17 +180,11 @@ class Failing:
 
 
 def test_what_was_done_before_a_failure_is_kept():
-    import torch
-
-    from crnn_cli.reconstruction.coil_preparation import CoilRequest
-    from crnn_cli.reconstruction.stream import StreamMethod
-
-    source = ScanFrames(scan_from_image(Image(cine(), AFFINE, frame_time=0.03), None, Simulation(3)))
-    method = StreamMethod(network(), settings(4), torch.device("cpu"), CoilRequest())
+    source = source_of()
     whole, part, record = Collected(), Collected(), StreamRecord()
-    run_stream(source, method, whole, StreamRecord())
+    run_stream(source, method(), whole, StreamRecord())
     with pytest.raises(UnsupportedDataError, match="matrix"):
-        run_stream(Failing(source, 7), method, part, record)
+        run_stream(Failing(source, 7), method(), part, record)
     assert part.frames == dict(record.done) == {0: 7}
     np.testing.assert_array_equal(part.images(1), whole.images(1)[:, :7])
 
