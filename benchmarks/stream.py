@@ -10,7 +10,7 @@ quality   Cases, phase and sampling of `quality.py` (13 test cases, or the patie
           up to each, at its best weight of a ladder per case, chosen with the truth.
 latency   From the last line of a frame to its image, as `crnn reconstruct --stream` does it, output grid included.
           Random images: the time does not depend on what is in them.
-memory    Resident memory of the process over a long stream of 96 x 96, at frame 64 and at the end.
+memory    Resident memory of the process over a long stream, at frame 64, half-way and at the end.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def measure_latency(options: argparse.Namespace) -> None:
 def measure_memory(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     stream, generator = StreamedSlice(method_of(options), "slice 1"), torch.Generator().manual_seed(0)
-    frames, steady = [random_frame(96, 1, generator) for _ in range(32)], 0
+    frames, steady = [random_frame(options.sizes[0], 1, generator) for _ in range(32)], 0
     for number in range(options.frames):
         for measurement in stream.push(frames[number % 32]):
             stream.reconstruct(measurement)

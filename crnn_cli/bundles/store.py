@@ -76,7 +76,7 @@ def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
     >>> [bundle.name for bundle in list_bundles() if bundle.task == "reconstruct"]
-    ['cine-crnn', 'cine-crnn-fast']
+    ['cine-crnn', 'cine-crnn-fast', 'cine-crnn-live']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
