@@ -31,6 +31,7 @@ from crnn_cli.io.kspace.ismrmrd.readouts import (
     require_same_coils,
 )
 from crnn_cli.io.kspace.ismrmrd.reconcile import positions_in_millimetres, reconcile
+from crnn_cli.io.limits import require_memory
 from crnn_cli.io.mrd.collect import OpenFrame
 from crnn_cli.io.mrd.frames import StreamedFrame, StreamHeader
 from crnn_cli.io.mrd.messages import Readout
@@ -139,6 +140,8 @@ def settle(
 
     Raises
     ------
+    DeviceError
+        If there is no memory for the matrices of the header.
     UsageError, UnreadableError, UnsupportedDataError
         As `FrameAssembler.assemble` and `crnn_cli.io.kspace.ismrmrd.read.read_ismrmrd`.
     """
@@ -149,6 +152,7 @@ def settle(
     header, changes = reconcile(header, groups)
     if header.encoded.matrix[2] > 1:
         raise UnsupportedDataError(f"{name} is a 3-D scan: only frames of 2-D scans are streamed")
+    _require_room(name, header, int(groups.imaging["active_channels"][0]))
     imaging = positions_in_millimetres(groups.imaging, header)
     central = central_readouts(gathered.samples, imaging, header)
     centre, about = reversed_centre(central, header)
@@ -161,6 +165,13 @@ def settle(
         name, header, lines.grid.coils, noise_CC, frames if frames > 1 else None, header.counts.get("slice"), remarks
     )
     return FrameAssembler(found, centre, choice, {}, {}, {each.code for each in remarks})
+
+
+def _require_room(name: str, header: IsmrmrdHeader, coils: int) -> None:
+    """Refuse matrices for which there is no memory, before any is reserved."""
+    for what, space, count in (("k-space of a frame", header.encoded, coils), ("an image", header.shown, 1)):
+        x, y, _ = space.matrix
+        require_memory(8 * count * x * y, f"{name}: {what}, {count} x {y} x {x} complex samples,")
 
 
 def _groups(gathered: _Gathered, choice: RawChoices) -> ReadoutGroups:

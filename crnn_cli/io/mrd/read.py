@@ -151,6 +151,8 @@ def stream_frames(stream: BinaryIO, name: str, choice: RawChoices = NOTHING_CHOS
         If there is nothing of the set, contrast, repetition or phase that was chosen.
     UnreadableError
         If it is another protocol, damaged, or ends before the first frame is whole.
+    DeviceError
+        If there is no memory for the matrix that the header states.
     UnsupportedDataError
         If the scan is not Cartesian, is 3-D, has several sets or contrasts, or interleaved cardiac phases.
     """

@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from crnn_cli.data.host_memory import memory_limit, resident_bytes
 from crnn_cli.data.raw_scan import remove_oversampling
-from crnn_cli.errors import UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.errors import DeviceError, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
 from crnn_cli.io.mrd import replay
@@ -200,6 +201,13 @@ def test_fewer_frames_than_stated_are_doubted():
     assert (found.header.frames, found.header.slices) == (10, None)
 
 
+def test_doubts_about_the_header_come_with_it():
+    acquisitions, xml = real_time()
+    begin, end = xml.index("<encoding>"), xml.index("</encoding>") + len("</encoding>")
+    found, _ = frames_of(stream_of(acquisitions, xml[:end] + xml[begin:]))
+    assert texts(found.header.remarks) == ["the header has 2 encodings: the first is read"]
+
+
 def limits(**largest):
     return "".join(
         f"<{name}><minimum>0</minimum><maximum>{n}</maximum><center>0</center></{name}>" for name, n in largest.items()
@@ -296,6 +304,20 @@ def test_headers_that_are_missing_change_or_are_not_cartesian():
         frames_of(xml_message(xml.replace("cartesian", "spiral")) + body)
     with pytest.raises(UnreadableError, match="no well-formed XML"):
         frames_of(xml_message(xml[:-20]) + body)
+
+
+@pytest.mark.parametrize(
+    ("part", "what"), [("encodedSpace", "k-space of a frame, 2 x"), ("reconSpace", "an image, 1 x")]
+)
+def test_no_memory_is_reserved_for_the_matrix_that_a_header_claims(part, what):
+    acquisitions, xml = real_time()
+    begin = xml.index(part)
+    claimed = xml[:begin] + xml[begin:].replace("<y>8</y>", "<y>20000</y>", 1)
+    with (
+        memory_limit(resident_bytes() + 2**18),
+        pytest.raises(DeviceError, match=rf"{what} 20000 x \d+ complex samples"),
+    ):
+        frames_of(stream_of(acquisitions, claimed))
 
 
 def test_sets_and_repetitions_are_chosen():
