@@ -24,6 +24,7 @@ from crnn_cli.labels.base_rule import BaseRule
 MOST = 2
 """Slices that the base of a structure can lose."""
 
+Slices = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
@@ -31,8 +32,21 @@ Probabilities = NDArray[np.float32]
 def drop_doubtful_base(labels: Labels, probabilities_K: Probabilities, axis: int, rule: BaseRule) -> Labels:
     """Drop the labels of a structure from its outermost slices at the base while they break a rule.
 
-    At most `MOST` slices of a structure are dropped, and one is left. Where neither end of the stack is the wider one,
-    nothing is.
+    Parameters
+    ----------
+    labels, probabilities_K, axis : as of `doubtful_slices`.
+
+    Returns
+    -------
+    The labels that stay.
+    """
+    return without_slices(labels, doubtful_slices(labels, probabilities_K, axis, rule), axis)
+
+
+def doubtful_slices(labels: Labels, probabilities_K: Probabilities, axis: int, rule: BaseRule) -> Slices:
+    """Find the slices at the base in which a structure breaks a rule, outermost first, up to the first that does not.
+
+    At most `MOST` slices of a structure are, and one is not. Where neither end of the stack is the wider one, none is.
 
     Parameters
     ----------
@@ -42,20 +56,35 @@ def drop_doubtful_base(labels: Labels, probabilities_K: Probabilities, axis: int
 
     Returns
     -------
-    The labels that stay.
+    (K - 1, S) of structure 1, 2, ..., and slice in the order of the array.
     """
-    kept = labels.copy()
-    slices_S = np.moveaxis(kept, axis, 0)
+    slices_S = np.moveaxis(labels, axis, 0)
     probabilities_KS = np.moveaxis(probabilities_K, axis + 1, 1)
+    found_KS: Slices = np.zeros((len(probabilities_K) - 1, len(slices_S)), bool)
     direction = _from_base(slices_S)
     if direction == 0:
-        return kept
+        return found_KS
     slices_S, probabilities_KS = slices_S[::direction], probabilities_KS[:, ::direction]
-    for value, certainty, cover in zip(range(1, len(probabilities_K)), rule.certainty, rule.cover, strict=True):
-        mask_S = slices_S == value
-        for s in _doubtful(mask_S, probabilities_KS[value], certainty, cover):
-            slices_S[s][mask_S[s]] = 0
+    for found_S, value, certainty, cover in zip(
+        found_KS[:, ::direction], range(1, len(probabilities_K)), rule.certainty, rule.cover, strict=True
+    ):
+        found_S[_doubtful(slices_S == value, probabilities_KS[value], certainty, cover)] = True
+    return found_KS
+
+
+def without_slices(labels: Labels, dropped_KS: Slices, axis: int) -> Labels:
+    """Labels without those of structures in slices that are dropped; a copy."""
+    kept = labels.copy()
+    slices_S = np.moveaxis(kept, axis, 0)
+    for k, s in np.argwhere(dropped_KS):
+        slices_S[s][slices_S[s] == k + 1] = 0
     return kept
+
+
+def labelled_slices(labels: Labels, structures: int, axis: int) -> Slices:
+    """Whether a slice has a label of a structure, (K - 1, S)."""
+    slices_S = np.moveaxis(labels, axis, 0)
+    return np.stack([(slices_S == value).any(axis=(1, 2)) for value in range(1, structures + 1)])
 
 
 def _from_base(slices_S: Labels) -> int:
