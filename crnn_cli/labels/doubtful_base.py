@@ -9,7 +9,9 @@ certainty  the mean probability of the structure where it is labelled in the sli
 cover      the mean probability of the structure in the slice over the region that is labelled in the next slice
            towards the apex; an atrium lies over a part of the ventricle only
 
-The base is the end of the stack at which all structures together are wider.
+The base is the end of the stack at which all structures together are clearly wider. In the manual labels of 65 patients
+(ACDC, two frames each) it is the wider end in all, clearly so in 129 of 130. In seven slices from the middle of these
+hearts an end is clearly wider in 120, and it is the base in 119. Where none is, nothing is dropped.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from crnn_cli.labels.base_rule import BaseRule
 
 MOST = 2
 """Slices that the base of a structure can lose."""
+CLEARLY = 0.1
+"""Difference of the halves of the stack, relative to both together, from which on one end is the wider one."""
 
 Slices = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -46,7 +50,7 @@ def drop_doubtful_base(labels: Labels, probabilities_K: Probabilities, axis: int
 def doubtful_slices(labels: Labels, probabilities_K: Probabilities, axis: int, rule: BaseRule) -> Slices:
     """Find the slices at the base in which a structure breaks a rule, outermost first, up to the first that does not.
 
-    At most `MOST` slices of a structure are, and one is not. Where neither end of the stack is the wider one, none is.
+    At most `MOST` slices of a structure are, and one is not. Where neither end of the stack is clearly wider, none is.
 
     Parameters
     ----------
@@ -88,11 +92,12 @@ def labelled_slices(labels: Labels, structures: int, axis: int) -> Slices:
 
 
 def _from_base(slices_S: Labels) -> int:
-    """Step from the base to the apex in the order of the slices, 1 or -1; 0 where neither end is wider."""
+    """Step from the base to the apex in the order of the slices, 1 or -1; 0 where neither end is clearly wider."""
     area_S = (slices_S > 0).sum(axis=(1, 2))
     area_S = area_S[area_S > 0]
     half = len(area_S) // 2
-    return int(np.sign(int(area_S[:half].sum()) - int(area_S[len(area_S) - half :].sum())))
+    first, last = int(area_S[:half].sum()), int(area_S[len(area_S) - half :].sum())
+    return int(np.sign(first - last)) if abs(first - last) > CLEARLY * (first + last) else 0
 
 
 def _doubtful(mask_S: NDArray[np.bool_], probability_S: Probabilities, certainty: float, cover: float) -> list[int]:
