@@ -99,7 +99,8 @@ def models_export(
     """Write a segmentation model as ONNX, for programs without PyTorch; it is checked by onnxruntime.
 
     The graph is for stacks of one shape: slices in anatomical order, resampled to the pixels of the model, intensities
-    scaled as it was trained. Its metadata say which those are, and name the labels.
+    scaled as it was trained. Its metadata say which those are, name the labels, and list what crnn segment does after
+    the network, such as the rule of the base: that is not in the graph.
 
     Example: crnn models export hippocampus-clstm -o hippocampus.onnx --slices 36 --size 64x48
     """
@@ -110,5 +111,6 @@ def models_export(
         console.print_json(report)
         return
     console.say(
-        f"written: {out}, {report['bytes'] / 1e6:.1f} MB; probabilities differ by {report['difference']:.1e} at most"
+        f"written: {out}, {report['bytes'] / 1e6:.1f} MB; probabilities differ by {report['difference']:.1e} at most; "
+        f"not in the graph: {', '.join(report['not_in_graph'])}"
     )

@@ -24,9 +24,9 @@ from crnn_cli.data.image import Array, Image
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.labels.base_rule import BaseRule
 from crnn_cli.labels.components import keep_near_largest
-from crnn_cli.labels.doubtful_base import drop_doubtful_base
 from crnn_cli.labels.predicted_dice import expected_dice
 from crnn_cli.notices import Doubt
+from crnn_cli.segmentation.base_slices import drop_over_frames
 from crnn_cli.segmentation.frames import FrameWindow, smooth_over_frames
 from crnn_cli.segmentation.preprocessing import (
     SlicePreprocessing,
@@ -143,7 +143,7 @@ def segment(
     window : settle each frame with its neighbours; None: label each on its own.
     keep_within : remove pieces farther than this from the largest one, in mm, in each frame; None: keep all.
     class_weights : see `weighted`, which is applied to each frame first; none: the probabilities stay.
-    base_rule : see `crnn_cli.labels.doubtful_base`; None: nothing is dropped.
+    base_rule : see `crnn_cli.labels.doubtful_base`, and of a cine `drop_over_frames`; None: nothing is dropped.
     keep_probabilities : return the class probabilities as well.
     bfloat16 : convolutions in bfloat16: faster, and a few voxels differ.
     progress : called with (steps done, steps in all).
@@ -157,7 +157,8 @@ def segment(
     frames, probabilities = image.frames, None
     expected: dict[int, tuple[float, ...]] = {}
     removed: dict[int, int] = {}
-    x, y, z = (span if axis == order.axes[0] else slice(None) for axis in range(3))
+    axis = order.axes[0]
+    x, y, z = (span if each == axis else slice(None) for each in range(3))
     places = [(x, y, z) if image.array.ndim == 3 else (x, y, z, t) for t in range(frames)]
 
     def computed(t: int) -> NDArray[np.float32]:
@@ -169,11 +170,10 @@ def segment(
         return weighted(frame, class_weights) if class_weights else frame
 
     every = (computed(t) for t in range(frames))
-    for t, frame in enumerate(every) if window is None else smooth_over_frames(every, window):
+    settled = enumerate(every) if window is None else smooth_over_frames(every, window)
+    labelled = ((t, labels_from_probabilities(frame, threshold), frame) for t, frame in settled)
+    for t, made, frame in labelled if base_rule is None else drop_over_frames(labelled, axis, base_rule, window):
         index = places[t]
-        made = labels_from_probabilities(frame, threshold)
-        if base_rule is not None:
-            made = drop_doubtful_base(made, frame, order.axes[0], base_rule)
         labels[index], expected[t], lost = _without_far(made, frame, image.spacing, keep_within)
         removed = {value: removed.get(value, 0) + lost.get(value, 0) for value in sorted({*removed, *lost})}
         if keep_probabilities:

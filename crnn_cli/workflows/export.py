@@ -23,6 +23,7 @@ from crnn_cli.errors import CrnnError, Param, UnsupportedDataError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crnn_cli.bundles.config import SliceInput
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.io.atomic_write import Output
     from crnn_cli.networks.slice_clstm import SliceCLSTM
@@ -54,12 +55,15 @@ def export_model(options: ExportOptions) -> dict[str, Any]:
     """Write a segmentation model as ONNX, and report on it.
 
     The graph takes slices (S, Y, X), float32, in anatomical order, resampled to the ``spacing`` of the model and scaled
-    as its ``intensity`` says; it gives probabilities (S, K, Y, X). Both, and the labels, stand in its metadata.
+    as its ``intensity`` says; it gives probabilities (S, K, Y, X). Both, and the labels, stand in its metadata, and so
+    does what `crnn segment` does to the probabilities before they are its labels (`steps_after`): that is not in the
+    graph.
 
     Returns
     -------
     dict
-        ``model``, ``output``, ``shape`` (S, Y, X), ``bytes``, and ``difference``: the largest one from the network.
+        ``model``, ``output``, ``shape`` (S, Y, X), ``bytes``, ``difference``: the largest one from the network, and
+        ``not_in_graph``: `steps_after`.
 
     Raises
     ------
@@ -93,10 +97,28 @@ def export_model(options: ExportOptions) -> dict[str, Any]:
     require_writable(options.out, options.force)
     output, difference = _onnx_output(bundle, shape, options.out)
     write_together([output], options.force)
+    assert bundle.slices is not None  # of the task "segment"
     return {
         "model": bundle.name, "output": str(options.out), "shape": list(shape),
-        "bytes": options.out.stat().st_size, "difference": difference,
+        "bytes": options.out.stat().st_size, "difference": difference, "not_in_graph": steps_after(bundle.slices),
     }  # fmt: skip
+
+
+def steps_after(fed: SliceInput) -> dict[str, Any]:
+    """What `crnn segment` does to the probabilities of the network, in this order, by the keys of config.json.
+
+    A step that a model does not have is left out; ``threshold`` is that of the command where none is given.
+    """
+    from crnn_cli.workflows.segment.options import SegmentOptions
+
+    steps = {
+        "class_weights": list(fed.class_weights),
+        "smooth_frames_ms": fed.smooth_frames,
+        "threshold": SegmentOptions().threshold,
+        "base_rule": None if fed.base_rule is None else asdict(fed.base_rule),
+        "keep_within_mm": fed.keep_within,
+    }
+    return {name: step for name, step in steps.items() if step}
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -186,5 +208,5 @@ def _metadata(bundle: Bundle, shape: tuple[int, int, int]) -> dict[str, str]:
         "weights_sha256": bundle.sha256, "slices_rows_columns": json.dumps(list(shape)),
         "plane": fed.plane or "thickest", "spacing_mm": str(fed.spacing),
         "intensity": json.dumps({"rule": fed.rule, "low": fed.low, "high": fed.high, "clip": [-0.25, 1.5]}),
-        "labels": json.dumps([asdict(label) for label in fed.labels]),
+        "labels": json.dumps([asdict(label) for label in fed.labels]), "not_in_graph": json.dumps(steps_after(fed)),
     }  # fmt: skip

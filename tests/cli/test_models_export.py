@@ -1,6 +1,7 @@
 """``crnn models export``: the ONNX file gives what the network gives, and says how it is to be used."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,8 +53,32 @@ def test_the_file_gives_the_probabilities_of_the_network(crnn, labeller, tmp_pat
     assert (said["model"], said["weights_sha256"]) == ("small", labeller.sha256)
     assert [label["name"] for label in json.loads(said["labels"])] == [label.name for label in labeller.slices.labels]
     assert json.loads(said["slices_rows_columns"]) == [3, 20, 27]
+    assert json.loads(said["not_in_graph"]) == report["not_in_graph"]
     again = crnn("models", "export", labeller.folder, "-o", file, "--slices", 3, "--size", "20x27")
     assert (again.code, "exists" in again.err) == (1, True)
+
+
+def test_the_metadata_say_what_follows_the_network(labeller):
+    from crnn_cli.bundles.config import read_bundle
+    from crnn_cli.workflows.segment.options import SegmentOptions
+
+    config = json.loads((labeller.folder / "config.json").read_text())
+    labels, threshold = len(config["labels"]), {"threshold": SegmentOptions().threshold}
+    rule = {"certainty": [0.9] * labels, "cover": [0.4] * labels}
+    steps = {"class_weights": [0.5] * labels, "smooth_frames_ms": 80, "base_rule": rule, "keep_within_mm": 22}
+    assert json.loads(export._metadata(labeller, (2, 16, 16))["not_in_graph"]) == threshold
+    (labeller.folder / "config.json").write_text(json.dumps(config | steps))
+    said = json.loads(export._metadata(read_bundle(labeller.folder), (2, 16, 16))["not_in_graph"])
+    assert said == steps | threshold
+
+
+def test_the_manual_names_every_step_that_follows_the_network():
+    from crnn_cli.bundles.store import find_bundle
+
+    manual = (Path(__file__).parents[2] / "docs" / "howto" / "onnx.md").read_text()
+    steps = export.steps_after(find_bundle("cardiac-sax-clstm").slices)
+    assert len(steps) >= 4
+    assert [step for step in steps if f"| `{step}` |" not in manual] == []
 
 
 def test_a_file_that_gives_something_else_is_not_written(crnn, labeller, tmp_path, monkeypatch, installed):

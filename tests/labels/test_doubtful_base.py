@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.labels.base_rule import BaseRule
-from crnn_cli.labels.doubtful_base import MOST, drop_doubtful_base
+from crnn_cli.labels.doubtful_base import CLEARLY, MOST, drop_doubtful_base
 
 WIDTH = 40
 SURE, COVER = BaseRule([0.9], [0]), BaseRule([0], [0.45])
@@ -51,13 +51,20 @@ def test_a_slice_much_less_sure_than_the_others_is_dropped_at_the_base_and_not_a
 
 def test_the_base_loses_two_slices_at_most():
     unsure = [0.5, 0.5, 0.5, *[0.98] * 6]
-    assert left([(0, 40 - s) for s in range(9)], SURE, unsure) == list(range(MOST, 9))
+    assert left([(0, 40 - 3 * s) for s in range(9)], SURE, unsure) == list(range(MOST, 9))
 
 
 def test_a_base_that_is_not_known_loses_nothing():
     assert left([(0, 9), (0, 30), (0, 30), (0, 9)], COVER) == [0, 1, 2, 3]
     assert left([(0, 9)], BaseRule([1], [1])) == [0]
     assert left([(0, 0)] * 3, COVER) == []
+
+
+@pytest.mark.parametrize("narrower", range(12))
+def test_an_end_that_is_hardly_wider_than_the_other_is_not_taken_for_the_base(narrower):
+    end = 36 - narrower
+    is_clear = 36 + 12 - (end + 12) > CLEARLY * (36 + 12 + end + 12)
+    assert left([(0, 36), (0, 12), (0, 12), (0, end)], SURE, [0.5, 0.98, 0.98, 0.98]) == [*[0][is_clear:], 1, 2, 3]
 
 
 EXTENTS = st.lists(st.tuples(st.integers(0, 15), st.integers(16, WIDTH)), min_size=1, max_size=9)

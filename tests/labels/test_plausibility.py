@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.labels.names import Label
-from crnn_cli.labels.plausibility import MOST_VARIATION, find_implausible
+from crnn_cli.labels.plausibility import MOST_VARIATION, NARROW, SHORT, find_implausible
 
 RIGHT, MUSCLE, CAVITY = 1, 2, 3
 NAMES = (
@@ -73,6 +73,39 @@ def test_a_slice_lost_between_others_is_a_gap_and_one_at_the_end_is_none(labels,
     assert (finding.label, finding.frames, finding.slices) == (NAMES[value - 1].name, (frame,), (inside + 1,))
     end[frame, 1] = 0
     assert not {code for code, _ in codes(end)} & {"structure-gap", "structure-missing", "cavity-not-enclosed"}
+
+
+@settings(deadline=None, max_examples=10)
+@given(HEARTS, st.floats(0.05, 0.95), st.data())
+def test_a_slice_that_lost_most_of_a_structure_is_found_between_larger_ones_only(labels, kept, data):
+    frame, slices = data.draw(st.integers(0, len(labels) - 1)), labels.shape[1]
+    inside, value = data.draw(st.integers(2, slices - 3)), data.draw(st.sampled_from([1, 2, 3]))
+
+    def thinned(s):
+        copy = labels.copy()
+        places = np.argwhere(copy[frame, s] == value)
+        copy[frame, s][tuple(places[max(1, round(kept * len(places))) :].T)] = 0
+        return copy
+
+    narrow = thinned(inside)
+    area = (narrow[frame] == value).sum(axis=(1, 2))
+    is_narrow = area[inside] < NARROW * min(area[:inside].max(), area[inside + 1 :].max())
+    findings = [each for each in find_implausible(narrow, NAMES) if each.doubt.code == "structure-narrows"]
+    wanted = [(NAMES[value - 1].name, (frame,), (inside + 1,))] if is_narrow else []
+    assert [(each.label, each.frames, each.slices) for each in findings] == wanted
+    for end in (1, slices - 2):
+        assert not {code for code, _ in codes(thinned(end))} & {"structure-narrows"}
+
+
+@settings(deadline=None, max_examples=10)
+@given(HEARTS, st.data())
+def test_a_cavity_that_ends_long_before_its_muscle_is_short(labels, data):
+    frame, slices = data.draw(st.integers(0, len(labels) - 1)), labels.shape[1] - 2
+    lost = data.draw(st.integers(0, slices - 1))
+    cut = labels[frame, labels.shape[1] - 1 - lost :]
+    cut[cut == CAVITY] = MUSCLE  # from the apex on
+    found_codes = codes(labels)
+    assert (("cavity-short", "myocardium") in found_codes) == (slices - lost < SHORT * slices)
 
 
 @settings(deadline=None, max_examples=20)
