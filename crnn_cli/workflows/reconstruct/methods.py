@@ -12,6 +12,7 @@ from crnn_cli.errors import Param, UsageError
 if TYPE_CHECKING:
     import torch
 
+    from crnn_cli.bundles.psnr_law import PSNRLaw
     from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 NETWORK = "crnn"
@@ -53,6 +54,7 @@ class PreparedMethod:
     copies : flipped copies to average over.
     precision : of the network, where it was asked for.
     scale : calibration of its uncertainty; None where it was not measured (`crnn_cli.assessment.uncertainty`).
+    psnr_law : law of the PSNR that is expected of its images; None where it was not fitted, as for other iterations.
     """
 
     method: Reconstructor[None]
@@ -62,6 +64,7 @@ class PreparedMethod:
     copies: int = 1
     precision: str | None = None
     scale: float | None = None
+    psnr_law: PSNRLaw | None = None
 
 
 def method_names() -> list[str]:
@@ -136,7 +139,9 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
     method = NetworkReconstructor(network, settings, notices.say)
-    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
+    own = iterations == network.config.iterations
+    measured = bundle.uncertainty_scale, bundle.psnr_law if own else None
+    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, *measured)
 
 
 def _parse_precision(text: str, device: torch.device) -> str:
