@@ -10,9 +10,9 @@ collect    reconstructs cases as `crnn reconstruct` does, and appends a line for
            done again. Cases of the fit: `expected_cases.py`, or the middle slices of fully sampled series of your own
            (--cines), each at six accelerations. --test: the 13 cases of `quality.py` at 4x, 8x and 12x, the middle
            columns of the readout.
-fit        least squares of the NMSE in dB over the missed energy in dB and log2 of the acceleration; the share of the
-           noise that counts is searched for. Errors are those of each object by the law of the others; the
-           interval has their 5 and 95 % quantiles, with the correction of conformal prediction for their number.
+fit        mean difference in dB of the NMSE that the PSNR stands for and the missed energy; the share of the noise
+           that counts is searched for. Errors are those of each object by the law of the others; the interval has
+           their 5 and 95 % quantiles, with the correction of conformal prediction for their number.
            --write puts the law into config.json.
 judge      the law of the bundle on other cases: rank correlation, mean absolute error, cases in the interval.
 """
@@ -59,7 +59,7 @@ def reconstructed(method: Reconstructor[None], truth: Tensor, data: SliceMeasure
     acceleration = float(data.mask_BTYX.numel() / data.mask_BTYX.sum())
     image, wanted = data.visible(result.images_BTYX).abs().double(), truth.abs().double()
     error = float((image - wanted).square().sum())
-    budget = error_budget([result.assessment], acceleration, watched.share)
+    budget = error_budget([result.assessment], acceleration)
     found = {"reason": result.assessment.reason} if budget is None else asdict(budget)
     return found | {
         "contrast": 10 * math.log10(float(image.max()) ** 2 * image.numel() / float(image.square().sum())),
@@ -80,7 +80,7 @@ def cases(options: argparse.Namespace) -> Iterator[Told]:
                 )
     elif options.test:
         found = quality.read_cases(options.data, range(41, 51), with_pig=True)
-        for acceleration in TEST_ACCELERATIONS:
+        for acceleration in options.accelerations:
             for number, (name, magnitude) in enumerate(found.items()):
                 first = max(0, (magnitude.shape[2] - options.columns) // 2)
                 cut = np.ascontiguousarray(magnitude[:, :, first : first + options.columns])
@@ -97,21 +97,26 @@ def _clean(name: str, magnitude: np.ndarray, acceleration: float) -> tuple[Tenso
 
 def collect(options: argparse.Namespace) -> None:
     """Append a line for each case and model that the file lacks."""
-    known = {(row["index"], row["model"]) for row in read(options.file)} if options.file.exists() else set()
+    known = {_key(row) for row in read(options.file)} if options.file.exists() else set()
     place = torch.device("cpu")
     methods = {name: prepare_method(MethodRequest(model=name), place).method for name in options.model}
-    for index, (case, measure) in enumerate(cases(options)):
-        wanted = [name for name in options.model if (index, name) not in known]
+    for case, measure in cases(options):
+        described = {"object": case.name, "factor": case.acceleration, "coils": case.coils, "deviation": case.noise}
+        wanted = [name for name in options.model if _key({"model": name, **described}) not in known]
         if not wanted:
             continue
         with torch.inference_mode():
             truth, data = measure()
             for name in wanted:
                 found = reconstructed(methods[name], truth, data, options)
-                row = {"index": index, "model": name, "object": case.name, **asdict(case), "factor": case.acceleration}
+                row = {"model": name, **described}
                 with options.file.open("a") as file:
                     file.write(json.dumps(row | found) + "\n")
-                print(f"{index} {name} {case}: {found['psnr']:.2f} dB", file=sys.stderr)
+                print(f"{name} {case}: {found['psnr']:.2f} dB", file=sys.stderr)
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["model"], row["object"], row["factor"], row["coils"], row.get("deviation", 0.0)
 
 
 def read(file: Path) -> list[Row]:
@@ -121,15 +126,12 @@ def read(file: Path) -> list[Row]:
 
 def budget_of(row: Row) -> ErrorBudget:
     """Budget of a line."""
-    return ErrorBudget(*(row[key] for key in ("missed", "noise", "energy", "acceleration", "share")))
+    return ErrorBudget(*(row[key] for key in ("missed", "noise", "energy", "acceleration")))
 
 
-def solve(rows: list[Row], noise_share: float) -> np.ndarray:
-    """Return intercept, missed and per_doubling by least squares over the NMSE that the PSNR stands for."""
-    missed = [budget_of(row).missed_db(noise_share) for row in rows]
-    doublings = [math.log2(row["acceleration"]) for row in rows]
-    wanted = [row["contrast"] - row["psnr"] for row in rows]
-    return np.linalg.lstsq(np.column_stack([np.ones(len(rows)), missed, doublings]), np.array(wanted), rcond=None)[0]
+def intercept(rows: list[Row], noise_share: float) -> float:
+    """Return the mean of the NMSE that the PSNR stands for less the missed energy, in dB."""
+    return float(np.mean([row["contrast"] - row["psnr"] - budget_of(row).missed_db(noise_share) for row in rows]))
 
 
 def left_out_errors(rows: list[Row], noise_share: float) -> list[float]:
@@ -137,23 +139,20 @@ def left_out_errors(rows: list[Row], noise_share: float) -> list[float]:
     errors = []
     for name in dict.fromkeys(row["object"] for row in rows):
         others, own = [r for r in rows if r["object"] != name], [r for r in rows if r["object"] == name]
-        law = np.array(solve(others, noise_share))
-        for row in own:
-            given = np.array([1, budget_of(row).missed_db(noise_share), math.log2(row["acceleration"])])
-            errors.append(row["psnr"] - (row["contrast"] - float(law @ given)))
+        offset = intercept(others, noise_share)
+        errors += [row["psnr"] - row["contrast"] + budget_of(row).missed_db(noise_share) + offset for row in own]
     return errors
 
 
-def fit(rows: list[Row], quarter: float) -> tuple[PSNRLaw, list[float]]:
+def fit(rows: list[Row]) -> tuple[PSNRLaw, list[float]]:
     """Fit the law; also the errors of cases left out."""
     share = min(NOISE_SHARES, key=lambda s: float(np.mean(np.abs(left_out_errors(rows, s)))))
     errors, count = left_out_errors(rows, share), len(rows)
     tail = (1 - LEVEL) / 2
     low, high = (np.quantile(errors, q) for q in (max(0.0, tail - 1 / count), min(1.0, 1 - tail + 1 / count)))
     missed, speeds = [budget_of(r).missed_db(share) for r in rows], [r["acceleration"] for r in rows]
-    numbers = [float(f"{value:.4g}") for value in solve(rows, share)]
     return PSNRLaw(
-        *numbers, share, quarter, (float(f"{low:.3g}"), float(f"{high:.3g}")),
+        float(f"{intercept(rows, share):.4g}"), share, (float(f"{low:.3g}"), float(f"{high:.3g}")),
         (math.floor(10 * min(speeds)) / 10, math.ceil(10 * max(speeds)) / 10),
         (math.floor(min(missed)), math.ceil(max(missed))), count,
     ), errors  # fmt: skip
@@ -202,9 +201,9 @@ def main() -> None:
     parser.add_argument("--cines", type=Path, nargs="+", help="fully sampled series (NIfTI) to fit on")
     parser.add_argument("--limit", type=int, help="so many of the cases of the fit")
     parser.add_argument("--columns", type=int, default=64, help="of the test cases")
+    parser.add_argument("--accelerations", type=float, nargs="+", default=TEST_ACCELERATIONS, help="of the test cases")
     parser.add_argument("--folds", type=int, default=1)
     parser.add_argument("--mapped", action="store_true", help="a quarter left out, as --uncertainty does")
-    parser.add_argument("--quarter", type=float, default=0.0, help="dB to add where a quarter was left out")
     parser.add_argument("--write", action="store_true", help="put the law into config.json")
     options = parser.parse_args()
     if options.step == "collect":
@@ -219,7 +218,7 @@ def main() -> None:
             assert law is not None, f"{model} has no law: fit it first"
             print(f"{model} ({BARS})\n\n{judge(rows, law)}\n")
             continue
-        law, errors = fit(rows, options.quarter)
+        law, errors = fit(rows)
         print(f"{model}: {law}\nleft out: mean absolute error {np.abs(errors).mean():.2f} dB, {len(rows)} cases")
         print(f"not told, too few lines: {sum(r['model'] == model for r in read(options.file)) - len(rows)}")
         if options.write:

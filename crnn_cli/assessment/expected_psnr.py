@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crnn_cli.assessment.reliability import SHARE, SliceReliability
+from crnn_cli.assessment.reliability import SliceReliability
 from crnn_cli.bundles.psnr_law import LEVEL, PSNRLaw
 
 WIDER = 2.0
@@ -29,34 +29,32 @@ class ErrorBudget:
     noise : energy of the noise that the samples bring into the images.
     energy : of the images.
     acceleration : all lines over measured lines.
-    share : of the lines outside the centre, held out in each fold.
     """
 
     missed: float
     noise: float
     energy: float
     acceleration: float
-    share: float = SHARE
 
     def missed_db(self, noise_share: float) -> float:
         """Missed energy, with a share of the noise, over the energy of the images, in dB."""
         return 10 * math.log10((self.missed + noise_share * self.noise) / self.energy)
 
 
-def error_budget(slices: Sequence[SliceReliability], acceleration: float, share: float) -> ErrorBudget | None:
+def error_budget(slices: Sequence[SliceReliability], acceleration: float) -> ErrorBudget | None:
     """Budget of all slices in which lines were held out; None where there are none, or nothing was missed.
 
     Parameters
     ----------
     slices : those that are not empty.
-    acceleration, share : see `ErrorBudget`.
+    acceleration : all lines over measured lines.
     """
     told = [(each, each.missed_energy) for each in slices if each.missed_energy is not None]
     missed, energy = sum(value for _, value in told), sum(float(each.energy_T.sum()) for each, _ in told)
     noise = sum(each.image_noise for each, _ in told)
     if not missed or not energy:
         return None
-    return ErrorBudget(missed, noise, energy, acceleration, share)
+    return ErrorBudget(missed, noise, energy, acceleration)
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,6 @@ def expected_quality(law: PSNRLaw, budget: ErrorBudget, contrast: float) -> Expe
     contrast : 10 log10(peak^2 / mean square) of the magnitude of the images; the peak stands for that of the truth.
     """
     missed = budget.missed_db(law.noise_share)
-    nmse = law.intercept + law.missed * missed + law.per_doubling * math.log2(budget.acceleration)
-    nmse += law.quarter if budget.share > SHARE else 0.0
     outside = []
     if not law.accelerations[0] <= budget.acceleration <= law.accelerations[1]:
         outside.append(
@@ -119,5 +115,5 @@ def expected_quality(law: PSNRLaw, budget: ErrorBudget, contrast: float) -> Expe
         seen = f"{law.missed_range[0]:g} to {law.missed_range[1]:g}"
         outside.append(f"energy missed at {missed:.3g} dB of the images, not {seen}")
     low, high = (value * (WIDER if outside else 1.0) for value in law.interval)
-    psnr = contrast - nmse
+    psnr = contrast - (law.intercept + missed)
     return ExpectedQuality(psnr, psnr + low, psnr + high, contrast, tuple(outside))

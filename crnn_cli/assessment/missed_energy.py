@@ -8,6 +8,7 @@ Legend: D distance from the middle of k-space, B batch of one, C coil, T frame, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,7 @@ from crnn_cli.reconstruction.measurement import SliceMeasurement
 _NEAR, _WIDTH = 3.0, 0.25  # distances d are compared by log(d + 3), lines, with a Gaussian of this width
 
 
+_GROWTH = 4 / 3  # energy of the errors goes with this power of the acceleration: 4 dB for twice (benchmarks/results.md)
 _TOLERATED = 0.9  # an error held out below this part of the noise shows that the noise was estimated too high
 
 
@@ -42,13 +44,15 @@ class MissedEnergy:
     error_D, count_D : sum of |A x - y|^2 over coils, and number of samples (lines, where whole lines were measured).
     missing_D : number of those that were not measured.
     noise : energy of the noise in one of them, all coils together; 0 where it is not known.
+    runs : how many were added.
     """
 
     def __init__(self, measurement: SliceMeasurement) -> None:
         self._measurement = measurement
-        mask_TYX = measurement.encoding().mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
+        mask_TYX = measurement.mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
         self._distance_YX = _distances(mask_TYX)
         self.missing_D = self._by_distance((1 - mask_TYX.double()).sum(0))
+        self._measured, self.runs = float(mask_TYX.double().sum()), 0
         self.error_D, self.count_D = torch.zeros_like(self.missing_D), torch.zeros_like(self.missing_D)
         coils, samples = measurement.kspace_BCTYX.shape[1], measurement.kspace_BCTYX.shape[-1]
         self.noise = measurement.deviation**2 * coils * (samples if mask_TYX.shape[-1] == 1 else 1)
@@ -61,10 +65,11 @@ class MissedEnergy:
         image_BTYX : images of the run.
         mask_BTYX : mask of the samples that it was not shown.
         """
+        self.runs += 1
         encoding = replace(self._measurement, mask_BTYX=mask_BTYX).encoding()
         missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(self._measurement.kspace_BCTYX)
         self.error_D = self.error_D + self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu())
-        self.count_D = self.count_D + self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu())
+        self.count_D = self.count_D + self._by_distance(mask_BTYX[0].double().sum(0).cpu())
 
     def expected_by_distance(self) -> Tensor:
         """Expected energy of the error at one sample by its distance, less the noise; NaN where nothing was added.
@@ -84,6 +89,14 @@ class MissedEnergy:
     def expected(self) -> float:
         """Expected energy of the errors at all samples that were not measured; NaN where nothing was added."""
         return float((self.missing_D * self.expected_by_distance()).sum())
+
+    def expected_of_all_lines(self) -> float:
+        """Expected energy of the errors where all samples are shown: less than `expected`, which saw fewer of them.
+
+        The energy is taken to go with the acceleration to the power of 4/3.
+        """
+        shown: float = 1 - float(self.count_D.sum()) / max(self.runs, 1) / self._measured
+        return self.expected() * math.pow(shown, _GROWTH)
 
     def _by_distance(self, values_YX: Tensor) -> Tensor:
         """Sums over samples at the same distance; along X first where whole lines were measured."""

@@ -192,7 +192,7 @@ class AssessedReconstructor:
                 spread.update(fold.images_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
                 left_BTYX = outside_acs(measurement.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
-        energy = missed.expected()
+        energy = missed.expected_of_all_lines()
         return _HeldOut(total, "", energy if math.isfinite(energy) else None)
 
 

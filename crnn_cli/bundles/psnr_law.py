@@ -11,7 +11,7 @@ from crnn_cli.errors import UnreadableError
 LEVEL = 0.9
 """Share of the cases whose PSNR the interval holds."""
 _LARGEST = 1e6
-_NUMBERS: Kinds = dict.fromkeys(("intercept", "missed", "per_doubling", "noise_share", "quarter"), (int, float))
+_NUMBERS: Kinds = dict.fromkeys(("intercept", "noise_share"), (int, float))
 _RANGES = ("interval", "accelerations", "missed_range")
 
 
@@ -19,24 +19,20 @@ _RANGES = ("interval", "accelerations", "missed_range")
 class PSNRLaw:
     """The error of a model's images from what is known without their truth, fitted on cases with one.
 
-    NMSE in dB = intercept + missed * m + per_doubling * log2(R), with the energy m in dB that the images are expected
-    to miss, relative to their own, and the acceleration R; see `crnn_cli.assessment.expected_psnr`.
+    NMSE in dB = intercept + m, with the energy m in dB that the images are expected to miss, relative to their own; see
+    `crnn_cli.assessment.expected_psnr`.
 
     Attributes
     ----------
-    intercept, per_doubling : in dB. missed : dB per dB.
+    intercept : in dB. It is mostly below 0, as the magnitude has about half of the error of complex images.
     noise_share : of the energy of the noise in the samples, counts as missed.
-    quarter : dB that are added where a quarter of the lines was left out (``--uncertainty``), not a tenth.
     interval : dB from the expected PSNR to its least and largest, of 90 % of the cases; the first is below 0.
-    accelerations, missed_range : least and largest R and m (dB) of the cases that it was fitted on.
+    accelerations, missed_range : least and largest acceleration and m (dB) of the cases that it was fitted on.
     cases : how many these were.
     """
 
     intercept: float
-    missed: float
-    per_doubling: float
     noise_share: float
-    quarter: float
     interval: tuple[float, float]
     accelerations: tuple[float, float]
     missed_range: tuple[float, float]
@@ -60,8 +56,8 @@ def read_psnr_law(file: str, config: dict[str, Any]) -> PSNRLaw | None:
     for key in _NUMBERS:
         if not is_number(given[key]) or abs(given[key]) > _LARGEST:
             raise UnreadableError(f"{where}: {key} is {shortened(given[key])}; it must be a number within 1e6")
-    if given["missed"] <= 0 or given["noise_share"] < 0 or given["cases"] < 1:
-        raise UnreadableError(f"{where}: missed and cases must be above 0, noise_share at least 0")
+    if given["noise_share"] < 0 or given["cases"] < 1:
+        raise UnreadableError(f"{where}: noise_share must be at least 0, cases at least 1")
     interval, accelerations, missed_range = (_range(where, key, given[key]) for key in _RANGES)
     if not interval[0] < 0 < interval[1]:
         raise UnreadableError(f"{where}: interval is {shortened(given['interval'])}; 0 must lie within")

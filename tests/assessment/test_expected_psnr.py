@@ -9,11 +9,10 @@ import torch
 
 from crnn_cli.assessment.expected_psnr import WIDER, ErrorBudget, error_budget, expected_quality
 from crnn_cli.assessment.held_out import ResidualSums
-from crnn_cli.assessment.reliability import SHARE, SliceReliability
-from crnn_cli.assessment.uncertainty import LEFT_OUT
+from crnn_cli.assessment.reliability import SliceReliability
 from crnn_cli.bundles.psnr_law import PSNRLaw
 
-LAW = PSNRLaw(-1.0, 0.9, 0.5, 0.3, 1.5, (-2.0, 2.5), (3, 14), (-40, -10), 50)
+LAW = PSNRLaw(-1.0, 0.3, (-2.0, 2.5), (3, 14), (-40, -10), 50)
 BUDGET = ErrorBudget(missed=2.0, noise=1.0, energy=400.0, acceleration=8.0)
 
 
@@ -28,7 +27,7 @@ def a_slice(missed, energy, noise=0.0, frames=4):
 def test_the_psnr_is_contrast_less_what_the_law_says():
     found = expected_quality(LAW, BUDGET, 14.0)
     missed = 10 * math.log10(2.3 / 400)
-    assert found.psnr == pytest.approx(14 - (-1 + 0.9 * missed + 0.5 * 3))
+    assert found.psnr == pytest.approx(14 - (-1 + missed))
     assert (found.low, found.high) == pytest.approx((found.psnr - 2, found.psnr + 2.5))
     assert found.outside == ()
     assert found.counted == found.psnr
@@ -43,11 +42,6 @@ def test_it_does_not_depend_on_the_unit_of_the_images():
     assert expected_quality(LAW, tiny, 14.0).psnr == pytest.approx(expected_quality(LAW, BUDGET, 14.0).psnr)
 
 
-def test_runs_without_a_quarter_of_the_lines_have_a_correction():
-    tenth, quarter = (expected_quality(LAW, replace(BUDGET, share=share), 14.0) for share in (SHARE, LEFT_OUT))
-    assert tenth.psnr - quarter.psnr == pytest.approx(LAW.quarter)
-
-
 @pytest.mark.parametrize("change", [{"acceleration": 2.5}, {"acceleration": 16.0}, {"missed": 300.0}, {"missed": 1e-9}])
 def test_outside_the_fit_the_interval_is_wider_and_its_least_counts(change):
     found = expected_quality(LAW, replace(BUDGET, noise=0.0, **change), 14.0)
@@ -59,7 +53,7 @@ def test_outside_the_fit_the_interval_is_wider_and_its_least_counts(change):
 
 def test_the_budget_is_that_of_all_slices_in_which_lines_were_held_out():
     slices = [a_slice(1.0, 100.0, 0.5), a_slice(3.0, 300.0, 0.25), a_slice(None, 1e6, 9.0)]
-    assert error_budget(slices, 6.0, SHARE) == ErrorBudget(4.0, 0.75, 400.0, 6.0, SHARE)
-    assert error_budget([a_slice(None, 1.0)], 6.0, SHARE) is None
-    assert error_budget([a_slice(0.0, 1.0)], 6.0, SHARE) is None
-    assert error_budget([], 6.0, SHARE) is None
+    assert error_budget(slices, 6.0) == ErrorBudget(4.0, 0.75, 400.0, 6.0)
+    assert error_budget([a_slice(None, 1.0)], 6.0) is None
+    assert error_budget([a_slice(0.0, 1.0)], 6.0) is None
+    assert error_budget([], 6.0) is None

@@ -1,5 +1,7 @@
 """The energy of errors at samples held out says how large it is at all that were not measured."""
 
+import math
+
 import pytest
 import torch
 
@@ -62,13 +64,16 @@ def test_runs_add_up():
     assert parts.expected() == pytest.approx(whole.expected())
 
 
-def test_single_samples_are_found_as_lines_are():
+def test_of_single_samples_the_distance_along_the_readout_counts_too():
     generator = torch.Generator().manual_seed(7)
-    mask = torch.rand(1, FRAMES, LINES, COLUMNS, generator=generator) < 0.5
+    far = (torch.arange(LINES) - LINES // 2)[:, None] ** 2 + (torch.arange(COLUMNS) - COLUMNS // 2) ** 2
+    wrong = kspace_to_image(noise(1) / (3 + far.sqrt()))
+    near = far < 12**2
+    mask = (torch.rand(1, FRAMES, LINES, COLUMNS, generator=generator) < 0.5) & (near | (torch.arange(COLUMNS) == 12))
     missed = MissedEnergy(scan(mask))
-    missed.add(noise(0) + error(1.0), mask & (torch.rand(mask.shape, generator=generator) < 0.3))
-    true = float((image_to_kspace(error(1.0)).abs() ** 2 * ~mask).sum())
-    assert missed.expected() == pytest.approx(true, rel=0.2)
+    missed.add(noise(0) + wrong, mask & (torch.rand(mask.shape, generator=generator) < 0.3))
+    true = float((image_to_kspace(wrong).abs() ** 2 * ~mask).sum())
+    assert missed.expected() == pytest.approx(true, rel=0.25)
 
 
 def test_noise_that_was_estimated_too_high_is_not_taken_off():
@@ -79,6 +84,17 @@ def test_noise_that_was_estimated_too_high_is_not_taken_off():
         missed.add(noise(0) + error(1.0), held)
         found.append(missed.expected())
     assert found[0] == found[1] > 0
+
+
+def test_images_of_all_lines_miss_less_than_those_of_the_runs_by_what_these_were_not_shown():
+    mask, held = drawn(0.6, 8)
+    missed = MissedEnergy(scan(mask))
+    for seed in (1, 2):
+        missed.add(noise(0) + seed * error(1.0), held)
+    shown = 1 - float(held.sum() / mask.sum())
+    assert 0.7 < shown < 0.9
+    gain = 10 * math.log10(missed.expected() / missed.expected_of_all_lines())
+    assert gain == pytest.approx(-4 * math.log2(shown), rel=0.01)
 
 
 def test_nothing_held_out_says_nothing():

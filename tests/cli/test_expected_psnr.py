@@ -14,8 +14,8 @@ from tests.support.cines import lines_mask, moving_cine, save, to_images, to_ksp
 from tests.support.command_line import table_rows
 
 LAW = {
-    "intercept": -1.0, "missed": 1.0, "per_doubling": 0.0, "noise_share": 0.3, "quarter": 3.0, "interval": [-2, 3],
-    "accelerations": [1.5, 14], "missed_range": [-60, 20], "cases": 50,
+    "intercept": -1.0, "noise_share": 0.3, "interval": [-2, 3], "accelerations": [1.5, 14], "missed_range": [-60, 20],
+    "cases": 50,
 }  # fmt: skip
 
 

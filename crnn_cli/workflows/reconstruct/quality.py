@@ -48,7 +48,7 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
 
 
 def expect_quality(
-    result: Reconstruction[SliceReliability], law: PSNRLaw | None, acceleration: float, share: float
+    result: Reconstruction[SliceReliability], law: PSNRLaw | None, acceleration: float
 ) -> dict[str, Any]:
     """Facts for the report: ``expected_quality`` of a model that has a law for it, nothing of others.
 
@@ -57,13 +57,12 @@ def expect_quality(
     result : images of all slices, and the reliability of each.
     law : of the model, as it was used.
     acceleration : all lines over measured lines.
-    share : of the lines outside the centre, held out in each fold.
     """
     from crnn_cli.assessment.expected_psnr import error_budget, expected_quality, not_expected
 
     if law is None:
         return {}
-    budget, contrast = error_budget(result.assessments, acceleration, share), _contrast(result)
+    budget, contrast = error_budget(result.assessments, acceleration), _contrast(result)
     if budget is None or contrast is None:
         reasons = sorted({each.reason for each in result.assessments if each.reason})
         return {"expected_quality": not_expected("; ".join(reasons) or "no errors were found at lines held out")}

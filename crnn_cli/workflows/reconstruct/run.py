@@ -142,7 +142,7 @@ def reconstruct_scan(
     report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
     report["threads"] = thread_count()
-    report |= expect_quality(result, method.psnr_law, report["acceleration"], assessed.share)
+    report |= expect_quality(result, method.psnr_law, report["acceleration"])
     report |= {"memory": memory_facts(estimate, result)}
     report |= _judge(result, folds, assessed.share) | {"seed": settings.seed}
     limits = {"max_residual": settings.max_residual, "min_psnr": settings.min_psnr}
