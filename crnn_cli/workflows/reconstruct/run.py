@@ -122,6 +122,8 @@ def reconstruct_scan(
 
     method, slices, device = engine.method, scan.slices, engine.device
     folds = settings.uncertainty_runs or decide_folds(settings.hold_out_folds, scan.geometry.shape, settings.judged)
+    if scan.raw is not None:
+        scan.raw.calibration_frames = method.calibration_frames
     if settings.adapt is not None:
         method, unseen = tune_to_scan(
             method, slices, device, settings.adapt, settings.seed or 0, progress, interruptible
