@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from crnn_cli.data.raw_scan import RawScan
     from crnn_cli.errors import CrnnError
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.results import ForecastResult, ReconstructionResult, Reliability, Residual
+    from crnn_cli.results import ExpectedPSNR, ForecastResult, ReconstructionResult, Reliability, Residual
 
 _HOME = {
     "Bundle": "crnn_cli.bundles.config",
     "CardiacFunction": "crnn_cli.cardiac.function",
     "CrnnError": "crnn_cli.errors",
+    "ExpectedPSNR": "crnn_cli.results",
     "ForecastResult": "crnn_cli.results",
     "Image": "crnn_cli.data.image",
     "LabelImage": "crnn_cli.labels.label_image",
@@ -56,6 +57,7 @@ __all__ = [
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ExpectedPSNR",
     "ForecastResult",
     "Image",
     "LabelImage",

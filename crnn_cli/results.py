@@ -66,6 +66,35 @@ class Reliability:
 
 
 @dataclass(frozen=True)
+class ExpectedPSNR:
+    """PSNR that images are expected to have against the truth, which is not known.
+
+    Attributes
+    ----------
+    psnr, low, high : expected, and from where to where, dB.
+    nmse : expected normalised mean squared error.
+    level : share of the cases that the interval held.
+    outside : in what the scan differs from the cases that the expectation was fitted on, in words.
+    """
+
+    psnr: float
+    low: float
+    high: float
+    nmse: float
+    level: float
+    outside: tuple[str, ...] = ()
+
+    @classmethod
+    def from_report(cls, report: dict[str, Any]) -> ExpectedPSNR | None:
+        """Take the expected PSNR out of a report; None where none is stated."""
+        facts = report.get("expected_quality") or {"psnr_db": None}
+        if facts["psnr_db"] is None:
+            return None
+        numbers = (facts[key] for key in ("psnr_db", "low_db", "high_db", "nmse", "level"))
+        return cls(*numbers, tuple(facts["outside"]))
+
+
+@dataclass(frozen=True)
 class ReconstructionResult:
     """Images of a scan, and what is known about them.
 
@@ -77,6 +106,7 @@ class ReconstructionResult:
     uncertainty : standard deviation of the magnitude of each pixel; None unless ``uncertainty_runs`` was given.
     report : what the command writes to OUT.json, as a dict (docs/reference/report-json.md).
     runs : complex images of each run without some of the lines; () unless ``keep_runs`` was given.
+    expected : PSNR that the images are expected to have; None where the model states none, or no lines were held out.
     """
 
     images: Image
@@ -85,12 +115,13 @@ class ReconstructionResult:
     uncertainty: Image | None
     report: dict[str, Any]
     runs: tuple[Image, ...] = ()
+    expected: ExpectedPSNR | None = None
 
     @classmethod
     def from_run(cls, run: ReconstructionRun) -> ReconstructionResult:
         """Take the result of a workflow."""
-        reliability = Reliability.from_report(run.report)
-        return cls(run.images, run.zero_filled, reliability, run.uncertainty, run.report, tuple(run.runs))
+        reliability, expected = Reliability.from_report(run.report), ExpectedPSNR.from_report(run.report)
+        return cls(run.images, run.zero_filled, reliability, run.uncertainty, run.report, tuple(run.runs), expected)
 
     def _repr_png_(self) -> bytes:
         """Picture of the images, for a notebook."""

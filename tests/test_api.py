@@ -37,6 +37,7 @@ CLASSES = {
     "Bundle",
     "CardiacFunction",
     "CrnnError",
+    "ExpectedPSNR",
     "ForecastResult",
     "Image",
     "LabelImage",

@@ -81,8 +81,8 @@ SCAN = (
     "--variable --undersample "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
-    "--hold-out-folds --uncertainty --uncertainty-runs --save-runs --max-residual --format --complex --save-maps "
-    "--preview --report --strict --threads " + CHOICES
+    "--hold-out-folds --uncertainty --uncertainty-runs --save-runs --max-residual --min-psnr --format --complex "
+    "--save-maps --preview --report --strict --threads " + CHOICES
 )
 VOLUME = (
     "--slices --series --slice-tolerance --spacing --from --empty --fixed --frames --fill --labels --threshold "

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.assessment.held_out import HoldOutReconstructor, ResidualSums, outside_acs, residual_sums
+from crnn_cli.assessment.missed_energy import MissedEnergy, proves_less_noise
 from crnn_cli.assessment.uncertainty import LEFT_OUT, JackknifeSpread, Map, noise_floor, require_lines
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
@@ -35,7 +36,6 @@ DEVIATIONS = 3.0
 """A frame is an outlier if the logarithm of its error is this many robust deviations above the median of its slice."""
 _FEWEST_FRAMES = 5
 _UNIT = 0.1
-_TOLERATED = 0.9  # a residual held out below this part of the noise floor shows that the noise was estimated too high
 _ROUNDING = 1e-4  # a residual at the samples below this comes from hard data consistency
 
 DEFINITION = (
@@ -58,6 +58,9 @@ class SliceReliability:
     null_rms_YX : root mean square over time of the null-space component, on the output grid.
     spread_TYX : standard deviation of the magnitude before calibration; None where no map was asked for.
     noise_floor : standard deviation that the noise alone gives; see `crnn_cli.assessment.uncertainty`.
+    missed_energy : expected energy of the errors at samples that were not measured; see `MissedEnergy`. None where
+        nothing was held out.
+    image_noise : energy of the noise that the samples bring into the images.
     """
 
     residual_all: ResidualSums
@@ -69,6 +72,25 @@ class SliceReliability:
     null_rms_YX: Map
     spread_TYX: Map | None = None
     noise_floor: float = 0.0
+    missed_energy: float | None = None
+    image_noise: float = 0.0
+
+    @property
+    def credible_noise(self) -> float | None:
+        """The noise energy of a sample; None where it is not known, or held-out samples show that there is less."""
+        held, noise = self.residual_held_out, self.noise_energy
+        if held is None or noise is None:
+            return noise
+        return None if proves_less_noise(float(held.error_T.sum()), float(held.samples_T.sum()) * noise) else noise
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What the folds gave: sums at the samples held out, or None and the reason; expected energy of the errors."""
+
+    sums: ResidualSums | None
+    reason: str
+    missed_energy: float | None = None
 
 
 class AssessedReconstructor:
@@ -120,29 +142,32 @@ class AssessedReconstructor:
         null_TYX = on_output_grid(self.to_output_grid, null_BTYX)
         spread = JackknifeSpread(measurement, image_BTYX, self.to_output_grid) if self.mapped else None
         runs_TYX: list[Complex] = []
-        held_out, reason = self._predict_held_out(measurement, on_step, spread, runs_TYX)
+        held_out = self._predict_held_out(measurement, on_step, spread, runs_TYX)
         reliability = SliceReliability(
             residual_sums(measurement, image_BTYX),
-            held_out,
-            reason,
+            held_out.sums,
+            held_out.reason,
             noise_energy(measurement.kspace_BCTYX, measurement.mask_BTYX, measurement.deviation),
             energy_by_frame(null_BTYX),
             energy_by_frame(measurement.visible(image_BTYX)),
             np.sqrt((np.abs(null_TYX) ** 2).mean(0)).astype(np.float32),
             None if spread is None else spread.standard_deviation(),
             noise_floor(measurement),
+            held_out.missed_energy,
+            2 * noise_floor(measurement) ** 2 * image_BTYX[0].numel(),
         )
         return MethodResult(image_BTYX, reliability, result.regularisation_weight, tuple(runs_TYX))
 
     def _predict_held_out(
         self, measurement: SliceMeasurement, on_step: Callable[[], None], spread: JackknifeSpread | None,
         runs_TYX: list[Complex],
-    ) -> tuple[ResidualSums | None, str]:  # fmt: skip
-        """Run all folds: their sums, or None and the reason; their images are added to those of the runs, if kept."""
+    ) -> _HeldOut:  # fmt: skip
+        """Run all folds; their images are added to those of the runs, if kept."""
         if not self.folds:
-            return None, "not asked for"
+            return _HeldOut(None, "not asked for")
         if bool(measurement.mask_BTYX.all()):
-            return None, "fully sampled: nothing had to be predicted"
+            return _HeldOut(None, "fully sampled: nothing had to be predicted")
+        missed = MissedEnergy(measurement)
         total, spared_BTYX = None, torch.zeros_like(measurement.mask_BTYX, dtype=torch.bool)
         unseen_BTYX = measurement.unseen_BTYX
         if unseen_BTYX is not None:
@@ -153,10 +178,13 @@ class AssessedReconstructor:
             try:
                 shown, held_BTYX = self._hold_out.hold_out(measurement, spared_BTYX)
             except UnsupportedDataError as none_left:
-                return total, "" if total else str(none_left)
+                if total is None:
+                    return _HeldOut(None, str(none_left))
+                break
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
             fold = self._hold_out.predict(measurement, shown, counted_BTYX, on_step)
             total = fold.assessment if total is None else total + fold.assessment
+            missed.add(fold.images_BTYX, counted_BTYX)
             if self.keep_runs:
                 runs_TYX.append(on_output_grid(self.to_output_grid, measurement.visible(fold.images_BTYX)))
             spared_BTYX = spared_BTYX | held_BTYX
@@ -164,7 +192,8 @@ class AssessedReconstructor:
                 spread.update(fold.images_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
                 left_BTYX = outside_acs(measurement.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
-        return total, ""
+        energy = missed.expected_of_all_lines()
+        return _HeldOut(total, "", energy if math.isfinite(energy) else None)
 
 
 def reliability_summary(
@@ -188,11 +217,13 @@ def reliability_summary(
     held_out: dict[str, Any] = {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None}
     at_samples = _residual_facts([(each.residual_all, each.noise_energy) for each in slices])
     predicted = _residual_facts(held) if held else {}
-    if _below_noise(predicted):
+    unreliable = _below_noise(predicted)
+    if unreliable:
         at_samples, predicted = at_samples | _no_floor(at_samples), predicted | _no_floor(predicted)
     return {
         "residual": at_samples,
         "held_out": held_out | predicted,
+        "noise_estimate": "too high" if unreliable else None,
         "null_space_energy_fraction": _null_space_facts(slices),
         "outlier_frames": outliers,
     }
@@ -217,7 +248,7 @@ def _residual_facts(sums: Sequence[tuple[ResidualSums, float | None]]) -> dict[s
 def _below_noise(predicted: dict[str, Any]) -> bool:
     """Whether samples that a method was not shown are predicted better than their noise allows: it is less, then."""
     value, floor = predicted.get("overall"), predicted.get("noise_floor")
-    return value is not None and floor is not None and value < _TOLERATED * floor
+    return value is not None and floor is not None and proves_less_noise(value**2, floor**2)
 
 
 def _no_floor(facts: dict[str, Any]) -> dict[str, Any]:
@@ -241,15 +272,17 @@ def _outlier_frames(reliability: SliceReliability, z: int) -> list[dict[str, Any
     """Frames of a slice whose error, of either kind, is far above that of the others, each against its expectation.
 
     A frame with disturbed samples is found because its error is large against its own energy. Noise in one frame alone
-    raises both, and may pass.
+    raises both, and may pass. A frame whose error is below its noise never stands out.
     """
     frames = []
     for measure, sums in (("held_out", reliability.residual_held_out), ("residual", reliability.residual_all)):
         if sums is None or (measure == "residual" and sums.residual < _ROUNDING):
             continue
-        ratios_T = ratio_to_expected(sums, reliability.noise_energy)
+        noise = reliability.credible_noise
+        ratios_T = ratio_to_expected(sums, noise)
         for frame, deviation in enumerate(robust_deviations(ratios_T.log())):
-            if deviation > DEVIATIONS:
+            above_noise = float(sums.error_T[frame]) > float(sums.samples_T[frame]) * (noise or 0.0)
+            if deviation > DEVIATIONS and above_noise:
                 value, ratio = float(sums.residual_by_frame[frame]), float(ratios_T[frame])
                 row = {"slice": z + 1, "frame": frame, "measure": measure, "value": _digits(value)}
                 frames.append(row | {"ratio_to_expected": _digits(ratio), "deviations": _digits(deviation)})

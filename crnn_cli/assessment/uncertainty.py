@@ -3,14 +3,13 @@
 The shape of the map is how far the images of these runs differ from the image of all data, pixel by pixel. Its scale
 comes from the errors at the lines left out, which were measured and are known.
 
-Legend: R run, D distance from the middle of k-space, B batch of one, C coil, T frame, Y phase encoding, X readout.
+Legend: R run, B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crnn_cli.assessment.held_out import hold_out_lines
+from crnn_cli.assessment.missed_energy import MissedEnergy
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.reconstruction.measurement import SliceMeasurement, on_output_grid
@@ -29,7 +29,6 @@ RUNS = 4
 """Default number of runs."""
 WINDOW = (3, 5, 5)
 """Frames, lines and columns of the box filter over the squared change."""
-_NEAR, _WIDTH = 3.0, 0.25  # distances d are compared by log(d + 3), lines, with a Gaussian of this width
 Map = NDArray[np.float32]
 
 DEFINITION = (
@@ -39,17 +38,6 @@ DEFINITION = (
     "network was tuned on some of them and predicts the others worse; times the scale. At least the noise"
 )
 UNSEEN = "it cannot show what no measured line shows: a structure missing in all runs alike, or a blur that they share"
-
-
-@dataclass(frozen=True)
-class _Missed:
-    """Energy of the errors at samples, and the number of samples, by distance from the middle of k-space."""
-
-    error_D: Tensor
-    count_D: Tensor
-
-    def __add__(self, other: _Missed) -> _Missed:
-        return _Missed(self.error_D + other.error_D, self.count_D + other.count_D)
 
 
 class JackknifeSpread:
@@ -68,10 +56,7 @@ class JackknifeSpread:
         self._measurement, self._image_BTYX, self._to_output_grid = measurement, image_BTYX, to_output_grid
         self._magnitude_TYX = self._magnitude(image_BTYX)
         self._squared_change_TYX = np.zeros(self._magnitude_TYX.shape, np.float64)
-        self._mask_TYX = measurement.encoding().mask_BTYX[0].cpu()  # X is 1 where whole lines were measured
-        self._distance_YX = _distances(self._mask_TYX)
-        nothing_D = torch.zeros(int(self._distance_YX.max()) + 1).double()
-        self._left_out, self._unseen = _Missed(nothing_D, nothing_D), _Missed(nothing_D, nothing_D)
+        self._left_out, self._unseen = MissedEnergy(measurement), MissedEnergy(measurement)
         self._change, self.runs = 0.0, 0
 
     def update(self, image_BTYX: Tensor, held_BTYX: Tensor, unseen_BTYX: Tensor | None = None) -> None:
@@ -85,32 +70,21 @@ class JackknifeSpread:
         """
         self._squared_change_TYX += np.square(self._magnitude(image_BTYX) - self._magnitude_TYX)
         self._change += float(self._measurement.visible(image_BTYX - self._image_BTYX).abs().double().square().sum())
-        self._left_out += self._missed(image_BTYX, held_BTYX)
+        self._left_out.add(image_BTYX, held_BTYX)
         if unseen_BTYX is not None:
-            self._unseen += self._missed(image_BTYX, unseen_BTYX)
+            self._unseen.add(image_BTYX, unseen_BTYX)
         self.runs += 1
 
     def variance_scale(self) -> float:
         """Ratio of the expected energy of the error to the energy of the change between all data and a run.
 
-        The error energy at a sample that was not measured is taken from the samples left out at about the same distance
-        from the centre, less the noise: a Gaussian over the logarithm of the distance, the nearest where there are
-        none. A tuned method predicts the lines that it was tuned on too well; the energy is raised by as much as it
-        predicts the others worse.
+        The error energy is carried over from the samples left out (`MissedEnergy`). A tuned method predicts the lines
+        that it was tuned on too well; the energy is raised by as much as it predicts the others worse.
         """
-        whole_lines = self._mask_TYX.shape[-1] == 1
-        noise = self._measurement.deviation**2 * self._measurement.kspace_BCTYX.shape[1]
-        noise *= self._measurement.kspace_BCTYX.shape[-1] if whole_lines else 1
-        missing_D = self._by_distance((1 - self._mask_TYX.double()).sum(0))
-        place_D = (torch.arange(len(missing_D)).double() + _NEAR).log()
-        weight_DD = -0.5 * ((place_D[:, None] - place_D) / _WIDTH).square()
-        left_out, unseen = self._left_out, self._unseen
-        weight_DD = torch.where(left_out.count_D > 0, weight_DD, -torch.inf)
-        weight_DD = (weight_DD - weight_DD.amax(1, keepdim=True)).exp()
-        expected_D = ((weight_DD @ left_out.error_D) / (weight_DD @ left_out.count_D) - noise).clamp_min(0)
-        energy, unseen_energy = float((missing_D * expected_D).sum()), float((unseen.count_D * expected_D).sum())
+        energy, unseen, expected_D = self._left_out.expected(), self._unseen, self._left_out.expected_by_distance()
+        unseen_energy = float((unseen.count_D * expected_D).sum())
         if unseen_energy:
-            energy *= max(1.0, float((unseen.error_D - noise * unseen.count_D).sum()) / unseen_energy)
+            energy *= max(1.0, float((unseen.error_D - unseen.noise * unseen.count_D).sum()) / unseen_energy)
         return energy * self.runs / self._change if self._change else 0.0
 
     def standard_deviation(self) -> Map:
@@ -125,22 +99,6 @@ class JackknifeSpread:
     def _magnitude(self, image_BTYX: Tensor) -> NDArray[np.float64]:
         return np.abs(on_output_grid(self._to_output_grid, self._measurement.visible(image_BTYX))).astype(np.float64)
 
-    def _missed(self, image_BTYX: Tensor, mask_BTYX: Tensor) -> _Missed:
-        kspace_BCTYX = self._measurement.kspace_BCTYX
-        encoding = replace(self._measurement, mask_BTYX=mask_BTYX).encoding()
-        missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(kspace_BCTYX)
-        return _Missed(
-            self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu()),
-            self._by_distance(encoding.mask_BTYX[0].double().sum(0).cpu()),
-        )
-
-    def _by_distance(self, values_YX: Tensor) -> Tensor:
-        """Sums over samples at the same distance; along X first where whole lines were measured."""
-        if self._distance_YX.shape[-1] == 1:
-            values_YX = values_YX.sum(-1, keepdim=True)
-        length = int(self._distance_YX.max()) + 1
-        return torch.bincount(self._distance_YX.flatten(), values_YX.flatten(), length)
-
 
 def _box_filtered(values_TYX: Tensor) -> Tensor:
     """Mean over the `WINDOW` around each pixel, as far as it lies inside."""
@@ -151,13 +109,6 @@ def _box_filtered(values_TYX: Tensor) -> Tensor:
     total, count = (F.avg_pool3d(F.pad(each[None, None], around), WINDOW, 1)[0, 0]
                     for each in (values_TYX, torch.ones_like(values_TYX)))  # fmt: skip
     return total / count
-
-
-def _distances(mask_TYX: Tensor) -> Tensor:
-    """Distance of samples from the middle in lines, rounded, (Y, X)."""
-    lines, samples = mask_TYX.shape[-2:]
-    y, x = torch.arange(lines) - lines // 2, torch.arange(samples) - samples // 2
-    return (y[:, None].square() + x.square()).double().sqrt().round().long()
 
 
 def noise_floor(measurement: SliceMeasurement) -> float:

@@ -15,6 +15,7 @@ input_rms            energy-weighted r.m.s. that the initial image is scaled to
 bfloat16             optional; true where bfloat16 was measured to lose at most 0.05 dB
 uncertainty          optional; {"scale": number}, standard deviation of the error per unit of the spread between runs,
                      measured on cases with a known truth; see `crnn_cli.assessment.uncertainty`
+expected_psnr        optional; law of the PSNR that is expected without a truth; see `crnn_cli.bundles.psnr_law`
 
 Task "segment":
 
@@ -64,6 +65,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.bundles.checks import LARGEST, Kinds, check_shares, check_types, is_number, shortened
+from crnn_cli.bundles.psnr_law import PSNRLaw, read_psnr_law, read_uncertainty_scale
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.labels.base_rule import BaseRule
@@ -89,7 +91,7 @@ FORMAT_1_SETTINGS = {
 }  # fmt: skip
 """Settings of CRNN-MRI by their names in format 1."""
 _OPTIONAL = {
-    "reconstruct": ("bfloat16", "uncertainty"),
+    "reconstruct": ("bfloat16", "uncertainty", "expected_psnr"),
     "segment": (
         "modality", "keep_within_mm", "class_weights", "base_rule", "smooth_frames_ms", "quality", "intervals",
     ),
@@ -162,7 +164,7 @@ class Bundle:
     settings : of the network, by the names of format 2.
     sha256 : of the weights, checked when they are loaded.
     initial_image, input_rms : of a reconstruction model, else "" and 0.
-    uncertainty_scale : of a reconstruction model; None where it was not measured.
+    uncertainty_scale, psnr_law : of a reconstruction model; None where it was not measured.
     bfloat16 : whether it may compute in bfloat16 without being asked.
     slices : of a segmentation model, else None.
     drawn : of a model for drawn slices, else None.
@@ -180,6 +182,7 @@ class Bundle:
     initial_image: str = ""
     input_rms: float = 0.0
     uncertainty_scale: float | None = None
+    psnr_law: PSNRLaw | None = None
     bfloat16: bool = False
     slices: SliceInput | None = None
     drawn: DrawnQuality | None = None
@@ -271,22 +274,8 @@ def _reconstruction_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:
         raise UnreadableError(f"{file}: bfloat16 is {shortened(bfloat16)}, neither true nor false")
     return {
         "initial_image": initial_image, "input_rms": config["input_rms"], "bfloat16": bfloat16,
-        "uncertainty_scale": _scale(file, config),
+        "uncertainty_scale": read_uncertainty_scale(file, config), "psnr_law": read_psnr_law(file, config),
     }  # fmt: skip
-
-
-def _scale(file: str, config: dict[str, Any]) -> float | None:
-    """Scale of the uncertainty; None where the bundle states none."""
-    given = config.get("uncertainty")
-    if given is None:
-        return None
-    where = f"{file} (uncertainty)"
-    if not isinstance(given, dict):
-        raise UnreadableError(f"{where} is {shortened(given)}; it must be an object with a scale")
-    check_types(where, given, {"scale": (int, float)})
-    if not 0 < given["scale"] < 1e6:
-        raise UnreadableError(f"{where}: scale is no positive number below 1e6")
-    return float(given["scale"])
 
 
 def _forecast_fields(file: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,12 @@ MaxResidual = Annotated[
         help="Exit with code 6 if the residual at held-out lines is above this.",
     ),
 ]  # fmt: skip
+MinPSNR = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="DB", rich_help_panel=RELIABILITY, help="Exit with code 6 if the expected PSNR is below this."
+    ),
+]  # fmt: skip
 Streamed = Annotated[
     bool,
     typer.Option(
@@ -331,6 +337,7 @@ def reconstruct(
     uncertainty_runs: UncertaintyRuns = None,
     save_runs: SaveRuns = None,
     max_residual: MaxResidual = None,
+    min_psnr: MinPSNR = None,
     out: Out = None,
     format_name: FormatName = None,
     complex_output: ComplexOutput = False,
@@ -362,7 +369,7 @@ def reconstruct(
     crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
     crnn reconstruct scan.nii --slice 6 --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
     crnn reconstruct scan.nii -o images.nii.gz --uncertainty sd.nii.gz --save-runs runs;
-    crnn reconstruct k.npy --axes coil,t,ky,kx --method tv;
+    crnn reconstruct scan.nii --min-psnr 30; crnn reconstruct k.npy --axes coil,t,ky,kx --method tv;
     crnn reconstruct raw.h5 --stream --pace -o images.nii.gz; scanner | crnn reconstruct - --stream -o - | viewer
     """
     options = ReconstructOptions(
@@ -375,7 +382,7 @@ def reconstruct(
         noise_ratio=noise_ratio, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
         adapt_steps=adapt_steps, save_adapted=save_adapted, generalise=generalise, device=device, preview=preview,
         hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, save_runs=save_runs,
-        report=report, max_residual=max_residual, complex_output=complex_output, force=force,
+        report=report, max_residual=max_residual, min_psnr=min_psnr, complex_output=complex_output, force=force,
         format_name=format_name or ("auto" if stream else "nifti"), calibration_frames=calibration_frames,
     )  # fmt: skip
     streaming = StreamOptions(pace, listen, renew_frames)

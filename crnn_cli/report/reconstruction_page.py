@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.report.provenance import ensemble_label, input_facts
 from crnn_cli.report.rows import (
-    MEASURES,
     acceleration_text,
     adaptation_rows,
-    decisive_residual,
+    expected_rows,
     grid_row,
     quality_rows,
     reliability_rows,
     uncertainty_rows,
-    verdict_text,
     with_floor,
 )
+from crnn_cli.report.verdict import MEASURES, decisive_residual, verdict_text
 
 if TYPE_CHECKING:
     from crnn_cli.data.image import Image
@@ -45,7 +44,7 @@ def reconstruction_page(
     from crnn_cli.report.page.html import Notes, page_output
 
     lines = ["Not for diagnostic use.", *(["This is a SIMULATED scan."] if report["simulated"] else [])]
-    lines += [] if report.get("passed") is not False else [f"The residual has {verdict_text(report)}."]
+    lines += [] if report.get("passed") is not False else [f"{verdict_text(report)}."]
     lines += [f"{doubt['text']} ({doubt['code']})" for doubt in report.get("doubts", ())]
     parts: list[Part] = [Notes([*lines, *notes]), _viewer(images, report), reliability_table(report), *pictures]
     parts += [assumptions_table(report["facts"])] if report.get("facts") else []
@@ -72,6 +71,7 @@ def reliability_table(report: dict[str, Any]) -> Table:
     method = report["method"].get("title") or report["method"]["name"]
     verdict = verdict_text(report)
     rows = [
+        *expected_rows(report),
         *([["verdict", verdict]] if verdict else []),
         ["data", report["origin"]],
         *([grid_row(report)] if "images" in report else []),

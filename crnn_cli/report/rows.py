@@ -8,24 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import ensemble_label, input_facts
+from crnn_cli.report.verdict import MEASURES
 
 if TYPE_CHECKING:
     from crnn_cli.adaptation.adapt import AdaptProgress
-
-
-MEASURES = {"held_out": "lines held out", "residual": "the samples"}
-"""Where a residual is measured, in words, by its key in ``reliability``."""
-
-
-def decisive_residual(report: dict[str, Any]) -> tuple[str, float | None]:
-    """Measure and value of the residual that counts: at held-out lines where there are any, else at the samples.
-
-    >>> decisive_residual({"reliability": {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}})
-    ('held_out', 0.3)
-    """
-    reliability = report["reliability"]
-    held = reliability.get("held_out", {}).get("overall")
-    return ("residual", reliability["residual"]["overall"]) if held is None else ("held_out", held)
 
 
 def reliability_rows(report: dict[str, Any]) -> list[list[str]]:
@@ -147,21 +133,6 @@ def grid_row(report: dict[str, Any]) -> list[str]:
     return ["images", f"{shape} ({', '.join('xyzt'[: len(images['shape'])])}), {spacing} mm, {time}, {lies}"]
 
 
-def verdict_text(report: dict[str, Any]) -> str:
-    """Words for whether the threshold of the residual was met; empty where none was asked for.
-
-    >>> reliability = {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}
-    >>> verdict_text({"reliability": reliability, "max_residual": 0.5, "passed": True})
-    'passed: 0.3 at lines held out, at most 0.5 was asked for'
-    """
-    if report.get("max_residual") is None:
-        return ""
-    measure, value = decisive_residual(report)
-    found = "not known" if value is None else f"{value:.4g}"
-    asked = f"{found} at {MEASURES[measure]}, at most {report['max_residual']:g} was asked for"
-    return f"{'passed' if report['passed'] else 'NOT passed'}: {asked}"
-
-
 def quality_rows(report: dict[str, Any]) -> list[list[str]]:
     """Rows (name, value) on the quality of a simulation against its truth; none of another scan."""
     rows = []
@@ -169,6 +140,26 @@ def quality_rows(report: dict[str, Any]) -> list[list[str]]:
         psnr = "infinite" if measures["identical"] else f"{measures['psnr_db']:.2f} dB"
         rows.append([f"{name.replace('_', '-')} vs truth", f"PSNR {psnr}, SSIM {measures['ssim']:.4f}"])
     return rows
+
+
+def expected_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Rows (name, value, meaning) on the PSNR that is expected without a truth; none where the model states none.
+
+    >>> facts = {"psnr_db": 33.1, "low_db": 31.2, "high_db": 34.9, "level": 0.9, "outside": [], "reason": None}
+    >>> expected_rows({"expected_quality": facts})[0][:2]
+    ['expected PSNR', '33 dB, 31 to 35']
+    """
+    facts = report.get("expected_quality")
+    if facts is None:
+        return []
+    meaning = (
+        f"against the truth, which nobody knows; the interval held it in {100 * facts['level']:.0f} % of the cases"
+    )
+    if facts["psnr_db"] is None:
+        return [["expected PSNR", f"not known: {facts['reason']}", meaning]]
+    text = f"{facts['psnr_db']:.0f} dB, {facts['low_db']:.0f} to {facts['high_db']:.0f}"
+    beyond = f"; outside what it was fitted on: {'; '.join(facts['outside'])}" if facts["outside"] else ""
+    return [["expected PSNR", text + beyond, meaning]]
 
 
 def acceleration_text(report: dict[str, Any]) -> str:
@@ -203,6 +194,7 @@ def reconstruction_rows(
     weights = report.get("regularisation_weights_used")
     residual = report["reliability"]["residual"]["overall"]
     rows = [
+        *(row[:2] for row in expected_rows(report)),
         ["data", report["origin"]],
         ["acceleration", acceleration_text(report)],
         *([["pattern", report["pattern"]]] if "pattern" in report else []),
@@ -215,7 +207,8 @@ def reconstruction_rows(
         *quality_rows(report),
     ]
     if report.get("coils"):
-        rows.insert(1, ["coils", _coils(report["coils"][0])])
+        after = [row[0] for row in rows].index("data") + 1
+        rows.insert(after, ["coils", _coils(report["coils"][0])])
     return rows + written_rows(target, outputs)
 
 

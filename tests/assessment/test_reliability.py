@@ -13,6 +13,7 @@ from crnn_cli.assessment.held_out import CENTRE, ResidualSums
 from crnn_cli.assessment.reliability import (
     SHARE,
     AssessedReconstructor,
+    SliceReliability,
     ratio_to_expected,
     reliability_summary,
     robust_deviations,
@@ -190,6 +191,46 @@ def test_a_frame_that_is_not_like_the_others_stands_out_alone(sigma):
     good[:, 4] = smooth[:, 4]
     assert reliability_summary([watch(lambda _: good, data, 1)[1].assessment], [2], 1)["outlier_frames"] == []
     assert all(one["ratio_to_expected"] > 1.3 and one["deviations"] > 3 for one in found)
+
+
+def told(error, noise):
+    """Return a slice of 11 frames, of 100 samples each, with the energy of the errors at samples held out."""
+    energy_T, ones = 1e4 * torch.ones(11, dtype=torch.float64), torch.ones(11, dtype=torch.float64)
+    sums = ResidualSums(torch.tensor(error, dtype=torch.float64), energy_T, 100 * ones)
+    quiet = ResidualSums(0 * ones, energy_T, 100 * ones)
+    return SliceReliability(quiet, sums, "", noise, ones, energy_T, np.zeros((1, 1)))
+
+
+def test_a_frame_below_its_noise_never_stands_out():
+    error = [50.0] * 6 + [95] + [200] * 4
+    found = reliability_summary([told(error, 1.0)], [0], 1)
+    assert [one["frame"] for one in found["outlier_frames"]] == [7, 8, 9, 10]
+    assert found["noise_estimate"] is None
+    assert found["held_out"]["noise_floor"] == pytest.approx(0.1)
+
+
+def test_noise_that_lines_held_out_disprove_is_not_used():
+    error = [50.0] * 10 + [500]
+    found = reliability_summary([told(error, 5.0)], [0], 1)
+    assert found["noise_estimate"] == "too high"
+    assert found["held_out"]["noise_floor"] is found["residual"]["noise_floor"] is None
+    assert [one["frame"] for one in found["outlier_frames"]] == [10]
+    assert told(error, 5.0).credible_noise is None
+    assert told(error, 0.5).credible_noise == 0.5
+
+
+def test_what_is_expected_to_be_missed_comes_from_the_lines_held_out():
+    weight = 1 / (1 + (torch.arange(64) - 32).abs())[:, None]
+    image, error = noise(1, 12, 64, 48), image_to_kspace(noise(1, 12, 64, 48, seed=3) * weight)
+    mask = lines(12, 64, centre=5)
+    _, result = watch(lambda _: image + error, scan(image, mask, sigma=0.0), 2)
+    true = float((image_to_kspace(error).abs() ** 2 * ~mask).sum())
+    shown = 1 - float(result.assessment.residual_held_out.samples_T.sum() / 2 / (48 * mask.sum()))
+    assert result.assessment.missed_energy == pytest.approx(true * shown ** (4 / 3), rel=0.2)
+    assert watch(lambda _: image, scan(image, mask), 0)[1].assessment.missed_energy is None
+    noisy = replace(scan(image, mask), deviation=0.2)
+    share = 0.2**2 * float(mask.float().mean()) * image.numel()
+    assert watch(lambda _: image, noisy, 1)[1].assessment.image_noise == pytest.approx(share, rel=1e-4)
 
 
 def test_a_large_residual_where_there_is_only_noise_is_expected():

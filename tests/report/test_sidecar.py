@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli.report.rows import decisive_residual, reconstruction_rows
+from crnn_cli.report.rows import reconstruction_rows
 from crnn_cli.report.sidecar import FORMAT, upgrade_report
+from crnn_cli.report.verdict import decisive_residual
 
 STORED = Path(__file__).with_name("report_format_1.json")
 OLD = ("trust", "residual", "noise", "weight", "weights", "undersampled_axis", "undersampled_axes",

@@ -156,7 +156,9 @@ def tune_to_scan(
         notices.note("not-adapted", text)
     elif result.interrupted:
         notices.say(f"interrupted: going on with the best so far, of step {result.best_step}; once more ends it all")
-    return replace(method, method=tuned, facts=method.facts | facts), result.validation if result.used else {}
+    return replace(
+        method, method=tuned, facts=method.facts | facts, psnr_law=None
+    ), result.validation if result.used else {}
 
 
 def adaptation_facts(result: AdaptResult, settings: AdaptSettings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from crnn_cli.errors import Param, UsageError
 if TYPE_CHECKING:
     import torch
 
+    from crnn_cli.bundles.psnr_law import PSNRLaw
     from crnn_cli.reconstruction.reconstruct import Reconstructor
 
 NETWORK = "crnn"
@@ -55,6 +56,7 @@ class PreparedMethod:
     copies : flipped copies to average over.
     precision : of the network, where it was asked for.
     scale : calibration of its uncertainty; None where it was not measured (`crnn_cli.assessment.uncertainty`).
+    psnr_law : law of the PSNR that is expected of its images; None where it was not fitted, as for other iterations.
     calibration_frames : frames at the start that a causal network is calibrated by; None of other methods.
     """
 
@@ -65,6 +67,7 @@ class PreparedMethod:
     copies: int = 1
     precision: str | None = None
     scale: float | None = None
+    psnr_law: PSNRLaw | None = None
     calibration_frames: int | None = None
 
 
@@ -153,6 +156,7 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
         facts |= {"calibration_frames": calibration_frames}
     return PreparedMethod(
         method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale,
+        bundle.psnr_law if iterations == network.config.iterations else None,
         calibration_frames if live else None,
     )  # fmt: skip
 

@@ -63,6 +63,7 @@ class ReconstructOptions:
     save_runs: Path | None = None
     report: Path | None = None
     max_residual: float | None = None
+    min_psnr: float | None = None
     complex_output: bool = False
     format_name: str = "nifti"
     force: bool = False

@@ -9,6 +9,8 @@ from crnn_cli import notices
 from crnn_cli.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
+    from crnn_cli.assessment.reliability import SliceReliability
+    from crnn_cli.bundles.psnr_law import PSNRLaw
     from crnn_cli.data.image import Array, Image
     from crnn_cli.reconstruction.reconstruct import Reconstruction
     from crnn_cli.workflows.reconstruct.scan import Scan
@@ -45,8 +47,46 @@ def measure_quality(scan: Scan, result: Reconstruction[Any], network: bool) -> d
         return {}
 
 
+def expect_quality(
+    result: Reconstruction[SliceReliability], law: PSNRLaw | None, acceleration: float
+) -> dict[str, Any]:
+    """Facts for the report: ``expected_quality`` of a model that has a law for it, nothing of others.
+
+    Parameters
+    ----------
+    result : images of all slices, and the reliability of each.
+    law : of the model, as it was used.
+    acceleration : all lines over measured lines.
+    """
+    from crnn_cli.assessment.expected_psnr import error_budget, expected_quality, not_expected
+
+    if law is None:
+        return {}
+    budget, contrast = error_budget(result.assessments, acceleration), _contrast(result)
+    if budget is None or contrast is None:
+        reasons = sorted({each.reason for each in result.assessments if each.reason})
+        return {"expected_quality": not_expected("; ".join(reasons) or "no errors were found at lines held out")}
+    return {"expected_quality": expected_quality(law, budget, contrast).summary()}
+
+
+def _contrast(result: Reconstruction[SliceReliability]) -> float | None:
+    """Peak of the magnitude of all images over their mean energy, in dB; None where they are zero."""
+    import math
+
+    import numpy as np
+
+    peak, energy = 0.0, 0.0
+    for images_TYX in result.images_ZTYX:
+        magnitude_TYX = np.abs(images_TYX)
+        peak = max(peak, float(magnitude_TYX.max()))
+        energy += float(np.square(magnitude_TYX, dtype=np.float64).sum())
+    return 10 * math.log10(peak**2 * result.images_ZTYX.size / energy) if energy else None
+
+
 def doubt_prediction(reliability: dict[str, Any]) -> None:
     """Warn where lines held out are predicted no better than by zeros, by a method that predicts them at all.
+
+    Warn as well where they are predicted better than the noise that was estimated allows.
 
     Parameters
     ----------
@@ -59,6 +99,12 @@ def doubt_prediction(reliability: dict[str, Any]) -> None:
             "held-out-not-predicted",
             f"lines held out are predicted no better than by zeros (residual {held:.3g}): either they are noise alone, "
             "or axes, sensitivities or the sampling pattern are not what they were taken for",
+        )
+    if reliability.get("noise_estimate") is not None:
+        notices.warn(
+            "noise-estimate-too-high",
+            f"lines held out are predicted better than the estimated noise allows (residual {held:.3g}): there is less "
+            "noise than was estimated, and no residual of noise alone is stated",
         )
 
 

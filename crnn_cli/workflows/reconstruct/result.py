@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import Param, QualityError
-from crnn_cli.report.rows import MEASURES, decisive_residual
+from crnn_cli.report.verdict import thresholds
 from crnn_cli.workflows.reconstruct.scan import Scan
 
 if TYPE_CHECKING:
@@ -80,30 +80,29 @@ def decide_folds(asked: int | None, shape: Sequence[int], wanted: bool) -> int:
     return 1 if wanted or math.prod(shape) <= SMALL else 0
 
 
-def residual_verdict(report: dict[str, Any], limit: float | None) -> bool | None:
-    """Whether the residual that counts is at most ``limit``; None without a limit. A residual not known fails.
+def verdict(report: dict[str, Any]) -> bool | None:
+    """Whether the thresholds in a report are met; None without any. A value that is not known fails.
 
-    >>> report = {"reliability": {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}}
-    >>> residual_verdict(report, 0.5), residual_verdict(report, 0.1), residual_verdict(report, None)
+    >>> reliability = {"residual": {"overall": 0.01}, "held_out": {"overall": 0.3}}
+    >>> report = {"reliability": reliability, "expected_quality": {"counted_db": 33.1}}
+    >>> verdict(report | {"max_residual": 0.5, "min_psnr": 30}), verdict(report | {"min_psnr": 34}), verdict(report)
     (True, False, None)
     """
-    _, value = decisive_residual(report)
-    return None if limit is None else value is not None and value <= limit
+    checks = thresholds(report)
+    return all(check.met for check in checks) if checks else None
 
 
-def require_residual(report: dict[str, Any], limit: float | None) -> None:
-    """Check the residual that counts against a limit; see `residual_verdict`.
+def require_thresholds(report: dict[str, Any]) -> None:
+    """Check the residual and the expected PSNR of a report against the thresholds in it; see `thresholds`.
 
     Raises
     ------
     QualityError
-        If it is above the limit, or not known.
+        If one is not met, or its value is not known.
     """
-    if residual_verdict(report, limit) in (None, True):
-        return
-    measure, value = decisive_residual(report)
-    text = "not known" if value is None else f"{value:.4g}"
-    raise QualityError(
-        f"the residual at {MEASURES[measure]} is {text}, and ", Param("max_residual"), f" asks for at most {limit:g}; "
-        "the images were written: look at them before you use them",
-    )  # fmt: skip
+    for check in thresholds(report):
+        if not check.met:
+            raise QualityError(
+                f"{check.subject} is {check.found}, and ", Param(check.option), f" asks for {check.asked}; the images "
+                "were written: look at them before you use them",
+            )  # fmt: skip

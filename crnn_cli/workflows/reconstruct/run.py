@@ -10,7 +10,7 @@ from crnn_cli import notices
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, tune_to_scan
 from crnn_cli.workflows.reconstruct.interrupt import Interruptible, no_interrupt
 from crnn_cli.workflows.reconstruct.methods import NETWORK, MethodRequest, PreparedMethod, prepare_method
-from crnn_cli.workflows.reconstruct.result import ReconstructionRun, decide_folds, residual_verdict
+from crnn_cli.workflows.reconstruct.result import ReconstructionRun, decide_folds, verdict
 from crnn_cli.workflows.reconstruct.scan import Scan
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class RunSettings:
     uncertainty_runs : runs for a map of the uncertainty; 0 for none. They take the place of the folds.
     adapt : budget of a fine-tuning to the scan; None for none.
     max_residual : threshold of the held-out residual (without folds: at the samples), for ``passed`` in the report.
+    min_psnr : threshold of the expected PSNR in dB, for the same.
     seed : of the simulated pattern, and of the fine-tuning.
     keep_runs : keep the images of the runs for the map.
     """
@@ -63,6 +64,12 @@ class RunSettings:
     max_residual: float | None = None
     seed: int | None = None
     keep_runs: bool = False
+    min_psnr: float | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether the residual at lines held out is wanted however large the scan is."""
+        return self.assess or self.max_residual is not None or self.min_psnr is not None
 
 
 def prepare_engine(request: MethodRequest, device: str = "auto") -> ReconstructEngine:
@@ -110,13 +117,11 @@ def reconstruct_scan(
     from crnn_cli.reconstruction.reconstruct import reconstruct
     from crnn_cli.report.provenance import grid_facts
     from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
-    from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, measure_quality
+    from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, expect_quality, measure_quality
     from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
 
     method, slices, device = engine.method, scan.slices, engine.device
-    folds = settings.uncertainty_runs or decide_folds(
-        settings.hold_out_folds, scan.geometry.shape, settings.assess or settings.max_residual is not None
-    )
+    folds = settings.uncertainty_runs or decide_folds(settings.hold_out_folds, scan.geometry.shape, settings.judged)
     if scan.raw is not None:
         scan.raw.calibration_frames = method.calibration_frames
     if settings.adapt is not None:
@@ -139,15 +144,19 @@ def reconstruct_scan(
     report = {**method.facts, "input": scan.source, **scan.facts(result), **grid_facts(scan.geometry)}
     report |= measure_quality(scan, result, method.name == NETWORK) | {"device": str(device), "seconds": seconds}
     report["threads"] = thread_count()
-    report |= {"memory": memory_facts(estimate, result)} | _judge(result, folds, assessed.share, settings)
+    report |= expect_quality(result, method.psnr_law, report["acceleration"])
+    report |= {"memory": memory_facts(estimate, result)}
+    report |= _judge(result, folds, assessed.share) | {"seed": settings.seed}
+    limits = {"max_residual": settings.max_residual, "min_psnr": settings.min_psnr}
+    report |= limits | {"passed": verdict(report | limits)}
     deviation_ZTYX = None
     if settings.uncertainty_runs:
         deviation_ZTYX, report["uncertainty"] = uncertainty_map(scan, result, folds, assessed.share, method.scale)
     return ReconstructionRun(scan, result, report | notices.recorded(), method.method, deviation_ZTYX)
 
 
-def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, settings: RunSettings) -> dict[str, Any]:
-    """Facts for the report on reliability, weights, threshold and seed."""
+def _judge(result: Reconstruction[SliceReliability], folds: int, share: float) -> dict[str, Any]:
+    """Facts for the report on reliability and weights."""
     from crnn_cli.assessment.reliability import reliability_summary
     from crnn_cli.workflows.reconstruct.quality import doubt_prediction
 
@@ -155,5 +164,4 @@ def _judge(result: Reconstruction[SliceReliability], folds: int, share: float, s
     if result.regularisation_weights:
         facts["regularisation_weights_used"] = list(result.regularisation_weights)
     doubt_prediction(facts["reliability"])
-    verdict = residual_verdict(facts, settings.max_residual)
-    return facts | {"seed": settings.seed, "max_residual": settings.max_residual, "passed": verdict}
+    return facts

@@ -15,11 +15,12 @@ from crnn_cli.errors import Param, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import require_apart, sidecar_path
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, plan_adaptation, write_adapted
+from crnn_cli.workflows.reconstruct.expectation import plan_expectation, require_law
 from crnn_cli.workflows.reconstruct.interrupt import first_interrupt
 from crnn_cli.workflows.reconstruct.methods import MethodRequest, parse_bytes
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 from crnn_cli.workflows.reconstruct.paths import plan_output
-from crnn_cli.workflows.reconstruct.result import ReconstructionRun, require_residual
+from crnn_cli.workflows.reconstruct.result import ReconstructionRun, require_thresholds
 from crnn_cli.workflows.reconstruct.run import ReconstructEngine, RunSettings, prepare_engine, reconstruct_scan
 from crnn_cli.workflows.reconstruct.scan import Scan, ScanRequest, Simulation, load_scan, select_slice
 from crnn_cli.workflows.reconstruct.uncertainty import map_output, number_of_runs, plan_uncertainty
@@ -92,6 +93,7 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         [target, sidecar_path(target), *(getattr(options, name) for name in OUTPUTS)],
     )
     plan_uncertainty(options)
+    plan_expectation(options)
     budget = plan_adaptation(options)
     return replace(plan_input(scan, options), target=target, budget=budget)
 
@@ -122,13 +124,16 @@ def prepare(options: ReconstructOptions) -> ReconstructEngine:
     Raises
     ------
     CrnnError
-        As `crnn_cli.workflows.reconstruct.run.prepare_engine`.
+        As `crnn_cli.workflows.reconstruct.run.prepare_engine`; UsageError where a PSNR is asked for, and the model
+        does not say what to expect.
     """
     request = MethodRequest(
         options.method, options.model, options.iterations, options.regularisation, options.noise_ratio,
         options.precision, options.memory, options.ensemble, options.calibration_frames,
     )  # fmt: skip
-    return prepare_engine(request, options.device)
+    engine = prepare_engine(request, options.device)
+    require_law(options, engine.method)
+    return engine
 
 
 def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
@@ -161,6 +166,7 @@ def compute(
     settings = RunSettings(
         options.hold_out_folds, options.report is not None, number_of_runs(options), planned.budget,
         options.max_residual, simulation.seed if simulation else None, options.save_runs is not None,
+        options.min_psnr,
     )  # fmt: skip
     return reconstruct_scan(scan, settings, engine, progress, first_interrupt)
 
@@ -195,14 +201,15 @@ def save(planned: ReconstructPlan, run: ReconstructionRun) -> dict[str, Any]:
 
 
 def check_threshold(planned: ReconstructPlan, report: dict[str, Any]) -> None:
-    """Check the residual against the threshold that was asked for.
+    """Check residual and expected PSNR against the thresholds that were asked for.
 
     Raises
     ------
     QualityError
-        If it is above.
+        If one is not met.
     """
-    require_residual(report, planned.options.max_residual)
+    del planned
+    require_thresholds(report)
 
 
 def parse_map_sets(text: str | None) -> int | None:

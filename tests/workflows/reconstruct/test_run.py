@@ -94,3 +94,11 @@ def test_lines_held_out_are_no_doubt_of_a_method_that_fills_nothing_in(share, do
     with notices.recording() as record:
         doubt_prediction(reliability)
     assert [each.code for each in record.remarks] == ["held-out-not-predicted"] * doubted
+
+
+@pytest.mark.parametrize("estimate", [None, "too high"])
+def test_noise_that_was_estimated_too_high_is_a_doubt(estimate):
+    held = {"held_out": {"overall": 0.3}, "null_space_energy_fraction": {"overall": 0.1}, "noise_estimate": estimate}
+    with notices.recording() as record:
+        doubt_prediction(held)
+    assert [each.code for each in record.remarks] == ["noise-estimate-too-high"] * (estimate is not None)
