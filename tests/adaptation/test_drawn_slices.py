@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.adaptation import drawn_slices
+from crnn_cli.adaptation import drawn_examples, drawn_slices
 from crnn_cli.adaptation.drawn_examples import Example, draw_example, example_of
 from crnn_cli.adaptation.drawn_slices import TuneSettings, tune
 from crnn_cli.adaptation.drawn_trials import Trial, better_tuned, gains
@@ -55,7 +55,18 @@ def test_an_example_reaches_to_the_visible_slices_around_those_hidden():
         assert example.given.known_S.tolist() == known
 
 
-def test_examples_are_cut_to_the_structure_and_to_a_few_slices():
+@pytest.mark.parametrize(("inside", "of", "expected"), [
+    ((40, 80), 160, (28, 92)), ((2, 34), 160, (2, 34)), ((0, 40), 160, (0, 64)), ((130, 170), 175, (111, 175)),
+    ((5, 45), 50, (0, 50)),
+])  # fmt: skip
+def test_parts_have_few_different_sizes_and_hold_what_is_inside(inside, of, expected):
+    row = torch.zeros(of, dtype=torch.bool)
+    row[inside[0] : inside[1]] = True
+    assert drawn_examples._span(row) == slice(*expected)
+
+
+def test_examples_are_cut_to_the_structure_and_to_a_few_slices(monkeypatch):
+    monkeypatch.setattr(drawn_examples, "_GRAIN", 1)
     generator = np.random.default_rng(0)
     long = DrawnStack(*(np.repeat(each, 3, axis=0) for each in (stack_of().image_SYX, stack_of().drawn_SYX)),
                       np.isin(np.arange(27), [4, 13, 22]), (2.0, 1.2, 1.2))  # fmt: skip
