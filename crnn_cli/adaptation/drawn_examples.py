@@ -67,8 +67,11 @@ class Example:
     def dice(self, network: DrawnNetwork, device: torch.device) -> float | None:
         """Dice of the hidden slices by a network; None where the structure is neither there nor found."""
         given = self.given
-        tensors = (given.image_SYX, given.distance_SYX, given.known_S, given.others_SYX)
-        logits_SYX = network.follow(*(None if each is None else each.to(device) for each in tensors))
+        others = None if given.others_SYX is None else given.others_SYX.to(device)
+        image_SYX, distance_SYX, known_S = (
+            each.to(device) for each in (given.image_SYX, given.distance_SYX, given.known_S)
+        )
+        logits_SYX = network.follow(image_SYX, distance_SYX, known_S, others)
         hidden_S, found_SYX = self.weight_S == 1, logits_SYX.cpu() > 0
         found, true = found_SYX[hidden_S], self.target_SYX[hidden_S] > 0.5
         size = int(found.sum() + true.sum())
@@ -114,7 +117,8 @@ def _part_around(hidden: Places, visible: Places, stack: DrawnStack, number: int
 
 def _thinned(part: slice, stack: DrawnStack) -> Places:
     coarse = coarse_slices(stack.known_S[part])
-    return part.start + (np.arange(part.stop - part.start) if coarse is None else coarse)
+    places: Places = np.arange(part.start, part.stop) if coarse is None else part.start + coarse
+    return places
 
 
 def draw_example(stacks: Sequence[DrawnStack], generator: np.random.Generator) -> Example:
