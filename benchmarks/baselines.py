@@ -30,7 +30,8 @@ from crnn_cli.mri.total_variation import tv_start
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 
 @dataclass(frozen=True)

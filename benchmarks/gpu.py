@@ -48,7 +48,8 @@ from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction.measurement import SingleCoilSource
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 BAR = {"size": 256, "frames": 30, "network": "published size", "iterations": 10, "precision": "bf16"}, 60.0
 KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}

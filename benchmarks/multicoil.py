@@ -39,7 +39,8 @@ from crnn_cli.mri.phantom.scan import PhantomScan, coil_sensitivities, simulate_
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 COLUMNS = 64
 

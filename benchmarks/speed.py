@@ -36,7 +36,8 @@ from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import crnn_mri_loops

@@ -39,7 +39,8 @@ from crnn_cli.mri.phantom.ellipses import Grid
 from crnn_cli.mri.phantom.scan import PhantomScan, simulate_slice
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 CROPS = (0.8, 0)  # of the eigenvalue maps: the default of `bart ecalib`, and none
 SENSE, TV = (1e-3, 1e-2, 3e-2, 0.1), (3e-3, 1e-2, 3e-2, 6e-2)

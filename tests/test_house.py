@@ -77,6 +77,7 @@ def test_exit_codes_are_pinned():
 CHOICES = "--kind --set --contrast --repetition --phase-number --view --drop-empty "
 SCAN = (
     "--mask --phase --axes --series --slice-tolerance --slice --coils --maps --map-sets --calibration --phases "
+    "--calibrate-frames "
     "--variable --undersample "
     "--pattern --centre-lines --phase-axis --seed --method --regularisation --lambda --iterations --noise-ratio "
     "--ensemble --model --precision --memory --device --adapt --adapt-steps --generalise --save-adapted "
@@ -100,7 +101,7 @@ TRAIN = (
     "--workers --licence --skip-bad --json "
 )
 OPTIONS = {
-    "reconstruct": SCAN + OUT,
+    "reconstruct": SCAN + "--stream --renew-frames --pace --listen " + OUT,
     "batch reconstruct": BATCH + SCAN + OUT,
     "segment": VOLUME + OUT,
     "batch segment": BATCH + VOLUME + OUT,
@@ -166,8 +167,8 @@ def test_types_of_options_are_what_people_read(crnn, monkeypatch, command):
 @pytest.mark.parametrize("command", ["reconstruct", "segment", "batch reconstruct", "batch segment"])
 def test_options_are_in_panels(crnn, command):
     panels = re.findall(r"^╭─ ([A-Z][a-z ]+) ─", crnn(*command.split(), "--help").out.decode(), re.M)
-    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Drawn slices", "Method", "Network and device",
-             "Adaptation", "Reliability", "Output"]  # fmt: skip
+    order = ["Arguments", "Batch", "Input", "Sampling simulation", "Drawn slices", "Method", "Streams",
+             "Network and device", "Adaptation", "Reliability", "Output"]  # fmt: skip
     assert panels == [name for name in order if name in panels]
     assert {"Input", "Method", "Network and device", "Reliability", "Output"} <= {*panels}
 

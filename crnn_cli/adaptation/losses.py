@@ -32,7 +32,8 @@ from crnn_cli.mri.consistency import Consistency, SingleCoilConsistency
 from crnn_cli.mri.multicoil import MultiCoilConsistency
 from crnn_cli.reconstruction.ensemble import COPIES, VIEWS, make_copy, undo_copy
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES, InferenceSettings
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 SHARE = 0.25
 """Share of the lines that are not for validation withheld in each self-supervised step."""

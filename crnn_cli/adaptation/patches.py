@@ -20,7 +20,8 @@ from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.sampling_density import inverse_density_weights
 from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource
-from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES, InferenceSettings
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 VALIDATION = 0.05
 """Share of the lines outside the centre set aside for validation; where frames have few, a line in every few frames."""

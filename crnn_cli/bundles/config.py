@@ -96,7 +96,7 @@ _OPTIONAL = {
     "segment-drawn": ("quality", "measured"),
     "forecast": (),
 }  # fmt: skip
-_INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled")
+_INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled", "running")
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
 _PLANES = ("axial", "coronal", "sagittal", "thickest")

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from crnn_cli.networks.crnn_mri import CRNNMRI
     from crnn_cli.networks.drawn_clstm import DrawnCLSTM
     from crnn_cli.networks.forecaster import CineForecaster
+    from crnn_cli.networks.live_crnn import LiveCRNN
     from crnn_cli.networks.slice_clstm import SliceCLSTM
 
-    Network = CRNNMRI | SliceCLSTM | DrawnCLSTM | CineForecaster
+    Network = CRNNMRI | LiveCRNN | SliceCLSTM | DrawnCLSTM | CineForecaster
 
 __all__ = [
     "CARD",
@@ -75,7 +76,7 @@ def list_bundles() -> list[Bundle]:
     """Read the published bundles, sorted by name.
 
     >>> [bundle.name for bundle in list_bundles() if bundle.task == "reconstruct"]
-    ['cine-crnn', 'cine-crnn-fast']
+    ['cine-crnn', 'cine-crnn-fast', 'cine-crnn-live']
     """
     return [read_bundle(config.parent) for config in sorted(folder_of_bundles().glob(f"*/{CONFIG}"))]
 
@@ -169,7 +170,7 @@ def load_network(bundle: Bundle, device: torch.device) -> Network:
     return network.to(device).eval()
 
 
-def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
+def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI | LiveCRNN:
     """Load the network of a reconstruction bundle; see `load_network`.
 
     Raises
@@ -178,9 +179,10 @@ def load_reconstruction(bundle: Bundle, device: torch.device) -> CRNNMRI:
         If it is a network that does not reconstruct.
     """
     from crnn_cli.networks.crnn_mri import CRNNMRI
+    from crnn_cli.networks.live_crnn import LiveCRNN
 
     network = load_network(bundle, device)
-    if not isinstance(network, CRNNMRI):
+    if not isinstance(network, CRNNMRI | LiveCRNN):
         raise UnreadableError(f"{bundle.folder / CONFIG}: {bundle.network} is no network that reconstructs")
     return network
 
@@ -241,7 +243,7 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
     Parameters
     ----------
     source : of the settings, for messages.
-    name : "crnn-mri", "slice-clstm", "drawn-clstm" or "cine-forecaster".
+    name : "crnn-mri", "live-crnn", "slice-clstm", "drawn-clstm" or "cine-forecaster".
     settings : fields of the network's config dataclass; fields that are left out keep their default.
 
     Raises
@@ -252,27 +254,25 @@ def build_network(source: str, name: str, settings: dict[str, Any]) -> Network:
     from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
     from crnn_cli.networks.drawn_clstm import DrawnCLSTM, DrawnCLSTMConfig
     from crnn_cli.networks.forecaster import CineForecaster, ForecasterConfig
+    from crnn_cli.networks.live_crnn import LiveCRNN, LiveCRNNConfig
     from crnn_cli.networks.slice_clstm import SliceCLSTM, SliceCLSTMConfig
 
-    configs: dict[str, type[CRNNMRIConfig | SliceCLSTMConfig | DrawnCLSTMConfig | ForecasterConfig]] = {
-        "crnn-mri": CRNNMRIConfig, "slice-clstm": SliceCLSTMConfig, "drawn-clstm": DrawnCLSTMConfig,
-        "cine-forecaster": ForecasterConfig,
+    networks: dict[str, tuple[type[Any], type[Network]]] = {
+        "crnn-mri": (CRNNMRIConfig, CRNNMRI), "live-crnn": (LiveCRNNConfig, LiveCRNN),
+        "slice-clstm": (SliceCLSTMConfig, SliceCLSTM), "drawn-clstm": (DrawnCLSTMConfig, DrawnCLSTM),
+        "cine-forecaster": (ForecasterConfig, CineForecaster),
     }  # fmt: skip
-    if name not in configs:
-        raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(configs)}")
-    check_keys(f"{source} (settings)", settings, [field.name for field in fields(configs[name])], complete=False)
+    if name not in networks:
+        raise UnreadableError(f"{source}: unknown network {shortened(name)}; this version knows {', '.join(networks)}")
+    sizes, network = networks[name]
+    check_keys(f"{source} (settings)", settings, [field.name for field in fields(sizes)], complete=False)
     for key, value in settings.items():
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_SETTING:
             raise UnreadableError(f"{source}: {key} is {shortened(value)}; it must be a small integer")
     try:
-        config = configs[name](**settings)
+        return network(sizes(**settings))
     except ValueError as error:
         raise UnreadableError(f"{source}: {error}") from None
-    if isinstance(config, CRNNMRIConfig):
-        return CRNNMRI(config)
-    if isinstance(config, ForecasterConfig):
-        return CineForecaster(config)
-    return SliceCLSTM(config) if isinstance(config, SliceCLSTMConfig) else DrawnCLSTM(config)
 
 
 def write_bundle(

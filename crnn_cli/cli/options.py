@@ -13,12 +13,13 @@ INPUT = "Input"
 SIMULATION = "Sampling simulation"
 DRAWN = "Drawn slices"
 METHOD = "Method"
+STREAMING = "Streams"
 NETWORK = "Network and device"
 ADAPTATION = "Adaptation"
 RELIABILITY = "Reliability"
 OUTPUT = "Output"
 BATCH = "Batch"
-PANELS = (BATCH, INPUT, SIMULATION, DRAWN, METHOD, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
+PANELS = (BATCH, INPUT, SIMULATION, DRAWN, METHOD, STREAMING, NETWORK, ADAPTATION, RELIABILITY, OUTPUT)
 """Panels of the help, in order."""
 
 SeriesChoice = Annotated[

@@ -16,6 +16,7 @@ from crnn_cli.cli.options import (
     OUTPUT,
     RELIABILITY,
     SIMULATION,
+    STREAMING,
     Calibration,
     Coils,
     Contrast,
@@ -39,13 +40,18 @@ from crnn_cli.cli.options import (
     Variable,
     View,
 )
+from crnn_cli.cli.series.stream import require_file, run_streaming
 from crnn_cli.workflows.reconstruct import steps
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
+from crnn_cli.workflows.stream.options import StreamOptions
 
 ScanFile = Annotated[
-    Path,
-    typer.Argument(metavar="SCAN", help="NIfTI series (x, y, z, t), - for standard input, DICOM, or raw k-space."),
-]
+    Path | None,
+    typer.Argument(
+        metavar="SCAN", show_default=False,
+        help="NIfTI series (x, y, z, t), - for standard input, DICOM, or raw k-space. Left out with --listen.",
+    ),
+]  # fmt: skip
 MaskFile = Annotated[
     Path | None,
     typer.Option(
@@ -203,6 +209,39 @@ MaxResidual = Annotated[
         help="Exit with code 6 if the residual at held-out lines is above this.",
     ),
 ]  # fmt: skip
+Streamed = Annotated[
+    bool,
+    typer.Option(
+        "--stream", rich_help_panel=STREAMING,
+        help="Frame by frame, by a causal network: each image leaves when its last line has come. - is then a stream "
+        "of MRD messages, or NIfTI.",
+    ),
+]  # fmt: skip
+CalibrationFrames = Annotated[
+    int | None,
+    typer.Option(
+        "--calibrate-frames", min=1, max=1000, metavar="INTEGER", rich_help_panel=STREAMING,
+        help="First frames, which scale, noise and coil sensitivities are taken from (default: 8).",
+    ),
+]  # fmt: skip
+RenewFrames = Annotated[
+    int | None,
+    typer.Option(
+        "--renew-frames", min=0, max=100_000, metavar="INTEGER", rich_help_panel=STREAMING,
+        help="Estimate coil sensitivities again every so many frames (default: 64; 0: never).",
+    ),
+]  # fmt: skip
+Paced = Annotated[
+    bool,
+    typer.Option("--pace", rich_help_panel=STREAMING, help="Replay a file at its own speed; late frames are counted."),
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", rich_help_panel=STREAMING,
+        help="Serve MRD clients, one at a time, on this machine unless HOST says otherwise.",
+    ),
+]  # fmt: skip
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -211,11 +250,13 @@ Out = Annotated[
     ),
 ]  # fmt: skip
 FormatName = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--format", metavar="nifti|dicom", rich_help_panel=OUTPUT, callback=values.one_of("--format", values.FORMATS),
-        autocompletion=values.complete(values.FORMATS),
-        help="dicom writes a derived series; -o is then a folder (default: SCAN_crnn beside the scan).",
+        "--format", metavar="nifti|dicom|mrd", rich_help_panel=OUTPUT,
+        callback=values.one_of("--format", values.STREAM_FORMATS),
+        autocompletion=values.complete(values.STREAM_FORMATS),
+        help="dicom writes a derived series; -o is then a folder (default: SCAN_crnn beside the scan). mrd: "
+        "messages of a stream.",
     ),
 ]  # fmt: skip
 ComplexOutput = Annotated[
@@ -242,7 +283,7 @@ Page = Annotated[
 
 
 def reconstruct(
-    scan: ScanFile,
+    scan: ScanFile = None,
     mask: MaskFile = None,
     phase: PhaseFile = None,
     axes: Axes = None,
@@ -272,6 +313,11 @@ def reconstruct(
     iterations: Iterations = None,
     noise_ratio: NoiseRatio = None,
     ensemble: Ensemble = None,
+    stream: Streamed = False,
+    calibration_frames: CalibrationFrames = None,
+    renew_frames: RenewFrames = None,
+    pace: Paced = False,
+    listen: Listen = None,
     model: ReconstructionModel = None,
     precision: Precision = None,
     memory: Memory = None,
@@ -286,7 +332,7 @@ def reconstruct(
     save_runs: SaveRuns = None,
     max_residual: MaxResidual = None,
     out: Out = None,
-    format_name: FormatName = "nifti",
+    format_name: FormatName = None,
     complex_output: ComplexOutput = False,
     save_maps: SaveMaps = None,
     preview: Preview = None,
@@ -303,6 +349,9 @@ def reconstruct(
     --adapt tunes the network on the scan's own lines. The result is used only if it predicts lines better that it was
     never tuned on. Ctrl-C ends the tuning and goes on with the best so far.
 
+    --stream reconstructs frame by frame, each from itself and those before, and says the latency. MRD messages on
+    standard input become MRD images on standard output. What is done is kept on Ctrl-C.
+
     --uncertainty reconstructs again without a quarter of the outer lines, several times, and maps how far the images
     move, scaled to a standard deviation on cases with a known truth. It cannot show what no measured line shows: a
     structure that is missing in all runs alike, or a blur that they share.
@@ -313,7 +362,8 @@ def reconstruct(
     crnn reconstruct scan.nii --adapt 5m --save-adapted tuned; crnn reconstruct raw.h5 --coils 8 -o images.nii.gz;
     crnn reconstruct scan.nii --slice 6 --ensemble 4; crnn reconstruct scan.nii --uncertainty sd.nii.gz;
     crnn reconstruct scan.nii -o images.nii.gz --uncertainty sd.nii.gz --save-runs runs;
-    crnn reconstruct k.npy --axes coil,t,ky,kx --method tv
+    crnn reconstruct k.npy --axes coil,t,ky,kx --method tv;
+    crnn reconstruct raw.h5 --stream --pace -o images.nii.gz; scanner | crnn reconstruct - --stream -o - | viewer
     """
     options = ReconstructOptions(
         out=out, mask=mask, phase=phase, axes=axes, series=series, slice_tolerance=slice_tolerance,
@@ -325,8 +375,14 @@ def reconstruct(
         noise_ratio=noise_ratio, precision=precision, memory=memory, ensemble=ensemble, adapt=adapt,
         adapt_steps=adapt_steps, save_adapted=save_adapted, generalise=generalise, device=device, preview=preview,
         hold_out_folds=hold_out_folds, uncertainty=uncertainty, uncertainty_runs=uncertainty_runs, save_runs=save_runs,
-        report=report, max_residual=max_residual, complex_output=complex_output, format_name=format_name, force=force,
+        report=report, max_residual=max_residual, complex_output=complex_output, force=force,
+        format_name=format_name or ("auto" if stream else "nifti"), calibration_frames=calibration_frames,
     )  # fmt: skip
+    streaming = StreamOptions(pace, listen, renew_frames)
+    if stream:
+        run_streaming(scan, options, streaming, as_json)
+        return
+    scan = require_file(scan, streaming)
     plan = steps.plan(scan, options, as_json)
     engine = steps.prepare(options)
     data = steps.read(plan, engine)

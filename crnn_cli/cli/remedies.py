@@ -6,7 +6,7 @@ from crnn_cli.errors import Param
 
 FLAGS = {"complex_output": "--complex", "format_name": "--format", "as_json": "--json", "slice_number": "--slice",
          "set_number": "--set",
-         "out": "-o", "drawn": "--from"}  # fmt: skip
+         "out": "-o", "drawn": "--from", "calibration_frames": "--calibrate-frames"}  # fmt: skip
 """Parameters whose option is not their own name with hyphens."""
 
 FLAGS_OF_VALUES = {("kind", "labels"): "--as-labels", ("kind", "images"): "--as-images"}

@@ -10,7 +10,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
-from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
+from crnn_cli.errors import CrnnError, Param, UnreadableError, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 from crnn_cli.report.provenance import input_facts, slice_label
 from crnn_cli.report.sidecar import DAMAGE, read_sidecar, require_apart, sidecar_path
@@ -75,6 +75,8 @@ def _read_report(images: Path) -> dict[str, Any]:
     """Read the report beside images, of any format; it must name them."""
     path = sidecar_path(images)
     report = read_sidecar(path)
+    if "stream" in report:
+        raise UnsupportedDataError(f"{path} is the report of a stream, for which there is no page")
     if not {"tool", "acceleration", "reliability", "input"} <= set(report):
         raise UnreadableError(f"{path} is no report of crnn reconstruct", remedy=("name images that it wrote",))
     output = report.get("output")

@@ -26,6 +26,7 @@ PRECISIONS = {"fp32": "single precision", "bf16": "faster, half the memory", "tf
 SEGMENT_PRECISIONS = {name: PRECISIONS[name] for name in ("fp32", "bf16")}
 MAP_SETS = {"1": "", "2": "the object is larger than the field of view", "auto": "found out slice by slice"}
 FORMATS = {"nifti": "", "dicom": ""}
+STREAM_FORMATS = FORMATS | {"mrd": ""}
 DATA_KINDS = {"kspace": "k-space", "image": "complex images, transformed to k-space"}
 MODALITIES = {"MR": "", "CT": "", "PT": "PET", "NM": "nuclear", "XA": "angiography", "US": "", "OT": "other"}
 SEG_TYPES = {"binary": "a bit for each segment and voxel", "labelmap": "the labels themselves"}

@@ -19,6 +19,7 @@ from torch import Tensor
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import sum_sets
+from crnn_cli.mri.running_samples import running_series
 
 
 class Consistency(Protocol):
@@ -44,6 +45,16 @@ class Consistency(Protocol):
         """
         ...
 
+    def step(self, image_BTYX: Tensor, frames: slice, error: Tensor | None = None) -> Tensor:
+        """Apply the data consistency step to some frames alone; ``error`` as above.
+
+        Parameters
+        ----------
+        image_BTYX : as many images as there are frames.
+        frames : which they are.
+        """
+        ...
+
     def zero_filled(self) -> Tensor:
         """Zero-filled images A^H y."""
         ...
@@ -61,6 +72,10 @@ class Consistency(Protocol):
 
     def time_wiener(self) -> Tensor:
         """Images whose missing samples are Wiener estimates from other frames."""
+        ...
+
+    def running(self) -> Tensor:
+        """Images whose missing samples are averaged from the frames before."""
         ...
 
 
@@ -163,8 +178,13 @@ class SingleCoilConsistency:
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Data consistency step; `error` as in `Consistency`."""
+        return self.step(image_BTYX, slice(None), error)
+
+    def step(self, image_BTYX: Tensor, frames: slice, error: Tensor | None = None) -> Tensor:
+        """Data consistency step of some frames; see `Consistency.step`."""
         weight = 1 / (1 + self._noise + self._deviation.relative_variance(error))
-        return image_BTYX + weight * (self._zero_filled - self.normal(image_BTYX))
+        mask = self._mask_from_corner if self._mask_from_corner.shape[1] == 1 else self._mask_from_corner[:, frames]
+        return image_BTYX + weight * (self._zero_filled[:, frames] - self._normal(image_BTYX, mask))
 
     def zero_filled(self) -> Tensor:
         """Zero-filled images A^H y, (B, T, Y, X)."""
@@ -172,7 +192,10 @@ class SingleCoilConsistency:
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Normal operator F^H m F x, (B, T, Y, X): a circular convolution, for which images need not be centred."""
-        kspace = torch.fft.fftn(image_BTYX, dim=self._axes).mul_(self._mask_from_corner)
+        return self._normal(image_BTYX, self._mask_from_corner)
+
+    def _normal(self, image_BTYX: Tensor, mask_from_corner: Tensor) -> Tensor:
+        kspace = torch.fft.fftn(image_BTYX, dim=self._axes).mul_(mask_from_corner)
         image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)
         return image.contiguous()  # fftn leaves the transformed axes innermost in memory
 
@@ -196,6 +219,13 @@ class SingleCoilConsistency:
         shared = torch.einsum("ts,bsyx->btyx", weight.to(self._data.dtype), self._data)
         shared = shared / torch.where(total > 0, total, torch.ones_like(total))
         return kspace_to_image(self._data + (1 - self._mask) * shared, self._axes)
+
+    def running(self) -> Tensor:
+        """Running images, (B, T, Y, X): missing samples are averaged from the frames before, as in a stream.
+
+        See `crnn_cli.mri.running_samples.RunningSamples`.
+        """
+        return kspace_to_image(running_series(self._data, self._mask), self._axes)
 
     def time_wiener(self) -> Tensor:
         """Time-Wiener images, (B, T, Y, X): missing samples are linear estimates from the same sample in other frames.

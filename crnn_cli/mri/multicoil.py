@@ -142,15 +142,20 @@ class MultiCoilConsistency:
         """Time-Wiener images of the coils (`SingleCoilConsistency.time_wiener`), combined."""
         return self._combined(lambda kspace, masks: SingleCoilConsistency(kspace, masks).time_wiener())
 
+    def running(self) -> Tensor:
+        """Running images of the coils (`SingleCoilConsistency.running`), combined."""
+        return self._combined(lambda kspace, masks: SingleCoilConsistency(kspace, masks).running())
+
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Data consistency step; `error` as in `Consistency`."""
+        parts = self._gram.frame_chunks(image_BTYX.shape[1])
+        return torch.cat([self.step(image_BTYX[:, frames], frames, error) for frames in parts], 1)
+
+    def step(self, image_BTYX: Tensor, frames: slice, error: Tensor | None = None) -> Tensor:
+        """Data consistency step of some frames; see `Consistency.step`."""
         gram, noise = self._gram, self.noise + self._deviation.relative_variance(error)
-        chunks = []
-        for frames in gram.frame_chunks(image_BTYX.shape[1]):
-            image = gram.to_layout(image_BTYX[:, frames])
-            data = gram.to_layout(self._adjoint_BTYX[:, frames])
-            chunks.append(gram.from_layout(image + self._change(image, data, noise, frames)))
-        return torch.cat(chunks, 1)
+        image, data = gram.to_layout(image_BTYX), gram.to_layout(self._adjoint_BTYX[:, frames])
+        return gram.from_layout(image + self._change(image, data, noise, frames))
 
     def _change(self, image: Tensor, data: Tensor, noise: Tensor | float, frames: slice) -> Tensor:
         """Correction z - x of some frames by conjugate gradients, in the layout of `Gram`.

@@ -22,13 +22,17 @@ from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
+from crnn_cli.networks.live_crnn import LiveCRNN
+from crnn_cli.reconstruction.frames import reconstruct_frames
 from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource, on_output_grid
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 INITIAL_IMAGES: dict[str, Callable[[Consistency], Tensor]] = {
     "zero-filled": lambda operator: operator.zero_filled(),
     "view-shared": lambda operator: operator.view_shared(),
     "time-wiener": lambda operator: operator.time_wiener(),
     "total-variation": tv_start,
+    "running": lambda operator: operator.running(),
 }
 """Images that a network starts from, by the name in a bundle's config.json."""
 
@@ -96,31 +100,6 @@ class MemoryAdaptive(Protocol):
             If it does not fit with all of them on disk.
         """
         ...
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """Settings of a network at inference; a bundle says what it was trained with.
-
-    Attributes
-    ----------
-    initial_image : a key of `INITIAL_IMAGES`.
-    input_rms : `energy_weighted_rms` that the initial image is scaled to.
-    iterations : unrolled iterations; 0 returns the initial image.
-    noise_ratio : noise variance of the samples relative to the network's error; 0 is hard data consistency. None: from
-        the noise estimated in the samples and the error that the network expects, where it was trained to.
-    bfloat16 : convolutions and states in bfloat16; data consistency stays in single precision.
-    memory : limit of the whole process in bytes, on a CPU; states beyond it spill to disk.
-    tf32 : convolutions on a GPU may round their factors to 10 bits (TF32); sums stay in single precision.
-    """
-
-    initial_image: str
-    input_rms: float
-    iterations: int
-    noise_ratio: float | None = None
-    bfloat16: bool = False
-    memory: int | None = None
-    tf32: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +179,8 @@ class NetworkReconstructor:
                 remedy=("use ", Param("method", "sense"), ", or tv"),
             )
         with explain_out_of_memory(measurement.kspace_BCTYX.device):
+            if isinstance(self.network, LiveCRNN):
+                return MethodResult(reconstruct_frames(self.network, self.settings, measurement, on_step), None)
             operator = measurement.consistency(self.settings.noise_ratio)
             initial_BTYX = INITIAL_IMAGES[self.settings.initial_image](operator)
             brightness = energy_weighted_rms(initial_BTYX, measurement.map_sets)

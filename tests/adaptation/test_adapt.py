@@ -18,7 +18,8 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction.measurement import SingleCoilSource, SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.settings import InferenceSettings
 from tests.support.cines import AFFINE, moving_cine
 
 CPU = torch.device("cpu")

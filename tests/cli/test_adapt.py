@@ -16,7 +16,8 @@ import torch
 from crnn_cli.bundles.store import load_reconstruction, read_bundle
 from crnn_cli.data import write_set
 from crnn_cli.errors import UsageError
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 from crnn_cli.workflows.reconstruct.adapt import AdaptBudget, parse_budget, write_adapted
 from tests.cli.test_raw_reconstruct import AXES, measured
 from tests.support.cines import lines_mask, moving_cine, save, to_images, to_kspace

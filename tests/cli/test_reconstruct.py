@@ -27,7 +27,8 @@ from crnn_cli.io import atomic_write
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.mri.sampling import sheared_grid
 from crnn_cli.reconstruction.measurement import SingleCoilSource
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.settings import InferenceSettings
 from crnn_cli.report import montage as preview
 from crnn_cli.report.rows import reconstruction_rows
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace

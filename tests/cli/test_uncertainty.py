@@ -299,7 +299,8 @@ def test_a_bundle_may_say_nothing_and_a_tuned_one_says_what_its_source_said(bund
     source = calibrated(bundle, tmp_path / "source", scale=1.5)
     assert read_bundle(source).uncertainty_scale == 1.5
     from crnn_cli.bundles.store import load_reconstruction
-    from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+    from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+    from crnn_cli.reconstruction.settings import InferenceSettings
     from tests.bundles.test_store import CPU
 
     method = NetworkReconstructor(

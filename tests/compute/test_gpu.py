@@ -11,7 +11,8 @@ from crnn_cli.mri import consistency, multicoil
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.engines.gpu import ChunkedGpuSchedule
 from crnn_cli.reconstruction.measurement import SingleCoilSource
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.settings import InferenceSettings
 from tests.compute.test_memory import network
 from tests.mri.test_multicoil import problem as coil_problem
 from tests.reconstruction.test_reconstruct import acquisition

@@ -13,7 +13,8 @@ from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.measurement import SingleCoilSource
-from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
+from crnn_cli.reconstruction.settings import InferenceSettings
 from tests.reconstruction.test_reconstruct import acquisition
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.reconstruction.ensemble import COPIES, VIEWS, Ensemble
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.memory_estimate import estimate_memory
-from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, InferenceSettings, NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import ClassicalReconstructor, NetworkReconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 from tests.assessment.test_held_out import Guess
 from tests.reconstruction.test_memory_estimate import network
 

@@ -129,7 +129,7 @@ def test_sensitivities_are_estimated_once_for_each_slice(monkeypatch):
         calls.append(1)
         return estimate_map_sets(*given)
 
-    monkeypatch.setattr("crnn_cli.reconstruction.raw_source.estimate_map_sets", counted)
+    monkeypatch.setattr("crnn_cli.reconstruction.coil_preparation.estimate_map_sets", counted)
     first = [slices.measure(z, CPU) for z in range(2)]
     again = [slices.measure(z, CPU) for z in range(2)]
     assert len(calls) == 2

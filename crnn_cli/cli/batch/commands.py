@@ -68,6 +68,8 @@ Reviewed = Annotated[
     ),
 ]  # fmt: skip
 
+_OF_ONE = ("stream", "renew_frames", "pace", "listen")
+"""Options of the command for one that have no meaning for many."""
 _OWN = ("inputs", "out", "resume", "keep_going", "shard", "scheduler", "as_json", "force")
 
 
@@ -163,7 +165,7 @@ def _options(name: str, given: dict[str, Any]) -> Any:
 
     kind = {"reconstruct": ReconstructOptions, "segment": SegmentOptions, "function": FunctionOptions}[name]
     known = {field.name for field in fields(kind)}
-    return kind(**{option: value for option, value in given.items() if option in known})
+    return kind(**{option: value for option, value in given.items() if option in known and value is not None})
 
 
 def _make_folder(out: Path) -> None:
@@ -195,7 +197,7 @@ def _many(
         return PANELS.index(title) if title in PANELS else -1
 
     own = [each for each in declared(_run) if each.name in own_options]
-    others = [each for each in declared(single)[1:] if each.name not in own_options]
+    others = [each for each in declared(single)[1:] if each.name not in (*own_options, *_OF_ONE)]
     command.__name__, command.__doc__ = f"batch_{name}", description
     keyword = inspect.Parameter.KEYWORD_ONLY
     ordered = [each.replace(kind=keyword) for each in sorted([*own, *others], key=panel)]

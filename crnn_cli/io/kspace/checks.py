@@ -205,11 +205,17 @@ def measured_exactly(kspace_CTYX: Complex, mask_TYX: Mask) -> Mask:
     A single sample of zero is chance. Columns in which every readout is zero were not measured; and where more than
     5 % of the other samples are zero, each of these was not.
     """
-    nonzero_TYX: Mask = np.logical_or.reduce([kspace_TYX != 0 for kspace_TYX in kspace_CTYX])
-    by_columns: Mask = mask_TYX & np.logical_or.reduce(nonzero_TYX, (0, 1))
-    if by_columns.any() and float(nonzero_TYX[by_columns].mean()) < 0.95:
-        by_columns &= nonzero_TYX
-    return mask_TYX if (by_columns == mask_TYX).all() else by_columns
+    lines_TY = mask_TYX.any(-1)
+    mask_NX = mask_TYX[lines_TY]
+    nonzero_NX: Mask = np.logical_or.reduce([kspace_TYX[lines_TY] != 0 for kspace_TYX in kspace_CTYX])
+    by_columns: Mask = mask_NX & nonzero_NX.any(0)
+    if by_columns.any() and float(nonzero_NX[by_columns].mean()) < 0.95:
+        by_columns &= nonzero_NX
+    if (by_columns == mask_NX).all():
+        return mask_TYX
+    measured_TYX = np.zeros(kspace_CTYX.shape[1:], np.bool_)
+    measured_TYX[lines_TY] = by_columns
+    return measured_TYX
 
 
 def require_every_frame(mask_TYX: Mask, title: str) -> None:

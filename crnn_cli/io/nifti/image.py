@@ -318,6 +318,22 @@ def write_stream(image: Image, stream: BinaryIO, description: str, intent: str =
     stream.flush()
 
 
+def series_header(image: Image, dtype: np.dtype[Any], frames: int, description: str) -> bytes:
+    """Header of a series whose frames will follow, uncompressed and in Fortran order.
+
+    Parameters
+    ----------
+    image : one frame (x, y, z, 1), with the geometry of all.
+    dtype : of the voxels.
+    frames : that will follow.
+    """
+    voxels = np.broadcast_to(np.zeros((), dtype), (*image.array.shape[:3], frames))
+    nifti = as_nifti(image, voxels, description, "none")
+    nifti.header["vox_offset"] = offset = 352
+    head: bytes = nifti.header.binaryblock
+    return head.ljust(offset, b"\0")
+
+
 def decompressed(content: bytes, source: Path) -> bytes:
     """Content without gzip; bytes that are not compressed stay as they are.
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.images import load_image
-from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.report.montage import Panel, preview_output
 from crnn_cli.training.reconstruct.cine import CPU, CineItem, CineItems, DrawnSampling, draw, draw_item
 from crnn_cli.training.reconstruct.losses import image_loss
@@ -39,7 +40,7 @@ class ReconstructJob:
 
     def __init__(
         self, settings: ReconstructSettings, cines: Sequence[Tensor], held_out: Sequence[Tensor], seed: int,
-        start: CRNNMRI | None = None, device: torch.device = CPU,
+        start: CRNNMRI | LiveCRNN | None = None, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         self.settings, self.seed, self.start, self.device = settings, seed, start, device
         self.source = CineItems(cines, settings.real_share, settings.pixels, settings.sampling, settings.initial_image)
@@ -49,11 +50,14 @@ class ReconstructJob:
         self.several = replace(self.real or self.simulated, sampling=several) if settings.sampling.several else None
         self._items = settings.stages()[0].steps * settings.batch
 
-    def network(self, stage: int, before: nn.Module | None) -> CRNNMRI:
+    def network(self, stage: int, before: nn.Module | None) -> CRNNMRI | LiveCRNN:
         """Build the network; there is one stage."""
         del stage, before
-        network = CRNNMRI(self.settings.network.config())
-        network.truncate, network.checkpoint = self.settings.network.truncate, self.settings.network.checkpoint
+        sizes = self.settings.network.config()
+        network = CRNNMRI(sizes) if isinstance(sizes, CRNNMRIConfig) else LiveCRNN(sizes)
+        network.truncate = self.settings.network.truncate
+        if isinstance(network, CRNNMRI):
+            network.checkpoint = self.settings.network.checkpoint
         if self.start is not None:
             network.load_state_dict(self.start.state_dict())
         for weight in network.parameters():

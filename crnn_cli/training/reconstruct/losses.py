@@ -1,6 +1,7 @@
 """Losses of reconstruction, on complex images x against the truth r; d = x - r.
 
     log             log(mean |d| + root mean |d|^2)
+    log_frames      the same of each frame, mean over the frames
     l1              mean |d|
     l2              mean |d|^2
     ssim            1 - mean SSIM(|x|, |r|) of the frames
@@ -43,6 +44,13 @@ def reconstruction_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
     """
     squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
     return torch.log((squared + 1e-8).sqrt().mean() + (squared.mean() + 1e-10).sqrt())
+
+
+def frame_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
+    """Compute the mean over the frames of `reconstruction_loss`: early and late frames of a stream count alike."""
+    squared = torch.view_as_real(image_BTYX - truth_BTYX).square().sum(-1)
+    mean_BT, rms_BT = (squared + 1e-8).sqrt().mean((-2, -1)), (squared.mean((-2, -1)) + 1e-10).sqrt()
+    return torch.log(mean_BT + rms_BT).mean()
 
 
 def l1_loss(image_BTYX: Tensor, truth_BTYX: Tensor) -> Tensor:
@@ -122,6 +130,7 @@ def kspace_loss(image_BTYX: Tensor, consistency: Data) -> Tensor:
 
 IMAGE_LOSSES: dict[str, ImageLoss] = {
     "log": lambda image, truth, _: reconstruction_loss(image, truth),
+    "log_frames": lambda image, truth, _: frame_loss(image, truth),
     "l1": lambda image, truth, _: l1_loss(image, truth),
     "l2": lambda image, truth, _: l2_loss(image, truth),
     "ssim": lambda image, truth, _: ssim_loss(image, truth),

@@ -9,7 +9,8 @@ import torch
 
 from crnn_cli.bundles.store import Bundle, load_reconstruction
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.training.grow_network import expand_network
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.reconstruct.cine import SamplingSettings
@@ -90,7 +91,8 @@ def train_reconstruction(
             said["coils"] = _coils(settings.sampling)
         job = ReconstructJob(settings, load_cines(training), load_cines(held_out), asked.seed, network, asked.device)
         config = {
-            "task": "reconstruct", "network": "crnn-mri", "settings": vars(settings.network.config()),
+            "task": "reconstruct", "network": "live-crnn" if settings.network.live else "crnn-mri",
+            "settings": vars(settings.network.config()),
             "initial_image": settings.initial_image, "input_rms": 1.0,
             "summary": f"{'one- and multi-coil' if settings.sampling.several else 'single-channel'} Cartesian cine: "
             f"trained by its user on {len(training)} cines and simulation",
@@ -107,10 +109,14 @@ def _coils(sampling: SamplingSettings) -> str:
     )
 
 
-def _initial_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI:
+def _initial_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI | LiveCRNN:
     """Network of a bundle to start from, expanded to the sizes of the settings; UsageError if it cannot be."""
     network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
+    if isinstance(network, LiveCRNN) and network.config == wanted:
+        return network
     try:
+        if isinstance(network, LiveCRNN) or not isinstance(wanted, CRNNMRIConfig):
+            raise ValueError("networks for streams are begun from one of the same sizes alone")
         return expand_network(network, wanted)
     except ValueError as error:
         raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
+from crnn_cli.networks.live_crnn import LiveCRNNConfig
 from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.reconstruct.cine import SamplingSettings
@@ -17,6 +18,8 @@ _MOST_BATCH = 4096
 class ReconstructionNetworkSettings:
     """Sizes of the network, and how gradients go back through it."""
 
+    live: int = setting(0, "1: the causal network for streams, whose frames see only those before; tsm_channels, "
+                        "temporal_context and noise_aware do not apply")  # fmt: skip
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
     iterations: int = setting(5, "of the published model")
@@ -31,11 +34,17 @@ class ReconstructionNetworkSettings:
 
     def __post_init__(self) -> None:
         self.config()
+        if self.live not in (0, 1) or (self.live and (self.tsm_channels or self.temporal_context or self.noise_aware)):
+            raise ValueError("live must be 0 or 1; with 1, leave out tsm_channels, temporal_context and noise_aware")
+        if self.live and self.checkpoint:
+            raise ValueError("checkpoint is for the network that sees all frames; for live, truncate saves memory")
         if self.truncate < 0 or self.checkpoint < 0:
             raise ValueError("truncate and checkpoint must be 0 or more")
 
-    def config(self) -> CRNNMRIConfig:
+    def config(self) -> CRNNMRIConfig | LiveCRNNConfig:
         """Configuration of the network itself."""
+        if self.live:
+            return LiveCRNNConfig(self.features, self.kernel, self.iterations, self.weight_sets)
         return CRNNMRIConfig(
             self.features,
             self.kernel,
@@ -52,6 +61,7 @@ class ReconstructionLoss:
     """Weights of the losses in their sum; see `crnn_cli.training.reconstruct.losses`."""
 
     log: float = setting(1.0, "logarithm of mean and r.m.s. error: all items count alike")
+    log_frames: float = setting(0.0, "the same of each frame: early and late frames count alike; for streams")
     l1: float = setting(0.0, "mean error")
     l2: float = setting(0.0, "mean squared error")
     ssim: float = setting(0.0, "1 - structural similarity of magnitudes")
@@ -79,7 +89,7 @@ class ReconstructSettings:
     real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
     initial_image: str = setting(
-        "time-wiener", "input of the network; or total-variation, view-shared, zero-filled", "start"
+        "time-wiener", "input of the network; or total-variation, view-shared, zero-filled; running for live", "start"
     )
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
     network: ReconstructionNetworkSettings = field(default_factory=ReconstructionNetworkSettings)
@@ -98,6 +108,8 @@ class ReconstructSettings:
             raise ValueError(
                 f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}"
             )
+        if bool(self.network.live) != (self.initial_image == "running"):
+            raise ValueError('a live network starts from initial_image = "running", and no other network does')
         if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 
@@ -109,7 +121,8 @@ class ReconstructSettings:
     def iterations(self, share: float, number: int) -> int:
         """Iterations of an item.
 
-        The last 45 % of the steps take turns between the network's iterations and one less.
+        The last 45 % of the steps take turns between the network's iterations and one less. A live network always runs
+        all of its own.
 
         Parameters
         ----------
@@ -117,6 +130,8 @@ class ReconstructSettings:
         number : of the item.
         """
         last = self.network.iterations
+        if self.network.live:  # states of an iteration go on to the same one of the next frame
+            return last
         if share < 0.55:
             return min(last, self.start_iterations + (share >= 0.25))
         return max(min(last, self.start_iterations), last - number % 2)

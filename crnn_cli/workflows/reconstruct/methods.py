@@ -29,6 +29,7 @@ class MethodRequest:
     regularisation : weight of a classical method, relative to the data.
     noise_ratio, precision, memory : of the network; see `crnn_cli.reconstruction.reconstruct.InferenceSettings`.
     ensemble : flipped copies that the network averages over.
+    calibration_frames : frames that a causal network is calibrated by.
     """
 
     name: str = NETWORK
@@ -39,6 +40,7 @@ class MethodRequest:
     precision: str | None = None
     memory: str | None = None
     ensemble: int | None = None
+    calibration_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class PreparedMethod:
     copies : flipped copies to average over.
     precision : of the network, where it was asked for.
     scale : calibration of its uncertainty; None where it was not measured (`crnn_cli.assessment.uncertainty`).
+    calibration_frames : frames at the start that a causal network is calibrated by; None of other methods.
     """
 
     method: Reconstructor[None]
@@ -62,6 +65,7 @@ class PreparedMethod:
     copies: int = 1
     precision: str | None = None
     scale: float | None = None
+    calibration_frames: int | None = None
 
 
 def method_names() -> list[str]:
@@ -94,7 +98,7 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
 
     if name not in METHODS:
         raise UsageError(Param("method", name), " is not known", remedy=(f"use {', '.join(method_names())}",))
-    for option in ("model", "precision", "memory", "ensemble"):
+    for option in ("model", "precision", "memory", "ensemble", "calibration_frames"):
         if getattr(request, option) is not None:
             raise UsageError(Param(option), " belongs to ", method_crnn, f", not to {name}")
     if request.noise_ratio is not None:
@@ -116,7 +120,9 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
 def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
     from crnn_cli.compute.device import has_native_bfloat16
-    from crnn_cli.reconstruction.reconstruct import InferenceSettings, NetworkReconstructor
+    from crnn_cli.networks.live_crnn import LiveCRNN
+    from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+    from crnn_cli.reconstruction.settings import CALIBRATION_FRAMES, InferenceSettings
     from crnn_cli.report.provenance import model_facts, tool_facts
 
     memory, copies = parse_bytes(request.memory), request.ensemble or 1
@@ -127,16 +133,28 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     default = "bf16" if bundle.bfloat16 and has_native_bfloat16(device) else "fp32"
     precision = default if request.precision is None else _parse_precision(request.precision, device)
     network = load_reconstruction(bundle, device)
+    live = isinstance(network, LiveCRNN)
+    if request.calibration_frames is not None and not live:
+        raise UsageError(
+            Param("calibration_frames"), f" is for causal networks, and {bundle.name} sees all frames",
+            remedy=("add ", Param("model", "cine-crnn-live")),
+        )  # fmt: skip
+    calibration_frames = request.calibration_frames or CALIBRATION_FRAMES
     iterations = network.config.iterations if request.iterations is None else request.iterations
     settings = InferenceSettings(
         bundle.initial_image, bundle.input_rms, iterations, request.noise_ratio, precision == "bf16", memory,
-        precision == "tf32",
+        precision == "tf32", calibration_frames,
     )  # fmt: skip
     facts = tool_facts() | model_facts(bundle) | {"method": {"name": NETWORK}, "iterations": iterations}
     facts |= {"noise_ratio": request.noise_ratio, "precision": precision, "ensemble": copies}
     title = f"{bundle.name} ({bundle.licence})"
     method = NetworkReconstructor(network, settings, notices.say)
-    return PreparedMethod(method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale)
+    if live:
+        facts |= {"calibration_frames": calibration_frames}
+    return PreparedMethod(
+        method, NETWORK, title, facts, copies, request.precision, bundle.uncertainty_scale,
+        calibration_frames if live else None,
+    )  # fmt: skip
 
 
 def _parse_precision(text: str, device: torch.device) -> str:

@@ -50,6 +50,7 @@ class ReconstructOptions:
     precision: str | None = None
     memory: str | None = None
     ensemble: int | None = None
+    calibration_frames: int | None = None
     adapt: str | None = None
     adapt_steps: int | None = None
     save_adapted: Path | None = None

@@ -117,6 +117,8 @@ def reconstruct_scan(
     folds = settings.uncertainty_runs or decide_folds(
         settings.hold_out_folds, scan.geometry.shape, settings.assess or settings.max_residual is not None
     )
+    if scan.raw is not None:
+        scan.raw.calibration_frames = method.calibration_frames
     if settings.adapt is not None:
         method, unseen = tune_to_scan(
             method, slices, device, settings.adapt, settings.seed or 0, progress, interruptible

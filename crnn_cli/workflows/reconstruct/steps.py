@@ -5,7 +5,7 @@ The command takes them in a row for one scan; `crnn batch` takes them for many, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,17 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
     )
     plan_uncertainty(options)
     budget = plan_adaptation(options)
+    return replace(plan_input(scan, options), target=target, budget=budget)
+
+
+def plan_input(scan: Path, options: ReconstructOptions) -> ReconstructPlan:
+    """Plan the reading of a scan alone; the target is `STREAM`.
+
+    Raises
+    ------
+    UsageError
+        If options about the input contradict each other.
+    """
     simulation = _simulation(options)
     if simulation is not None and options.mask is not None:
         both = " draws a pattern and ", Param("mask"), " gives one"
@@ -102,7 +113,7 @@ def plan(scan: Path, options: ReconstructOptions, as_json: bool = False) -> Reco
         options.coils, options.maps, options.phases, options.variable, options.slice_number,
         parse_map_sets(options.map_sets), options.raw_choices(), options.calibration,
     )  # fmt: skip
-    return ReconstructPlan(request, target, options, budget)
+    return ReconstructPlan(request, STREAM, options)
 
 
 def prepare(options: ReconstructOptions) -> ReconstructEngine:
@@ -115,7 +126,7 @@ def prepare(options: ReconstructOptions) -> ReconstructEngine:
     """
     request = MethodRequest(
         options.method, options.model, options.iterations, options.regularisation, options.noise_ratio,
-        options.precision, options.memory, options.ensemble,
+        options.precision, options.memory, options.ensemble, options.calibration_frames,
     )  # fmt: skip
     return prepare_engine(request, options.device)
 

@@ -149,6 +149,12 @@ def test_zero_at_the_truth_and_positive_elsewhere(name, dtype):
     assert found.dtype == truth.real.dtype
 
 
+def test_log_of_frames_is_the_mean_over_frames():
+    image, truth, operator = problem(batch=1)
+    alone = [float(IMAGE_LOSSES["log"](image[:, [t]], truth[:, [t]], operator)) for t in range(3)]
+    assert float(IMAGE_LOSSES["log_frames"](image, truth, operator)) == pytest.approx(sum(alone) / 3, rel=1e-6)
+
+
 def test_log_is_least_at_the_truth():
     image, truth, _ = problem()
     assert float(reconstruction_loss(truth, truth)) == pytest.approx(math.log(1.1e-4))
@@ -162,7 +168,7 @@ def test_scale_laws(factor):
     scaled = factor * image, factor * truth, operator.scaled(torch.tensor(factor, dtype=torch.float64))
     for name, loss in IMAGE_LOSSES.items():
         before, after = float(loss(image, truth, operator)), float(loss(*scaled))
-        expected = before + math.log(factor) if name == "log" else before * factor ** SCALING[name]
+        expected = before + math.log(factor) if name.startswith("log") else before * factor ** SCALING[name]
         assert after == pytest.approx(expected, rel=1e-5), name
 
 

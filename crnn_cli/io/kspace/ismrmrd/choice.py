@@ -17,8 +17,8 @@ DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 PARALLEL = 1e-3
 """Directions whose components differ by less are one."""
 
-
-_COUNTERS = {"set_number": "set", "contrast": "contrast", "repetition": "repetition", "phase_number": "phase"}
+COUNTERS = {"set_number": "set", "contrast": "contrast", "repetition": "repetition", "phase_number": "phase"}
+"""Counter of the readouts that each choice is about."""
 
 
 def choose_readouts(groups: ReadoutGroups, choice: RawChoices) -> ReadoutGroups:
@@ -32,7 +32,7 @@ def choose_readouts(groups: ReadoutGroups, choice: RawChoices) -> ReadoutGroups:
         If sets, contrasts or directions still differ; the remedy names the choice.
     """
     for param, value in choice.given().items():
-        if param in _COUNTERS:
+        if param in COUNTERS:
             groups = _with_value(groups, param, value)
     for param in ("set_number", "contrast"):
         _require_one(groups.imaging, param)
@@ -40,7 +40,7 @@ def choose_readouts(groups: ReadoutGroups, choice: RawChoices) -> ReadoutGroups:
 
 
 def _with_value(groups: ReadoutGroups, param: str, value: int) -> ReadoutGroups:
-    counter = _COUNTERS[param]
+    counter = COUNTERS[param]
     images = groups.imaging[counter] == value
     if not images.any():
         raise UsageError(Param(param, value), f": the readouts for images have {_listed(groups.imaging, counter)}")
@@ -50,7 +50,7 @@ def _with_value(groups: ReadoutGroups, param: str, value: int) -> ReadoutGroups:
 
 
 def _require_one(imaging: ReadoutHeaders, param: str) -> None:
-    counter = _COUNTERS[param]
+    counter = COUNTERS[param]
     values = np.unique(imaging[counter])
     if len(values) > 1:
         raise UnsupportedDataError(

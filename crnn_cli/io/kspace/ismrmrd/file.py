@@ -6,7 +6,7 @@ A readout is a row of the compound data set ``data``, with the fields ``head`` (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,17 @@ class ReadoutHeaders:
         return flagged
 
 
+SampleSource = Callable[[ReadoutHeaders], Iterator[tuple[int, Complex]]]
+"""Yields the samples of readouts, each with its index among them, complex64 (C, X): `read_samples` of a file, or what
+has come of a stream."""
+
+
+def concatenated(parts: Sequence[ReadoutHeaders]) -> ReadoutHeaders:
+    """Headers of several parts, one after another."""
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].fields}
+    return ReadoutHeaders(np.concatenate([part.row for part in parts]), fields)
+
+
 def find_group(path: Path, group: str | None) -> str:
     """Find the group of the scan: the one named, or the only one.
 
@@ -117,7 +128,7 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
     UnreadableError
         If there are none, or they lack a field.
     """
-    parts: list[dict[str, Numbers]] = []
+    parts: list[ReadoutHeaders] = []
     with opened(path) as file:
         table = file[group]["data"]
         require_possible(len(table) * table.dtype.itemsize, path.stat().st_size, f"{path}, {group}/data")
@@ -125,11 +136,11 @@ def read_readout_headers(path: Path, group: str) -> ReadoutHeaders:
         _require_lengths(table, path)
         heads = table.fields("head")
         for first in range(0, len(table), _HEADS):
-            parts.append(_fields(heads[first : first + _HEADS]))
+            part = heads[first : first + _HEADS]
+            parts.append(headers_of(part, np.arange(first, first + len(part))))
     if not parts:
         raise UnreadableError(f"{path} has a header but no readouts: nothing was measured, or {_BROKEN}")
-    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return ReadoutHeaders(np.arange(len(fields["flags"])), fields)
+    return concatenated(parts)
 
 
 def read_samples(path: Path, group: str, heads: ReadoutHeaders) -> Iterator[tuple[int, Complex]]:
@@ -193,16 +204,28 @@ def _samples(stored: Numbers, heads: ReadoutHeaders, index: int) -> Complex:
     return samples
 
 
-def _fields(heads: Numbers) -> dict[str, Numbers]:
+def headers_of(heads: Numbers, rows: Numbers) -> ReadoutHeaders:
+    """Headers of readouts from N records of AcquisitionHeader.
+
+    Parameters
+    ----------
+    rows : index of each readout in the file or the stream.
+
+    Raises
+    ------
+    UnreadableError
+        If a field is missing, or is no number.
+    """
     try:
         fields = {name: heads[name].astype(np.int64) for name in _NUMBERS if name not in {"flags", "sample_time_us"}}
         fields |= {name: heads["idx"][name].astype(np.int64) for name in _COUNTERS}
-        fields |= {name: heads[name].astype(np.float64) for name in (*_VECTORS, "sample_time_us")}
+        with np.errstate(invalid="ignore"):  # a NaN of a damaged header is looked at where it matters
+            fields |= {name: heads[name].astype(np.float64) for name in (*_VECTORS, "sample_time_us")}
         fields["since_r_wave"] = heads["physiology_time_stamp"][:, 0].astype(np.int64)
         fields["flags"] = heads["flags"].astype(np.uint64)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UnreadableError(f"the heads of the readouts are not those of ISMRMRD ({error}); {_BROKEN}") from None
-    return fields
+    return ReadoutHeaders(rows, fields)
 
 
 def _is_scan(part: Any) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.kspace.checks import measured_exactly
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, SampleSource
 from crnn_cli.io.kspace.ismrmrd.readouts import GridIndex, Whole
-from crnn_cli.notices import Doubt, Remark
+from crnn_cli.notices import Doubt, Fact, Remark
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,19 @@ class Grid:
 
 @dataclass(frozen=True)
 class Lines:
-    """Readouts of a file, with the grid index and the frame of each.
+    """Readouts of a file or a stream, with the grid index and the frame of each.
 
     Attributes
     ----------
-    path, group : the file, and the group of the scan in it.
+    name : of the file or the stream, for messages.
+    samples : where the samples of readouts are.
     heads, index : headers and grid index of the readouts.
     frames : frame of each readout.
     grid : lengths of the axes.
     """
 
-    path: Path
-    group: str
+    name: str
+    samples: SampleSource
     heads: ReadoutHeaders
     index: GridIndex
     frames: Whole
@@ -61,7 +61,7 @@ class Lines:
     def where(self, chosen: Mask) -> Lines:
         """Select readouts by a mask."""
         heads, index, frames = self.heads.where(chosen), self.index.where(chosen), self.frames[chosen]
-        return Lines(self.path, self.group, heads, index, frames, self.grid)
+        return Lines(self.name, self.samples, heads, index, frames, self.grid)
 
     def read(self, number: int, plane: int) -> tuple[Complex, Mask]:
         """Read the k-space (C, T, Y, X) and the mask (T, Y, X) of one slice.
@@ -84,7 +84,7 @@ class Lines:
 
     def each(self) -> Iterator[tuple[int, Complex]]:
         """Yield the index of each readout, and its used samples (C, X) from left to right."""
-        for i, stored in read_samples(self.path, self.group, self.heads):
+        for i, stored in self.samples(self.heads):
             samples = stored[:, ::-1] if self.index.reverse[i] else stored
             first = self.index.skip[i]
             yield i, samples[:, first : first + self.index.count[i]]
@@ -144,6 +144,13 @@ class Lines:
         """Number of measurements of each line that was measured at all, over slices and frames."""
         keys = np.stack([self.heads["slice"], self.frames, self.index.plane, self.index.row], 1)
         return np.unique(keys, axis=0, return_counts=True)[1]
+
+    def averaged(self) -> list[Remark]:
+        """Fact about lines that were measured more than once."""
+        averages = self.averages()
+        if averages.max() == 1:
+            return []
+        return [Fact("averaged", f"lines measured {averages.min()} to {averages.max()} times, averaged")]
 
     def has_full_planes(self) -> bool:
         """Whether each line of a 3-D scan that was measured has all steps of the second phase encoding."""

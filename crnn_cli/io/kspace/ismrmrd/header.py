@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.notices import Doubt
 
 _ROUNDED = 0.01
 """How far a whole number may be off, as converters write 0.9999."""
@@ -53,6 +54,7 @@ class IsmrmrdHeader:
     tr : repetition time TR in ms, None if unknown.
     noise_bandwidth : relativeReceiverNoiseBandwidth, 1 if unknown.
     encodings : number of encodings in the header.
+    segments : values that the counter segment has, by its limits; 1 where there are none.
     counts : values that the counters repetition, phase and slice have, by their encodingLimits; those above 1.
     in_metres, flat, filtered : what `crnn_cli.io.kspace.ismrmrd.reconcile` set right: lengths that were in metres,
         planes of a 2-D scan, readout oversampling that was removed.
@@ -68,9 +70,16 @@ class IsmrmrdHeader:
     noise_bandwidth: float
     encodings: int
     counts: dict[str, int]
+    segments: int = 1
     in_metres: bool = False
     flat: bool = False
     filtered: bool = False
+
+    def doubts(self) -> list[Doubt]:
+        """Doubt about a header of several encodings."""
+        if self.encodings == 1:
+            return []
+        return [Doubt("several-encodings", f"the header has {self.encodings} encodings: the first is read")]
 
 
 def parse_header(text: bytes) -> IsmrmrdHeader:
@@ -104,7 +113,8 @@ def parse_header(text: bytes) -> IsmrmrdHeader:
         tr=_positive(root, "sequenceParameters/TR"),
         noise_bandwidth=_positive(root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth") or 1.0,
         encodings=len(encodings),
-        counts=_counts(first),
+        counts=_counts(first, "repetition", "phase", "slice"),
+        segments=_counts(first, "segment").get("segment", 1),
     )
 
 
@@ -148,10 +158,10 @@ def _limits(encoding: ElementTree.Element, name: str) -> Limits | None:
     return limits
 
 
-def _counts(encoding: ElementTree.Element) -> dict[str, int]:
-    """Lengths above 1 of the counters that count images."""
+def _counts(encoding: ElementTree.Element, *names: str) -> dict[str, int]:
+    """Number of values of counters, by their limits, where it is above 1."""
     counts = {}
-    for name in ("repetition", "phase", "slice"):
+    for name in names:
         limits = _limits(encoding, name)
         if limits is not None and limits.maximum > limits.minimum:
             counts[name] = limits.maximum - limits.minimum + 1

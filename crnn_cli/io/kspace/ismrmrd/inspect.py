@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, SampleSource
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 from crnn_cli.io.kspace.ismrmrd.readouts import REVERSE, GridIndex, ReversedCentre, grid_index
 from crnn_cli.notices import Doubt
@@ -45,7 +44,7 @@ class CentralReadouts:
     samples: list[Complex]
 
 
-def central_readouts(path: Path, group: str, heads: ReadoutHeaders, header: IsmrmrdHeader) -> CentralReadouts:
+def central_readouts(source: SampleSource, heads: ReadoutHeaders, header: IsmrmrdHeader) -> CentralReadouts:
     """Read the readouts nearest to the centre of k-space, of the slice with most readouts.
 
     Raises
@@ -64,7 +63,7 @@ def central_readouts(path: Path, group: str, heads: ReadoutHeaders, header: Ismr
     chosen = np.sort(chosen[np.argsort(away, kind="stable")[:_MOST]])
     central = heads.where(chosen)
     samples: list[Complex] = [np.empty((0, 0), np.complex64)] * len(central)
-    for index, values in read_samples(path, group, central):
+    for index, values in source(central):
         samples[index] = values
     return CentralReadouts(central, samples)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, read_samples
+from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders
 from crnn_cli.io.kspace.ismrmrd.grid import Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader
 from crnn_cli.notices import Doubt, Fact, Remark
@@ -30,8 +30,8 @@ def noise_covariance(
 
     Returns
     -------
-    The covariance (C, C), complex64, and remarks. None where there are no noise readouts, too few samples, or another
-    number of coils.
+    The covariance (C, C), complex64, and remarks. None where there are no noise readouts, too few samples, another
+    number of coils, or a covariance beyond single precision.
     """
     coils = lines.grid.coils
     if not len(noise):
@@ -40,7 +40,7 @@ def noise_covariance(
         text = "the noise readouts have another number of coils than the images: they were left out"
         return None, [Doubt("noise-scan-unusable", text)]
     total, count = np.zeros((coils, coils), np.complex128), 0
-    for index, samples in read_samples(lines.path, lines.group, noise):
+    for index, samples in lines.samples(noise):
         end = samples.shape[1] - int(noise["discard_post"][index])
         used = samples[:, int(noise["discard_pre"][index]) : end].astype(np.complex128)
         total += used @ used.conj().T
@@ -58,5 +58,9 @@ def noise_covariance(
     if header.noise_bandwidth != 1 and oversampled:
         scale /= header.noise_bandwidth
         note += f", scaled for a relative noise bandwidth of {header.noise_bandwidth:.4g}"
+    with np.errstate(over="ignore"):
+        covariance_CC = (total * (scale / count)).astype(np.complex64)
+    if not np.isfinite(covariance_CC).all():
+        return None, [Doubt("noise-scan-unusable", "the noise readouts have values too large: they were left out")]
     note += "; images are as bright as the root of the sum of squares of the whitened coils"
-    return (total * (scale / count)).astype(np.complex64), [Fact("noise-scan", note)]
+    return covariance_CC, [Fact("noise-scan", note)]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,13 @@ from crnn_cli.data.raw_scan import RawScan, RawSlice
 from crnn_cli.io.kspace.checks import require_every_frame
 from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.ismrmrd.choice import choose_readouts
-from crnn_cli.io.kspace.ismrmrd.file import ReadoutHeaders, find_group, read_header, read_readout_headers
+from crnn_cli.io.kspace.ismrmrd.file import (
+    ReadoutHeaders,
+    find_group,
+    read_header,
+    read_readout_headers,
+    read_samples,
+)
 from crnn_cli.io.kspace.ismrmrd.grid import Grid, Lines
 from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Space, parse_header
 from crnn_cli.io.kspace.ismrmrd.inspect import central_readouts, dead_coils, reversed_centre
@@ -38,10 +45,10 @@ from crnn_cli.io.kspace.ismrmrd.readouts import (
     group_readouts,
     require_same_coils,
 )
-from crnn_cli.io.kspace.ismrmrd.reconcile import positions_in_millimetres, reconcile
+from crnn_cli.io.kspace.ismrmrd.reconcile import fewer_than_stated, positions_in_millimetres, reconcile
 from crnn_cli.io.kspace.ismrmrd.timing import Frames, counted_frames, full_frames, heart_frames
 from crnn_cli.io.kspace.ismrmrd.volume import read_volume
-from crnn_cli.notices import Doubt, Fact, Remark
+from crnn_cli.notices import Fact, Remark
 
 
 @dataclass(frozen=True)
@@ -142,15 +149,16 @@ def _measured(
     """Put the readouts of a scan in their places; ``timing`` are the phases and the slice tolerance."""
     require_same_coils(groups)
     header, changes = reconcile(parse_header(read_header(path, group)), groups)
-    imaging = positions_in_millimetres(groups.imaging, header)
-    central = central_readouts(path, group, imaging, header)
+    changes += fewer_than_stated(header, {name: len(np.unique(groups.imaging[name])) for name in header.counts})
+    imaging, samples = positions_in_millimetres(groups.imaging, header), partial(read_samples, path, group)
+    central = central_readouts(samples, imaging, header)
     centre, about_reversed = reversed_centre(central, header)
     index, more = grid_index(imaging, header, centre)
     frames = _frames(imaging, index, header, timing[0])
     stack = slice_positions(imaging, header, timing[1])
     x, y, z = header.encoded.matrix
     grid = Grid(int(imaging["active_channels"][0]), frames.count, z, y, x)
-    lines = Lines(path, group, imaging, index, frames.number, grid).where(frames.kept)
+    lines = Lines(str(path), samples, imaging, index, frames.number, grid).where(frames.kept)
     if z > 1 or choice.drop_empty:
         lines = lines.without_zeros()
     if z > 1:
@@ -174,7 +182,7 @@ def _calibration(
         return None, []
     index, remarks = grid_index(heads, header, centre)
     frame_0 = np.zeros(len(heads), np.int64)
-    return Lines(lines.path, lines.group, heads, index, frame_0, replace(lines.grid, frames=1)), remarks
+    return Lines(lines.name, lines.samples, heads, index, frame_0, replace(lines.grid, frames=1)), remarks
 
 
 def _slice_scan(scan: RawScan, measured: _Measured) -> RawScan:
@@ -188,7 +196,7 @@ def _slice_scan(scan: RawScan, measured: _Measured) -> RawScan:
             raise IndexError(f"slice {slice_index} of {planes}")
         number, plane = (order[0], slice_index + z // 2 - planes // 2) if z > 1 else (order[slice_index], 0)
         kspace_CTYX, mask_TYX = lines.read(number, plane)
-        require_every_frame(mask_TYX, f"{lines.path}, slice {slice_index + 1}")
+        require_every_frame(mask_TYX, f"{lines.name}, slice {slice_index + 1}")
         calibration_CYX = None if calibration is None else calibration.read(number, plane)[0][:, 0]
         return RawSlice(kspace_CTYX, mask_TYX, calibration_CYX)
 
@@ -247,15 +255,10 @@ def _stored(measured: _Measured) -> str:
 
 
 def _remarks(header: IsmrmrdHeader, lines: Lines) -> list[Remark]:
-    remarks: list[Remark] = []
-    if header.encodings > 1:
-        remarks.append(Doubt("several-encodings", f"the header has {header.encodings} encodings: the first is read"))
+    remarks: list[Remark] = [*header.doubts()]
     full = lines.has_full_planes()
     if lines.grid.planes > 1 and full:
         text = f"3-D scan, transformed along its {lines.grid.planes} planes"
         remarks.append(Fact("three-dimensional", text))
-    averages = lines.averages()
-    if averages.max() > 1:
-        text = f"lines measured {averages.min()} to {averages.max()} times, averaged"
-        remarks.append(Fact("averaged", text))
+    remarks += lines.averaged()
     return remarks + (lines.missing(header.acceleration) if full else [])

@@ -21,10 +21,11 @@ from crnn_cli.io.kspace.ismrmrd.header import IsmrmrdHeader, Limits
 from crnn_cli.notices import Doubt, Fact, Remark
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
-_OTHER = {
+OTHER = {
     "navigator": 23, "phase correction": 24, "HP feedback": 26, "dummy": 27, "RT feedback": 28,
     "surface coil correction": 29, "phase stabilisation": 30, "phase stabilisation data": 31,
 }  # fmt: skip
+"""Flags of readouts that are for other purposes than images."""
 
 Whole = NDArray[np.int64]
 ReversedCentre = Literal["counted as stored", "mirrored at the middle", "counted as turned"]
@@ -63,11 +64,11 @@ def group_readouts(heads: ReadoutHeaders, for_calibration: bool = False) -> Read
         If readouts have no coils or no samples.
     """
     noise = heads.flagged(NOISE)
-    other = heads.flagged(*_OTHER.values()) & ~noise
+    other = heads.flagged(*OTHER.values()) & ~noise
     elsewhere = (heads["encoding_space_ref"] != 0) & ~noise & ~other
     used = ~noise & ~other & ~elsewhere
     remarks: list[Remark] = []
-    for name, flag in _OTHER.items():
+    for name, flag in OTHER.items():
         count = int((heads.flagged(flag) & other).sum())
         if count:
             remarks.append(Fact("readouts-not-for-images", f"{count} {name} readouts left out"))

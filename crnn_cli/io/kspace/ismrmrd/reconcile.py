@@ -39,7 +39,7 @@ def reconcile(header: IsmrmrdHeader, groups: ReadoutGroups) -> tuple[IsmrmrdHead
             f"the ISMRMRD header says that pixels are {sides[0]:.3g} x {sides[1]:.3g} mm, which cannot be: its fields "
             "of view must be in mm; convert the scan again"
         )
-    return header, doubts + _counts(header, groups.imaging)
+    return header, doubts
 
 
 def positions_in_millimetres(heads: ReadoutHeaders, header: IsmrmrdHeader) -> ReadoutHeaders:
@@ -116,12 +116,17 @@ def _extent(heads: ReadoutHeaders) -> tuple[Whole, Whole]:
     return used, np.where(stored == 0, used // 2, before)
 
 
-def _counts(header: IsmrmrdHeader, imaging: ReadoutHeaders) -> list[Doubt]:
-    """Doubt where the header states more repetitions, phases or slices than there are."""
+def fewer_than_stated(header: IsmrmrdHeader, found: dict[str, int]) -> list[Doubt]:
+    """Doubt where the header states more repetitions, phases or slices than there are.
+
+    Parameters
+    ----------
+    found : number of values of each counter of ``header.counts``.
+    """
     short = []
     for counter, stated in header.counts.items():
-        found = len(np.unique(imaging[counter]))
-        if found < stated:
-            short.append(f"{stated} {counter}{'s' if stated > 1 else ''}, {found} {'are' if found > 1 else 'is'} there")
+        if found[counter] < stated:
+            are = f"{found[counter]} {'are' if found[counter] > 1 else 'is'} there"
+            short.append(f"{stated} {counter}{'s' if stated > 1 else ''}, {are}")
     text = "the header says " + "; ".join(short)
     return [Doubt("fewer-than-stated", text)] if short else []

@@ -104,6 +104,16 @@ def test_noise_that_does_not_fit_the_images_is_left_out(tmp_path):
     assert "another number of coils" in " ".join(texts(found.remarks))
 
 
+@pytest.mark.filterwarnings("error")
+def test_noise_whose_power_overflows_is_left_out(tmp_path):
+    o = Options(noise=COVARIANCE)
+    acquisitions, _ = scan(o)
+    acquisitions[0].data[:] = 1e25
+    found = read_ismrmrd(write(tmp_path / "a.h5", acquisitions, header_of(o)))
+    assert found.noise_CC is None
+    assert "the noise readouts have values too large: they were left out" in texts(found.remarks)
+
+
 def test_a_scan_as_ocmr_stores_it():
     """Real time, twofold oversampled, an asymmetric echo, threefold acceleration that moves from frame to frame."""
     o = Options(counter="repetition", frames=6, echo=4, acceleration=3, averages=2, slices=1)

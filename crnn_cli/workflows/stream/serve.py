@@ -1,0 +1,73 @@
+"""Serves MRD clients, one after the other: readouts come, images go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from crnn_cli import notices
+from crnn_cli.errors import CrnnError
+from crnn_cli.workflows.stream.options import check_mrd
+from crnn_cli.workflows.stream.steps import StreamInput, StreamPlan, kind_of, mrd_frames, run
+
+if TYPE_CHECKING:
+    from crnn_cli.io.mrd.listen import Connection
+    from crnn_cli.workflows.reconstruct.run import ReconstructEngine
+
+
+def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Wait for clients until Ctrl-C; with a file for the images, for one client.
+
+    A client whose stream fails is told why, and the next one is served.
+
+    Parameters
+    ----------
+    planned : with the address.
+    engine : loaded once for all clients.
+    tell : called with the report of each stream.
+
+    Raises
+    ------
+    OutputError
+        If the address cannot be listened at.
+    """
+    from crnn_cli.io.mrd.listen import Listener, parse_address
+
+    check_mrd(planned.options)
+    assert planned.stream.listen is not None
+    with Listener(*parse_address(planned.stream.listen)) as listener:
+        host, port = listener.address
+        notices.say(f"listening at {host}:{port}; Ctrl-C ends it")
+        while True:
+            connection = listener.accept()
+            try:
+                tell(_answer(connection, planned, engine))
+            except (CrnnError, BrokenPipeError) as error:
+                if planned.target is not None:
+                    raise
+                notices.say(f"{connection.name}: {error or 'the client went away'}")
+            finally:
+                connection.close()
+            if planned.target is not None:
+                return
+
+
+def _answer(connection: Connection, planned: StreamPlan, engine: ReconstructEngine) -> dict[str, Any]:
+    """Reconstruct what a client sends; words about what went wrong go to it as well."""
+    from crnn_cli.io.mrd.images import ImageWriter
+    from crnn_cli.io.mrd.read import stream_frames
+
+    options = planned.options
+    notices.say(f"{connection.name} is connected")
+    readouts = stream_frames(connection.input, connection.name, options.raw_choices())
+    reply = ImageWriter(connection.output, readouts.header, kind_of(options))
+    source = mrd_frames(readouts, options)
+    try:
+        report, failure = run(planned, engine, StreamInput(source, reply), notices.no_progress)
+    except CrnnError as error:
+        reply.text(str(error))
+        reply.close()
+        raise
+    if failure is not None:
+        raise failure
+    return report

@@ -1,0 +1,104 @@
+"""Frames of a stream: the images are those of the same frames in a file, whenever they come."""
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli.data.raw_scan import RawSlice
+from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.reconstruction.coil_preparation import CoilRequest, prepare_coils
+from crnn_cli.reconstruction.frames import FrameReconstructor, brightness_of, frame_of, reconstruct_frames
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod, join_frames
+from tests.support.kspace import kspace, lines
+from tests.support.live import measurement, network, settings
+
+CPU = torch.device("cpu")
+
+
+def phantom(frames=9, coils=4):
+    """Return the frames of an undersampled phantom, T = 1 each."""
+    measured = lines(frames, share=0.5)[:, :, None]
+    samples = kspace(1, coils, frames)[0] * measured
+    return [RawSlice(samples[:, t : t + 1], measured[t : t + 1]) for t in range(frames)]
+
+
+def streamed(frames, *, calibrate=4, renew=0, given=None):
+    """Return the images of frames that are pushed one by one, and after which push each came."""
+    request = CoilRequest(maps=given)
+    method = StreamMethod(network(), settings(calibrate), CPU, request, renew)
+    one, images, came = StreamedSlice(method, "slice 1"), [], []
+    for number, raw in enumerate([*frames, None]):
+        for data in one.calibrate() if raw is None else one.push(raw):
+            images.append(one.reconstruct(data).image_B1YX)
+            came.append(number)
+    one.close()
+    return torch.cat(images, 1), came
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_a_stream_gives_the_images_of_the_file_to_the_bit(coils):
+    frames = phantom(coils=coils)
+    whole = join_frames(frames)
+    prepared = prepare_coils(join_frames(frames[:4]), CoilRequest(), CPU)
+    with torch.no_grad():
+        expected = reconstruct_frames(network(), settings(4), prepared.measure(whole, CPU), lambda: None)
+    images, came = streamed(frames)
+    assert torch.equal(images, expected)
+    assert came == [3, 3, 3, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_stream_shorter_than_its_calibration_is_calibrated_by_what_there_is():
+    images, came = streamed(phantom()[:3])
+    assert images.shape[1] == 3
+    assert came == [3, 3, 3]
+    assert torch.equal(images, streamed(phantom()[:3], calibrate=3)[0])
+
+
+def test_sensitivities_are_renewed_after_the_frames_that_they_come_from():
+    frames = phantom(12)
+    plain, renewed = streamed(frames)[0], streamed(frames, renew=5)[0]
+    changed = [not torch.equal(plain[:, t], renewed[:, t]) for t in range(12)]
+    assert changed.index(True) == 5 + 4  # begun with frame 5, used from four frames later
+    assert torch.equal(renewed, streamed(frames, renew=5)[0])
+
+
+def test_given_sensitivities_stay():
+    frames = phantom(12)
+    maps = np.ones((4, *frames[0].kspace_CTYX.shape[2:]), np.complex64)
+    assert torch.equal(streamed(frames, given=maps)[0], streamed(frames, renew=3, given=maps)[0])
+
+
+def test_images_are_as_bright_as_the_data():
+    data = measurement()
+    with torch.no_grad():
+        images = reconstruct_frames(network(), settings(), data, lambda: None)
+        twice = SliceMeasurement(1000 * data.kspace_BCTYX, data.mask_BTYX)
+        torch.testing.assert_close(reconstruct_frames(network(), settings(), twice, lambda: None), 1000 * images,
+                                   rtol=1e-4, atol=1e-2)  # fmt: skip
+
+
+def test_a_frame_from_a_part_of_its_samples_changes_nothing():
+    data, net = measurement(), network()
+    one, other = (FrameReconstructor(net, settings(), brightness_of(data, 3)) for _ in range(2))
+    part = frame_of(data, 2)
+    part = SliceMeasurement(part.kspace_BCTYX * 0, part.mask_BTYX & False)
+    for t in range(6):
+        predict = one.from_part(part) if t == 2 else None
+        images = [each.next(frame_of(data, t)) for each in (one, other)]
+        assert torch.equal(*images)
+        if predict is not None:
+            assert not torch.allclose(predict(), images[0])
+
+
+def test_a_slice_without_energy_is_zero():
+    data = measurement()
+    nothing = SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX)
+    assert not reconstruct_frames(network(), settings(), nothing, lambda: None).any()
+
+
+def test_samples_that_are_not_finite_are_refused():
+    frames = phantom(3)
+    frames[1].kspace_CTYX[0, 0, 12, 3] = np.nan
+    with pytest.raises(UnsupportedDataError, match="slice 1"):
+        streamed(frames)
