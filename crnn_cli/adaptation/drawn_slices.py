@@ -6,7 +6,8 @@
 3. The network that learned from all drawn slices is used as it was after the best number of steps, and only if the
    copies got better by then.
 
-With two drawn slices nothing can be left out, so nobody knows whether the tuning helped.
+With two drawn slices nothing can be left out, so nobody knows whether the tuning helped. Which structures the tuned
+network is used for is decided one by one (`drawn_trials.better_tuned`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from crnn_cli.adaptation.drawn_examples import Example, draw_example, example_of
+from crnn_cli.adaptation.drawn_examples import draw_example
+from crnn_cli.adaptation.drawn_trials import LEAST_GAIN, LeftOutSlice, Trial, leave_out
+from crnn_cli.compute.device import has_native_bfloat16
 from crnn_cli.networks.drawn_clstm import DrawnCLSTM
 from crnn_cli.segmentation.drawn.stack import DrawnStack
 
@@ -27,11 +30,8 @@ EVERY = 10
 """Steps from one judgement to the next."""
 MOST_COPIES = 4
 """Drawn slices that are left out, each by a copy, at most."""
-LEAST_GAIN = 0.005
-"""Gain of the mean Dice from which on the tuned network is used."""
 _PATIENCE = 8  # judgements without a better one, after which it ends
 _RATE, _DECAY, _LARGEST_NORM = 3e-4, 1e-4, 1.0  # of AdamW and of the gradients
-_JUDGED_FROM = 3  # drawn slices
 Seed = Sequence[int]
 
 
@@ -65,6 +65,7 @@ class TuneResult:
     used : whether the tuned weights are used.
     why : why it ended, or why they are not used, in words.
     interrupted : whether ``stop`` ended it.
+    trials : the same by structure and slice.
     """
 
     network: DrawnCLSTM
@@ -77,6 +78,7 @@ class TuneResult:
     used: bool
     why: str
     interrupted: bool
+    trials: tuple[Trial, ...] = ()
 
 
 class _Learner:
@@ -85,32 +87,36 @@ class _Learner:
     Parameters
     ----------
     stacks : with the drawn slices that it learns from.
-    left_out : examples of the slice that it never sees.
+    left_out : the slice that it never sees; None where it sees all.
     seed : of its examples.
     """
 
     def __init__(
-        self, network: DrawnCLSTM, stacks: Sequence[DrawnStack], left_out: Sequence[Example],
+        self, network: DrawnCLSTM, stacks: Sequence[DrawnStack], left_out: LeftOutSlice | None,
         device: torch.device, seed: Seed,
     ) -> None:  # fmt: skip
         self.network = copy.deepcopy(network).to(device).eval()  # statistics of the normalisation stay as they were
-        self._stacks, self._left_out, self._device = stacks, left_out, device
+        self.stacks, self.left_out, self._device = stacks, left_out, device
         self._optimizer = torch.optim.AdamW(self.network.parameters(), _RATE, weight_decay=_DECAY)
         self._generator = np.random.default_rng(seed)
+        self._bfloat16 = has_native_bfloat16(device)
 
     def step(self) -> None:
         """Learn from one example."""
-        example = draw_example(self._stacks, self._generator)
+        example = draw_example(self.stacks, self._generator)
         self._optimizer.zero_grad()
-        example.loss(self.network, self._device).backward()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            loss = example.loss(self.network, self._device)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_NORM)
         self._optimizer.step()
+        self._optimizer.zero_grad()  # frees the gradients
 
-    def dice(self) -> float:
-        """Mean Dice of the structures of the slice left out."""
-        found = [example.dice(self.network, self._device) for example in self._left_out]
-        known = [value for value in found if value is not None]
-        return float(np.mean(known)) if known else 0.0
+    def dice(self) -> dict[int, float]:
+        """Dice of each structure in the slice left out, by its number; but of those neither there nor found."""
+        assert self.left_out is not None
+        found = {number: each.dice(self.network, self._device) for number, each in self.left_out.examples.items()}
+        return {number: value for number, value in found.items() if value is not None}
 
 
 def tune(
@@ -133,9 +139,10 @@ def tune(
     if not stacks or any(int(stack.known_S.sum()) <= 1 for stack in stacks):
         raise ValueError("tuning needs stacks of two drawn slices or more")
     began = time.monotonic()
-    whole = _Learner(network, stacks, (), device, (settings.seed, 0))
+    whole = _Learner(network, stacks, None, device, (settings.seed, 0))
     copies = _copies(network, stacks, settings, device)
-    before = _mean_dice(copies)
+    found = untuned = _judged(copies)
+    before = _mean_dice(untuned)
     best, best_step, best_weights = before, 0, copy.deepcopy(network.state_dict())
     steps, why, interrupted = 0, "the budget is used up", False
     while True:
@@ -147,16 +154,17 @@ def tune(
         progress(*_progress(steps, spent, settings))
         interrupted = stop()
         if steps % EVERY == 0 or over or interrupted:
-            now = _mean_dice(copies)
+            judged = _judged(copies)
+            now = _mean_dice(judged)
             if before is None or best is None or now is None or now > best:
-                best, best_step, best_weights = now, steps, copy.deepcopy(whole.network.state_dict())
+                found, best, best_step, best_weights = judged, now, steps, copy.deepcopy(whole.network.state_dict())
             if before is not None and steps - best_step >= _PATIENCE * EVERY:
                 why, over = f"no better for {_PATIENCE * EVERY} steps", True
         if over or interrupted:
             break
     result = TuneResult(
         network, steps, best_step, time.monotonic() - began, before, best, len(copies), True,
-        "interrupted" if interrupted else why, interrupted,
+        "interrupted" if interrupted else why, interrupted, _trials(untuned, found),
     )  # fmt: skip
     if before is not None and best is not None and best < before + LEAST_GAIN:
         return replace(result, used=False, why="drawn slices that were left out are not labelled better")
@@ -173,31 +181,28 @@ def _progress(steps: int, spent: float, settings: TuneSettings) -> tuple[int, in
     return min(int(spent), total), total
 
 
-def _mean_dice(copies: Sequence[_Learner]) -> float | None:
-    return float(np.mean([learner.dice() for learner in copies])) if copies else None
+def _judged(copies: Sequence[_Learner]) -> list[dict[int, float]]:
+    """Dice of the slice that each copy has never seen, by structure."""
+    return [learner.dice() for learner in copies]
+
+
+def _mean_dice(judged: Sequence[dict[int, float]]) -> float | None:
+    """Mean over the slices of the mean over their structures; None where no slice was left out."""
+    return float(np.mean([np.mean([*each.values()]) if each else 0.0 for each in judged])) if judged else None
+
+
+def _trials(before: Sequence[dict[int, float]], after: Sequence[dict[int, float]]) -> tuple[Trial, ...]:
+    """What each copy made of each structure of the slice that it has never seen."""
+    pairs = zip(before, after, strict=True)
+    return tuple(Trial(k, was.get(k, 0.0), now.get(k, 0.0)) for was, now in pairs for k in sorted({*was, *now}))
 
 
 def _copies(
     network: DrawnCLSTM, stacks: Sequence[DrawnStack], settings: TuneSettings, device: torch.device
 ) -> list[_Learner]:
-    """A learner for each slice that is left out; slices between others first. None where there are too few."""
-    places = []
-    for index, stack in enumerate(stacks):
-        full = np.flatnonzero(stack.drawn_SYX.any(axis=(1, 2)) & stack.known_S)
-        if len(full) >= _JUDGED_FROM:
-            places += [(s in (full[0], full[-1]), index, int(s)) for s in full]
+    """A learner for each slice that is left out."""
     learners = []
-    for turn, (_, index, s) in enumerate(sorted(places)[:MOST_COPIES], start=1):
-        stack = stacks[index]
-        visible_S = stack.known_S.copy()
-        visible_S[s] = False
-        shown = replace(
-            stack, drawn_SYX=np.where(visible_S[:, None, None], stack.drawn_SYX, 0).astype(np.uint8), known_S=visible_S
-        )
-        left_out = [
-            example_of(stack, number, visible_S)
-            for number in shown.structures
-        ]  # fmt: skip
-        others = [*stacks[:index], shown, *stacks[index + 1 :]]
+    for turn, left_out in enumerate(leave_out(stacks, MOST_COPIES), start=1):
+        others = [*stacks[: left_out.index], left_out.shown, *stacks[left_out.index + 1 :]]
         learners.append(_Learner(network, others, left_out, device, (settings.seed, turn)))
     return learners

@@ -131,6 +131,8 @@ class DrawnCLSTM(nn.Module):
     ) -> Tensor:  # fmt: skip
         """Compute logits of one stack without gradients; of long stacks only features at a quarter size are kept.
 
+        Drawn slices are walked past, but not decoded: their labels are known.
+
         Parameters
         ----------
         image_SYX, distance_SYX, known_S, others_SYX : as in `forward`, of one stack.
@@ -138,7 +140,7 @@ class DrawnCLSTM(nn.Module):
 
         Returns
         -------
-        Logits (S, Y, X), float32.
+        Logits (S, Y, X), float32; 0 in drawn slices.
         """
         others = None if others_SYX is None else others_SYX[None]
         stack = _Stack.padded(image_SYX[None], distance_SYX[None], known_S[None], others)
@@ -146,16 +148,18 @@ class DrawnCLSTM(nn.Module):
         at_once = max(1, _AT_ONCE // stack.image_N1YX[0].numel())
         parts = torch.arange(slices, device=image_SYX.device).split(at_once)
         quarter: list[Tensor] = []
-        kept: list[Tensor] | None = None
+        scales: list[Tensor] = []
         for part in parts:
-            kept = self._encoded(stack, part)
-            quarter.append(kept[2])
+            scales = self._encoded(stack, part)
+            quarter.append(scales[2])
             progress(sum(map(len, quarter)), 2 * slices)
         hidden_NFYX = self._walked(torch.cat(quarter), 1, slices)
-        logits_SYX = torch.empty((slices, *stack.image_N1YX.shape[-2:]), device=image_SYX.device)
+        logits_SYX = torch.zeros((slices, *stack.image_N1YX.shape[-2:]), device=image_SYX.device)
         for part in parts:
-            scales = kept if len(parts) == 1 and kept is not None else self._encoded(stack, part)
-            logits_SYX[part] = self._decoded(stack, part, scales, hidden_NFYX[part]).float()
+            wanted = part[~known_S[part]]
+            if len(wanted):
+                kept = [each[wanted] for each in scales] if len(parts) == 1 else self._encoded(stack, wanted)
+                logits_SYX[wanted] = self._decoded(stack, wanted, kept, hidden_NFYX[wanted]).float()
             progress(slices + int(part[-1]) + 1, 2 * slices)
         return logits_SYX[:, :rows, :columns]
 

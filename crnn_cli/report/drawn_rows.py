@@ -35,7 +35,10 @@ def drawn_rows(target: Path, report: dict[str, Any], outputs: Sequence[Path] = (
         rows.append(["expected gain", f"Dice {over['distances']:+.2f} over interpolated distances, "
                      f"{over['nearest']:+.2f} over the nearest slice"])  # fmt: skip
     if drawn["tuning"] is not None:
-        rows.append(["tuned", _tuned(drawn["tuning"])])
+        rows.append(["tuned", _tuned(drawn["tuning"], report["labels"])])
+    interpolated = sorted({each["slice"] for each in drawn["slices"] if each["interpolated"]})
+    if interpolated:
+        rows.append(["interpolated", f"slice {_ranges(interpolated)}: the network lost a part of a structure there"])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     return rows + written_rows(target, outputs)
 
@@ -70,10 +73,13 @@ def _place(entry: dict[str, Any], report: dict[str, Any]) -> str:
     return f"slice {entry['slice']}{frame}"
 
 
-def _tuned(tuning: dict[str, Any]) -> str:
+def _tuned(tuning: dict[str, Any], labels: Sequence[dict[str, Any]]) -> str:
     """What came of the tuning, in words."""
     what = f"{tuning['steps']} steps in {tuning['seconds']:.0f} s"
     judged = tuning["left_out_dice"]
     if judged is not None:
         what += f", Dice of drawn slices left out {judged['before']:.3f} before, {judged['after']:.3f} after"
-    return what if tuning["used"] else f"not used: {tuning['why']} ({what})"
+    if not tuning["used"]:
+        return f"not used: {tuning['why']} ({what})"
+    better = [label["name"] for label in labels if label["tuned"]["used"]]
+    return what if len(better) == len(labels) else f"{what}; used for {', '.join(better)} alone"

@@ -6,8 +6,8 @@ Legend: K structure (from 1), S slice, Y row, X column.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.shape_interpolation import interpolate_distances
 from crnn_cli.segmentation.drawn.baselines import copy_nearest, interpolate_shapes
+from crnn_cli.segmentation.drawn.guard import not_smaller
 from crnn_cli.segmentation.drawn.settle import BoxedLogits, settle
 from crnn_cli.segmentation.drawn.stack import Certainty, DrawnStack, FilledStack, FillSettings, Known
 from crnn_cli.segmentation.structure_grid import DrawnNetwork, StructureInput
@@ -73,11 +74,16 @@ class RecurrentNetwork:
     ----------
     network : in evaluation mode, on ``device``.
     bfloat16 : convolutions in bfloat16.
+    others : networks for some structures, by their number, in place of it.
+    guarded : interpolated distances are used where the network loses a part of a structure; see
+        `crnn_cli.segmentation.drawn.guard`.
     """
 
     network: DrawnNetwork
     device: torch.device
     bfloat16: bool = False
+    others: Mapping[int, DrawnNetwork] = field(default_factory=dict)
+    guarded: bool = True
 
     def fill(self, stack: DrawnStack, settings: FillSettings, progress: Progress) -> FilledStack:
         """Label a stack; see `FillMethod`. Of long gaps between drawn slices a few slices are labelled first.
@@ -97,11 +103,16 @@ class RecurrentNetwork:
         def part_progress(begin: float, width: float) -> Progress:
             return lambda done, total: progress(round(1000 * (begin + width * done / max(1, total))), 1000)
 
-        few = DrawnStack(stack.image_SYX[first], stack.drawn_SYX[first], stack.known_S[first], stack.spacing)
+        few = replace(
+            stack,
+            image_SYX=stack.image_SYX[first],
+            drawn_SYX=stack.drawn_SYX[first],
+            known_S=stack.known_S[first],
+        )
         coarse = self._fill_at_once(few, settings, part_progress(0, share))
         known_S, drawn_SYX = stack.known_S.copy(), stack.drawn_SYX.copy()
         known_S[first], drawn_SYX[first] = True, coarse.labels_SYX
-        whole = DrawnStack(stack.image_SYX, drawn_SYX, known_S, stack.spacing)
+        whole = replace(stack, drawn_SYX=drawn_SYX, known_S=known_S)
         return with_slices(self.fill(whole, settings, part_progress(share, 1 - share)), coarse, first)
 
     def _fill_at_once(self, stack: DrawnStack, settings: FillSettings, progress: Progress) -> FilledStack:
@@ -120,13 +131,14 @@ class RecurrentNetwork:
         """Logits of one structure, on the grid of the stack."""
         given = structure_input(stack, number)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            made_SYX = given.follow(self.network, self.device, progress)
+            made_SYX = given.follow(self.others.get(number, self.network), self.device, progress)
         if not bool(np.isfinite(made_SYX).all()):
             raise UnsupportedDataError(
                 "the network produced values that are not finite: the input's range is not usable"
             )
         clipped_SYX = made_SYX.clip(-_LARGEST, _LARGEST).astype(np.float16)
-        return BoxedLogits(number, given.grid.rows, given.grid.columns, clipped_SYX)
+        found = BoxedLogits(number, given.grid.rows, given.grid.columns, clipped_SYX)
+        return not_smaller(stack, found) if self.guarded and not stack.over_time else found
 
 
 def coarse_slices(known_S: Known) -> NDArray[np.int64] | None:

@@ -10,7 +10,7 @@ Legend: K structure (from 1), T frame, S slice, Y row, X column.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def label_series(
         for place in np.flatnonzero(known_T):
             drawn_TYX[place] = complete[through[place]].labels_SYX[s]
         spacing = (1.0, *series.order.spacing[1:])
-        columns.append(work.fill(DrawnStack(image_TSYX[through, s], drawn_TYX, known_T, spacing)))
+        columns.append(work.fill(DrawnStack(image_TSYX[through, s], drawn_TYX, known_T, spacing, over_time=True)))
     places = [through.index(t) for t in range(frames)]
     return _joined([complete[t] if t in complete else _frame_of(columns, places[t]) for t in range(frames)])
 
@@ -139,7 +139,7 @@ class _Work:
 def _background(stack: DrawnStack, settings: FillSettings) -> FilledStack:
     """A stack in which no structure is drawn."""
     none_SK, shape = np.zeros((len(stack.known_S), settings.structures)), stack.drawn_SYX.shape
-    certainty = Certainty(none_SK, none_SK, none_SK.astype(np.int64), none_SK.sum(axis=1))
+    certainty = Certainty(none_SK, none_SK, none_SK.astype(np.int64), none_SK.sum(axis=1), none_SK > 0)
     kept = np.zeros((settings.structures + 1, *shape), np.float32) if settings.keep_probabilities else None
     if kept is not None:
         kept[0] = 1
@@ -162,7 +162,7 @@ def _frame_of(columns: list[FilledStack], place: int) -> FilledStack:
     if len(found) == len(columns):
         certainty = Certainty(
             *(np.stack([getattr(each, name)[place] for each in found])
-              for name in ("inside_SK", "total_SK", "size_SK", "doubtful_S"))
+              for name in [field.name for field in fields(Certainty)])
         )  # fmt: skip
     kept = [column.probability_KSYX[:, place] for column in columns if column.probability_KSYX is not None]
     probability = np.stack(kept, axis=1) if len(kept) == len(columns) else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.segmentation.drawn.stack import Certainty, DrawnStack, FilledStack, FillSettings, Numbers
+from crnn_cli.segmentation.drawn.stack import Certainty, DrawnStack, FilledStack, FillSettings, Known, Numbers
 
 _LARGEST = 30.0  # logits beyond are as certain
 
@@ -29,12 +29,14 @@ class BoxedLogits:
     number : of the structure.
     rows, columns : the box.
     logits_SYX : float16 will do.
+    interpolated_S : slices whose logits a network left to interpolated distances; None: none.
     """
 
     number: int
     rows: slice
     columns: slice
     logits_SYX: NDArray[np.floating]
+    interpolated_S: Known | None = None
 
 
 def settle(
@@ -70,7 +72,11 @@ def settle(
         if kept is not None:
             kept[0, s] = 1 / odds.sum_YX
     size_SK = np.stack([_sizes(labels_YX, count) for labels_YX in made_SYX])
-    return FilledStack(made_SYX, Certainty(inside_SK, total_SK, size_SK, doubtful_S), kept)
+    interpolated_SK = np.zeros((shape[0], count), bool)
+    for each in logits:
+        if each.interpolated_S is not None:
+            interpolated_SK[:, each.number - 1] = each.interpolated_S
+    return FilledStack(made_SYX, Certainty(inside_SK, total_SK, size_SK, doubtful_S, interpolated_SK), kept)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ class DrawnStack:
     drawn_SYX : numbers of the structures; 0 in slices that are not drawn.
     known_S : which slices are drawn, at least one; a drawn slice may be empty.
     spacing : between slices, of rows, of columns, in mm.
+    over_time : the slices are frames of one slice.
     """
 
     image_SYX: NDArray[np.float32]
     drawn_SYX: Numbers
     known_S: Known
     spacing: tuple[float, float, float]
+    over_time: bool = False
 
     @property
     def structures(self) -> list[int]:
@@ -67,12 +69,14 @@ class Certainty:
     total_SK : the same over all voxels.
     size_SK : number of voxels labelled with it.
     doubtful_S : sum over all voxels of the probability that the label is wrong.
+    interpolated_SK : structures that a network left to interpolated distances (`crnn_cli.segmentation.drawn.guard`).
     """
 
     inside_SK: NDArray[np.float64]
     total_SK: NDArray[np.float64]
     size_SK: NDArray[np.int64]
     doubtful_S: NDArray[np.float64]
+    interpolated_SK: NDArray[np.bool_]
 
     def expected_dice(self, chosen_S: Known) -> list[float | None]:
         """Expected Dice of each structure in some slices together; None where it is neither labelled nor likely.

@@ -25,7 +25,8 @@ def write_adapted(folder: Path, result: DrawnResult, report: dict[str, Any], for
     from crnn_cli.bundles.store import write_bundle
 
     source = result.engine.bundle
-    network = result.tuned or result.engine.network
+    tuned = None if result.tuning is None else result.tuning.network
+    network = tuned or result.engine.network
     assert source is not None and network is not None  # noqa: PT018 the caller has looked
     left_out = ("format", "sha256", "quality", "measured")
     config = {key: value for key, value in read_config(source.folder).items() if key not in left_out}
@@ -38,7 +39,10 @@ def write_adapted(folder: Path, result: DrawnResult, report: dict[str, Any], for
 def _card(name: str, source: Bundle, report: dict[str, Any]) -> str:
     tuning, scan = report["drawn"]["tuning"], report["input"]
     judged = tuning["left_out_dice"]
-    used = f"step {tuning['best_step']} is used" if tuning["used"] else "the weights are those of the source"
+    used = "the weights are those of the source"
+    if tuning["used"]:
+        better = [label["name"] for label in report["labels"] if label["tuned"]["used"]]
+        used = f"step {tuning['best_step']} is used; better for {', '.join(better)}"
     dice = (
         "not judged: two slices were drawn" if judged is None else f"{judged['before']} before, {judged['after']} after"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,19 +47,23 @@ class DrawnEngine:
         """How the network is to be fed; None for the other methods."""
         return None if self.bundle is None else self.bundle.drawn
 
-    def method(self, bfloat16: bool, network: DrawnCLSTM | None = None) -> FillMethod:
+    def method(
+        self, bfloat16: bool, tuned: DrawnCLSTM | None = None, better: Collection[int] = frozenset()
+    ) -> FillMethod:
         """The method.
 
         Parameters
         ----------
         bfloat16 : convolutions in bfloat16.
-        network : a tuned one in place of that of the bundle.
+        tuned : a tuned network, for some structures in place of that of the bundle.
+        better : numbers of these structures.
         """
         from crnn_cli.segmentation.drawn.methods import InterpolatedDistances, NearestSlice, RecurrentNetwork
 
         if self.network is None:
             return InterpolatedDistances() if self.fill == DISTANCES else NearestSlice()
-        return RecurrentNetwork(network or self.network, self.device, bfloat16)
+        others = {} if tuned is None else dict.fromkeys(better, tuned)
+        return RecurrentNetwork(self.network, self.device, bfloat16, others)
 
 
 def prepare_drawn(options: SegmentOptions) -> DrawnEngine:

@@ -41,6 +41,7 @@ def drawn_report(result: DrawnResult) -> dict[str, Any]:
                 "voxels": [row.voxels for row in rows[label.value]],
                 "volume_ml": [None if row.volume is None else round(row.volume, 4) for row in rows[label.value]],
                 "predicted_dice": predicted_dice(result, number),
+                "tuned": None if result.tuning is None else result.tuning.facts_of(number + 1),
             }
             for number, label in enumerate(result.labels)
         ],
@@ -61,7 +62,7 @@ def drawn_facts(result: DrawnResult) -> dict[str, Any]:
         "slices": [entry for t in range(len(known_TS)) for entry in _slice_entries(result, t)],
         "next": next_facts(result),
         "expected_gain": expected_gain(result),
-        "tuning": result.tuning,
+        "tuning": None if result.tuning is None else result.tuning.facts,
         "record": {
             "drawn": [[bool(each) for each in known_S[by_number]] for known_S in known_TS],
             "sha256": slice_hashes(series, axis),
@@ -83,8 +84,14 @@ def _slice_entries(result: DrawnResult, t: int) -> list[dict[str, Any]]:
             "slices_to_drawn": away, "mm_to_drawn": None if away is None else round(away * spacing, 3),
             "predicted_dice": None if known_S[s] else result.predicted_dice(_of_slice(certainty, int(s))),
             "doubtful_voxels": None if certainty is None else round(float(certainty.doubtful_S[s]), 1),
+            "interpolated": [] if certainty is None else _interpolated(result, certainty, int(s)),
         })  # fmt: skip
     return entries
+
+
+def _interpolated(result: DrawnResult, certainty: Certainty, s: int) -> list[int]:
+    """Values of the labels for which interpolated distances took the place of the network in a slice."""
+    return [label.value for label, used in zip(result.labels, certainty.interpolated_SK[s], strict=True) if used]
 
 
 def _of_slice(certainty: Certainty | None, s: int) -> float | None:

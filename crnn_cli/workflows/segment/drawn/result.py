@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from crnn_cli.labels.names import Label
     from crnn_cli.labels.overlap import LabelMap
     from crnn_cli.labels.statistics import LabelStatistics
-    from crnn_cli.networks.drawn_clstm import DrawnCLSTM
     from crnn_cli.segmentation.drawn.series import FilledSeries
     from crnn_cli.workflows.segment.drawn.engine import DrawnEngine
+    from crnn_cli.workflows.segment.drawn.tune import Tuning
     from crnn_cli.workflows.segment.paths import SegmentPaths
     from crnn_cli.workflows.segment.volume import Volume
 
@@ -39,8 +39,7 @@ class DrawnResult:
     engine, volume, slices : the method, the image, and what was drawn in it.
     labels : value, name and colour of each structure, in the order of their numbers 1, 2, ...
     filled : labels of every slice by number of the structure.
-    tuning : facts about the tuning, for the report; None where there was none.
-    tuned : the tuned network; None where the network of the bundle was used.
+    tuning : None where there was none.
     """
 
     engine: DrawnEngine
@@ -48,8 +47,7 @@ class DrawnResult:
     slices: DrawnSlices
     labels: Sequence[Label]
     filled: FilledSeries
-    tuning: dict[str, Any] | None = None
-    tuned: DrawnCLSTM | None = None
+    tuning: Tuning | None = None
 
     @cached_property
     def values_XYZT(self) -> LabelMap:  # noqa: N802 the axes are those of the array

@@ -169,12 +169,11 @@ def compute_drawn(
     closed = image.frames > 1 and is_closed(image.array)
     settings = FillSettings(series.structures, options.threshold, options.probabilities is not None)
     bfloat16 = options.precision == "bf16"
-    tuned, tuning = None, None
-    if request.tune is not None:
-        tuned, tuning = tune_to_scan(series, engine, request.tune, progress)
-    filled = label_series(series, engine.method(bfloat16, tuned), settings, closed, progress)
+    tuning = None if request.tune is None else tune_to_scan(series, engine, request.tune, progress)
+    method = engine.method(bfloat16) if tuning is None else engine.method(bfloat16, tuning.network, tuning.better)
+    filled = label_series(series, method, settings, closed, progress)
     filled = replace(filled, numbers_TSYX=_within(filled.numbers_TSYX, data))
-    result = DrawnResult(engine, data.volume, data.slices, data.labels, filled, tuning, tuned)
+    result = DrawnResult(engine, data.volume, data.slices, data.labels, filled, tuning)
     report = drawn_report(result) | {
         "input": data.source, "device": str(engine.device), "threads": thread_count(),
         "seconds": round(time.perf_counter() - began, 2), "threshold": options.threshold,

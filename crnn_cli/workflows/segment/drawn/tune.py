@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
@@ -17,14 +18,32 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.segment.drawn.request import TuneBudget
 
 
-def tune_to_scan(
-    series: DrawnSeries, engine: DrawnEngine, budget: TuneBudget, progress: notices.Progress
-) -> tuple[DrawnCLSTM | None, dict[str, Any]]:
-    """Tune the network to the drawn slices of a scan. The first Ctrl-C ends it with the best weights so far.
+@dataclass(frozen=True)
+class Tuning:
+    """Outcome of a tuning.
 
-    Returns
-    -------
-    The tuned network, None where the one of the bundle is to be used; facts for the report.
+    Attributes
+    ----------
+    network : the tuned network; None where the one of the bundle is to be used.
+    better : numbers of the structures that it is used for.
+    facts : for the report.
+    dice : of drawn slices that were left out, before and after, by the number of the structure.
+    """
+
+    network: DrawnCLSTM | None
+    better: frozenset[int]
+    facts: dict[str, Any]
+    dice: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def facts_of(self, number: int) -> dict[str, Any]:
+        """Whether the tuned network is used for a structure, and what speaks for or against it."""
+        dice = self.dice.get(number)
+        judged = None if dice is None else {"before": round(dice[0], 4), "after": round(dice[1], 4)}
+        return {"used": number in self.better, "left_out_dice": judged}
+
+
+def tune_to_scan(series: DrawnSeries, engine: DrawnEngine, budget: TuneBudget, progress: notices.Progress) -> Tuning:
+    """Tune the network to the drawn slices of a scan. The first Ctrl-C ends it with the best weights so far.
 
     Raises
     ------
@@ -32,6 +51,7 @@ def tune_to_scan(
         If no frame has two drawn slices.
     """
     from crnn_cli.adaptation.drawn_slices import TuneSettings, tune
+    from crnn_cli.adaptation.drawn_trials import better_tuned, gains
 
     assert engine.network is not None  # checked with the options
     stacks, settings = _stacks(series), TuneSettings(budget.seconds, budget.steps, budget.seed)
@@ -46,7 +66,10 @@ def tune_to_scan(
             "tuning-not-judged",
             "two slices are drawn: none can be left out, so nobody knows whether the tuning helped; draw a third",
         )
-    return result.network if result.used else None, _facts(result, budget)
+    numbers = range(1, series.structures + 1)
+    better = better_tuned(numbers, result.trials) if result.used else frozenset()
+    facts = _facts(result, budget) | {"used": bool(better)}
+    return Tuning(result.network if better else None, better, facts, gains(result.trials))
 
 
 def _stacks(series: DrawnSeries) -> list[DrawnStack]:
