@@ -90,8 +90,9 @@ class ExpectedPSNR:
         facts = report.get("expected_quality") or {"psnr_db": None}
         if facts["psnr_db"] is None:
             return None
-        numbers = (facts[key] for key in ("psnr_db", "low_db", "high_db", "nmse", "level"))
-        return cls(*numbers, tuple(facts["outside"]))
+        return cls(
+            facts["psnr_db"], facts["low_db"], facts["high_db"], facts["nmse"], facts["level"], tuple(facts["outside"])
+        )
 
 
 @dataclass(frozen=True)
