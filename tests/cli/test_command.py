@@ -55,7 +55,7 @@ def test_json_of_a_command_that_has_none_is_refused(crnn):
         ("reconstruct a.nii --device gpu", "did you mean cuda?"),
         ("reconstruct a.nii --device cdua:1", "did you mean cuda?"),
         ("reconstruct a.nii --undersample 4 --pattern variable", "did you mean variable-density?"),
-        ("reconstruct a.nii --format dcm", "use nifti or dicom"),
+        ("reconstruct a.nii --format dcm", "use nifti, dicom or mrd"),
         ("reconstruct a.nii --precision fp16", "did you mean"),
         ("reconstruct a.nii --iterations 200", "--iterations"),
         ("reconstruct", "SCAN"),
@@ -131,7 +131,7 @@ def test_values_are_those_of_the_library():
     ("words", "proposed"),
     [
         ("reconstruct a.nii --method s", {"sliding-window", "sense"}),
-        ("reconstruct a.nii --model cine", {"cine-crnn", "cine-crnn-fast"}),
+        ("reconstruct a.nii --model cine", {"cine-crnn", "cine-crnn-fast", "cine-crnn-live"}),
         ("forecast a.nii --model c", {"cine-forecast"}),
         ("reconstruct a.nii --pattern s", {"sheared-grid"}),
         ("segment a.nii --device cu", {"cuda"}),

@@ -23,7 +23,7 @@ def require_file(scan: Path | None, stream: StreamOptions) -> Path:
     """
     require_stream(stream)
     if scan is None:
-        raise UsageError("name a scan", remedy=("as in: crnn reconstruct scan.nii -o images.nii.gz",))
+        raise UsageError("SCAN is missing", remedy=("name one, as in: crnn reconstruct scan.nii -o images.nii.gz",))
     return scan
 
 

@@ -9,7 +9,10 @@ from crnn_cli.errors import UnreadableError
 
 _FORMATS = {
     "mrd": ("an MRD stream of version 2", "convert it with mrd_to_ismrmrd and ismrmrd_stream_to_hdf5"),
-    "stream": ("an ISMRMRD stream", "pipe it to crnn reconstruct - --stream, or convert it with ismrmrd_stream_to_hdf5"),
+    "stream": (
+        "an ISMRMRD stream",
+        "pipe it to crnn reconstruct - --stream, or convert it with ismrmrd_stream_to_hdf5",
+    ),
     "twix": ("raw data of Siemens (twix, meas.dat)", "convert it to ISMRMRD with siemens_to_ismrmrd"),
     "pfile": ("raw data of GE (P-file)", "convert it to ISMRMRD with ge_to_ismrmrd"),
     "rawlab": ("raw data of Philips (raw, lab)", "convert it to ISMRMRD with philips_to_ismrmrd"),

@@ -34,7 +34,7 @@ def series_of(labels, known_TS, axis=2):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(known=st.lists(st.booleans(), min_size=9, max_size=9).filter(lambda k: any(k[1:8])))
 def test_drawn_slices_stay_as_they_are(method, known):
     series, numbers = series_of(truth(), [known])
@@ -71,12 +71,12 @@ def test_frames_between_two_drawn_ones_lie_between_them():
 
 
 def test_a_closed_cycle_does_not_depend_on_where_it_begins():
-    known = np.zeros((8, 9), bool)
+    known = np.zeros((6, 9), bool)
     known[[0, 3]] = True
-    first = label_series(series_of(beating(), known)[0], network(), SETTINGS, closed=True).numbers_TSYX
-    turned, _ = series_of(np.roll(beating(), 2, axis=-1), np.roll(known, 2, axis=0))
+    first = label_series(series_of(beating(6), known)[0], network(), SETTINGS, closed=True).numbers_TSYX
+    turned, _ = series_of(np.roll(beating(6), 2, axis=-1), np.roll(known, 2, axis=0))
     turned = DrawnSeries(
-        type(turned.image)(np.roll(image_of(beating()).array, 2, axis=-1), turned.image.affine), turned.order,
+        type(turned.image)(np.roll(image_of(beating(6)).array, 2, axis=-1), turned.image.affine), turned.order,
         turned.numbers_TSYX, turned.known_TS, 2,
     )  # fmt: skip
     second = label_series(turned, network(), SETTINGS, closed=True).numbers_TSYX
@@ -84,10 +84,10 @@ def test_a_closed_cycle_does_not_depend_on_where_it_begins():
 
 
 def test_progress_reaches_its_end_and_never_falls():
-    known = np.zeros((8, 9), bool)
+    known = np.zeros((3, 9), bool)
     known[0, [2, 5]] = True
     told = []
-    label_series(series_of(beating(), known)[0], network(), SETTINGS, progress=lambda *each: told.append(each))
+    label_series(series_of(beating(3), known)[0], network(), SETTINGS, progress=lambda *each: told.append(each))
     shares = [done / total for done, total in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1

@@ -210,7 +210,7 @@ def test_options_that_do_not_go_together_are_refused(crnn, scan, arguments, word
 
 
 def test_a_scan_or_an_address_is_needed(crnn):
-    assert "name a scan" in crnn("reconstruct").err
+    assert "SCAN is missing" in crnn("reconstruct").err
     assert crnn("reconstruct", "--stream").code == 2
 
 
