@@ -138,9 +138,9 @@ class _Run:
         from crnn_cli.reconstruction.stream import StreamedSlice
 
         if frame.z not in self._slices:
-            self._finish_others(frame.z)
+            self._finish_others()
             maps = self._source.maps_of(frame.z)
-            method = replace(self._method, request=replace(self._source.coils, maps=maps))
+            method = replace(self._method, request=replace(self._method.request, maps=maps))
             self._slices[frame.z] = StreamedSlice(method, f"slice {frame.z + 1}")
             self._waiting[frame.z] = []
         streamed, waiting = self._slices[frame.z], self._waiting[frame.z]
@@ -164,7 +164,7 @@ class _Run:
         for streamed in self._slices.values():
             streamed.close()
 
-    def _finish_others(self, z: int) -> None:
+    def _finish_others(self) -> None:
         """In a file one slice follows the other: those before are done, and leave memory."""
         if self._source.frames is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
@@ -32,6 +33,7 @@ def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[s
         If the address cannot be listened at.
     """
     from crnn_cli.io.mrd.listen import Listener, parse_address
+    from crnn_cli.io.mrd.messages import close_message, text_message
 
     check_mrd(planned.options)
     assert planned.stream.listen is not None
@@ -41,8 +43,11 @@ def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[s
         while True:
             connection = listener.accept()
             try:
-                tell(_answer(connection, planned, engine))
+                with notices.recording(strict=notices.is_strict()):  # doubts of one client are not those of the next
+                    tell(_answer(connection, planned, engine))
             except (CrnnError, BrokenPipeError) as error:
+                with suppress(CrnnError, BrokenPipeError):
+                    connection.output.write(text_message(str(error)) + close_message())
                 if planned.target is not None:
                     raise
                 notices.say(f"{connection.name}: {error or 'the client went away'}")
@@ -53,7 +58,7 @@ def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[s
 
 
 def _answer(connection: Connection, planned: StreamPlan, engine: ReconstructEngine) -> dict[str, Any]:
-    """Reconstruct what a client sends; words about what went wrong go to it as well."""
+    """Reconstruct what a client sends, and send the images back."""
     from crnn_cli.io.mrd.images import ImageWriter
     from crnn_cli.io.mrd.read import stream_frames
 
@@ -62,12 +67,7 @@ def _answer(connection: Connection, planned: StreamPlan, engine: ReconstructEngi
     readouts = stream_frames(connection.input, connection.name, options.raw_choices())
     reply = ImageWriter(connection.output, readouts.header, kind_of(options))
     source = mrd_frames(readouts, options)
-    try:
-        report, failure = run(planned, engine, StreamInput(source, reply), notices.no_progress)
-    except CrnnError as error:
-        reply.text(str(error))
-        reply.close()
-        raise
+    report, failure = run(planned, engine, StreamInput(source, reply), notices.no_progress)
     if failure is not None:
         raise failure
     return report
