@@ -38,6 +38,8 @@ from crnn_cli.version import __version__
 Settings = TypeVar("Settings")
 Network = TypeVar("Network", SliceCLSTM, DrawnCLSTM, CineForecaster)
 _TIMED_STEPS = 3
+_VALIDATIONS, _LEAST_STEPS = 10, 10
+"""Validations of a run, and steps between two at least."""
 _MEASURED_ITEMS = 64
 """Items of a batch at most whose memory is measured; that of more is in proportion."""
 
@@ -256,14 +258,15 @@ def run_training(
         folder.describe(described)
     compared = now | {"settings": former_table(run.settings)}
     fingerprint = {name: _digest(compared[name]) for name in _MUST_AGREE}
-    log_every = max(1, min(50, sum(stage.steps for stage in stages) // 100))
+    steps = sum(stage.steps for stage in stages)
     plan = TrainingPlan(
         stages,
         run.optimiser,
         request.seed,
         request.precision,
         request.workers,
-        log_every=log_every,
+        validations=max(1, min(_VALIDATIONS, steps // _LEAST_STEPS)),
+        log_every=max(1, min(50, steps // 100)),
         fingerprint=fingerprint,
     )
     try:

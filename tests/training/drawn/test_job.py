@@ -1,5 +1,7 @@
 """Training for drawn slices: it begins at the interpolation, and ends in a bundle that labels a scan."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -58,6 +60,8 @@ def test_a_trained_bundle_labels_a_scan_from_drawn_slices_and_training_goes_on_f
     ended = crnn("train", "drawn", tmp_path, "-o", tmp_path / "mine", "--config", tmp_path / "small.toml",
                  "--fold", "0/2", "--licence", "CC0-1.0")  # fmt: skip
     assert ended.code == 0, ended.err
+    log = (tmp_path / "mine.run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log if "validation" in line] == [2]  # a short run: at its end alone
     drawn = np.asarray(nib.load(tmp_path / "case0_gt.nii.gz").dataobj).copy()
     drawn[..., [1, 2, 3, 5]] = 0
     nib.save(nib.Nifti1Image(drawn, np.diag([1.0, 1.0, 5.0, 1.0])), tmp_path / "drawn.nii.gz")
