@@ -128,9 +128,7 @@ class StructureInput:
             _distances(others, known_S, spacing, grid) if others[known_S].any() else None,
         )
 
-    def with_distances(
-        self, own_SYX: NDArray[np.float32], others_SYX: NDArray[np.float32] | None
-    ) -> StructureInput:
+    def with_distances(self, own_SYX: NDArray[np.float32], others_SYX: NDArray[np.float32] | None) -> StructureInput:
         """Copy that is told other signed distances, on the grid of the slices, in mm.
 
         Parameters

@@ -5,7 +5,7 @@ many stacks as it takes for at most `LONGEST_GAP` steps from one drawn frame to 
 in wider steps, and each frame is in one of them. In place of distances interpolated between drawn frames the network is
 told those that the motion carries there (`crnn_cli.segmentation.drawn.motion`), which are added to its logits again:
 
-    logit = NETWORK * logit_network + MOTION * D
+    logit = logit_network + MOTION * D
 
 with D in pixels of the image.
 
@@ -26,8 +26,8 @@ from crnn_cli.segmentation.structure_grid import StructureInput
 
 LONGEST_GAP = 8
 """Steps from one drawn frame to the next, at most, as in training."""
-NETWORK, MOTION = 1.0, 1.0
-"""Weights of the logits of the network, and of the distances that the motion carries; chosen on development cases."""
+MOTION = 0.5
+"""Logits per pixel of the distance that the motion carries; chosen on development cases."""
 Places = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 Follow = Callable[[StructureInput, Progress], NDArray[np.float32]]
@@ -72,5 +72,5 @@ def frame_logits(
             progress(turn * total + done, len(stacks) * total)
 
         open_S = ~stack.known_S[frames]
-        found_SYX[frames[open_S]] += NETWORK * follow(told.of_slices(frames), part)[open_S]
+        found_SYX[frames[open_S]] += follow(told.of_slices(frames), part)[open_S]
     return found_SYX

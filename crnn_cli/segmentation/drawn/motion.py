@@ -128,7 +128,7 @@ class _Window:
         grid = StructureGrid.around(drawn_YX, stack.spacing[1:], _MARGIN)
         scaled = normalise_intensity(stack.image_SYX[:, grid.rows, grid.columns], INTENSITY)
         image_SYX = resample_slices(torch.from_numpy(scaled)[:, None], grid.size)[:, 0].numpy()
-        return _Window(grid.rows, grid.columns, _BRIGHT * image_SYX)
+        return _Window(grid.rows, grid.columns, (_BRIGHT * image_SYX).astype(np.float32))
 
     def followed(self, start: int, frames: list[int]) -> Iterator[Field]:
         """Displacements (2, Y, X), rows first, from each frame to the drawn one, in pixels of the window."""
@@ -175,4 +175,5 @@ def _coarser(image: sitk.Image, pixel: int) -> sitk.Image:
     """An image of larger pixels, smoothed before."""
     if pixel == 1:
         return image
-    return sitk.Shrink(sitk.DiscreteGaussian(image, (pixel / 2) ** 2), [pixel] * 2)
+    coarser: sitk.Image = sitk.Shrink(sitk.DiscreteGaussian(image, [(pixel / 2) ** 2] * 2), [pixel] * 2)
+    return coarser

@@ -1,4 +1,4 @@
-"""Shapes are carried through frames by their motion, from the drawn frames on both sides; a network goes on from them."""
+"""Shapes are carried through frames by their motion, from the drawn frames on either side, and told to a network."""
 
 import numpy as np
 import pytest
