@@ -1,7 +1,7 @@
 """Labels of a scan from a few drawn slices: a model against the two methods without one.
 
-python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time] [--split val]
-    [--every 5] [--plane axial] [--minutes 1] [--json FILE] [--config FILE]
+python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time time-cine] [--split val]
+    [--every 5] [--plane axial] [--methods network] [--patients 29] [--minutes 1] [--json FILE] [--config FILE]
 
 DATA as for benchmarks/heart.py, and the folder hippocampus. The drawn slices are manual labels, and Dice is that of the
 slices which were not drawn, of each structure. Slices without any label count as named empty.
@@ -41,7 +41,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from heart import acdc
+from heart import Labelled, acdc
 from heart_quality import curve_of
 from heart_reconstructed import frames_of
 
@@ -171,7 +171,7 @@ def means(rows: list[Row], methods: list[str], title: str) -> None:
         for method in methods:
             each = [np.mean([row[method][n] for row in of if row[method][n] is not None]) for n in names]
             print(f"| {method} | {where} | {' | '.join(f'{v:.3f}' for v in each)} | {np.mean(each):.3f} |")
-        for method in [m for m in methods if m not in ("nearest", "distances")]:
+        for method in [m for m in methods if m not in ("nearest", "distances") and "distances" in of[0]]:
             lost = [
                 row["distances"][n] - row[method][n]
                 for row in of for n in names if None not in (row["distances"][n], row[method][n])
@@ -231,9 +231,9 @@ class MotionAlone:
         return FilledStack(np.where(depth_KSYX.max(axis=0) > 0, numbers, 0).astype(np.uint8))
 
 
-def measure_cines(data: Path, split: str, methods: dict[str, FillMethod]) -> list[Row]:
-    """End-diastolic labels followed through the cine: Dice in end systole."""
-    listed, rows = [each for each in acdc(data) if each.split == split], []
+def measure_cines(listed: list[Labelled], data: Path, methods: dict[str, FillMethod]) -> list[Row]:
+    """End-diastolic labels followed through the cine of each patient: Dice in end systole."""
+    rows = []
     for patient in dict.fromkeys(each.subject for each in listed):
         source = data / "acdc_cine" / f"{patient}_4d.nii.gz"
         opened = frames_of(source, [each for each in listed if each.subject == patient]) if source.exists() else None
@@ -366,12 +366,19 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--every", type=int, default=5, help="of the volumes of the hippocampus")
     parser.add_argument("--plane", default="axial", choices=("axial", "coronal", "sagittal"), help="of the hippocampus")
+    parser.add_argument("--patients", type=int, nargs="+", help="of the cines; all of the split")
     parser.add_argument("--minutes", type=float, help="tune to each volume of heart, too")
+    parser.add_argument(
+        "--methods", nargs="+", help="those to be measured of heart, hippocampus and cines; all of them"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--config", type=Path, help="config.json of the bundle to write curve and gain into")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     methods, found = methods_of(arguments.model), {}
+    following: dict[str, FillMethod] = {**methods, "motion": MotionAlone()}
+    if arguments.methods:
+        methods, following = ({n: each[n] for n in arguments.methods if n in each} for each in (methods, following))
     names = list(methods)
     if "heart" in arguments.rows:
         found["heart"] = measure(heart_cases(arguments.data, arguments.split), 3, HEART, methods)
@@ -386,8 +393,10 @@ def main() -> None:
         )
         means(found["hippocampus"], names, f"hippocampus, {arguments.plane}, 5 drawn")
     if "cines" in arguments.rows:
-        following = {**methods, "motion": MotionAlone()}
-        found["cines"] = measure_cines(arguments.data, arguments.split, following)
+        listed = [each for each in acdc(arguments.data) if each.split == arguments.split]
+        if arguments.patients:
+            listed = [each for each in listed if int(each.subject[-3:]) in arguments.patients]
+        found["cines"] = measure_cines(listed, arguments.data, following)
         means(found["cines"], [*following], f"cines {arguments.split}")
     if "rounds" in arguments.rows:
         found["rounds"] = measure_rounds(heart_cases(arguments.data, arguments.split), methods)
