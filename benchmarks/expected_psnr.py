@@ -54,7 +54,7 @@ BARS = "rank .8 within 8x, .9 over all; mean absolute error 1.5 dB; 85 to 95 % i
 
 def reconstructed(method: Reconstructor[None], truth: Tensor, data: SliceMeasurement, options: Any) -> Row:
     """Reconstruct as the command does: the budget, and the true quality."""
-    watched = AssessedReconstructor(method, options.folds, lambda images: images, mapped=options.mapped)
+    watched = AssessedReconstructor(method, options.folds, lambda images: images, mapped=options.mapped, banded=True)
     result = watched(data, lambda: None)
     acceleration = float(data.mask_BTYX.numel() / data.mask_BTYX.sum())
     image, wanted = data.visible(result.images_BTYX).abs().double(), truth.abs().double()

@@ -64,7 +64,7 @@ def judge(case: str, acceleration: float, name: str, method: Reconstructor[None]
     found, truth = {}, problem.truth_BTYX
     data = problem.measured()
     for folds in (1, 2):
-        watched = AssessedReconstructor(method, folds, lambda images: images)
+        watched = AssessedReconstructor(method, folds, lambda images: images, banded=name == NETWORK)
         assessed = watched(data, lambda: None)
         found[folds] = reliability_summary([assessed.assessment], [0], folds)
     error = float((assessed.images_BTYX - truth).norm() / truth.norm())

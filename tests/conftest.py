@@ -20,6 +20,11 @@ from tests.support.cines import lines_mask, moving_cine, save, to_images, to_ksp
 from tests.support.command_line import Ended
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the commands of the documentation, the longest, so that no worker waits for one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_readme_and_docs.py"))
+
+
 @pytest.fixture
 def crnn():
     """Return a function that runs a command line in this process."""

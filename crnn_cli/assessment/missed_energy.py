@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from crnn_cli.assessment.readout_band import Extension
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 
 _NEAR, _WIDTH = 3.0, 0.25  # distances d are compared by log(d + 3), lines, with a Gaussian of this width
@@ -70,6 +71,19 @@ class MissedEnergy:
         missed_BCTYX = encoding.forward(image_BTYX) - encoding.to_data_space(self._measurement.kspace_BCTYX)
         self.error_D = self.error_D + self._by_distance(missed_BCTYX.abs().double().square().sum((0, 1, 2)).cpu())
         self.count_D = self.count_D + self._by_distance(mask_BTYX[0].double().sum(0).cpu())
+
+    def add_band(self, band: MissedEnergy, extension: Extension, columns: int) -> None:
+        """Add the errors of one run in a band of readout columns, carried over to all of them.
+
+        Parameters
+        ----------
+        band : errors of that run within the band.
+        extension : to all columns.
+        columns : of the band.
+        """
+        self.runs += 1
+        self.error_D = self.error_D + extension.energy(band.error_D, band.count_D * columns)
+        self.count_D = self.count_D + band.count_D
 
     def expected_by_distance(self) -> Tensor:
         """Expected energy of the error at one sample by its distance, less the noise; NaN where nothing was added.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from crnn_cli.assessment.held_out import HoldOutReconstructor, ResidualSums, outside_acs, residual_sums
 from crnn_cli.assessment.missed_energy import MissedEnergy, proves_less_noise
+from crnn_cli.assessment.readout_band import choose_band
 from crnn_cli.assessment.uncertainty import LEFT_OUT, JackknifeSpread, Map, noise_floor, require_lines
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnsupportedDataError
@@ -29,7 +30,7 @@ from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
 SHARE = 0.1
 """Share of the lines outside the centre held out in each fold."""
 FOLDS = 2
-"""Largest number of folds; each costs a further reconstruction."""
+"""Largest number of folds; each costs a further reconstruction, or a part of one in a band of columns."""
 SMALL = 4_000_000
 """Pixels of all frames and slices up to which one fold runs by default: about a minute on two cores."""
 DEVIATIONS = 3.0
@@ -61,6 +62,7 @@ class SliceReliability:
     missed_energy : expected energy of the errors at samples that were not measured; see `MissedEnergy`. None where
         nothing was held out.
     image_noise : energy of the noise that the samples bring into the images.
+    columns : share of the readout columns in which the samples held out were predicted.
     """
 
     residual_all: ResidualSums
@@ -74,6 +76,7 @@ class SliceReliability:
     noise_floor: float = 0.0
     missed_energy: float | None = None
     image_noise: float = 0.0
+    columns: float = 1.0
 
     @property
     def credible_noise(self) -> float | None:
@@ -86,11 +89,15 @@ class SliceReliability:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What the folds gave: sums at the samples held out, or None and the reason; expected energy of the errors."""
+    """What the folds gave: sums at the samples held out, or None and the reason; expected energy of the errors.
+
+    columns : share of the readout columns that were predicted.
+    """
 
     sums: ResidualSums | None
     reason: str
     missed_energy: float | None = None
+    columns: float = 1.0
 
 
 class AssessedReconstructor:
@@ -99,6 +106,10 @@ class AssessedReconstructor:
     In each fold a tenth of the lines outside the centre is held out, and predicted by a further run of the method; no
     line is held out twice. For a map of the uncertainty it is a quarter, every line of a frame once before any twice,
     and the same runs serve both purposes. Coil sensitivities stay those of all data: they come from the centre.
+
+    A banded method predicts the lines in a band of the readout columns, and the errors elsewhere are taken from those
+    of a linear estimate; see `crnn_cli.assessment.readout_band`. It is for methods that are as good in a narrow field
+    of view, such as networks. For a map all columns are needed.
 
     Of a scan that the method was tuned to (``unseen_BTYX`` of its measurements), only lines that it was never tuned on
     count. For a map other lines are left out as well, but do not count as held out.
@@ -110,14 +121,15 @@ class AssessedReconstructor:
     to_output_grid : as of `crnn_cli.reconstruction.measurement.SliceSource`.
     mapped : make a map of the uncertainty.
     keep_runs : hand the images of the runs out as well; for a map.
+    banded : predict the lines held out in a band of columns where that is possible.
     """
 
     def __init__(
         self, method: Reconstructor[None], folds: int, to_output_grid: Callable[[Complex], Complex],
-        mapped: bool = False, keep_runs: bool = False,
+        mapped: bool = False, keep_runs: bool = False, banded: bool = False,
     ) -> None:  # fmt: skip
         self.method, self.folds, self.to_output_grid, self.mapped = method, folds, to_output_grid, mapped
-        self.keep_runs = keep_runs
+        self.keep_runs, self.banded = keep_runs, banded and not (mapped or keep_runs)
         self.share = LEFT_OUT if mapped else SHARE
         self._hold_out = HoldOutReconstructor(method, self.share)
 
@@ -155,6 +167,7 @@ class AssessedReconstructor:
             noise_floor(measurement),
             held_out.missed_energy,
             2 * noise_floor(measurement) ** 2 * image_BTYX[0].numel(),
+            held_out.columns,
         )
         return MethodResult(image_BTYX, reliability, result.regularisation_weight, tuple(runs_TYX))
 
@@ -168,7 +181,7 @@ class AssessedReconstructor:
         if bool(measurement.mask_BTYX.all()):
             return _HeldOut(None, "fully sampled: nothing had to be predicted")
         missed = MissedEnergy(measurement)
-        total, spared_BTYX = None, torch.zeros_like(measurement.mask_BTYX, dtype=torch.bool)
+        total, columns, spared_BTYX = None, 1.0, torch.zeros_like(measurement.mask_BTYX, dtype=torch.bool)
         unseen_BTYX = measurement.unseen_BTYX
         if unseen_BTYX is not None:
             unseen_BTYX = unseen_BTYX.to(spared_BTYX.device)
@@ -182,18 +195,38 @@ class AssessedReconstructor:
                     return _HeldOut(None, str(none_left))
                 break
             counted_BTYX = held_BTYX if unseen_BTYX is None else held_BTYX & unseen_BTYX
-            fold = self._hold_out.predict(measurement, shown, counted_BTYX, on_step)
+            fold, columns = self._predict_fold(measurement, shown, counted_BTYX, missed, on_step)
             total = fold.assessment if total is None else total + fold.assessment
-            missed.add(fold.images_BTYX, counted_BTYX)
+            spared_BTYX = spared_BTYX | held_BTYX
             if self.keep_runs:
                 runs_TYX.append(on_output_grid(self.to_output_grid, measurement.visible(fold.images_BTYX)))
-            spared_BTYX = spared_BTYX | held_BTYX
             if spread is not None:
                 spread.update(fold.images_BTYX, held_BTYX, None if unseen_BTYX is None else counted_BTYX)
                 left_BTYX = outside_acs(measurement.mask_BTYX.bool()) & ~spared_BTYX
                 spared_BTYX = spared_BTYX & left_BTYX.any(-1, keepdim=True).any(-2, keepdim=True)
         energy = missed.expected_of_all_lines()
-        return _HeldOut(total, "", energy if math.isfinite(energy) else None)
+        return _HeldOut(total, "", energy if math.isfinite(energy) else None, columns)
+
+    def _predict_fold(
+        self, measurement: SliceMeasurement, shown: SliceMeasurement, counted_BTYX: Tensor, missed: MissedEnergy,
+        on_step: Callable[[], None],
+    ) -> tuple[MethodResult[ResidualSums], float]:  # fmt: skip
+        """Predict the samples that count, in a band of columns where that will do; also the share of the columns.
+
+        The energy missed is added to ``missed``. The images may be those of a band; the sums are of all columns.
+        """
+        band = choose_band(measurement, shown, counted_BTYX) if self.banded else None
+        if band is None:
+            fold = self._hold_out.predict(measurement, shown, counted_BTYX, on_step)
+            missed.add(fold.images_BTYX, counted_BTYX)
+            return fold, 1.0
+        part = band.cut(measurement)
+        fold = self._hold_out.predict(part, band.cut(shown), counted_BTYX, on_step)
+        within = MissedEnergy(part)
+        within.add(fold.images_BTYX, counted_BTYX)
+        extension = band.extension(part, fold.images_BTYX, counted_BTYX)
+        missed.add_band(within, extension, band.width)
+        return replace(fold, assessment=extension.sums(fold.assessment, band.energy_T)), band.share
 
 
 def reliability_summary(
@@ -214,7 +247,9 @@ def reliability_summary(
     held = [(each.residual_held_out, each.noise_energy) for each in slices if each.residual_held_out is not None]
     reasons = sorted({each.reason for each in slices if each.reason})
     outliers = [frame for each, z in zip(slices, numbers, strict=True) for frame in _outlier_frames(each, z)]
+    columns = float(np.mean([each.columns for each in slices])) if held else 0.0
     held_out: dict[str, Any] = {"folds": folds if held else 0, "share": share, "reason": "; ".join(reasons) or None}
+    held_out |= {"columns": round(columns, 4)} if held else {}
     at_samples = _residual_facts([(each.residual_all, each.noise_energy) for each in slices])
     predicted = _residual_facts(held) if held else {}
     unreliable = _below_noise(predicted)

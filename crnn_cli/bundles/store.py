@@ -105,9 +105,10 @@ def find_bundle(name: str | None, task: str | None = None) -> Bundle:
     bundle = read_bundle(_folder_of(name))
     if task is not None and bundle.task != task:
         fitting = ", ".join(other.name for other in list_bundles() if other.task == task) or "none"
+        takes_drawn = (bundle.task, task) == ("segment-drawn", "segment")
         raise UnsupportedDataError(
             f"the model {name} is {_PURPOSES[bundle.task]}, not {_PURPOSES[task]}; for that there is: {fitting}",
-            remedy=("give drawn slices with ", Param("drawn")) if bundle.task == "segment-drawn" else (),
+            remedy=("give drawn slices with ", Param("drawn")) if takes_drawn else (),
         )
     return bundle
 

@@ -214,7 +214,7 @@ def train_drawn(
         _print_settings(settings)
         return
     request = start.make_request(
-        "segment", out, epochs=None, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
+        "segment-drawn", out, epochs=None, minutes=minutes, fold=fold, device=device, precision=precision, seed=seed,
         resume=resume, init_from=init_from, workers=workers, cache=0.0, licence=licence, command=sys.argv[1:],
     )  # fmt: skip
     if data is None:

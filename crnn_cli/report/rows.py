@@ -44,7 +44,9 @@ def _held_out(held: dict[str, Any]) -> str:
     if held.get("overall") is None:
         return f"not measured: {held['reason']}" if held["reason"] else "not measured: the samples are zero"
     folds = "1 fold" if held["folds"] == 1 else f"{held['folds']} folds"
-    return f"{with_floor(held)}, {folds} of {100 * held['share']:.3g} % of the lines"
+    columns = held.get("columns", 1.0)
+    where = "" if columns == 1 else f", in {100 * columns:.0f} % of the columns"
+    return f"{with_floor(held)}, {folds} of {100 * held['share']:.3g} % of the lines{where}"
 
 
 def _share(value: float | None) -> str:

@@ -21,6 +21,9 @@ from torch import Tensor
 from crnn_cli.bundles.store import Bundle, write_bundle
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import DeviceError, OutputError, OutputExistsError, Param, UsageError
+from crnn_cli.networks.drawn_clstm import DrawnCLSTM
+from crnn_cli.networks.forecaster import CineForecaster
+from crnn_cli.networks.slice_clstm import SliceCLSTM
 from crnn_cli.training.card import model_card
 from crnn_cli.training.curves import draw_curves
 from crnn_cli.training.events import with_events
@@ -33,7 +36,10 @@ from crnn_cli.training.settings import former_table, from_table, to_toml
 from crnn_cli.version import __version__
 
 Settings = TypeVar("Settings")
+Network = TypeVar("Network", SliceCLSTM, DrawnCLSTM, CineForecaster)
 _TIMED_STEPS = 3
+_VALIDATIONS, _LEAST_STEPS = 10, 10
+"""Validations of a run, and steps between two at least."""
 _MEASURED_ITEMS = 64
 """Items of a batch at most whose memory is measured; that of more is in proportion."""
 
@@ -100,6 +106,32 @@ def initial_weights_label(request: TrainingRequest) -> str:
     """Name of the weights that a run starts with, for the card."""
     start = request.start
     return "random weights" if start is None else f"{start.name} ({start.sha256[:12]})"
+
+
+def initial_network(
+    request: TrainingRequest, load: Callable[[Bundle, torch.device], Network], wanted: object
+) -> Network | None:
+    """Network to begin from, where one was asked for.
+
+    Parameters
+    ----------
+    request : what was asked for.
+    load : loads the network of a bundle.
+    wanted : its configuration by the settings.
+
+    Raises
+    ------
+    UsageError
+        If its sizes are not those of the settings.
+    """
+    if request.start is None:
+        return None
+    network = load(request.start, torch.device("cpu"))
+    if network.config != wanted:
+        raise UsageError(
+            f"{request.start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}"
+        )
+    return network
 
 
 @contextmanager
@@ -226,14 +258,15 @@ def run_training(
         folder.describe(described)
     compared = now | {"settings": former_table(run.settings)}
     fingerprint = {name: _digest(compared[name]) for name in _MUST_AGREE}
-    log_every = max(1, min(50, sum(stage.steps for stage in stages) // 100))
+    steps = sum(stage.steps for stage in stages)
     plan = TrainingPlan(
         stages,
         run.optimiser,
         request.seed,
         request.precision,
         request.workers,
-        log_every=log_every,
+        validations=max(1, min(_VALIDATIONS, steps // _LEAST_STEPS)),
+        log_every=max(1, min(50, steps // 100)),
         fingerprint=fingerprint,
     )
     try:

@@ -7,9 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from crnn_cli.bundles.store import Bundle, load_network
+from crnn_cli.bundles.store import Bundle, load_drawn
 from crnn_cli.data.geometry import PLANES, thickest_axis
 from crnn_cli.segmentation.preprocessing import normalise_intensity
 from crnn_cli.segmentation.segment import choose_order
@@ -28,6 +27,7 @@ from crnn_cli.training.session import (
     TrainingRun,
     digest_of_files,
     earlier_settings,
+    initial_network,
     initial_weights_label,
     run_training,
     session,
@@ -60,6 +60,7 @@ def train_drawn(
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(DrawnSettings, folder, asked) or DrawnSettings()
         training, held_out = data.split(asked.fold)
+        network = initial_network(asked, load_drawn, settings.network.config())
         files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
         said: dict[str, Any] = {
             "training_volumes": [pair.name for pair in training], "held_out": [pair.name for pair in held_out],
@@ -69,7 +70,7 @@ def train_drawn(
         levels = [float(level) for level in settings.levels]
         regions = [_regions(stack, level) for stack in labelled for level in levels]
         items = DrawnItems(labelled, [each for each in regions if each.structures()], settings.items)
-        job = DrawnJob(settings, items, load_stacks(held_out, loading), asked.seed, _start(asked))
+        job = DrawnJob(settings, items, load_stacks(held_out, loading), asked.seed, network)
         config = {
             "task": "segment-drawn", "network": "drawn-clstm", "settings": asdict(settings.network.config()),
             "summary": f"any structure, from a few drawn slices: trained by its user on {len(training)} volumes",
@@ -103,9 +104,3 @@ def load_stacks(pairs: Sequence[Pair], loading: Callable[[int, int], None]) -> l
 
 def _regions(stack: Stack, level: float) -> Stack:
     return Stack(stack.image_SYX, watershed_regions(stack.image_SYX, level), stack.name)
-
-
-def _start(request: TrainingRequest) -> Any:
-    if request.start is None:
-        return None
-    return load_network(request.start, torch.device("cpu"))

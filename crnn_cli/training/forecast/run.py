@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from crnn_cli.bundles.store import Bundle, load_forecaster
-from crnn_cli.errors import UsageError
-from crnn_cli.networks.forecaster import CineForecaster
 from crnn_cli.training.forecast.job import ForecastJob
 from crnn_cli.training.forecast.settings import ForecastSettings
 from crnn_cli.training.job import TrainingReport
@@ -20,6 +16,7 @@ from crnn_cli.training.session import (
     TrainingRun,
     digest_of_files,
     earlier_settings,
+    initial_network,
     initial_weights_label,
     run_training,
     session,
@@ -51,7 +48,7 @@ def train_forecaster(
     with session(request) as (folder, processes, asked):
         settings = settings or earlier_settings(ForecastSettings, folder, asked) or ForecastSettings()
         training, held_out = split_cines(files, asked.fold)
-        network = None if asked.start is None else _initial_network(asked.start, settings)
+        network = initial_network(asked, load_forecaster, settings.network.config())
         said = {
             "simulated_scenes": f"{1 - settings.real_share if training else 1:.0%} of the items",
             "training_cines": [file.name for file in training], "held_out": [file.name for file in held_out],
@@ -67,13 +64,3 @@ def train_forecaster(
         }  # fmt: skip
         run = TrainingRun(job, settings.stages(), settings, settings.optimiser, config, said)
         return run_training(run, asked, folder, processes, tell)
-
-
-def _initial_network(start: Bundle, settings: ForecastSettings) -> CineForecaster:
-    """Network of a bundle to start from; UsageError if its sizes are not those of the settings."""
-    network, wanted = load_forecaster(start, torch.device("cpu")), settings.network.config()
-    if network.config != wanted:
-        raise UsageError(
-            f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}"
-        )
-    return network

@@ -6,22 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from crnn_cli.bundles.store import Bundle, load_segmentation
 from crnn_cli.data.image import Image
-from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.networks.slice_clstm import SliceCLSTM
+from crnn_cli.errors import Param, UnsupportedDataError
 from crnn_cli.training.datasets.checks import CheckedVolume
 from crnn_cli.training.datasets.sets import LabelledSet, Pair, split_pairs
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.segment.job import SegmentJob, load_cases
-from crnn_cli.training.segment.settings import SegmentSettings, Task, resolve_settings
+from crnn_cli.training.segment.settings import SegmentSettings, resolve_settings
 from crnn_cli.training.session import (
     TrainingRequest,
     TrainingRun,
     digest_of_files,
     earlier_settings,
+    initial_network,
     initial_weights_label,
     run_training,
     session,
@@ -110,7 +108,7 @@ def train_segmentation(
         settings = settings or earlier_settings(SegmentSettings, folder, asked) or SegmentSettings()
         training, held_out = data.split(asked.fold)
         task = resolve_settings(settings, data.grids, data.values, data.names)
-        network = None if asked.start is None else _same_network(asked.start, task)
+        network = initial_network(asked, load_segmentation, task.config(len(task.sizes) - 1))
         files = [file for pair in [*training, *held_out] for file in (pair.image, pair.labels)]
         said: dict[str, Any] = {
             "training_volumes": [pair.name for pair in training], "held_out": [pair.name for pair in held_out],
@@ -127,20 +125,3 @@ def train_segmentation(
         }
         run = TrainingRun(job, task.stages(len(cases)), settings, settings.optimiser, config, said)
         return run_training(run, asked, folder, processes, tell)
-
-
-def _same_network(start: Bundle, task: Task) -> SliceCLSTM:
-    """Network of a bundle to start from.
-
-    Raises
-    ------
-    UsageError
-        If it has other sizes or another number of labels than the network to be trained.
-    """
-    network = load_segmentation(start, torch.device("cpu"))
-    wanted = task.config(len(task.sizes) - 1)
-    if network.config != wanted:
-        raise UsageError(
-            f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}"
-        )
-    return network

@@ -61,7 +61,7 @@ class ReconstructionRun:
 def decide_folds(asked: int | None, shape: Sequence[int], wanted: bool) -> int:
     """Number of folds of held-out lines: as asked, else 1 if the residual is wanted or the scan is small, else 0.
 
-    A fold costs as much as the reconstruction itself: seconds for a slice, but minutes for a whole heart. The size
+    A fold costs up to as much as the reconstruction: seconds for a slice, but minutes for a whole heart. The size
     decides, not the clock, so that a run does not depend on how busy a machine is.
 
     Parameters

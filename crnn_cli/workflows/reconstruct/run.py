@@ -136,7 +136,9 @@ def reconstruct_scan(
         whole, slices.shape, folds, device, slices=slices.count, map_sets=sets, kept_runs=kept
     )  # fmt: skip
     notices.detail(format_memory_estimate(estimate))
-    assessed = AssessedReconstructor(whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0, kept > 0)
+    assessed = AssessedReconstructor(
+        whole, folds, slices.to_output_grid, settings.uncertainty_runs > 0, kept > 0, banded=method.name == NETWORK
+    )
     began = time.perf_counter()
     result = reconstruct(slices, assessed, device, progress)
     seconds = round(time.perf_counter() - began, 2)

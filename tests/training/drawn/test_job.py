@@ -1,5 +1,7 @@
 """Training for drawn slices: it begins at the interpolation, and ends in a bundle that labels a scan."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_validation_gives_the_mean_of_both_and_nothing_where_nothing_is_held_out
     assert DrawnJob(settings, DrawnItems([volume()]), [], 0).validate(network, torch.device("cpu")) == {}
 
 
-def test_a_trained_bundle_labels_a_scan_from_drawn_slices(crnn, tmp_path):
+def test_a_trained_bundle_labels_a_scan_from_drawn_slices_and_training_goes_on_from_it(crnn, tmp_path):
     for number in range(2):
         stack = volume(number)
         affine = np.diag([1.0, 1.0, 5.0, 1.0])
@@ -58,6 +60,8 @@ def test_a_trained_bundle_labels_a_scan_from_drawn_slices(crnn, tmp_path):
     ended = crnn("train", "drawn", tmp_path, "-o", tmp_path / "mine", "--config", tmp_path / "small.toml",
                  "--fold", "0/2", "--licence", "CC0-1.0")  # fmt: skip
     assert ended.code == 0, ended.err
+    log = (tmp_path / "mine.run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log if "validation" in line] == [2]  # a short run: at its end alone
     drawn = np.asarray(nib.load(tmp_path / "case0_gt.nii.gz").dataobj).copy()
     drawn[..., [1, 2, 3, 5]] = 0
     nib.save(nib.Nifti1Image(drawn, np.diag([1.0, 1.0, 5.0, 1.0])), tmp_path / "drawn.nii.gz")
@@ -67,3 +71,13 @@ def test_a_trained_bundle_labels_a_scan_from_drawn_slices(crnn, tmp_path):
     made = np.asarray(nib.load(tmp_path / "all.nii.gz").dataobj)
     np.testing.assert_array_equal(made[..., [0, 4, 6]], drawn[..., [0, 4, 6]])
     assert (made[..., [1, 2, 3, 5]] > 0).any(axis=(0, 1)).all()
+    for made_here in ("all", "drawn"):
+        (tmp_path / f"{made_here}.nii.gz").unlink()
+    again = ("train", "drawn", tmp_path, "--config", tmp_path / "small.toml", "--fold", "0/2")
+    ended = crnn(*again, "-o", tmp_path / "second", "--init-from", tmp_path / "mine")
+    assert ended.code == 0, ended.err
+    assert "begun from: mine" in (tmp_path / "second" / "README.md").read_text()
+    (tmp_path / "small.toml").write_text(SMALL.replace("hidden = 4", "hidden = 8"))
+    ended = crnn(*again, "-o", tmp_path / "third", "--init-from", tmp_path / "mine")
+    assert ended.code == 2
+    assert "hidden=4" in ended.err
