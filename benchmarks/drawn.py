@@ -1,7 +1,7 @@
 """Labels of a scan from a few drawn slices: a model against the two methods without one.
 
-python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time] [--split val]
-    [--every 5] [--plane axial] [--minutes 1] [--json FILE] [--config FILE]
+python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time time-cine] [--split val]
+    [--every 5] [--plane axial] [--methods network] [--patients 29] [--minutes 1] [--json FILE] [--config FILE]
 
 DATA as for benchmarks/heart.py, and the folder hippocampus. The drawn slices are manual labels, and Dice is that of the
 slices which were not drawn, of each structure. Slices without any label count as named empty.
@@ -10,10 +10,12 @@ heart         3 slices drawn of each volume of a split of ACDC: the middles of t
               ("inner"), or the first, the middle and the last ("ends")
 hippocampus   5 slices drawn, in the same two ways, in slices of ``--plane``; every ``--every``-th volume, each part on
               its own
-cines         end-diastolic labels followed through the 4-D cines of the split to end systole
+cines         end-diastolic labels followed through the 4-D cines of the split to end systole (three patients of the
+              validation have theirs where it is known to be), by their motion alone as well; processor seconds a cine
 rounds        of heart, inner: two slices corrected by the truth, those that are proposed one after the other: share of
               the wrong voxels that is left; and the gain of drawing the proposed slice against three random ones
 time          seconds and peak memory of the command on 256 x 256 x 12, untuned and tuned; simulated
+time-cine     the same of 256 x 256 x 10 x 30, of which a frame is drawn
 
 With ``--minutes`` the network is tuned to each volume of heart too. Without ``--model`` the methods without one alone
 are measured. Rows of all cases go to --json, with the expected and the true Dice of each. ``--config`` writes what the
@@ -31,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from heart import acdc
+from heart import Labelled, acdc
 from heart_quality import curve_of
 from heart_reconstructed import frames_of
 
@@ -49,9 +51,10 @@ from crnn_cli.bundles.store import find_bundle, load_drawn
 from crnn_cli.data.geometry import SliceOrder, slice_order
 from crnn_cli.data.image import Image
 from crnn_cli.segmentation.drawn.methods import FillMethod, InterpolatedDistances, NearestSlice, RecurrentNetwork
+from crnn_cli.segmentation.drawn.motion import moved_shapes
 from crnn_cli.segmentation.drawn.next_slice import expected_wrong, next_to_draw
 from crnn_cli.segmentation.drawn.series import DrawnSeries, FilledSeries, label_series
-from crnn_cli.segmentation.drawn.stack import FillSettings
+from crnn_cli.segmentation.drawn.stack import DrawnStack, FilledStack, FillSettings
 from crnn_cli.segmentation.frames import is_closed
 
 CPU = torch.device("cpu")
@@ -168,7 +171,7 @@ def means(rows: list[Row], methods: list[str], title: str) -> None:
         for method in methods:
             each = [np.mean([row[method][n] for row in of if row[method][n] is not None]) for n in names]
             print(f"| {method} | {where} | {' | '.join(f'{v:.3f}' for v in each)} | {np.mean(each):.3f} |")
-        for method in [m for m in methods if m not in ("nearest", "distances")]:
+        for method in [m for m in methods if m not in ("nearest", "distances") and "distances" in of[0]]:
             lost = [
                 row["distances"][n] - row[method][n]
                 for row in of for n in names if None not in (row["distances"][n], row[method][n])
@@ -215,9 +218,22 @@ def measure_tuned(cases: Iterator[Case], count: int, model: str, minutes: float)
     return rows
 
 
-def measure_cines(data: Path, split: str, methods: dict[str, FillMethod]) -> list[Row]:
-    """End-diastolic labels followed through the cine: Dice in end systole."""
-    listed, rows = [each for each in acdc(data) if each.split == split], []
+class MotionAlone:
+    """Shapes as the motion carries them through frames, and interpolated distances in a drawn frame."""
+
+    def fill(self, stack: DrawnStack, settings: FillSettings, progress: Callable[[int, int], None]) -> FilledStack:
+        """Label a stack."""
+        if not stack.over_time:
+            return InterpolatedDistances().fill(stack, settings, progress)
+        moved = moved_shapes(stack, progress)
+        depth_KSYX = np.array([*moved.values()])
+        numbers = np.array([*moved])[depth_KSYX.argmax(axis=0)]
+        return FilledStack(np.where(depth_KSYX.max(axis=0) > 0, numbers, 0).astype(np.uint8))
+
+
+def measure_cines(listed: list[Labelled], data: Path, methods: dict[str, FillMethod]) -> list[Row]:
+    """End-diastolic labels followed through the cine of each patient: Dice in end systole."""
+    rows = []
     for patient in dict.fromkeys(each.subject for each in listed):
         source = data / "acdc_cine" / f"{patient}_4d.nii.gz"
         opened = frames_of(source, [each for each in listed if each.subject == patient]) if source.exists() else None
@@ -235,10 +251,13 @@ def measure_cines(data: Path, split: str, methods: dict[str, FillMethod]) -> lis
         series = DrawnSeries(cine, order, numbers, known, 3)
         row: Row = {"case": patient, "where": "ED to ES", "frames": cine.frames, "closed": is_closed(cine.array)}
         for name, method in methods.items():
+            began = time.process_time()
             made = label_series(series, method, FillSettings(3), bool(row["closed"]))
+            row[f"{name}_processor_seconds"] = round(time.process_time() - began, 1)
             row[name] = scores(made.numbers_TSYX[es], truth, HEART)
         rows.append(row)
-        print(patient, row["closed"], {n: _short(row[n]) for n in methods}, flush=True)
+        seconds = {n: row[f"{n}_processor_seconds"] for n in methods}
+        print(patient, cine.array.shape, row["closed"], {n: _short(row[n]) for n in methods}, seconds, flush=True)
     return rows
 
 
@@ -295,27 +314,48 @@ def show_rounds(rows: list[Row]) -> None:
 
 def measure_time(model: str | None) -> None:
     """Seconds and memory of the command on 256 x 256 x 12, in processes of their own."""
+    x, y, z = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (256, 256, 12)), indexing="ij")
+    r = np.hypot(x - 120 - z, y - 130)
+    truth = np.where(r < 25 + z, 3, np.where(r < 35 + z, 2, np.where(np.hypot(x - 65, y - 130) < 25, 1, 0)))
+    ways = {"untuned": ["--fill", "distances"]} if model is None else {"untuned": [], "tuned": ["--minutes", "2.5"]}
+    drawn = truth * np.isin(z, [1, 5, 10])
+    _time_command(
+        truth, drawn, {title: [*(["--model", model] if model else []), *more] for title, more in ways.items()}
+    )
+
+
+def measure_time_cine(model: str | None) -> None:
+    """Seconds and memory of the command on 256 x 256 x 10 x 30, of which the first frame is drawn."""
+    x, y, z, t = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (256, 256, 10, 30)), indexing="ij", sparse=True)
+    beat = 1 - 0.35 * np.sin(np.pi * t / 30) ** 2
+    r = np.hypot(x - 120 - z, y - 130)
+    cavity, wall, right = (r < (25 + z) * beat, r < 35 + z, np.hypot(x - 65, y - 130) < 25 * beat)
+    truth = np.where(cavity, 3, np.where(wall, 2, np.where(right, 1, 0)))
+    way = ["--frames", "1", *(["--model", model] if model else ["--fill", "distances"])]
+    _time_command(truth, truth * (t == 0), {"cine": way})
+
+
+def _time_command(truth: np.ndarray, drawn: np.ndarray, ways: dict[str, list[str]]) -> None:
+    """Time the command in some ways, on an image in which the truth can be seen."""
+    noise = np.random.default_rng(0).normal(0, 10, truth.shape)
+    affine = np.diag([1.4, 1.4, 8.0, 1.0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        x, y, z = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (256, 256, 12)), indexing="ij")
-        r = np.hypot(x - 120 - z, y - 130)
-        truth = np.where(r < 25 + z, 3, np.where(r < 35 + z, 2, np.where(np.hypot(x - 65, y - 130) < 25, 1, 0)))
-        noise = np.random.default_rng(0).normal(0, 10, truth.shape)
-        affine = np.diag([1.4, 1.4, 8.0, 1.0])
         nib.save(nib.Nifti1Image((100 + 60 * truth + noise).astype(np.float32), affine), folder / "v.nii")
-        drawn = np.zeros(truth.shape, np.uint8)
-        drawn[..., [1, 5, 10]] = truth[..., [1, 5, 10]]
-        nib.save(nib.Nifti1Image(drawn, affine), folder / "d.nii")
-        plain = [] if model is None else ["--model", model]
-        ways = {"untuned": [*plain, *([] if model else ["--fill", "distances"])]}
-        if model is not None:
-            ways["tuned"] = [*plain, "--minutes", "2.5"]
+        nib.save(nib.Nifti1Image(drawn.astype(np.uint8), affine), folder / "d.nii")
         for title, more in ways.items():
-            began = time.perf_counter()
+            began, before = time.perf_counter(), _processor_seconds()
             files = [folder / "v.nii", "--from", folder / "d.nii", "-o", folder / f"{title}.nii.gz"]
             subprocess.run([sys.executable, "-m", "crnn_cli", "-q", "segment", *map(str, files), *more], check=True)
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-            print(f"| {title} | {time.perf_counter() - began:.1f} s | peak {peak:.2f} GiB, libraries and all |")
+            took = f"{time.perf_counter() - began:.1f} s | {_processor_seconds() - before:.1f} s of processors"
+            print(f"| {title} | {took} | peak {peak:.2f} GiB, libraries and all |", flush=True)
+
+
+def _processor_seconds() -> float:
+    """Of the processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -326,12 +366,19 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--every", type=int, default=5, help="of the volumes of the hippocampus")
     parser.add_argument("--plane", default="axial", choices=("axial", "coronal", "sagittal"), help="of the hippocampus")
+    parser.add_argument("--patients", type=int, nargs="+", help="of the cines; all of the split")
     parser.add_argument("--minutes", type=float, help="tune to each volume of heart, too")
+    parser.add_argument(
+        "--methods", nargs="+", help="those to be measured of heart, hippocampus and cines; all of them"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--config", type=Path, help="config.json of the bundle to write curve and gain into")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     methods, found = methods_of(arguments.model), {}
+    following: dict[str, FillMethod] = {**methods, "motion": MotionAlone()}
+    if arguments.methods:
+        methods, following = ({n: each[n] for n in arguments.methods if n in each} for each in (methods, following))
     names = list(methods)
     if "heart" in arguments.rows:
         found["heart"] = measure(heart_cases(arguments.data, arguments.split), 3, HEART, methods)
@@ -346,13 +393,18 @@ def main() -> None:
         )
         means(found["hippocampus"], names, f"hippocampus, {arguments.plane}, 5 drawn")
     if "cines" in arguments.rows:
-        found["cines"] = measure_cines(arguments.data, arguments.split, methods)
-        means(found["cines"], names, f"cines {arguments.split}")
+        listed = [each for each in acdc(arguments.data) if each.split == arguments.split]
+        if arguments.patients:
+            listed = [each for each in listed if int(each.subject[-3:]) in arguments.patients]
+        found["cines"] = measure_cines(listed, arguments.data, following)
+        means(found["cines"], [*following], f"cines {arguments.split}")
     if "rounds" in arguments.rows:
         found["rounds"] = measure_rounds(heart_cases(arguments.data, arguments.split), methods)
         show_rounds(found["rounds"])
     if "time" in arguments.rows:
         measure_time(arguments.model)
+    if "time-cine" in arguments.rows:
+        measure_time_cine(arguments.model)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.config:

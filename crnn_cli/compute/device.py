@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from crnn_cli import notices
 from crnn_cli.errors import DeviceError, Param
 
 
@@ -54,6 +55,16 @@ def has_native_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private: absent in some versions
     return bool(is_supported is not None and is_supported())
+
+
+def note_emulated_bfloat16(device: torch.device) -> None:
+    """Tell a fact where bfloat16 was asked for, and the device has no instructions for it; see `notices.note`."""
+    if not has_native_bfloat16(device):
+        notices.note(
+            "bfloat16-emulated",
+            f"this {'GPU' if device.type == 'cuda' else 'processor'} has no instructions for bfloat16, which is many "
+            "times slower here than single precision, fp32",
+        )
 
 
 @contextmanager

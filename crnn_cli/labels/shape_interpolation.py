@@ -80,7 +80,7 @@ def interpolate_distances(
         after = min((d for d in drawn if d >= s), default=drawn[-1])
         if before in full or after in full:
             share = 0.0 if before >= after else (s - before) / (after - before)
-            found_SYX[s] = _between(full.get(before), full.get(after), share)
+            found_SYX[s] = between_distances(full.get(before), full.get(after), share)
     return found_SYX
 
 
@@ -97,8 +97,14 @@ def nearest_drawn(known_S: Mask) -> NDArray[np.int64]:
     return nearest
 
 
-def _between(before_YX: Distances | None, after_YX: Distances | None, share: float) -> Distances:
-    """Distances at a share of the way between two slices, of which one may be empty (None)."""
+def between_distances(before_YX: Distances | None, after_YX: Distances | None, share: float) -> Distances:
+    """Signed distances at a share of the way between two slices.
+
+    Parameters
+    ----------
+    before_YX, after_YX : of the two slices; None for the one that is empty, if one is.
+    share : 0 at the slice before, 1 at the one after.
+    """
     if before_YX is None:
         assert after_YX is not None
         before_YX = after_YX - 2 * after_YX.max()

@@ -10,7 +10,7 @@ Legend: S slice, Y row, X column.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -59,13 +59,14 @@ class StructureGrid:
     pixel: float
 
     @staticmethod
-    def around(drawn_YX: Mask, spacing: tuple[float, float]) -> StructureGrid:
+    def around(drawn_YX: Mask, spacing: tuple[float, float], wider: float = _MARGIN) -> StructureGrid:
         """Grid around what is drawn in any slice.
 
         Parameters
         ----------
         drawn_YX : at least one pixel.
         spacing : of rows and columns, mm.
+        wider : margin of the window on each side, relative to the longer side of the box.
         """
         spans, longest = [], 0.0
         for axis, mm in ((1, spacing[0]), (0, spacing[1])):
@@ -77,7 +78,7 @@ class StructureGrid:
         pixel = longest / pixels
         windows, size = [], []
         for (start, stop), n, mm in zip(spans, drawn_YX.shape, spacing, strict=True):
-            margin = max(_LEAST_MARGIN, round(_MARGIN * longest / mm))
+            margin = max(_LEAST_MARGIN, round(wider * longest / mm))
             low, high = max(0, start - margin), min(n, stop + margin)
             windows.append(slice(low, high))
             size.append(max(1, round((high - low) * mm / pixel)))
@@ -126,6 +127,36 @@ class StructureInput:
             torch.from_numpy(known_S.copy()),
             _distances(others, known_S, spacing, grid) if others[known_S].any() else None,
         )
+
+    def with_distances(self, own_SYX: NDArray[np.float32], others_SYX: NDArray[np.float32] | None) -> StructureInput:
+        """Copy that is told other signed distances, on the grid of the slices, in mm.
+
+        Parameters
+        ----------
+        own_SYX : of the structure.
+        others_SYX : of all others together; None where there is none.
+        """
+
+        def on_grid(mm_SYX: NDArray[np.float32]) -> Tensor:
+            window_SYX = np.ascontiguousarray(mm_SYX[:, self.grid.rows, self.grid.columns])
+            return resample_slices(torch.from_numpy(window_SYX)[:, None], self.grid.size)[:, 0] / self.grid.pixel
+
+        others = None if others_SYX is None else on_grid(others_SYX)
+        return replace(self, distance_SYX=on_grid(own_SYX), others_SYX=others)
+
+    def of_slices(self, places: NDArray[np.int64]) -> StructureInput:
+        """Copy with some of the slices.
+
+        Parameters
+        ----------
+        places : of the slices, in order; at least one of them is drawn.
+        """
+        kept = torch.from_numpy(places)
+        others = None if self.others_SYX is None else self.others_SYX[kept]
+        return replace(
+            self, image_SYX=self.image_SYX[kept], distance_SYX=self.distance_SYX[kept], known_S=self.known_S[kept],
+            others_SYX=others,
+        )  # fmt: skip
 
     def follow(
         self,

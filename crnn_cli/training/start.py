@@ -14,7 +14,7 @@ import torch
 
 from crnn_cli import notices
 from crnn_cli.bundles.store import find_bundle
-from crnn_cli.compute.device import choose_device
+from crnn_cli.compute.device import choose_device, note_emulated_bfloat16
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.training.session import TrainingRequest, require_startable
 from crnn_cli.training.settings import read_toml
@@ -120,6 +120,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     """``fp32`` or ``bf16``; ``auto`` is bf16 on a GPU that computes in it."""
     if name not in ("auto", "fp32", "bf16"):
         raise UsageError(Param("precision", name), ": auto, fp32 or bf16")
+    if name == "bf16":
+        note_emulated_bfloat16(device)
     if name != "auto":
         return name
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -17,7 +17,8 @@ def heart(tmp_path):
     return tmp_path / "v.nii"
 
 
-def test_bf16_is_said_in_the_report_and_changes_little(crnn, heart, tmp_path):
+def test_bf16_is_said_in_the_report_and_changes_little(crnn, heart, tmp_path, monkeypatch):
+    monkeypatch.setattr("crnn_cli.compute.device.has_native_bfloat16", lambda device: False)
     found = {}
     for name, said in {"plain": [], "fp32": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}.items():
         out, p = tmp_path / f"{name}.nii", tmp_path / f"{name}_p.nii"
@@ -25,6 +26,8 @@ def test_bf16_is_said_in_the_report_and_changes_little(crnn, heart, tmp_path):
         assert ended.code == 0, ended.err
         report = json.loads(out.with_suffix(".json").read_text())
         assert report["precision"] == ("bf16" if "bf16" in said else "fp32")
+        emulated = [fact["code"] for fact in report["facts"] if fact["code"] == "bfloat16-emulated"]
+        assert len(emulated) == ("bf16" in said)
         parts = sorted(tmp_path.glob(f"{name}_p_*.nii"))
         found[name] = np.stack([np.asarray(nib.load(part).dataobj) for part in parts])
     assert np.array_equal(found["plain"], found["fp32"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli import notices
 from crnn_cli.compute.memory import free_bytes
 from crnn_cli.errors import UnreadableError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
@@ -15,6 +16,7 @@ from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.reconstruction.measurement import SingleCoilSource
 from crnn_cli.reconstruction.reconstruct import NetworkReconstructor, reconstruct
 from crnn_cli.reconstruction.settings import InferenceSettings
+from crnn_cli.training.start import choose_precision
 from tests.reconstruction.test_reconstruct import acquisition
 
 CPU = torch.device("cpu")
@@ -117,6 +119,20 @@ def test_a_model_measured_in_bfloat16_is_used_so_where_the_device_has_it(
     (model / "config.json").write_text(json.dumps(config | ({} if allowed is None else {"bfloat16": allowed})))
     ended = crnn("reconstruct", scan[2], "--model", model, "--json", "-o", tmp_path / "a.nii", *asked)
     assert (ended.code, json.loads(ended.out)["precision"]) == (0, used)
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("asked", ["bf16", "fp32"])
+def test_bfloat16_without_instructions_is_said_to_be_slow(crnn, scan, bundle, tmp_path, monkeypatch, able, asked):
+    monkeypatch.setattr("crnn_cli.compute.device.has_native_bfloat16", lambda device: able)
+    chosen = ("--precision", asked, "--device", "cpu")
+    ended = crnn("reconstruct", scan[2], "--model", bundle, "-o", tmp_path / "a.nii", *chosen)
+    assert ended.code == 0, ended.err
+    facts = [fact["code"] for fact in json.loads((tmp_path / "a.json").read_text())["facts"]]
+    assert ("bfloat16-emulated" in facts) == ("many times slower" in ended.err) == (asked == "bf16" and not able)
+    with notices.recording() as record:
+        assert choose_precision(asked, CPU) == asked
+    assert bool(record.remarks) == (asked == "bf16" and not able)
 
 
 def test_a_model_says_true_or_false_of_bfloat16(crnn, scan, bundle, tmp_path):

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.labels.shape_interpolation import interpolate_distances
 from crnn_cli.segmentation.drawn.baselines import copy_nearest, interpolate_shapes
+from crnn_cli.segmentation.drawn.frames import frame_logits
 from crnn_cli.segmentation.drawn.guard import not_smaller
+from crnn_cli.segmentation.drawn.motion import moved_shapes
 from crnn_cli.segmentation.drawn.settle import BoxedLogits, settle
 from crnn_cli.segmentation.drawn.stack import Certainty, DrawnStack, FilledStack, FillSettings, Known
 from crnn_cli.segmentation.structure_grid import DrawnNetwork, StructureInput
@@ -95,6 +97,8 @@ class RecurrentNetwork:
         UnsupportedDataError
             If the logits come out not finite.
         """
+        if stack.over_time:
+            return self._fill_frames(stack, settings, progress)
         first = coarse_slices(stack.known_S)
         if first is None:
             return self._fill_at_once(stack, settings, progress)
@@ -127,18 +131,47 @@ class RecurrentNetwork:
             logits.append(self._logits(stack, number, structure_progress))
         return settle(stack, logits, settings)
 
+    def _fill_frames(self, stack: DrawnStack, settings: FillSettings, progress: Progress) -> FilledStack:
+        """Label the frames of one slice; see `crnn_cli.segmentation.drawn.frames`."""
+        numbers = stack.structures
+        parts = len(numbers) + 1
+
+        def share(begin: int) -> Progress:
+            return lambda done, total: progress(round(1000 * (begin + done / max(1, total))), 1000 * parts)
+
+        moved = moved_shapes(stack, share(0))
+        logits = []
+        for begin, number in enumerate(numbers, start=1):
+            given = structure_input(stack, number)
+
+            def follow(told: StructureInput, done: Progress, number: int = number) -> NDArray[np.float32]:
+                return self._follow(told, number, done)
+
+            made_SYX = frame_logits(stack, given, number, moved, follow, share(begin))
+            logits.append(_boxed(number, given, made_SYX))
+        return settle(stack, logits, settings)
+
     def _logits(self, stack: DrawnStack, number: int, progress: Progress) -> BoxedLogits:
         """Logits of one structure, on the grid of the stack."""
         given = structure_input(stack, number)
+        found = _boxed(number, given, self._follow(given, number, progress))
+        return not_smaller(stack, found) if self.guarded else found
+
+    def _follow(self, given: StructureInput, number: int, progress: Progress) -> NDArray[np.float32]:
+        """Logits (S, Y, X) of one structure in its window."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             made_SYX = given.follow(self.others.get(number, self.network), self.device, progress)
         if not bool(np.isfinite(made_SYX).all()):
             raise UnsupportedDataError(
                 "the network produced values that are not finite: the input's range is not usable"
             )
-        clipped_SYX = made_SYX.clip(-_LARGEST, _LARGEST).astype(np.float16)
-        found = BoxedLogits(number, given.grid.rows, given.grid.columns, clipped_SYX)
-        return not_smaller(stack, found) if self.guarded and not stack.over_time else found
+        return made_SYX
+
+
+def _boxed(number: int, given: StructureInput, made_SYX: NDArray[np.float32]) -> BoxedLogits:
+    """Logits of a structure in its window, half precision."""
+    clipped_SYX = made_SYX.clip(-_LARGEST, _LARGEST).astype(np.float16)
+    return BoxedLogits(number, given.grid.rows, given.grid.columns, clipped_SYX)
 
 
 def coarse_slices(known_S: Known) -> NDArray[np.int64] | None:

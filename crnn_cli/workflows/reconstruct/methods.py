@@ -162,11 +162,15 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
 
 
 def _parse_precision(text: str, device: torch.device) -> str:
+    from crnn_cli.compute.device import note_emulated_bfloat16
+
     if text not in ("fp32", "tf32", "bf16"):
         raise UsageError(Param("precision", text), " is not known", remedy=("use fp32, bf16, or tf32 on a GPU",))
     if text == "tf32" and device.type != "cuda":
         reason = f" is for CUDA GPUs, and the device is {device}"
         raise UsageError(Param("precision", "tf32"), reason, remedy=("use fp32 or bf16",))
+    if text == "bf16":
+        note_emulated_bfloat16(device)
     return text
 
 

@@ -59,9 +59,11 @@ def prepare(options: SegmentOptions) -> SegmentEngine:
         If the device is not there.
     """
     from crnn_cli.bundles.store import find_bundle, load_segmentation
-    from crnn_cli.compute.device import choose_device
+    from crnn_cli.compute.device import choose_device, note_emulated_bfloat16
 
     device = choose_device(options.device)
+    if options.precision == "bf16":
+        note_emulated_bfloat16(device)
     bundle = find_bundle(options.model, "segment")
     assert bundle.slices is not None
     if options.require_quality is not None and bundle.slices.quality is None:

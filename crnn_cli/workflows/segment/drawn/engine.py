@@ -79,12 +79,14 @@ def prepare_drawn(options: SegmentOptions) -> DrawnEngine:
         If the device is not there.
     """
     from crnn_cli.bundles.store import find_bundle, load_drawn
-    from crnn_cli.compute.device import choose_device
+    from crnn_cli.compute.device import choose_device, note_emulated_bfloat16
 
     request = check_drawn(options)
     assert request is not None  # the caller has looked
     device = choose_device(options.device)
     if request.fill != NETWORK:
         return DrawnEngine(request.fill, device)
+    if options.precision == "bf16":
+        note_emulated_bfloat16(device)
     bundle = find_bundle(options.model, TASK)
     return DrawnEngine(NETWORK, device, bundle, load_drawn(bundle, device))
