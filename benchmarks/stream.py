@@ -78,7 +78,7 @@ def measure_quality(options: argparse.Namespace) -> None:
     first, last = map(int, (options.patients or "41-50").split("-"))
     cases = quality.read_cases(options.data, range(first, last + 1), with_pig=options.patients is None)
     methods = [
-        baselines.bundle(options.model, None, Path(options.model).name, options.bf16),
+        baselines.bundle(options.model, None, Path(options.model).name, options.bf16, options.ensemble),
         baselines.bundle("cine-crnn-fast", None, "cine-crnn-fast, all frames", options.bf16),
         baselines.Method("running (sliding window)", lambda problem, _: problem.consistency().running()),
         *([] if options.skip_tv else [causal_tv(options.tv_every)]),
@@ -113,7 +113,7 @@ def method_of(options: argparse.Namespace) -> StreamMethod:
     if not isinstance(network, LiveCRNN):
         raise SystemExit(f"{options.model} is not causal")
     settings = InferenceSettings("running", bundle.input_rms, network.config.iterations, bfloat16=options.bf16)
-    return StreamMethod(network, settings, torch.device(options.device), CoilRequest())
+    return StreamMethod(network, settings, torch.device(options.device), CoilRequest(), copies=options.ensemble)
 
 
 def random_frame(lines: int, coils: int, generator: torch.Generator) -> RawSlice:
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("what", choices=["quality", "latency", "memory"])
     parser.add_argument("--model", default="cine-crnn-live", help="a causal bundle, by name or folder")
     parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16")
+    parser.add_argument("--ensemble", type=int, default=1, help="flipped copies of each frame that are averaged")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", type=Path, help="folder of acdc_cine and pig_cine_sax")

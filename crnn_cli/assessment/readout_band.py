@@ -4,9 +4,9 @@ Where whole lines are measured, an inverse Fourier transform along the readout p
 samples over lines, frames and coils, noise of the same level, and its own part of the sensitivities. A band of columns
 is hence a scan of its own with the same lines and a narrower field of view.
 
-What a method misses in the other columns is taken from what a linear estimate misses there. In column x of the band the
-energies are taken to be e(x) = a + b p(x), with e of the method and p of the estimate: a is noise, which nobody
-predicts, and b what the method leaves of the rest.
+What a method misses in the other columns is taken from what a linear estimate misses there. With the energies e(x) of
+the method and p(x) of the estimate in column x, and n of the noise, which nobody predicts, e - n = b (p - n): of the
+rest the method leaves the share b. Where the noise is not known, e = a + b p is fitted to the columns of the band.
 
 Legend: B batch of one, C coil, T frame, Y phase encoding, X readout.
 """
@@ -26,7 +26,7 @@ from crnn_cli.reconstruction.measurement import SliceMeasurement
 SHARE = 0.4
 """Share of the columns in a band."""
 _LEAST, _MULTIPLE, _MOST = 32, 8, 0.75  # columns of a band at least, and in steps; share above which all are taken
-_SMOOTH = 5  # columns over which the least error of the estimate is taken, a bound of the noise
+_SMOOTH = 5  # neighbouring columns over which the least error of the estimate is taken
 _TINY = 1e-6  # least error of the estimate in a column, relative to the mean
 
 
@@ -64,28 +64,35 @@ class ReadoutBand:
     def extension(self, part: SliceMeasurement, image_BTYX: Tensor, held_BTYX: Tensor) -> Extension:
         """Find how errors in the band are carried over to all columns.
 
-        a and b of e = a + b p have the least squares weighted by 1 / p, whose sum over the band is right; a is at least
-        0, and at most what the estimate misses in five columns anywhere.
-
         Parameters
         ----------
         part : the measurement cut to the band.
         image_BTYX : images of the method in the band.
         held_BTYX : mask of the lines held out.
         """
-        error_X, (linear_X, least) = _missed_by_column(part, image_BTYX, held_BTYX), self._linear()
-        inside_X = linear_X[self.columns]
-        inside, total, count = float(inside_X.sum()), float(error_X.sum()), self.width
-        spread = float((1 / inside_X).sum()) * inside - count**2
-        noise = (float((error_X / inside_X).sum()) * inside - count * total) / spread if spread > 0 else 0.0
-        noise = min(max(noise, 0.0), least, total / count)
-        lines = float(held_BTYX.double().sum())
-        return Extension(noise / lines, float(linear_X.sum()) / inside - 1, 1 / self.share - 1)
+        error_X, count, beside = _missed_by_column(part, image_BTYX, held_BTYX), self.width, 1 / self.share - 1
+        lines, error = float(held_BTYX.double().sum()), float(error_X.sum())
+        inside = float(self.linear_X[self.columns].sum())
+        outside = max(0.0, float(self.linear_X.sum()) - inside)
+        level = part.deviation**2 * part.kspace_BCTYX.shape[1] * lines
+        if not level:
+            return Extension(self._constant(error_X) / lines, outside / inside, beside)
+        noise = min(level, error / count, inside / count, outside / (count * beside))
+        signal = inside - noise * count
+        return Extension(noise / lines, (outside - noise * count * beside) / signal if signal > 0 else 0.0, beside)
 
-    def _linear(self) -> tuple[Tensor, float]:
-        """Errors of the estimate, nowhere 0, and the least of them over neighbouring columns."""
+    def _constant(self, error_X: Tensor) -> float:
+        """Constant a of e = a + b p by least squares weighted by 1 / p, for which the sum over the band is right.
+
+        a is at least 0, and at most what the estimate misses in neighbouring columns anywhere.
+        """
         linear_X = self.linear_X.clamp_min(_TINY * float(self.linear_X.mean()))
-        return linear_X, float(avg_pool1d(linear_X[None], _SMOOTH, 1).min())
+        least = float(avg_pool1d(linear_X[None], _SMOOTH, 1).min())
+        inside_X = linear_X[self.columns]
+        inside, error, count = float(inside_X.sum()), float(error_X.sum()), self.width
+        spread = float((1 / inside_X).sum()) * inside - count**2
+        found = (float((error_X / inside_X).sum()) * inside - count * error) / spread if spread > 0 else 0.0
+        return min(max(found, 0.0), least, error / count)
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,8 @@ class Extension:
 
     Attributes
     ----------
-    noise : energy of a sample that is taken for noise, the same in all columns.
-    ratio : energy above the noise beside the band over that within it.
+    noise : energy of a sample that is the same in all columns.
+    ratio : energy above it beside the band over that within it.
     beside : columns beside the band over those within it.
     """
 

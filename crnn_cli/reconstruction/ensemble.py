@@ -12,14 +12,17 @@ Isensee et al., nnU-Net, Nature Methods 18, 2021 (mirroring at test time).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from crnn_cli.mri.fourier import flip_in_kspace, mirror_kspace
+from crnn_cli.networks.live_crnn import LiveCRNN
+from crnn_cli.reconstruction.frames import FrameReconstructor, brightness_of
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import MethodResult, Reconstructor
+from crnn_cli.reconstruction.settings import InferenceSettings
 
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,), (-2, -1))
 """VIEWS[n]: axes along which copy n is flipped; it is also multiplied by 1j**n."""
@@ -62,6 +65,38 @@ class Ensemble:
             result = self.method(make_copy(measurement, number), on_step)
             total_BTYX = total_BTYX + undo_copy(result.images_BTYX, number)
         return MethodResult(total_BTYX / self.count, None, weight)
+
+
+class FrameEnsemble:
+    """The mean over flipped copies of each frame of a slice, as they come; to the bit that of `Ensemble`.
+
+    Parameters
+    ----------
+    network, settings : as of `FrameReconstructor`.
+    measurement : of the first frames, which give the brightness of each copy.
+    count : copies, from 1 to `COPIES`.
+    """
+
+    def __init__(
+        self, network: LiveCRNN, settings: InferenceSettings, measurement: SliceMeasurement, count: int
+    ) -> None:
+        brightnesses = [brightness_of(make_copy(measurement, n), settings.calibration_frames) for n in range(count)]
+        self._copies = [FrameReconstructor(network, settings, brightness) for brightness in brightnesses]
+
+    def next(self, frame: SliceMeasurement) -> Tensor:
+        """Reconstruct the next frame: complex image (B, 1, Y, X)."""
+        return self._mean([copy.next(make_copy(frame, number)) for number, copy in enumerate(self._copies)])
+
+    def from_part(self, part: SliceMeasurement) -> Callable[[], Tensor]:
+        """Prepare the reconstruction of the next frame from a part of its samples; as of `FrameReconstructor`."""
+        makes = [copy.from_part(make_copy(part, number)) for number, copy in enumerate(self._copies)]
+        return lambda: self._mean([make() for make in makes])
+
+    def _mean(self, images: Sequence[Tensor]) -> Tensor:
+        total_B1YX = images[0]
+        for number, image_B1YX in enumerate(images[1:], start=1):
+            total_B1YX = total_B1YX + undo_copy(image_B1YX, number)
+        return total_B1YX / len(images)
 
 
 def make_copy(measurement: SliceMeasurement, number: int) -> SliceMeasurement:

@@ -23,7 +23,7 @@ from crnn_cli.reconstruction.coil_preparation import (
     renew_maps,
     require_usable,
 )
-from crnn_cli.reconstruction.frames import FrameReconstructor, brightness_of
+from crnn_cli.reconstruction.ensemble import FrameEnsemble
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.settings import InferenceSettings
 
@@ -39,6 +39,7 @@ class StreamMethod:
     renew_frames : frames after which the sensitivities are estimated again, from the last
         ``settings.calibration_frames``; 0: never. They are used as many frames later, so that the images do not depend
         on how fast the estimate was.
+    copies : flipped copies of each frame that are averaged.
     """
 
     network: LiveCRNN
@@ -46,6 +47,7 @@ class StreamMethod:
     device: torch.device
     request: CoilRequest
     renew_frames: int = 0
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class StreamedSlice:
         self._method, self._place = method, place
         self._latest: deque[RawSlice] = deque(maxlen=method.settings.calibration_frames)
         self._prepared: CoilPreparation | None = None
-        self._frames: FrameReconstructor | None = None
+        self._frames: FrameEnsemble | None = None
         self._pushed = 0
         self._renewal: Future[CoilPreparation] | None = None
         self._workers: ThreadPoolExecutor | None = None
@@ -129,8 +131,7 @@ class StreamedSlice:
         first = join_frames(waiting)
         self._prepared = prepare_coils(first, method.request, method.device)
         measured = self._prepared.measure(first, method.device)
-        brightness = brightness_of(measured, method.settings.calibration_frames)
-        self._frames = FrameReconstructor(method.network, method.settings, brightness)
+        self._frames = FrameEnsemble(method.network, method.settings, measured, method.copies)
         return [self._prepared.measure(raw, method.device) for raw in waiting]
 
     def reconstruct(self, measurement: SliceMeasurement) -> StreamedImage:
@@ -139,7 +140,7 @@ class StreamedSlice:
         return StreamedImage(self._frames.next(measurement), measurement)
 
     def reconstruct_part(self, part: SliceMeasurement) -> Callable[[], Tensor]:
-        """Prepare the image of the next frame from a part of its samples; see `FrameReconstructor.from_part`."""
+        """Prepare the image of the next frame from a part of its samples; see `FrameEnsemble.from_part`."""
         assert self._frames is not None
         return self._frames.from_part(part)
 

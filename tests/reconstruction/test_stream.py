@@ -7,8 +7,10 @@ import torch
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.reconstruction.coil_preparation import CoilRequest, prepare_coils
+from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.frames import FrameReconstructor, brightness_of, frame_of, reconstruct_frames
 from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod, join_frames
 from tests.support.kspace import kspace, lines
 from tests.support.live import measurement, network, settings
@@ -23,10 +25,10 @@ def phantom(frames=9, coils=4):
     return [RawSlice(samples[:, t : t + 1], measured[t : t + 1]) for t in range(frames)]
 
 
-def streamed(frames, *, calibrate=4, renew=0, given=None):
+def streamed(frames, *, calibrate=4, renew=0, given=None, copies=1):
     """Return the images of frames that are pushed one by one, and after which push each came."""
     request = CoilRequest(maps=given)
-    method = StreamMethod(network(), settings(calibrate), CPU, request, renew)
+    method = StreamMethod(network(), settings(calibrate), CPU, request, renew, copies)
     one, images, came = StreamedSlice(method, "slice 1"), [], []
     for number, raw in enumerate([*frames, None]):
         for data in one.calibrate() if raw is None else one.push(raw):
@@ -46,6 +48,16 @@ def test_a_stream_gives_the_images_of_the_file_to_the_bit(coils):
     images, came = streamed(frames)
     assert torch.equal(images, expected)
     assert came == [3, 3, 3, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_a_stream_averages_flipped_copies_as_a_file_does_to_the_bit(coils):
+    frames = phantom(coils=coils)
+    data = prepare_coils(join_frames(frames[:4]), CoilRequest(), CPU).measure(join_frames(frames), CPU)
+    whole = Ensemble(NetworkReconstructor(network(), settings(4)), 3)
+    images, _ = streamed(frames, copies=3)
+    assert torch.equal(images, whole(data, lambda: None).images_BTYX)
+    assert not torch.allclose(images, streamed(frames)[0], rtol=1e-3)
 
 
 def test_a_stream_shorter_than_its_calibration_is_calibrated_by_what_there_is():

@@ -11,7 +11,7 @@ from crnn_cli.workflows.reconstruct.methods import NETWORK
 from crnn_cli.workflows.reconstruct.options import ReconstructOptions
 
 _NOT_OF_STREAMS = (
-    "regularisation", "ensemble", "adapt", "adapt_steps", "save_adapted", "generalise", "hold_out_folds", "uncertainty",
+    "regularisation", "adapt", "adapt_steps", "save_adapted", "generalise", "hold_out_folds", "uncertainty",
     "uncertainty_runs", "save_runs", "max_residual", "min_psnr", "save_maps", "preview", "report", "calibration",
 )  # fmt: skip
 _OF_FILES = (

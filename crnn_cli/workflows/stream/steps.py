@@ -183,7 +183,7 @@ def method_of(engine: ReconstructEngine, source: FrameSource, stream: StreamOpti
     assert isinstance(method, NetworkReconstructor)
     assert isinstance(method.network, LiveCRNN)
     renew = RENEW_FRAMES if stream.renew_frames is None else stream.renew_frames
-    return StreamMethod(method.network, method.settings, engine.device, source.coils, renew)
+    return StreamMethod(method.network, method.settings, engine.device, source.coils, renew, engine.method.copies)
 
 
 def run(

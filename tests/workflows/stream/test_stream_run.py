@@ -40,8 +40,9 @@ def scan(tmp_path):
     return save(tmp_path / "cine.nii.gz", cine())
 
 
-def test_file_pipe_and_plain_run_give_the_same_images(crnn, scan, model, tmp_path):
-    common = ("--undersample", "3", "--model", model, "--calibrate-frames", "4")
+@pytest.mark.parametrize("copies", [(), ("--ensemble", "2")])
+def test_file_pipe_and_plain_run_give_the_same_images(crnn, scan, model, tmp_path, copies):
+    common = ("--undersample", "3", "--model", model, "--calibrate-frames", "4", *copies)
     ended = crnn("reconstruct", scan, *common, "--stream", "-o", tmp_path / "s.nii.gz", "--json")
     assert ended.code == 0, ended.err
     assert crnn("reconstruct", scan, *common, "-o", tmp_path / "f.nii.gz").code == 0
@@ -57,6 +58,7 @@ def test_file_pipe_and_plain_run_give_the_same_images(crnn, scan, model, tmp_pat
     assert report == json.loads((tmp_path / "s.json").read_text())
     assert report["stream"]["frames"] == 12
     assert report["calibration_frames"] == 4
+    assert report["ensemble"] == (2 if copies else 1)
     assert report["stream"]["held_out"]["frames"] == 1
     assert report["acceleration"] == pytest.approx(3, abs=0.1)
     latency = report["stream"]["latency_ms"]
