@@ -1,7 +1,8 @@
 """Labels of a scan from a few drawn slices: a model against the two methods without one.
 
 python benchmarks/drawn.py DATA [--model BUNDLE] [--rows heart hippocampus cines rounds time time-cine] [--split val]
-    [--every 5] [--plane axial] [--methods network] [--patients 29] [--minutes 1] [--json FILE] [--config FILE]
+    [--every 5] [--plane axial] [--methods network] [--patients 29] [--minutes 1 | --steps 40] [--json FILE]
+    [--config FILE]
 
 DATA as for benchmarks/heart.py, and the folder hippocampus. The drawn slices are manual labels, and Dice is that of the
 slices which were not drawn, of each structure. Slices without any label count as named empty.
@@ -17,10 +18,11 @@ rounds        of heart, inner: two slices corrected by the truth, those that are
 time          seconds and peak memory of the command on 256 x 256 x 12, untuned and tuned; simulated
 time-cine     the same of 256 x 256 x 10 x 30, of which a frame is drawn
 
-With ``--minutes`` the network is tuned to each volume of heart too. Without ``--model`` the methods without one alone
-are measured. Rows of all cases go to --json, with the expected and the true Dice of each. ``--config`` writes what the
-report of a user goes by into a bundle's config.json: the curve of the predicted Dice and the gain, of the volumes of
-heart and hippocampus.
+With ``--minutes`` or ``--steps`` the network is tuned to each volume of heart and hippocampus too: "tuned" as the
+command uses it, for the structures that it labels better in drawn slices left out; "tuned, all" for all of them.
+Without ``--model`` the methods without one alone are measured. Rows of all cases go to --json, with the expected and
+the true Dice of each. ``--config`` writes what the report of a user goes by into a bundle's config.json: the curve of
+the predicted Dice and the gain, of the volumes of heart and hippocampus.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from heart_reconstructed import frames_of
 
 import crnn_cli as crnn
 from crnn_cli.adaptation.drawn_slices import TuneSettings, tune
+from crnn_cli.adaptation.drawn_trials import better_tuned
 from crnn_cli.bundles.store import find_bundle, load_drawn
 from crnn_cli.data.geometry import SliceOrder, slice_order
 from crnn_cli.data.image import Image
@@ -197,25 +200,41 @@ def write_config(rows: list[Row], file: Path) -> None:
     file.write_text(json.dumps(config | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n")
 
 
-def measure_tuned(cases: Iterator[Case], count: int, model: str, minutes: float) -> list[Row]:
-    """The same for the network tuned to each volume, inner slices."""
+def measure_tuned(
+    cases: Iterator[Case], count: int, names: dict[int, str], model: str, settings: TuneSettings
+) -> list[Row]:
+    """The same for the network tuned to each volume, for the structures that it is then used for; inner slices."""
     network, rows = load_drawn(find_bundle(model, "segment-drawn"), CPU), []
     for case in cases:
         known_S = case.known(count, "inner")
         open_S = ~known_S
         drawn = np.where(known_S[:, None, None], case.truth_SYX, 0)[None]
         series = DrawnSeries(case.image, case.order, drawn, known_S[None], int(case.truth_SYX.max()))
-        result = tune(network, [series.stack(0)], TuneSettings(60 * minutes, None, 0), CPU)
-        row: Row = {"case": case.name, "where": "inner", "used": result.used, "steps": result.steps,
-                    "left_out": [result.before, result.after]}  # fmt: skip
+        began = time.process_time()
+        result = tune(network, [series.stack(0)], settings, CPU)
+        better = better_tuned(names, result.trials) if result.used else frozenset()
+        row: Row = {"case": case.name, "where": "inner", "used": [names[value] for value in sorted(better)],
+                    "steps": result.steps, "best_step": result.best_step, "left_out": [result.before, result.after],
+                    "processor_seconds": round(time.process_time() - began, 1)}  # fmt: skip
+        tuned = RecurrentNetwork(network, CPU, others=dict.fromkeys(better, result.network))
+        all_tuned = RecurrentNetwork(network, CPU, others=dict.fromkeys(names, result.network))
         for name, each in (("distances", InterpolatedDistances()), ("network", RecurrentNetwork(network, CPU)),
-                           ("tuned", RecurrentNetwork(result.network, CPU))):  # fmt: skip
+                           ("tuned", tuned), ("tuned, all", all_tuned)):  # fmt: skip
             made = case.fill(each, known_S).numbers_TSYX[0]
-            row[name] = scores(made[open_S], case.truth_SYX[open_S], HEART)
+            row[name] = scores(made[open_S], case.truth_SYX[open_S], names)
         rows.append(row)
-        print(case.name, result.used, result.steps, row["left_out"], _short(row["network"]), _short(row["tuned"]),
-              flush=True)  # fmt: skip
+        print(*list(row.values())[:7], *(_short(row[name]) for name in ("network", "tuned", "tuned, all")), flush=True)
     return rows
+
+
+def show_tuned(rows: list[Row], title: str) -> None:
+    """Print the means, and how often, and by how much at most, the tuned network is below the untuned one."""
+    means(rows, ["distances", "network", "tuned", "tuned, all"], title)
+    lost = [
+        row["network"][n] - row["tuned"][n]
+        for row in rows for n in row["network"] if None not in (row["network"][n], row["tuned"][n])
+    ]  # fmt: skip
+    print(f"more than 0.01 below untuned: {sum(v > 0.01 for v in lost)} of {len(lost)}, the worst by {max(lost):.3f}")
 
 
 class MotionAlone:
@@ -367,7 +386,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="of the volumes of the hippocampus")
     parser.add_argument("--plane", default="axial", choices=("axial", "coronal", "sagittal"), help="of the hippocampus")
     parser.add_argument("--patients", type=int, nargs="+", help="of the cines; all of the split")
-    parser.add_argument("--minutes", type=float, help="tune to each volume of heart, too")
+    parser.add_argument("--minutes", type=float, help="tune to each volume of heart and hippocampus, too")
+    parser.add_argument("--steps", type=int, help="steps of this tuning, in place of minutes")
     parser.add_argument(
         "--methods", nargs="+", help="those to be measured of heart, hippocampus and cines; all of them"
     )
@@ -383,15 +403,21 @@ def main() -> None:
     if "heart" in arguments.rows:
         found["heart"] = measure(heart_cases(arguments.data, arguments.split), 3, HEART, methods)
         means(found["heart"], names, f"ACDC {arguments.split}, 3 drawn")
-    if arguments.minutes and arguments.model:
-        tuned = measure_tuned(heart_cases(arguments.data, arguments.split), 3, arguments.model, arguments.minutes)
-        found["tuned"] = tuned
-        means(tuned, ["distances", "network", "tuned"], f"tuned {arguments.minutes:g} min")
     if "hippocampus" in arguments.rows:
         found["hippocampus"] = measure(
             hippocampus_cases(arguments.data, arguments.every, arguments.plane), 5, PARTS, methods
         )
         means(found["hippocampus"], names, f"hippocampus, {arguments.plane}, 5 drawn")
+    if arguments.model and (arguments.minutes or arguments.steps):
+        budget = TuneSettings(None if arguments.steps else 60 * arguments.minutes, arguments.steps, 0)
+        for row in [each for each in arguments.rows if each in ("heart", "hippocampus")]:
+            cases, count, parts = (
+                (heart_cases(arguments.data, arguments.split), 3, HEART)
+                if row == "heart"
+                else (hippocampus_cases(arguments.data, arguments.every, arguments.plane), 5, PARTS)
+            )
+            found[f"{row}_tuned"] = measure_tuned(cases, count, parts, arguments.model, budget)
+            show_tuned(found[f"{row}_tuned"], f"{row}, tuned")
     if "cines" in arguments.rows:
         listed = [each for each in acdc(arguments.data) if each.split == arguments.split]
         if arguments.patients:

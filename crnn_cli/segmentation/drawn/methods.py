@@ -91,6 +91,7 @@ class RecurrentNetwork:
         """Label a stack; see `FillMethod`. Of long gaps between drawn slices a few slices are labelled first.
 
         The network learned from stacks of a few slices: those that it labels first then count as drawn for the others.
+        Frames of one slice are labelled as `crnn_cli.segmentation.drawn.frames` says.
 
         Raises
         ------
