@@ -43,7 +43,7 @@ from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod
 
 LEFT_OUT = 5
 WINDOW = 8  # frames that causal total variation sees
-WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)  # of total variation, relative to its default
+WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of total variation, relative to its default
 
 
 def causal_tv(every: int) -> baselines.Method:
