@@ -1,7 +1,8 @@
-"""A causal network on streams: quality, latency, memory.
+"""A causal network on streams: quality with one coil and with several, latency, memory.
 
     python benchmarks/stream.py quality --data DATA [--model NAME] [--patients 21-30] [--acceleration 8] [--json FILE]
         [--tv-every 1]
+    python benchmarks/stream.py coils --data DATA [--model NAME] [--coils 8] [--acceleration 8]
     python benchmarks/stream.py latency [--model NAME] [--threads 2] [--sizes 128 192] [--coils 1 8] [--frames 120]
     python benchmarks/stream.py memory [--model NAME] [--frames 10000]
 
@@ -10,6 +11,8 @@ quality   Cases, phase and sampling of `quality.py` (13 test cases, or the patie
           missing samples are those of the frames before (a sliding window); causal total variation of the last frames
           up to each, at its best weight of a ladder per case, chosen with the truth. A frame of it needs no other, so
           with --tv-every 5 every fifth is made, and compared with the same frames of the bundle.
+coils     Cases, coils and noise of `multicoil.py` (phantom and pig), sensitivities by all frames; PSNR as there,
+          without the first frames. Methods: the bundle, `cine-crnn-fast`, running images.
 latency   From the last line of a frame to its image, as `crnn reconstruct --stream` does it, output grid included.
           Random images: the time does not depend on what is in them.
 memory    Resident memory of the process over a long stream, at frame 64, half-way and at the end.
@@ -24,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import baselines
+import multicoil
 import numpy as np
 import quality
 import torch
@@ -38,6 +42,9 @@ from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.reconstruction.coil_preparation import CoilRequest
+from crnn_cli.reconstruction.frames import RunningImage, frame_of
+from crnn_cli.reconstruction.measurement import SliceMeasurement
+from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 from crnn_cli.reconstruction.settings import InferenceSettings
 from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod
 
@@ -107,6 +114,33 @@ def measure_quality(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
+def measure_coils(options: argparse.Namespace) -> None:
+    names = ["phantom", "pig-2", "pig-5", "pig-7"]
+    shown = [Path(options.model).name, "cine-crnn-fast", "running (sliding window)"]
+    print(f"| case, coils | {' | '.join(shown)} |\n|---|--:|--:|--:|")
+    found = []
+    for name, truth_BTYX in multicoil.truths(options.data, names).items():
+        for coils in options.coils:
+            measured = multicoil.scanned(name, truth_BTYX, coils, options.acceleration, False)
+            frames, running = range(truth_BTYX.shape[1]), RunningImage()
+            with torch.inference_mode():
+                made = [network_images(model, measured, options) for model in (options.model, "cine-crnn-fast")]
+                made.append(torch.cat([running.next(frame_of(measured, number)) for number in frames], 1))
+            found.append([multicoil.psnr(each[:, LEFT_OUT:], truth_BTYX[:, LEFT_OUT:]) for each in made])
+            print(f"| {name}, {coils} | {' | '.join(f'{value:.2f}' for value in found[-1])} |", flush=True)
+    print(f"| mean | {' | '.join(f'{value:.2f}' for value in np.mean(found, 0))} |")
+
+
+def network_images(model: str, measured: SliceMeasurement, options: argparse.Namespace) -> torch.Tensor:
+    """Images of a bundle, which is told nothing but the samples."""
+    bundle = find_bundle(model, "reconstruct")
+    network = load_reconstruction(bundle, torch.device("cpu"))
+    settings = InferenceSettings(
+        bundle.initial_image, bundle.input_rms, network.config.iterations, bfloat16=options.bf16
+    )
+    return NetworkReconstructor(network, settings)(measured, lambda: None).images_BTYX
+
+
 def method_of(options: argparse.Namespace) -> StreamMethod:
     bundle = find_bundle(options.model, "reconstruct")
     network = load_reconstruction(bundle, torch.device(options.device))
@@ -158,7 +192,7 @@ def measure_memory(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["quality", "latency", "memory"])
+    parser.add_argument("what", choices=["quality", "coils", "latency", "memory"])
     parser.add_argument("--model", default="cine-crnn-live", help="a causal bundle, by name or folder")
     parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16")
     parser.add_argument("--ensemble", type=int, default=1, help="flipped copies of each frame that are averaged")
@@ -174,7 +208,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--json", type=Path, help="write the figures of every case here")
     options = parser.parse_args()
-    {"quality": measure_quality, "latency": measure_latency, "memory": measure_memory}[options.what](options)
+    measures = {
+        "quality": measure_quality, "coils": measure_coils, "latency": measure_latency, "memory": measure_memory,
+    }  # fmt: skip
+    measures[options.what](options)
 
 
 if __name__ == "__main__":
