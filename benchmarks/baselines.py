@@ -116,13 +116,18 @@ def published_crnn(checkpoint: Path) -> Method:
     return Method("published CRNN-MRI", reconstruct, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
 
 
-def bundle(name: str, iterations: int | None, shown: str, half: bool = False, copies: int = 1) -> Method:
+def reconstructor(name: str, iterations: int | None = None, half: bool = False, copies: int = 1) -> Ensemble:
     """A bundle, by name or folder, used as `crnn reconstruct` uses it: its start, scaled by what a user has."""
     found = find_bundle(name, "reconstruct")
     network = load_reconstruction(found, torch.device("cpu"))
     count = iterations or network.config.iterations
     settings = InferenceSettings(found.initial_image, found.input_rms, count, bfloat16=half)
-    method = Ensemble(NetworkReconstructor(network, settings), copies)
+    return Ensemble(NetworkReconstructor(network, settings), copies)
+
+
+def bundle(name: str, iterations: int | None, shown: str, half: bool = False, copies: int = 1) -> Method:
+    """A bundle as a method, see `reconstructor`."""
+    method = reconstructor(name, iterations, half, copies)
     return Method(shown, lambda problem, _: method(problem.measured(), lambda: None).images_BTYX)
 
 

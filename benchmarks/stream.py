@@ -43,8 +43,6 @@ from crnn_cli.mri.sampling import variable_density
 from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.reconstruction.coil_preparation import CoilRequest
 from crnn_cli.reconstruction.frames import RunningImage, frame_of
-from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
 from crnn_cli.reconstruction.settings import InferenceSettings
 from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod
 
@@ -118,27 +116,23 @@ def measure_coils(options: argparse.Namespace) -> None:
     names = ["phantom", "pig-2", "pig-5", "pig-7"]
     shown = [Path(options.model).name, "cine-crnn-fast", "running (sliding window)"]
     print(f"| case, coils | {' | '.join(shown)} |\n|---|--:|--:|--:|")
-    found = []
+    found, networks = (
+        [],
+        [
+            baselines.reconstructor(options.model, half=options.bf16, copies=options.ensemble),
+            baselines.reconstructor("cine-crnn-fast", half=options.bf16),
+        ],
+    )
     for name, truth_BTYX in multicoil.truths(options.data, names).items():
         for coils in options.coils:
             measured = multicoil.scanned(name, truth_BTYX, coils, options.acceleration, False)
             frames, running = range(truth_BTYX.shape[1]), RunningImage()
             with torch.inference_mode():
-                made = [network_images(model, measured, options) for model in (options.model, "cine-crnn-fast")]
+                made = [network(measured, lambda: None).images_BTYX for network in networks]
                 made.append(torch.cat([running.next(frame_of(measured, number)) for number in frames], 1))
             found.append([multicoil.psnr(each[:, LEFT_OUT:], truth_BTYX[:, LEFT_OUT:]) for each in made])
             print(f"| {name}, {coils} | {' | '.join(f'{value:.2f}' for value in found[-1])} |", flush=True)
     print(f"| mean | {' | '.join(f'{value:.2f}' for value in np.mean(found, 0))} |")
-
-
-def network_images(model: str, measured: SliceMeasurement, options: argparse.Namespace) -> torch.Tensor:
-    """Images of a bundle, which is told nothing but the samples."""
-    bundle = find_bundle(model, "reconstruct")
-    network = load_reconstruction(bundle, torch.device("cpu"))
-    settings = InferenceSettings(
-        bundle.initial_image, bundle.input_rms, network.config.iterations, bfloat16=options.bf16
-    )
-    return NetworkReconstructor(network, settings)(measured, lambda: None).images_BTYX
 
 
 def method_of(options: argparse.Namespace) -> StreamMethod:

@@ -85,18 +85,20 @@ class FrameEnsemble:
 
     def next(self, frame: SliceMeasurement) -> Tensor:
         """Reconstruct the next frame: complex image (B, 1, Y, X)."""
-        return self._mean([copy.next(make_copy(frame, number)) for number, copy in enumerate(self._copies)])
+        return _mean([copy.next(make_copy(frame, number)) for number, copy in enumerate(self._copies)])
 
     def from_part(self, part: SliceMeasurement) -> Callable[[], Tensor]:
         """Prepare the reconstruction of the next frame from a part of its samples; as of `FrameReconstructor`."""
         makes = [copy.from_part(make_copy(part, number)) for number, copy in enumerate(self._copies)]
-        return lambda: self._mean([make() for make in makes])
+        return lambda: _mean([make() for make in makes])
 
-    def _mean(self, images: Sequence[Tensor]) -> Tensor:
-        total_B1YX = images[0]
-        for number, image_B1YX in enumerate(images[1:], start=1):
-            total_B1YX = total_B1YX + undo_copy(image_B1YX, number)
-        return total_B1YX / len(images)
+
+def _mean(images: Sequence[Tensor]) -> Tensor:
+    """Mean of the images of all copies, brought back to the orientation of the scan."""
+    total_B1YX = images[0]
+    for number, image_B1YX in enumerate(images[1:], start=1):
+        total_B1YX = total_B1YX + undo_copy(image_B1YX, number)
+    return total_B1YX / len(images)
 
 
 def make_copy(measurement: SliceMeasurement, number: int) -> SliceMeasurement:

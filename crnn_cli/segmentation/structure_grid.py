@@ -59,14 +59,14 @@ class StructureGrid:
     pixel: float
 
     @staticmethod
-    def around(drawn_YX: Mask, spacing: tuple[float, float], wider: float = _MARGIN) -> StructureGrid:
+    def around(drawn_YX: Mask, spacing: tuple[float, float], relative_margin: float = _MARGIN) -> StructureGrid:
         """Grid around what is drawn in any slice.
 
         Parameters
         ----------
         drawn_YX : at least one pixel.
         spacing : of rows and columns, mm.
-        wider : margin of the window on each side, relative to the longer side of the box.
+        relative_margin : of the window on each side, relative to the longer side of the box.
         """
         spans, longest = [], 0.0
         for axis, mm in ((1, spacing[0]), (0, spacing[1])):
@@ -78,7 +78,7 @@ class StructureGrid:
         pixel = longest / pixels
         windows, size = [], []
         for (start, stop), n, mm in zip(spans, drawn_YX.shape, spacing, strict=True):
-            margin = max(_LEAST_MARGIN, round(wider * longest / mm))
+            margin = max(_LEAST_MARGIN, round(relative_margin * longest / mm))
             low, high = max(0, start - margin), min(n, stop + margin)
             windows.append(slice(low, high))
             size.append(max(1, round((high - low) * mm / pixel)))

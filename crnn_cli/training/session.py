@@ -38,8 +38,8 @@ from crnn_cli.version import __version__
 Settings = TypeVar("Settings")
 Network = TypeVar("Network", SliceCLSTM, DrawnCLSTM, CineForecaster)
 _TIMED_STEPS = 3
-_VALIDATIONS, _LEAST_STEPS = 10, 10
-"""Validations of a run, and steps between two at least."""
+_LEAST_STEPS = 10
+"""Steps from one validation to the next, at least."""
 _MEASURED_ITEMS = 64
 """Items of a batch at most whose memory is measured; that of more is in proportion."""
 
@@ -265,7 +265,7 @@ def run_training(
         request.seed,
         request.precision,
         request.workers,
-        validations=max(1, min(_VALIDATIONS, steps // _LEAST_STEPS)),
+        validations=max(1, min(TrainingPlan.validations, steps // _LEAST_STEPS)),
         log_every=max(1, min(50, steps // 100)),
         fingerprint=fingerprint,
     )

@@ -122,7 +122,7 @@ def prepare_method(request: MethodRequest, device: torch.device) -> PreparedMeth
 
 def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMethod:
     from crnn_cli.bundles.store import find_bundle, load_reconstruction
-    from crnn_cli.compute.device import has_native_bfloat16
+    from crnn_cli.compute.device import has_native_bfloat16, note_emulated_bfloat16
     from crnn_cli.networks.live_crnn import LiveCRNN
     from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
     from crnn_cli.reconstruction.settings import CALIBRATION_FRAMES, InferenceSettings
@@ -135,6 +135,8 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
     bundle = find_bundle(request.model, "reconstruct")
     default = "bf16" if bundle.bfloat16 and has_native_bfloat16(device) else "fp32"
     precision = default if request.precision is None else _parse_precision(request.precision, device)
+    if request.precision == "bf16":
+        note_emulated_bfloat16(device)
     network = load_reconstruction(bundle, device)
     live = isinstance(network, LiveCRNN)
     if request.calibration_frames is not None and not live:
@@ -162,15 +164,11 @@ def _prepare_network(request: MethodRequest, device: torch.device) -> PreparedMe
 
 
 def _parse_precision(text: str, device: torch.device) -> str:
-    from crnn_cli.compute.device import note_emulated_bfloat16
-
     if text not in ("fp32", "tf32", "bf16"):
         raise UsageError(Param("precision", text), " is not known", remedy=("use fp32, bf16, or tf32 on a GPU",))
     if text == "tf32" and device.type != "cuda":
         reason = f" is for CUDA GPUs, and the device is {device}"
         raise UsageError(Param("precision", "tf32"), reason, remedy=("use fp32 or bf16",))
-    if text == "bf16":
-        note_emulated_bfloat16(device)
     return text
 
 
