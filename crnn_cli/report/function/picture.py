@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, which the colour-blind tell apart; thickness
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
         canvas.text((x + 4, top + 4), word, 11, "la")
     for number, (name, curve_T) in enumerate(curves.items()):
         points = [None if volume is None else place(frame, volume) for frame, volume in enumerate(curve_T)]
-        for one, next_one in zip(points, points[1:], strict=False):
+        for one, next_one in pairwise(points):
             if one is not None and next_one is not None:
                 canvas.line([one, next_one], _COLOURS[name], 2)
         for point in points:
