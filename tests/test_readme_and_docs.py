@@ -2,13 +2,13 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 
 import pytest
 
 from tests.support.data import ROOT
+from tests.support.preloaded import preloaded
 
 PAGES = [
     ROOT / "README.md",
@@ -58,13 +58,19 @@ def commands(page):
     ]
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """Folder of a `crnn` that starts at once."""
+    folder = tmp_path_factory.mktemp("program")
+    with preloaded(folder):
+        yield folder
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
-def test_commands_run(page, tmp_path):
+def test_commands_run(page, tmp_path, program):
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
-    program = f"{shlex.quote(sys.executable)} -m crnn_cli"
     for line in commands(page):
-        script = re.sub(r"(?<![\w/-])crnn(?= )", program, line)
-        ended = run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
+        ended = run(["bash", "-euo", "pipefail", "-c", line], tmp_path, program)
         assert ended.returncode == 0, f"{line}\n{ended.stderr.decode()}"
 
 
@@ -93,6 +99,7 @@ def test_exit_codes_of_the_docs_are_those_of_the_program():
         assert written[code].startswith(meaning)
 
 
-def run(command, folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def run(command, folder, *programs):
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
     return subprocess.run(command, cwd=folder, capture_output=True, check=False, env=environment)
