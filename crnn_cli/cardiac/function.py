@@ -20,6 +20,7 @@ from crnn_cli.cardiac.ventricles import (
     Phases,
     Ventricle,
     find_phases,
+    labelled_frames,
     measure_flow,
     measure_mass,
     measure_ventricle,
@@ -123,6 +124,14 @@ class CardiacFunction:
             for name, quantity in values.items()
         }
 
+    def curves(self) -> dict[str, list[float | None]]:
+        """Volume of each structure in every frame, in ml, by name; None in frames without any label."""
+        labelled_T = labelled_frames(self.volumes)
+        return {
+            name: [float(v) if there else None for v, there in zip(each.curve, labelled_T, strict=True)]
+            for name, each in self.volumes.items()
+        }
+
     def slice_table(self) -> list[dict[str, Any]]:
         """Which slices count, in end diastole and end systole: ml of each structure, by slice from 1 as stored."""
         slices = next(iter(self.volumes.values())).discs_ST.shape[0]
@@ -150,7 +159,9 @@ class CardiacFunction:
                 side: {name: quantity.as_json() for name, quantity in values.items()}
                 for side, values in self.quantities().items()
             },
-            "curves_ml": {name: [round(float(v), 4) for v in each.curve] for name, each in self.volumes.items()},
+            "curves_ml": {
+                name: [None if v is None else round(v, 4) for v in curve] for name, curve in self.curves().items()
+            },
             "times_s": times,
             "slices": self.slice_table(),
             "wall": _wall_as_json(self.wall),
@@ -195,7 +206,7 @@ def assess_function(
     volumes = structure_volumes(labels, chambers, order)
     phases = find_phases(volumes, ed, es)
     unknown = _unknown_size(labels) if unknown_size is None else unknown_size
-    findings = find_implausible(*_as_frames(labels, chambers, order))
+    findings = _without_undrawn(find_implausible(*_as_frames(labels, chambers, order)), volumes, phases)
     cut = _cut(findings)
     ventricles = {
         name: measure_ventricle(volumes[name], phases, unknown, cut.get(name, ""))
@@ -257,6 +268,16 @@ def _unknown_size(labels: Image) -> str:
     return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it" if lost else ""
 
 
+def _without_undrawn(
+    findings: Sequence[Finding], volumes: dict[str, StructureVolumes], phases: Phases
+) -> list[Finding]:
+    """Findings, but structures missing where nothing was drawn: beside phases that were given or alone have labels."""
+    undrawn = set(np.flatnonzero(~labelled_frames(volumes)).tolist())
+    if phases.origin == "found" or not undrawn:
+        return list(findings)
+    return [each for each in findings if each.doubt.code != "structure-missing" or set(each.frames) != undrawn]
+
+
 def _cut(findings: Sequence[Finding]) -> dict[str, str]:
     """Why structures are not whole, by their names: they reach the edge of the slices."""
     names = [each.label for each in findings if each.doubt.code == "structure-at-edge"]
@@ -267,7 +288,8 @@ def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricl
     """What makes the curves doubtful."""
     doubts = []
     for name in ventricles:
-        rough = roughness(volumes[name].curve)
+        curve_T = volumes[name].curve
+        rough = roughness(curve_T) if curve_T.all() else None
         if rough is not None and rough > ROUGH:
             text = (
                 f"the curve of the {name} is not smooth: {100 * rough:.0f} % of the stroke beside {HARMONICS} harmonics"
@@ -283,7 +305,7 @@ def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricl
 def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
     """Doubt that the phases are those of one beat, where many frames do not show the cavity empty and fill once."""
     reason = not_whole_cycle(volumes.curve, phases)
-    if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin == "given":
+    if len(volumes.curve) < FEWEST_FRAMES or not reason or phases.origin != "found" or not volumes.curve.all():
         return ()
     one = count_beats(volumes.curve) < 2
     means = "the true end systole may lie beyond the frames" if one else "volumes may be of different beats"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
 from crnn_cli.cardiac.quantities import Quantity, derived
@@ -29,11 +30,18 @@ _HEART_RATES = (20, 240)  # per minute
 
 @dataclass(frozen=True)
 class Phases:
-    """End-diastolic and end-systolic frame, from 0, and where they come from: ``found`` or ``given``."""
+    """End-diastolic and end-systolic frame, from 0.
+
+    Attributes
+    ----------
+    origin : where they come from: ``found``, ``given``, or ``labelled``: no other frame has a label.
+    unknown : why other frames may be meant, so that volumes at these say nothing; empty where they are known.
+    """
 
     ed: int
     es: int
     origin: str
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,10 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     ventricle that one of these frames lacks says nothing. The end-systolic volume is hence at most `AS_SMALL` of the
     stroke above the smallest.
 
+    Frames without the cavity are not looked at. Where two frames alone have a label of any structure, as where end
+    diastole and end systole alone were drawn, they are these two. Else a frame without the cavity may be the one that
+    is looked for, so that the phases are not known unless both are given.
+
     Parameters
     ----------
     ed, es : given frames, from 0; None for those to be found.
@@ -90,11 +102,15 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
             raise UsageError(Param(param, frame + 1), f" is not there: the frames are 1 to {len(curve_T)}")
     if len(curve_T) > 1 and np.ptp(curve_T) == 0:
         raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
-    origin = "given" if ed is not None and es is not None else "found"
     right_T = volumes[RIGHT].curve if name == LEFT and RIGHT in volumes else None
-    found = Phases(
-        _end_diastole(curve_T) if ed is None else ed, _end_systole(curve_T, right_T) if es is None else es, origin
-    )
+    frames = (_end_diastole(curve_T) if ed is None else ed, _end_systole(curve_T, right_T) if es is None else es)
+    found = Phases(*frames, "given")
+    if ed is None or es is None:
+        pair = np.flatnonzero(labelled_frames(volumes)).tolist() == sorted(frames)
+        found = Phases(*frames, "labelled" if pair and len(curve_T) > 2 else "found")
+        if found.origin == "found" and not curve_T.all():
+            lacking = _not_labelled(volumes[name])
+            found = replace(found, unknown=f"{lacking}, which may be end diastole or end systole: give both frames")
     if len(curve_T) > 1 and curve_T[found.ed] <= curve_T[found.es]:
         given = [word for word in ((Param("ed", found.ed + 1) if ed is not None else ""), " ",
                                    (Param("es", found.es + 1) if es is not None else "")) if word]  # fmt: skip
@@ -105,13 +121,21 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     return found
 
 
+def labelled_frames(volumes: dict[str, StructureVolumes]) -> NDArray[np.bool_]:
+    """Frames in which any structure is labelled; (T,)."""
+    found: NDArray[np.bool_] = np.any([each.curve > 0 for each in volumes.values()], axis=0)
+    return found
+
+
 def _end_diastole(curve_T: Curve) -> int:
-    large = np.flatnonzero(curve_T >= curve_T.max() - AS_LARGE * np.ptp(curve_T))
+    large = np.flatnonzero(curve_T >= curve_T.max() - AS_LARGE * np.ptp(curve_T[curve_T > 0]))
     return int(large[np.minimum(large, len(curve_T) - large).argmin()])
 
 
 def _end_systole(curve_T: Curve, right_T: Curve | None) -> int:
-    small = np.flatnonzero(curve_T <= curve_T.min() + AS_SMALL * np.ptp(curve_T))
+    there_T = curve_T > 0
+    smallest = curve_T[there_T].min() + AS_SMALL * np.ptp(curve_T[there_T])
+    small = np.flatnonzero(there_T & (curve_T <= smallest))
     both_T = curve_T if right_T is None or not right_T[small].all() else curve_T + right_T
     return int(small[both_T[small].argmin()])
 
@@ -160,13 +184,23 @@ def measure_mass(
 
 
 def _unusable(volumes: StructureVolumes, phases: Phases) -> str:
-    """Why a structure has no volumes; empty where it has."""
-    empty = np.flatnonzero(volumes.curve == 0)
-    if len(empty):
-        frames = ", ".join(str(frame + 1) for frame in empty[:5]) + (" and more" if len(empty) > 5 else "")
-        return f"the {volumes.name} is not labelled in frame {frames}"
+    """Why a structure has no volumes; empty where it has. Of phases that were not found, other frames do not count."""
+    if phases.unknown:
+        return phases.unknown
+    frames = [phases.ed, phases.es]
+    looked_at_T = volumes.curve if phases.origin == "found" else volumes.curve[frames]
+    if not looked_at_T.all():
+        return _not_labelled(volumes, None if phases.origin == "found" else frames)
     slices = np.count_nonzero(volumes.discs_ST, axis=0)
     return _few(volumes.name, int(slices[phases.ed]), phases.ed)
+
+
+def _not_labelled(volumes: StructureVolumes, frames: list[int] | None = None) -> str:
+    """Which of the frames, or of all, lack a structure, in words."""
+    looked_at = range(len(volumes.curve)) if frames is None else sorted(set(frames))
+    empty = [frame for frame in looked_at if volumes.curve[frame] == 0]
+    named = ", ".join(str(frame + 1) for frame in empty[:5]) + (" and more" if len(empty) > 5 else "")
+    return f"the {volumes.name} is not labelled in frame{'s' if len(empty) > 1 else ''} {named}"
 
 
 def _few(name: str, slices: int, frame: int) -> str:
@@ -182,6 +216,8 @@ def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
     """
     if len(curve_T) < FEWEST_FRAMES:
         return f"{len(curve_T)} frames are too few to follow the cycle"
+    if not curve_T.all():
+        return "the cavity is not labelled in every frame, so the cycle cannot be followed"
     beats = count_beats(curve_T)
     if beats > 1:
         return f"the cavity empties {beats} times: the frames show several beats, or are out of order"

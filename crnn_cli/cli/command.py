@@ -17,8 +17,8 @@ from typer.core import TyperCommand, TyperGroup
 from crnn_cli import notices
 from crnn_cli.cli import console
 from crnn_cli.cli.options import NETWORK, OUTPUT, RELIABILITY
-from crnn_cli.cli.remedies import spell_option
-from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, UsageError
+from crnn_cli.cli.remedies import HOMES, spell_option
+from crnn_cli.errors import EXIT_INTERRUPTED, CrnnError, Param, UsageError
 from crnn_cli.workflows.failures import describe_error
 
 EXIT_PIPE = 141
@@ -118,7 +118,7 @@ def with_errors(command: Callable[..., None]) -> Callable[..., None]:
             console.close_stdout()
             raise typer.Exit(EXIT_PIPE) from None
         except Exception as error:
-            described = describe_error(error, spell_option)
+            described = describe_error(error, functools.partial(spell_in, command))
             if described is None:
                 raise
             if isinstance(error, OSError):
@@ -126,6 +126,24 @@ def with_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise console.stop(*described) from None
 
     return run
+
+
+def spell_in(command: Callable[..., None], param: Param) -> str:
+    """Spell a parameter as an option, and name the command that has it where the one that ended has not."""
+    text = spell_option(param)
+    home = HOMES.get(text.split()[0])
+    return text if home is None or text.split()[0] in _options_of(command) else f"{text} of crnn {home}"
+
+
+def _options_of(command: Callable[..., None]) -> set[str]:
+    """Names of the options that a command declares itself."""
+    hints = get_type_hints(command, include_extras=True)
+    infos = [
+        info for name in inspect.signature(command).parameters for info in getattr(hints[name], "__metadata__", ())
+    ]
+    # typer reads the first name of an option that stands in Annotated as its default
+    names = [name for info in infos for name in (info.default, *(info.param_decls or ()))]
+    return {name for name in names if isinstance(name, str) and name.startswith("-")}
 
 
 def common_options(

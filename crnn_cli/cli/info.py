@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from crnn_cli import notices
 from crnn_cli.cli import console
+from crnn_cli.cli.command import spell_in
 from crnn_cli.cli.options import (
     INPUT,
     AsJson,
@@ -93,5 +95,5 @@ def _print_folder(description: FolderDescription) -> None:
 
     listing = description.listing
     console.table(description.file, SERIES_COLUMNS, series_rows(listing), prose=["description", "kind"], result=True)
-    for problem in problems_of(listing, spell_option):
+    for problem in problems_of(listing, partial(spell_in, info)):
         notices.LOGGER.warning(problem)

@@ -9,6 +9,9 @@ FLAGS = {"complex_output": "--complex", "format_name": "--format", "as_json": "-
          "out": "-o", "drawn": "--from", "calibration_frames": "--calibrate-frames"}  # fmt: skip
 """Parameters whose option is not their own name with hyphens."""
 
+HOMES = {"--slice": "reconstruct", "--spacing": "segment"}
+"""Options that are remedies of other commands too, and the command that has them."""
+
 FLAGS_OF_VALUES = {("kind", "labels"): "--as-labels", ("kind", "images"): "--as-images"}
 """Values of parameters that are options of their own."""
 

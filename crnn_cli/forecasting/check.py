@@ -52,7 +52,7 @@ class ForecastCheck:
         """Compare a frame with all forecasts of it; it comes before the forecast from this frame is kept."""
         for ahead, made in enumerate(reversed(self._kept)):
             if made is not None and ahead < len(made):
-                self._squares[ahead].append(float((made[ahead] - frame_YX).square().mean()))
+                self._squares[ahead].append(float((made[ahead] - frame_YX).double().square().mean()))
 
     def keep(self, made_KYX: Tensor | None) -> None:
         """Keep the forecast from the newest frame; None where there is none."""

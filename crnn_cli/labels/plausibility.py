@@ -184,15 +184,17 @@ def _ends(mask_TSYX: Mask, cavity: Label) -> list[Finding]:
 
 
 def _varies(mask_TSYX: Mask, myocardium: Label) -> list[Finding]:
+    """Difference over the frames that have the myocardium; none at all is `_missing`."""
     sizes_T = mask_TSYX.sum(axis=(1, 2, 3))
-    middle = float(np.median(sizes_T))
-    if len(sizes_T) < 3 or middle == 0:
+    sizes_T = sizes_T[sizes_T > 0]
+    if len(sizes_T) < 3:
         return []
+    middle = float(np.median(sizes_T))
     variation = float(sizes_T.max() - sizes_T.min()) / middle
     if variation <= MOST_VARIATION:
         return []
     text = f"{myocardium.name}: its volume differs by {100 * variation:.0f} % over the cycle; muscle keeps its volume"
-    return [Finding(Doubt("myocardium-varies", text), myocardium.name, tuple(range(len(sizes_T))))]
+    return [Finding(Doubt("myocardium-varies", text), myocardium.name, tuple(range(len(mask_TSYX))))]
 
 
 def _short(cavity_TSYX: Mask, myocardium_TSYX: Mask, cavity: Label, myocardium: Label) -> list[Finding]:

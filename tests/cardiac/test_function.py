@@ -228,3 +228,62 @@ def test_names_and_conventions_say_what_values_mean():
 def test_a_map_without_a_ventricle_is_refused(beating):
     with pytest.raises(UnsupportedDataError, match="no frame has a label"):
         assess_function(Image(np.where(beating.array == 2, 2, 0), beating.affine), CHAMBERS)
+
+
+def with_frames(image, change):
+    """A label map changed frame by frame: ``change`` gets the frames, (x, y, z, t)."""
+    array = image.array.copy()
+    change(array)
+    return Image(array, image.affine, image.frame_time)
+
+
+def only(frames):
+    """Change that leaves labels in some frames alone."""
+
+    def change(array):
+        array[..., [t for t in range(array.shape[3]) if t not in frames]] = 0
+
+    return change
+
+
+def test_a_frame_without_the_cavity_is_not_taken_for_end_systole(beating):
+    """What the left ventricle lacks in a frame must not move the phase in which the right one is measured."""
+
+    def change(array):
+        array[..., 3][array[..., 3] == CHAMBERS.left] = CHAMBERS.myocardium
+
+    lacking = with_frames(beating, change)
+    whole = assess_function(beating, CHAMBERS)
+    found = assess_function(lacking, CHAMBERS)
+    assert found.phases.es == whole.phases.es
+    for side in ("left", "right"):
+        assert "left ventricle is not labelled in frame 4" in found.quantities()[side]["ejection_fraction"].reason
+    assert "not labelled in every frame" in found.flow.heart_rate.reason
+    assert "curve-not-smooth" not in codes(found.doubts)
+    given = assess_function(lacking, CHAMBERS, ed=whole.phases.ed, es=whole.phases.es)
+    for side, name in product(("left", "right"), ("edv", "esv", "ejection_fraction")):
+        assert value(given, side, name) == value(whole, side, name)
+
+
+def test_two_drawn_frames_are_end_diastole_and_end_systole(beating):
+    whole = assess_function(beating, CHAMBERS)
+    phases = (whole.phases.ed, whole.phases.es)
+    found = assess_function(with_frames(beating, only(phases)), CHAMBERS, Subject(heart_rate=60))
+    assert (found.phases.ed, found.phases.es, found.phases.origin) == (*phases, "labelled")
+    for side in ("left", "right"):
+        for name in whole.quantities()[side]:
+            assert value(found, side, name) == value(whole, side, name)
+    assert value(found, "heart", "cardiac_output") == pytest.approx(0.06 * value(whole, "left", "stroke_volume"))
+    assert value(found, "heart", "peak_filling_rate") is None
+    assert not codes(found.doubts)
+    curve = found.as_json()["curves_ml"][LEFT]
+    assert [t for t, volume in enumerate(curve) if volume is not None] == sorted(phases)
+
+
+def test_of_three_drawn_frames_the_phases_must_be_given(beating):
+    whole = assess_function(beating, CHAMBERS)
+    drawn = with_frames(beating, only((0, 4, whole.phases.es)))
+    assert "give both frames" in assess_function(drawn, CHAMBERS).quantities()["right"]["esv"].reason
+    given = assess_function(drawn, CHAMBERS, ed=0, es=whole.phases.es)
+    assert value(given, "right", "ejection_fraction") == value(whole, "right", "ejection_fraction")
+    assert codes(given.doubts) == codes(whole.doubts)

@@ -197,3 +197,12 @@ def test_result_tables_fit_the_terminal_and_nothing_is_cut(crnn, scan, tmp_path,
         for cell in cells:
             assert cell in text, text
     assert "CINE_segmented_SAX_b1_localised_with_a_long_name" in "".join(crnn("info", folder).out.decode().split())
+
+
+def test_a_remedy_that_another_command_has_names_that_command(crnn, tmp_path):
+    write_series(tmp_path / "cine", dicom_values(3, 4, 10, 12), skip={(0, 1)})
+    words = "take a whole slice alone with --slice 2"
+    for command, added in (("convert", " of crnn reconstruct"), ("info", " of crnn reconstruct"), ("reconstruct", "")):
+        ended = crnn(command, tmp_path / "cine", *((tmp_path / "out.nii",) if command == "convert" else ()))
+        text = " ".join((ended.err + str(ended.out)).split())
+        assert f"{words}{added} (slices" in text, (command, text)

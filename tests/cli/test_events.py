@@ -96,6 +96,7 @@ def test_a_series_of_one_beat_and_one_in_which_nothing_moves_are_refused(crnn, m
         (("-o", "found.txt"), ".json"),
         (("--plot", "-"), "outputs are files"),
         (("--exclude", "series"), ".nii"),
+        (("--exclude", "steady.nii", "-o", "steady.json"), "steady.json would be written twice"),
     ],
 )
 def test_options_that_cannot_be_are_refused(crnn, series, model, arguments, words):

@@ -106,6 +106,7 @@ BAD = {
     "phases exchanged": (lambda a: a, (*ACDC, "--ed", "11", "--es", "1"), 2, "no larger in frame 11 than in frame 1"),
     "one frame for both": (lambda a: a, (*ACDC, "--es", "1"), 2, "no larger in frame 1 than in frame 1"),
     "height alone": (lambda a: a, (*ACDC, "--height", "180"), 2, "belong together"),
+    "height and weight exchanged": (lambda a: a, (*ACDC, "--height", "80", "--weight", "180"), 2, "cm and kg"),
     "height in metres": (lambda a: a, (*ACDC, "--height", "1.8", "--weight", "80"), 2, "cm and kg"),
     "formula": (lambda a: a, (*ACDC, "--bsa", "mine"), 2, "mosteller or dubois"),
     "not a number": (lambda a: np.where(a > 2, np.nan, a).astype(np.float32), ACDC, 4, "holds NaN"),
@@ -182,6 +183,13 @@ def test_segmentations_without_their_images_are_measured_as_far_as_they_go(crnn,
     }  # fmt: skip
     given = json.loads(crnn("function", tmp_path / "segs", "--heart-rate", 60, "--json").out)["quantities"]
     assert given["heart"]["cardiac_output"]["value"] == pytest.approx(0.06 * found["left"]["stroke_volume"]["value"])
+
+
+def test_no_time_is_missed_where_the_images_state_it(crnn, segs):
+    report = json.loads(crnn("function", segs, "--image", segs.parent / "cine", "--json").out)
+    assert "no-frame-time" not in [each["code"] for each in report["doubts"]]
+    assert "frame-time-source" in [each["code"] for each in report["facts"]]
+    assert report["quantities"]["heart"]["heart_rate"]["value"] is not None
 
 
 REFUSED = {

@@ -61,6 +61,14 @@ def test_expected_errors_are_those_of_the_forecasts_that_could_be_compared():
     assert all(each.high >= each.rms * 0.5 for each in found)
 
 
+@pytest.mark.parametrize("unit", [1e35, 1e-35])
+def test_errors_of_very_large_and_small_values_are_stated(unit):
+    check = ForecastCheck(1)
+    check.keep(torch.zeros(1, 4, 4))
+    check.compare(torch.full((4, 4), 3 * unit))
+    assert check.expected()[0].rms == pytest.approx(3 * unit)
+
+
 def test_of_few_forecasts_no_share_is_stated_and_of_none_nothing():
     check = ForecastCheck(2)
     check.keep(torch.zeros(2, 2, 2))

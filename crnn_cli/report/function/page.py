@@ -83,7 +83,8 @@ def _viewer(content: PageContent) -> Viewer:
 
 
 def _volume_plot(function: CardiacFunction) -> Plot:
-    lines = [Line(name, _KINDS[name], function.volumes[name].curve.tolist()) for name in function.ventricles]
+    curves = function.curves()
+    lines = [Line(name, _KINDS[name], curves[name]) for name in function.ventricles]
     known = any(each.edv.value is not None for each in function.ventricles.values())
     caption = "Volume in ml, frame by frame." if known else "Volume, frame by frame; the size of a voxel is not known."
     upright = [(function.phases.ed, "ED"), (function.phases.es, "ES")]

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, which the colour-blind tell apart; thickness
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,10 @@ def function_picture(function: CardiacFunction, target: Path, title: str) -> Out
 
 def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
     """Volume of both cavities over the frames; end diastole and end systole as upright lines."""
-    curves = {name: function.volumes[name].curve for name in function.ventricles}
+    curves = {name: curve for name, curve in function.curves().items() if name in function.ventricles}
     frames = len(next(iter(curves.values())))
     left, top, right, bottom = _BOX
-    step, most = ticks(max(float(curve.max()) for curve in curves.values()))
+    step, most = ticks(max(volume or 0.0 for curve in curves.values() for volume in curve))
     sizes = any(each.edv.value is not None for each in function.ventricles.values())
 
     def place(frame: float, volume: float) -> tuple[float, float]:
@@ -62,10 +63,13 @@ def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
         canvas.line([(x, top), (x, bottom)], (150, 150, 150))
         canvas.text((x + 4, top + 4), word, 11, "la")
     for number, (name, curve_T) in enumerate(curves.items()):
-        points = [place(frame, float(volume)) for frame, volume in enumerate(curve_T)]
-        canvas.line(points, _COLOURS[name], 2)
+        points = [None if volume is None else place(frame, volume) for frame, volume in enumerate(curve_T)]
+        for one, next_one in pairwise(points):
+            if one is not None and next_one is not None:
+                canvas.line([one, next_one], _COLOURS[name], 2)
         for point in points:
-            canvas.dot(point, 2.5, _COLOURS[name])
+            if point is not None:
+                canvas.dot(point, 2.5, _COLOURS[name])
         fraction = function.ventricles[name].ejection_fraction
         words = f"{name}{'' if fraction.value is None else f', ejection fraction {fraction.text()}'}"
         canvas.text((left + 250 * number, bottom + 30), words, 12, ink=_COLOURS[name])

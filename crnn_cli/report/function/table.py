@@ -25,6 +25,9 @@ _UNITS = {"%": "percent", "/min": "per_min", "l/min": "l_per_min", "ml/s": "ml_p
           "g/m2": "g_per_m2", "l/min/m2": "l_per_min_per_m2"}  # fmt: skip
 
 
+_ORIGINS = {"found": "found", "given": "given", "labelled": "the only ones with labels"}
+
+
 def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
     """Volumes, ejection fraction and mass of both ventricles; a hyphen where a number is refused or not known."""
     quantities = function.quantities()
@@ -35,7 +38,7 @@ def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
 def heart_rows(function: CardiacFunction) -> list[list[str]]:
     """Phases, what the intervals are, and flow."""
     phases, quantities = function.phases, function.quantities()
-    rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({phases.origin})"]]
+    rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({_ORIGINS[phases.origin]})"]]
     if function.intervals is not None:
         rows.append(["intervals", function.intervals.text()])
     return rows + [

@@ -59,13 +59,14 @@ def check_paths(source: Path, options: EventsOptions) -> None:
     from crnn_cli.io.atomic_write import require_writable
     from crnn_cli.io.formats import NIFTI, require_output_name
     from crnn_cli.io.images import require_readable
-    from crnn_cli.report.sidecar import require_apart, require_report_writable
+    from crnn_cli.report.sidecar import require_apart, require_report_writable, sidecar_path
 
     require_readable(source)
     targets = [getattr(options, name) for name in OUTPUTS]
     if STREAM in targets:
         raise UsageError("outputs are files: name them", remedy=("print the report with ", Param("as_json")))
-    require_apart([source], targets)
+    beside = None if options.exclude is None else sidecar_path(options.exclude)
+    require_apart([source], [*targets, beside])
     for target, suffix, what in (
         (options.out, ".json", "the report is JSON"), (options.csv, ".csv", "the table is CSV"),
         (options.plot, ".png", "the plot is a PNG picture"),

@@ -68,12 +68,15 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
     source = FunctionSource(path, loaded)
-    notices.tell(*loaded.remarks())
+    labelled = is_label_map(loaded, options)
+    images = images_of_labels(path, options) if labelled else None
+    times = images is not None and images.image.frame_time is not None
+    notices.tell(*(each for each in loaded.remarks() if not (times and each.code == "no-frame-time")))
     if options.sr is not None:
         require_dicom(loaded)
-    if is_label_map(loaded, options):
+    if labelled:
         refuse_runs(options.runs is not None, source.name)
-        return replace(source, image=images_of_labels(path, options))
+        return replace(source, image=images)
     if options.image is not None:
         raise UsageError(Param("image"), f" belongs to a label map, and {source.name} holds images itself")
     if options.runs is not None:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def with_header(subject: Subject, header: Dataset | None, options: FunctionOptions) -> Subject:
     """Body surface and heart rate of a DICOM header, where they were not given."""
-    from crnn_cli.cardiac.body import body_surface
+    from crnn_cli.cardiac.body import body_surface, is_plausible
 
     if header is None:
         return subject
     height, weight, rate = (_positive(header.get(key)) for key in ("PatientSize", "PatientWeight", "HeartRate"))
-    if subject.body_surface is None and 0.3 <= height <= 2.6 and 1 <= weight <= 500:
+    if subject.body_surface is None and is_plausible(100 * height, weight):
         formula = options.bsa
         subject = replace(subject, body_surface=body_surface(100 * height, weight, formula), formula=formula)
     if subject.heart_rate is None and 20 <= rate <= 300:
