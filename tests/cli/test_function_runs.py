@@ -156,7 +156,7 @@ def test_runs_along_other_axes_are_turned(crnn, hearts, cine, runs, tmp_path):
 
 def test_a_run_without_a_number_leaves_it_without_an_interval(crnn, hearts, cine, limited, tmp_path):
     hole = hearts[1].copy()
-    hole[..., 1] = np.where(np.abs(hole[..., 1] - 166) < 10, 60, hole[..., 1])  # no right ventricle in frame 2
+    hole[..., 0] = np.where(np.abs(hole[..., 0] - 166) < 10, 60, hole[..., 0])  # no right ventricle in end diastole
     folder = write_runs(tmp_path / "runs", [hole, *hearts[2:]], cine)
     ended = crnn("function", cine, "--runs", folder, "--model", limited, "--json")
     found = json.loads(ended.out)["quantities"]

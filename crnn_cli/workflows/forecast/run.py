@@ -118,9 +118,8 @@ def _compare(series: Series, z: int, read: int, found: SliceForecast) -> _Compar
     truth = torch.stack(list(series.frames(z, read + ahead))[read:])
 
     def squares(other: Tensor) -> list[float]:
-        return [
-            float(v) for v in (other - truth).double().square().mean((1, 2))
-        ]  # any unit: squares overflow in single
+        apart = (other - truth).double()  # in single precision squares of large units overflow
+        return [float(v) for v in apart.square().mean((1, 2))]
 
     recalled = None if found.recalled_KYX is None else squares(found.recalled_KYX)
     return _Comparison(squares(found.frames_KYX), squares(found.last_YX), recalled, float(truth.max()))
