@@ -82,6 +82,9 @@ def test_the_report_says_how_sure_each_slice_is_and_what_to_draw_next(crnn, scan
     assert all((dice is None) == each["drawn"] for dice, each in zip(predicted, facts["slices"], strict=True))
     assert all(0.2 <= dice <= 0.8 for dice in predicted if dice is not None)
     assert facts["next"]["slice"] not in (3, 7)
+    few = tmp_path / "few.nii.gz"
+    assert crnn("segment", scan, "--from", drawn, "-o", few, "--model", model, "--slices", "auto:2-4").code == 0
+    assert json.loads((tmp_path / "few.json").read_text())["drawn"]["next"]["slice"] in (2, 4)
     assert facts["expected_gain"] == {"dice_over": {"nearest": 0.18, "distances": 0.13}, "cases": 20}
     assert facts["method"] == "network"
     assert [(each["value"], each["name"]) for each in report["labels"]] == [(2, "label 2"), (5, "label 5")]

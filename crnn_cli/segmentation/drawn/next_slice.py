@@ -71,7 +71,13 @@ def gain_of_drawing(wrong_S: NDArray[np.float64], known_S: Known) -> NDArray[np.
     return gain_S
 
 
-def next_to_draw(wrong_S: NDArray[np.float64], known_S: Known) -> int | None:
-    """The slice whose drawing gains most; None where all are drawn, or nothing is in doubt."""
-    gain_S = gain_of_drawing(wrong_S, known_S)
+def next_to_draw(wrong_S: NDArray[np.float64], known_S: Known, asked_S: Known | None = None) -> int | None:
+    """The slice whose drawing gains most; None where all are drawn, or nothing is in doubt.
+
+    Parameters
+    ----------
+    asked_S : slices that labels are asked for; the others neither count nor are drawn. None for all.
+    """
+    asked_S = np.ones_like(known_S) if asked_S is None else asked_S
+    gain_S = np.where(asked_S, gain_of_drawing(np.where(asked_S, wrong_S, 0.0), known_S), 0.0)
     return int(gain_S.argmax()) if gain_S.max(initial=0.0) > 0 else None

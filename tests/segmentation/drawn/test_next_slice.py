@@ -55,3 +55,14 @@ def test_more_is_expected_to_be_wrong_far_from_drawn_slices_and_beyond_the_last(
     known = np.array([False, False, True, False, False, True, False, True])
     size = np.array([80, 80, 80, 90, 95, 100, 50, 0])  # the last slice is drawn empty
     np.testing.assert_allclose(expected_wrong(np.ones(8), size, known), [2 + 80, 1 + 40, 0, 1, 1, 0, 1 + 50, 0])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 100)), min_size=1, max_size=12))
+def test_only_slices_that_are_asked_for_are_proposed(slices):
+    known, asked = (np.array([each[k] for each in slices]) for k in (0, 1))
+    doubtful = np.array([wrong for _, _, wrong in slices])
+    if not known.any():
+        return
+    chosen = next_to_draw(doubtful, known, asked)
+    assert chosen is None or asked[chosen]
+    assert (chosen is None) == (not doubtful[asked & ~known].any())

@@ -15,7 +15,7 @@ import numpy as np
 from crnn_cli.report.provenance import model_facts, tool_facts
 from crnn_cli.segmentation.drawn.next_slice import distance_to_drawn, expected_wrong, next_to_draw
 from crnn_cli.workflows.segment.drawn.record import slice_hashes
-from crnn_cli.workflows.segment.drawn.result import DrawnResult
+from crnn_cli.workflows.segment.drawn.result import DrawnResult, slices_asked_for
 
 if TYPE_CHECKING:
     from crnn_cli.labels.statistics import LabelStatistics
@@ -121,13 +121,14 @@ def next_facts(result: DrawnResult) -> dict[str, Any] | None:
 
     First the frames of which some slices are drawn are to be completed; then it is another frame.
     """
-    known_TS, doubtful_TS = result.slices.known_TS, doubtful_voxels(result)
+    asked_S = slices_asked_for(result.volume, result.slices)
+    known_TS, doubtful_TS = result.slices.known_TS, np.where(asked_S, doubtful_voxels(result), 0.0)
     size_TS = (result.filled.numbers_TSYX > 0).sum(axis=(2, 3))
     frames = [t for t in range(len(known_TS)) if known_TS[t].any() and size_TS[t][known_TS[t]].any()]
-    frames = [t for t in frames if not known_TS[t].all()]
+    frames = [t for t in frames if not known_TS[t][asked_S].all()]
     if frames:
         t = max(frames, key=lambda t: float(doubtful_TS[t].sum()))
-        s = next_to_draw(expected_wrong(doubtful_TS[t], size_TS[t], known_TS[t]), known_TS[t])
+        s = next_to_draw(expected_wrong(doubtful_TS[t], size_TS[t], known_TS[t]), known_TS[t], asked_S)
     else:
         followed = next_to_draw(doubtful_TS.sum(axis=1), np.asarray(known_TS.any(axis=1)))
         t, s = followed or 0, None if followed is None else int(doubtful_TS[followed].argmax())

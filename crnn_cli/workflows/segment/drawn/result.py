@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.segment.volume import Volume
 
 
+def slices_asked_for(volume: Volume, slices: DrawnSlices) -> NDArray[np.bool_]:
+    """Whether a slice lies in the range that was asked for, (S,)."""
+    return np.array([volume.span.start < number <= volume.span.stop for number in slices.numbers])
+
+
 @dataclass(frozen=True)
 class DrawnResult:
     """Labels of a volume or series, and what they were made from and with.

@@ -16,7 +16,7 @@ from crnn_cli.workflows.segment.drawn.engine import DrawnEngine, prepare_drawn
 from crnn_cli.workflows.segment.drawn.record import EarlierResult, earlier_result
 from crnn_cli.workflows.segment.drawn.report import drawn_report
 from crnn_cli.workflows.segment.drawn.request import DrawnRequest, check_drawn
-from crnn_cli.workflows.segment.drawn.result import DrawnResult, DrawnRun
+from crnn_cli.workflows.segment.drawn.result import DrawnResult, DrawnRun, slices_asked_for
 from crnn_cli.workflows.segment.drawn.slices import DrawnSlices, choose_axis, find_drawn
 from crnn_cli.workflows.segment.drawn.source import DrawnLabels, load_drawn, place_drawn
 from crnn_cli.workflows.segment.drawn.write import algorithm_of
@@ -199,6 +199,5 @@ def _within(numbers_TSYX: Any, data: DrawnVolume) -> Any:
     """Labels without those of slices beyond the range that was asked for; drawn slices stay."""
     import numpy as np
 
-    span = data.volume.span
-    inside_S = np.array([span.start < number <= span.stop for number in data.slices.numbers])
-    return np.where((inside_S | data.slices.known_TS)[..., None, None], numbers_TSYX, 0).astype(np.uint8)
+    kept_TS = slices_asked_for(data.volume, data.slices) | data.slices.known_TS
+    return np.where(kept_TS[..., None, None], numbers_TSYX, 0).astype(np.uint8)
