@@ -102,7 +102,7 @@ def test_a_signal_ends_the_command_and_leaves_nothing(number: int, ignored: bool
 
     process = started(
         ["reconstruct", tmp_path / "in" / "scan.nii.gz", "-o", tmp_path / "out.nii.gz", "--method", "tv",
-         "--undersample", 2, "--iterations", 2 if ignored else 1000, "-v"],
+         "--undersample", 2, "--iterations", 2 if ignored else 100, "-v"],
         tmp_path, preexec_fn=ignore if ignored else None,
     )  # fmt: skip
     assert process.stderr is not None
