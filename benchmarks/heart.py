@@ -1,15 +1,16 @@
 """Labels of the heart by disease group and phase: who is trained on, and how good a bundle is on the others.
 
 python benchmarks/heart.py DATA --csv FILE [--cohort acdc|sunnybrook|both] [--reconstructed FOLDER]
-    [--copies FOLDER]
-                                                               writes the list for `crnn train segment`
+    [--copies FOLDER] [--without "right ventricle" --labels FOLDER]
+                                                               writes the list for `crnn train segment` and `drawn`
 python benchmarks/heart.py DATA --model BUNDLE [--cohort acdc|sunnybrook] [--split val] [--keep-largest] [--json FILE]
 
 DATA holds the folders acdc_labelled and acdc_groups (80 ACDC patients of five groups, end diastole and end systole)
 and sunnybrook_lv (45 subjects of four groups, cavity of the left ventricle only). The splits are fixed. ACDC: 55
 patients train, 10 (two of each group) are for choices, 15 (three of each group) are the test, which is touched once,
 when nothing is left to choose. Sunnybrook: 33 subjects train, 4 are for choices, 8 (two of each group) are the test.
-FOLDER holds frames of reconstructed cines, see `heart_reconstructed.py`; with --model these alone are measured. The
+FOLDER holds frames of reconstructed cines, see `heart_reconstructed.py`; with --model these alone are measured.
+--without leaves a structure out of all label maps of ACDC, written to --labels: a network that has never seen it. The
 table gives mean Dice by group and phase, then the worst volumes and the 95 % Hausdorff distance.
 """
 
@@ -115,6 +116,22 @@ def copied(rows: list[Labelled], folder: Path) -> list[Labelled]:
     return found
 
 
+def without(rows: list[Labelled], name: str, folder: Path) -> list[Labelled]:
+    """The volumes with label maps in which one structure is background; those that have no other are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    value, found = {name: value for value, name in LABELS.items()}[name], []
+    for row in rows:
+        if not row.structures:
+            labels = crnn.load(row.labels)
+            manual = as_labels(labels.array, row.labels.name)
+            target = folder / row.labels.name
+            crnn.save(replace(labels, array=np.where(manual == value, 0, manual).astype(np.uint8)), target)
+            found.append(replace(row, labels=target))
+        elif name not in row.structures:
+            found.append(row)
+    return found
+
+
 def write_csv(rows: list[Labelled], target: Path) -> None:
     """Write the list for training; the test is in it, marked, and left alone."""
     with target.open("w", newline="") as stream:
@@ -174,6 +191,8 @@ def main() -> None:
     parser.add_argument("--cohort", default="acdc", choices=COHORTS)
     parser.add_argument("--reconstructed", type=Path, help="frames of reconstructed cines, for training as well")
     parser.add_argument("--copies", type=Path, help="folder for copies of what is trained on, so that it counts twice")
+    parser.add_argument("--without", choices=LABELS.values(), help="structure to leave out of every label map")
+    parser.add_argument("--labels", type=Path, help="folder for the label maps without it")
     parser.add_argument("--model", help="bundle to measure")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--keep-largest", action="store_true")
@@ -182,6 +201,8 @@ def main() -> None:
     rows = COHORTS[arguments.cohort](arguments.data)
     more = reconstructed(arguments.reconstructed, arguments.data) if arguments.reconstructed else []
     if arguments.csv:
+        if arguments.without:
+            rows = without(rows, arguments.without, arguments.labels)
         again = copied(rows, arguments.copies) if arguments.copies else []
         write_csv([*rows, *more, *again], arguments.csv)
     if arguments.model:

@@ -9,6 +9,7 @@ import pytest
 
 from crnn_cli.cli import console, values
 from crnn_cli.cli.app import bound_spinning
+from crnn_cli.cli.remedies import HOMES
 from crnn_cli.errors import UsageError
 from tests.support.data import ROOT
 from tests.support.dicom import values as dicom_values
@@ -206,3 +207,8 @@ def test_a_remedy_that_another_command_has_names_that_command(crnn, tmp_path):
         ended = crnn(command, tmp_path / "cine", *((tmp_path / "out.nii",) if command == "convert" else ()))
         text = " ".join((ended.err + str(ended.out)).split())
         assert f"{words}{added} (slices" in text, (command, text)
+
+
+@pytest.mark.parametrize(("option", "home"), HOMES.items())
+def test_the_command_that_is_named_for_a_remedy_has_it(crnn, option, home):
+    assert f"{option} " in crnn(home, "--help").out.decode()

@@ -40,9 +40,11 @@ def preloaded(folder: Path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = [sys.executable, "-m", "tests.support.preloaded", address]
     with subprocess.Popen(started, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as server:
-        assert server.stdout.readline() == b"ready\n"
-        yield
-        server.terminate()
+        try:
+            assert server.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            server.terminate()
 
 
 def serve(address: str) -> None:
