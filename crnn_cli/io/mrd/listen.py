@@ -7,6 +7,7 @@ images. No threads: while the server waits for its client it answers others.
 from __future__ import annotations
 
 import io
+import math
 import selectors
 import socket
 import time
@@ -23,6 +24,8 @@ _LOOPBACK = "127.0.0.1"
 _BUFFER = 2**18
 _LINGER = 2.0
 """Seconds that a client has to read the last messages before the connection is dropped."""
+_PAUSE = 1.0
+"""Longest wait for the system in seconds: a signal that comes just before a wait is seen after it."""
 _REFUSED = 8
 """Refused clients whose connections are kept open, so that they can read why."""
 
@@ -122,7 +125,8 @@ class Listener:
         while True:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ)
-                selector.select()
+                while not selector.select(_PAUSE):
+                    pass
             try:
                 client, address = self._socket.accept()
             except OSError:  # it has gone already
@@ -138,12 +142,12 @@ class Listener:
         ----------
         event : of `selectors`.
         """
-        end = None if self.timeout is None else time.monotonic() + self.timeout
+        end = math.inf if self.timeout is None else time.monotonic() + self.timeout
         with selectors.DefaultSelector() as selector:
             selector.register(client, event)
             selector.register(self._socket, selectors.EVENT_READ)
-            while end is None or time.monotonic() < end:
-                ready = {key.fileobj for key, _ in selector.select(None if end is None else end - time.monotonic())}
+            while (left := end - time.monotonic()) > 0:
+                ready = {key.fileobj for key, _ in selector.select(min(left, _PAUSE))}
                 if self._socket in ready:
                     self._refuse()
                 if client in ready:

@@ -204,7 +204,7 @@ def _moved(
     shape = (slices, side, side)
     y, x = (np.broadcast_to(v, shape) + bend * smooth_noise(shape, (2, 5, 5), rng) for v in (y, x))
     if beating:
-        y, x = _beating(y, x, size * float((high - low).max()) / 2, rng)
+        y, x = _beating(y, x, max(1.0, size * float((high - low).max()) / 2), rng)
     elif rng.random() < 0.3:
         y, x = (v + rng.normal(0, 1.5, (slices, 1, 1)).astype(np.float32) for v in (y, x))
     angle = rng.normal(0, 0.4) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)

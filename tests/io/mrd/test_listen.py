@@ -1,6 +1,7 @@
 """The server: one client at a time, others told to wait, and an end for whoever goes or does nothing."""
 
 import io
+import selectors
 import socket
 import struct
 import threading
@@ -174,6 +175,25 @@ def test_nobody_is_listened_to_after_an_interrupt():
         interrupted()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=5)
+
+
+def test_a_signal_just_before_a_wait_is_seen_after_it(monkeypatch):
+    waits = []
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout=None):
+            waits.append(timeout)
+            if len(waits) == 3:
+                raise KeyboardInterrupt
+            return []
+
+    with Listener("127.0.0.1", 0, timeout=None) as listener, socket.socket() as client:
+        monkeypatch.setattr("selectors.DefaultSelector", Selector)
+        for wait in (listener.accept, lambda: listener.wait(client, selectors.EVENT_READ)):
+            waits.clear()
+            with pytest.raises(KeyboardInterrupt):
+                wait()
+            assert all(seconds is not None and 0 < seconds <= 1 for seconds in waits)
 
 
 def test_an_address_that_is_taken(listener):

@@ -134,3 +134,13 @@ def test_a_structure_that_is_nowhere_else_still_costs_what_is_labelled_wrongly()
     known = torch.tensor([[True, False, False]])
     nothing, something = torch.full((1, 3, 16, 16), -10.0), torch.full((1, 3, 16, 16), 3.0)
     assert float(drawn_loss(nothing, target, known)) < 0.01 < float(drawn_loss(something, target, known))
+
+
+def test_a_structure_of_one_pixel_beats_too():
+    labels_SYX = np.zeros((8, 40, 40), np.uint16)
+    labels_SYX[:, 20, 20] = 1
+    image_SYX = np.random.default_rng(0).random(labels_SYX.shape, np.float32)
+    alone = DrawnItems([Stack(image_SYX, labels_SYX)], (), DrawnItemSettings(shapes=0.0, beating=1.0, ring=0.0))
+    with np.errstate(all="raise", under="ignore"):
+        for number in range(4):
+            assert torch.isfinite(alone.numbered((3,), number).image_SYX).all()
