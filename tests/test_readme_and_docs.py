@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.data import ROOT
 from tests.support.preloaded import preloaded
+from tests.support.small_samples import write_small_samples
 
 PAGES = [
     ROOT / "README.md",
@@ -66,17 +67,25 @@ def program(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def small_samples(tmp_path_factory):
+    """Sample data of which everything takes less time."""
+    folder = tmp_path_factory.mktemp("small") / "sample_data"
+    write_small_samples(folder)
+    return folder
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
-def test_commands_run(page, tmp_path, program):
-    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+def test_commands_run(page, tmp_path, program, small_samples):
+    (tmp_path / "sample_data").symlink_to(small_samples)
     for line in commands(page):
         ended = run(["bash", "-euo", "pipefail", "-c", line], tmp_path, program)
         assert ended.returncode == 0, f"{line}\n{ended.stderr.decode()}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_python_blocks_run(page, tmp_path):
-    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+def test_python_blocks_run(page, tmp_path, small_samples):
+    (tmp_path / "sample_data").symlink_to(small_samples)
     ended = run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
     assert ended.returncode == 0, ended.stderr.decode()
 
