@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import write_together
+from crnn_cli.io.dicom import series
 from crnn_cli.io.dicom.image_kinds import MR_IMAGE
 from crnn_cli.io.dicom.read import list_series, read_series
 from crnn_cli.io.dicom.seg import Algorithm, SegForm, seg_outputs
@@ -53,7 +54,7 @@ def seed_of(name):
         ("unequal_frames", join, "_problems", lambda ordered: []),
         ("late_start", join, "_late", lambda ordered: []),
         ("counted_through", join, "_with_own_positions", lambda ordered: [f for each in ordered for f in each.frames]),
-        ("unlike_cycles", join, "_on_times", lambda stack: []),
+        ("unlike_cycles", series, "unlike_cycles", lambda rows: []),
         ("few", slices, "LEAST_SLICES", 2),
         ("replanned", slices, "BESIDE", 1e9),
     ],
@@ -164,7 +165,7 @@ def test_slices_of_unlike_frame_times_are_a_doubt(tmp_path, longest, doubted):
     write_study(tmp_path / "d", step_ms=lambda z: (30, 30, longest, 31)[z])
     codes = [each.code for each in read_series(tmp_path / "d")[2].remarks]
     assert ("stack-cycles-differ" in codes) is doubted
-    assert ("stack-frame-times" in codes) is not doubted
+    assert "stack-frame-times" in codes
 
 
 @pytest.mark.parametrize("even", [True, False], ids=["one frame time", "frame times"])
@@ -182,6 +183,14 @@ def test_slices_of_unlike_heart_rates_are_a_doubt(tmp_path, fastest, doubted, he
     assert len(told) == doubted
     if doubted:
         assert "heart rates of 60 to 72 a minute" in told[0].text
+
+
+def test_slices_of_one_series_may_have_unlike_heart_rates_too(tmp_path):
+    stored = values(4, 6, 20, 24, high=900)
+    for name, fastest in (("alike", 64), ("unlike", 75)):
+        write_series(tmp_path / name, stored, each=lambda z, t, fastest=fastest: {"HeartRate": fastest if z else 60})
+        codes = [each.code for each in read_series(tmp_path / name)[2].remarks]
+        assert ("stack-cycles-differ" in codes) is (name == "unlike")
 
 
 def test_heart_rates_that_cannot_be_say_nothing(tmp_path):
