@@ -27,7 +27,11 @@ def test_a_plane_across_the_drawn_one_is_refused(crnn, scan, tmp_path):
 
 
 def test_a_result_is_corrected_in_its_own_plane(crnn, scan, tmp_path):
-    drawn, first, second = save(tmp_path / "drawn.nii", drawn_in(truth(), [1, 4, 7])), tmp_path / "a.nii", tmp_path / "b.nii"
+    drawn, first, second = (
+        save(tmp_path / "drawn.nii", drawn_in(truth(), [1, 4, 7])),
+        tmp_path / "a.nii",
+        tmp_path / "b.nii",
+    )
     options = ("--fill", "distances", "-o")
     assert crnn("segment", scan, "--from", drawn, *options, first).code == 0
     ended = crnn("segment", scan, "--from", first, "--slices", "sagittal", *options, second)
