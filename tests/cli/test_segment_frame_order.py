@@ -1,4 +1,4 @@
-"""``crnn segment``: frames of a heart that do not follow each other are a doubt; one beat, and long series, are none."""
+"""``crnn segment``: frames of a heart that do not follow each other are a doubt; one beat and long series are none."""
 
 import numpy as np
 import pytest

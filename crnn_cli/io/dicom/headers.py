@@ -227,7 +227,8 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
         orientation=numbers(where, "ImageOrientationPatient", 6),
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         thickness=number(where, "SliceThickness"), gap=number(where, "SpacingBetweenSlices"),
-        times=_times(where, index), clocks=_clocks(where), resolution=number(where, "TemporalResolution"), beat=_beat(where),
+        times=_times(where, index), clocks=_clocks(where), beat=_beat(where),
+        resolution=number(where, "TemporalResolution"),
         image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
         rescale=rescale_of(where), table=lookup_table(data), problem=problem, sequence=_sequence(data),
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """In which plane labels were drawn: the array axis across which the drawn slices follow each other.
 
 Drawn slices are sheets: a voxel of one has labelled neighbours along its two axes, and none across, unless the next
-slice is drawn too. Labels that are sheets across two axes were drawn in two planes. So were sheets with a stroke through
-them: slices in a row that begin beside a drawn one with next to nothing of its area.
+slice is drawn too. Labels that are sheets across two axes were drawn in two planes. So were sheets with a stroke
+through them: slices in a row that begin beside a drawn one with next to nothing of its area.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def require_one_plane(mask_XYZ: Mask, name: str) -> None:
         first, last = _stroke(mask_XYZ, axis)
         if last:
             raise UnsupportedDataError(
-                f"{name} has slices drawn across the axis {'xyz'[axis]} of the array, and a stroke through them: slices "
-                f"{first} to {last} hold under {100 * _STROKE:.0f} % of the area of the drawn slice beside them",
+                f"{name} has slices drawn across the axis {'xyz'[axis]} of the array, and a stroke through them: "
+                f"slices {first} to {last} hold under {100 * _STROKE:.0f} % of the area of the drawn slice beside them",
                 remedy=("erase it; or, if it is meant, name the slices that are drawn with ", Param("fixed", "3,7,12")),
             )
 
@@ -126,7 +126,8 @@ def sheet_shares(mask_XYZ: Mask) -> tuple[float, float, float]:
 
 def _areas(mask_XYZ: Mask, axis: int) -> NDArray[np.intp]:
     """Labelled voxels of each slice across an axis."""
-    return np.count_nonzero(mask_XYZ, axis=tuple(other for other in range(3) if other != axis))
+    areas: NDArray[np.intp] = np.count_nonzero(mask_XYZ, axis=tuple(other for other in range(3) if other != axis))
+    return areas
 
 
 def _has_gaps(mask_XYZ: Mask, axis: int) -> bool:

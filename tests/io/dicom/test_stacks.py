@@ -158,9 +158,7 @@ def test_the_frame_time_is_the_median_and_its_range_is_told(tmp_path):
     assert "stack-taken" not in {each.code for each in stack.remarks}  # nothing lies beside it
 
 
-@pytest.mark.parametrize(
-    ("longest", "doubted"), [(31.5, False), (33, False), (35.5, True), (45, True)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("longest", "doubted"), [(31.5, False), (33, False), (35.5, True), (45, True)], ids=str)
 def test_slices_of_unlike_frame_times_are_a_doubt(tmp_path, longest, doubted):
     write_study(tmp_path / "d", step_ms=lambda z: (30, 30, longest, 31)[z])
     codes = [each.code for each in read_series(tmp_path / "d")[2].remarks]
