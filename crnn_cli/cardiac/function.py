@@ -195,7 +195,7 @@ def assess_function(
     chambers : what its values are.
     ed, es : frames of end diastole and end systole, from 0; None: those of the largest and the smallest cavity.
     unknown_size : why nothing is stated in ml, g and mm; empty where sizes are known. None: where the voxels are of
-        exactly 1 mm, the file has lost them.
+        exactly 1 mm, the file has lost them, and where they are of a size that cannot be, they are not known.
 
     Raises
     ------
@@ -267,7 +267,11 @@ def stack_order(labels: Image) -> SliceOrder:
 
 def _unknown_size(labels: Image) -> str:
     lost = labels.pixdim is None and labels.spacing == (1.0, 1.0, 1.0)
-    return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it" if lost else ""
+    if lost:
+        return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it"
+    wrong = any(doubt.code == "implausible-spacing" for doubt in labels.doubts())
+    size = " x ".join(f"{step:.4g}" for step in labels.spacing)
+    return f"voxels of {size} mm cannot be: the header has another unit, or is wrong" if wrong else ""
 
 
 def _without_undrawn(

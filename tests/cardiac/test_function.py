@@ -145,6 +145,17 @@ def test_half_a_cycle_gives_no_rates(beating):
     assert value(given, "heart", "cardiac_output") is not None
 
 
+@pytest.mark.parametrize("factor", [1e-3, 50], ids=["metres", "too large"])
+def test_sizes_that_cannot_be_give_no_volumes(beating, factor):
+    affine = beating.affine @ np.diag([factor, factor, factor, 1])
+    function = assess_function(Image(beating.array, affine, 0.04), CHAMBERS)
+    assert value(function, "left", "edv") is None
+    assert "mm cannot be" in function.quantities()["left"]["edv"].reason
+    assert value(function, "left", "mass_ed") is None
+    assert value(function, "left", "ejection_fraction") == pytest.approx(44, abs=1)
+    assert "mm cannot be" in function.wall
+
+
 def test_frames_out_of_order_are_doubted(beating):
     assert "curve-not-smooth" not in codes(assess_function(beating, CHAMBERS).doubts)
     shuffled = beating.array[..., np.random.default_rng(0).permutation(FRAMES)]
