@@ -28,6 +28,7 @@ from crnn_cli.cardiac.ventricles import (
 )
 from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, count_beats, roughness, structure_volumes
 from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
+from crnn_cli.data.frame_order import FEWEST, TOO_LONG, detour, label_distances
 from crnn_cli.data.geometry import SliceOrder, slice_order, thickest_axis
 from crnn_cli.data.image import Image
 from crnn_cli.errors import UnsupportedDataError
@@ -194,7 +195,7 @@ def assess_function(
     chambers : what its values are.
     ed, es : frames of end diastole and end systole, from 0; None: those of the largest and the smallest cavity.
     unknown_size : why nothing is stated in ml, g and mm; empty where sizes are known. None: where the voxels are of
-        exactly 1 mm, the file has lost them.
+        exactly 1 mm, the file has lost them, and where they are of a size that cannot be, they are not known.
 
     Raises
     ------
@@ -221,7 +222,8 @@ def assess_function(
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
     wall: Wall | str = unknown or (ONE_FRAME if labels.frames == 1 else "")
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
-    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles), *_partial(volumes[main], phases))
+    partial = _partial(volumes[main], phases)
+    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles), *(partial or _shuffled(labels, order)))
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
@@ -265,7 +267,11 @@ def stack_order(labels: Image) -> SliceOrder:
 
 def _unknown_size(labels: Image) -> str:
     lost = labels.pixdim is None and labels.spacing == (1.0, 1.0, 1.0)
-    return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it" if lost else ""
+    if lost:
+        return "the voxel size is exactly 1 x 1 x 1 mm: the file has lost it"
+    wrong = any(doubt.code == "implausible-spacing" for doubt in labels.doubts())
+    size = " x ".join(f"{step:.4g}" for step in labels.spacing)
+    return f"voxels of {size} mm cannot be: the header has another unit, or is wrong" if wrong else ""
 
 
 def _without_undrawn(
@@ -310,6 +316,21 @@ def _partial(volumes: StructureVolumes, phases: Phases) -> tuple[Doubt, ...]:
     one = count_beats(volumes.curve) < 2
     means = "the true end systole may lie beyond the frames" if one else "volumes may be of different beats"
     return (Doubt("cycle-not-covered", f"{reason}; {means}"),)
+
+
+def _shuffled(labels: Image, order: SliceOrder) -> tuple[Doubt, ...]:
+    """Doubt that the frames with labels follow each other, by the voxels whose label changes from one to the next."""
+    slices = np.moveaxis(labels.array.reshape((*labels.shape[:3], labels.frames)), order.axes[0], 0)
+    labelled_T = slices.any(axis=(0, 1, 2))
+    if np.count_nonzero(labelled_T) < FEWEST:
+        return ()
+    longer = detour(np.sum([label_distances(each[..., labelled_T]) for each in slices], axis=0))
+    if longer <= TOO_LONG:
+        return ()
+    text = (
+        f"from frame to frame {100 * longer:.0f} % more voxels change their label than in another order of the frames"
+    )
+    return (Doubt("frames-out-of-order", f"{text}: shuffled, several beats, or bad labels?"),)
 
 
 def _as_frames(labels: Image, chambers: Chambers, order: SliceOrder) -> tuple[NDArray[np.uint8], list[Label]]:

@@ -116,7 +116,7 @@ def _missing(mask_TSYX: Mask, label: Label) -> list[Finding]:
     if not len(frames):
         return []
     count = len(mask_TSYX)
-    where = "" if len(frames) == count else f" in {_counted('frame', frames)} of {count}"
+    where = "" if len(frames) == count else f" in {counted('frame', frames)} of {count}"
     doubt = Doubt("structure-missing", f"{label.name}: not found{where}")
     return [Finding(doubt, label.name, _indices(frames))]
 
@@ -247,17 +247,17 @@ def _places(found_TS: Mask) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _in_words(found_TS: Mask) -> str:
     frames, slices = np.flatnonzero(found_TS.any(axis=1)), np.flatnonzero(found_TS.any(axis=0))
-    return f"{_counted('slice', slices)}{_in_frames(frames, len(found_TS))}"
+    return f"{counted('slice', slices)}{_in_frames(frames, len(found_TS))}"
 
 
 def _in_frames(frames: Sequence[int] | NDArray[np.intp], count: int) -> str:
-    return "" if count == 1 else f" ({_counted('frame', frames)} of {count})"
+    return "" if count == 1 else f" ({counted('frame', frames)} of {count})"
 
 
-def _counted(noun: str, indices: Sequence[int] | NDArray[np.intp]) -> str:
+def counted(noun: str, indices: Sequence[int] | NDArray[np.intp]) -> str:
     """Indices from 0 in words, counted from 1.
 
-    >>> _counted("frame", [0, 1, 2, 6]), _counted("slice", [4])
+    >>> counted("frame", [0, 1, 2, 6]), counted("slice", [4])
     ('frames 1-3, 7', 'slice 5')
     """
     runs: list[list[int]] = []

@@ -145,10 +145,33 @@ def test_half_a_cycle_gives_no_rates(beating):
     assert value(given, "heart", "cardiac_output") is not None
 
 
+@pytest.mark.parametrize("factor", [1e-3, 50], ids=["metres", "too large"])
+def test_sizes_that_cannot_be_give_no_volumes(beating, factor):
+    affine = beating.affine @ np.diag([factor, factor, factor, 1])
+    function = assess_function(Image(beating.array, affine, 0.04), CHAMBERS)
+    assert value(function, "left", "edv") is None
+    assert "mm cannot be" in function.quantities()["left"]["edv"].reason
+    assert value(function, "left", "mass_ed") is None
+    assert value(function, "left", "ejection_fraction") == pytest.approx(44, abs=1)
+    assert "mm cannot be" in function.wall
+
+
 def test_frames_out_of_order_are_doubted(beating):
     assert "curve-not-smooth" not in codes(assess_function(beating, CHAMBERS).doubts)
     shuffled = beating.array[..., np.random.default_rng(0).permutation(FRAMES)]
     assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
+
+
+@pytest.mark.parametrize("order", [(0, 3, 1, 4, 2, 5), (0, 4, 1, 5, 2, 6, 3), (0, 1, 5, 3, 4, 2, 6, 7, 8, 9)])
+def test_few_frames_out_of_order_are_doubted(order):
+    whole = heart(frames=len(order))
+    assert not {*codes(assess_function(whole, CHAMBERS).doubts)} & {"frames-out-of-order", "cycle-not-covered"}
+    shuffled = Image(whole.array[..., list(order)], whole.affine, 0.04)
+    found = assess_function(shuffled, CHAMBERS)
+    assert {*codes(found.doubts)} & {"frames-out-of-order", "cycle-not-covered"}
+    marked = shuffled.array.copy()
+    marked[..., [t for t in range(len(order)) if t not in (found.phases.ed, found.phases.es)]] = 0
+    assert "frames-out-of-order" not in codes(assess_function(Image(marked, whole.affine, 0.04), CHAMBERS).doubts)
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.001, "1 ms would be 3000 beats"), (10, "ms would be 0.3 beats")])

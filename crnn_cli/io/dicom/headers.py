@@ -227,10 +227,18 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
         orientation=numbers(where, "ImageOrientationPatient", 6),
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         thickness=number(where, "SliceThickness"), gap=number(where, "SpacingBetweenSlices"),
-        times=_times(where, index), clocks=_clocks(where), resolution=number(where, "TemporalResolution"),
+        times=_times(where, index), clocks=_clocks(where), beat=_beat(where),
+        resolution=number(where, "TemporalResolution"),
         image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
         rescale=rescale_of(where), table=lookup_table(data), problem=problem, sequence=_sequence(data),
     )  # fmt: skip
+
+
+def _beat(where: list[Facts]) -> float | None:
+    """Length of the heart beat in ms, of the interval between R waves, or else of the heart rate."""
+    interval, rate = number(where, "NominalInterval", "RRIntervalTimeNominal"), number(where, "HeartRate")
+    found = [each for each in (interval, 60_000 / rate if rate else None) if each and _BEATS[0] <= each <= _BEATS[1]]
+    return found[0] if found else None
 
 
 def _sequence(data: Facts) -> tuple[str, ...]:
@@ -243,6 +251,8 @@ def _counts(data: Facts) -> Counts:
     return Counts(acquisition, cycle, positions)
 
 
+_BEATS = (250.0, 3000.0)
+"""Lengths of a heart beat that can be, ms."""
 _TIMES = {
     "temporal position": ("TemporalPositionIdentifier", "TemporalPositionIndex"),
     "trigger time": ("TriggerTime", "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime"),

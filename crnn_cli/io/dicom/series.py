@@ -22,6 +22,7 @@ from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import Words
 from crnn_cli.io.dicom.frames.frame import Frame, Problem
 from crnn_cli.io.dicom.grid.completeness import incompleteness
+from crnn_cli.io.dicom.grid.cycles import unlike_cycles
 from crnn_cli.io.dicom.grid.grouping import Group
 from crnn_cli.io.dicom.grid.positions import SlicePositions, group_by_position, is_perpendicular, moved_in_plane
 from crnn_cli.io.dicom.grid.timing import TimeOrder, frame_time_of, sort_by_time, with_clocks
@@ -254,6 +255,8 @@ def _remarks(order: TimeOrder, spread: float | None, frame_time: float | None) -
     if spread and frame_time and spread > 0.5 * frame_time:
         text = f"the time between frames varies by {1000 * spread:.0f} ms"
         remarks.append(Doubt("uneven-frame-times", text))
+    if order.gated and len(order.rows) > 1:
+        remarks += unlike_cycles(order.rows)
     if len({frame.rescale for row in order.rows for frame in row}) > 1:
         text = "rescale slope or intercept differ between frames: each has its own"
         remarks.append(Fact("rescale-by-frame", text))

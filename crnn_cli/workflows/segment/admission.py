@@ -30,6 +30,11 @@ _LONG_AXIS = (-0.655, 0.605, -0.453)
 """Direction of the human left ventricle from base to apex, RAS+: to the left, to the front, down. Hearts differ by some
 30 degrees; two- and four-chamber views lie at right angles to their own axis, axial slices 63 degrees from this one."""
 _WIDEST_ANGLE = 60.0
+_MOST_FRAMES, _LONGEST_BEAT = 40, 1.5
+"""Frames, and seconds where they are known, up to which a series is taken for one heart beat."""
+_FAR, _FEWEST_OF_SLICE = 0.25, 7
+"""Detour of single slices above which their frames are not in order, and frames from which on it tells; of 43 cines the
+largest was 0.19."""
 
 
 def require_image(array: Array, declared_labels: bool, name: str) -> None:
@@ -147,6 +152,37 @@ def view_doubt(order: SliceOrder, affine: Affine, fed: SliceInput) -> tuple[Doub
         return None, False
     text = f"the slices lie {angle:.0f} degrees off the short axis of most hearts, as long-axis views do"
     return Doubt("not-short-axis", f"{text}; the model was trained on short-axis slices"), False
+
+
+def frames_doubt(image: Image, order: SliceOrder, chosen: slice, fed: SliceInput) -> Doubt | None:
+    """Check that the frames of a heart follow each other; longer series may show several beats, and are not looked at.
+
+    Parameters
+    ----------
+    order : of the slices, and ``chosen``, those that are labelled, along their axis of the array.
+    fed : what the model is to be fed with; its labels tell whether it is for the heart.
+    """
+    import numpy as np
+
+    from crnn_cli.data.frame_order import FEWEST, TOO_LONG, detour, image_distances
+    from crnn_cli.labels.plausibility import CAVITY, counted, label_with_code
+
+    seconds = (image.frame_time or 0.0) * image.frames
+    several = not FEWEST <= image.frames <= _MOST_FRAMES or seconds > _LONGEST_BEAT
+    if several or label_with_code(fed.labels, CAVITY) is None:
+        return None
+    slices = np.moveaxis(image.array, order.axes[0], 0)[chosen]
+    distances = [image_distances(each) for each in slices]
+    text = "do not follow each other as in a heart beat"
+    far = [chosen.start + s for s, each in enumerate(distances) if detour(each) > _FAR]
+    if image.frames >= _FEWEST_OF_SLICE and 0 < len(far) <= len(distances) / 2:
+        told = f"the frames of {counted('slice', far)} {text}: shuffled there, or a slice without the heart?"
+        return Doubt("frames-out-of-order", told)
+    whole = detour(np.sum(distances, axis=0))
+    if whole <= TOO_LONG:
+        return None
+    more = f"the steps between them are {100 * whole:.0f} % longer than in another order: shuffled, or several beats?"
+    return Doubt("frames-out-of-order", f"the frames {text}; {more}")
 
 
 def why_no_volumes(image: Image, doubts: Sequence[Doubt], trusted_view: bool) -> str | None:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli import notices
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM, Doubt
-from crnn_cli.workflows.segment.admission import modality_doubts, require_image, view_doubt, why_no_volumes
+from crnn_cli.workflows.segment.admission import (
+    frames_doubt,
+    modality_doubts,
+    require_image,
+    view_doubt,
+    why_no_volumes,
+)
 from crnn_cli.workflows.segment.options import Span
 from crnn_cli.workflows.segment.spacing import Spacing, remaining, with_spacing
 
@@ -133,7 +139,7 @@ def order_slices(
     fed, model = engine.slice_input, engine.bundle.name
     view, along_axes = view_doubt(order, image.affine, fed)
     doubts = [*modality_doubts(image.array, series, fed, name, model), *doubts, *_spacing_doubts(order, fed, model)]
-    doubts += [] if view is None else [view]
+    doubts += [each for each in (view, frames_doubt(image, order, chosen, fed)) if each is not None]
     notices.tell(*doubts)
     why = why_no_volumes(image, doubts, series is not None or not along_axes)
     if why is not None:

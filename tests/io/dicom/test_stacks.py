@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import write_together
+from crnn_cli.io.dicom import series
 from crnn_cli.io.dicom.image_kinds import MR_IMAGE
 from crnn_cli.io.dicom.read import list_series, read_series
 from crnn_cli.io.dicom.seg import Algorithm, SegForm, seg_outputs
@@ -53,7 +54,7 @@ def seed_of(name):
         ("unequal_frames", join, "_problems", lambda ordered: []),
         ("late_start", join, "_late", lambda ordered: []),
         ("counted_through", join, "_with_own_positions", lambda ordered: [f for each in ordered for f in each.frames]),
-        ("unlike_cycles", join, "_on_times", lambda stack: []),
+        ("unlike_cycles", series, "unlike_cycles", lambda rows: []),
         ("few", slices, "LEAST_SLICES", 2),
         ("replanned", slices, "BESIDE", 1e9),
     ],
@@ -89,15 +90,21 @@ def test_the_remedy_of_a_refusal_reads_what_it_says(tmp_path, name):
     assert gated == (name != "without_triggers")
 
 
-def write_study(folder, slices=4, frames=5, writer=write_series, skip=(), **more):
-    """Write a stack, one folder and series for each slice; return its values (column, row, slice, frame) and affine."""
+def write_study(
+    folder, slices=4, frames=5, writer=write_series, skip=(), step_ms=lambda z: 30 + 0.5 * z, by_slice=None, **more
+):
+    """Write a stack, one folder and series for each slice; return its values (column, row, slice, frame) and affine.
+
+    step_ms : time between frames, of the slice. by_slice : more attributes, of the slice.
+    """
     study, reference, directions = generate_uid(), generate_uid(), oblique(7)
     normal, stored = np.cross(*directions), values(slices, frames, 20, 24, high=900)
     affines = []
     for z in range(slices):
         origin = np.array([-60.0, -40, 20]) + normal * 9 * z
-        place = {"directions": directions, "gap": 9.0, "origin": origin, "step_ms": 30 + 0.5 * z, "study": study}
+        place = {"directions": directions, "gap": 9.0, "origin": origin, "step_ms": step_ms(z), "study": study}
         place |= {"FrameOfReferenceUID": reference, "SeriesNumber": 20 - z} if writer is write_series else {}
+        place |= by_slice(z) if by_slice else {}
         where = folder / f"s{z}" if writer is write_series else folder / f"s{z}.dcm"
         folder.mkdir(exist_ok=True)
         if z not in skip:
@@ -149,6 +156,44 @@ def test_the_frame_time_is_the_median_and_its_range_is_told(tmp_path):
     (joined,) = (each for each in stack.remarks if each.code == "stack-joined")
     assert joined.text == "series 1-4 were joined to a stack of 4 slices; they lie within 0.001 mm of even places"
     assert "stack-taken" not in {each.code for each in stack.remarks}  # nothing lies beside it
+
+
+@pytest.mark.parametrize(("longest", "doubted"), [(31.5, False), (33, False), (35.5, True), (45, True)], ids=str)
+def test_slices_of_unlike_frame_times_are_a_doubt(tmp_path, longest, doubted):
+    write_study(tmp_path / "d", step_ms=lambda z: (30, 30, longest, 31)[z])
+    codes = [each.code for each in read_series(tmp_path / "d")[2].remarks]
+    assert ("stack-cycles-differ" in codes) is doubted
+    assert "stack-frame-times" in codes
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["one frame time", "frame times"])
+@pytest.mark.parametrize("header", ["HeartRate", "NominalInterval"])
+@pytest.mark.parametrize(("fastest", "doubted"), [(64, False), (72, True)])
+def test_slices_of_unlike_heart_rates_are_a_doubt(tmp_path, fastest, doubted, header, even):
+    """Trigger times of the same steps in every slice do not tell how long its beats were."""
+
+    def beat(z):
+        rate = fastest if z == 2 else 60
+        return rate if header == "HeartRate" else round(60_000 / rate)
+
+    write_study(tmp_path / "d", step_ms=lambda z: 30 if even else 30 + 0.5 * z, by_slice=lambda z: {header: beat(z)})
+    told = [each for each in read_series(tmp_path / "d")[2].remarks if each.code == "stack-cycles-differ"]
+    assert len(told) == doubted
+    if doubted:
+        assert "heart rates of 60 to 72 a minute" in told[0].text
+
+
+def test_slices_of_one_series_may_have_unlike_heart_rates_too(tmp_path):
+    stored = values(4, 6, 20, 24, high=900)
+    for name, fastest in (("alike", 64), ("unlike", 75)):
+        write_series(tmp_path / name, stored, each=lambda z, t, fastest=fastest: {"HeartRate": fastest if z else 60})
+        codes = [each.code for each in read_series(tmp_path / name)[2].remarks]
+        assert ("stack-cycles-differ" in codes) is (name == "unlike")
+
+
+def test_heart_rates_that_cannot_be_say_nothing(tmp_path):
+    write_study(tmp_path / "d", step_ms=lambda z: 30, by_slice=lambda z: {"HeartRate": 60 if z else 0})
+    assert "stack-cycles-differ" not in {each.code for each in read_series(tmp_path / "d")[2].remarks}
 
 
 @pytest.mark.parametrize(

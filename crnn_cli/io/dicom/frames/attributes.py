@@ -21,7 +21,8 @@ _TOP = (
     "SeriesNumber", "SeriesDescription", "ImageType",
     "ComplexImageComponent", "InstanceNumber", "AcquisitionNumber", "Manufacturer",
     "PatientID", "PatientName", "PatientBirthDate", "TemporalPositionIdentifier", "NumberOfTemporalPositions",
-    "TemporalResolution", "TriggerTime", "CardiacNumberOfImages", "ImagesInAcquisition", "AcquisitionDate",
+    "TemporalResolution", "TriggerTime", "NominalInterval", "HeartRate", "CardiacNumberOfImages",
+    "ImagesInAcquisition", "AcquisitionDate",
     "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "EchoTime",
     "ScanningSequence", "SequenceVariant", "PulseSequenceName", "AcquisitionMatrix", "SliceThickness",
     "SpacingBetweenSlices", "ImagePositionPatient",
@@ -32,7 +33,8 @@ _TOP = (
 )  # fmt: skip
 _DEEPER = (
     "FrameType", "EffectiveEchoTime", "TemporalPositionIndex", "TemporalPositionTimeOffset",
-    "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "FrameAcquisitionNumber",
+    "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "RRIntervalTimeNominal",
+    "FrameAcquisitionNumber",
     "FrameAcquisitionDateTime", "FrameReferenceDateTime", "DimensionIndexValues", "RealWorldValueSlope",
     "RealWorldValueIntercept", "MeasurementUnitsCodeSequence", "CodeValue",
 )  # fmt: skip

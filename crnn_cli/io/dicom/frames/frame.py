@@ -83,6 +83,7 @@ class Frame:
     times : numbers that order frames, by name, the most trusted first; ms where they are times.
     clocks : acquisition, reference and content time, by name.
     resolution : TemporalResolution, ms.
+    beat : length of the heart beat, ms.
     image_type, echo : image type, and echo time in ms.
     counts : how many images there should be.
     rescale, table : RescaleSlope and RescaleIntercept; the lookup table, which takes their place.
@@ -107,6 +108,7 @@ class Frame:
     times: dict[str, float] = field(default_factory=dict)
     clocks: dict[str, Clock] = field(default_factory=dict)
     resolution: float | None = None
+    beat: float | None = None
     image_type: ImageType = ImageType()  # noqa: RUF009 - immutable
     echo: float | None = None
     counts: Counts = Counts()  # noqa: RUF009 - immutable

@@ -17,6 +17,7 @@ import numpy as np
 
 from crnn_cli.errors import Param, Words
 from crnn_cli.io.dicom.frames.frame import Frame, Problem
+from crnn_cli.io.dicom.grid.cycles import slice_steps
 from crnn_cli.io.dicom.grid.grouping import Group
 from crnn_cli.io.dicom.series import Series, ranges, series_of
 from crnn_cli.io.dicom.stacks.repeats import Chosen, choose_latest
@@ -24,8 +25,6 @@ from crnn_cli.io.dicom.stacks.slices import LEAST_SLICES, StackSlice, by_place, 
 from crnn_cli.notices import Doubt, Fact, Remark
 
 _TRIGGER, _POSITION = "trigger time", "temporal position"
-_UNLIKE_CYCLES = 1.25
-"""Ratio of the longest to the shortest frame time of the slices from which on the cycles are told as unlike."""
 _SAME_STEP = 0.5
 """Frame times of slices that differ by less, in ms, are one."""
 _EVEN = 0.01
@@ -268,18 +267,11 @@ def _on_places(stack: Series) -> Remark:
 
 def _on_times(stack: Series) -> list[Remark]:
     """The range of the frame times of the slices, of which the stack has the median."""
-    steps = [step for row in stack.grid if (step := _step(row)) is not None]
-    if len(steps) < len(stack.grid) or max(steps) - min(steps) < _SAME_STEP or stack.frame_time is None:
+    steps = slice_steps(stack.grid)
+    if not steps or max(steps) - min(steps) < _SAME_STEP or stack.frame_time is None:
         return []
     told = (
         f"the time between frames is {min(steps):.1f} to {max(steps):.1f} ms in the slices of the stack, and "
         f"{1000 * stack.frame_time:.1f} ms is taken, the median: frames are joined by their place in the cycle"
     )
-    if max(steps) > _UNLIKE_CYCLES * min(steps):
-        return [Doubt("stack-cycles-differ", told)]
     return [Fact("stack-frame-times", told)]
-
-
-def _step(row: Sequence[Frame]) -> float | None:
-    times = [frame.times[_TRIGGER] for frame in row if _TRIGGER in frame.times]
-    return float(np.median(np.diff(times))) if len(times) == len(row) else None

@@ -14,6 +14,7 @@ import numpy as np
 
 from crnn_cli import notices
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.labels.plausibility import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def choose_axis(
     Raises
     ------
     UnsupportedDataError
-        If slices of two planes were drawn, or nothing tells which plane it is.
+        If slices of two planes were drawn, the plane asked for is another one, or nothing tells which it is.
     """
     from crnn_cli.data.geometry import shortest_axis, slice_order, thickest_axis
     from crnn_cli.segmentation.drawn.plane import axis_unknown, drawn_axis, require_one_plane
@@ -76,7 +77,9 @@ def choose_axis(
     if not whole_map:
         require_one_plane(mask_XYZ, drawn.name)
     if plane is not None:
-        return slice_order(image, plane)
+        order = slice_order(image, plane)
+        _require_asked(order, mask_XYZ, drawn.name, whole_map, earlier)
+        return order
     found = earlier.axis if earlier is not None else None
     if found is None and not whole_map:
         found = drawn_axis(mask_XYZ, drawn.name)
@@ -85,6 +88,24 @@ def choose_axis(
     if found is None:
         raise axis_unknown(drawn.name)
     return slice_order(image, found)
+
+
+def _require_asked(
+    order: SliceOrder, mask_XYZ: NDArray[np.bool_], name: str, whole_map: bool, earlier: EarlierResult | None
+) -> None:
+    """Refuse a plane that was asked for where another one was drawn in, or the earlier result is of another one."""
+    from crnn_cli.segmentation.drawn.plane import require_plane
+
+    axis = order.axes[0]
+    if earlier is not None and earlier.axis != axis:
+        raise UnsupportedDataError(
+            f"{name} was made in slices across the axis {'xyz'[earlier.axis]} of the array, as its report says, and ",
+            Param("slices"), f" asks for slices across {'xyz'[axis]}",
+            remedy=("leave ", Param("slices"), " out, or name the slices that are right with ", Param("fixed", "3,7")),
+        )  # fmt: skip
+    doubt = None if whole_map else require_plane(mask_XYZ, axis, name)
+    if doubt is not None:
+        notices.tell(doubt)
 
 
 def find_drawn(
@@ -142,24 +163,31 @@ def _with_whole_frames(known_TS: Known) -> Known:
     """Of a series, frames that are drawn in at least half of their slices, in a row: their other slices are empty."""
     if len(known_TS) == 1:
         return known_TS
-    whole_TS = known_TS.copy()
+    whole_TS, frames = known_TS.copy(), []
     for t, known_S in enumerate(known_TS):
         drawn = np.flatnonzero(known_S)
         if len(drawn) >= _WHOLE * len(known_S) and (np.diff(drawn) == 1).all() and not known_S.all():
             whole_TS[t] = True
-            notices.note("frame-taken-as-whole", f"frame {t + 1} is drawn in slices in a row: its others are empty")
+            frames.append(t)
+    if frames:
+        text = f"{counted('frame', frames)}: at least half of the slices are drawn, without a gap, so the other slices"
+        notices.note("frame-taken-as-whole", f"{text} are taken for empty: nothing is added to them")
     return whole_TS
 
 
 def _note_gaps(known_TS: Known, numbers: list[int]) -> None:
-    """Say where a slice is empty between drawn ones, in a stack that is drawn nearly throughout."""
-    for known_S in known_TS:
+    """Say where slices are empty between drawn ones, in a stack that is drawn nearly throughout."""
+    gaps: dict[int, list[int]] = {}
+    for t, known_S in enumerate(known_TS):
         alone = [s for s in range(1, len(known_S) - 1) if known_S[s - 1] and known_S[s + 1] and not known_S[s]]
         if alone and 3 * len(alone) < int(known_S.sum()):
-            listed = ", ".join(str(number) for number in sorted(numbers[s] for s in alone))
-            notices.warn(
-                "empty-slice-between-drawn", f"slice {listed} is empty between drawn ones: it is labelled from them"
-            )
+            for s in alone:
+                gaps.setdefault(numbers[s] - 1, []).append(t)
+    if gaps:
+        frames = sorted({t for found in gaps.values() for t in found})
+        where = "" if len(known_TS) == 1 else f" ({counted('frame', frames)})"
+        told = f"{counted('slice', sorted(gaps))}: empty between drawn ones{where}, and labelled from them"
+        notices.warn("empty-slice-between-drawn", told)
 
 
 def _require_work(found: DrawnSlices, drawn: DrawnLabels) -> None:
