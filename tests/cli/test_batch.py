@@ -59,6 +59,23 @@ def test_inputs_of_one_name_in_nested_folders_are_told_apart_each_on_one_line(ba
     assert len(set(said)) == 5
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options", "last"),
+    [
+        (("x.nii", "y.nii"), ["--keep-going"], "error: 2 of 2 failed"),
+        (("a.nii.gz", "x.nii"), ["--keep-going"], "error: 1 of 2 failed; the others are done"),
+        (("x.nii", "y.nii"), [], "error: 1 of 2 failed; nothing was begun after that: --keep-going does the others"),
+    ],
+)
+def test_a_quiet_batch_still_says_what_failed_and_why(batch, folder, inputs, options, last):
+    for name in ("x.nii", "y.nii"):
+        (folder / name).write_bytes(b"")
+    ended, _ = batch(*(folder / name for name in inputs), "--method", "zero-filled", "-q", *options, model=None, code=7)
+    *failed, end = ended.err.splitlines()
+    assert end == last
+    assert failed[0] == f"failed: {folder / 'x.nii'} (3): {folder / 'x.nii'} is empty (0 bytes)"
+
+
 def test_a_batch_writes_the_bytes_of_single_commands(crnn, batch, folder, bundle, tmp_path):
     ended, lines = batch(folder, "--preview", "{name}.png")
     single = tmp_path / "single"

@@ -70,7 +70,7 @@ class BatchReporter:
         console.table("crnn batch", ["", ""], rows)
         for outcome in self.outcomes:
             if outcome.status == "failed":
-                console.say(f"failed: {_named(outcome)} ({outcome.exit_code}): {outcome.error}")
+                console.say(f"failed: {_named(outcome)} ({outcome.exit_code}): {outcome.error}", 0)
         figures = {"seconds": whole, "seconds_to_start": start, "share_computing": share, "later_share": later}
         ended_at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._note({"ended": ended_at, **{name: round(value, 3) for name, value in figures.items()}})
