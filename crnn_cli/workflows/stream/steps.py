@@ -204,11 +204,12 @@ def run(
         run_stream(opened.source, method, sink, record, paced=planned.stream.pace, progress=progress)
         if opened.reply is not None:
             opened.reply.close()
-    except (KeyboardInterrupt, BrokenPipeError, CrnnError) as error:
+    except (KeyboardInterrupt, SystemExit, BrokenPipeError, CrnnError) as error:  # SystemExit: SIGTERM, SIGHUP
         if not record.done or planned.target in (None, STREAM):
             raise
         failure = error
-        record.ended = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or "the reader went away"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        record.ended = "interrupted" if stopped else str(error) or "the reader went away"
         notices.tell(Doubt("stream-ended-early", f"the stream ended early: {record.ended}; frames done are kept"))
     return _save(planned, engine, opened, record, collected), failure
 
