@@ -1,6 +1,21 @@
-"""``python -m crnn_cli`` is ``crnn``."""
+"""The program ``crnn``, which is ``python -m crnn_cli`` too: the command line is loaded where Ctrl-C is heard."""
 
-from crnn_cli.cli.app import main
+from __future__ import annotations
+
+import sys
+
+from crnn_cli.errors import EXIT_INTERRUPTED
+
+
+def main() -> None:
+    """Load the command line and run it."""
+    try:
+        from crnn_cli.cli.app import main as run  # noqa: PLC0415
+
+        run()
+    except KeyboardInterrupt:  # while it was loaded; a command says so itself
+        sys.exit(EXIT_INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

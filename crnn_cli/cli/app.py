@@ -179,6 +179,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     listen_to_signals()
+    console.buffer_stdout()
     bound_spinning(os.environ)
     leave_no_cache(os.environ)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -168,6 +169,16 @@ def progress_bar(label: str) -> Iterator[Progress]:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def buffer_stdout() -> None:
+    """Give standard output a buffer, where PYTHONUNBUFFERED took it away.
+
+    Without one a write takes a part of the bytes, where the disk is full or the reader goes away, and says nothing.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        plain = sys.stdout
+        sys.stdout = open(plain.fileno(), "w", encoding=plain.encoding, errors=plain.errors, closefd=False)  # noqa: SIM115
 
 
 def close_stdout() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from crnn_cli.errors import UnreadableError
 
@@ -39,6 +41,24 @@ def is_pipe(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return nameless and (path.parts[:3] == ("/", "dev", "fd") or not Path(os.path.realpath(path)).exists())
+
+
+def standard_input(what: str) -> BinaryIO:
+    """Standard input as bytes.
+
+    Parameters
+    ----------
+    what : is wanted, for messages, such as ``a NIfTI file``.
+
+    Raises
+    ------
+    UnreadableError
+        If it is closed or a terminal.
+    """
+    state = "closed" if sys.stdin is None else "a terminal" if sys.stdin.isatty() else ""
+    if state:
+        raise UnreadableError(f"standard input is {state}; pipe {what} in, or name a file instead of -")
+    return sys.stdin.buffer
 
 
 def read_small(path: Path, most: int = _SMALL) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Final
 
 START_LENGTH = 144
 """Bytes of a file that tell whether it is DICOM: the preamble, ``DICM``, and the first element."""
@@ -12,6 +13,12 @@ GZIP = b"\x1f\x8b"
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _HIGHEST_ELEMENT = 0x0100
 _LONGEST_VALUE = 1 << 12
+_BEGINNINGS: Final = {
+    b"GE": "HTTP", b"PO": "HTTP", b"PU": "HTTP", b"HE": "HTTP", b"OP": "HTTP", b"HT": "HTTP", b"\x16\x03": "TLS",
+    b"SS": "SSH", b"\x89H": "an HDF5 file", b"\x1f\x8b": "gzip", b"\x5c\x01": "a NIfTI file",
+    b"\x1c\x02": "a NIfTI-2 file", b"PK": "a zip archive", b"<?": "XML", b"ya": "an MRD stream of version 2",
+    b"\x03\0": "MRD messages", b"\x93N": "a NumPy file", b"\0\0": "zeros, as a DICOM file begins",
+}  # fmt: skip
 _TEXT = frozenset(string.printable.encode())
 
 
@@ -43,3 +50,9 @@ def is_text(start: bytes) -> bool:
 def is_cut_preamble(start: bytes) -> bool:
     """Whether a file holds less than the preamble, and nothing but zeros, as preambles do."""
     return 0 < len(start) <= PREAMBLE + 4 and not start[:PREAMBLE].strip(b"\0")
+
+
+def looks_like(start: bytes) -> str:
+    """What the beginning of a stream tells, for messages: ``looks like gzip``, or the bytes that it begins with."""
+    known = _BEGINNINGS.get(start[:2])
+    return f"looks like {known}" if known else f"begins with {start!r}"

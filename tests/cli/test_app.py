@@ -3,6 +3,8 @@
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from crnn_cli.cli.command import with_errors
 from crnn_cli.errors import CrnnError, QualityError, UnreadableError
 from crnn_cli.version import __version__
 from tests.support.data import ROOT
+
+PROGRAM = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["crnn"]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,19 @@ def test_failures_end_with_one_line_and_their_code(monkeypatch, capsys, error, c
     assert err.startswith("error: ")
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_traceback(monkeypatch):
+    class Interrupted:
+        def find_spec(self, name, path=None, target=None):
+            if name == "crnn_cli.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "crnn_cli.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        EntryPoint("crnn", PROGRAM, "console_scripts").load()()
+    assert ended.value.code == 130
 
 
 def test_a_defect_of_ours_is_not_hidden():

@@ -36,7 +36,8 @@ def batch(crnn, bundle, tmp_path):
     """Return a function that runs a batch into OUT and returns how it ended and its JSON lines."""
 
     def run(*arguments, code=0, command="reconstruct", model=bundle):
-        ended = crnn("batch", command, *arguments, "-o", tmp_path / "out", "--model", model, "--json")
+        chosen = () if model is None else ("--model", model)
+        ended = crnn("batch", command, *arguments, "-o", tmp_path / "out", *chosen, "--json")
         assert ended.code == code, ended.err
         assert "Traceback" not in ended.err
         return ended, [json.loads(line) for line in ended.out.decode().splitlines()]
@@ -46,6 +47,33 @@ def batch(crnn, bundle, tmp_path):
 
 def contents(folder, pattern="*.nii.gz"):
     return {path.name: path.read_bytes() for path in sorted(folder.glob(pattern))}
+
+
+def test_inputs_of_one_name_in_nested_folders_are_told_apart_each_on_one_line(batch, folder):
+    (folder / "sub").mkdir()
+    for name in ("sub/a.nii.gz", "new\nline.nii.gz"):
+        shutil.copy(folder / "a.nii.gz", folder / name)
+    ended, lines = batch(folder, "--method", "zero-filled", model=None)
+    said = [line.split(": ")[1] for line in ended.err.splitlines() if " of 5: " in line]
+    assert sorted(said) == sorted(line["input"].replace("\n", "\\n") for line in lines)
+    assert len(set(said)) == 5
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "last"),
+    [
+        (("x.nii", "y.nii"), ["--keep-going"], "error: 2 of 2 failed"),
+        (("a.nii.gz", "x.nii"), ["--keep-going"], "error: 1 of 2 failed; the others are done"),
+        (("x.nii", "y.nii"), [], "error: 1 of 2 failed; nothing was begun after that: --keep-going does the others"),
+    ],
+)
+def test_a_quiet_batch_still_says_what_failed_and_why(batch, folder, inputs, options, last):
+    for name in ("x.nii", "y.nii"):
+        (folder / name).write_bytes(b"")
+    ended, _ = batch(*(folder / name for name in inputs), "--method", "zero-filled", "-q", *options, model=None, code=7)
+    *failed, end = ended.err.splitlines()
+    assert end == last
+    assert failed[0] == f"failed: {folder / 'x.nii'} (3): {folder / 'x.nii'} is empty (0 bytes)"
 
 
 def test_a_batch_writes_the_bytes_of_single_commands(crnn, batch, folder, bundle, tmp_path):

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from crnn_cli.cli import console, values
 from crnn_cli.cli.app import bound_spinning
 from crnn_cli.cli.remedies import HOMES
 from crnn_cli.errors import UsageError
+from tests.support.cines import save
 from tests.support.data import ROOT
 from tests.support.dicom import values as dicom_values
 from tests.support.dicom import write_series
@@ -161,6 +163,42 @@ def test_a_reader_that_closes_early_ends_the_program_without_a_word(line):
     with os.fdopen(writing, "w") as closed:
         ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("line", ["--help", "models list --json", "convert - -"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_that_was_written_in_part_is_no_success(line, unbuffered, tmp_path):
+    """A write to a file at its limit takes what has room, and says nothing."""
+    import resource
+
+    image = save(tmp_path / "image.nii", np.ones((16, 16, 4), np.float32)).read_bytes()
+    command = [sys.executable, "-m", "crnn_cli", *line.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with (tmp_path / "result").open("wb") as result:
+        ended = subprocess.run(
+            command, input=image, stdout=result, stderr=subprocess.PIPE, check=False, cwd=ROOT, env=environment,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)),
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "words"),
+    [
+        ("info -", b"\x89HDF\r\n\x1a\n" + bytes(400), "it looks like an HDF5 file: name the file instead of -"),
+        ("info -", b"\x03\0\x90\1\0\0<ismrmrdHeader>" + bytes(400), "MRD messages: give it to crnn reconstruct - with"),
+        ("convert - -", b"no image" * 50, "it begins with b'no image"),
+        ("reconstruct - --stream", None, "standard input is closed; pipe MRD messages or a NIfTI file in"),
+        ("reconstruct -", None, "standard input is closed; pipe a NIfTI file in"),
+    ],
+)
+def test_standard_input_that_is_nothing_to_read_is_named(tmp_path, line, start, words):
+    code = "import sys; sys.stdin = None" if start is None else ""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", f"{code}\nfrom crnn_cli.cli.app import main\nmain()", *line.split()]
+    ended = subprocess.run(command, input=start, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (3, 1), ended.stderr
+    assert words in ended.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,17 @@ def test_a_scan_that_is_large_is_judged_when_asked_for():
     assert [decide_folds(asked, large, True) for asked in (None, 0)] == [1, 0]
 
 
+@pytest.mark.parametrize(("folds", "doubted"), [((), True), (("--hold-out-folds", 0), False)])
+def test_a_threshold_that_no_lines_held_out_can_judge_is_doubted_unless_none_were_wanted(run, tmp_path, folds, doubted):
+    mask = np.zeros((1, 40, 1, 6), bool)
+    mask[:, 16:24] = mask[:, 4, :, 0] = mask[:, 36, :, 1] = True  # central lines, and two others
+    kspace = to_kspace(moving_cine(24, 40, 2, 6)) * mask
+    central = save(tmp_path / "central.nii", to_images(kspace).astype(np.complex64))
+    found, _ = run(central, "--max-residual", 0.5, *folds)
+    assert found["reliability"]["held_out"].get("overall") is None
+    assert ("threshold-of-samples" in [doubt["code"] for doubt in found["doubts"]]) == doubted
+
+
 @pytest.mark.parametrize("folds", [0, 1])
 def test_a_threshold_ends_with_6_after_the_images_were_written(run, wide, folds):
     found, _ = run(wide[2], "--hold-out-folds", folds, "--noise-ratio", 0.5)

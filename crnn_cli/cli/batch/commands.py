@@ -114,9 +114,11 @@ def _run(
         do(reporter.tell, keep_going)
     finally:
         reporter.summary()
-    if reporter.count("failed"):
-        left = "the others are done" if keep_going else "nothing was begun after that: --keep-going does the others"
-        raise BatchError(f"{reporter.count('failed')} of {len(items)} failed; {left}")
+    if failed := reporter.count("failed"):
+        begun = len(reporter.outcomes)
+        left = "; the others are done" if failed < begun else ""
+        left = left if begun == len(items) else "; nothing was begun after that: --keep-going does the others"
+        raise BatchError(f"{failed} of {len(items)} failed{left}")
 
 
 def _reporter(

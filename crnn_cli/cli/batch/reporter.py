@@ -38,8 +38,7 @@ class BatchReporter:
         """Print and note the outcome of an input."""
         self.outcomes.append(outcome)
         words = outcome.error if outcome.status == "failed" else f"{sum(outcome.seconds.values()):.1f} s"
-        name = Path(outcome.input).name
-        console.say(f"{len(self.outcomes)} of {self.total}: {name}: {outcome.status}, {words}")
+        console.say(f"{len(self.outcomes)} of {self.total}: {_named(outcome)}: {outcome.status}, {words}")
         line = self.line_of(outcome)
         self._note(line)
         if self.as_json:
@@ -71,7 +70,7 @@ class BatchReporter:
         console.table("crnn batch", ["", ""], rows)
         for outcome in self.outcomes:
             if outcome.status == "failed":
-                console.say(f"failed: {outcome.input} ({outcome.exit_code}): {outcome.error}")
+                console.say(f"failed: {_named(outcome)} ({outcome.exit_code}): {outcome.error}", 0)
         figures = {"seconds": whole, "seconds_to_start": start, "share_computing": share, "later_share": later}
         ended_at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._note({"ended": ended_at, **{name: round(value, 3) for name, value in figures.items()}})
@@ -87,3 +86,8 @@ class BatchReporter:
         with suppress(OSError):
             self._journal.write(json.dumps(value) + "\n")
             self._journal.flush()
+
+
+def _named(outcome: Outcome) -> str:
+    """Path of the input, on one line: in nested folders names alone are the same."""
+    return outcome.input.replace("\n", "\\n")

@@ -28,12 +28,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 
 from crnn_cli.data.acquisition import Complex
 from crnn_cli.errors import UnreadableError
+from crnn_cli.io.signature import looks_like
 from crnn_cli.notices import detail, say
 
 CONFIG_FILE, CONFIG_TEXT, METADATA, CLOSE, TEXT = 1, 2, 3, 4, 5
@@ -72,12 +73,6 @@ _MOST_TEXT = 2**24
 _MOST_DATA = 2**26
 """Bytes of text, and of any other content, beyond which a length is taken as damaged: 16 and 64 MiB."""
 _BLOCK = 2**20
-_BEGINNINGS: Final = {
-    b"GE": "HTTP", b"PO": "HTTP", b"PU": "HTTP", b"HE": "HTTP", b"OP": "HTTP", b"HT": "HTTP", b"\x16\x03": "TLS",
-    b"SS": "SSH", b"\x89H": "an HDF5 file", b"\x1f\x8b": "gzip", b"\x5c\x01": "a NIfTI file",
-    b"\x1c\x02": "a NIfTI-2 file", b"PK": "a zip archive", b"<?": "XML", b"ya": "an MRD stream of version 2",
-    b"\x93N": "a NumPy file", b"\0\0": "zeros, as a DICOM file begins",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -248,10 +243,9 @@ class _Reader:
                 f"{self.name} has a message of the unknown kind {kind} at byte {self.at - 2}: what follows cannot be "
                 "read; the stream is damaged, or speaks another version of the protocol"
             )
-        known = _BEGINNINGS.get(start)
-        looks = f"it looks like {known}" if known else f"it begins with {start!r}"
+        looks = looks_like(start)
         return UnreadableError(
-            f"{self.name} is no stream of MRD messages: {looks}",
+            f"{self.name} is no stream of MRD messages: it {looks}",
             remedy=("send the XML header and the readouts as MRD messages, as ismrmrd_hdf5_to_stream does",),
         )
 

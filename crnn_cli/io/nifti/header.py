@@ -15,10 +15,11 @@ import nibabel as nib
 import numpy as np
 
 from crnn_cli.data.image import Affine, Array, Image
-from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.axes import ordered_affine, ordered_array
 from crnn_cli.io.nifti.label_names import names_in, origin_in
 from crnn_cli.io.nifti.position import place_of, silence_nibabel, with_unit_quaternion
+from crnn_cli.io.signature import looks_like
 from crnn_cli.labels.label_origin import LabelOrigin
 from crnn_cli.labels.names import Label
 from crnn_cli.notices import STREAM, Remark
@@ -59,6 +60,16 @@ class NiftiHeader:
     origin: LabelOrigin | None = None
 
 
+def _other_format(raw: bytes, source: Path) -> UnreadableError:
+    """Error of bytes that are no NIfTI; of standard input, whose format no reader has looked at, with its name."""
+    if source != STREAM:
+        return UnreadableError(f"{name_of(source)} is not a NIfTI file: it starts with {raw[:12]!r}")
+    remedy: tuple[str | Param, ...] = ("name the file instead of -, which is for NIfTI",)
+    if raw.startswith(b"\x03\0") and b"ismrmrdHeader" in raw[:4096]:
+        remedy = ("give it to crnn reconstruct - with ", Param("stream"))
+    return UnreadableError(f"{name_of(source)} is not a NIfTI file: it {looks_like(raw[:12])}", remedy=remedy)
+
+
 def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, source: Path) -> Image:
     """Give a stored array the geometry of its header, its axes in the order x, y, z, t.
 
@@ -95,7 +106,7 @@ def parse_header(raw: bytes, source: Path) -> Any:
     image_class = classes.get(size) or classes.get(int.from_bytes(raw[:4], "big"))
     magic = raw[344:348] if image_class is nib.Nifti1Image else raw[4:8]
     if image_class is None or magic[:1] != b"n":
-        raise UnreadableError(f"{name_of(source)} is not a NIfTI file: it starts with {raw[:12]!r}")
+        raise _other_format(raw, source)
     if magic[:2] == b"ni":
         raise UnreadableError(f"{name_of(source)} is one half of a .hdr/.img pair; convert it to .nii first")
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
-import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from crnn_cli.data.image import Array, Image
-from crnn_cli.data.input_files import require_file
+from crnn_cli.data.input_files import require_file, standard_input
 from crnn_cli.data.mapped_arrays import is_large
 from crnn_cli.errors import OutputError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.atomic_write import Output, require_writable, write_together
@@ -91,7 +90,7 @@ def _loaded(
     )  # fmt: skip
 
 
-def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
+def read_bytes(source: Path) -> bytes:
     """Read the whole content of a file, or of standard input for ``-``.
 
     Raises
@@ -99,15 +98,7 @@ def read_bytes(source: Path, stdin: BinaryIO | None = None) -> bytes:
     UnreadableError
         If it is missing, a folder, not permitted, or empty.
     """
-    if source == STREAM:
-        stream = stdin or (sys.stdin.buffer if sys.stdin else None)
-        if stream is None:
-            raise UnreadableError("standard input is closed; pipe a NIfTI file in, or name a file instead of -")
-        if stream.isatty():
-            raise UnreadableError("standard input is a terminal; pipe a NIfTI file in, or name a file instead of -")
-        content = _bounded(stream, source)
-    else:
-        content = _file_content(source)
+    content = _bounded(standard_input("a NIfTI file"), source) if source == STREAM else _file_content(source)
     if not content:
         raise UnreadableError(f"{name_of(source)} is empty (0 bytes)")
     return content

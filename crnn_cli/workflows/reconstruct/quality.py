@@ -108,6 +108,22 @@ def doubt_prediction(reliability: dict[str, Any]) -> None:
         )
 
 
+def doubt_gate(reliability: dict[str, Any]) -> None:
+    """Warn that a threshold says little, where lines were to be held out and none could be.
+
+    Parameters
+    ----------
+    reliability : as the report has it, of a reconstruction with a threshold of the residual.
+    """
+    held = reliability["held_out"]
+    if held.get("overall") is None:
+        notices.warn(
+            "threshold-of-samples",
+            "no lines could be held out, so that the threshold is compared with the residual at the samples, which is "
+            f"small however good the images are: {held['reason']}",
+        )
+
+
 def doubt_field_of_view(result: Reconstruction[Any]) -> None:
     """Doubt a field of view in which the object folds, as the coil sensitivities show; see `crnn_cli.mri.map_sets`."""
     from crnn_cli.mri.map_sets import FOLDED_ENERGY

@@ -117,7 +117,7 @@ def reconstruct_scan(
     from crnn_cli.reconstruction.reconstruct import reconstruct
     from crnn_cli.report.provenance import grid_facts
     from crnn_cli.workflows.reconstruct.memory import format_memory_estimate, memory_facts
-    from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, expect_quality, measure_quality
+    from crnn_cli.workflows.reconstruct.quality import doubt_field_of_view, doubt_gate, expect_quality, measure_quality
     from crnn_cli.workflows.reconstruct.uncertainty import uncertainty_map
 
     method, slices, device = engine.method, scan.slices, engine.device
@@ -149,6 +149,8 @@ def reconstruct_scan(
     report |= expect_quality(result, method.psnr_law, report["acceleration"])
     report |= {"memory": memory_facts(estimate, result)}
     report |= _judge(result, folds, assessed.share) | {"seed": settings.seed}
+    if settings.max_residual is not None and folds:
+        doubt_gate(report["reliability"])
     limits = {"max_residual": settings.max_residual, "min_psnr": settings.min_psnr}
     report |= limits | {"passed": verdict(report | limits)}
     deviation_ZTYX = None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crnn_cli import notices
 from crnn_cli.compute.clock import Latency, Pace, now
 from crnn_cli.data.host_memory import resident_bytes
+from crnn_cli.errors import CrnnError
 
 if TYPE_CHECKING:
     from crnn_cli.assessment.held_out import ResidualSums
@@ -115,7 +117,7 @@ def run_stream(
     run = _Run(source, method, sink, record)
     pace = Pace() if paced else None
     try:
-        for frame in source:
+        for frame in run.frames():
             arrived = now() if pace is None or frame.seconds is None else pace.wait(frame.seconds)
             run.take(frame, arrived)
             progress(sum(record.done.values()), source.frames or 0)
@@ -132,6 +134,15 @@ class _Run:
         self._source, self._method, self._sink, self._record = source, method, sink, record
         self._slices: dict[int, StreamedSlice] = {}
         self._waiting: dict[int, list[ArrivedFrame]] = {}
+
+    def frames(self) -> Iterator[ArrivedFrame]:
+        """Frames of the source; where it breaks off, those that came whole and wait for the calibration are made."""
+        try:
+            yield from self._source
+        except CrnnError:
+            with suppress(CrnnError):  # too few to calibrate by: why the stream broke off is told
+                self.flush()
+            raise
 
     def take(self, frame: ArrivedFrame, arrived: float) -> None:
         """Reconstruct a frame, or let it wait for the calibration."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crnn_cli import notices
+from crnn_cli.data.input_files import standard_input
 from crnn_cli.errors import CrnnError, Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM, Doubt
 from crnn_cli.workflows.reconstruct import steps as of_files
@@ -126,7 +127,7 @@ def open_file_or_pipe(planned: StreamPlan, engine: ReconstructEngine) -> StreamI
     """
     options, wants_mrd = planned.options, planned.options.format_name == "mrd"
     assert planned.scan is not None
-    if planned.scan == STREAM and not _is_nifti(sys.stdin.buffer):
+    if planned.scan == STREAM and not _is_nifti(standard_input("MRD messages or a NIfTI file")):
         from crnn_cli.io.mrd.read import stream_frames
 
         check_mrd(options)
@@ -203,11 +204,12 @@ def run(
         run_stream(opened.source, method, sink, record, paced=planned.stream.pace, progress=progress)
         if opened.reply is not None:
             opened.reply.close()
-    except (KeyboardInterrupt, BrokenPipeError, CrnnError) as error:
+    except (KeyboardInterrupt, SystemExit, BrokenPipeError, CrnnError) as error:  # SystemExit: SIGTERM, SIGHUP
         if not record.done or planned.target in (None, STREAM):
             raise
         failure = error
-        record.ended = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or "the reader went away"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        record.ended = "interrupted" if stopped else str(error) or "the reader went away"
         notices.tell(Doubt("stream-ended-early", f"the stream ended early: {record.ended}; frames done are kept"))
     return _save(planned, engine, opened, record, collected), failure
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -58,15 +59,17 @@ def test_both_versions_and_byte_orders_are_read_whatever_the_name(tmp_path, kind
         np.testing.assert_allclose(again.affine, AFFINE, atol=1e-5)
 
 
-def test_standard_input_is_read_but_not_from_a_terminal_and_not_empty():
+def test_standard_input_is_read_but_not_from_a_terminal_and_not_empty(monkeypatch):
     class Terminal(io.BytesIO):
         def isatty(self):
             return True
 
-    assert read_bytes(Path("-"), io.BytesIO(b"x")) == b"x"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x")))
+    assert read_bytes(Path("-")) == b"x"
     for stream, words in ((Terminal(b"x"), "is a terminal"), (io.BytesIO(), "standard input is empty")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
         with pytest.raises(UnreadableError, match=words):
-            read_bytes(Path("-"), stream)
+            read_bytes(Path("-"))
 
 
 def test_simpleitk_reads_the_same_voxels_and_places(tmp_path):

@@ -91,6 +91,17 @@ def test_frames_before_the_end_of_a_broken_stream_are_kept(crnn, scan, model, of
     np.testing.assert_array_equal(part, of_file.get_fdata()[..., : part.shape[3]])
 
 
+def test_frames_that_wait_for_the_calibration_are_kept_when_a_stream_breaks_off(crnn, scan, model, tmp_path):
+    out = tmp_path / "part.nii.gz"
+    broken = scan[1][: int(0.8 * len(scan[1]))]
+    ended = crnn("reconstruct", "-", "--stream", "--model", model, "--calibrate-frames", "7", "-o", out, stdin=broken)
+    assert ended.code == 3, ended.err
+    part = nib.load(out).get_fdata()
+    assert 3 <= part.shape[3] < 7
+    assert np.isfinite(part).all()
+    assert (part.max(axis=(0, 1, 2)) > 0).all()
+
+
 def test_options_of_files_are_refused_for_messages(crnn, scan, model):
     ended = crnn("reconstruct", "-", "--stream", "--model", model, "--undersample", "4", "-o", "-", stdin=scan[1])
     assert ended.code == 2

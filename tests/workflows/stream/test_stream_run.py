@@ -93,7 +93,11 @@ def test_a_paced_replay_takes_its_time_and_counts_late_frames(crnn, scan, model,
 
 @pytest.mark.parametrize(
     ("error", "code", "words"),
-    [(KeyboardInterrupt(), 130, "interrupted"), (UnsupportedDataError("the matrix changed"), 4, "the matrix changed")],
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (SystemExit(143), 143, "interrupted"),
+        (UnsupportedDataError("the matrix changed"), 4, "the matrix changed"),
+    ],
 )
 def test_a_stream_that_ends_early_keeps_the_frames_that_are_done(
     crnn, scan, model, tmp_path, monkeypatch, error, code, words
