@@ -8,7 +8,7 @@ import torch
 
 from crnn_cli.adaptation import adapt as adaptation
 from crnn_cli.adaptation import losses as self_supervision
-from crnn_cli.adaptation.adapt import EVERY, AdaptSettings, adapt
+from crnn_cli.adaptation.adapt import AdaptSettings, adapt
 from crnn_cli.adaptation.patches import gather_patches
 from crnn_cli.adaptation.pseudo_measurement import resimulate
 from crnn_cli.assessment.held_out import ResidualSums, drop_samples
@@ -25,6 +25,15 @@ from tests.support.cines import AFFINE, moving_cine
 CPU = torch.device("cpu")
 RECIPE = InferenceSettings("view-shared", 1.0, 2)
 SHORT = AdaptSettings(steps=3)
+EVERY = 5
+"""Steps from one validation to the next in the tests that ask for `often`."""
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Validate more often than a tuning does, so that few steps show the same."""
+    assert adaptation.EVERY > EVERY
+    monkeypatch.setattr(adaptation, "EVERY", EVERY)
 
 
 def method(recipe=RECIPE, seed=0, features=4):
@@ -165,7 +174,7 @@ def test_few_lines_are_for_validation_where_there_are_few(count, frames, wanted)
     assert (used.diff() == used.diff()[0]).all()
 
 
-@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 10, 30), (1.0, 40, 41)])
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 5, 15), (1.0, 20, 21)])
 def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validation(monkeypatch, share, least, most):
     given = []
 
@@ -177,7 +186,7 @@ def test_half_of_the_steps_rehearse_what_was_made_without_the_lines_for_validati
     monkeypatch.setattr(adaptation, "PSEUDO_SHARE", share)
     monkeypatch.setattr(self_supervision, "resimulate", watched)
     untuned = method()
-    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=40), CPU)
+    tuned, found = adapt(scan(), untuned, AdaptSettings(steps=20), CPU)
     assert least <= len(given) <= most
     assert not any((mask & found.validation[0]).any() for mask in given)
     assert not same(tuned, untuned)
@@ -302,6 +311,7 @@ class Breaking(CRNNMRI):
         return image
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("images", [True, False])
 def test_what_is_not_finite_ends_it_with_the_last_good_weights(images):
     torch.manual_seed(0)
@@ -329,6 +339,7 @@ class Turning(CRNNMRI):
         return image
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("good", [0, EVERY])
 def test_weights_that_predict_worse_are_not_used(good):
     torch.manual_seed(0)
@@ -339,6 +350,7 @@ def test_weights_that_predict_worse_are_not_used(good):
     assert found.best_step in ((EVERY, 2 * EVERY) if good else (0,))
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("at", [0, 1, EVERY + 2])
 def test_an_interruption_ends_it_with_the_best_so_far(at):
     told = []
@@ -352,6 +364,7 @@ def test_an_interruption_ends_it_with_the_best_so_far(at):
     assert same(tuned, adapt(scan(), method(), AdaptSettings(steps=EVERY), CPU)[0] if at > EVERY else method())
 
 
+@pytest.mark.usefixtures("often")
 def test_what_is_told_is_the_residual_of_the_weights_that_are_used():
     told = []
     _, found = adapt(scan(), method(), AdaptSettings(steps=2 * EVERY), CPU, told.append)

@@ -30,6 +30,19 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.fixture
+def judge(monkeypatch):
+    """Return a function that lets one copy, after every step, find these Dice in place of what it labels."""
+    monkeypatch.setattr(drawn_slices, "EVERY", 1)
+    monkeypatch.setattr(drawn_slices, "MOST_COPIES", 1)
+
+    def judge(*dice):
+        left = iter(dice)
+        monkeypatch.setattr(drawn_slices, "_judged", lambda copies: [{1: next(left)} for _ in copies])
+
+    return judge
+
+
 def test_hidden_slices_are_asked_for_and_not_told():
     stack, visible = stack_of(), np.isin(np.arange(9), [1, 7])
     example = example_of(stack, 2, visible)
@@ -94,35 +107,31 @@ def test_a_structure_is_asked_for_where_some_slice_shows_it():
 def test_the_same_seed_and_steps_repeat_and_the_network_handed_in_stays():
     network = small_network()
     before = weights_of(network)
-    first, second = (tune(network, [stack_of()], TuneSettings(None, 3, 5), CPU) for _ in range(2))
+    first, second = (tune(network, [stack_of((2, 4, 6))], TuneSettings(None, 2, 5), CPU) for _ in range(2))
     assert same(weights_of(network), before)
     assert same(weights_of(first.network), weights_of(second.network))
-    assert (first.steps, first.before, first.after) == (3, second.before, second.after)
+    assert (first.steps, first.before, first.after) == (2, second.before, second.after)
 
 
 @pytest.mark.parametrize(("after", "used"), [(0.504, False), (0.5, False), (0.3, False), (0.51, True)])
-def test_it_is_used_only_if_slices_left_out_get_better(monkeypatch, after, used):
-    judgements = iter([0.5, after])
-    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda judged: next(judgements))
+def test_it_is_used_only_if_slices_left_out_get_better(judge, after, used):
+    judge(0.5, after)
     network = small_network()
-    result = tune(network, [stack_of()], TuneSettings(None, 2, 0), CPU)
+    result = tune(network, [stack_of()], TuneSettings(None, 1, 0), CPU)
     assert result.used is used
     assert same(weights_of(result.network), weights_of(network)) is not used
     assert result.before == 0.5
 
 
-def test_the_best_weights_are_kept_when_it_gets_worse_or_is_interrupted(monkeypatch):
-    monkeypatch.setattr(drawn_slices, "EVERY", 1)
-    judgements = [0.5, 0.6, 0.55, 0.4]
-    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda judged: judgements[min(told[0], 3)])
-    told = [0]
-
-    def progress(done, total):
-        told[0] = done
-
-    one = tune(small_network(), [stack_of()], TuneSettings(None, 1, 0), CPU, progress)
-    told[0] = 0
-    asked = tune(small_network(), [stack_of()], TuneSettings(None, 9, 0), CPU, progress, lambda: told[0] == 3)
+def test_the_best_weights_are_kept_when_it_gets_worse_or_is_interrupted(judge):
+    told = []
+    judge(0.5, 0.6)
+    one = tune(small_network(), [stack_of()], TuneSettings(None, 1, 0), CPU)
+    judge(0.5, 0.6, 0.55, 0.4)
+    asked = tune(
+        small_network(), [stack_of()], TuneSettings(None, 9, 0), CPU, lambda done, total: told.append(done),
+        lambda: told[-1] == 3,
+    )  # fmt: skip
     assert (asked.steps, asked.best_step, asked.after) == (3, 1, 0.6)
     assert asked.interrupted
     assert same(weights_of(asked.network), weights_of(one.network))
@@ -143,9 +152,8 @@ def test_what_copies_made_of_each_structure_is_told():
     assert np.mean(by_slice) == pytest.approx(result.before)
 
 
-def test_it_ends_where_nothing_gets_better(monkeypatch):
-    monkeypatch.setattr(drawn_slices, "EVERY", 1)
-    monkeypatch.setattr(drawn_slices, "_mean_dice", lambda judged: 0.5)
+def test_it_ends_where_nothing_gets_better(judge):
+    judge(*[0.5] * 9)  # and a tenth is not asked for
     result = tune(small_network(), [stack_of()], TuneSettings(None, 99, 0), CPU)
     assert result.steps == 8
     assert not result.used
@@ -176,6 +184,6 @@ def test_learning_lowers_the_loss():
     example = example_of(stack, 2, np.isin(np.arange(9), [1, 5]))
     before = float(example.loss(network, CPU).detach())
     learner = drawn_slices._Learner(network, [stack], None, CPU, (0, 0))
-    for _ in range(30):
+    for _ in range(12):
         learner.step()
     assert float(example.loss(learner.network, CPU).detach()) < before

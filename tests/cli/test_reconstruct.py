@@ -408,10 +408,12 @@ def test_full_standard_output_ends_with_one_line(scan, bundle):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_leaves_nothing(bundle, tmp_path, number, code):
-    truth = moving_cine(160, 160, 8, 20)
-    file = save(tmp_path / "s.nii", to_images(to_kspace(truth) * lines_mask(160, 160, 20)).astype(np.complex64))
-    running = program("reconstruct", file, "--model", bundle, "--iterations", 100)
-    time.sleep(8)
+    truth = moving_cine(96, 96, 4, 8)
+    file = save(tmp_path / "s.nii", to_images(to_kspace(truth) * lines_mask(96, 96, 8)).astype(np.complex64))
+    running = program("reconstruct", file, "--model", bundle, "--iterations", 100, "-v")
+    begun = any(line.startswith(b"memory: ") for line in running.stderr)  # waits: it is told before the first slice
+    time.sleep(0.3)
+    assert begun, "it ended before"
     assert running.poll() is None, running.stderr.read()
     os.kill(running.pid, number)
     err = running.communicate()[1].decode()
@@ -494,12 +496,20 @@ BAD = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory, bundle):
+    """Return a folder of bad inputs, and what `bad_inputs` says of them."""
+    folder = tmp_path_factory.mktemp("bad")
+    zero_filled = to_images(to_kspace(moving_cine()) * lines_mask(24, 20, 6)).astype(np.complex64)
+    return folder, bad_inputs(folder, zero_filled, save(folder / "scan.nii.gz", zero_filled), bundle)
+
+
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_line_and_leaves_nothing(crnn, scan, bundle, tmp_path, name):
-    cases = bad_inputs(tmp_path, scan[0], scan[2], bundle)
+def test_bad_input_gets_one_line_and_leaves_nothing(crnn, bundle, bad, name):
+    folder, cases = bad
     assert list(cases) == BAD
     arguments, code, words = cases[name]
-    before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     model = [] if "--model" in arguments else ["--model", bundle]
     ended = crnn("reconstruct", *arguments, *model)
     assert ended.code == code, ended.err
@@ -508,7 +518,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(crnn, scan, bundle, tmp_path
         errors = [line for line in ended.err.splitlines() if not line.startswith("warning:")]
         assert len(errors) == 1, ended.err
         assert errors[0].startswith("error: ")
-    assert {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
 def test_brackets_in_names_are_printed_as_they_are(crnn, bundle, tmp_path):

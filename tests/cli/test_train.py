@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from crnn_cli.bundles.store import find_bundle
+from crnn_cli.training.run import RunFolder
 from tests.support.cines import moving_cine, save
 from tests.support.processes import free_port
 from tests.training.datasets.test_sets import AFFINE, arrays
@@ -142,24 +143,44 @@ def weights(bundle):
     return (Path(bundle) / "weights.safetensors").read_bytes()
 
 
+KILLED = """
+import os, signal
+from crnn_cli.cli.app import main
+from crnn_cli.training.loop import TrainingLoop
+
+step = TrainingLoop._train_step
+
+def killing(loop, *arguments):
+    if loop.done == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(loop, *arguments)
+
+TrainingLoop._train_step = killing
+main()
+"""
+
+
 def test_a_run_killed_outright_goes_on_to_the_same_bytes(crnn, tmp_path, volumes, config):
-    asked = ("train", "segment", volumes, "--config", config, "--epochs", 40, "--seed", 7)
+    """It is killed two steps after its first checkpoint, and goes on on another number of cores."""
+    asked = ("train", "segment", volumes, "--config", config, "--epochs", 16, "--seed", 7)
     assert crnn(*asked, "-o", tmp_path / "whole").code == 0
     threads = torch.get_num_threads()
-    same, others = (os.environ | {"OMP_NUM_THREADS": str(n)} for n in (threads, 3 - min(threads, 2)))
-    process = subprocess.Popen(command(*asked, "-o", tmp_path / "killed"), env=same, stderr=subprocess.DEVNULL)
-    checkpoint = tmp_path / "killed.run" / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, asked), "-o", tmp_path / "killed"],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)}, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert (RunFolder(tmp_path / "killed.run").state() or {}).get("step") == 11
     assert not (tmp_path / "killed").exists()
     again = crnn("train", "segment", volumes, "-o", tmp_path / "killed")
     assert again.code == 1
     assert "--resume" in again.err
-    resume = command("train", "segment", volumes, "-o", tmp_path / "killed", "--resume")
-    subprocess.run(resume, env=others, check=True, capture_output=True)  # on another number of cores
+    torch.set_num_threads(3 - min(threads, 2))
+    try:
+        resumed = crnn("train", "segment", volumes, "-o", tmp_path / "killed", "--resume")
+    finally:
+        torch.set_num_threads(threads)
+    assert resumed.code == 0, resumed.err
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     # and not with other data
     (tmp_path / "whole.run").rename(tmp_path / "other.run")
@@ -308,20 +329,13 @@ def test_without_the_extra_it_says_what_to_install(crnn, tmp_path, volumes, monk
     assert "pip install monai" in ended.err
 
 
-def test_settings_are_printed_without_the_extra():
+def test_settings_are_printed_and_reconstruction_is_trained_without_the_extra():
+    """Neither MONAI nor Matplotlib is imported on the way."""
     code = (
-        "import sys\nsys.modules['monai'] = None\nsys.argv = ['crnn', 'train', 'segment', '--print-config']\n"
-        "from crnn_cli.cli.app import main\nmain()"
+        "import sys\nsys.modules['monai'] = sys.modules['matplotlib'] = None\n"
+        "import crnn_cli.training.reconstruct.run, crnn_cli.training.datasets.checks\n"
+        "sys.argv = ['crnn', 'train', 'segment', '--print-config']\nfrom crnn_cli.cli.app import main\nmain()"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("epochs = ")
-
-
-def test_training_of_reconstruction_needs_no_extra():
-    """Neither MONAI nor Matplotlib is imported on the way."""
-    code = (
-        "import sys\nsys.modules['monai'] = sys.modules['matplotlib'] = None\n"
-        "import crnn_cli.training.reconstruct.run, crnn_cli.training.datasets.checks"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

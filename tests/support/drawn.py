@@ -40,14 +40,14 @@ def drawn_in(labels, slices, axis=2):
     return found
 
 
-def beating(frames=8):
+def beating(frames=8, slices=9):
     """Return labels (x, y, z, t) of a cycle: the structures get smaller and wider again."""
-    whole = truth()
+    whole = truth((28, 32, slices))
     moved = []
     for t in range(frames):
         factor = 1 + 0.35 * np.sin(np.pi * t / frames) ** 2
         x, y = (np.clip(((np.arange(n) - n / 2) * factor + n / 2).round().astype(int), 0, n - 1) for n in (28, 32))
-        moved.append(whole[np.ix_(x, y, np.arange(9))])
+        moved.append(whole[np.ix_(x, y, np.arange(slices))])
     return np.stack(moved, axis=-1)
 
 

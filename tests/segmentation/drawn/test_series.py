@@ -45,16 +45,16 @@ def test_drawn_slices_stay_as_they_are(method, known):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_drawn_frames_are_completed_and_followed(method):
-    known = np.zeros((8, 9), bool)
-    known[2, [1, 4, 7]] = True
-    series, numbers = series_of(beating(), known)
+    known = np.zeros((4, 5), bool)
+    known[2, [1, 3]] = True
+    series, numbers = series_of(beating(4, 5), known)
     made = label_series(series, METHODS[method](), SETTINGS)
     np.testing.assert_array_equal(made.numbers_TSYX[2][known[2]], numbers[2][known[2]])
-    alone, _ = series_of(beating()[..., 2], known[2:3])
+    alone, _ = series_of(beating(4, 5)[..., 2], known[2:3])
     np.testing.assert_array_equal(
         made.numbers_TSYX[2], label_series(alone, METHODS[method](), SETTINGS).numbers_TSYX[0]
     )
-    assert made.numbers_TSYX[5].any()
+    assert made.numbers_TSYX[3].any()
 
 
 def test_frames_between_two_drawn_ones_lie_between_them():
@@ -71,23 +71,25 @@ def test_frames_between_two_drawn_ones_lie_between_them():
 
 
 def test_a_closed_cycle_does_not_depend_on_where_it_begins():
-    known = np.zeros((6, 9), bool)
+    known, labels = np.zeros((6, 4), bool), beating(6, slices=4)
     known[[0, 3]] = True
-    first = label_series(series_of(beating(6), known)[0], network(), SETTINGS, closed=True).numbers_TSYX
-    turned, _ = series_of(np.roll(beating(6), 2, axis=-1), np.roll(known, 2, axis=0))
+    first = label_series(series_of(labels, known)[0], network(), SETTINGS, closed=True).numbers_TSYX
+    turned, _ = series_of(np.roll(labels, 2, axis=-1), np.roll(known, 2, axis=0))
     turned = DrawnSeries(
-        type(turned.image)(np.roll(image_of(beating(6)).array, 2, axis=-1), turned.image.affine), turned.order,
+        type(turned.image)(np.roll(image_of(labels).array, 2, axis=-1), turned.image.affine), turned.order,
         turned.numbers_TSYX, turned.known_TS, 2,
     )  # fmt: skip
     second = label_series(turned, network(), SETTINGS, closed=True).numbers_TSYX
-    np.testing.assert_array_equal(np.roll(first, 2, axis=0)[[2, 3, 4, 5]], second[[2, 3, 4, 5]])
+    np.testing.assert_array_equal(np.roll(first, 2, axis=0), second)
 
 
 def test_progress_reaches_its_end_and_never_falls():
-    known = np.zeros((3, 9), bool)
-    known[0, [2, 5]] = True
+    known = np.zeros((3, 4), bool)
+    known[0, [1, 2]] = True
     told = []
-    label_series(series_of(beating(3), known)[0], network(), SETTINGS, progress=lambda *each: told.append(each))
+    label_series(
+        series_of(beating(3, slices=4), known)[0], network(), SETTINGS, progress=lambda *each: told.append(each)
+    )
     shares = [done / total for done, total in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1

@@ -39,7 +39,7 @@ FLIPS = st.tuples(st.booleans(), st.booleans(), st.booleans())
 SLICES = st.lists(st.integers(1, 7), min_size=1, max_size=4, unique=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(
     ORDERS, FLIPS, ORDERS, FLIPS, st.sampled_from(TYPES), SLICES, st.sampled_from(["distances", "nearest", "network"])
 )
