@@ -146,22 +146,19 @@ def as_label_image(image: Image, name: str) -> LabelImage:
     import numpy as np
 
     from crnn_cli.labels.label_image import LabelImage
-    from crnn_cli.labels.overlap import holds_few_labels
+    from crnn_cli.labels.overlap import FEW_LABELS, as_labels, label_values
 
     if isinstance(image, LabelImage) and int(image.array.max(initial=0)) <= LARGEST:
         return replace(image, array=image.array.astype(np.uint8))
-    array = image.array
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    values = as_labels(image.array, name)
+    if int(values.max(initial=0)) > LARGEST or len(label_values(values)) > FEW_LABELS:
+        found = f"values up to {values.max()}" if values.max() > LARGEST else f"{len(label_values(values))} values"
         raise UnsupportedDataError(
-            f"{name} is no label map: it holds NaN or infinite values",
-            remedy=("write whole numbers, 0 for background",),
-        )
-    if image.is_complex or not holds_few_labels(array) or float(array.max(initial=0)) > LARGEST:
-        raise UnsupportedDataError(
-            f"{name} is no label map: it does not hold a few whole numbers from 0 to {LARGEST}",
+            f"{name} is no label map: it holds {found}, and at most {FEW_LABELS} whole numbers from 0 to {LARGEST} are "
+            "taken for one",
             remedy=("to label an image, use crnn segment",),
         )
-    return LabelImage.on_grid(image, array.astype(np.uint8), ())
+    return LabelImage.on_grid(image, values.astype(np.uint8), ())
 
 
 def named_labels(labels: LabelImage, file: Path, model: str | None) -> tuple[Label, ...]:

@@ -102,8 +102,8 @@ def test_outlines_are_those_that_segment_draws(crnn, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "code", "said"), [
-    (lambda labels: labels + 0.5, 4, "no label map"), (lambda labels: labels - 1.0, 4, "no label map"),
-    (lambda labels: labels.astype(np.int32) * 100, 4, "0 to 255"), (lambda labels: labels * 1j, 4, "no label map"),
+    (lambda labels: labels + 0.5, 4, "is 0.5, and labels"), (lambda labels: labels - 1.0, 4, "is -1, and labels"),
+    (lambda labels: labels.astype(np.int32) * 100, 4, "up to 300"), (lambda labels: labels * 1j, 4, "complex"),
 ])  # fmt: skip
 def test_what_is_no_label_map_is_refused(crnn, drawn, tmp_path, change, code, said):
     file = tmp_path / "other.nii"
