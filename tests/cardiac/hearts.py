@@ -28,8 +28,8 @@ def heart(affine=None, frames=FRAMES, thickness=8.0, beat=None, frame_time=0.04)
 
     The right ventricle lies along a third of the circle, as the segments have it: insertions at 120 and 240 degrees.
 
-    thickness : in mm, a number, or a function of slice and angle in patient directions (0 to the left, 90 degrees to
-    anterior and superior).
+    thickness : in mm, a number, or a function of angles in patient directions (0 to the left, 90 degrees to anterior
+    and superior) and a slice.
     beat : radius of the cavity over that of end diastole, of each frame.
     """
     affine = oblique() if affine is None else affine
@@ -42,7 +42,7 @@ def heart(affine=None, frames=FRAMES, thickness=8.0, beat=None, frame_time=0.04)
     to_the_right = np.abs(np.angle(-np.exp(1j * angle))) < np.pi / 3
     labels = np.zeros((SIDE, SIDE, SLICES, frames), np.uint8)
     for z in range(SLICES):
-        wall = np.vectorize(lambda a, z=z: thickness(a, z))(angle) if callable(thickness) else thickness
+        wall = thickness(angle, z) if callable(thickness) else thickness
         for t in range(frames):
             cavity = (24 - 1.2 * z) * beat[t]
             outer = cavity + wall
