@@ -23,12 +23,13 @@ def oblique(turn=0.0):
     return affine
 
 
-def heart(affine=None, frames=FRAMES, thickness=lambda angle, z: 8.0, beat=None, frame_time=0.04):
+def heart(affine=None, frames=FRAMES, thickness=8.0, beat=None, frame_time=0.04):
     """A left ventricle of circular cavities, a wall of a given thickness, and a right one towards the patient's right.
 
     The right ventricle lies along a third of the circle, as the segments have it: insertions at 120 and 240 degrees.
 
-    thickness : in mm, of the angle in patient directions (0 to the left, 90 degrees to anterior and superior).
+    thickness : in mm, a number, or a function of angles in patient directions (0 to the left, 90 degrees to anterior
+    and superior) and a slice.
     beat : radius of the cavity over that of end diastole, of each frame.
     """
     affine = oblique() if affine is None else affine
@@ -38,12 +39,14 @@ def heart(affine=None, frames=FRAMES, thickness=lambda angle, z: 8.0, beat=None,
     place = i[..., None] * affine[:3, 0] + j[..., None] * affine[:3, 1]
     x, y = place @ left, place @ up
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    to_the_right = np.abs(np.angle(-np.exp(1j * angle))) < np.pi / 3
     labels = np.zeros((SIDE, SIDE, SLICES, frames), np.uint8)
     for z in range(SLICES):
+        wall = thickness(angle, z) if callable(thickness) else thickness
         for t in range(frames):
             cavity = (24 - 1.2 * z) * beat[t]
-            outer = cavity + np.vectorize(lambda a, z=z: thickness(a, z))(angle)
-            right = (radius < outer + 18 * beat[t]) & (np.abs(np.angle(-np.exp(1j * angle))) < np.pi / 3)
+            outer = cavity + wall
+            right = (radius < outer + 18 * beat[t]) & to_the_right
             labels[..., z, t] = np.where(right, 1, 0)
             labels[..., z, t] = np.where(radius < outer, 2, labels[..., z, t])
             labels[..., z, t] = np.where(radius < cavity, 3, labels[..., z, t])

@@ -21,12 +21,18 @@ def beating():
     return heart()
 
 
+@pytest.fixture(scope="module")
+def whole(beating):
+    """The function of the whole of it."""
+    return assess_function(beating, CHAMBERS)
+
+
 def value(function, side, name):
     return function.quantities()[side][name].value
 
 
-def test_volumes_are_those_of_the_discs(beating):
-    function = assess_function(beating, CHAMBERS)
+def test_volumes_are_those_of_the_discs(whole):
+    function = whole
     radii = 24 - 1.2 * np.arange(SLICES)
     edv, esv = (np.pi * (radii * r) ** 2 @ np.full(SLICES, SPACING[2]) / 1000 for r in (1, 0.75))
     assert value(function, "left", "edv") == pytest.approx(edv, rel=0.01)
@@ -40,7 +46,8 @@ def test_volumes_are_those_of_the_discs(beating):
     assert value(function, "heart", "cardiac_output") == pytest.approx(stroke * 75 / 1000)
 
 
-def test_nothing_depends_on_how_the_axes_are_stored(beating):
+def test_nothing_depends_on_how_the_axes_are_stored():
+    beating = heart(frames=8)
     expected = assess_function(beating, CHAMBERS, Subject(1.9))
     for order, flips in zip(permutations(range(3)), product((False, True), repeat=3), strict=False):
         found = assess_function(reoriented(beating, order, flips), CHAMBERS, Subject(1.9))
@@ -97,7 +104,7 @@ def test_a_thick_segment_is_found_where_it_lies(segment, degrees, order):
 
     def thickness(angle, z):
         away = np.abs(np.angle(np.exp(1j * (angle - np.radians(degrees)))))
-        return 14.0 if away < np.radians(28) and z < 3 else 7.0
+        return np.where((away < np.radians(28)) & (z < 3), 14.0, 7.0)
 
     image = reoriented(heart(frames=2, thickness=thickness, beat=(1, 0.8)), order, (False, False, False))
     wall = assess_function(image, CHAMBERS).wall
@@ -156,8 +163,8 @@ def test_sizes_that_cannot_be_give_no_volumes(beating, factor):
     assert "mm cannot be" in function.wall
 
 
-def test_frames_out_of_order_are_doubted(beating):
-    assert "curve-not-smooth" not in codes(assess_function(beating, CHAMBERS).doubts)
+def test_frames_out_of_order_are_doubted(beating, whole):
+    assert "curve-not-smooth" not in codes(whole.doubts)
     shuffled = beating.array[..., np.random.default_rng(0).permutation(FRAMES)]
     assert "curve-not-smooth" in codes(assess_function(Image(shuffled, beating.affine, 0.04), CHAMBERS).doubts)
 
@@ -181,9 +188,9 @@ def test_a_heart_rate_that_cannot_be_is_refused_in_plain_figures(beating, second
     assert quantities["cardiac_output"].value is None
 
 
-def test_frames_of_two_beats_have_no_heart_rate_of_their_own(beating):
+def test_frames_of_two_beats_have_no_heart_rate_of_their_own(beating, whole):
     twice = Image(np.concatenate([beating.array, beating.array], -1), beating.affine, 0.04)
-    one, function = assess_function(beating, CHAMBERS), assess_function(twice, CHAMBERS)
+    one, function = whole, assess_function(twice, CHAMBERS)
     assert "cycle-not-covered" in codes(function.doubts)
     assert value(function, "left", "ejection_fraction") == value(one, "left", "ejection_fraction")
     for name in ("heart_rate", "cardiac_output", "peak_ejection_rate", "peak_filling_rate"):
@@ -269,14 +276,13 @@ def only(frames):
     return change
 
 
-def test_a_frame_without_the_cavity_is_not_taken_for_end_systole(beating):
+def test_a_frame_without_the_cavity_is_not_taken_for_end_systole(beating, whole):
     """What the left ventricle lacks in a frame must not move the phase in which the right one is measured."""
 
     def change(array):
         array[..., 3][array[..., 3] == CHAMBERS.left] = CHAMBERS.myocardium
 
     lacking = with_frames(beating, change)
-    whole = assess_function(beating, CHAMBERS)
     found = assess_function(lacking, CHAMBERS)
     assert found.phases.es == whole.phases.es
     for side in ("left", "right"):
@@ -288,8 +294,7 @@ def test_a_frame_without_the_cavity_is_not_taken_for_end_systole(beating):
         assert value(given, side, name) == value(whole, side, name)
 
 
-def test_two_drawn_frames_are_end_diastole_and_end_systole(beating):
-    whole = assess_function(beating, CHAMBERS)
+def test_two_drawn_frames_are_end_diastole_and_end_systole(beating, whole):
     phases = (whole.phases.ed, whole.phases.es)
     found = assess_function(with_frames(beating, only(phases)), CHAMBERS, Subject(heart_rate=60))
     assert (found.phases.ed, found.phases.es, found.phases.origin) == (*phases, "labelled")
@@ -303,8 +308,7 @@ def test_two_drawn_frames_are_end_diastole_and_end_systole(beating):
     assert [t for t, volume in enumerate(curve) if volume is not None] == sorted(phases)
 
 
-def test_of_three_drawn_frames_the_phases_must_be_given(beating):
-    whole = assess_function(beating, CHAMBERS)
+def test_of_three_drawn_frames_the_phases_must_be_given(beating, whole):
     drawn = with_frames(beating, only((0, 4, whole.phases.es)))
     assert "give both frames" in assess_function(drawn, CHAMBERS).quantities()["right"]["esv"].reason
     given = assess_function(drawn, CHAMBERS, ed=0, es=whole.phases.es)

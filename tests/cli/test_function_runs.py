@@ -11,7 +11,7 @@ import pytest
 
 import crnn_cli
 from crnn_cli.segmentation.segment import Segmentation
-from tests.cardiac.hearts import heart
+from tests.cardiac.hearts import heart, oblique
 from tests.support.cardiac_dicom import write_cine
 from tests.support.data import ROOT
 
@@ -51,7 +51,7 @@ def network(monkeypatch):
 
 
 def write(path, array, affine=None):
-    image = nib.Nifti1Image(array, heart(frames=2).affine if affine is None else affine)
+    image = nib.Nifti1Image(array, oblique() if affine is None else affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header["pixdim"][4] = 0.15
     nib.save(image, path)
@@ -68,14 +68,22 @@ def write_runs(folder, arrays, cine=None, **facts):
     return folder
 
 
-@pytest.fixture
-def cine(hearts, tmp_path):
-    return write(tmp_path / "cine.nii.gz", hearts[0])
+@pytest.fixture(scope="module")
+def written(hearts, tmp_path_factory):
+    """A folder of a cine and its runs, which tests get as copies."""
+    folder = tmp_path_factory.mktemp("written")
+    write_runs(folder / "runs", hearts[1:], write(folder / "cine.nii.gz", hearts[0]))
+    return folder
 
 
 @pytest.fixture
-def runs(hearts, cine, tmp_path):
-    return write_runs(tmp_path / "runs", hearts[1:], cine)
+def cine(written, tmp_path):
+    return shutil.copy(written / "cine.nii.gz", tmp_path / "cine.nii.gz")
+
+
+@pytest.fixture
+def runs(written, tmp_path):
+    return shutil.copytree(written / "runs", tmp_path / "runs")
 
 
 def model_with(folder, intervals):
@@ -146,7 +154,7 @@ def test_a_model_without_limits_gives_the_reconstruction_alone(crnn, cine, runs,
 
 def test_runs_along_other_axes_are_turned(crnn, hearts, cine, runs, tmp_path):
     straight = json.loads(crnn("function", cine, "--runs", runs, "--json").out)
-    affine = heart(frames=2).affine
+    affine = oblique()
     affine[:3, 3] += affine[:3, 0] * (hearts[1].shape[0] - 1)
     affine[:3, 0] *= -1
     write(runs / "run_01.nii.gz", np.flip(hearts[1], 0), affine)
@@ -274,7 +282,7 @@ def test_page_and_structured_report_have_the_interval_of_both_parts(crnn, hearts
 
     from crnn_cli.io.images import load_image
 
-    shown = crnn_cli.Image(20 * hearts[0], heart(frames=2).affine, 0.15)
+    shown = crnn_cli.Image(20 * hearts[0], oblique(), 0.15)
     source = write_cine(tmp_path / "cine", shown)
     opened = load_image(source)
     folder = write_runs(tmp_path / "runs", hearts[1:], images_sha256=opened.source["sha256"])
