@@ -26,7 +26,7 @@ def write_small_samples(folder: Path) -> None:
     whole = nib.load(file)
     affine = whole.affine.copy()
     affine[:3, 3] += affine[:3, 0] * 32
-    nib.save(nib.Nifti1Image(np.asarray(whole.dataobj)[32:80, :, :, :10], affine, whole.header), file)
+    nib.save(nib.Nifti1Image(np.asarray(whole.dataobj)[32:80], affine, whole.header), file)
 
 
 def halve(file: Path) -> None:
