@@ -32,7 +32,7 @@ from crnn_cli.reconstruction.settings import InferenceSettings
 from crnn_cli.report import montage as preview
 from crnn_cli.report.rows import reconstruction_rows
 from tests.support.cines import AFFINE, lines_mask, moving_cine, save, to_images, to_kspace
-from tests.support.command_line import table_rows
+from tests.support.command_line import heeds_interruption, table_rows
 from tests.support.data import ROOT
 
 
@@ -364,12 +364,7 @@ def test_two_axes_undersampled_work_with_a_warning(crnn, bundle, tmp_path):
     assert "both spatial axes" in ended.err
 
 
-def _heeds_interruption():
-    """Tests that run in the background ignore the signal, and what they start would too."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def program(*arguments, preexec_fn=_heeds_interruption):
+def program(*arguments, preexec_fn=heeds_interruption):
     command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 
 
@@ -11,6 +12,11 @@ def table_rows(text):
     text = text.decode() if isinstance(text, bytes) else text
     cells = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
     return {first: rest for first, *rest in cells if rest}
+
+
+def heeds_interruption():
+    """Heed SIGINT in a process that starts: tests in the background ignore it, and what they start would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

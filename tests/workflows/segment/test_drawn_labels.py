@@ -212,7 +212,7 @@ def test_what_is_doubtful_is_said(caplog):
     whole = truth()
     whole[..., 4] = 0
     labelled(image_of(truth()), whole)
-    assert "slice 5 is empty between drawn ones" in caplog.text
+    assert "slice 5: empty between drawn ones" in caplog.text
     more = truth()
     more[3, 3, 5] = 7
     labelled(image_of(truth()), more, fixed=[3])

@@ -12,6 +12,7 @@ import pytest
 from ismrmrd.serialization import ProtocolDeserializer
 
 from tests.io.mrd.made import real_time, stream_of
+from tests.support.command_line import heeds_interruption
 from tests.support.ismrmrd import Options, write
 from tests.support.live import bundle
 
@@ -111,7 +112,10 @@ def test_options_of_files_are_refused_for_messages(crnn, scan, model):
 def test_a_server_answers_its_clients_one_after_another(scan, model, of_file):
     command = [sys.executable, "-m", "crnn_cli", "reconstruct", "--stream", "--listen", "127.0.0.1:0", "--model", model,
                *COMMON]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heeds_interruption,  # noqa: PLW1509
+    ) as server:  # fmt: skip
         try:
             assert server.stderr is not None
             port = int(re.search(r"127\.0\.0\.1:(\d+)", server.stderr.readline())[1])
