@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 FEWEST = 5
 """Frames from which on their order can be told."""
+MOST = 100
+"""Frames up to which the search takes less than a second."""
 TOO_LONG = 0.1
 """Detour of a stack above which its frames are not in order."""
 _BLOCK = 4  # pixels of a block that count by their mean: noise goes, motion stays
@@ -47,6 +49,8 @@ def label_distances(slice_XYT: NDArray[Any]) -> Distances:
 def detour(distances_TT: Distances) -> float:
     """How much longer the closed way through the frames in their order is than the best that is found; 0 for none.
 
+    More frames than `MOST` are not judged: 0.
+
     >>> place = np.array([0.0, 1, 2, 3, 2.5, 1.5, 0.5])
     >>> detour(np.abs(place[:, None] - place))
     0.0
@@ -55,6 +59,8 @@ def detour(distances_TT: Distances) -> float:
     1.0
     """
     count = len(distances_TT)
+    if count > MOST:
+        return 0.0
     starts = [np.arange(count), *(_nearest(distances_TT, first) for first in range(count))]
     own, best = _length(distances_TT, starts[0]), min(_shortened(distances_TT, order) for order in starts)
     return own / best - 1 if best > 0 else 0.0

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.data.frame_order import TOO_LONG, detour, image_distances, label_distances
+from crnn_cli.data.frame_order import MOST, TOO_LONG, detour, image_distances, label_distances
 from tests.cardiac.hearts import heart
 from tests.support.cines import moving_cine
 from tests.support.data import ROOT, data_file
@@ -71,3 +71,10 @@ def test_real_cines_cut_to_few_frames(where):
             if count >= 9:
                 mixed = shuffle.permutation(cut)
                 assert detour(all_TT[np.ix_(mixed, mixed)]) > TOO_LONG
+
+
+def test_more_frames_than_can_be_searched_are_not_judged():
+    place = np.random.default_rng(0).permutation(MOST + 1).astype(float)
+    distances_TT = np.abs(place[:, None] - place)
+    assert detour(distances_TT) == 0
+    assert detour(distances_TT[:MOST, :MOST]) > 1
