@@ -34,7 +34,7 @@ def test_a_double_oblique_cine_comes_back_from_nifti_as_it_was(crnn, tmp_path):
     def each(z, t):
         return {"RescaleSlope": "2.5", "RescaleIntercept": "-3"} if t >= 0 else {}
 
-    write_series(tmp_path / "d", values(12, 25, 8, 10, 3), oblique(7), shuffle=2, StudyDescription="heart", each=each)
+    write_series(tmp_path / "d", values(5, 9, 8, 10, 3), oblique(7), shuffle=2, StudyDescription="heart", each=each)
     assert crnn("convert", tmp_path / "d", tmp_path / "a.nii.gz").code == 0
     ended = crnn("convert", tmp_path / "a.nii.gz", tmp_path / "back", "--reference-dicom", tmp_path / "d")
     assert ended.code == 0, ended.err
@@ -44,7 +44,7 @@ def test_a_double_oblique_cine_comes_back_from_nifti_as_it_was(crnn, tmp_path):
     assert found.voxels == 0
     assert found.distance_mm < 1e-4
     before, made = headers(tmp_path / "d"), headers(tmp_path / "back")
-    assert before.keys() == made.keys()  # 300 places and times
+    assert before.keys() == made.keys()  # 45 places and times
     for key, data in made.items():
         assert data.pixel_array.tobytes() == before[key].pixel_array.tobytes()
         assert data.PatientName == before[key].PatientName

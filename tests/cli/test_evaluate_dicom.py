@@ -186,7 +186,10 @@ def test_damaged_and_missing_series_end_with_3(fails, tmp_path, series):
 
 @pytest.mark.parametrize("place", ["pig_cine_sax", "dicom/ct_3slice"])
 def test_the_nifti_that_dcm2niix_makes_of_a_series_is_identical(report, tmp_path, place):
-    folder = data_file(*place.split("/"))
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for file in sorted(data_file(*place.split("/")).iterdir())[:40]:  # two slices of the pig
+        shutil.copy(file, folder)
     if shutil.which("dcm2niix") is None:
         pytest.skip("dcm2niix is not installed")
     made = ["dcm2niix", "-o", tmp_path, "-f", "a", "-z", "n", "-p", "n", folder]
