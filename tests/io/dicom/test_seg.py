@@ -49,7 +49,7 @@ def frame(labels, t):
 @pytest.mark.parametrize(
     ("seed", "slices", "frames", "more"),
     [
-        (0, 12, 25, {}),
+        (0, 5, 9, {}),
         (1, 3, 1, {}),
         (2, 1, 3, {}),
         (3, 2, 2, {}),
