@@ -161,3 +161,7 @@ class OutputError(CrnnError):
 
 class OutputExistsError(OutputError):
     """The output exists already, and replacing it was not asked for."""
+
+
+class OutputNameError(OutputError):
+    """The name of the output is too long for the file system."""

@@ -21,11 +21,13 @@ def require_file(path: Path) -> None:
     Raises
     ------
     UnreadableError
-        If the path is no regular file, folder or nameless pipe, or cannot be looked at.
+        If the path is no regular file, folder or nameless pipe, cannot be looked at, or is a link to nothing.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise UnreadableError(f"{path} is a link to {path.readlink()}, which does not exist") from None
         return  # opening it says so
     except (OSError, ValueError) as error:  # too long, not permitted, or with a zero byte
         raise UnreadableError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
