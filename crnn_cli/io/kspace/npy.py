@@ -15,12 +15,12 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.stored_array import (
     StoredArray,
     as_complex,
-    axes_in_doubt,
     parse_axes,
     read_part,
     require_complex,

@@ -12,13 +12,13 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.npy import read_npy_header
 from crnn_cli.io.kspace.stored_array import (
     StoredArray,
     as_complex,
-    axes_in_doubt,
     is_complex,
     parse_axes,
     require_complex,

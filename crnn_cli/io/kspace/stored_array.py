@@ -231,26 +231,6 @@ def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
 
 
-EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
-BY_MATLAB = {2: "kx,ky", 3: "kx,ky,coil", 4: "kx,ky,coil,t", 5: "kx,ky,coil,slice,t", 6: "kx,ky,coil,slice,t,average"}
-"""Usual orders of axes, by their number: of row-major arrays, and of those of MATLAB."""
-
-
-def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
-    """Error for an array whose axes nothing tells; it proposes names in a usual order."""
-    wide = sum(n > 1 for n in stored.shape)
-    examples = BY_MATLAB if any(each.code == "matlab-order" for each in stored.remarks) else EXAMPLES
-    example = examples.get(len(stored.shape), examples.get(wide, examples[5]))
-    return UnsupportedDataError(
-        f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space",
-        remedy=(
-            "name them in the stored order, for instance ",
-            Param("axes", example),
-            f" (from {', '.join(NAMES)}, or - for one of length 1)",
-        ),
-    )
-
-
 def _index_text(index: Index) -> str:
     numbers = [str(i) for i in index if not isinstance(i, slice)]
     return f"slice {numbers[0]}" if numbers else "it"
