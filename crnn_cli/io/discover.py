@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from crnn_cli import notices
+from crnn_cli.data.input_files import is_broken_link
 from crnn_cli.data.saved_runs import FACTS
 from crnn_cli.errors import UnreadableError
 from crnn_cli.io.formats import BART, FORMATS, NIFTI, is_dicom_file, is_image, is_kspace, stem
@@ -175,11 +176,7 @@ def _is_lost(path: Path, raw: bool) -> bool:
     promising = [suffix for row in rows for suffix in row.suffixes if suffix != BART.suffixes[1]]
     if not path.name.lower().endswith(tuple(promising)):
         return False
-    return not path.stat().st_size if path.is_file() else _is_broken_link(path)
-
-
-def _is_broken_link(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+    return not path.stat().st_size if path.is_file() else is_broken_link(path)
 
 
 def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
@@ -191,7 +188,7 @@ def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
     if any(map(_is_journal, entries)) or (folder / FACTS).is_file():
         return
     for path in entries:
-        if path.is_file() or _is_broken_link(path):
+        if path.is_file() or is_broken_link(path):
             yield path
         elif path.is_dir() and not path.is_symlink() and path.resolve() not in leave:
             yield from _files(path, leave)
