@@ -131,6 +131,8 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
             facts, images[method.name] = scan.facts(result), scan.to_image(result.images_ZTYX)
             row |= _quality(images[method.name], truth, fit_scale=options.reference is not None)
         rows.append(row)
+    if options.reference is not None and truth is not None and images and any("ssim" in row for row in rows):
+        _doubt_reference(list(images.values())[-1], truth)
     report = {
         "format": FORMAT,
         "scan": str(request.scan),
@@ -249,6 +251,17 @@ def _run(
         notices.warn("method-failed", f"{method.name}: {reason}")
         return row | {"failed": str(reason)}, None
     return row, result
+
+
+def _doubt_reference(image: Image, truth: Image) -> None:
+    """Doubt a reference that does not belong to the scan as it is."""
+    import torch
+
+    from crnn_cli.workflows.evaluate.images import magnitude_frames
+    from crnn_cli.workflows.evaluate.mismatch import doubt_mismatch
+
+    tested, reference = (torch.from_numpy(magnitude_frames(each)) for each in (image, truth))
+    doubt_mismatch(tested, reference, scale_fitted=True)
 
 
 def _quality(image: Image, truth: Image | None, fit_scale: bool) -> dict[str, Any]:

@@ -128,6 +128,9 @@ def test_a_reference_without_a_place_or_of_three_axes_counts_as_stored(crnn, tmp
         row = json.loads(ended.out)["methods"][0]
         assert row["psnr_db"] is None or row["psnr_db"] > 80
         assert ("does not say where it lies" in ended.err) == doubted, ended.err
+        assert "agrees much better" not in ended.err
+    nib.save(nib.Nifti1Image(values[::-1], image.affine, image.header), tmp_path / "flipped.nii")
+    assert "with the reference flipped along x" in crnn(*asked, tmp_path / "flipped.nii").err
 
 
 def test_names_are_all_methods_and_in_order(crnn, raw, bundle):
