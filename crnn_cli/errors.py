@@ -8,7 +8,8 @@ CrnnError                      1  failed
 ├── QualityError               6  a quality threshold was not met
 ├── BatchError                 7  some inputs of a batch failed
 └── OutputError                1  the output cannot be written
-    └── OutputExistsError      1  the output exists, and replacing it was not asked for
+    ├── OutputExistsError      1  the output exists, and replacing it was not asked for
+    └── OutputNameError        1  the name of the output is too long for the file system
 Interrupted by the user: 130 (KeyboardInterrupt, not part of the tree); by SIGHUP 129, by SIGTERM 143 (SystemExit).
 
 A message says what was read and why it is refused; the remedy says what to do instead. Where either names a parameter,
@@ -161,3 +162,7 @@ class OutputError(CrnnError):
 
 class OutputExistsError(OutputError):
     """The output exists already, and replacing it was not asked for."""
+
+
+class OutputNameError(OutputError):
+    """The name of the output is too long for the file system."""

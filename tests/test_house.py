@@ -61,6 +61,7 @@ def test_exit_codes_are_pinned():
     assert codes == {
         "CrnnError": 1, "UsageError": 2, "UnreadableError": 3, "UnsupportedDataError": 4, "DeviceError": 5,
         "QualityError": 6, "BatchError": 7, "OutputError": 1, "OutputExistsError": 1,
+        "OutputNameError": 1,
     }  # fmt: skip
     for name, code in codes.items():
         assert re.search(rf"{name} +{code} ", errors.__doc__ or ""), f"{name} is not in the tree on top of errors.py"

@@ -180,6 +180,7 @@ def main() -> None:
     """Run the command line."""
     listen_to_signals()
     console.buffer_stdout()
+    console.spare_stderr()
     bound_spinning(os.environ)
     leave_no_cache(os.environ)
     try:

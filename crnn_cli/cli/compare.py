@@ -56,7 +56,7 @@ Reference = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE", rich_help_panel=RELIABILITY,
-        help="Fully sampled images on the grid of the scan: adds PSNR and SSIM.",
+        help="Fully sampled images on the grid of the scan: adds PSNR and SSIM, after the factor that fits best.",
     ),
 ]  # fmt: skip
 HoldOutShare = Annotated[

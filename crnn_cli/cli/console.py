@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -179,6 +180,31 @@ def buffer_stdout() -> None:
     if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
         plain = sys.stdout
         sys.stdout = open(plain.fileno(), "w", encoding=plain.encoding, errors=plain.errors, closefd=False)  # noqa: SIM115
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class _Words(io.FileIO):
+    """Standard error; words for which there is no room are lost."""
+
+    def write(self, content: Any, /) -> int:
+        """Write what there is room for."""
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return len(memoryview(content).cast("B"))
+
+
+def spare_stderr() -> None:
+    """Let nothing fail because standard error cannot be written, as on a full disk: results and exit code count."""
+    plain = sys.stderr
+    file = getattr(plain, "buffer", None)
+    if type(plain) is io.TextIOWrapper and type(getattr(file, "raw", file)) is io.FileIO:
+        words = io.BufferedWriter(_Words(plain.fileno(), "wb", closefd=False))
+        sys.stderr = io.TextIOWrapper(words, encoding=plain.encoding, errors=plain.errors, line_buffering=True)
 
 
 def close_stdout() -> None:

@@ -14,7 +14,7 @@ import typer
 from crnn_cli import notices
 from crnn_cli.cli import console, values
 from crnn_cli.cli.options import INPUT, NETWORK, OUTPUT, DeviceName
-from crnn_cli.errors import UsageError
+from crnn_cli.errors import OutputError, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
@@ -407,12 +407,17 @@ def _usable_items(
 
 @contextmanager
 def _training(out: Path) -> Iterator[notices.Progress]:
-    """Yield the bar; an interruption tells how to go on."""
+    """Yield the bar; an interruption, and an output that cannot be written, tell how to go on."""
     try:
         with console.progress_bar("training") as bar:
             yield bar
-    except (KeyboardInterrupt, SystemExit):
-        console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
+    except (KeyboardInterrupt, SystemExit, OutputError) as error:
+        from crnn_cli.training.run import CHECKPOINT
+
+        interrupted = not isinstance(error, OutputError)
+        begun = not isinstance(error, OutputExistsError) and Path(f"{out}.run", CHECKPOINT).exists()
+        if interrupted or begun:
+            console.say(f"the run is kept in {out}.run: the same command with --resume goes on with it")
         raise
 
 

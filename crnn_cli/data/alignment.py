@@ -166,8 +166,14 @@ def turned_to(image: Image, grid: Image) -> Image | None:
     Where nobody knows where one of the two lies, equal shapes and voxel sizes will do.
     """
     shapes = [(*each.shape[:3], each.frames) for each in (image, grid)]
-    unplaced = (0, 0) in (image.codes, grid.codes) and np.allclose(image.spacing, grid.spacing, rtol=1e-3)
-    return image if shapes[0] == shapes[1] and unplaced else reorient_to(image, grid.affine, shapes[1])
+    same = shapes[0] == shapes[1] and is_unplaced(image, grid)
+    return image if same else reorient_to(image, grid.affine, shapes[1])
+
+
+def is_unplaced(first: Image, second: Image) -> bool:
+    """Whether nobody knows where one of two images lies, and their voxels are of one size."""
+    unknown = (0, 0) in (first.codes, second.codes)
+    return unknown and bool(np.allclose(first.spacing, second.spacing, rtol=1e-3))
 
 
 def _reorientations(array: Array, affine: Affine) -> list[tuple[Array, Affine]]:

@@ -21,17 +21,24 @@ def require_file(path: Path) -> None:
     Raises
     ------
     UnreadableError
-        If the path is no regular file, folder or nameless pipe, or cannot be looked at.
+        If the path is no regular file, folder or nameless pipe, cannot be looked at, or is a link to nothing.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
+        if is_broken_link(path):
+            raise UnreadableError(f"{path} is a link to {path.readlink()}, which does not exist") from None
         return  # opening it says so
     except (OSError, ValueError) as error:  # too long, not permitted, or with a zero byte
         raise UnreadableError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_pipe(path)):
         kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise UnreadableError(f"{path} is {kind}, not a file", remedy=("name a file, or pipe a NIfTI file into -",))
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether a path is a link to nothing."""
+    return path.is_symlink() and not path.exists()
 
 
 def is_pipe(path: Path) -> bool:

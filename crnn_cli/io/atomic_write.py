@@ -5,6 +5,7 @@ How a set of files is moved into place is in `crnn_cli.data.write_set`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from crnn_cli.data.input_files import require_file
 from crnn_cli.data.mapped_arrays import SpooledBytes
 from crnn_cli.data.write_set import WriteSet, named_errors, recover
-from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError, UsageError
+from crnn_cli.errors import OutputError, OutputExistsError, OutputNameError, Param, UnreadableError, UsageError
 
 
 def require_pipe(*, example: str = "FILE.nii.gz") -> None:
@@ -46,9 +47,12 @@ def require_writable(target: Path, force: bool) -> None:
     ------
     OutputExistsError
         If it exists and not ``force``.
+    OutputNameError
+        If its name is too long.
     OutputError
         If it is a folder, or its folder is missing or read-only.
     """
+    _require_short(target)
     folder = target.parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
@@ -65,6 +69,16 @@ def require_writable(target: Path, force: bool) -> None:
         Path(name).unlink()
 
 
+def _require_short(target: Path) -> None:
+    """Raise OutputNameError for a name that the file system cannot hold."""
+    try:
+        os.lstat(target)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            text = f"cannot write {target}: the name is too long ({len(os.fsencode(target.name))} bytes)"
+            raise OutputNameError(text, remedy=("give a shorter one",)) from None
+
+
 def require_replaceable(target: Path, force: bool, why: str, names: Sequence[str]) -> None:
     """Refuse a target that cannot become a folder; with ``force`` one that was written so before is replaced.
 
@@ -77,9 +91,12 @@ def require_replaceable(target: Path, force: bool, why: str, names: Sequence[str
     ------
     OutputExistsError
         If it exists, is not empty, and not ``force``.
+    OutputNameError
+        If its name is too long.
     OutputError
         If it is a file, its parent folder does not exist, or it holds other files, which ``force`` does not replace.
     """
+    _require_short(target)
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.exists() and not force:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from crnn_cli import notices
+from crnn_cli.data.input_files import is_broken_link
 from crnn_cli.data.saved_runs import FACTS
 from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import BART, NIFTI, is_dicom_file, is_image, is_kspace, stem
+from crnn_cli.io.formats import BART, FORMATS, NIFTI, is_dicom_file, is_image, is_kspace, stem
 from crnn_cli.io.nifti.intent import LABELS, intent_code
 from crnn_cli.io.phase import phase_sibling
 
@@ -28,10 +29,10 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True, labe
     """Find the inputs that a path stands for, sorted.
 
     A file is one input, and so is a folder in which DICOM files lie directly. Any other folder stands for what is in
-    it: NIfTI by name; DICOM, zip archives and raw k-space by content; a folder with DICOM files at any depth is one
-    input, of other folders (subjects) every file at any depth. Hidden names, the phase beside a magnitude, outputs of a
-    batch, saved runs and files of other formats are left out; label maps and masks too, with a note. Where label maps
-    are inputs, masks are left out, and images whose label maps lie beside them.
+    it: NIfTI, empty files and links to nothing by name; DICOM, zip archives and raw k-space by content; a folder with
+    DICOM files at any depth is one input, of other folders (subjects) every file at any depth. Hidden names, the phase
+    beside a magnitude, outputs of a batch, saved runs and files of other formats are left out; label maps and masks
+    too, with a note. Where label maps are inputs, masks are left out, and images whose label maps lie beside them.
 
     Parameters
     ----------
@@ -164,9 +165,18 @@ def _is_input(path: Path, raw: bool) -> bool:
     if path.suffix == BART.suffixes[1] and path.with_suffix(BART.suffixes[0]).is_file():
         return False  # of a pair the .cfl stands for both
     try:
-        return path.is_file() and (is_image(path) or (raw and is_kspace(path)))
-    except UnreadableError:
+        return _is_lost(path, raw) or (path.is_file() and (is_image(path) or (raw and is_kspace(path))))
+    except (UnreadableError, OSError):
         return True  # reading it will say why
+
+
+def _is_lost(path: Path, raw: bool) -> bool:
+    """Whether a name promises an input that is not there: an empty file, or a link to nothing."""
+    rows = [row for row in FORMATS if raw or row.kind != "kspace"]
+    promising = [suffix for row in rows for suffix in row.suffixes if suffix != BART.suffixes[1]]
+    if not path.name.lower().endswith(tuple(promising)):
+        return False
+    return not path.stat().st_size if path.is_file() else is_broken_link(path)
 
 
 def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
@@ -178,7 +188,7 @@ def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
     if any(map(_is_journal, entries)) or (folder / FACTS).is_file():
         return
     for path in entries:
-        if path.is_file():
+        if path.is_file() or is_broken_link(path):
             yield path
         elif path.is_dir() and not path.is_symlink() and path.resolve() not in leave:
             yield from _files(path, leave)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.data.input_files import require_file
-from crnn_cli.errors import UnreadableError
-from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, read_as
+from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, is_kspace, read_as
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.notices import STREAM
 
@@ -38,10 +38,17 @@ def load_image(
     ------
     UsageError
         If ``axes`` is given for DICOM, or ``series`` or ``slice_tolerance`` for anything else.
+    UnsupportedDataError
+        If it is of a format of raw k-space.
     CrnnError
         See `crnn_cli.io.nifti.image.load_nifti` and `crnn_cli.io.dicom.read.load_dicom`.
     """
     row = identify(path, "image", "labels")
+    if row is None and is_kspace(path):
+        raise UnsupportedDataError(
+            f"{path} is taken for raw k-space, by its format",
+            remedy=("make images of it with crnn reconstruct, or store images as NIfTI",),
+        )
     choices: dict[str, Any] = {"axes": axes, "series": series, "slice_tolerance": slice_tolerance}
     if keep_type and "keep_type" in (row or NIFTI).choices:
         choices["keep_type"] = True

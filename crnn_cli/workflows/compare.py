@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,8 @@ def compare_methods(request: ScanRequest, options: CompareOptions, progress: not
             facts, images[method.name] = scan.facts(result), scan.to_image(result.images_ZTYX)
             row |= _quality(images[method.name], truth, fit_scale=options.reference is not None)
         rows.append(row)
+    if options.reference is not None and truth is not None and images and any("ssim" in row for row in rows):
+        _doubt_reference(list(images.values())[-1], truth)
     report = {
         "format": FORMAT,
         "scan": str(request.scan),
@@ -202,19 +204,22 @@ def _prepare(name: str, model: str | None, device: torch.device) -> PreparedMeth
 
 
 def _read_reference(path: Path, grid: Image) -> Image:
-    """Read images, and bring them onto the grid of the scan's."""
-    from crnn_cli.data.alignment import reorient_to
+    """Read images, and bring them onto the grid of the scan's; as stored where one does not say where it lies."""
+    from crnn_cli.data.alignment import SAME_PLACE_MM, is_unplaced, max_distance_mm, turned_to
     from crnn_cli.io.images import load_image
 
     image = load_image(path).image
-    if grid.codes == (0, 0) and image.shape == grid.shape:  # raw k-space that does not say where it lies
-        return image
-    if sorted(image.shape) != sorted(grid.shape) or grid.codes == (0, 0):
+    shapes = [(*each.shape[:3], each.frames) for each in (image, grid)]
+    if sorted(shapes[0][:3]) != sorted(shapes[1][:3]) or shapes[0][3] != shapes[1][3]:
         raise UnsupportedDataError(f"{path} is {image.shape}, the images of the scan are {grid.shape}")
-    aligned = reorient_to(image, grid.affine, grid.shape)
-    if aligned is None:
+    unplaced = shapes[0] == shapes[1] and (grid.codes == (0, 0) or is_unplaced(image, grid))
+    turned = image if unplaced else turned_to(image, grid)
+    if turned is None:
         raise UnsupportedDataError(f"{path} does not lie where the images of the scan do")
-    return aligned
+    if unplaced and max_distance_mm(image.affine, grid.affine, grid.shape) > SAME_PLACE_MM:
+        unknown = "the scan" if grid.codes == (0, 0) else path
+        notices.warn("position-unknown", f"{unknown} does not say where it lies: compared voxel by voxel, as stored")
+    return turned if turned.array.ndim == 4 else replace(turned, array=turned.array[..., None])
 
 
 def _share_of_progress(progress: notices.Progress, number: int, methods: int, runs: int) -> notices.Progress:
@@ -246,6 +251,17 @@ def _run(
         notices.warn("method-failed", f"{method.name}: {reason}")
         return row | {"failed": str(reason)}, None
     return row, result
+
+
+def _doubt_reference(image: Image, truth: Image) -> None:
+    """Doubt a reference that does not belong to the scan as it is."""
+    import torch
+
+    from crnn_cli.workflows.evaluate.images import magnitude_frames
+    from crnn_cli.workflows.evaluate.mismatch import doubt_mismatch
+
+    tested, reference = (torch.from_numpy(magnitude_frames(each)) for each in (image, truth))
+    doubt_mismatch(tested, reference, scale_fitted=True)
 
 
 def _quality(image: Image, truth: Image | None, fit_scale: bool) -> dict[str, Any]:

@@ -98,12 +98,18 @@ def test_quiet_keeps_data_and_errors(crnn, scan, tmp_path):
             "--version >/dev/full", 1, "writing failed",
             marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system"),
         ),
+        pytest.param(
+            "info nothing.nii 2>/dev/full", 3, "",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system"),
+        ),
         ("reconstruct .", 3, "folder"),
+        ("info dangling.h5", 3, "is a link to gone.h5, which does not exist"),
         ("reconstruct loop.nii", 3, "symbolic links"),
     ],
 )  # fmt: skip
 def test_odd_streams_and_names_end_in_one_line(tmp_path, line, code, words):
     (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
+    (tmp_path / "dangling.h5").symlink_to("gone.h5")
     root = ROOT
     script = f"PYTHONPATH={shlex.quote(str(root))} {shlex.quote(sys.executable)} -m crnn_cli {line}"
     ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -60,6 +60,16 @@ def test_outputs_that_exist_are_kept_without_force(batch, folder, tmp_path):
     assert (tmp_path / "o" / "b_crnn.nii.gz").stat().st_mtime_ns > before
 
 
+def test_an_output_name_too_long_fails_its_input_alone(crnn, bundle, folder, tmp_path):
+    long = folder / f"{'c' * 248}.nii"
+    (folder / "b.nii").rename(long)
+    ended = crnn("batch", "reconstruct", folder, "-o", tmp_path / "o", "--model", bundle, "--keep-going", "--json")
+    assert ended.code == 7, ended.err
+    lines = [json.loads(line) for line in ended.out.decode().splitlines()]
+    assert {line["input"]: line["status"] for line in lines} == {str(folder / "a.nii"): "done", str(long): "failed"}
+    assert "the name is too long (260 bytes): rename the input" in ended.err
+
+
 def test_outputs_among_the_inputs_are_no_inputs(batch, folder):
     out = folder / "out"
     assert batch(folder, "-o", out) == BOTH

@@ -112,6 +112,27 @@ def test_a_reference_counts_where_it_lies(crnn, tmp_path):
     assert (ended.code, "does not lie where" in ended.err) == (4, True), ended.err
 
 
+def test_a_reference_without_a_place_or_of_three_axes_counts_as_stored(crnn, tmp_path):
+    write_scan(tmp_path / "raw.h5", Options(samples=16, lines=12, frames=1, coils=1))
+    asked = ("compare", tmp_path / "raw.h5", "--methods", "zero-filled", "--hold-out-share", 0, "--json", "--reference")
+    done = crnn("reconstruct", tmp_path / "raw.h5", "--method", "zero-filled", "-o", tmp_path / "o.nii")
+    assert done.code == 0, done.err
+    image = nib.load(tmp_path / "o.nii")
+    values = image.get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image(values[..., 0], image.affine, image.header), tmp_path / "three.nii")
+    nowhere = nib.Nifti1Image(values, None)
+    nowhere.header.set_zooms(image.header.get_zooms())
+    nib.save(nowhere, tmp_path / "nowhere.nii")
+    for name, doubted in (("three.nii", False), ("nowhere.nii", True)):
+        ended = crnn(*asked, tmp_path / name)
+        row = json.loads(ended.out)["methods"][0]
+        assert row["psnr_db"] is None or row["psnr_db"] > 80
+        assert ("does not say where it lies" in ended.err) == doubted, ended.err
+        assert "agrees much better" not in ended.err
+    nib.save(nib.Nifti1Image(values[::-1], image.affine, image.header), tmp_path / "flipped.nii")
+    assert "with the reference flipped along x" in crnn(*asked, tmp_path / "flipped.nii").err
+
+
 def test_names_are_all_methods_and_in_order(crnn, raw, bundle):
     found = compared(
         crnn, raw, "--axes", AXES, "--methods", "all", "--model", bundle, "--hold-out-share", 0, "--slice", 1

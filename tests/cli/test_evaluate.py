@@ -232,3 +232,28 @@ def test_a_threshold_that_nothing_reaches_is_missed_in_json_too(noisy, reference
     result = fails(6, "was required", noisy, "-r", reference, option, threshold, "--json")
     report = json.loads(result.stdout)
     assert (report["required"], report["passed"]) == ({"psnr_db": None, "ssim": None}, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a, None),
+        (lambda a: scene(a.shape, noise=30), None),  # poor, and not by an exchange
+        (lambda a: a / 1000, "the image would have a PSNR higher by"),
+        (lambda a: -a, "negative values"),
+        (lambda a: a[::-1], "with the reference flipped along x:"),
+        (lambda a: 3 * a[:, ::-1, ::-1], "with the reference flipped along y and z:"),
+        (lambda a: a.transpose(1, 0, 2, 3), "with x and y exchanged:"),
+        (lambda a: np.roll(a, (7, 7), (0, 1)), "rolled by half a field of view along x and y:"),
+        (lambda a: np.roll(a, 2, 3), "with the reference 2 frames earlier:"),
+        (lambda a: a[..., ::-1], "in the reversed order of time:"),
+    ],
+)
+def test_a_pair_that_would_agree_much_better_otherwise_is_a_doubt(tmp_path, change, said):
+    reference, tested = scene((14, 14, 2, 7)), change(scene((14, 14, 2, 7), noise=5))
+    first, second = (save(tmp_path / f"{n}.nii", np.ascontiguousarray(a)) for n, a in enumerate((tested, reference)))
+    err = run(first, "--reference", second).stderr
+    if said is None:
+        assert err == ""
+    else:
+        assert said in err

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from crnn_cli.bundles.store import find_bundle
+from crnn_cli.cli.train import _training
+from crnn_cli.errors import OutputError, OutputExistsError
 from crnn_cli.training.run import RunFolder
 from tests.support.cines import moving_cine, save
 from tests.support.processes import free_port
@@ -339,3 +341,12 @@ def test_settings_are_printed_and_reconstruction_is_trained_without_the_extra():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("epochs = ")
+
+
+@pytest.mark.parametrize(("begun", "error"), [(True, OutputError), (False, OutputError), (True, OutputExistsError)])
+def test_a_disk_that_gets_full_keeps_the_run_and_says_so(tmp_path, capsys, begun, error):
+    if begun:
+        RunFolder(tmp_path / "model.run").folder.joinpath("checkpoint.pt").touch()
+    with pytest.raises(error), _training(tmp_path / "model"):
+        raise error("the disk is full")
+    assert ("--resume goes on with it" in capsys.readouterr().err) == (begun and error is OutputError)

@@ -40,6 +40,17 @@ def test_files_of_subjects_are_inputs_at_any_depth_beside_files_and_studies(tmp_
     assert found(tmp_path, leave={(tmp_path / "sub-02").resolve()}) == ["a.nii", "study", "sub-01/cine.nii.gz"]
 
 
+def test_empty_files_and_links_to_nothing_are_inputs_that_fail_by_name(tmp_path):
+    put(tmp_path / "a.nii")
+    (tmp_path / "sub").mkdir()
+    for name in ("b.h5", "c.txt", "d.hdr", "sub/e.npy"):
+        (tmp_path / name).touch()
+    for name in ("f.h5", "g.txt", "sub/h.nii", "sub/i.h5"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    assert found(tmp_path) == ["a.nii", "b.h5", "f.h5", "sub/e.npy", "sub/h.nii", "sub/i.h5"]
+    assert found(tmp_path, raw=False) == ["a.nii", "sub/h.nii"]
+
+
 def test_the_phase_beside_a_magnitude_of_a_subject_is_no_input(tmp_path):
     for part in ("mag", "phase"):
         put(tmp_path / "sub-1" / f"sub-1_part-{part}_cine.nii")

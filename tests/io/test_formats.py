@@ -126,6 +126,12 @@ def test_choices_that_a_format_does_not_leave_open_are_refused(one_of_each, name
         load(one_of_each[name], **choices)
 
 
+def test_kspace_is_named_where_images_are_wanted(one_of_each):
+    for name in ("numpy", "bart", "hdf5", "matlab", "ismrmrd"):
+        with pytest.raises(UnsupportedDataError, match="is taken for raw k-space, by its format: make images"):
+            load_image(one_of_each[name])
+
+
 def test_unknown_content_is_refused_with_its_first_bytes(tmp_path):
     (tmp_path / "a.txt").write_text("no image at all")
     assert identify(tmp_path / "a.txt") is None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crnn_cli.cli import console
+from crnn_cli.cli.remedies import spell_option
 from crnn_cli.errors import UsageError
 from crnn_cli.workflows.stream.options import StreamOptions, require_stream
 
@@ -35,7 +36,7 @@ def run_streaming(scan: Path | None, options: ReconstructOptions, stream: Stream
     plan = steps.plan(scan, options, stream, as_json)
     engine = steps.prepare(options)
     if scan is None:
-        serve.serve(plan, engine, lambda report: console.table("crnn", ["", ""], stream_rows(report)))
+        serve.serve(plan, engine, lambda report: console.table("crnn", ["", ""], stream_rows(report)), spell_option)
         return
     opened = steps.open_file_or_pipe(plan, engine)
     with console.progress_bar("reconstructing") as progress:

@@ -14,17 +14,23 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
+
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
 from crnn_cli.io.formats import BART, first_bytes
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, read_part
+from crnn_cli.io.kspace.stored_array import Index, StoredArray, Values, parse_axes, read_part
 
 _DIMENSIONS = (
     "read", "phase 1", "phase 2", "coil", "maps", "echo", "coefficients", "coefficients 2", "iteration", "shift",
     "time", "time 2", "level", "slice", "average", "batch",
 )  # fmt: skip
+_LOOKED_AT, _FEWEST = 4096, 64
+"""Numbers that their byte order is told by, and the fewest."""
+_WIDE = 30.0
+"""Decades that numbers of the wrong byte order span; samples of k-space span less than ten."""
 _NAMES = {3: "coil", 10: "t", 13: "slice", 14: "average"}
 
 
@@ -87,6 +93,8 @@ def stored_bart(path: Path) -> StoredArray:
     ------
     UnreadableError
         If one of the two is missing, the header is damaged, or the sizes disagree.
+    UnsupportedDataError
+        When samples are fetched, if they are big-endian.
     """
     header, data = bart_files(path)
     for file in (header, data):
@@ -103,7 +111,38 @@ def stored_bart(path: Path) -> StoredArray:
             f"{header} and {data} disagree: the header claims {' x '.join(map(str, shape))} complex64 values, "
             f"{claimed} bytes, the data are {size} bytes. Copy both again"
         )
-    return StoredArray("BART", data, "", shape, lambda index: read_part(data, "<c8", 0, shape, "F", index))
+
+    def fetch(index: Index) -> Values:
+        values = read_part(data, "<c8", 0, shape, "F", index)
+        _require_little_endian(values, data)
+        return values
+
+    return StoredArray("BART", data, "", shape, fetch)
+
+
+def _require_little_endian(values: Values, path: Path) -> None:
+    """Refuse samples whose bytes are the other way round: their exponents are everywhere, and sound when turned.
+
+    Raises
+    ------
+    UnsupportedDataError
+        The remedy turns the file.
+    """
+    numbers = values.reshape(-1, order="F").view("<f4")
+    turned = numbers.view(">f4")
+    there = np.flatnonzero((numbers != 0) & (turned != 0))[:_LOOKED_AT]
+    if len(there) >= _FEWEST and _decades(numbers[there]) > _WIDE and _decades(turned[there]) < _WIDE / 2:
+        raise UnsupportedDataError(
+            f"{path}: the bytes of its samples are in big-endian order, files of BART are little-endian",
+            remedy=("turn them, in Python with numpy.fromfile(FILE, '>c8').astype('<c8').tofile(FILE)",),
+        )
+
+
+def _decades(numbers: Values) -> float:
+    """Decades that the middle 80 % of the numbers span that are not NaN or infinite; infinite if those are few."""
+    sizes = np.abs(numbers[np.isfinite(numbers)].astype(np.float64))
+    low, high = np.quantile(sizes, (0.1, 0.9)) if len(sizes) > numbers.size / 2 else (0.0, 1.0)
+    return math.log10(high / low) if low else math.inf
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

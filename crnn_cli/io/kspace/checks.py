@@ -118,6 +118,12 @@ def _require_peaks(kspace: Complex, names: tuple[str, ...], start: str) -> None:
             )
 
 
+def peaks_along(values: Complex) -> list[int]:
+    """Axes of an array along which the energy has its peak in the middle, as k-space has."""
+    power = np.abs(values / max(float(np.abs(values).max()), 1e-30)) ** 2
+    return [axis for axis in range(power.ndim) if _peaked("", _profile(power, axis))]
+
+
 def _profile(power: NDArray[np.floating], axis: int) -> Profile:
     """Mean energy of the measured samples along an axis; where none was measured, interpolated."""
     others = tuple(a for a in range(power.ndim) if a != axis)

@@ -12,7 +12,8 @@ import numpy as np
 
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
-from crnn_cli.io.kspace.stored_array import StoredArray, Values, axes_in_doubt
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
+from crnn_cli.io.kspace.stored_array import StoredArray, Values
 
 
 def is_cmrxrecon(name: str, axes: int | None = None) -> bool:

@@ -20,6 +20,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.raw_scan import RawScan, RawSlice, kspace_to_image_along
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.io.kspace.axis_order import doubt_exchanged
 from crnn_cli.io.kspace.checks import has_gaps, measured, require_every_frame, require_kspace
 from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.convention import rolled_axes, with_kspace_axes, with_object_in_middle
@@ -92,7 +93,7 @@ def scan_from_array(
     axes = ("coil", "t", "ky", "kx")
     require_kspace(inspected, axes, stored.title, describe_axes(names, stored.shape), choice.kind == "kspace")
     stored = with_object_in_middle(stored, names, rolled_axes(inspected, axes))
-    remarks += stored.remarks
+    remarks += [*stored.remarks, *doubt_exchanged(inspected)]
     plane = ("ky", "kx")
     if _along_readout(measured(inspected)):
         plane = ("kx", "ky")

@@ -21,6 +21,7 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import boolean, cmrxrecon_axes, cmrxrecon_mask, is_cmrxrecon
 from crnn_cli.io.kspace.fastmri import extent_of
@@ -31,7 +32,6 @@ from crnn_cli.io.kspace.stored_array import (
     StoredArray,
     Values,
     as_complex,
-    axes_in_doubt,
     is_complex,
     parse_axes,
     require_complex,

@@ -36,7 +36,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        if any(sign in str(error) for sign in ("unable to lock", "already open")):
+        if "already open" in str(error):
+            raise UnreadableError(
+                f"{path} is marked as open for writing: a program writes it, or it was never closed, or copied before",
+                remedy=("wait until that program has closed it; if none does, take the mark away with h5clear -s",),
+            ) from None
+        if "unable to lock" in str(error):
             raise UnreadableError(
                 f"{path} is open for writing in another program, which has locked it",
                 remedy=("wait until that program has closed it, or copy what is there",),

@@ -17,10 +17,11 @@ import scipy.io
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedDataError, UsageError, Words
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.cmrxrecon import cmrxrecon_axes, is_cmrxrecon
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, require_complex
+from crnn_cli.io.kspace.stored_array import StoredArray, parse_axes, require_complex
 from crnn_cli.io.limits import require_measured
 from crnn_cli.notices import Fact
 

@@ -15,9 +15,16 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
-from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, parse_axes, read_part, require_complex
+from crnn_cli.io.kspace.stored_array import (
+    StoredArray,
+    as_complex,
+    parse_axes,
+    read_part,
+    require_complex,
+)
 
 _SIMULATED = ("slice", "coil", "t", "ky", "kx")
 
@@ -70,7 +77,9 @@ def stored_numpy(path: Path) -> StoredArray:
             f"{path} breaks off: its header claims {shape} {dtype}, {claimed} bytes, and {size - start} are there"
         )
     order: Literal["C", "F"] = "F" if fortran else "C"
-    return StoredArray("NumPy", path, "", shape, lambda index: read_part(path, dtype, start, shape, order, index))
+    return StoredArray(
+        "NumPy", path, "", shape, lambda index: as_complex(read_part(path, dtype, start, shape, order, index))
+    )
 
 
 def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -12,10 +12,17 @@ import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError, UsageError
+from crnn_cli.io.kspace.axis_order import axes_in_doubt
 from crnn_cli.io.kspace.choices import RawChoices
 from crnn_cli.io.kspace.grid import scan_from_array
 from crnn_cli.io.kspace.npy import read_npy_header
-from crnn_cli.io.kspace.stored_array import StoredArray, axes_in_doubt, is_complex, parse_axes, require_complex
+from crnn_cli.io.kspace.stored_array import (
+    StoredArray,
+    as_complex,
+    is_complex,
+    parse_axes,
+    require_complex,
+)
 from crnn_cli.io.limits import zip_member
 from crnn_cli.notices import Fact
 
@@ -67,7 +74,7 @@ def stored_npz(path: Path, variable: str | None) -> StoredArray:
     except _DAMAGE as error:
         raise UnreadableError(f"{path} is a damaged archive of NumPy: {error}. Copy it again") from error
     whole = Fact("read-whole", "an archive of NumPy cannot be read in parts: the array was read whole")
-    return StoredArray("NumPy", path, name, array.shape, array.__getitem__, (whole,))
+    return StoredArray("NumPy", path, name, array.shape, as_complex(array).__getitem__, (whole,))
 
 
 def _chosen(path: Path, variable: str | None, held: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]) -> str:

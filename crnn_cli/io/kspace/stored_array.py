@@ -20,6 +20,7 @@ from crnn_cli.errors import DeviceError, Param, UnreadableError, UnsupportedData
 from crnn_cli.notices import Remark
 
 NAMES = ("slice", "coil", "t", "ky", "kx", "kz", "average", "x", "y", "z")
+_PARTS = (("real", "imag"), ("r", "i"), ("re", "im"))
 _BLOCK = 2**26
 Index = tuple[int | slice, ...]
 Values = NDArray[Any]
@@ -162,19 +163,24 @@ def require_complex(dtype: np.dtype[Any], shape: tuple[int, ...], title: str) ->
 
 def is_complex(dtype: np.dtype[Any]) -> bool:
     """Whether values are complex, or compounds of a real and an imaginary part as MATLAB 7.3 writes them."""
-    names = tuple(dtype.names or ())
-    if names in (("real", "imag"), ("r", "i"), ("re", "im")):
-        return all(dtype[name].kind in "fiu" and dtype[name].shape == () for name in names)
-    return dtype.kind == "c"
+    parts = _parts(dtype)
+    return dtype.kind == "c" if parts is None else all(dtype[n].kind in "fiu" and dtype[n].shape == () for n in parts)
 
 
 def as_complex(values: Values) -> Values:
     """Convert compounds of a real and an imaginary part to complex numbers; other values stay as they are."""
-    if values.dtype.names is None:
+    parts = _parts(values.dtype)
+    if parts is None:
         return values
-    real, imaginary = (values[name] for name in values.dtype.names)
-    whole: Values = real + np.complex64(1j) * imaginary
+    whole: Values = values[parts[0]] + np.complex64(1j) * values[parts[1]]
     return whole
+
+
+def _parts(dtype: np.dtype[Any]) -> tuple[str, str] | None:
+    """Names of the real and the imaginary part of a compound, in this order; None for any other type."""
+    named = {name.lower(): name for name in dtype.names or ()}
+    pairs = [(real, imaginary) for real, imaginary in _PARTS if set(named) == {real, imaginary}]
+    return (named[pairs[0][0]], named[pairs[0][1]]) if len(dtype.names or ()) == 2 and pairs else None
 
 
 def parse_axes(text: str, stored: StoredArray) -> tuple[str, ...]:
@@ -223,26 +229,6 @@ def describe_axes(names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     'coil 8, ky 144, kx 192'
     """
     return ", ".join(f"{name} {n}" for name, n in zip(names, shape, strict=True) if name != "-")
-
-
-EXAMPLES = {2: "ky,kx", 3: "coil,ky,kx", 4: "coil,t,ky,kx", 5: "slice,coil,t,ky,kx", 6: "average,slice,coil,t,ky,kx"}
-BY_MATLAB = {2: "kx,ky", 3: "kx,ky,coil", 4: "kx,ky,coil,t", 5: "kx,ky,coil,slice,t", 6: "kx,ky,coil,slice,t,average"}
-"""Usual orders of axes, by their number: of row-major arrays, and of those of MATLAB."""
-
-
-def axes_in_doubt(stored: StoredArray) -> UnsupportedDataError:
-    """Error for an array whose axes nothing tells; it proposes names in a usual order."""
-    wide = sum(n > 1 for n in stored.shape)
-    examples = BY_MATLAB if any(each.code == "matlab-order" for each in stored.remarks) else EXAMPLES
-    example = examples.get(len(stored.shape), examples.get(wide, examples[5]))
-    return UnsupportedDataError(
-        f"{stored.title}: nothing in the file says which axis is which, and a guess could turn time into space",
-        remedy=(
-            "name them in the stored order, for instance ",
-            Param("axes", example),
-            f" (from {', '.join(NAMES)}, or - for one of length 1)",
-        ),
-    )
 
 
 def _index_text(index: Index) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data.image import Array, Image
+from crnn_cli.data.input_files import is_broken_link
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.formats import is_dicom, is_dicom_file
 from crnn_cli.io.nifti.image import SUFFIXES, read_image
@@ -148,7 +149,8 @@ def find_cines(source: Path) -> list[Path]:
         what = "is neither NIfTI nor DICOM" if source.exists() else "does not exist"
         raise UnreadableError(f"{source} {what}; name a folder of cines, .nii or .nii.gz, or one of them")
     below = [f for f in source.rglob("*") if not any(p.startswith(".") for p in f.relative_to(source).parts)]
-    files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT) and f.is_file()}
+    files = {f for f in below if f.name.endswith(SUFFIXES) and not stem(f).endswith(GT)}
+    files = {f for f in files if f.is_file() or is_broken_link(f)}  # that it is broken is told with what else is wrong
     folders = {f for f in [source, *below] if f.is_dir() and any(is_dicom_file(g) for g in f.iterdir() if g.is_file())}
     if not files | folders:
         raise UnreadableError(f"{source} holds no cines: no .nii or .nii.gz files in it or below it, and no DICOM")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from crnn_cli.errors import CrnnError, OutputExistsError, Param, UnreadableError, UsageError
+from crnn_cli.errors import CrnnError, OutputExistsError, OutputNameError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM, Progress
 
 NAME = "{name}"
@@ -92,7 +92,7 @@ class BatchItem:
     target : the main output.
     name : of the input, in names of outputs.
     plan : of the command for one input; None where it could not be made.
-    refusal : why the input cannot be read; None where it can.
+    refusal : why the input cannot be read, or its output not be named; None where both can.
     """
 
     path: Path
@@ -183,7 +183,7 @@ def assign_outputs(names: Mapping[Path, str], out: Path, command: BatchCommand, 
 
 
 def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool) -> BatchItem:
-    """Plan an input, or note why it cannot be read.
+    """Plan an input, or note why it cannot be read, or its output not be named.
 
     Parameters
     ----------
@@ -212,6 +212,8 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
         return replace(item, plan=command.plan(item.path, replace(options, out=item.target, force=force, **paths)))
     except UnreadableError as error:
         return replace(item, refusal=error)
+    except OutputNameError as error:
+        return replace(item, refusal=OutputNameError(*error.parts, remedy=("rename the input",)))
     except OutputExistsError as error:
         remedy_too = (*error.remedy, "; ", Param("resume"), " goes on with an earlier batch")
         raise OutputExistsError(*error.parts, remedy=remedy_too) from None

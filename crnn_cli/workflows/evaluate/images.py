@@ -33,10 +33,12 @@ def measure_images(
     Measures, thresholds and measures of each frame, as in the report; and what was missed of the thresholds, in words.
     """
     from crnn_cli.mri.metrics import quality
+    from crnn_cli.workflows.evaluate.mismatch import doubt_mismatch
     from crnn_cli.workflows.evaluate.uncertainty import coverage_facts
 
     tested, reference = (frames_of(each) for each in (pair.tested, pair.reference))
     measured = quality(tested, reference, "least-squares" if options.fit_scale else "none")
+    doubt_mismatch(tested, reference, options.fit_scale)
     missed = _missed(measured, options)
     report = measured.summary() | {
         "required": {"psnr_db": _finite(options.require_psnr), "ssim": _finite(options.require_ssim)},
@@ -80,6 +82,11 @@ def _to_frames(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(series.transpose(2, 3, 1, 0))
 
 
+def magnitude_frames(image: Image) -> np.ndarray[Any, Any]:
+    """Magnitudes (Z, T, Y, X) of an image."""
+    return _to_frames(magnitude_of(image.array))
+
+
 def image_quality(tested: Image, reference: Image, fit_scale: bool) -> dict[str, Any]:
     """PSNR (``psnr_db``, None where identical) and SSIM of the magnitude; empty, with a warning, where undefined.
 
@@ -92,7 +99,7 @@ def image_quality(tested: Image, reference: Image, fit_scale: bool) -> dict[str,
 
     from crnn_cli.mri.metrics import quality
 
-    tensors = [torch.from_numpy(_to_frames(magnitude_of(each.array))) for each in (tested, reference)]
+    tensors = [torch.from_numpy(magnitude_frames(each)) for each in (tested, reference)]
     try:
         summary = quality(tensors[0], tensors[1], "least-squares" if fit_scale else "none").summary()
     except CrnnError as reason:

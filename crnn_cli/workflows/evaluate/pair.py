@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crnn_cli import notices
-from crnn_cli.data.alignment import SAME_PLACE_MM, max_distance_mm, padded_to, reorient_to
+from crnn_cli.data.alignment import SAME_PLACE_MM, is_unplaced, max_distance_mm, padded_to, reorient_to
 from crnn_cli.data.image import Image
 from crnn_cli.data.input_files import read_small
 from crnn_cli.errors import CrnnError, Param, UnreadableError, UnsupportedDataError
@@ -200,7 +200,7 @@ def _turn(tested: Candidate, reference: Candidate, labels: bool) -> Candidate | 
     """Bring the first onto the axes of the second; None where they are so already or the two lie apart."""
     image, grid = tested.image, reference.image
     shapes = [_shape(image), _shape(grid)]
-    if _is_unplaced(image, grid) and shapes[0] == shapes[1]:
+    if is_unplaced(image, grid) and shapes[0] == shapes[1]:
         return None
     if shapes[0] == shapes[1] and max_distance_mm(image.affine, grid.affine, image.shape) <= SAME_PLACE_MM:
         return None
@@ -229,7 +229,7 @@ def _require_same_grid(pair: Pair) -> None:
                     Param("axes"), " or ", Param("reference_axes", "x,y,t")),
         )  # fmt: skip
     apart = max_distance_mm(first.image.affine, second.image.affine, first.image.shape)
-    if apart > SAME_PLACE_MM and _is_unplaced(first.image, second.image):
+    if apart > SAME_PLACE_MM and is_unplaced(first.image, second.image):
         unknown = first.name if first.image.codes == (0, 0) else second.name
         notices.warn("position-unknown", f"{unknown} does not say where it lies: compared voxel by voxel, as stored")
     elif apart > SAME_PLACE_MM:
@@ -252,12 +252,6 @@ def _completed(part: Candidate, whole: Candidate) -> Candidate:
         return part
     completed = padded_to(part.image, whole.image.affine, _shape(whole.image))
     return part if completed is None else replace(part, image=completed)
-
-
-def _is_unplaced(first: Image, second: Image) -> bool:
-    """Whether nobody knows where one of two images lies, and their voxels are of one size."""
-    unknown = (0, 0) in (first.codes, second.codes)
-    return unknown and bool(np.allclose(first.spacing, second.spacing, rtol=1e-3))
 
 
 def _shape(image: Image) -> tuple[int, ...]:

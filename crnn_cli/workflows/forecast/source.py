@@ -90,13 +90,10 @@ def read_series(path: Path, axes: str | None, series: str | None, slice_toleranc
     CrnnError
         As `crnn_cli.io.images.load_image`.
     """
-    from crnn_cli.io.formats import is_kspace
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
 
     name = "standard input" if path == STREAM else str(path)
-    if is_kspace(path):
-        raise UnsupportedDataError(f"{name} holds k-space, not images", remedy=("reconstruct it first",))
     loaded = load_image(path, axes, series, slice_tolerance=slice_tolerance)
     if loaded.intent == LABELS:
         raise UnsupportedDataError(f"{name} is a label map", remedy=("give the images that were labelled",))

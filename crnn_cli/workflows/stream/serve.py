@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
-from crnn_cli.errors import CrnnError
+from crnn_cli.errors import CrnnError, Spelling
 from crnn_cli.workflows.stream.options import check_mrd
 from crnn_cli.workflows.stream.steps import StreamInput, StreamPlan, kind_of, mrd_frames, run
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.reconstruct.run import ReconstructEngine
 
 
-def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[str, Any]], None]) -> None:
+def serve(
+    planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[str, Any]], None], spell: Spelling = str
+) -> None:
     """Wait for clients until Ctrl-C; with a file for the images, for one client.
 
     A client whose stream fails is told why, and the next one is served.
@@ -26,6 +28,7 @@ def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[s
     planned : with the address.
     engine : loaded once for all clients.
     tell : called with the report of each stream.
+    spell : how messages write parameters.
 
     Raises
     ------
@@ -46,11 +49,13 @@ def serve(planned: StreamPlan, engine: ReconstructEngine, tell: Callable[[dict[s
                 with notices.recording(strict=notices.is_strict()):  # doubts of one client are not those of the next
                     tell(_answer(connection, planned, engine))
             except (CrnnError, BrokenPipeError) as error:
+                said = error.render(spell) if isinstance(error, CrnnError) else str(error)
                 with suppress(CrnnError, BrokenPipeError):
-                    connection.output.write(text_message(str(error)) + close_message())
+                    connection.output.write(text_message(said) + close_message())
                 if planned.target is not None:
                     raise
-                notices.say(f"{connection.name}: {error or 'the client went away'}")
+                said = (said or "the client went away").removeprefix(connection.name).removeprefix(":").strip()
+                notices.say(f"{connection.name}: {said}")
             finally:
                 connection.close()
             if planned.target is not None:

@@ -206,9 +206,21 @@ def test_hdf5_of_no_format(full, tmp_path):
         read_raw(tmp_path / "k.h5", variable="scan/raw")
     with pytest.raises(UsageError, match="no array 'other'"):
         read_raw(tmp_path / "k.h5", AXES, "other")
-    with h5py.File(tmp_path / "c.h5", "w") as file:
-        file["k"] = compound(full)
-    np.testing.assert_array_equal(read_raw(tmp_path / "c.h5", AXES).read(1).kspace_CTYX, full[1])
+
+
+@pytest.mark.parametrize("names", [("real", "imag"), ("imag", "real"), ("i", "r"), ("Re", "Im")])
+@pytest.mark.parametrize("suffix", [".h5", ".npy", ".npz"])
+def test_compounds_of_real_and_imaginary_part_in_any_order(full, tmp_path, suffix, names):
+    place, parts = tmp_path / f"k{suffix}", compound(full)
+    stored = np.empty(full.shape, [(name, np.float32) for name in names])
+    for name in names:
+        stored[name] = parts["real" if name[0].lower() == "r" else "imag"]
+    if suffix == ".h5":
+        with h5py.File(place, "w") as file:
+            file["k"] = stored
+    else:
+        (np.save if suffix == ".npy" else np.savez)(place, stored)
+    np.testing.assert_array_equal(read_raw(place, AXES).read(1).kspace_CTYX, full[1])
 
 
 def test_formats_are_told_by_content(full, tmp_path, monkeypatch):

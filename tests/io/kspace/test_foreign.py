@@ -1,6 +1,7 @@
 """Raw k-space that is not read is named with its converter; HDF5 that is locked or refers elsewhere is refused."""
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
+from crnn_cli.io.kspace.hdf5 import convention_of
 from crnn_cli.io.kspace.hdf5_file import require_sound
 from crnn_cli.io.kspace.read import read_raw
 from tests.support.ismrmrd import Options, write_scan
@@ -82,6 +84,15 @@ def test_a_file_that_is_open_for_writing_is_said_to_be_locked(tmp_path):
             read_raw(tmp_path / "a.h5")
         writer.communicate(b"\n")
     assert read_raw(tmp_path / "a.h5").shape_ZCTYX[1] == 2
+
+
+def test_a_file_that_was_never_closed_can_be_mended(tmp_path):
+    with h5py.File(tmp_path / "k.h5", "w", libver="latest") as file:
+        file["k"] = np.ones((4, 4), np.complex64)
+        file.swmr_mode = True
+        shutil.copy(tmp_path / "k.h5", tmp_path / "copy.h5")
+    with pytest.raises(UnreadableError, match=r"never closed, or copied before.*h5clear -s"):
+        convention_of(tmp_path / "copy.h5")
 
 
 @pytest.mark.parametrize("name", ["mask", "ismrmrd_header"])

@@ -286,3 +286,14 @@ def test_damaged_variables_of_matlab_are_no_crash(full, tmp_path):
     place = write_v5(tmp_path / "k.mat", kspace_full=matlab(full))
     ended = subprocess.run([sys.executable, "-c", CRASHES, str(place)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-500:]
+
+
+def test_samples_of_bart_in_the_wrong_byte_order_are_named(full, tmp_path):
+    place = write_bart(tmp_path / "k", full[:, :, :1])
+    little = np.fromfile(place, "<c8")
+    for factor in (1e-30, 1, 1e30):
+        (factor * little).astype("<c8").tofile(place)
+        assert read_raw(place).shape_ZCTYX == full[:, :, :1].shape
+        (factor * little).astype(">c8").tofile(place)
+        with pytest.raises(UnsupportedDataError, match="big-endian order"):
+            read_raw(place)

@@ -544,15 +544,17 @@ def test_cines_are_checked(tmp_path):
     for name, (array, _) in files.items():
         save(tmp_path / f"{name}.nii.gz", array)
     (tmp_path / "text.nii").write_text("no image at all")
+    (tmp_path / "p" / "gone.nii").symlink_to(tmp_path / "nothing.nii")
     steps = []
     found = check_cines(find_cines(tmp_path), lambda done, total: steps.append((done, total)))
     checked = {c.name: c for c in found}
-    assert steps == [(k, 8) for k in range(1, 9)]
-    assert set(checked) == {*files, "text"}
+    assert steps == [(k, 9) for k in range(1, 10)]
+    assert set(checked) == {*files, "text", "p/gone"}
     for name, (array, problem) in files.items():
         assert checked[name].shape == array.shape
         assert len(checked[name].problems) == bool(problem), checked[name].problems
         assert all(problem in text for text in checked[name].problems)
         assert checked[name].values == ()
     assert "not a NIfTI" in checked["text"].problems[0]
+    assert "is a link to" in checked["p/gone"].problems[0]
     assert check_cines([]) == []

@@ -45,6 +45,14 @@ def of_file(scan, model, tmp_path_factory):
     return nib.load(out)
 
 
+def two_sets():
+    """Return a stream whose lines alternate between two sets."""
+    acquisitions, xml = real_time(SCAN)
+    for number, each in enumerate(acquisitions):
+        each.idx.set = number % 2
+    return stream_of(acquisitions, xml)
+
+
 def sent(content):
     """Return the images (x, y, t) of MRD messages."""
     images = list(ProtocolDeserializer(io.BytesIO(content)).deserialize())
@@ -119,14 +127,15 @@ def test_a_server_answers_its_clients_one_after_another(scan, model, of_file):
         try:
             assert server.stderr is not None
             port = int(re.search(r"127\.0\.0\.1:(\d+)", server.stderr.readline())[1])
-            for content in (scan[1], b"GET / HTTP/1.1\r\n\r\n", scan[1]):
+            refused = {b"GET / HTTP/1.1\r\n\r\n": "no stream of MRD messages", two_sets(): "the first with --set 0"}
+            for content in (scan[1], *refused, scan[1]):
                 with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
                     client.sendall(content)
                     client.shutdown(socket.SHUT_WR)
                     received = client.makefile("rb").read()
                 if content is not scan[1]:
                     words = list(ProtocolDeserializer(io.BytesIO(received)).deserialize())
-                    assert "no stream of MRD messages" in words[0]
+                    assert refused[content] in words[0]
                 else:
                     np.testing.assert_array_equal(sent(received), of_file.get_fdata()[:, :, 0])
             server.send_signal(2)

@@ -156,15 +156,23 @@ def read_samples(path: Path, group: str, heads: ReadoutHeaders) -> Iterator[tupl
         If samples are missing, or are NaN or infinite; the readout is named.
     """
     order = np.argsort(heads.row, kind="stable")
+    for first in range(0, len(order), BLOCK):
+        indices = order[first : first + BLOCK]
+        for index, stored in zip(indices.tolist(), _stored_samples(path, group, heads.row[indices]), strict=True):
+            yield index, _samples(stored, heads, index)
+
+
+def _stored_samples(path: Path, group: str, rows: Numbers) -> Numbers:
+    """Samples of some readouts as stored.
+
+    The file is closed again: one that a generator held open would be closed whenever memory is collected, perhaps while
+    HDF5 reads another file, which ends the process by a signal.
+    """
+    together = len(rows) == rows[-1] - rows[0] + 1
     with opened(path) as file:
         table = file[group]["data"].fields("data")
-        for first in range(0, len(order), BLOCK):
-            indices = order[first : first + BLOCK]
-            rows = heads.row[indices]
-            together = len(rows) == rows[-1] - rows[0] + 1
-            block = table[rows[0] : rows[-1] + 1] if together else table[rows.tolist()]
-            for index, stored in zip(indices.tolist(), block, strict=True):
-                yield index, _samples(stored, heads, index)
+        stored: Numbers = table[rows[0] : rows[-1] + 1] if together else table[rows.tolist()]
+    return stored
 
 
 def readout_name(heads: ReadoutHeaders, index: int) -> str:

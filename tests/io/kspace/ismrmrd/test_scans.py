@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import ismrmrd
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from crnn_cli.data.raw_scan import crop_and_resample, place_images
 from crnn_cli.errors import UnreadableError
+from crnn_cli.io.kspace.ismrmrd.file import find_group, read_readout_headers, read_samples
 from crnn_cli.io.kspace.ismrmrd.read import read_ismrmrd
 from tests.support.data import data_file
 from tests.support.ismrmrd import Options, header_of, noise_readouts, readout, scan, write, write_scan
@@ -161,6 +163,17 @@ def test_samples_are_read_when_a_slice_is_asked_for(tmp_path):
     found.read(0)
     with pytest.raises(UnreadableError, match=r"readout 60 \(scan counter 59\) has NaN or infinite samples"):
         found.read(1)
+
+
+def test_a_file_is_not_held_open_between_readouts(tmp_path):
+    """A generator that is left unfinished would close it while another file is read, which ends the process."""
+    write_scan(tmp_path / "scan.h5", Options(frames=2))
+    group = find_group(tmp_path / "scan.h5", None)
+    heads = read_readout_headers(tmp_path / "scan.h5", group)
+    before = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    samples = read_samples(tmp_path / "scan.h5", group, heads)
+    next(samples)
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == before
 
 
 def test_a_real_scan_is_described_as_its_header_says():
