@@ -219,10 +219,7 @@ def test_a_refused_number_has_its_reason_in_the_table_and_strict_ends_with_6(crn
         assert numbers["left"]["ejection_fraction"]["value"] > 10
         assert numbers["left"]["edv"]["value"] is numbers["left"]["mass_ed"]["value"] is None
     strict = crnn("function", path, *ACDC, "--strict", "-o", tmp_path / "f.json")
-    doubtful = case not in (
-        "one frame",
-        "two frames",
-    )  # the muscle changes its volume: 4 at once
+    doubtful = case != "two frames"  # the muscle changes its volume, or one frame has no known phase: 4 at once
     assert strict.code == (4 if doubtful else 6), strict.err
     assert (tmp_path / "f.json").exists() != doubtful
 
