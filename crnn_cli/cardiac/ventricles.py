@@ -121,8 +121,8 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     if len(curve_T) == 1:
         if ed is not None and es is not None:
             raise UsageError(Param("ed", 1), " and ", Param("es", 1), ": there is one frame, and it is one of the two")
-        given = ed is not None or es is not None
-        return Phases(0, 0, "given" if given else "found", only="ed" if es is None else "es")
+        origin = "found" if ed is None and es is None else "given"
+        return Phases(0, 0, origin, only="ed" if es is None else "es")
     if np.ptp(curve_T) == 0:
         raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
     right_T = volumes[RIGHT].curve if name == LEFT and RIGHT in volumes else None

@@ -290,6 +290,7 @@ def test_of_frames_as_small_the_one_with_the_smallest_cavities_is_end_systole(le
 
 def test_names_and_conventions_say_what_values_mean():
     assert find_chambers({5: "Left Ventricle", 7: "LV_myocardium"}, "x") == Chambers(left=5, myocardium=7)
+    assert find_chambers({1: "LV blood pool", 2: "LV-Myo", 3: "rv_endo", 4: "aorta"}, "x") == Chambers(1, 2, 3)
     assert parse_chambers("ukbb") == parse_chambers("4=rv, 1=LV,2=myo")
     for wrong in ("1=LV,1=RV", "1=LV,2=LV", "LV", "0=LV", "1=atrium", ""):
         with pytest.raises(UsageError):

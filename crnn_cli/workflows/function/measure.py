@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,7 +213,9 @@ def _measure_labels(
     from crnn_cli.workflows.function.origin import label_doubt
 
     names = labels.names if isinstance(labels, LabelImage) else {}
-    chambers = chambers or find_chambers(names, name)
+    if chambers is None:
+        chambers = find_chambers(names, name)
+        _note_others(names, chambers)
     require_stack(labels, name)
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
@@ -223,6 +225,14 @@ def _measure_labels(
     _require_a_number(function, name)
     notices.tell(*function.doubts)
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
+
+
+def _note_others(names: Mapping[int, str], chambers: Chambers) -> None:
+    """Say which labels by their names are none of the heart's."""
+    others = [name for value, name in names.items() if value not in chambers.named().values()]
+    if others:
+        measured = ", ".join(f"{names[value]} for the {chamber}" for chamber, value in chambers.named().items())
+        notices.note("labels-not-measured", f"taken by its name: {measured}; not measured: {', '.join(others)}")
 
 
 def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
