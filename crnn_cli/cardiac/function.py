@@ -46,6 +46,8 @@ ROUGH = 0.08
 """Roughness of a ventricle's curve (`crnn_cli.cardiac.volume_curves.roughness`) from which on it is doubtful."""
 STROKES_DIFFER = 0.3
 """Difference of the ventricles' stroke volumes, relative to the larger, from which on they are doubtful."""
+HEARTS = (3.0, 1500.0)
+"""Least and largest end-diastolic volume in ml of a ventricle of a human heart, of a newborn or dilated."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,8 @@ def assess_function(
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
     partial = _partial(volumes[main], phases)
     doubts = (
-        *_assumed(phases), *(each.doubt for each in findings), *_doubts(volumes, ventricles),
+        *_assumed(phases), *_size(ventricles[main], labels), *(each.doubt for each in findings),
+        *_doubts(volumes, ventricles),
         *_rates(rates_differ(volumes[main].curve, phases, labels.frame_time, subject.heart_rate)),
         *(partial or _shuffled(labels, order)),
     )  # fmt: skip
@@ -299,6 +302,18 @@ def _assumed(phases: Phases) -> tuple[Doubt, ...]:
     """Doubt about a single volume of which nobody said the phase."""
     text = "one frame, taken for end diastole: nothing says which phase it is of"
     return (Doubt("phase-assumed", text),) if phases.only and phases.origin == "found" else ()
+
+
+def _size(ventricle: Ventricle, labels: Image) -> tuple[Doubt, ...]:
+    """Doubt about a heart of a size that no human heart has, as with voxels in another unit than mm."""
+    volume = next((each.value for each in (ventricle.edv, ventricle.esv) if each.value is not None), None)
+    if volume is None or HEARTS[0] <= volume <= HEARTS[1]:
+        return ()
+    size = " x ".join(f"{step:.4g}" for step in labels.spacing)
+    text = (
+        f"the {ventricle.name} holds {volume:.2g} ml, as no human heart does: are voxels of {size} mm right, or is the"
+    )
+    return (Doubt("heart-size-unusual", f"{text} unit another one?"),)
 
 
 def _rates(contradiction: str) -> tuple[Doubt, ...]:

@@ -151,6 +151,19 @@ def matches(tested: LabelMap, reference: LabelMap) -> dict[tuple[int, int], floa
     }
 
 
+def begins_as_it_ends(labels: NDArray[Any]) -> bool:
+    """Whether labels at both ends of the first axis overlap with a Dice above 0.7, as the frames of a closed cycle do.
+
+    Along an axis in space a structure begins and ends elsewhere.
+
+    >>> begins_as_it_ends(np.ones((3, 4))), begins_as_it_ends(np.eye(4))
+    (True, False)
+    """
+    first, last = labels[0], labels[-1]
+    held = np.count_nonzero(first) + np.count_nonzero(last)
+    return bool(held and 2 * np.count_nonzero((first == last) & (first > 0)) > 0.7 * held)
+
+
 def voxel_millilitres(grid: Image) -> float:
     """Volume of one voxel in ml, the parallelepiped of its edges: also correct for a sheared grid.
 

@@ -132,6 +132,15 @@ def test_what_cannot_be_said_is_refused_with_its_reason(beating, change, reason)
     assert all(each.reason for each in refused)
 
 
+@pytest.mark.parametrize(("unit", "doubted"), [(1, False), (0.1, True), (3, True)])
+def test_a_heart_that_no_human_has_is_doubted(unit, doubted):
+    """Of cm written as mm, volumes are a thousandth."""
+    one = heart(frames=2, beat=(1, 0.8))
+    affine = one.affine @ np.diag([unit, unit, unit, 1])
+    function = assess_function(Image(one.array, affine), CHAMBERS)
+    assert ("heart-size-unusual" in codes(function.doubts)) == doubted
+
+
 @pytest.mark.parametrize(
     ("given", "known", "refused", "doubts"),
     [({}, "d", "s", ["phase-assumed"]), ({"ed": 0}, "d", "s", []), ({"es": 0}, "s", "d", [])],

@@ -224,6 +224,14 @@ def test_a_refused_number_has_its_reason_in_the_table_and_strict_ends_with_6(crn
     assert (tmp_path / "f.json").exists() != doubtful
 
 
+@pytest.mark.parametrize("order", [(3, 0, 1, 2), (3, 2, 1, 0)])
+def test_a_first_axis_of_time_is_named(crnn, beating, tmp_path, order):
+    path = write(tmp_path / "labels.nii.gz", np.ascontiguousarray(beating.array.transpose(order)), beating.affine)
+    ended = crnn("function", path, *ACDC)
+    assert ended.code == 4
+    assert "looks like time" in ended.err
+
+
 def test_strict_takes_doubts_for_errors(crnn, beating, tmp_path):
     order = np.random.default_rng(1).permutation(20)
     path = write(tmp_path / "shuffled.nii.gz", beating.array[..., order], beating.affine)

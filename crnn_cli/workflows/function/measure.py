@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.function.cine import Labeller
     from crnn_cli.workflows.function.runs import Runs
 
+_OF_IMAGES = {"frames-out-of-order"}  # said of the images, it is not said of their labels again
 _OF_LABELLING = ("model", "device", "seconds", "quality")
 
 
@@ -222,8 +223,9 @@ def _measure_labels(
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
     doubt = label_doubt(labels, chambers, bundle)
     function = replace(function, intervals=None if doubt is None else Intervals(doubt))
-    _require_a_number(function, name)
-    notices.tell(*function.doubts)
+    _require_a_number(function, labels, name)
+    told = {each["code"] for each in notices.recorded().get("doubts", ())}
+    notices.tell(*(each for each in function.doubts if each.code not in told & _OF_IMAGES))
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
 
 
@@ -248,11 +250,19 @@ def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
         )
 
 
-def _require_a_number(function: CardiacFunction, name: str) -> None:
+def _require_a_number(function: CardiacFunction, labels: Image, name: str) -> None:
     """Refuse a heart of which neither a volume nor a ratio can be said; the message has the reasons."""
+    from crnn_cli.labels.overlap import begins_as_it_ends
+
     quantities = function.quantities()
     numbers = [each for side in ("left", "right") for each in quantities.get(side, {}).values()]
     if all(each.value is None for each in numbers):
+        if labels.frames > 1 and begins_as_it_ends(labels.array):
+            raise UnsupportedDataError(
+                f"the first axis of {name} ({' x '.join(map(str, labels.array.shape))}) looks like time: the labels at "
+                "its two ends are nearly the same",
+                remedy=("store the axes as x, y, z, t",),
+            )
         reasons = dict.fromkeys(each.reason for each in numbers)
         raise UnsupportedDataError(f"nothing can be measured in {name}: {'; '.join(reasons)}")
 
