@@ -21,11 +21,17 @@ CONVENTIONS: dict[str, dict[str, int]] = {
 """Values of data sets: ACDC (Bernard et al. 2018), M&Ms (Campello et al. 2021), UK Biobank (Bai et al. 2018)."""
 
 _ABBREVIATIONS = {"lv": LEFT, "myo": MYOCARDIUM, "rv": RIGHT}
+_CAVITIES = (
+    "{}", "{} cavity", "{} blood pool", "{} bloodpool", "{} endocardium", "{} endo", "{}c", "{}bp", "{} bp",
+)  # fmt: skip
 _WORDS = {
-    LEFT: (LEFT, "lv", "lv cavity", "left ventricular cavity", "left ventricle cavity", "lvc"),
-    MYOCARDIUM: (MYOCARDIUM, "myo", "lv myocardium", "left ventricular myocardium", "left ventricle myocardium", "lvm"),
-    RIGHT: (RIGHT, "rv", "rv cavity", "right ventricular cavity", "right ventricle cavity", "rvc"),
-}
+    LEFT: tuple(each.format(side) for side in (LEFT, "left ventricular", "lv") for each in _CAVITIES),
+    MYOCARDIUM: (
+        MYOCARDIUM, "myo", "lv myocardium", "left ventricular myocardium", "left ventricle myocardium", "lvm", "lv myo",
+        "lv wall", "left ventricular wall", "left ventricle wall",
+    ),
+    RIGHT: tuple(each.format(side) for side in (RIGHT, "right ventricular", "rv") for each in _CAVITIES),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def find_chambers(names: Mapping[int, str], source: str) -> Chambers:
     UnsupportedDataError
         If no label has the name of a ventricle.
     """
-    known = {" ".join(name.lower().replace("_", " ").split()): value for value, name in names.items()}
+    known = {" ".join(re.sub("[_-]", " ", name.lower()).split()): value for value, name in names.items()}
     values = {
         structure: known[word] for structure, words in _WORDS.items() for word in reversed(words) if word in known
     }  # fmt: skip

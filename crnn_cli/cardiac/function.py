@@ -15,7 +15,6 @@ from crnn_cli.cardiac.quantities import Quantity, derived
 from crnn_cli.cardiac.ventricles import (
     FEWEST_FRAMES,
     FEWEST_SLICES,
-    ONE_FRAME,
     Flow,
     Phases,
     Ventricle,
@@ -25,6 +24,7 @@ from crnn_cli.cardiac.ventricles import (
     measure_mass,
     measure_ventricle,
     not_whole_cycle,
+    rates_differ,
 )
 from crnn_cli.cardiac.volume_curves import HARMONICS, StructureVolumes, count_beats, roughness, structure_volumes
 from crnn_cli.cardiac.wall import SEGMENTS, Wall, measure_wall
@@ -46,6 +46,8 @@ ROUGH = 0.08
 """Roughness of a ventricle's curve (`crnn_cli.cardiac.volume_curves.roughness`) from which on it is doubtful."""
 STROKES_DIFFER = 0.3
 """Difference of the ventricles' stroke volumes, relative to the larger, from which on they are doubtful."""
+HEARTS = (3.0, 1500.0)
+"""Least and largest end-diastolic volume in ml of a ventricle of a human heart, of a newborn or dilated."""
 
 
 @dataclass(frozen=True)
@@ -140,19 +142,20 @@ class CardiacFunction:
             {"slice": z + 1}
             | {
                 f"{name.replace(' ', '_')}_{phase}_ml": round(float(each.discs_ST[z, frame]), 3)
-                for phase, frame in (("ed", self.phases.ed), ("es", self.phases.es))
+                for phase, frame in self.phases.frames().items()
                 for name, each in self.volumes.items()
             }
             for z in range(slices)
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """The facts of a report; frames count from 1."""
+        """The facts of a report; frames count from 1, and a phase that a single volume is not of is None."""
+        frames = {phase: frame + 1 for phase, frame in self.phases.frames().items()}
         times = None if self.frame_time is None else [
             round(frame * self.frame_time, 6) for frame in range(len(next(iter(self.volumes.values())).curve))
         ]  # fmt: skip
         return {
-            "end_diastole": self.phases.ed + 1, "end_systole": self.phases.es + 1, "phases": self.phases.origin,
+            "end_diastole": frames.get("ed"), "end_systole": frames.get("es"), "phases": self.phases.origin,
             "convention": CONVENTION,
             "intervals": None if self.intervals is None else self.intervals.as_json(),
             "body_surface_m2": self.subject.body_surface, "body_surface_formula": self.subject.formula or None,
@@ -220,10 +223,15 @@ def assess_function(
         mass = measure_mass(volumes[MYOCARDIUM], phases, unknown, cut.get(MYOCARDIUM, ""))
     main = LEFT if LEFT in ventricles else RIGHT
     flow = measure_flow(volumes[main], ventricles[main], phases, labels.frame_time, subject.heart_rate)
-    wall: Wall | str = unknown or (ONE_FRAME if labels.frames == 1 else "")
+    wall: Wall | str = unknown or phases.lacking
     wall = wall or measure_wall(labels, chambers, order, phases.ed, phases.es)
     partial = _partial(volumes[main], phases)
-    doubts = (*(each.doubt for each in findings), *_doubts(volumes, ventricles), *(partial or _shuffled(labels, order)))
+    doubts = (
+        *_assumed(phases), *_size(ventricles[main], labels), *(each.doubt for each in findings),
+        *_doubts(volumes, ventricles),
+        *_rates(rates_differ(volumes[main].curve, phases, labels.frame_time, subject.heart_rate)),
+        *(partial or _shuffled(labels, order)),
+    )  # fmt: skip
     return CardiacFunction(phases, labels.frame_time, volumes, ventricles, mass, flow, wall, subject, doubts)
 
 
@@ -288,6 +296,28 @@ def _cut(findings: Sequence[Finding]) -> dict[str, str]:
     """Why structures are not whole, by their names: they reach the edge of the slices."""
     names = [each.label for each in findings if each.doubt.code == "structure-at-edge"]
     return {name: f"the {name} is cut by the edge of the field of view" for name in names}
+
+
+def _assumed(phases: Phases) -> tuple[Doubt, ...]:
+    """Doubt about a single volume of which nobody said the phase."""
+    text = "one frame, taken for end diastole: nothing says which phase it is of"
+    return (Doubt("phase-assumed", text),) if phases.only and phases.origin == "found" else ()
+
+
+def _size(ventricle: Ventricle, labels: Image) -> tuple[Doubt, ...]:
+    """Doubt about a heart of a size that no human heart has, as with voxels in another unit than mm."""
+    volume = next((each.value for each in (ventricle.edv, ventricle.esv) if each.value is not None), None)
+    if volume is None or HEARTS[0] <= volume <= HEARTS[1]:
+        return ()
+    size = " x ".join(f"{step:.4g}" for step in labels.spacing)
+    text = (
+        f"the {ventricle.name} holds {volume:.2g} ml, as no human heart does: are voxels of {size} mm right, or is the"
+    )
+    return (Doubt("heart-size-unusual", f"{text} unit another one?"),)
+
+
+def _rates(contradiction: str) -> tuple[Doubt, ...]:
+    return (Doubt("heart-rate-differs", contradiction),) if contradiction else ()
 
 
 def _doubts(volumes: dict[str, StructureVolumes], ventricles: dict[str, Ventricle]) -> tuple[Doubt, ...]:

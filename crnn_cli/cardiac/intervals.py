@@ -160,9 +160,10 @@ class LabelDoubt:
         structure = structure_of(name)
         dice, words = self.dice.get(structure), _VOLUMES[structure]
         known = [measured[word].value for word in words if word in measured]
-        if dice is None or not known or known[0] is None:
+        first = next((each for each in known if each is not None), None)
+        if dice is None or first is None:
             return None
-        volumes = [known[0] if each is None else each for each in known]  # one frame has no end systole
+        volumes = [first if each is None else each for each in known]  # one frame is of one phase
         doubts = [doubt_of(self.limits, dice[frame]) for frame in (ed, es)]
         return half_width(self.limits, name, value, BothPhases(volumes[0], volumes[-1], *doubts))
 

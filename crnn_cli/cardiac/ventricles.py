@@ -20,12 +20,15 @@ FEWEST_FRAMES = 8
 """Frames that a cycle must have to be followed."""
 ONE_FRAME = "one frame: there is no end systole"
 """Why a single volume has no end-systolic numbers."""
+NO_DIASTOLE = "one frame, of end systole: there is no end diastole"
+"""Why a single volume that is said to be of end systole has no end-diastolic numbers."""
 AS_LARGE = 0.02
 """Part of the stroke by which a cavity may be smaller than the largest to count as large."""
 AS_SMALL = 0.01
 """Part of the stroke by which a cavity may be larger than the smallest to count as small."""
 _RETURNED = 0.5  # share of the stroke that is filled again in the last frame of a whole cycle
 _HEART_RATES = (20, 240)  # per minute
+_OF_FRAMES = (0.75, 1.5)  # rate that the frames cover once over the true one; gated frames may leave out a third
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,24 @@ class Phases:
     ----------
     origin : where they come from: ``found``, ``given``, or ``labelled``: no other frame has a label.
     unknown : why other frames may be meant, so that volumes at these say nothing; empty where they are known.
+    only : of a single volume, the phase that it is of: ``ed``, or ``es`` where it was given as that; empty of a cine.
     """
 
     ed: int
     es: int
     origin: str
     unknown: str = ""
+    only: str = ""
+
+    def frames(self) -> dict[str, int]:
+        """Frames by phase, ``ed`` and ``es``: both, or that of a single volume."""
+        both = {"ed": self.ed, "es": self.es}
+        return {self.only: both[self.only]} if self.only else both
+
+    @property
+    def lacking(self) -> str:
+        """Why a single volume has no numbers of the other phase; empty of a cine."""
+        return {"": "", "ed": ONE_FRAME, "es": NO_DIASTOLE}[self.only]
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,8 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     diastole and end systole alone were drawn, they are these two. Else a frame without the cavity may be the one that
     is looked for, so that the phases are not known unless both are given.
 
+    A single volume is taken for end diastole, unless it is given as end systole.
+
     Parameters
     ----------
     ed, es : given frames, from 0; None for those to be found.
@@ -89,7 +106,8 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     Raises
     ------
     UsageError
-        If a given frame is not there, or the cavity is no larger in end diastole than in end systole.
+        If a given frame is not there, one frame is given as both, or the cavity is no larger in end diastole than in
+        end systole.
     UnsupportedDataError
         If no ventricle is labelled in any frame, or its volume never changes.
     """
@@ -100,7 +118,12 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
     for param, frame in (("ed", ed), ("es", es)):
         if frame is not None and not 0 <= frame < len(curve_T):
             raise UsageError(Param(param, frame + 1), f" is not there: the frames are 1 to {len(curve_T)}")
-    if len(curve_T) > 1 and np.ptp(curve_T) == 0:
+    if len(curve_T) == 1:
+        if ed is not None and es is not None:
+            raise UsageError(Param("ed", 1), " and ", Param("es", 1), ": there is one frame, and it is one of the two")
+        origin = "found" if ed is None and es is None else "given"
+        return Phases(0, 0, origin, only="ed" if es is None else "es")
+    if np.ptp(curve_T) == 0:
         raise UnsupportedDataError(f"the {name} has the same volume in all {len(curve_T)} frames: no heart beats here")
     right_T = volumes[RIGHT].curve if name == LEFT and RIGHT in volumes else None
     frames = (_end_diastole(curve_T) if ed is None else ed, _end_systole(curve_T, right_T) if es is None else es)
@@ -111,7 +134,7 @@ def find_phases(volumes: dict[str, StructureVolumes], ed: int | None = None, es:
         if found.origin == "found" and not curve_T.all():
             lacking = _not_labelled(volumes[name])
             found = replace(found, unknown=f"{lacking}, which may be end diastole or end systole: give both frames")
-    if len(curve_T) > 1 and curve_T[found.ed] <= curve_T[found.es]:
+    if curve_T[found.ed] <= curve_T[found.es]:
         given = [word for word in ((Param("ed", found.ed + 1) if ed is not None else ""), " ",
                                    (Param("es", found.es + 1) if es is not None else "")) if word]  # fmt: skip
         raise UsageError(
@@ -156,10 +179,11 @@ def measure_ventricle(volumes: StructureVolumes, phases: Phases, unknown_size: s
     else:
         edv, esv = (Quantity(float(curve_T[frame]), "ml") for frame in (phases.ed, phases.es))
         percent = derived("%", lambda a, b: 100 * (a - b) / a, edv, esv)
-        if len(curve_T) == 1:
-            esv, percent = Quantity.refused("ml", ONE_FRAME), Quantity.refused("%", ONE_FRAME)
+        if phases.only:
+            percent = Quantity.refused("%", phases.lacking)
     if unknown_size and not reason:
         edv, esv = Quantity.refused("ml", unknown_size), Quantity.refused("ml", unknown_size)
+    edv, esv = _of_only(phases, edv, esv)
     return Ventricle(volumes.name, edv, esv, derived("ml", lambda a, b: a - b, edv, esv), percent)
 
 
@@ -178,9 +202,14 @@ def measure_mass(
         reason = cut or _few(MYOCARDIUM, slices, frame) or unknown_size
         value = float(myocardium.curve[frame]) * DENSITY
         masses.append(Quantity.refused("g", reason) if reason else Quantity(value, "g"))
-    if len(myocardium.curve) == 1:
-        masses[1] = Quantity.refused("g", ONE_FRAME)
-    return masses[0], masses[1]
+    return _of_only(phases, masses[0], masses[1])
+
+
+def _of_only(phases: Phases, ed: Quantity, es: Quantity) -> tuple[Quantity, Quantity]:
+    """Numbers of end diastole and end systole, the one refused that a single volume is not of."""
+    if phases.only == "es":
+        return Quantity.refused(ed.unit, phases.lacking), es
+    return ed, Quantity.refused(es.unit, phases.lacking) if phases.only else es
 
 
 def _unusable(volumes: StructureVolumes, phases: Phases) -> str:
@@ -226,6 +255,24 @@ def not_whole_cycle(curve_T: Curve, phases: Phases) -> str:
     if ed <= es or (before - es) < _RETURNED * (ed - es):
         return "the frames do not cover the whole cycle: the cavity has not filled again in the last one"
     return ""
+
+
+def rates_differ(curve_T: Curve, phases: Phases, frame_time: float | None, heart_rate: float | None) -> str:
+    """How the heart rate contradicts the times of the frames, in words; empty where it does not, or nothing is known.
+
+    Parameters
+    ----------
+    frame_time : seconds between frames.
+    heart_rate : per minute, given or of a header.
+    """
+    if frame_time is None or heart_rate is None or not_whole_cycle(curve_T, phases):
+        return ""
+    found = 60 / (frame_time * len(curve_T))
+    low, high = _OF_FRAMES
+    if low <= found / heart_rate <= high:
+        return ""
+    frames = f"{len(curve_T)} frames of {1000 * frame_time:.4g} ms show one beat, {found:.0f} a minute"
+    return f"the heart rate is {heart_rate:g} a minute, but {frames}: cardiac output or peak rates are wrong"
 
 
 @dataclass(frozen=True)

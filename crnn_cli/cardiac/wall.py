@@ -2,8 +2,9 @@
 
     endocardium(theta), epicardium(theta)    radii at which a ray from the cavity's centre enters and leaves the wall
     thickness(theta) = epicardium - endocardium                                                  of each slice and frame
-    thickening = 100 (end systole - end diastole) / end diastole                                  per cent
+    thickening = 100 (end systole - end diastole) / end diastole           per cent, of rays that cross both
 
+In end systole base and apex have often left their slices. A slice without a wall there says nothing of the thickening.
 The slices that show a closed ring in end diastole are divided into three thirds, basal, mid and apical. The basal end
 is the one with the larger cavity. Six segments of 60 degrees in the basal and the mid third, four of 90 degrees in the
 apical one, begin at the anterior insertion of the right ventricle and go through the septum; the 17th segment, the apex
@@ -48,18 +49,14 @@ class Wall:
     Attributes
     ----------
     end_diastolic, end_systolic : in mm; NaN where a segment has no ray.
+    thickening : per cent of the end-diastolic thickness, of the rays that cross the wall in both phases.
     slices : numbers of the slices, from 1 as stored, of the basal, mid and apical third.
     """
 
     end_diastolic: Angles
     end_systolic: Angles
+    thickening: Angles
     slices: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-
-    @property
-    def thickening(self) -> Angles:
-        """Per cent of the end-diastolic thickness, of each segment."""
-        change: Angles = 100 * (self.end_systolic - self.end_diastolic) / self.end_diastolic
-        return change
 
 
 @dataclass(frozen=True)
@@ -98,16 +95,20 @@ def measure_wall(labels: Image, chambers: Chambers, order: SliceOrder, ed: int, 
     start, turn = _insertion(slices[ed], closed, chambers, spacing, towards[:, plane])
     if start is None:
         return "the right ventricle does not touch the septum in any slice: nothing says where the segments begin"
-    angle_R = _angles()
-    found = []
-    for frame in (ed, es):
-        segments = []
-        for level, members in enumerate(thirds):
-            thickness_SR = np.stack([rings[frame][z].thickness_R for z in members])
-            segments.append(_by_segment(thickness_SR, turn * (angle_R - start), level))
-        found.append(np.concatenate(segments))
+    angle_R = turn * (_angles() - start)
+
+    def by_segment(thickness_SR: Angles) -> Angles:
+        levels = enumerate(thirds)
+        return np.concatenate([_by_segment(thickness_SR[members], angle_R, level) for level, members in levels])
+
+    thick_ed, thick_es = (np.stack([ring.thickness_R for ring in rings[frame]]) for frame in (ed, es))
+    both = np.isfinite(thick_ed) & np.isfinite(thick_es)
+    paired_ed, paired_es = (by_segment(np.where(both, each, np.nan)) for each in (thick_ed, thick_es))
     numbered = tuple(tuple(z + 1 for z in members) for members in thirds)
-    return Wall(found[0], found[1], (numbered[0], numbered[1], numbered[2]))
+    return Wall(
+        by_segment(thick_ed), by_segment(thick_es), 100 * (paired_es - paired_ed) / paired_ed,
+        (numbered[0], numbered[1], numbered[2]),
+    )  # fmt: skip
 
 
 def _missing(labels: Image, chambers: Chambers, slice_axis: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from crnn_cli.cli.verify import verify
 from crnn_cli.errors import EXIT_HANGUP, EXIT_INTERRUPTED, EXIT_TERMINATED
 from crnn_cli.version import __version__
 
+_FEWEST_COLUMNS = 76  # in which the longest options fit into the help
 EXIT_CODES = {
     0: "done",
     1: "failed",
@@ -162,6 +164,12 @@ def leave_no_cache(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
 
 
+def keep_help_whole(environment: MutableMapping[str, str]) -> None:
+    """Print help as for a terminal of `_FEWEST_COLUMNS` on narrower ones, which cut names of options."""
+    if shutil.get_terminal_size().columns < _FEWEST_COLUMNS:
+        environment.setdefault("TERMINAL_WIDTH", str(_FEWEST_COLUMNS))
+
+
 def listen_to_signals() -> None:
     """End by SIGTERM and SIGHUP as by an error, with 128 + their number; a signal that is ignored stays so (nohup)."""
     for name in ("SIGTERM", "SIGHUP"):
@@ -183,6 +191,7 @@ def main() -> None:
     console.spare_stderr()
     bound_spinning(os.environ)
     leave_no_cache(os.environ)
+    keep_help_whole(os.environ)
     try:
         try:
             app(prog_name="crnn")

@@ -49,7 +49,13 @@ EndDiastole = Annotated[
 ]
 EndSystole = Annotated[
     int | None,
-    typer.Option("--es", min=1, metavar="INTEGER", rich_help_panel=INPUT, help="Frame of end systole, from 1."),
+    typer.Option(
+        "--es",
+        min=1,
+        metavar="INTEGER",
+        rich_help_panel=INPUT,
+        help="Frame of end systole, from 1; 1 of a single volume that is of end systole.",
+    ),
 ]
 Height = Annotated[float | None, typer.Option(metavar="CM", rich_help_panel=INPUT, help="Height of the person.")]
 Weight = Annotated[float | None, typer.Option(metavar="KG", rich_help_panel=INPUT, help="Weight of the person.")]

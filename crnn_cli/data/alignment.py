@@ -124,7 +124,8 @@ def reorient_to(
 def padded_to(image: Image, affine: Affine, shape: tuple[int, ...], millimetres: float = SAME_PLACE_MM) -> Image | None:
     """Put an image that is a part of a grid into zeros of the whole grid; None where it is no part of it.
 
-    For label maps that leave out what has no label, such as a DICOM SEG of the labelled slices alone.
+    For label maps that leave out what has no label, such as a DICOM SEG of the labelled slices alone. Zeros may lie
+    beyond the grid.
 
     Parameters
     ----------
@@ -136,13 +137,17 @@ def padded_to(image: Image, affine: Affine, shape: tuple[int, ...], millimetres:
         return None
     for view, candidate in _reorientations(array, image.affine):
         first = np.rint((np.linalg.inv(affine) @ candidate[:, 3])[:3]).astype(int)
-        if (first < 0).any() or (first + view.shape[:3] > shape[:3]).any():
+        start, stop = np.maximum(first, 0), np.minimum(first + view.shape[:3], shape[:3])
+        if (stop <= start).any():
             continue
         part = affine.copy()
         part[:, 3] = affine @ [*first, 1]
         if max_distance_mm(part, candidate, view.shape) <= millimetres:
+            inside = view[tuple(slice(*ends) for ends in zip(start - first, stop - first, strict=True))]
+            if np.count_nonzero(inside) < np.count_nonzero(view):
+                return None
             whole = np.zeros(shape, array.dtype)
-            whole[tuple(slice(start, start + size) for start, size in zip(first, view.shape[:3], strict=True))] = view
+            whole[tuple(slice(*ends) for ends in zip(start, stop, strict=True))] = inside
             return replace(image, array=whole if image.array.ndim == 4 else whole[..., 0], affine=affine, qform=None)
     return None
 

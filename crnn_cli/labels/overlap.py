@@ -132,6 +132,38 @@ def overlaps(tested: LabelMap, reference: LabelMap, values: Iterable[int]) -> di
     return {value: Overlap(int(common[value]), int(first[value]), int(second[value])) for value in values}
 
 
+def matches(tested: LabelMap, reference: LabelMap) -> dict[tuple[int, int], float]:
+    """Dice of each label of one map with each label of another that it meets, by (tested, reference) value.
+
+    >>> matches(np.array([0, 1, 1, 2], np.uint8), np.array([0, 3, 3, 3], np.uint8))
+    {(1, 3): 0.8, (2, 3): 0.5}
+
+    Parameters
+    ----------
+    tested, reference : label maps of one shape, any number of axes.
+    """
+    both = (tested > 0) & (reference > 0)
+    pairs, common = np.unique(np.stack([tested[both], reference[both]]), axis=1, return_counts=True)
+    first, second = (np.bincount(each.ravel(), minlength=LARGEST_LABEL + 1) for each in (tested, reference))
+    return {
+        (int(a), int(b)): float(2 * count / (first[a] + second[b]))
+        for a, b, count in zip(pairs[0], pairs[1], common, strict=True)
+    }
+
+
+def begins_as_it_ends(labels: NDArray[Any]) -> bool:
+    """Whether labels at both ends of the first axis overlap with a Dice above 0.7, as the frames of a closed cycle do.
+
+    Along an axis in space a structure begins and ends elsewhere.
+
+    >>> begins_as_it_ends(np.ones((3, 4))), begins_as_it_ends(np.eye(4))
+    (True, False)
+    """
+    first, last = labels[0], labels[-1]
+    held = np.count_nonzero(first) + np.count_nonzero(last)
+    return bool(held and 2 * np.count_nonzero((first == last) & (first > 0)) > 0.7 * held)
+
+
 def voxel_millilitres(grid: Image) -> float:
     """Volume of one voxel in ml, the parallelepiped of its edges: also correct for a sheared grid.
 

@@ -132,6 +132,58 @@ def test_what_cannot_be_said_is_refused_with_its_reason(beating, change, reason)
     assert all(each.reason for each in refused)
 
 
+@pytest.mark.parametrize(("unit", "doubted"), [(1, False), (0.1, True), (3, True)])
+def test_a_heart_that_no_human_has_is_doubted(unit, doubted):
+    """Of cm written as mm, volumes are a thousandth."""
+    one = heart(frames=2, beat=(1, 0.8))
+    affine = one.affine @ np.diag([unit, unit, unit, 1])
+    function = assess_function(Image(one.array, affine), CHAMBERS)
+    assert ("heart-size-unusual" in codes(function.doubts)) == doubted
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "refused", "doubts"),
+    [({}, "d", "s", ["phase-assumed"]), ({"ed": 0}, "d", "s", []), ({"es": 0}, "s", "d", [])],
+)
+def test_a_single_volume_has_numbers_of_its_phase_alone(beating, given, known, refused, doubts):
+    one = Image(beating.array[..., 0], beating.affine)
+    function = assess_function(one, CHAMBERS, **given)
+    left = function.quantities()["left"]
+    assert left[f"e{known}v"].value == pytest.approx(value(assess_function(beating, CHAMBERS), "left", "edv"))
+    assert left[f"mass_e{known}"].value is not None
+    for name in (f"e{refused}v", f"mass_e{refused}", "stroke_volume", "ejection_fraction"):
+        assert left[name].reason.startswith("one frame")
+    assert [each.code for each in function.doubts] == doubts
+    report = function.as_json()
+    whole = {"d": "end_diastole", "s": "end_systole"}
+    assert (report[whole[known]], report[whole[refused]]) == (1, None)
+    assert f"left_ventricle_e{refused}_ml" not in report["slices"][0]
+
+
+def test_a_single_volume_is_not_of_both_phases(beating):
+    with pytest.raises(UsageError, match="one of the two"):
+        assess_function(Image(beating.array[..., 0], beating.affine), CHAMBERS, ed=0, es=0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "doubted"), [(75, False), (60, False), (95, False), (None, False), (40, True), (120, True)]
+)
+def test_a_heart_rate_that_the_frames_contradict_is_doubted(beating, rate, doubted):
+    """The frames show one beat of 800 ms; gated frames may leave out the end of the beat."""
+    function = assess_function(beating, CHAMBERS, Subject(heart_rate=rate))
+    assert ("heart-rate-differs" in codes(function.doubts)) == doubted
+
+
+def test_slices_without_a_wall_in_end_systole_do_not_thicken_it(beating):
+    """Thin end slices that the heart leaves in end systole are in the thickness of end diastole alone."""
+    frames = heart(frames=2, thickness=lambda angle, z: np.where(z in (0, 8), 4.0, 8.0), beat=(1, 0.8))
+    array = frames.array.copy()
+    array[:, :, [0, 8], 1] = 0
+    wall = assess_function(Image(array, frames.affine), CHAMBERS).wall
+    np.testing.assert_allclose(wall.thickening, 0, atol=6)
+    assert wall.end_systolic[0] > 1.1 * wall.end_diastolic[0]
+
+
 def test_without_a_size_ratios_alone_are_given(beating):
     labels = Image(beating.array, np.eye(4), 0.04)
     function = assess_function(labels, CHAMBERS)
@@ -247,6 +299,7 @@ def test_of_frames_as_small_the_one_with_the_smallest_cavities_is_end_systole(le
 
 def test_names_and_conventions_say_what_values_mean():
     assert find_chambers({5: "Left Ventricle", 7: "LV_myocardium"}, "x") == Chambers(left=5, myocardium=7)
+    assert find_chambers({1: "LV blood pool", 2: "LV-Myo", 3: "rv_endo", 4: "aorta"}, "x") == Chambers(1, 2, 3)
     assert parse_chambers("ukbb") == parse_chambers("4=rv, 1=LV,2=myo")
     for wrong in ("1=LV,1=RV", "1=LV,2=LV", "LV", "0=LV", "1=atrium", ""):
         with pytest.raises(UsageError):

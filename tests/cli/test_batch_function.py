@@ -107,6 +107,9 @@ def test_what_fails_has_its_reason_in_table_and_summary(batch, folder, tmp_path)
     stopped, _ = batch(folder, out="other", code=7)
     assert "nothing was begun after that" in stopped.err
     assert list(table(tmp_path / "other")) == ["aaa_labels"]
+    assert (summary(tmp_path / "other")["not_finished"], summary(tmp_path / "out")["not_finished"]) == (3, 0)
+    again, _ = batch(folder, "--force", out="other", code=7, as_json=False)
+    assert "not finished 3 more" in " ".join(again.out.decode().split())
 
 
 def test_resume_does_again_what_has_changed_and_the_table_is_of_all(batch, folder, tmp_path):

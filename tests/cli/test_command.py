@@ -247,3 +247,13 @@ def test_a_remedy_that_another_command_has_names_that_command(crnn, tmp_path):
 @pytest.mark.parametrize(("option", "home"), HOMES.items())
 def test_the_command_that_is_named_for_a_remedy_has_it(crnn, option, home):
     assert f"{option} " in crnn(home, "--help").out.decode()
+
+
+@pytest.mark.parametrize("columns", ["20", "60"])
+def test_help_is_whole_on_a_narrow_terminal(columns):
+    """Rich cuts names of options to fit; a terminal breaks the lines."""
+    command = [sys.executable, "-m", "crnn_cli", "reconstruct", "--help"]
+    environment = {key: value for key, value in os.environ.items() if key != "TERMINAL_WIDTH"} | {"COLUMNS": columns}
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode()
+    assert "--regularisation,--lambda" in shown
+    assert "--undersample" in shown

@@ -290,6 +290,23 @@ def test_a_label_map_against_an_image_is_refused(fails, evaluate, tmp_path, labe
     assert b"PSNR" in evaluate(labels, "-r", picture, "--as-images").out
 
 
+def test_values_that_mean_other_structures_are_doubted(evaluate, report, tmp_path, reference):
+    """Data sets number structures differently; every Dice is then 0, and nothing but the values is wrong."""
+    other = truth()
+    other[truth() == 1], other[truth() == 3] = 3, 1
+    swapped = save(tmp_path / "swapped.nii.gz", other)
+    assert [each["code"] for each in report(swapped, "--reference", reference)["doubts"]] == ["labels-differ"]
+    for array in (truth(), moved(truth()), moved(truth(), 4), np.where(truth() == 1, 1, 0).astype(np.uint8)):
+        assert report(save(tmp_path / "a.nii.gz", array), "-r", reference)["doubts"] == []
+        (tmp_path / "a.nii.gz").unlink()
+    for file, names in ((swapped, ("LV", "RV")), (reference, ("RV", "LV"))):
+        listed = [{"value": value, "name": name} for value, name in zip((1, 3), names, strict=True)]
+        file.with_name(file.name.replace(".nii.gz", ".json")).write_text(json.dumps({"labels": listed}))
+    told = report(swapped, "--reference", reference)["doubts"]
+    assert "label 1 LV of" in told[0]["text"]
+    assert "has the value 3" in told[0]["text"]
+
+
 def test_what_is_taken_for_a_label_map(report, evaluate, tmp_path, reference):
     def compared(array, **options):
         file = save(tmp_path / "tried.nii", array, **options)

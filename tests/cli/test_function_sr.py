@@ -18,6 +18,7 @@ from crnn_cli.cardiac.chambers import parse_chambers
 from crnn_cli.cardiac.function import assess_function
 from crnn_cli.data.image import Image
 from crnn_cli.io.atomic_write import write_together
+from crnn_cli.io.dicom import sr
 from crnn_cli.io.dicom.evidence import evidence_of_series
 from crnn_cli.io.dicom.read import read_series
 from crnn_cli.io.dicom.seg import Algorithm, SegForm
@@ -81,6 +82,26 @@ def test_highdicom_reads_every_number_back(reports, name):
     read = Counter((m.unit.value, float(m.value)) for group in groups_of(file) for m in group.get_measurements())
     assert read == numbers(report)
     assert sum(read.values()) == {"cine": 23}.get(name, 18)  # a SEG has no times
+
+
+@pytest.mark.parametrize("change", ["value", "unit", "lost"])
+def test_a_number_that_is_read_back_differently_is_found(reports, tmp_path, change):
+    """Before a report gets its name, the numbers, their codes and units are read from the disk."""
+    data = pydicom.dcmread(reports["cine"][0])
+    numbers_before = sr._numbers(reports["cine"][0])
+    assert len(numbers_before) == 23
+    measurements = [each for each in data.ContentSequence if each.ConceptNameCodeSequence[0].CodeValue == "126010"]
+    group = measurements[0].ContentSequence[0]
+    number = next(each for each in group.ContentSequence if each.ValueType == "NUM")
+    measured = number.MeasuredValueSequence[0]
+    if change == "value":
+        measured.NumericValue = "1"
+    elif change == "unit":
+        measured.MeasurementUnitsCodeSequence[0].CodeValue = "l"
+    else:
+        group.ContentSequence.remove(number)
+    data.save_as(tmp_path / "changed.dcm")
+    assert sorted(sr._numbers(tmp_path / "changed.dcm")) != sorted(numbers_before)
 
 
 @pytest.mark.parametrize("name", ["cine", *FORMS])

@@ -1,5 +1,6 @@
 """The bull's eye: every segment where the American Heart Association has it, with its own numbers."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from crnn_cli.cardiac.wall import SEGMENTS, Wall
 from crnn_cli.report.function.bulls_eye import bulls_eye, draw_bulls_eye
 
-WALL = Wall(np.arange(4.0, 20.0), np.arange(4.0, 20.0) * 1.5, ((1,), (2,), (3,)))
+WALL = Wall(np.arange(4.0, 20.0), np.arange(4.0, 20.0) * 1.5, np.full(16, 50.0), ((1,), (2,), (3,)))
 
 
 def area(ring):
@@ -35,7 +36,7 @@ def test_segments_fill_the_circle_without_its_middle_and_lie_where_their_names_s
 def test_numbers_are_those_of_the_segment_and_unknown_ones_say_so():
     thin = WALL.end_diastolic.copy()
     thin[3] = np.nan
-    segments = list(bulls_eye(Wall(thin, WALL.end_systolic, WALL.slices)))
+    segments = list(bulls_eye(replace(WALL, end_diastolic=thin, thickening=50 * thin / thin)))
     assert [each.thickness for each in segments[:5]] == ["4", "5", "6", "-", "8"]
     assert {each.thickening for each in segments} == {"+50", ""}
     assert (segments[0].share, segments[15].share, segments[3].share) == (0, 1, 0)

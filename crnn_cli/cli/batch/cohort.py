@@ -43,7 +43,7 @@ class CohortReporter(BatchReporter):
         from crnn_cli.workflows.function.cohort import write_cohort
 
         super().summary()
-        cohort = write_cohort(self._cases, self._reviews, self._tables)
+        cohort = write_cohort(self._cases, self._reviews, self._tables, self.total - len(self._cases))
         console.table("crnn batch function", COLUMNS, summary_rows(cohort), result=not self.as_json)
         console.table("", ["", ""], case_rows(cohort), result=not self.as_json)
         console.say(f"written: {self._tables[0]} and {self._tables[1]}")

@@ -265,6 +265,6 @@ class _Headers:
         """Header of the file of a frame."""
         if frame.source.name != self.name:
             with silence_pydicom(), frame.source.open() as opened:
-                self.data = dcmread(opened, stop_before_pixels=True)
+                self.data = dcmread(opened, force=True, stop_before_pixels=True)
             self.name = frame.source.name
         return self.data

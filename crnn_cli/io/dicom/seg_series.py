@@ -93,7 +93,7 @@ def _read(source: Source, pixels: bool) -> tuple[Dataset, bytes]:
         raise UnreadableError(f"{source.name} cannot be read: {error.strerror}") from None
     try:
         with silence_pydicom():
-            data: Dataset = dcmread(io.BytesIO(content), stop_before_pixels=not pixels)
+            data: Dataset = dcmread(io.BytesIO(content), force=True, stop_before_pixels=not pixels)
     except Exception as error:  # a parser of hostile files; its words may quote values of the patient
         name = type(error).__name__
         raise UnreadableError(f"{source.name} is no DICOM SEG that can be read: it is damaged ({name})") from None

@@ -234,17 +234,22 @@ def _placed(series: Series, positions: SlicePositions) -> Series:
 
 
 def _doubled(by_position: list[list[Frame]]) -> list[Problem]:
-    """Images that are there twice, by their SOP Instance UID."""
-    names: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    """Images that are there twice, by their SOP Instance UID, or that have the UID of another one."""
+    found: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     for group in by_position:
         for frame in group:
             if frame.instance:
-                names[frame.instance, frame.index, frame.tile].append(frame.source.name)
-    twice = [files for files in names.values() if len(files) > 1]
-    if not twice:
+                found[frame.instance, frame.index, frame.tile].append(frame)
+    shared = [frames for frames in found.values() if len(frames) > 1]
+    if not shared:
         return []
-    count = sum(len(files) - 1 for files in twice)
-    text = f"{count} image(s) are there twice (the same SOP Instance UID), such as {twice[0][0]} and {twice[0][1]}"
+    other = [frames for frames in shared if len({(each.position, *each.times.items()) for each in frames}) > 1]
+    first, second = (each.source.name for each in (other or shared)[0][:2])
+    if other:
+        text = f"{sum(map(len, other))} images have the SOP Instance UID of another one, such as {first} and {second}"
+        return [Problem(f"{text}: they lie elsewhere, or are of another time", ("give each image a UID of its own",))]
+    count = sum(len(frames) - 1 for frames in shared)
+    text = f"{count} image(s) are there twice (the same SOP Instance UID), such as {first} and {second}"
     return [Problem(text, ("remove one of each",))]
 
 

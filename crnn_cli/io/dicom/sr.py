@@ -9,13 +9,14 @@ highdicom sees neither: they are added to what it makes, so that no value of the
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import highdicom as hd
 from highdicom.sr import RelationshipTypeValues
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -26,6 +27,7 @@ from crnn_cli.io.atomic_write import Output
 from crnn_cli.io.dicom.character_sets import settle_character_set
 from crnn_cli.io.dicom.evidence import Evidence, Segment
 from crnn_cli.io.dicom.header_copy import plain_text, quoting_nothing
+from crnn_cli.io.dicom.headers import silence_pydicom
 from crnn_cli.io.dicom.instances import Instance
 from crnn_cli.io.dicom.seg import Algorithm
 from crnn_cli.version import __version__
@@ -40,6 +42,7 @@ _CARDIAC_PHASE = Code("246092007", "SCT", "Cardiac cycle phase")
 _UPPER = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
 _LOWER = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
 _INDEX, _BODY_SURFACE = Code("121425", "DCM", "Index"), Code("8277-6", "LN", "Body Surface Area")
+_GROUP = "125007"  # measurement group
 _EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 
@@ -218,15 +221,33 @@ def _stand_ins(groups: Sequence[MeasurementGroup], evidence: Evidence) -> list[D
 
 def _check(groups: Sequence[MeasurementGroup], name: Path) -> Callable[[Path], None]:
     def check(written: Path) -> None:
-        expected = [(each.concept.value, each.value) for group in groups for each in group.measurements]
+        expected = [
+            (each.concept.value, each.value, each.unit.value) for group in groups for each in group.measurements
+        ]
         if sorted(_numbers(written)) != sorted(expected):
             raise OutputError(f"{name} was not written: what was read back differs")
 
     return check
 
 
-def _numbers(file: Path) -> list[tuple[str, float]]:
-    """Code and value of every measurement in a report."""
-    content = cast(hd.sr.MeasurementReport, hd.sr.srread(file).content)
-    groups = [*content.get_volumetric_roi_measurement_groups(), *content.get_image_measurement_groups()]
-    return [(each.name.value, float(each.value)) for group in groups for each in group.get_measurements()]
+def _numbers(file: Path) -> list[tuple[str, float, str]]:
+    """Code, value and unit of every measurement in a report: of the numbers right below its measurement groups."""
+    with silence_pydicom():
+        report = dcmread(file)
+    return [
+        (str(item.ConceptNameCodeSequence[0].CodeValue), float(measured.NumericValue),
+         str(measured.MeasurementUnitsCodeSequence[0].CodeValue))
+        for group in _containers(report, _GROUP)
+        for item in group.ContentSequence
+        if item.ValueType == "NUM"
+        for measured in item.MeasuredValueSequence
+    ]  # fmt: skip
+
+
+def _containers(item: Dataset, code: str) -> Iterator[Dataset]:
+    """Containers of a concept, by its code, anywhere below a content item."""
+    for below in item.get("ContentSequence", ()):
+        if below.ValueType == "CONTAINER":
+            if below.ConceptNameCodeSequence[0].CodeValue == code:
+                yield below
+            yield from _containers(below, code)

@@ -20,16 +20,14 @@ from crnn_cli.data.image import Affine, Array, Image
 from crnn_cli.data.slice_stack import LPS_TO_RAS
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.itk.header import ItkHeader, read_header
+from crnn_cli.io.itk.segmentation import as_labels, segments_of, with_background
 from crnn_cli.io.limits import require_memory, require_possible
 from crnn_cli.io.loaded_image import LoadedImage
 from crnn_cli.io.nifti.header import in_own_precision, to_single_precision
 from crnn_cli.io.nifti.intent import LABELS
-from crnn_cli.labels.label_image import LabelImage
-from crnn_cli.labels.names import Label
 
 _IMAGE_IO = {True: "NrrdImageIO", False: "MetaImageIO"}
 _TIME_KINDS = {"list", "time"}
-_FEW = 256
 
 
 def load_itk(path: Path, keep_type: bool = False) -> LoadedImage:
@@ -51,15 +49,15 @@ def load_itk(path: Path, keep_type: bool = False) -> LoadedImage:
     header = read_header(path)
     array, itk = _read(path, header)
     facts = {key: itk.GetMetaData(key) for key in itk.GetMetaDataKeys()}
-    segments = _segments(facts)
-    frames = _as_xyzt(array, itk, facts, path, segments)
+    segments = segments_of(facts)
+    frames = _as_xyzt(array, itk, facts, path, bool(segments))
     values = in_own_precision(frames, False) if keep_type or segments else to_single_precision(frames, path)
     step = float(itk.GetSpacing()[3]) if itk.GetDimension() == 4 else 0.0
     image = Image(
         values, _affine(itk), codes=(1, 1) if header.placed else (0, 0), unitless_frame_step=step if step != 1 else 0.0
     )
-    if segments and values.dtype.kind == "u":
-        image = LabelImage.on_grid(image, image.array, segments)
+    if segments:
+        image = with_background(as_labels(image, segments, path), facts)
     return LoadedImage(
         image, {"file": str(path), "format": _name(header), "sha256": _sha256(header)}, max(2, itk.GetDimension()),
         dtype=str(array.dtype), intent=LABELS if segments else 0, format=_name(header),
@@ -106,17 +104,12 @@ def _voxel_type(pixel: int, path: Path) -> str:
 
 
 def _as_xyzt(
-    array: NDArray[Any], itk: Any, facts: dict[str, str], path: Path, segments: tuple[Label, ...]
+    array: NDArray[Any], itk: Any, facts: dict[str, str], path: Path, layered: bool
 ) -> Array:  # fmt: skip
-    """Bring the axes to x, y, z and, where there are times, t."""
+    """Bring the axes to x, y, z and, where there are times or layers of segments, those."""
     axes, parts = itk.GetDimension(), itk.GetNumberOfComponentsPerPixel()
     if parts > 1:
-        if segments:
-            raise UnsupportedDataError(
-                f"{path} holds segments that overlap, in {parts} layers",
-                remedy=("save them without overlap, as one label map",),
-            )
-        if axes != 3 or facts.get("NRRD_kinds[pixel]", "").lower() not in _TIME_KINDS:
+        if axes != 3 or (not layered and facts.get("NRRD_kinds[pixel]", "").lower() not in _TIME_KINDS):
             raise UnsupportedDataError(f"{path} holds vectors or colours of {parts} components, not measured values")
         return array.transpose(2, 1, 0, 3)
     if axes == 2:
@@ -137,18 +130,6 @@ def _affine(itk: Any) -> Affine:
     affine: Affine = np.eye(4)
     affine[:3] = LPS_TO_RAS @ lps
     return affine
-
-
-def _segments(facts: dict[str, str]) -> tuple[Label, ...]:
-    """Segments of a segmentation of 3D Slicer; none for other images."""
-    found = []
-    for number in range(_FEW):
-        value = facts.get(f"Segment{number}_LabelValue", "")
-        if value.isdigit() and 0 < int(value) < _FEW:
-            colour = [float(v) for v in facts.get(f"Segment{number}_Color", "").split()[:3]]
-            red, green, blue = (round(255 * v) for v in (colour if len(colour) == 3 else (0.6, 0.6, 0.6)))
-            found.append(Label(int(value), facts.get(f"Segment{number}_Name", f"segment {number}"), (red, green, blue)))
-    return tuple(found)
 
 
 def _sha256(header: ItkHeader) -> str:

@@ -82,10 +82,12 @@ class Cohort:
     Attributes
     ----------
     unused : reviews that belong to no case, by the names of their files.
+    missing : inputs that the batch did not come to, as it was interrupted or a case failed.
     """
 
     cases: Sequence[Case]
     unused: Sequence[str] = field(default=())
+    missing: int = 0
 
     def statistics(self) -> list[Statistic]:
         """Mean and standard deviation of each of `SUMMARISED` over the cases that count and have it."""
@@ -136,6 +138,7 @@ def case_rows(cohort: Cohort) -> list[list[str]]:
     groups = cohort.groups()
     counted = sum(case.counts for case in cohort.cases)
     rows = [["cases", f"{len(cohort.cases)}, of them {counted} in the summary"]]
+    rows += [["not finished", f"{cohort.missing} more, not in the table"]] if cohort.missing else []
     rows += [[f"failed: {case.name}", f"{case.error} ({case.exit_code})"] for case in groups["failed"]]
     rows += [[f"doubtful, left out: {case.name}", case.note or "no note"] for case in groups[_DOUBTFUL]]
     rows += [
@@ -179,5 +182,5 @@ def summary_facts(cohort: Cohort) -> dict[str, Any]:
         "refused": [
             {"reason": reason, "cases": [each.name for each in cases]} for reason, cases in cohort.refused().items()
         ],
-        "reviews_of_no_case": list(cohort.unused),
+        "reviews_of_no_case": list(cohort.unused), "not_finished": cohort.missing,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.cardiac.chambers import LEFT, MYOCARDIUM, RIGHT
 from crnn_cli.report.function.bulls_eye import draw_bulls_eye
-from crnn_cli.report.function.table import COLUMNS, heart_rows, refusal_rows, ventricle_rows
+from crnn_cli.report.function.table import COLUMNS, PHASES, heart_rows, refusal_rows, ventricle_rows
 from crnn_cli.report.page.html import Drawing, Notes, Table, page_output
 from crnn_cli.report.page.plot import Line, Plot
 from crnn_cli.report.page.review import ReviewForm
@@ -73,22 +73,26 @@ def function_page(target: Path, content: PageContent) -> Output:
 
 def _viewer(content: PageContent) -> Viewer:
     function, named = content.function, content.chambers.named()
-    phases = function.phases
     outlines = [Outline(named[name], name, colour) for name, colour in _COLOURS.items() if name in named]
-    shown = [(phases.ed, "end diastole"), (phases.es, "end systole")]
+    shown = [(frame, PHASES[phase]) for phase, frame in function.phases.frames().items()]
     several = len(content.slices.image_TSYX) > 1
     caption = f"Display: {content.slices.directions}."
     plots = [_volume_plot(function)] if several else []
-    return Viewer(content.slices, caption, outlines, shown if several else shown[:1], plots, content.has_images)
+    return Viewer(content.slices, caption, outlines, shown, plots, content.has_images)
 
 
 def _volume_plot(function: CardiacFunction) -> Plot:
     curves = function.curves()
     lines = [Line(name, _KINDS[name], curves[name]) for name in function.ventricles]
-    known = any(each.edv.value is not None for each in function.ventricles.values())
+    known = _known(function)
     caption = "Volume in ml, frame by frame." if known else "Volume, frame by frame; the size of a voxel is not known."
     upright = [(function.phases.ed, "ED"), (function.phases.es, "ES")]
     return Plot(caption, lines=lines, upright=upright, scaled=known, height=270)
+
+
+def _known(function: CardiacFunction) -> bool:
+    """Whether a volume of a ventricle is known in ml."""
+    return any(volume.value is not None for each in function.ventricles.values() for volume in (each.edv, each.esv))
 
 
 def _quality(report: dict[str, Any]) -> list[list[str]]:
@@ -104,11 +108,11 @@ def _quality(report: dict[str, Any]) -> list[list[str]]:
 def _slice_table(function: CardiacFunction) -> Table:
     """Which slices count: ml of each ventricle in end diastole and end systole; empty where a structure is not."""
     names = [name for name in (LEFT, RIGHT) if name in function.ventricles]
-    known = all(function.ventricles[name].edv.value is not None for name in names)
-    columns = ["slice", *(f"{name.split()[0]} {phase}" for name in names for phase in ("ED", "ES"))]
+    known = _known(function)
+    phases = function.phases.frames()
+    columns = ["slice", *(f"{name.split()[0]} {phase.upper()}" for name in names for phase in phases)]
     rows = []
-    frames = (function.phases.ed, function.phases.es)
     for z in range(function.volumes[names[0]].discs_ST.shape[0]):
-        discs = [float(function.volumes[name].discs_ST[z, frame]) for name in names for frame in frames]
+        discs = [float(function.volumes[name].discs_ST[z, frame]) for name in names for frame in phases.values()]
         rows.append([str(z + 1), *("" if not disc else f"{disc:.1f}" if known else "yes" for disc in discs)])
     return Table(f"Slices that count{', ml' if known else ''}", rows, columns)

@@ -47,7 +47,8 @@ def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
     frames = len(next(iter(curves.values())))
     left, top, right, bottom = _BOX
     step, most = ticks(max(volume or 0.0 for curve in curves.values() for volume in curve))
-    sizes = any(each.edv.value is not None for each in function.ventricles.values())
+    volumes = [volume for each in function.ventricles.values() for volume in (each.edv, each.esv)]
+    sizes = any(volume.value is not None for volume in volumes)
 
     def place(frame: float, volume: float) -> tuple[float, float]:
         return left + (right - left) * frame / max(1, frames - 1), bottom - (bottom - top) * volume / most
@@ -58,10 +59,10 @@ def _draw_curves(canvas: Canvas, function: CardiacFunction) -> None:
         if sizes:
             canvas.text((left - 8, y), f"{k * step:g}", 11, "rm")
     canvas.text((12, top - 20), "volume (ml)" if sizes else "volume (size unknown)", 11, "lm")
-    for frame, word in ((function.phases.ed, "ED"), (function.phases.es, "ES")):
+    for phase, frame in function.phases.frames().items():
         x, _ = place(frame, 0)
         canvas.line([(x, top), (x, bottom)], (150, 150, 150))
-        canvas.text((x + 4, top + 4), word, 11, "la")
+        canvas.text((x + 4, top + 4), phase.upper(), 11, "la")
     for number, (name, curve_T) in enumerate(curves.items()):
         points = [None if volume is None else place(frame, volume) for frame, volume in enumerate(curve_T)]
         for one, next_one in pairwise(points):

@@ -19,12 +19,15 @@ TITLES = {
     "peak_filling_rate": "peak filling rate",
 }  # fmt: skip
 """Words for the quantities; ``_index`` behind a name stands for the value by body surface."""
+PHASES = {"ed": "end diastole", "es": "end systole"}
+"""Words for the phases."""
 COLUMNS = ("", "left", "right")
 """Headings of `ventricle_rows`."""
 _UNITS = {"%": "percent", "/min": "per_min", "l/min": "l_per_min", "ml/s": "ml_per_s", "ml/m2": "ml_per_m2",
           "g/m2": "g_per_m2", "l/min/m2": "l_per_min_per_m2"}  # fmt: skip
 
 
+_FORMULAS = {"mosteller": "Mosteller", "dubois": "Du Bois and Du Bois"}
 _ORIGINS = {"found": "found", "given": "given", "labelled": "the only ones with labels"}
 
 
@@ -36,9 +39,15 @@ def ventricle_rows(function: CardiacFunction) -> list[list[str]]:
 
 
 def heart_rows(function: CardiacFunction) -> list[list[str]]:
-    """Phases, what the intervals are, and flow."""
+    """Phases, body surface, what the intervals are, and flow."""
     phases, quantities = function.phases, function.quantities()
     rows = [["end diastole, end systole", f"frames {phases.ed + 1} and {phases.es + 1} ({_ORIGINS[phases.origin]})"]]
+    if phases.only:
+        given = "given" if phases.origin == "given" else "assumed"
+        rows = [[PHASES[phases.only], f"the only frame ({given})"]]
+    surface, formula = function.subject.body_surface, function.subject.formula
+    if surface is not None:
+        rows.append(["body surface", f"{surface:.2f} m2 ({_FORMULAS.get(formula, formula)})"])
     if function.intervals is not None:
         rows.append(["intervals", function.intervals.text()])
     return rows + [

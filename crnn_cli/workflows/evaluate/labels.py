@@ -9,7 +9,7 @@ import numpy as np
 
 from crnn_cli import notices
 from crnn_cli.errors import CrnnError, UnsupportedDataError
-from crnn_cli.labels.overlap import Overlap, as_labels, label_values, overlaps, voxel_millilitres
+from crnn_cli.labels.overlap import Overlap, as_labels, label_values, matches, overlaps, voxel_millilitres
 from crnn_cli.workflows.evaluate.options import EvaluateOptions
 from crnn_cli.workflows.evaluate.pair import Candidate, Pair
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 AVERAGED = ("dice", "jaccard", "hd95_mm", "mean_surface_distance_mm")
 """Measures that are averaged over labels."""
+_APART, _ONE = 0.1, 0.5  # Dice below which labels of one value, and above which labels of two values, are doubtful
 
 
 def measure_labels(pair: Pair, options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
@@ -50,6 +51,7 @@ def label_title(entry: dict[str, Any]) -> str:
 def _measure(pair: Pair) -> dict[str, Any]:
     names = pair.tested.label_names
     maps = [_label_series(each) for each in (pair.tested, pair.reference)]
+    _warn_of_other_values(pair, matches(maps[0], maps[1]))
     values = sorted({*label_values(*maps), *names})
     spacing, refused = _spacing(pair.reference)
     voxel = voxel_millilitres(pair.reference.image)
@@ -73,6 +75,30 @@ def _measure(pair: Pair) -> dict[str, Any]:
         "mean": _mean(together),
         "frames": [{"frame": t, "labels": labels, "mean": _mean(labels)} for t, labels in enumerate(each_frame)],
     }
+
+
+def _warn_of_other_values(pair: Pair, dice: dict[tuple[int, int], float]) -> None:
+    """Doubt that one value is one structure: by the names of both maps, or as labels of other values lie together."""
+    tested, reference = pair.tested, pair.reference
+
+    def title(candidate: Candidate, value: int) -> str:
+        return label_title({"value": value, "name": candidate.label_names.get(value)})
+
+    told = [
+        f"label {title(tested, a)} of {tested.name} has the value {b} in {reference.name}"
+        for a, name in tested.label_names.items()
+        for b, other in reference.label_names.items()
+        if a != b and name.lower() == other.lower()
+    ]
+    if not told:
+        told = [
+            f"label {title(tested, a)} of {tested.name} lies where {reference.name} has label {title(reference, b)} "
+            f"(Dice {value:.2f})"
+            for (a, b), value in dice.items()
+            if a != b and value > _ONE and max(dice.get((a, a), 0.0), dice.get((b, b), 0.0)) < _APART
+        ]
+    if told:
+        notices.warn("labels-differ", f"{'; '.join(told)}; labels are compared by their values")
 
 
 def _label_series(candidate: Candidate) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:

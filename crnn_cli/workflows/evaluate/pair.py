@@ -96,7 +96,7 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
     axes : what the stored axes of a NIfTI file are; None where it says so.
     series : number or UID of a DICOM series, where there are several.
     """
-    from crnn_cli.io.formats import DICOM_SEG
+    from crnn_cli.io.formats import DICOM_SEG, NRRD
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
 
@@ -104,7 +104,7 @@ def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidat
     notices.tell(*loaded.facts())
     name = "standard input" if path == STREAM else str(path)
     names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
-    partial = loaded.format == DICOM_SEG.name
+    partial = loaded.format in (DICOM_SEG.name, NRRD.name) and isinstance(loaded.image, LabelImage)
     return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names, partial)
 
 
@@ -155,7 +155,8 @@ def make_pair(tested: Candidate, reference: Candidate, options: EvaluateOptions,
     labels = options.kind == "labels" or (options.kind == "auto" and are_label_maps(tested, reference))
     options.require_fitting(labels, uncertainty)
     if labels and not options.ignore_geometry:
-        tested, reference = _completed(tested, reference), _completed(reference, tested)
+        tested = _completed(tested, reference)
+        reference = _completed(reference, tested)
     turned = None if options.ignore_geometry else _turn(tested, reference, labels)
     pair = Pair(turned or tested, reference, labels, options.ignore_geometry, turned is not None)
     _require_same_grid(pair)

@@ -85,8 +85,14 @@ def review_of(name: str, report: dict[str, object], reviews: Sequence[Review]) -
     return next((each for each in reviews if each.sha256 == sha256), None)
 
 
-def write_cohort(cases: Sequence[Case], reviews: Sequence[Review], tables: tuple[Path, Path]) -> Cohort:
+def write_cohort(
+    cases: Sequence[Case], reviews: Sequence[Review], tables: tuple[Path, Path], missing: int = 0
+) -> Cohort:
     """Write table and summary, and tell which reviews are of no case.
+
+    Parameters
+    ----------
+    missing : inputs that the batch did not come to.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def write_cohort(cases: Sequence[Case], reviews: Sequence[Review], tables: tuple
 
     known = {input_facts(case.report).get("sha256") for case in cases if case.report is not None}
     unused = [each.path.name for each in reviews if each.sha256 not in known]
-    cohort = Cohort(sorted(cases, key=lambda case: case.name), unused)
+    cohort = Cohort(sorted(cases, key=lambda case: case.name), unused, missing)
     write_together(cohort_outputs(cohort, *tables, made_by()))
     if unused:
         names = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.function.cine import Labeller
     from crnn_cli.workflows.function.runs import Runs
 
+_OF_IMAGES = {"frames-out-of-order"}  # said of the images, it is not said of their labels again
 _OF_LABELLING = ("model", "device", "seconds", "quality")
 
 
@@ -213,16 +214,27 @@ def _measure_labels(
     from crnn_cli.workflows.function.origin import label_doubt
 
     names = labels.names if isinstance(labels, LabelImage) else {}
-    chambers = chambers or find_chambers(names, name)
+    if chambers is None:
+        chambers = find_chambers(names, name)
+        _note_others(names, chambers)
     require_stack(labels, name)
     _require_ventricle(labels, chambers, name)
     ed, es = (None if frame is None else frame - 1 for frame in (options.ed, options.es))
     function = assess_function(labels, chambers, subject, ed, es, unknown_size)
     doubt = label_doubt(labels, chambers, bundle)
     function = replace(function, intervals=None if doubt is None else Intervals(doubt))
-    _require_a_number(function, name)
-    notices.tell(*function.doubts)
+    _require_a_number(function, labels, name)
+    told = {each["code"] for each in notices.recorded().get("doubts", ())}
+    notices.tell(*(each for each in function.doubts if each.code not in told & _OF_IMAGES))
     return MeasuredFunction(function, made_by() | function.as_json() | notices.recorded(), labels, chambers)
+
+
+def _note_others(names: Mapping[int, str], chambers: Chambers) -> None:
+    """Say which labels by their names are none of the heart's."""
+    others = [name for value, name in names.items() if value not in chambers.named().values()]
+    if others:
+        measured = ", ".join(f"{names[value]} for the {chamber}" for chamber, value in chambers.named().items())
+        notices.note("labels-not-measured", f"taken by its name: {measured}; not measured: {', '.join(others)}")
 
 
 def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
@@ -238,11 +250,19 @@ def _require_ventricle(labels: Image, chambers: Chambers, name: str) -> None:
         )
 
 
-def _require_a_number(function: CardiacFunction, name: str) -> None:
+def _require_a_number(function: CardiacFunction, labels: Image, name: str) -> None:
     """Refuse a heart of which neither a volume nor a ratio can be said; the message has the reasons."""
+    from crnn_cli.labels.overlap import begins_as_it_ends
+
     quantities = function.quantities()
     numbers = [each for side in ("left", "right") for each in quantities.get(side, {}).values()]
     if all(each.value is None for each in numbers):
+        if labels.frames > 1 and begins_as_it_ends(labels.array):
+            raise UnsupportedDataError(
+                f"the first axis of {name} ({' x '.join(map(str, labels.array.shape))}) looks like time: the labels at "
+                "its two ends are nearly the same",
+                remedy=("store the axes as x, y, z, t",),
+            )
         reasons = dict.fromkeys(each.reason for each in numbers)
         raise UnsupportedDataError(f"nothing can be measured in {name}: {'; '.join(reasons)}")
 

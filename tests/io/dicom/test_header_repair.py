@@ -206,6 +206,21 @@ def test_whatever_the_headers_say_what_is_made_is_valid(tmp_path_factory, mangle
         require_valid(pydicom.dcmread(file))
 
 
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble_and_meta_header_are_copied_from(tmp_path, implicit):
+    """They are read as images; what is made of these takes their headers over."""
+    write_series(tmp_path / "d", values(3, 1, 4, 5), oblique(1))
+    for file in (tmp_path / "d").iterdir():
+        bare = Dataset()
+        bare.update(pydicom.dcmread(file))
+        bare.save_as(file, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert file.read_bytes()[128:132] != b"DICM"
+    made = outputs(tmp_path)
+    assert made
+    for file in made:
+        assert pydicom.dcmread(file).PatientID == "4711"
+
+
 def require_valid(data):
     """Read every attribute strictly; of free text that it is text: a name that is too long is a name all the same."""
     for tag in data.keys():  # noqa: SIM118

@@ -130,7 +130,7 @@ def test_a_folder_a_zip_and_a_dicomdir_are_the_same(tmp_path):
         ({"each": lambda z, t: {"ImagePositionPatient": None}}, "lack position, orientation or pixel spacing"),
         ({"each": lambda z, t: {"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}}, "not perpendicular"),
         ({"each": lambda z, t: {"TriggerTime": "5", "InstanceNumber": 1}}, "nothing in the headers tells their times"),
-        ({"each": lambda z, t: {"SOPInstanceUID": "1.2.3"}}, "are there twice"),
+        ({"each": lambda z, t: {"SOPInstanceUID": "1.2.3"}}, "UID of another one"),
     ],
 )  # fmt: skip
 def test_what_is_no_full_grid_is_refused_with_the_reason(tmp_path, how, why):

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data.alignment import compare_images
+from crnn_cli.data.alignment import compare_images, padded_to
+from crnn_cli.data.image import Image
 from crnn_cli.errors import CrnnError, UnreadableError, UnsupportedDataError
 from crnn_cli.io.images import load_image
 from crnn_cli.labels.label_image import LabelImage
@@ -171,9 +172,88 @@ def test_what_is_no_image_is_refused(tmp_path, capfd, write, error, why):
     assert capfd.readouterr().err == ""
 
 
-def test_overlapping_segments_are_refused(tmp_path):
-    labels = np.ones((2, 12, 13, 2), np.uint8)
-    path = nrrd(tmp_path / "a.seg.nrrd", labels, space="left-posterior-superior", kinds="list domain domain domain",
-                **{"space directions": "none (1,0,0) (0,1,0) (0,0,8)", "Segment0_LabelValue": "1"})  # fmt: skip
-    with pytest.raises(UnsupportedDataError, match="overlap"):
-        load_image(path)
+OBLIQUE = "(0.6,0.8,0) (-0.8,0.6,0) (0,0,8)"
+PLACED = {"space directions": f"none {OBLIQUE}", "space origin": "(5,6,7)"}
+
+
+def layered(path, layers, *segments, **fields):
+    """Write layers (layer, x, y, z) of segments: name, value and layer of each."""
+    for number, (name, value, layer) in enumerate(segments):
+        words = {"Name": name, "LabelValue": value, "Layer": layer}
+        fields |= {f"Segment{number}_{key}": str(word) for key, word in words.items()}
+    return nrrd(path, layers, space="left-posterior-superior", kinds="list domain domain domain", **PLACED, **fields)
+
+
+def layers_of_heart():
+    """A cavity and a wall in one layer, and the right ventricle beside them in another."""
+    layers = np.zeros((2, 12, 13, 2), np.uint8)
+    layers[0, 4:8, 3:9] = 2
+    layers[0, 5:7, 4:8] = 1
+    layers[1, 8:11, 3:9] = 1
+    return layers
+
+
+@pytest.mark.parametrize(
+    ("layers", "segments", "why"),
+    [
+        (np.ones((2, 12, 13, 2), np.uint8), [("epicardium", 1, 0), ("LV", 1, 1)], "overlap: epicardium and LV"),
+        (np.ones((2, 12, 13, 2), np.uint8), [("LV", 1, 0)], "none of its segments"),
+        (layers_of_heart(), [("LV", 1, 0), ("myocardium", 2, 0)], "none of its segments"),
+    ],
+)
+def test_segments_that_make_no_label_map_are_refused(tmp_path, layers, segments, why):
+    with pytest.raises(UnsupportedDataError, match=why):
+        load_image(layered(tmp_path / "a.seg.nrrd", layers, *segments))
+
+
+def test_layers_of_segments_that_do_not_overlap_are_one_label_map(tmp_path):
+    layers = layers_of_heart()
+    named = [("LV", 1, 0), ("myocardium", 2, 0), ("RV", 1, 1)]
+    image = load_image(layered(tmp_path / "a.seg.nrrd", layers, *named)).image
+    assert image.names == {1: "LV", 2: "myocardium", 3: "RV"}
+    for value, (name, held, layer) in enumerate(named, 1):
+        np.testing.assert_array_equal(image.mask(name), layers[layer] == held)
+        assert (image.array[image.mask(name)] == value).all()
+
+
+@pytest.mark.parametrize(("values", "kept"), [((50, 100), (50, 100)), ((100, 3000), (1, 2))])
+def test_segments_keep_their_names_whatever_their_type(tmp_path, values, kept):
+    array = np.zeros((12, 13, 2), np.int16)
+    array[2:5, 2:5], array[7:9, 2:5] = values
+    names = {f"Segment{k}_{key}": v for k in (0, 1) for key, v in {"Name": "ab"[k], "LabelValue": values[k]}.items()}
+    image = load_image(nrrd(tmp_path / "a.seg.nrrd", array, **names)).image
+    assert image.names == dict(zip(kept, "ab", strict=True))
+    assert image.array.dtype == np.uint8
+    for value, name in zip(values, "ab", strict=True):
+        np.testing.assert_array_equal(image.mask(name), array == value)
+
+
+def test_a_part_of_the_images_lies_where_it_was(crnn, tmp_path):
+    """3D Slicer writes the labelled part alone, and where it begins in the images."""
+    whole = np.zeros((12, 13, 5), np.uint8)
+    whole[4:12, 3:9, 1:4] = 1  # to the last voxel of the first axis
+    part, before = whole[4:, 3:9, 1:4], (4, 3, 1)
+    steps = np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 8]])
+    origin = ",".join(map(str, np.array([5, 6, 7]) + before @ steps))
+    named = {"space": "left-posterior-superior", "space directions": OBLIQUE}
+    named |= {"Segment0_Name": "left ventricle", "Segment0_LabelValue": "1"}
+    offset = {"Segmentation_ReferenceImageExtentOffset": "4 3 1"}
+    paths = [
+        nrrd(tmp_path / "whole.seg.nrrd", whole, **named, **{"space origin": "(5,6,7)"}),
+        nrrd(tmp_path / "part.seg.nrrd", part, **named, **offset, **{"space origin": f"({origin})"}),
+    ]
+    images = [load_image(path).image for path in paths]
+    np.testing.assert_allclose(images[0].affine, images[1].affine, atol=1e-9)
+    np.testing.assert_array_equal(images[1].array, np.pad(whole, 1)[1:, 1:, 1:][:13, :10, :5])
+    ended = crnn("evaluate", paths[1], "--reference", paths[0], "--json")
+    assert [each["dice"] for each in json.loads(ended.out)["labels"]] == [1.0]
+
+
+def test_labels_beyond_a_grid_are_no_part_of_it():
+    grid, part = np.eye(4), np.eye(4)
+    part[0, 3] = 3
+    labels = Image(np.zeros((4, 4, 4), np.uint8), part)
+    labels.array[0, 1, 1] = 1
+    assert padded_to(labels, grid, (6, 4, 4, 1)).array[3, 1, 1] == 1
+    labels.array[3, 1, 1] = 1
+    assert padded_to(labels, grid, (6, 4, 4, 1)) is None
