@@ -158,9 +158,9 @@ def _bart_tv(problem: Problem, weight: float) -> Tensor:
     x_dimension = 13 if split else 2
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # more only get in each other's way on arrays this small
     with tempfile.TemporaryDirectory() as folder:
-        _write_cfl(Path(folder, "kspace"), data.numpy(), x_dimension)
-        _write_cfl(Path(folder, "pattern"), mask.numpy(), x_dimension)
-        _write_cfl(Path(folder, "coil"), np.ones((1, lines, columns)), x_dimension)
+        write_cfl(Path(folder, "kspace"), data.numpy(), x_dimension)
+        write_cfl(Path(folder, "pattern"), mask.numpy(), x_dimension)
+        write_cfl(Path(folder, "coil"), np.ones((1, lines, columns)), x_dimension)
         command = f"bart pics -w 1 -i {TV_ITERATIONS} -R T:1024:0:{weight:g} -p pattern kspace coil image"
         subprocess.run(command.split(), cwd=folder, env=one_thread, check=True, capture_output=True)
         image = np.fromfile(Path(folder, "image.cfl"), np.complex64)
@@ -169,7 +169,7 @@ def _bart_tv(problem: Problem, weight: float) -> Tensor:
     return problem.consistency()(torch.from_numpy(image.transpose(order).copy())[None])
 
 
-def _write_cfl(stem: Path, array_TYX: np.ndarray, x_dimension: int) -> None:
+def write_cfl(stem: Path, array_TYX: np.ndarray, x_dimension: int) -> None:
     """Write BART's format, first dimension fastest: y in dimension 1, time in 10, x in 2 or 13."""
     frames, lines, columns = array_TYX.shape
     dims = [1] * 16

@@ -139,10 +139,13 @@ def _require_little_endian(values: Values, path: Path) -> None:
 
 
 def _decades(numbers: Values) -> float:
-    """Decades that the middle 80 % of the numbers span that are not NaN or infinite; infinite if those are few."""
+    """Decades that the middle 80 % of the numbers span that are not NaN or infinite; infinite if those are few.
+
+    Infinite as well where they are below all normal numbers, as those of which the turned bytes are NaN.
+    """
     sizes = np.abs(numbers[np.isfinite(numbers)].astype(np.float64))
     low, high = np.quantile(sizes, (0.1, 0.9)) if len(sizes) > numbers.size / 2 else (0.0, 1.0)
-    return math.log10(high / low) if low else math.inf
+    return math.log10(high / low) if low >= np.finfo(np.float32).tiny else math.inf
 
 
 def _dimensions(text: str) -> tuple[int, ...]:
