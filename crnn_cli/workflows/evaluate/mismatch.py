@@ -38,14 +38,14 @@ def doubt_mismatch(tested_ZTYX: Tensor, reference_ZTYX: Tensor, scale_fitted: bo
     if not scale_fitted:
         _doubt_brightness(tested_ZTYX, reference_ZTYX)
     t, z = (n // 2 for n in (tested_ZTYX.shape[1], tested_ZTYX.shape[0]))
-    frame, wanted = tested_ZTYX[:, t], reference_ZTYX[:, t]
+    frame, wanted = tested_ZTYX[:, t].double(), reference_ZTYX[:, t].double()
     if frame.numel() <= _MOST:
         best = _best(frame, wanted, _in_space(frame))
         if best is not None:
             text = f"the image agrees much better with the reference {best}: their axes may not run alike"
             notices.warn("agrees-better-turned", text)
             return
-    series, wanted = tested_ZTYX[z], reference_ZTYX[z]
+    series, wanted = tested_ZTYX[z].double(), reference_ZTYX[z].double()
     best = _best(series, wanted, _in_time(series)) if series.numel() <= _MOST else None
     if best is not None:
         text = f"the image agrees much better with the reference {best}: the frames may begin at another phase"
@@ -66,19 +66,27 @@ def _doubt_brightness(tested: Tensor, reference: Tensor) -> None:
 
 
 def _best(image: Tensor, wanted: Tensor, turned: Iterator[tuple[str, Tensor]]) -> str | None:
-    """Name of the transform after which an image agrees best; None where it is not much better than without."""
-    now = _unexplained(image, wanted)
+    """Name of the transform after which an image agrees best; None where it is not much better than without.
+
+    None of them changes the energy of the image.
+    """
+    energies = float(image.square().sum()) * float(wanted.square().sum())
+    now = _unexplained(image, wanted, energies)
     if now <= _POOR:
         return None
-    errors = {name: _unexplained(other, wanted) for name, other in turned}
+    errors = {name: _unexplained(other, wanted, energies) for name, other in turned}
     best = min(errors, key=lambda name: errors[name], default="")
     return best if best and errors[best] < _BETTER * now else None
 
 
-def _unexplained(image: Tensor, wanted: Tensor) -> float:
-    """Share of the energy that no factor explains; 0 where one of the two is zero."""
-    both = float((image.double() * wanted).sum())
-    energies = float(image.double().square().sum()) * float(wanted.double().square().sum())
+def _unexplained(image: Tensor, wanted: Tensor, energies: float) -> float:
+    """Share of the energy that no factor explains; 0 where one of the two is zero.
+
+    Parameters
+    ----------
+    energies : product of the energies of both.
+    """
+    both = float((image * wanted).sum())
     return 1 - both * abs(both) / energies if energies else 0.0
 
 
