@@ -16,8 +16,7 @@ Legend: B batch, T frame, C real and imaginary part, F feature, Y undersampled a
 References
 ----------
 Qin et al.: "Convolutional recurrent neural networks for dynamic MR image reconstruction", IEEE TMI 38(1), 2019, for the
-recurrence over time and iterations. Shi et al.: "Real-time single image and video super-resolution using an efficient
-sub-pixel convolutional neural network", CVPR 2016, for the shuffle.
+recurrence over time and iterations; `crnn_cli.networks.pixel_shuffle` for the shuffle.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crnn_cli.mri.consistency import Consistency
+from crnn_cli.networks.pixel_shuffle import shuffle, small_size, unshuffle
 
 _SHUFFLE = 2
 _INPUTS = 4  # complex images that the cell sees: the image, the running one, its mean over time, the last change
@@ -220,7 +220,7 @@ class LiveCRNN(nn.Module):
             states = layers(torch.cat(entered, 1), state.cells[number], states)
             cells.append(states[0])
             residual_BCVU = layers.output(states[-1]).to(running_B1YX.real.dtype)
-            guess_B1YX = image_B1YX + self._shuffled(residual_BCVU, running_B1YX.shape)
+            guess_B1YX = image_B1YX + shuffle(residual_BCVU, _SHUFFLE, _size(running_B1YX))[:, None]
             image_B1YX = consistency(guess_B1YX, layers.error)
         return LiveState(image_B1YX, mean_B1YX, frames, tuple(cells), states)
 
@@ -232,23 +232,17 @@ class LiveCRNN(nn.Module):
 
     def _first_state(self, running_B1YX: Tensor, total: int) -> LiveState:
         """State before the first frame: its running image, and hidden states of zeros."""
-        batch, _, lines, columns = running_B1YX.shape
-        size = (batch, self.config.features, -(-lines // _SHUFFLE), -(-columns // _SHUFFLE))
+        size = (len(running_B1YX), self.config.features, *small_size(_size(running_B1YX), _SHUFFLE))
         device = running_B1YX.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else running_B1YX.real.dtype
         zeros = torch.zeros(size, dtype=dtype, device=running_B1YX.device).contiguous(memory_format=torch.channels_last)
         return LiveState(running_B1YX, torch.zeros_like(running_B1YX), 0, (zeros,) * total, (zeros,) * (1 + _LAYERS))
 
-    def _unshuffled(self, image_B1YX: Tensor) -> Tensor:
-        """Real and imaginary part as half-size images, (B, C, V, U), in the dtype of the states."""
-        image_BCYX = torch.view_as_real(image_B1YX[:, 0]).movedim(-1, 1)
-        lines, columns = image_BCYX.shape[-2:]
-        if lines % _SHUFFLE or columns % _SHUFFLE:
-            image_BCYX = F.pad(image_BCYX, (0, -columns % _SHUFFLE, 0, -lines % _SHUFFLE))
-        return F.pixel_unshuffle(image_BCYX, _SHUFFLE).contiguous(memory_format=torch.channels_last)
-
     @staticmethod
-    def _shuffled(residual_BCVU: Tensor, shape: torch.Size) -> Tensor:
-        """Complex image (B, 1, Y, X) of half-size images."""
-        residual_BCYX = F.pixel_shuffle(residual_BCVU, _SHUFFLE)[..., : shape[-2], : shape[-1]]
-        return torch.view_as_complex(residual_BCYX.movedim(1, -1).contiguous())[:, None]
+    def _unshuffled(image_B1YX: Tensor) -> Tensor:
+        """Real and imaginary part as half-size images, (B, C, V, U)."""
+        return unshuffle(image_B1YX[:, 0], _SHUFFLE).contiguous(memory_format=torch.channels_last)
+
+
+def _size(image_B1YX: Tensor) -> tuple[int, int]:
+    return image_B1YX.shape[-2], image_B1YX.shape[-1]

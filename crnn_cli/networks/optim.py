@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Muon:
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], rate: float, momentum: float, other_rate: float) -> None:
-        self.rate, self.momentum = rate, momentum
+        self.momentum, self._own = momentum, {"lr": rate}
         weights = list(weights)
         self._by_shape = defaultdict[torch.Size, list[nn.Parameter]](list)
         for weight in weights:
@@ -46,6 +47,35 @@ class Muon:
                 self._by_shape[weight.shape].append(weight)
         self._means = {weight: torch.zeros_like(weight) for weight in weights if _is_matrix(weight)}
         self._other = torch.optim.Adam([weight for weight in weights if not _is_matrix(weight)], lr=other_rate)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Rates of both, as ``lr``, to be changed in place; as of any optimiser of torch."""
+        return [self._own, *self._other.param_groups]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all weights."""
+        for weight in self._means:
+            weight.grad = None
+        self._other.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to go on from, without the weights."""
+        return {"means": list(self._means.values()), "other": self._other.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same network.
+
+        Raises
+        ------
+        ValueError, RuntimeError, KeyError, TypeError
+            If it is of another network.
+        """
+        for mean, saved in zip(self._means.values(), state["means"], strict=True):
+            if mean.shape != saved.shape:
+                raise ValueError(f"a mean gradient is of {tuple(saved.shape)}, the weights of {tuple(mean.shape)}")
+            mean.copy_(saved)
+        self._other.load_state_dict(state["other"])
 
     @torch.no_grad()
     def step(self) -> None:
@@ -56,7 +86,7 @@ class Muon:
                 steps_MOI = orthogonalise(torch.stack([self._nesterov(weight).flatten(1) for weight in moved]))
                 rows, columns = steps_MOI.shape[1:]
                 for weight, step in zip(moved, steps_MOI, strict=True):
-                    weight.sub_(step.view_as(weight), alpha=self.rate * max(1.0, rows / columns) ** 0.5)
+                    weight.sub_(step.view_as(weight), alpha=self._own["lr"] * max(1.0, rows / columns) ** 0.5)
         self._other.step()
 
     def _nesterov(self, weight: nn.Parameter) -> Tensor:

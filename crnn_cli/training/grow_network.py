@@ -1,11 +1,16 @@
-"""Warm start of a larger CRNN-MRI from the weights of a smaller one."""
+"""Warm start of a CRNN-MRI from the weights of a smaller one, or of the causal network."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
+from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, Layers
+from crnn_cli.networks.live_crnn import LiveCRNN, LiveLayers
+
+_SHARE = 0.2  # of the causal network's residual: its initial images are worse
+_ERROR = 0.035  # expected of images that start from total variation
+_THIRD = 0.3  # of the random weights of the layer that the causal network lacks
 
 
 def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
@@ -22,11 +27,11 @@ def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     Raises
     ------
     ValueError
-        If ``features`` or ``kernel`` differ, or something would be taken away.
+        If ``features``, ``kernel`` or ``pixel_unshuffle`` differ, or something would be taken away.
     """
     old = network.config
-    if (old.features, old.kernel) != (config.features, config.kernel):
-        raise ValueError("features and kernel must be the same")
+    if any(getattr(old, name) != getattr(config, name) for name in ("features", "kernel", "pixel_unshuffle")):
+        raise ValueError("features, kernel and pixel_unshuffle must be the same")
     grown = ("weight_sets", "temporal_context", "noise_aware")
     if any(getattr(old, name) > getattr(config, name) for name in grown):
         raise ValueError("weight_sets, temporal_context and noise_aware can be added, not taken away")
@@ -39,6 +44,68 @@ def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
         ) in before:  # else it is the error expected, as at first
             like.copy_(_widened(before[number * old.weight_sets // config.weight_sets, rest], like))
     return expanded
+
+
+def from_causal(network: LiveCRNN, config: CRNNMRIConfig) -> CRNNMRI:
+    """Build a CRNN-MRI at half resolution that begins with the features of a causal network.
+
+    It is another function, but one to train from: from random weights and initial images as good as those of total
+    variation, training stays for hundreds of steps where the network adds nothing. The cell takes over the causal one
+    for both directions of time, two layers are the same, and the third begins near the identity.
+
+    Parameters
+    ----------
+    network : trained; it is not changed.
+    config : ``pixel_unshuffle`` 2, ``temporal_context`` 1, and features, kernel and weight sets as the network has.
+
+    Raises
+    ------
+    ValueError
+        If the sizes are others.
+    """
+    old = network.config
+    same = (old.features, old.kernel, old.weight_sets) == (config.features, config.kernel, config.weight_sets)
+    if not same or config.pixel_unshuffle != 2 or not config.temporal_context:
+        raise ValueError(
+            "a network begun from one for streams has pixel_unshuffle 2, temporal_context 1, and the same features, "
+            "kernel and weight_sets"
+        )
+    begun = CRNNMRI(config)
+    with torch.no_grad():
+        for layers, before in zip((*begun.earlier, begun), network.sets, strict=True):
+            assert isinstance(layers, Layers)
+            assert isinstance(before, LiveLayers)
+            _begin(layers, before, config)
+    return begun
+
+
+def _begin(layers: Layers, before: LiveLayers, config: CRNNMRIConfig) -> None:
+    """Fill one set of weights with those of a causal network."""
+    features, channels = config.features, config.channels
+    image, running, mean, change, ahead, again = before.cell.weight.split([*[channels] * 4, features, features], 1)
+    cell = layers.bcrnn
+    _fill(cell.i2h, torch.cat([image + running, mean, change], 1), before.cell.bias)
+    _fill(cell.h2h, ahead, None)
+    _fill(cell.ih2ih, again / 2, None)  # states are sums of both directions
+    pairs = ((layers.conv1_x, layers.conv1_h), (layers.conv2_x, layers.conv2_h))
+    for number, ((from_below, from_before), layer) in enumerate(zip(pairs, before.layers, strict=True)):
+        below, recurrent = layer.weight.split(features, 1)  # type: ignore[operator]
+        _fill(from_below, below if number else below / 2, layer.bias)  # type: ignore[arg-type]
+        _fill(from_before, recurrent, None)
+    third = _THIRD * layers.conv3_x.weight
+    third[:, :, config.kernel // 2, config.kernel // 2] += torch.eye(features)
+    _fill(layers.conv3_x, third, None)
+    _fill(layers.conv3_h, _THIRD * layers.conv3_h.weight, None)
+    assert before.output.bias is not None
+    _fill(layers.conv4_x, _SHARE * before.output.weight, _SHARE * before.output.bias)
+    if layers.error is not None:
+        layers.error.fill_(_ERROR)
+
+
+def _fill(convolution: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
+    assert convolution.bias is not None
+    convolution.weight.copy_(weight)
+    convolution.bias.copy_(torch.zeros_like(convolution.bias) if bias is None else bias)
 
 
 def _by_set(state: dict[str, Tensor], sets: int) -> dict[tuple[int, str], Tensor]:

@@ -16,17 +16,22 @@ from crnn_cli.training.settings import setting
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Settings of AdamW, its schedule, and the running average of the weights."""
+    """Settings of AdamW or Muon, their schedule, and the running average of the weights."""
 
     learning_rate: float = setting(1.5e-3, "peak; after the warm-up it falls as a cosine to 1 %")
     warm_up: float = setting(0.02, "share of the steps")
     weight_decay: float = setting(1e-3, "of AdamW")
     clip: float = setting(5.0, "largest norm of the gradients")
+    muon: float = setting(
+        0.0, "peak length of a step of Muon for convolutions (0.004), all else by Adam; 0: AdamW", added=True
+    )
     average: float = setting(0.995, "decay of the running average of the weights, which is what is published")
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0 or not self.clip > 0 or not self.weight_decay >= 0:
             raise ValueError("learning_rate and clip must be above 0, weight_decay 0 or more")
+        if not 0 <= self.muon <= 1:
+            raise ValueError("muon must be from 0 to 1")
         if not 0 <= self.warm_up < 1 or not 0 <= self.average < 1:
             raise ValueError("warm_up and average must be from 0 up to, but not including, 1")
 

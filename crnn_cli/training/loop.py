@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
 from crnn_cli.io.atomic_write import write_together
-from crnn_cli.networks.optim import update_ema
+from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
 from crnn_cli.training.processes import Processes
 from crnn_cli.training.run import RunFolder, require_state
 
+_MOMENTUM = 0.95  # of Muon
 _BAD_STEPS = 20  # in a row with gradients that are not finite; they are skipped, then the run stops
 
 
@@ -107,10 +108,13 @@ class TrainingLoop:
         self.job.set_mode(stage, self.network)
         self.averaged = self.job.network(stage, before).to(device)
         self.averaged.load_state_dict(self.network.state_dict())
-        how = self.plan.optimiser
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
-        )
+        how, rate = self.plan.optimiser, self.plan.stages[stage].learning_rate
+        self.optimiser: Muon | torch.optim.AdamW
+        if how.muon:
+            self.optimiser = Muon(self.network.parameters(), how.muon * rate / how.learning_rate, _MOMENTUM, rate)
+        else:
+            self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=how.weight_decay)
+        self._rates = [float(group["lr"]) for group in self.optimiser.param_groups]
 
     def _run_stage(self, stage: Stage) -> None:
         recent: list[float] = []
@@ -147,8 +151,9 @@ class TrainingLoop:
     def _train_step(self, stage: Stage, items: list[Any]) -> tuple[float, bool]:
         """Loss, and whether the gradients were finite; if not, the weights stay as they are."""
         how, device = self.plan.optimiser, self.processes.device
-        for group in self.optimiser.param_groups:
-            group["lr"] = stage.learning_rate * learning_rate_factor(self.step / stage.steps, how.warm_up)
+        factor = learning_rate_factor(self.step / stage.steps, how.warm_up)
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
         self.optimiser.zero_grad()
         total = backward_pass(self.job, self.stage, self.network, items, device, self.plan.precision)
         total = self.processes.average(self.network, total)

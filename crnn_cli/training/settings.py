@@ -24,7 +24,7 @@ _LARGEST = 1e9
 _KINDS: dict[Any, Any] = {bool: bool, int: int, float: (int, float), str: str}
 
 
-def setting(default: Any, says: str, formerly: str = "") -> Any:
+def setting(default: Any, says: str, formerly: str = "", *, added: bool = False) -> Any:
     """Declare a field of a settings class.
 
     Parameters
@@ -32,8 +32,9 @@ def setting(default: Any, says: str, formerly: str = "") -> Any:
     default : of the field.
     says : its meaning, the comment in the TOML file.
     formerly : its name in earlier versions, which files and resumed runs may still have.
+    added : it came after the first version, which did what the default says: see `former_table`.
     """
-    return field(default=default, metadata={"says": says, "formerly": formerly})
+    return field(default=default, metadata={"says": says, "formerly": formerly, "added": added})
 
 
 def active_losses(weights: dict[str, float]) -> dict[str, float]:
@@ -75,7 +76,7 @@ def to_toml(settings: Any, name: str = "") -> str:
 
 
 def former_table(settings: Any) -> dict[str, Any]:
-    """Convert settings to a table with their former names.
+    """Convert settings to a table with their former names, without added ones that have their default.
 
     Digests of it agree with those in checkpoints of earlier versions, which can therefore be resumed.
     """
@@ -83,6 +84,7 @@ def former_table(settings: Any) -> dict[str, Any]:
         each.metadata.get("formerly") or each.name: former_table(value) if is_dataclass(value) else value
         for each in fields(settings)
         for value in [getattr(settings, each.name)]
+        if not (each.metadata.get("added") and value == each.default)
     }
 
 

@@ -118,6 +118,7 @@ def test_wrong_weights_are_named(copy, change, reason):
         ({"settings": {"iterations": 0}}, "from 1 to 1024"),
         ({"settings": {"features": 1025}}, "from 1 to 1024"),
         ({"settings": {"features": 6, "kernel": 4}}, "must be odd"),
+        ({"settings": {"features": 6, "pixel_unshuffle": 0}}, "from 1 to 4"),
     ],
 )
 def test_wrong_config_is_named(copy, changes, reason):

@@ -93,7 +93,13 @@ def test_chunks_hold_as_many_frames_as_fit_and_are_halved_where_they_did_not():
     assert network().reduce_memory(torch.zeros(1, 4, 8, 8, dtype=torch.complex64)) == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1},
+        {"tsm_channels": 2, "temporal_context": 1, "pixel_unshuffle": 2},
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("frames", [2, 5])
 def test_the_gpu_schedule_gives_the_images_of_the_cpu_schedule(more, frames):
     torch.manual_seed(0)

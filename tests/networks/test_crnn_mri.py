@@ -7,7 +7,8 @@ from crnn_cli.bundles.import_checkpoint import read_published_checkpoint
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import image_to_kspace
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.training.grow_network import expand_network
+from crnn_cli.networks.live_crnn import LiveCRNN, LiveCRNNConfig
+from crnn_cli.training.grow_network import expand_network, from_causal
 from tests.reference import crnn_mri_loops
 from tests.support.data import data_file
 
@@ -26,6 +27,7 @@ VARIANTS = [
     {"weight_sets": 2}, {"weight_sets": 9}, {"tsm_channels": 2}, {"temporal_context": 1},
     {"weight_sets": 3, "tsm_channels": 1, "temporal_context": 1},
     {"weight_sets": 2, "noise_aware": 1},
+    {"pixel_unshuffle": 2}, {"pixel_unshuffle": 3, "temporal_context": 1, "tsm_channels": 1, "weight_sets": 2},
 ]  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def test_variants_equal_the_loops(more, frames, gradients):
     assert relative(found, expected) < 1e-5
     assert (
         relative(found, plain) > 1e-3
-        or more == {"temporal_context": 1}
+        or more in ({"temporal_context": 1}, {"pixel_unshuffle": 2})
         or (more == {"tsm_channels": 2} and frames == 1)
     )
 
@@ -149,11 +151,48 @@ def test_a_grown_network_is_the_same_function(before, config):
         ({"features": 6}, "features"),
         ({"features": 5, "weight_sets": 1}, "taken away"),
         ({"features": 5, "kernel": 5}, "kernel"),
+        ({"features": 5, "pixel_unshuffle": 2}, "pixel_unshuffle"),
     ],
 )
 def test_what_cannot_grow_is_refused(config, why):
     with pytest.raises(ValueError, match=why):
         expand_network(network(weight_sets=2), CRNNMRIConfig(**config))
+
+
+HALF = {"pixel_unshuffle": 2, "temporal_context": 1, "noise_aware": 1}
+
+
+def test_a_network_begun_from_the_causal_one_adds_a_share_of_what_that_adds(monkeypatch):
+    """One frame, one iteration, nothing measured; without the layer that the causal network lacks."""
+    monkeypatch.setattr("crnn_cli.training.grow_network._THIRD", 0.0)
+    torch.manual_seed(0)
+    causal = LiveCRNN(LiveCRNNConfig(5, 3, 1, 1))
+    torch.nn.init.normal_(causal.sets[0].output.weight)
+    torch.nn.init.normal_(causal.sets[0].output.bias)
+    begun = from_causal(causal, CRNNMRIConfig(5, 3, 1, 1, **HALF))
+    image = torch.randn(2, 1, 9, 7, dtype=torch.complex64)
+    nothing = SingleCoilConsistency(torch.zeros_like(image), torch.zeros(2, 1, 9, 1))
+    with torch.no_grad():
+        added = causal(image, nothing) - image
+        torch.testing.assert_close(begun(image, nothing) - image, 0.2 * added)
+    assert float(added.abs().mean()) > 0.1
+
+
+def test_each_set_begins_from_its_own():
+    causal = LiveCRNN(LiveCRNNConfig(5, 3, 2, 2))
+    begun = from_causal(causal, CRNNMRIConfig(5, 3, 2, 2, **HALF))
+    for layers, before in zip((*begun.earlier, begun), causal.sets, strict=True):
+        torch.testing.assert_close(layers.bcrnn.h2h.weight, before.cell.weight[:, 32:37])
+        torch.testing.assert_close(layers.bcrnn.ih2ih.weight, before.cell.weight[:, 37:] / 2)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"features": 6}, {"weight_sets": 1}, {"pixel_unshuffle": 1}, {"temporal_context": 0}]
+)
+def test_another_size_than_that_of_the_causal_network_is_refused(changes):
+    sizes = {"features": 5, "iterations": 2, "weight_sets": 2} | HALF | changes
+    with pytest.raises(ValueError, match="begun from one for streams"):
+        from_causal(LiveCRNN(LiveCRNNConfig(5, 3, 2, 2)), CRNNMRIConfig(**sizes))
 
 
 def test_one_batch_item_does_not_see_another():

@@ -1,5 +1,7 @@
 """Steps whose directions all count the same."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -44,7 +46,8 @@ def test_weak_directions_come_as_far_as_strong_ones():
         net.zero_grad()
         loss().backward()
         optimiser.step()
-        optimiser.rate *= 0.95
+        for group in optimiser.param_groups:
+            group["lr"] *= 0.95
     assert (net[0].weight - goal[0])[0].norm().item() < 0.3 * weakest  # its gradient is a hundredth of the strongest
     for weight, wanted, before in list(zip(net.parameters(), goal, apart, strict=True))[1:]:
         assert (weight - wanted).abs().mean().item() < 0.3 * before
@@ -96,3 +99,30 @@ def test_biases_and_convolutions_of_few_outputs_go_by_adam():
     Muon(net.parameters(), 1.0, 0.9, 0.01).step()
     for weight, was in zip(net.parameters(), before, strict=True):
         torch.testing.assert_close((weight - was).abs(), torch.full_like(weight, 0.01), rtol=1e-3, atol=1e-6)
+
+
+def test_a_saved_state_goes_on_as_if_nothing_had_happened():
+    net, _, loss = quadratic()
+    optimiser = Muon(net.parameters(), 0.05, 0.9, 0.01)
+
+    def steps(optimiser, count):
+        for _ in range(count):
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+        return [weight.detach().clone() for weight in net.parameters()]
+
+    before = steps(optimiser, 3)
+    state = copy.deepcopy(optimiser.state_dict())
+    expected = steps(optimiser, 2)
+    with torch.no_grad():
+        for weight, saved in zip(net.parameters(), before, strict=True):
+            weight.copy_(saved)
+    resumed = Muon(net.parameters(), 0.05, 0.9, 0.01)
+    resumed.load_state_dict(state)
+    for weight, wanted in zip(steps(resumed, 2), expected, strict=True):
+        torch.testing.assert_close(weight, wanted, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="mean gradient"):
+        Muon(nn.Conv2d(3, 9, 3).parameters(), 0.05, 0.9, 0.01).load_state_dict(
+            Muon(nn.Conv2d(4, 9, 3).parameters(), 0.05, 0.9, 0.01).state_dict()
+        )

@@ -8,8 +8,23 @@ def conv(x, weights, name):
     return conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding="same")
 
 
-def channels(image_BYX):
-    return torch.view_as_real(image_BYX).permute(0, 3, 1, 2)
+def channels(image_BYX, r):
+    """Return one channel for each part of the complex numbers and each place of a pixel in its block of r x r."""
+    lines, columns = image_BYX.shape[1:]
+    filled = torch.zeros(len(image_BYX), -(-lines // r) * r, -(-columns // r) * r, dtype=image_BYX.dtype)
+    filled[:, :lines, :columns] = image_BYX
+    parts = (filled.real, filled.imag)
+    return torch.stack([part[:, i::r, j::r] for part in parts for i in range(r) for j in range(r)], 1)
+
+
+def image_of(channels_BCYX, r, lines, columns):
+    batch, count, small_lines, small_columns = channels_BCYX.shape
+    image = torch.zeros(batch, small_lines * r, small_columns * r, dtype=torch.complex64)
+    for i in range(r):
+        for j in range(r):
+            real, imag = channels_BCYX[:, i * r + j], channels_BCYX[:, count // 2 + i * r + j]
+            image[:, i::r, j::r] = torch.complex(real, imag)
+    return image[:, :lines, :columns]
 
 
 def shifted(states, t, shift):
@@ -20,10 +35,11 @@ def shifted(states, t, shift):
 
 def reconstruct(
     weights, features, image_BTYX, consistency, iterations, weight_sets=1, tsm_channels=0, temporal_context=0,
-    noise_aware=0,
+    noise_aware=0, pixel_unshuffle=1,
 ):  # fmt: skip
     batch, frames, lines, columns = image_BTYX.shape
-    zero = torch.zeros(batch, features, lines, columns)
+    r = pixel_unshuffle
+    zero = torch.zeros(batch, features, -(-lines // r), -(-columns // r))
     states = [[zero] * frames for _ in range(4)]
     change_BTYX = torch.zeros_like(image_BTYX)
     every = weights
@@ -31,10 +47,10 @@ def reconstruct(
         chosen = number * weight_sets // iterations
         prefix = f"earlier.{chosen}." if chosen < weight_sets - 1 else ""
         weights = {name[len(prefix) :]: value for name, value in every.items() if name.startswith(prefix)}
-        x = [channels(image_BTYX[:, t]) for t in range(frames)]
+        x = [channels(image_BTYX[:, t], r) for t in range(frames)]
         if temporal_context:
-            mean = channels(sum(image_BTYX[:, t] for t in range(frames)) / frames)
-            x = [torch.cat([x[t], mean, channels(change_BTYX[:, t])], 1) for t in range(frames)]
+            mean = channels(sum(image_BTYX[:, t] for t in range(frames)) / frames, r)
+            x = [torch.cat([x[t], mean, channels(change_BTYX[:, t], r)], 1) for t in range(frames)]
         directions = []
         for order in (range(frames), range(frames - 1, -1, -1)):
             hidden, found = zero, [zero] * frames
@@ -60,7 +76,7 @@ def reconstruct(
         states = new
         residual = [conv(states[3][t], weights, "conv4_x") for t in range(frames)]
         image_BTYX = torch.stack(
-            [image_BTYX[:, t] + torch.complex(residual[t][:, 0], residual[t][:, 1]) for t in range(frames)], 1
+            [image_BTYX[:, t] + image_of(residual[t], r, lines, columns) for t in range(frames)], 1
         )
         guess_BTYX = image_BTYX
         image_BTYX = consistency(guess_BTYX, weights["error"]) if noise_aware else consistency(guess_BTYX)

@@ -110,6 +110,28 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, killed_at, save_seconds):
     same(RunFolder(tmp_path / "a").best()[0], RunFolder(tmp_path / "b").best()[0])
 
 
+class WideJob(Job):
+    """The same through eight hidden values, whose weights are a matrix for Muon."""
+
+    def network(self, stage, before):
+        network = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+        if before is not None:
+            network.load_state_dict(before.state_dict())
+        return network
+
+
+def test_muon_goes_on_bit_for_bit_and_follows_the_schedule(tmp_path):
+    plan = replace(PLAN, optimiser=replace(PLAN.optimiser, muon=0.1), save_seconds=0.0)
+    whole = trained(tmp_path / "a", plan, WideJob())
+    same(whole.network.state_dict(), trained(tmp_path / "b", plan, WideJob(), killed_at=(2, 6)).network.state_dict())
+    by_adam = trained(tmp_path / "c", replace(plan, optimiser=PLAN.optimiser), WideJob()).network.state_dict()
+    assert not torch.equal(whole.network.state_dict()["0.weight"], by_adam["0.weight"])
+    last = learning_rate_factor(3 / 4, plan.optimiser.warm_up)
+    rates = [group["lr"] for group in whole.optimiser.param_groups]
+    at_peak = (0.1 * STAGES[1].learning_rate / plan.optimiser.learning_rate, STAGES[1].learning_rate)
+    assert rates == pytest.approx([peak * last for peak in at_peak])
+
+
 def test_a_finished_run_stays_as_it_is(tmp_path):
     whole = trained(tmp_path)
     before = {name: value.clone() for name, value in whole.averaged.state_dict().items()}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 import pytest
 
 from crnn_cli.errors import UnreadableError
+from crnn_cli.training.job import OptimiserSettings
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
 from crnn_cli.training.settings import former_table, from_table, read_toml, setting, to_toml
 
@@ -74,7 +75,12 @@ def test_files_and_runs_of_earlier_versions_keep_their_meaning(tmp_path):
     former = former_table(settings)
     assert from_table(ReconstructSettings, former, "run.json") == settings
     assert (former["start"], former["network"]["sets"]) == ("zero-filled", 2)
-    assert former_table(SegmentSettings()) == asdict(SegmentSettings())
+    earlier = asdict(SegmentSettings())
+    assert earlier["optimiser"].pop("muon") == 0
+    assert former_table(SegmentSettings()) == earlier  # what came later and has its default
+    later = SegmentSettings(optimiser=OptimiserSettings(muon=0.01))
+    assert former_table(later) == asdict(later)
+    assert "pixel_unshuffle" not in former["network"]
 
 
 def test_what_is_not_mentioned_keeps_its_default(tmp_path):

@@ -11,7 +11,7 @@ from crnn_cli.bundles.store import Bundle, load_reconstruction
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.live_crnn import LiveCRNN
-from crnn_cli.training.grow_network import expand_network
+from crnn_cli.training.grow_network import expand_network, from_causal
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.reconstruct.job import ReconstructJob, load_cines
@@ -115,9 +115,9 @@ def _initial_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI | 
     if isinstance(network, LiveCRNN) and network.config == wanted:
         return network
     try:
-        if isinstance(network, LiveCRNN) or not isinstance(wanted, CRNNMRIConfig):
+        if not isinstance(wanted, CRNNMRIConfig):
             raise ValueError("networks for streams are begun from one of the same sizes alone")
-        return expand_network(network, wanted)
+        return from_causal(network, wanted) if isinstance(network, LiveCRNN) else expand_network(network, wanted)
     except ValueError as error:
         raise UsageError(
             f"{start.name} cannot be begun from: its network is {network.config}, the settings ask for {wanted}; "

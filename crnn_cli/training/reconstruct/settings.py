@@ -19,7 +19,7 @@ class ReconstructionNetworkSettings:
     """Sizes of the network, and how gradients go back through it."""
 
     live: int = setting(0, "1: the causal network for streams, whose frames see only those before; tsm_channels, "
-                        "temporal_context and noise_aware do not apply")  # fmt: skip
+                        "temporal_context, noise_aware and pixel_unshuffle do not apply")  # fmt: skip
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
     iterations: int = setting(5, "of the published model")
@@ -29,13 +29,17 @@ class ReconstructionNetworkSettings:
         0, "1: input also the mean over time and the last data-consistency change", "context"
     )
     noise_aware: int = setting(0, "1: weigh known noise against the error that the network expects", "trust")
+    pixel_unshuffle: int = setting(1, "2: features at half resolution, a quarter of the work", added=True)
     truncate: int = setting(0, "frames after which gradients through time are cut; 0: never")
     checkpoint: int = setting(0, "iterations per activation checkpoint: less memory, more time; 0: none")
 
     def __post_init__(self) -> None:
         self.config()
-        if self.live not in (0, 1) or (self.live and (self.tsm_channels or self.temporal_context or self.noise_aware)):
-            raise ValueError("live must be 0 or 1; with 1, leave out tsm_channels, temporal_context and noise_aware")
+        others = self.tsm_channels, self.temporal_context, self.noise_aware, self.pixel_unshuffle
+        if self.live not in (0, 1) or (self.live and others != (0, 0, 0, 1)):
+            raise ValueError(
+                "live must be 0 or 1; with 1, leave out tsm_channels, temporal_context, noise_aware and pixel_unshuffle"
+            )
         if self.live and self.checkpoint:
             raise ValueError("checkpoint is for the network that sees all frames; for live, truncate saves memory")
         if self.truncate < 0 or self.checkpoint < 0:
@@ -53,6 +57,7 @@ class ReconstructionNetworkSettings:
             self.tsm_channels,
             self.temporal_context,
             self.noise_aware,
+            self.pixel_unshuffle,
         )
 
 

@@ -114,7 +114,13 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 @needs_cuda
 @pytest.mark.parametrize("coils", [1, 3])
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("more", [{}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {}, {"tsm_channels": 2, "temporal_context": 1, "weight_sets": 2, "noise_aware": 1},
+        {"tsm_channels": 2, "temporal_context": 1, "pixel_unshuffle": 2},
+    ],
+)  # fmt: skip
 def test_a_cuda_graph_gives_what_launching_gives(coils, half, more):
     torch.manual_seed(0)
     network = CRNNMRI(CRNNMRIConfig(features=8, iterations=3, **more)).cuda().eval()

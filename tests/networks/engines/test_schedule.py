@@ -178,6 +178,18 @@ def test_large_pairs_become_frames_of_their_own_where_memory_is_plenty():
         assert net.ample_memory == (factor == 2)
 
 
+def test_features_at_half_resolution_need_a_quarter_of_the_memory(monkeypatch):
+    image, sequences, asked = torch.zeros(1, 4, 9, 6, dtype=torch.complex64), {}, []
+    monkeypatch.setattr(CpuSchedule, "fastest_for", lambda *how: asked.append(how[0]) or CpuSchedule(4, torch.float32))
+    for factor in (1, 2):
+        net = CRNNMRI(CRNNMRIConfig(features=5, iterations=1, pixel_unshuffle=factor))
+        sequences[factor] = net.memory_required(image)[1]
+        with torch.no_grad():
+            net(image, SingleCoilConsistency(image, torch.zeros(1, 4, 9, 1)))
+    assert sequences == {1: 4 * 9 * 6 * 5 * 4, 2: 4 * 5 * 3 * 5 * 4}
+    assert asked == [(1, 4, 9, 6), (1, 4, 5, 3)]
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_all_frames_together_are_the_same_as_lists_of_them(monkeypatch, half):
     torch.manual_seed(0)

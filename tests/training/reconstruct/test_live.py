@@ -61,7 +61,15 @@ def test_all_iterations_run_from_the_first_step():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"tsm_channels": 2}, {"temporal_context": 1}, {"noise_aware": 1}, {"checkpoint": 1}, {"live": 2}]
+    "changes",
+    [
+        {"tsm_channels": 2},
+        {"temporal_context": 1},
+        {"noise_aware": 1},
+        {"pixel_unshuffle": 2},
+        {"checkpoint": 1},
+        {"live": 2},
+    ],
 )
 def test_settings_of_the_other_network_are_refused(changes):
     with pytest.raises(ValueError, match="live"):
