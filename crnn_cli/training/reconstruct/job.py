@@ -18,6 +18,7 @@ from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.report.montage import Panel, preview_output
 from crnn_cli.training.reconstruct.cine import CPU, CineItem, CineItems, DrawnSampling, draw, draw_item
+from crnn_cli.training.reconstruct.idle import changes_by_set
 from crnn_cli.training.reconstruct.losses import image_loss
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
 
@@ -152,6 +153,11 @@ class ReconstructJob:
         kind = "a cine held out" if self.real else "simulated"
         said = f"{kind}, SIMULATED sampling{' by several coils' if self.several else ''}"
         return [preview_output(panels, (1, 1), None, folder / "validation.png", said)]
+
+    def changes_by_set(self, network: CRNNMRI | LiveCRNN) -> list[float]:
+        """What each set of weights does to a validation item, on the CPU; see `idle.changes_by_set`."""
+        item = draw_item(self.simulated, _VALIDATION_SEED)
+        return changes_by_set(network, item.initial_BTYX, item.consistency)
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -14,6 +14,7 @@ from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.training.grow_network import expand_network, from_causal
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.reconstruct.cine import SamplingSettings
+from crnn_cli.training.reconstruct.idle import doubt_idle_sets
 from crnn_cli.training.reconstruct.job import ReconstructJob, load_cines
 from crnn_cli.training.reconstruct.settings import ReconstructSettings
 from crnn_cli.training.session import (
@@ -98,7 +99,10 @@ def train_reconstruction(
             f"trained by its user on {len(training)} cines and simulation",
         }  # fmt: skip
         run = TrainingRun(job, settings.stages(), settings, settings.optimiser, config, said)
-        return run_training(run, asked, folder, processes, tell)
+        bundle = run_training(run, asked, folder, processes, tell)
+        if bundle is not None:
+            doubt_idle_sets(job.changes_by_set(load_reconstruction(bundle, torch.device("cpu"))))
+        return bundle
 
 
 def _coils(sampling: SamplingSettings) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli.bundles.store import find_bundle
 from crnn_cli.errors import DeviceError
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.training.job import TrainingPlan
@@ -142,9 +143,19 @@ def test_whoever_draws_makes_the_start_image_unless_a_gpu_does():
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_run_tells_its_job_what_it_trains_on(monkeypatch, tmp_path, kind):
-    monkeypatch.setattr(reconstruct_run, "run_training", lambda run, *rest: run)
-    run = reconstruct_run.train_reconstruction([], SMALL, TrainingRequest(tmp_path / "out", torch.device(kind)), print)
-    assert run.job.device.type == kind
+    runs = []
+    monkeypatch.setattr(reconstruct_run, "run_training", lambda run, *rest: runs.append(run))
+    reconstruct_run.train_reconstruction([], SMALL, TrainingRequest(tmp_path / "out", torch.device(kind)), print)
+    assert [run.job.device.type for run in runs] == [kind]
+
+
+def test_a_training_that_leaves_weights_idle_says_so(monkeypatch, tmp_path, caplog):
+    bundle = find_bundle("cine-crnn-fast", "reconstruct")
+    monkeypatch.setattr(reconstruct_run, "run_training", lambda *how: bundle)
+    monkeypatch.setattr(ReconstructJob, "changes_by_set", lambda job, network: [0.1, 0.0])
+    request = TrainingRequest(tmp_path / "out", torch.device("cpu"))
+    assert reconstruct_run.train_reconstruction([], SMALL, request, print) is bundle
+    assert "number 2 changes the images" in caplog.text
 
 
 def test_few_iterations_come_first():
