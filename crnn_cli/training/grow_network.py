@@ -16,34 +16,41 @@ _THIRD = 0.3  # of the random weights of the layer that the causal network lacks
 def expand_network(network: CRNNMRI, config: CRNNMRIConfig) -> CRNNMRI:
     """Build a larger network that starts with the weights of another.
 
-    Weight set k of K starts as set k k' // K of the k' that there are; weights of new inputs start at zero. From one
-    set the result computes the same function as before, unless ``tsm_channels`` differs: then training has to recover.
+    Weight set k of K starts as set k k' // K of the k' that there are. Features that are added start at random and are
+    read by nothing that was there before; weights of other new inputs start at zero. From one set, or as many sets, the
+    result computes the same function as before, unless ``tsm_channels`` differs: then training has to recover.
 
     Parameters
     ----------
     network : trained; it is not changed.
-    config : of the larger one: as many weight sets or more, ``temporal_context`` and ``noise_aware`` perhaps added.
+    config : of the larger one: as many features and weight sets or more, ``temporal_context`` and ``noise_aware``
+        perhaps added.
 
     Raises
     ------
     ValueError
-        If ``features``, ``kernel`` or ``pixel_unshuffle`` differ, or something would be taken away.
+        If ``kernel`` or ``pixel_unshuffle`` differ, or something would be taken away.
     """
     old = network.config
-    if any(getattr(old, name) != getattr(config, name) for name in ("features", "kernel", "pixel_unshuffle")):
-        raise ValueError("features, kernel and pixel_unshuffle must be the same")
-    grown = ("weight_sets", "temporal_context", "noise_aware")
+    if (old.kernel, old.pixel_unshuffle) != (config.kernel, config.pixel_unshuffle):
+        raise ValueError("kernel and pixel_unshuffle must be the same")
+    grown = ("features", "weight_sets", "temporal_context", "noise_aware")
     if any(getattr(old, name) > getattr(config, name) for name in grown):
-        raise ValueError("weight_sets, temporal_context and noise_aware can be added, not taken away")
-    expanded, before = CRNNMRI(config), _by_set(network.state_dict(), old.weight_sets)
+        raise ValueError("features, weight_sets, temporal_context and noise_aware can be added, not taken away")
+    expanded, before = _untrained(config), _by_set(network.state_dict(), old.weight_sets)
     for name, like in expanded.state_dict().items():
         number, rest = _numbered(name, config.weight_sets)
-        if (
-            number * old.weight_sets // config.weight_sets,
-            rest,
-        ) in before:  # else it is the error expected, as at first
-            like.copy_(_widened(before[number * old.weight_sets // config.weight_sets, rest], like))
+        weight = before.get((number * old.weight_sets // config.weight_sets, rest))
+        if weight is not None:  # else it is the error expected, as at first
+            _fill_part(like, weight)
     return expanded
+
+
+def _untrained(config: CRNNMRIConfig) -> CRNNMRI:
+    """Random weights, the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CRNNMRI(config)
 
 
 def from_causal(network: LiveCRNN, config: CRNNMRIConfig) -> CRNNMRI:
@@ -70,9 +77,7 @@ def from_causal(network: LiveCRNN, config: CRNNMRIConfig) -> CRNNMRI:
             "a network begun from one for streams has pixel_unshuffle 2, temporal_context 1, and the same features, "
             "kernel and weight_sets"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # for the third layer
-        begun = CRNNMRI(config)
+    begun = _untrained(config)
     with torch.no_grad():
         for layers, before in zip((*begun.earlier, begun), network.sets, strict=True):
             assert isinstance(layers, Layers)
@@ -122,10 +127,11 @@ def _numbered(name: str, sets: int) -> tuple[int, str]:
     return int(number), rest
 
 
-def _widened(weight: Tensor, like: Tensor) -> Tensor:
-    """Weight with zeros for the inputs that it lacks."""
-    if weight.shape == like.shape:
-        return weight
-    wide = torch.zeros_like(like)
-    wide[:, : weight.shape[1]] = weight
-    return wide
+def _fill_part(larger: Tensor, weight: Tensor) -> None:
+    """Put a weight where it belongs in a larger one: its outputs ignore inputs that are added."""
+    if weight.dim() == 0:
+        larger.copy_(weight)
+        return
+    part = larger[: len(weight)]
+    part.zero_()
+    part[tuple(slice(size) for size in weight.shape)] = weight

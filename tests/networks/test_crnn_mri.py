@@ -135,20 +135,31 @@ def test_gradients_equal_those_of_the_loops(more):
         (1, {"weight_sets": 3}), (2, {"weight_sets": 4}), (2, {"weight_sets": 2, "temporal_context": 1}),
         (1, {"weight_sets": 3, "temporal_context": 1}),
         (1, {"temporal_context": 1}), (2, {"weight_sets": 2, "noise_aware": 1}),
+        (1, {"features": 8}), (2, {"features": 7, "weight_sets": 2, "temporal_context": 1, "noise_aware": 1}),
     ],
 )  # fmt: skip
 def test_a_grown_network_is_the_same_function(before, config):
     net = network(weight_sets=before)
     image, operator = problem(deviation=0.0)
-    larger = expand_network(net, CRNNMRIConfig(features=5, **config))
+    larger = expand_network(net, CRNNMRIConfig(**{"features": 5} | config))
     with torch.no_grad():
         assert relative(larger(image, operator, 4), net(image, operator, 4)) < 1e-6
+
+
+def test_features_that_are_added_can_learn_at_once():
+    larger = expand_network(network(), CRNNMRIConfig(features=8, iterations=2))
+    image, operator = problem()
+    larger(image, operator).abs().sum().backward()
+    assert larger.conv2_x.weight.grad[:5, 5:].abs().max() > 0  # of old outputs, by inputs that are new
+    assert larger.conv2_x.weight[5:].abs().min() > 0
+    again = expand_network(network(), CRNNMRIConfig(features=8, iterations=2))
+    assert all(torch.equal(a, b) for a, b in zip(larger.parameters(), again.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"features": 6}, "features"),
+        ({"features": 4, "weight_sets": 2}, "taken away"),
         ({"features": 5, "weight_sets": 1}, "taken away"),
         ({"features": 5, "kernel": 5}, "kernel"),
         ({"features": 5, "pixel_unshuffle": 2}, "pixel_unshuffle"),
