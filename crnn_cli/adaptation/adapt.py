@@ -31,6 +31,7 @@ from crnn_cli.adaptation.patches import Patches, gather_patches
 from crnn_cli.adaptation.pseudo_measurement import PSEUDO_SHARE
 from crnn_cli.adaptation.validation import Validation
 from crnn_cli.compute.memory import free_bytes, saved_tensor_bytes
+from crnn_cli.data.host_memory import bytes_in_words
 from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.reconstruction.measurement import SliceSource
@@ -323,7 +324,7 @@ class _Run:
             self.width //= 2
         if needed * self.width > free:
             raise UnsupportedDataError(
-                f"a step needs about {needed * self.width / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+                f"a step needs about {bytes_in_words(needed * self.width)}, and {bytes_in_words(free)} are free"
             )
 
     def _set_checkpoint(self, iterations: int) -> bool:

@@ -11,6 +11,15 @@ from pathlib import Path
 _LIMIT: ContextVar[int | None] = ContextVar("memory limit", default=None)
 
 
+def bytes_in_words(size: int | float) -> str:
+    """Size of memory in GiB, below half a GiB in MiB.
+
+    >>> bytes_in_words(3 << 29), bytes_in_words(38_000_000)
+    ('1.5 GiB', '36 MiB')
+    """
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
+
+
 @contextmanager
 def memory_limit(limit: int | None) -> Iterator[None]:
     """Bound the memory of this process within a context (thread or task), as `host_free_bytes` tells it.

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crnn_cli.data.host_memory import bytes_in_words
 from crnn_cli.mri.consistency import Consistency
 from crnn_cli.networks.engines.cpu import CpuSchedule
 from crnn_cli.networks.engines.cuda_graph import CudaGraphRunner
@@ -304,8 +305,8 @@ class CRNNMRI(Layers):
         on_disk = max(0, -((free - work - CpuSchedule.SEQUENCES * sequence) // sequence))
         if on_disk > CpuSchedule.SEQUENCES:
             raise MemoryError(
-                f"{frames} frames of {lines} x {columns} need {work / 2**30:.1f} GiB beyond what is held already, and "
-                f"{max(0, free) / 2**30:.1f} are free"
+                f"{frames} frames of {lines} x {columns} need {bytes_in_words(work)} beyond what is held already, and "
+                f"{bytes_in_words(max(0, free))} are free"
             )
         return on_disk
 

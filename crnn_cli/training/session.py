@@ -20,6 +20,7 @@ from torch import Tensor
 
 from crnn_cli.bundles.store import Bundle, write_bundle
 from crnn_cli.compute.memory import free_bytes
+from crnn_cli.data.host_memory import bytes_in_words
 from crnn_cli.errors import DeviceError, OutputError, OutputExistsError, Param, UsageError
 from crnn_cli.networks.drawn_clstm import DrawnCLSTM
 from crnn_cli.networks.forecaster import CineForecaster
@@ -321,7 +322,7 @@ def require_memory(run: TrainingRun, processes: Processes) -> None:
         )
         if free is not None and needed > free:
             raise DeviceError(
-                f"a step of stage {stage.name} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
+                f"a step of stage {stage.name} needs about {bytes_in_words(needed)}, and {bytes_in_words(free)} are "
                 f"free: {run.job.suggest_smaller(number, free / needed)}"
             )
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from crnn_cli.data.host_memory import bytes_in_words
 from crnn_cli.errors import CrnnError
 from crnn_cli.version import __version__
 
@@ -51,7 +52,7 @@ def rows(diagnosis: dict[str, Any]) -> list[list[str]]:
         *([name, number or "not installed"] for name, number in diagnosis["versions"].items()),
         ["optional", ", ".join(f"{name} {number or '-'}" for name, number in diagnosis["optional"].items())],
         ["device auto", device["default"]],
-        ["memory", f"{_gib(device['free_memory'])} free"],
+        ["memory", f"{_amount(device['free_memory'])} free"],
         ["threads", f"{threads['used']} of {threads['cores']} cores{''.join(f', {each}' for each in spinning)}"],
         ["compressed DICOM", ", ".join(name for name, plugin in diagnosis["codecs"].items() if plugin) or "none"],
     ]
@@ -66,7 +67,7 @@ DEVICE_COLUMNS = ("device", "name", "memory", "bfloat16")
 def device_rows(diagnosis: dict[str, Any]) -> list[list[str]]:
     """A row for each device that a command may be told to use, see `DEVICE_COLUMNS`."""
     return [
-        [each["device"], each["name"], _gib(each["memory"]), "native" if each["bfloat16"] else "emulated, slow"]
+        [each["device"], each["name"], _amount(each["memory"]), "native" if each["bfloat16"] else "emulated, slow"]
         for each in diagnosis["device"]["devices"]
     ]
 
@@ -177,5 +178,5 @@ def _model(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _gib(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
+def _amount(size: int | None) -> str:
+    return "unknown" if size is None else bytes_in_words(size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crnn_cli import notices
+from crnn_cli.data.host_memory import bytes_in_words
 from crnn_cli.errors import Param, UsageError
 from crnn_cli.version import __version__
 
@@ -137,7 +138,7 @@ def _require_moderate(pixels: int, frames: int, slices: int, coils: int) -> None
     values = pixels * frames * slices * (2 if coils == 1 else 2 + coils)
     if values > MOST_VALUES:
         raise UsageError(
-            f"this scan would fill {values * 8 / 2**30:.1f} GiB with images and k-space, more than the "
+            f"this scan would fill {bytes_in_words(values * 8)} with images and k-space, more than the "
             f"{MOST_VALUES * 8 / 2**30:g} GiB that one run makes: ask for fewer pixels, frames, slices or coils"
         )
 

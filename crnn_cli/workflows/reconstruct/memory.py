@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crnn_cli.data.host_memory import bytes_in_words
+
 if TYPE_CHECKING:
     from crnn_cli.reconstruction.memory_estimate import MemoryEstimate
     from crnn_cli.reconstruction.reconstruct import Reconstruction
@@ -11,8 +13,8 @@ if TYPE_CHECKING:
 
 def format_memory_estimate(estimate: MemoryEstimate) -> str:
     """Describe the estimate in one line, before the work begins."""
-    disk = f", {estimate.sequences} sequences of states ({_gib(estimate.sequence_bytes)}) on disk"
-    return f"memory: about {_gib(estimate.peak)} at the most{disk if estimate.sequences else ''}"
+    disk = f", {estimate.sequences} sequences of states ({bytes_in_words(estimate.sequence_bytes)}) on disk"
+    return f"memory: about {bytes_in_words(estimate.peak)} at the most{disk if estimate.sequences else ''}"
 
 
 def memory_facts(estimate: MemoryEstimate, result: Reconstruction[Any]) -> dict[str, Any]:
@@ -25,7 +27,3 @@ def memory_facts(estimate: MemoryEstimate, result: Reconstruction[Any]) -> dict[
         "states_on_disk_bytes": estimate.sequence_bytes,
         "images_on_disk_bytes": sum(each.nbytes for each in images),
     }
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
