@@ -6,7 +6,11 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.io.dicom.grid.positions import group_by_position
+from crnn_cli.io.dicom.grid.timing import sort_by_time
+from crnn_cli.io.dicom.headers import read_headers
 from crnn_cli.io.dicom.read import list_series, read_series
+from crnn_cli.io.dicom.sources import sources
 from tests.support.dicom import ENHANCED, base, values
 from tests.support.dicom_scans import item
 
@@ -64,6 +68,15 @@ def test_trigger_delays_order_frames_that_lie_in_a_file_in_any_order(tmp_path, p
     np.testing.assert_array_equal(found, pixels)
     assert series.kind == "cine"
     assert "instance numbers" not in texts(series)
+
+
+def test_trigger_delays_that_run_against_the_temporal_positions_are_of_no_cycle(tmp_path, pixels):
+    """Perfusion: an image in each beat, about the same time after the R wave."""
+    jitter = (700.0, 640.0, 760.0, 610.0, 690.0)
+    write(tmp_path / "a.dcm", lambda k, z, t: ({"TemporalPositionIndex": t + 1}, jitter[t]), pixels)
+    frames = group_by_position([frame for source in sources(tmp_path) for frame in read_headers(source).frames])
+    order = sort_by_time(frames)
+    assert (order.name, order.gated) == ("temporal position", False)
 
 
 def test_all_dimension_indices_count(tmp_path, pixels):

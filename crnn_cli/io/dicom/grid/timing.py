@@ -176,7 +176,9 @@ def _gating(by_position: list[list[Frame]], telling: list[str]) -> tuple[bool, t
     name = next((n for n in ("acquisition time", "acquisition number", "instance number") if n in telling), None)
     of_one_object = all(len({_object(frame) for frame in group}) == 1 for group in groups)
     if name is None or (name == "instance number" and of_one_object):
-        return name is None or _may_be_cycle(groups), ()
+        return name is None or _may_be_cycle(
+            groups, [n for n in ("temporal position", "time offset") if n in telling]
+        ), ()
     acquired = [[f.times[_TRIGGER] for f in sorted(group, key=lambda f: f.times[name])] for group in groups]
     even = all(len(v) >= _ENOUGH and _is_even(sorted(v)) and max(v) - min(v) < _LONGEST_CYCLE_MS for v in acquired)
     if all(_is_rotation(v) and (len(v) >= _ENOUGH or _is_rising(v)) for v in acquired):
@@ -196,10 +198,21 @@ def _object(frame: Frame) -> str:
     return frame.part.uid or frame.source.name
 
 
-def _may_be_cycle(groups: list[list[Frame]]) -> bool:
-    """Whether trigger times can be those of a cycle; the order of the frames in an object of many says nothing."""
-    values = [sorted(frame.times[_TRIGGER] for frame in group) for group in groups]
-    return all(np.diff(v).min() >= _SHORTEST_STEP_MS and v[-1] - v[0] < _LONGEST_CYCLE_MS for v in values)
+def _may_be_cycle(groups: list[list[Frame]], orders: list[str]) -> bool:
+    """Whether trigger times can be those of a cycle; the order of the frames in an object of many says nothing.
+
+    Parameters
+    ----------
+    orders : names of the other times that order the frames, which those of a cycle rise with.
+    """
+    for group in groups:
+        values = sorted(frame.times[_TRIGGER] for frame in group)
+        if np.diff(values).min() < _SHORTEST_STEP_MS or values[-1] - values[0] >= _LONGEST_CYCLE_MS:
+            return False
+        by_order = [sorted((frame.times[name], frame.times[_TRIGGER]) for frame in group) for name in orders]
+        if not all(_is_rotation([trigger for _, trigger in pairs]) for pairs in by_order):
+            return False
+    return True
 
 
 def _is_rising(values: Sequence[float]) -> bool:
