@@ -293,9 +293,10 @@ def _without_undrawn(
 
 
 def _cut(findings: Sequence[Finding]) -> dict[str, str]:
-    """Why structures are not whole, by their names: they reach the edge of the slices."""
+    """Why structures may not be whole, by their names: they reach the edge of the slices."""
     names = [each.label for each in findings if each.doubt.code == "structure-at-edge"]
-    return {name: f"the {name} is cut by the edge of the field of view" for name in names}
+    why = "may be cut by the edge of the map, which it reaches; a map cropped to its labels needs an empty margin"
+    return {name: f"the {name} {why}" for name in names}
 
 
 def _assumed(phases: Phases) -> tuple[Doubt, ...]:

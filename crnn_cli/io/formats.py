@@ -37,6 +37,7 @@ Kind = Literal["image", "kspace", "labels"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
+_HDF5_NAMES = (".h5", ".hdf5", ".mat", ".mrd")
 _LENGTH = _HDF5_OFFSETS[-1] + len(_HDF5)
 """Bytes of a file that `Format.matches` is shown."""
 
@@ -93,7 +94,20 @@ class Format:
 
 
 def _is_hdf5(path: Path, start: bytes) -> bool:
-    return start.startswith(b"MATLAB 7.3") or any(start[at:].startswith(_HDF5) for at in _HDF5_OFFSETS)
+    found = start.startswith(b"MATLAB 7.3") or any(start[at:].startswith(_HDF5) for at in _HDF5_OFFSETS)
+    return found or (path.name.lower().endswith(_HDF5_NAMES) and len(start) == _LENGTH and _is_hdf5_farther_on(path))
+
+
+def _is_hdf5_farther_on(path: Path) -> bool:
+    """Whether HDF5 begins behind a longer block of the user's, whose length is a power of two."""
+    at, size = 2 * _HDF5_OFFSETS[-1], path.stat().st_size
+    with path.open("rb") as opened:
+        while at + len(_HDF5) <= size:
+            opened.seek(at)
+            if opened.read(len(_HDF5)) == _HDF5:
+                return True
+            at *= 2
+    return False
 
 
 def _is_bart(path: Path, start: bytes) -> bool:

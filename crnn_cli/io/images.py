@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.data.input_files import require_file
+from crnn_cli.data.input_files import require_file, standard_input
 from crnn_cli.errors import UnreadableError, UnsupportedDataError
 from crnn_cli.io.formats import BART, DICOM, NIFTI, identify, is_kspace, read_as
 from crnn_cli.io.loaded_image import LoadedImage
@@ -58,12 +58,19 @@ def load_image(
     return loaded
 
 
-def require_readable(path: Path) -> None:
-    """Raise UnreadableError if a file is missing or not permitted, or a folder is empty; a stream is not looked at.
+def require_readable(path: Path, stream: str = "a NIfTI file") -> None:
+    """Raise UnreadableError if a file is missing or not permitted, a folder empty, or standard input closed.
 
-    A BART pair may be named without its suffix.
+    Nothing is read of standard input. A BART pair may be named without its suffix.
+
+    Parameters
+    ----------
+    stream : what standard input is to hold, for messages.
     """
-    if path == STREAM or (not path.exists() and BART.matches(path, b"")):
+    if path == STREAM:
+        standard_input(stream)
+        return
+    if not path.exists() and BART.matches(path, b""):
         return
     require_file(path)
     try:

@@ -11,6 +11,7 @@ START_LENGTH = 144
 PREAMBLE = 128
 GZIP = b"\x1f\x8b"
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+_BIG_ENDIAN_GROUP = b"\x00\x08"
 _HIGHEST_ELEMENT = 0x0100
 _LONGEST_VALUE = 1 << 12
 _BEGINNINGS: Final = {
@@ -33,7 +34,12 @@ def has_preamble(start: bytes) -> bool:
 
 
 def begins_with_element(start: bytes) -> bool:
-    """Whether a file begins with a little endian element of group 0002 or 0008, as files without preamble do."""
+    """Whether a file begins with an element of group 0002 or 0008, as files without preamble do.
+
+    It may be big endian, with a value representation.
+    """
+    if start[:2] == _BIG_ENDIAN_GROUP and len(start) >= 8:
+        return int.from_bytes(start[2:4]) <= _HIGHEST_ELEMENT and start[4:6].isalpha() and start[4:6].isupper()
     if len(start) < 8 or start[:2] not in _FIRST_GROUPS:
         return False
     if int.from_bytes(start[2:4], "little") > _HIGHEST_ELEMENT:

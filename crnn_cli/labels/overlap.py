@@ -83,9 +83,13 @@ def as_labels(array: Array, name: str) -> LabelMap:
     wrong = ~((values >= 0) & (values <= LARGEST_LABEL) & (values == np.floor(values)))
     if wrong.any():
         first = tuple(int(v) for v in np.argwhere(wrong)[0])
+        small = bool((np.abs(values) <= 1).all())
+        advice = (
+            "Threshold probabilities, or take the scale (scl_slope) off labels," if small else "Round or threshold it"
+        )
         raise UnsupportedDataError(
             f"{name} is no label map: its value at {first} is {values[first]:g}, and labels are whole numbers from 0 "
-            f"to {LARGEST_LABEL}. Round or threshold it first"
+            f"to {LARGEST_LABEL}. {advice} first"
         )
     return values.astype(np.uint16)
 

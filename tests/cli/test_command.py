@@ -198,6 +198,18 @@ def test_standard_input_that_is_nothing_to_read_is_named(tmp_path, line, start, 
     assert words in ended.stderr.decode()
 
 
+@pytest.mark.parametrize("line", ["reconstruct -", "reconstruct - --stream", "segment -"])
+def test_closed_standard_input_is_told_before_torch_is_loaded(tmp_path, line):
+    code = (
+        "import sys; sys.stdin = None\nfrom crnn_cli.cli.app import main\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *line.split()]
+    ended = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (ended.returncode, ended.stdout) == (3, b"False\n"), ended.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
 )

@@ -196,7 +196,7 @@ REFUSED = {
     "one frame": (lambda a: a[..., :1], "left ejection fraction", "one frame"),
     "two frames": (lambda a: a[..., [0, 10]], "heart rate", "2 frames are too few"),
     "spacing lost": (lambda a: a, "left end-diastolic volume", "the file has lost it"),
-    "right ventricle cut": (lambda a: a[16:], "right ejection fraction", "cut by the edge"),
+    "right ventricle cut": (lambda a: a[16:], "right ejection fraction", "may be cut by the edge of the map"),
     "without a cavity in one frame": (
         lambda a: np.where((np.arange(20) == 7) & (a == 1), 0, a).astype(np.uint8),
         "right stroke volume",
@@ -204,6 +204,18 @@ REFUSED = {
     ),
 }
 """Change of the labels, number that is refused, words of its reason."""
+
+
+def test_a_map_cropped_to_its_labels_is_measured_with_a_margin(crnn, beating, tmp_path):
+    """Nobody knows whether a structure ends where its map does."""
+    places = np.argwhere(beating.array.any(axis=(2, 3)))
+    (x, y), (x_end, y_end) = places.min(axis=0), places.max(axis=0) + 1
+    tight = beating.array[x:x_end, y:y_end]
+    table = crnn("function", write(tmp_path / "tight.nii.gz", tight, beating.affine), *ACDC).out.decode()
+    assert "a map cropped to its labels needs an empty margin" in " ".join(table.split())
+    margin = np.pad(tight, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    table = crnn("function", write(tmp_path / "margin.nii.gz", margin, beating.affine), *ACDC).out.decode()
+    assert "edge of the map" not in table
 
 
 @pytest.mark.parametrize("case", REFUSED)

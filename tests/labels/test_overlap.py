@@ -120,6 +120,13 @@ def test_what_is_no_label_map(value, words):
     assert isinstance(value, complex) or "(1, 2, 0)" in str(refused.value)
 
 
+def test_rounding_is_not_advised_where_it_would_leave_nothing():
+    with pytest.raises(UnsupportedDataError, match=r"take the scale \(scl_slope\) off labels"):
+        as_labels(np.arange(4) / 255, "map.nii")
+    with pytest.raises(UnsupportedDataError, match="Round or threshold"):
+        as_labels(np.arange(4) + 0.01, "map.nii")
+
+
 def test_what_may_be_a_label_map():
     few = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
     assert holds_few_labels(few)

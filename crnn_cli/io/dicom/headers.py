@@ -37,7 +37,8 @@ from crnn_cli.io.dicom.frames.attributes import (
     text,
     words,
 )
-from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Problem
+from crnn_cli.io.dicom.frames.dimensions import dimension_indices
+from crnn_cli.io.dicom.frames.frame import Counts, FileContents, Frame, Origin, Part, Problem
 from crnn_cli.io.dicom.frames.image_type import image_type_of
 from crnn_cli.io.dicom.frames.mosaic import is_mosaic, unpack
 from crnn_cli.io.dicom.frames.objects import has_pixels, is_known, is_mr_ct_pet, is_never_read, object_name
@@ -231,6 +232,7 @@ def _frame(source: Source, index: int, where: list[Facts], size: tuple[int, int]
         resolution=number(where, "TemporalResolution"),
         image_type=image_type_of(where), echo=number(where, "EchoTime", "EffectiveEchoTime"), counts=_counts(data),
         rescale=rescale_of(where), table=lookup_table(data), problem=problem, sequence=_sequence(data),
+        indices=dimension_indices(where), part=_part(data),
     )  # fmt: skip
 
 
@@ -239,6 +241,11 @@ def _beat(where: list[Facts]) -> float | None:
     interval, rate = number(where, "NominalInterval", "RRIntervalTimeNominal"), number(where, "HeartRate")
     found = [each for each in (interval, 60_000 / rate if rate else None) if each and _BEATS[0] <= each <= _BEATS[1]]
     return found[0] if found else None
+
+
+def _part(data: Facts) -> Part:
+    number, of = (integer(data, name) for name in ("InConcatenationNumber", "InConcatenationTotalNumber"))
+    return Part(text(data, "ConcatenationUID"), number, of)
 
 
 def _sequence(data: Facts) -> tuple[str, ...]:
@@ -271,17 +278,8 @@ def _times(where: list[Facts], index: int) -> dict[str, float]:
     offset = number(where, "TemporalPositionTimeOffset")
     if offset is not None:
         times["time offset"] = 1000 * offset
-    order = next((found for data in where if (found := data.get("DimensionIndexValues"))), None)
-    if order is not None:
-        times["dimension index"] = _as_number(order)
     times["instance number"] = times.get("instance number", 0.0) * _MOST_FRAMES + index
     return times
-
-
-def _as_number(indices: object) -> float:
-    """Indices as one number that orders as they do; of more than three, the last ones count."""
-    values = list(indices) if isinstance(indices, Sequence) else [indices]
-    return float(sum(int(v) * _MOST_FRAMES**place for place, v in enumerate(reversed(values[-3:]))))
 
 
 def _clocks(where: list[Facts]) -> dict[str, Clock]:

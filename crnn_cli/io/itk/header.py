@@ -6,6 +6,7 @@ that a file that was received cannot make the program read another one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,19 @@ _MOST = 2**16
 """Bytes that a header has at most."""
 _DATA_FILES = ("data file", "datafile", "elementdatafile")
 _REQUIRED = {True: ("type", "dimension", "sizes"), False: ("ndims", "dimsize", "elementtype", "elementdatafile")}
-_PLACES = {"space", "space dimension", "transformmatrix", "rotation", "orientation"}
+_DIRECTIONS = ("transformmatrix", "rotation", "orientation")
+_SPACES = tuple(
+    name.format(*words)
+    for words in (("left", "posterior"), ("right", "anterior"), ("left", "anterior"))
+    for name in ("{}-{}-superior", "{}-{}-superior-time")
+)
+_SPACES_SHORT = ("lps", "ras", "las", "lpst", "rast", "last")
+_LENGTHS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3,
+            "millimeter": 1.0, "millimeters": 1.0, "centimeter": 10.0, "meter": 1000.0}  # fmt: skip
+_TIMES = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "msec": 1e-3}
+_UNKNOWN = ("", "?", "???", "unknown", "none")
+_SCALES = {"elementtointensityfunctionslope": 1.0, "elementtointensityfunctionoffset": 0.0}
+"""Keys of MetaImage that scale the voxels, and the values that leave them as they are."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +41,15 @@ class ItkHeader:
     nrrd : whether it is NRRD.
     files : the file, and the one that holds the voxels where that is another.
     placed : whether it says how the image lies in the patient.
+    mm : length of the unit of its lengths.
+    time_unit : unit of its fourth axis in s; None where it states none.
     """
 
     nrrd: bool
     files: tuple[Path, ...]
     placed: bool
+    mm: float = 1.0
+    time_unit: float | None = None
 
 
 def read_header(path: Path) -> ItkHeader:
@@ -43,7 +60,8 @@ def read_header(path: Path) -> ItkHeader:
     UnreadableError
         If it cannot be read, or the file of its voxels is missing.
     UnsupportedDataError
-        If the voxels are spread over several files, or lie in another folder.
+        If the voxels are spread over several files, or lie in another folder; if it has an unknown unit of length, or
+        scales the voxels.
     """
     require_file(path)
     try:
@@ -60,7 +78,41 @@ def read_header(path: Path) -> ItkHeader:
     for key in _DATA_FILES:
         if key in fields and fields[key].upper() != "LOCAL":
             files = (path, _beside(path, fields[key]))
-    return ItkHeader(nrrd, files, bool(_PLACES & fields.keys()))
+    _require_unscaled(fields, path)
+    axes = re.findall(r'"([^"]*)"', fields.get("units", ""))
+    time_unit = _TIMES.get(axes[3].lower()) if len(axes) == 4 else None
+    return ItkHeader(nrrd, files, _is_placed(fields, nrrd), _unit_of_length(fields, axes[:3], path), time_unit)
+
+
+def _is_placed(fields: dict[str, str], nrrd: bool) -> bool:
+    """Whether the space is that of the patient: in NRRD it may be that of the scanner, or any other."""
+    if not nrrd:
+        return any(key in fields for key in _DIRECTIONS)
+    return fields.get("space", "").lower() in (*_SPACES, *_SPACES_SHORT)
+
+
+def _unit_of_length(fields: dict[str, str], axes: list[str], path: Path) -> float:
+    """Length in mm of the unit of positions and spacings, which SimpleITK takes for mm."""
+    space = re.findall(r'"([^"]*)"', fields.get("space units", "")) or axes
+    units = {unit.strip().lower() for unit in (*space, fields.get("distanceunits", ""))} - {*_UNKNOWN}
+    if len(units) > 1 or not units <= _LENGTHS.keys():
+        raise UnsupportedDataError(
+            f"{path} has lengths in {' and '.join(sorted(units))}", remedy=("save it with lengths in mm",)
+        )
+    return _LENGTHS[units.pop()] if units else 1.0
+
+
+def _require_unscaled(fields: dict[str, str], path: Path) -> None:
+    for key, neutral in _SCALES.items():
+        try:
+            value = float(fields.get(key, neutral))
+        except ValueError:
+            raise UnreadableError(f"{path} is damaged: {key} is no number") from None
+        if value != neutral:
+            raise UnsupportedDataError(
+                f"{path} scales its voxels ({key} {value:g}), which SimpleITK leaves out",
+                remedy=("save the scaled values themselves",),
+            )
 
 
 def _fields(start: bytes, separator: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) files to images, through SimpleITK.
 
 Both hold x, y, z, in LPS mm, and perhaps t: as a fourth axis, or in NRRD as a list of values in each voxel, as 3D
-Slicer writes sequences. Neither states a unit of time, so the frame time is unknown. Segmentations of 3D Slicer
-(.seg.nrrd) are label maps.
+Slicer writes sequences. The frame time is unknown, unless the fourth axis of a NRRD has a unit. Segmentations of 3D
+Slicer (.seg.nrrd) are label maps.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ def load_itk(path: Path, keep_type: bool = False) -> LoadedImage:
     frames = _as_xyzt(array, itk, facts, path, bool(segments))
     values = in_own_precision(frames, False) if keep_type or segments else to_single_precision(frames, path)
     step = float(itk.GetSpacing()[3]) if itk.GetDimension() == 4 else 0.0
+    frame_time = step * header.time_unit if header.time_unit and step > 0 else None
     image = Image(
-        values, _affine(itk), codes=(1, 1) if header.placed else (0, 0), unitless_frame_step=step if step != 1 else 0.0
-    )
+        values, _affine(itk, header.mm), frame_time, (1, 1) if header.placed else (0, 0),
+        unitless_frame_step=step if frame_time is None and step != 1 else 0.0,
+    )  # fmt: skip
     if segments:
         image = with_background(as_labels(image, segments, path), facts)
     return LoadedImage(
@@ -86,6 +88,11 @@ def _read(path: Path, header: ItkHeader) -> tuple[NDArray[Any], Any]:
         return sitk.GetArrayFromImage(itk), itk
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
+        if "number of domain axes" in reason:
+            raise UnsupportedDataError(
+                f"{path} places three of its four axes in space, and says that the fourth is of the same kind",
+                remedy=("call it list in the line kinds of its header, such as kinds: domain domain domain list",),
+            ) from None
         raise UnreadableError(f"{path} is a damaged {_name(header)} file: {reason[:200]}") from None
     finally:
         process.SetGlobalWarningDisplay(shown)
@@ -119,8 +126,8 @@ def _as_xyzt(
     return array.transpose(*range(axes)[::-1])
 
 
-def _affine(itk: Any) -> Affine:
-    """Voxel indices to RAS+ mm; SimpleITK gives LPS."""
+def _affine(itk: Any, mm: float) -> Affine:
+    """Voxel indices to RAS+ mm; SimpleITK gives LPS, in units of ``mm``."""
     axes = itk.GetDimension()
     direction = np.array(itk.GetDirection()).reshape(axes, axes)
     lps = np.eye(3, 4)
@@ -128,7 +135,7 @@ def _affine(itk: Any) -> Affine:
     lps[:space, :space] = direction[:space, :space] * np.array(itk.GetSpacing())[:space]
     lps[:space, 3] = np.array(itk.GetOrigin())[:space]
     affine: Affine = np.eye(4)
-    affine[:3] = LPS_TO_RAS @ lps
+    affine[:3] = mm * LPS_TO_RAS @ lps
     return affine
 
 

@@ -1,4 +1,4 @@
-"""Raw k-space in formats of vendors and streams that are not read: their names, and the programs that convert them."""
+"""Raw k-space in formats that are not read, of vendors, streams and old programs: names, and what converts them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _FORMATS = {
     "pfile": ("raw data of GE (P-file)", "convert it to ISMRMRD with ge_to_ismrmrd"),
     "rawlab": ("raw data of Philips (raw, lab)", "convert it to ISMRMRD with philips_to_ismrmrd"),
     "listdata": ("raw data of Philips (list, data)", "read it with another program, and store a complex NumPy array"),
+    "matlab4": ("a MATLAB file of version 4", "save the array anew in MATLAB, with -v7 or -v7.3"),
     "bruker": ("raw data of Bruker", "convert it to ISMRMRD with bruker_to_ismrmrd"),
 }
 """Names of formats, and what to do with them."""
@@ -51,11 +52,28 @@ def _foreign(path: Path, start: bytes) -> tuple[str, str] | None:
         "stream": start[1:2] == b"\0" and start[0] in (1, 2, 3) and b"ismrmrdHeader" in start,
         "twix": _is_twix(start),
         "pfile": start[34:44] == b"GE_MED_NMR",
+        "matlab4": path.suffix.lower() == ".mat" and _is_matlab4(start),
     }
     found = next((name for name, true in by_content.items() if true), None)
     if found is None and start:
         found = _BY_SUFFIX.get(path.suffix.lower()) or _BY_NAME.get(path.name)
     return None if found is None else _FORMATS[found]
+
+
+def _is_matlab4(start: bytes) -> bool:
+    """Whether a file begins with the header of a matrix: type (MOPT), rows, columns, imaginary or not, length of name.
+
+    Reference: MathWorks, "MAT-File Format", level 4.
+    """
+    if len(start) < 20:
+        return False
+    for order in "<>":
+        kind, rows, columns, imaginary, name = struct.unpack(f"{order}5i", start[:20])
+        digits = [kind // place % 10 for place in (1000, 100, 10, 1)]
+        possible = 0 <= kind <= 4052 and digits[1] == 0 and digits[2] <= 5 and digits[3] <= 2
+        if possible and min(rows, columns) > 0 and imaginary in (0, 1) and 1 < name <= 64:
+            return True
+    return False
 
 
 def _is_twix(start: bytes) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crnn_cli.workflows.reconstruct.run import ReconstructEngine
 
 MODEL = "cine-crnn-live"
+_STREAM_HOLDS = "MRD messages or a NIfTI file"
 _NIFTI_STARTS = (b"\x1f\x8b", b"\x5c\x01", b"\x00\x00", b"\x1c\x02")  # gzip; 348 and 540 in either order of bytes
 _NOT_MRD = " is for a stream of MRD messages, or an ISMRMRD file"
 
@@ -79,7 +80,7 @@ def plan(scan: Path | None, options: ReconstructOptions, stream: StreamOptions, 
     check_stream(scan, options, stream)
     target = options.out
     if scan is not None:
-        require_readable(scan)
+        require_readable(scan, _STREAM_HOLDS)
         target = target or (STREAM if scan == STREAM else stem(scan).with_name(f"{stem(scan).name}_crnn.nii.gz"))
     if options.format_name == "mrd" and target not in (None, STREAM):
         raise UsageError(Param("format_name", "mrd"), " goes to standard output", remedy=("give ", Param("out", "-")))
@@ -127,7 +128,7 @@ def open_file_or_pipe(planned: StreamPlan, engine: ReconstructEngine) -> StreamI
     """
     options, wants_mrd = planned.options, planned.options.format_name == "mrd"
     assert planned.scan is not None
-    if planned.scan == STREAM and not _is_nifti(standard_input("MRD messages or a NIfTI file")):
+    if planned.scan == STREAM and not _is_nifti(standard_input(_STREAM_HOLDS)):
         from crnn_cli.io.mrd.read import stream_frames
 
         check_mrd(options)

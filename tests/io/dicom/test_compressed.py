@@ -156,6 +156,21 @@ def test_deflated_and_big_endian_files_read_as_the_plain(tmp_path, syntax, kind)
     assert compare_images(plain, read_dicom(tmp_path)[0]).differs(0, 0) == []
 
 
+@pytest.mark.parametrize("little", [True, False])
+def test_files_without_preamble_and_meta_header_are_read_in_either_order_of_bytes(crnn, tmp_path, little):
+    write_series(tmp_path / "d", smooth("12 in 16"))
+    plain = read_dicom(tmp_path / "d")[0]
+    for file in (tmp_path / "d").iterdir():
+        data = dcmread(file)
+        array = data.pixel_array
+        bare = pydicom.Dataset({element.tag: element for element in data})
+        bare.PixelData = array.astype("<u2" if little else ">u2").tobytes()
+        bare["PixelData"].VR = "OW"
+        dcmwrite(file, bare, implicit_vr=False, little_endian=little, force_encoding=True)
+    assert compare_images(plain, read_dicom(tmp_path / "d")[0]).differs(0, 0) == []
+    assert crnn("info", next((tmp_path / "d").iterdir())).code == 0
+
+
 @pytest.mark.parametrize("packed", ["RLE", "jp2klossless", "jpeg_ls_lossless", "bigendian", "implicit"])
 def test_files_of_other_encoders_read_as_their_plain_twin(packed):
     """Of the files that pydicom comes with."""

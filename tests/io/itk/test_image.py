@@ -172,6 +172,58 @@ def test_what_is_no_image_is_refused(tmp_path, capfd, write, error, why):
     assert capfd.readouterr().err == ""
 
 
+def metaimage(path, array, **fields):
+    """Write a MetaImage file by hand, x fastest."""
+    header = {"ObjectType": "Image", "NDims": array.ndim, "DimSize": " ".join(map(str, array.shape)),
+              "ElementType": "MET_SHORT", **fields, "ElementDataFile": "LOCAL"}  # fmt: skip
+    path.write_bytes("".join(f"{key} = {value}\n" for key, value in header.items()).encode() + array.tobytes("F"))
+    return path
+
+
+SPACED = {"space directions": "(1.5,0,0) (0,1.25,0) (0,0,8)", "space origin": "(1,2,3)"}
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1), ("cm", 10), ("m", 1000), ("um", 0.001), ("?", 1)])
+def test_lengths_in_other_units_are_brought_to_mm(tmp_path, unit, mm):
+    array, each = np.ones((3, 4, 5), np.int16), " ".join([f'"{unit}"'] * 3)
+    files = [
+        nrrd(tmp_path / "space.nrrd", array, space="LPS", **SPACED, **{"space units": each}),
+        nrrd(tmp_path / "axes.nrrd", array, spacings="1.5 1.25 8", units=each),
+        metaimage(tmp_path / "a.mha", array, ElementSpacing="1.5 1.25 8", DistanceUnits=unit),
+    ]
+    for file in files:
+        np.testing.assert_allclose(load_image(file).image.spacing, np.array([1.5, 1.25, 8]) * mm)
+    np.testing.assert_allclose(load_image(files[0]).image.affine[:3, 3], np.array([-1, -2, 3]) * mm)
+
+
+@pytest.mark.parametrize(("space", "known"), [
+    ("left-posterior-superior", True), ("RAS", True), ("scanner-xyz", False), ("3D-right-handed", False), ("", False),
+])  # fmt: skip
+def test_a_space_that_is_not_the_patient_says_nothing_of_left_and_right(tmp_path, space, known):
+    where = {"space": space} if space else {"space dimension": 3}
+    file = nrrd(tmp_path / "a.nrrd", np.ones((3, 4, 5), np.int16), **where, **SPACED)
+    assert (load_image(file).image.codes != (0, 0)) == known
+
+
+def test_a_time_axis_with_a_unit_has_a_frame_time(tmp_path):
+    file = nrrd(tmp_path / "a.nrrd", np.ones((3, 4, 5, 6), np.int16), spacings="1.5 1.25 8 30",
+                kinds="space space space time", units='"mm" "mm" "mm" "ms"')  # fmt: skip
+    assert load_image(file).image.frame_time == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(("write", "why"), [
+    (lambda p, a: metaimage(p, a, ElementToIntensityFunctionSlope="2"), "scales its voxels .*slope 2"),
+    (lambda p, a: metaimage(p, a, ElementToIntensityFunctionOffset="-5"), "scales its voxels .*offset -5"),
+    (lambda p, a: nrrd(p, a, space="LPS", **SPACED, **{"space units": '"foo" "foo" "foo"'}), "lengths in foo"),
+    (lambda p, a: nrrd(p, a, space="LPS", **SPACED, **{"space units": '"mm" "mm" "m"'}), "lengths in m and mm"),
+    (lambda p, a: nrrd(p, np.stack([a, a], 3), space="LPS", kinds="domain domain domain time", **SPACED
+                       | {"space directions": SPACED["space directions"] + " none"}), "call it list"),
+])  # fmt: skip
+def test_what_simpleitk_leaves_out_is_refused(tmp_path, write, why):
+    with pytest.raises(UnsupportedDataError, match=why):
+        load_image(write(tmp_path / "a.mha", np.ones((3, 4, 5), np.int16)))
+
+
 OBLIQUE = "(0.6,0.8,0) (-0.8,0.6,0) (0,0,8)"
 PLACED = {"space directions": f"none {OBLIQUE}", "space origin": "(5,6,7)"}
 

@@ -25,6 +25,8 @@ FOREIGN = {
     "stream.bin": (struct.pack("<HI", 3, 500) + b"<ismrmrdHeader>" + bytes(500), "ismrmrd_stream_to_hdf5"),
     "P12345.7": (bytes(34) + b"GE_MED_NMR" + bytes(100), "ge_to_ismrmrd"),
     "scan.raw": (b"\1" + bytes(100), "philips_to_ismrmrd"), "fid": (b"\1" + bytes(100), "bruker_to_ismrmrd"),
+    "old.mat": (struct.pack("<5i", 0, 8, 6, 1, 2) + b"k\0" + bytes(768), "with -v7 or -v7.3"),
+    "sparc.mat": (struct.pack(">5i", 1000, 8, 6, 0, 2) + b"k\0" + bytes(384), "with -v7 or -v7.3"),
 }  # fmt: skip
 
 
@@ -72,6 +74,16 @@ def test_soft_links_within_a_file_are_followed(tmp_path):
     with h5py.File(tmp_path / "k.h5", "w") as file:
         file["raw/data"], file["alias"] = k, h5py.SoftLink("/raw/data")
     found = read_raw(tmp_path / "k.h5", "slice,coil,t,ky,kx", "alias")
+    np.testing.assert_array_equal(found.read(0).kspace_CTYX, k[0])
+
+
+@pytest.mark.parametrize("block", [512, 4096, 2**17])
+@pytest.mark.parametrize("name", ["k.h5", "k.mat"])
+def test_hdf5_behind_a_block_of_the_user_is_read(tmp_path, block, name):
+    k = kspace()
+    with h5py.File(tmp_path / name, "w", userblock_size=block) as file:
+        file["data"] = k
+    found = read_raw(tmp_path / name, "slice,coil,t,ky,kx")
     np.testing.assert_array_equal(found.read(0).kspace_CTYX, k[0])
 
 

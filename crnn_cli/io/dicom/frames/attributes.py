@@ -28,7 +28,8 @@ _TOP = (
     "SpacingBetweenSlices", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units",
     "ModalityLUTSequence", "RealWorldValueMappingSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence", "ConcatenationUID", "InConcatenationNumber",
+    "InConcatenationTotalNumber",
     *DESCRIPTION,
 )  # fmt: skip
 _DEEPER = (

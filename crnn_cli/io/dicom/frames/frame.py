@@ -67,6 +67,20 @@ class Counts(NamedTuple):
     positions: int | None = None
 
 
+class Part(NamedTuple):
+    """The part of a concatenation, one object of many frames in several files, that a file is.
+
+    Attributes
+    ----------
+    uid : ConcatenationUID; "" where the file is an object of its own.
+    number, of : InConcatenationNumber, from 1, and InConcatenationTotalNumber; None where the header does not say.
+    """
+
+    uid: str = ""
+    number: int | None = None
+    of: int | None = None
+
+
 @dataclass(frozen=True)
 class Frame:
     """One frame of one file; None where the header lacks the attribute.
@@ -91,6 +105,8 @@ class Frame:
     tile : the part of a mosaic.
     problem : why the frame cannot be read.
     sequence : words of ScanningSequence, SequenceVariant and PulseSequenceName.
+    indices : dimension indices, see `crnn_cli.io.dicom.frames.dimensions.dimension_indices`.
+    part : of a concatenation.
     """
 
     source: Source
@@ -117,6 +133,8 @@ class Frame:
     tile: Tile | None = None
     problem: Problem | None = None
     sequence: tuple[str, ...] = ()
+    indices: dict[str, int] = field(default_factory=dict)
+    part: Part = Part()  # noqa: RUF009 - immutable
 
 
 @dataclass(frozen=True)

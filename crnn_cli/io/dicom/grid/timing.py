@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn_cli.errors import Param, Words
+from crnn_cli.io.dicom.frames import dimensions
 from crnn_cli.io.dicom.frames.frame import Frame, Problem
 
 _NAMES = (
@@ -24,7 +25,7 @@ _NAMES = (
     "dimension index", "content time", "instance number",
 )  # fmt: skip
 """What orders frames, the most trusted first."""
-_TRIGGER = "trigger time"
+_TRIGGER, _INDEX = "trigger time", "dimension index"
 _ELAPSED = (_TRIGGER, "time offset", "acquisition time", "reference time", "content time")
 """Times whose differences are times between frames."""
 _HALF_DAY_MS, _DAY_MS = 43_200_000.0, 86_400_000.0
@@ -84,10 +85,15 @@ def sort_by_time(by_position: list[list[Frame]]) -> TimeOrder:
     count = max(len(group) for group in by_position)
     if count == 1:
         return TimeOrder("", tuple(tuple(group) for group in by_position))
+    by_position, along = _with_dimension(by_position)
     telling = [name for name in _NAMES if _tells_apart(name, by_position)]
     gated, doubts = _gating(by_position, telling) if _TRIGGER in telling else (False, ())
     problem = _several_at_one_time(by_position, telling)
     names = [name for name in telling if gated or name != _TRIGGER]
+    untold = [] if along else dimensions.varying([[frame.indices for frame in group] for group in by_position])
+    if problem is None and len(untold) > 1 and names[:1] in ([], ["content time"], ["instance number"]):
+        told = f"up to {count} images lie at one place, and differ in {' and '.join(untold)}: several kinds of image"
+        problem = Problem(told, ("leave the images of one kind in the folder",))
     if problem is None and not names:
         told = f"up to {count} images lie at one place, and nothing in the headers tells their times apart"
         problem = Problem(told, ("leave the images of one time in the folder",))
@@ -97,7 +103,9 @@ def sort_by_time(by_position: list[list[Frame]]) -> TimeOrder:
     rows = tuple(tuple(sorted(group, key=lambda frame: frame.times[name])) for group in by_position)
     missing = _missing(name, [[frame.times[name] for frame in row] for row in rows], count)
     if missing is None and name not in (_TRIGGER, "acquisition time"):
-        doubts = (*doubts, *_against_acquisition(name, rows))
+        doubts = (*doubts, *_against_times(name, rows))
+    if name == _INDEX and along not in dimensions.TIMES:
+        doubts = (*doubts, f"the frames are in the order of {along}, and nothing in the headers says that it is a time")
     return TimeOrder(name, rows, missing, doubts, gated)
 
 
@@ -120,6 +128,20 @@ def _tells_apart(name: str, by_position: list[list[Frame]]) -> bool:
         all(name in frame.times for frame in group) and len({frame.times[name] for frame in group}) == len(group)
         for group in by_position
     )
+
+
+def _with_dimension(by_position: list[list[Frame]]) -> tuple[list[list[Frame]], str]:
+    """Give frames the number of the one dimension index that tells those of each place apart, and name it.
+
+    Where only several indices together do, they are no times: images of a time may be of several kinds.
+    """
+    along = dimensions.telling_dimension([[frame.indices for frame in group] for group in by_position])
+    if not along:
+        return by_position, ""
+    return [
+        [replace(frame, times={**frame.times, _INDEX: float(frame.indices[along])}) for frame in group]
+        for group in by_position
+    ], along
 
 
 def _several_at_one_time(by_position: list[list[Frame]], telling: list[str]) -> Problem | None:
@@ -152,8 +174,11 @@ def _gating(by_position: list[list[Frame]], telling: list[str]) -> tuple[bool, t
     count = max(len(group) for group in by_position)
     groups = [group for group in by_position if len(group) == count]
     name = next((n for n in ("acquisition time", "acquisition number", "instance number") if n in telling), None)
-    if name is None:
-        return True, ()
+    of_one_object = all(len({_object(frame) for frame in group}) == 1 for group in groups)
+    if name is None or (name == "instance number" and of_one_object):
+        return name is None or _may_be_cycle(
+            groups, [n for n in ("temporal position", "time offset") if n in telling]
+        ), ()
     acquired = [[f.times[_TRIGGER] for f in sorted(group, key=lambda f: f.times[name])] for group in groups]
     even = all(len(v) >= _ENOUGH and _is_even(sorted(v)) and max(v) - min(v) < _LONGEST_CYCLE_MS for v in acquired)
     if all(_is_rotation(v) and (len(v) >= _ENOUGH or _is_rising(v)) for v in acquired):
@@ -166,6 +191,28 @@ def _gating(by_position: list[list[Frame]], telling: list[str]) -> tuple[bool, t
     if name == "instance number" and all(_is_even(sorted(v)) and not _is_sawtooth(v) for v in acquired):
         return True, ("the instance numbers run in another order than the trigger times, which are followed",)
     return False, (f"the trigger times run in another order than the {name}s, which are followed: no gated series",)
+
+
+def _object(frame: Frame) -> str:
+    """What names the object of many frames that a frame is of: its file, or the concatenation of several."""
+    return frame.part.uid or frame.source.name
+
+
+def _may_be_cycle(groups: list[list[Frame]], orders: list[str]) -> bool:
+    """Whether trigger times can be those of a cycle; the order of the frames in an object of many says nothing.
+
+    Parameters
+    ----------
+    orders : names of the other times that order the frames, which those of a cycle rise with.
+    """
+    for group in groups:
+        values = sorted(frame.times[_TRIGGER] for frame in group)
+        if np.diff(values).min() < _SHORTEST_STEP_MS or values[-1] - values[0] >= _LONGEST_CYCLE_MS:
+            return False
+        by_order = [sorted((frame.times[name], frame.times[_TRIGGER]) for frame in group) for name in orders]
+        if not all(_is_rotation([trigger for _, trigger in pairs]) for pairs in by_order):
+            return False
+    return True
 
 
 def _is_rising(values: Sequence[float]) -> bool:
@@ -200,14 +247,14 @@ def _is_sawtooth(values: Sequence[float]) -> bool:
     return falls >= 1 and long_runs and bool(rising.max() - rising.min() <= np.median(rising) / 2)
 
 
-def _against_acquisition(name: str, rows: tuple[tuple[Frame, ...], ...]) -> list[str]:
-    """Doubt where the acquisition times contradict the order, as a sentence."""
-    clock = "acquisition time"
-    if not _tells_apart(clock, [list(row) for row in rows]):
-        return []
-    if all(_is_rising([frame.times[clock] for frame in row]) for row in rows):
-        return []
-    return [f"the acquisition times run in another order than the {name}s, which are followed"]
+def _against_times(name: str, rows: tuple[tuple[Frame, ...], ...]) -> list[str]:
+    """Doubts where time offsets or acquisition times contradict the order, as sentences."""
+    contradicting = [
+        clock for clock in ("time offset", "acquisition time")
+        if clock != name and _tells_apart(clock, [list(row) for row in rows])
+        and not all(_is_rising([frame.times[clock] for frame in row]) for row in rows)
+    ]  # fmt: skip
+    return [f"the {clock}s run in another order than the {name}s, which are followed" for clock in contradicting]
 
 
 def _missing(name: str, values: list[list[float]], count: int) -> Problem | None:

@@ -89,7 +89,8 @@ def group_readouts(heads: ReadoutHeaders, for_calibration: bool = False) -> Read
 def _require_images(groups: ReadoutGroups, total: int) -> None:
     imaging = groups.imaging
     if not len(imaging):
-        what = f"{len(groups.noise)} of noise and {len(groups.calibration)} for calibration"
+        counts = f"{len(groups.noise)} of noise, {len(groups.calibration)} for calibration"
+        what = ", ".join([counts, *(remark.text for remark in groups.remarks)])
         raise UnsupportedDataError(
             f"none of the {total} readouts is for images ({what}): give the file of the scan itself"
         )

@@ -67,6 +67,11 @@ def all_noise(acquisitions):
         line.setFlag(19)
 
 
+def of_another_encoding(acquisitions):
+    for line in acquisitions:
+        line.encoding_space_ref = 1
+
+
 def turned(acquisitions):
     for line in acquisitions:
         if line.idx.slice == 1:
@@ -110,6 +115,7 @@ def in_one_place(acquisitions):
         (no_coils, UnreadableError, "has no coils or no samples"),
         (not_finite, UnreadableError, "readout 3 .* NaN or infinite"),
         (all_noise, UnsupportedDataError, "none of the 40 readouts is for images"),
+        (of_another_encoding, UnsupportedDataError, "40 readouts of other encodings than the first left out"),
         (each(set=1), UnsupportedDataError, r"2 values of set \(0, 1\)"),
         (each(contrast=1), UnsupportedDataError, "2 values of contrast"),
         (turned, UnsupportedDataError, "2 views: slices of other directions than the first"),
