@@ -181,6 +181,18 @@ def test_a_table_is_not_replaced_unasked_and_shares_have_their_own(batch, folder
     assert "is no folder of reviews" in batch(folder, "--reviewed", tmp_path / "absent", out="other", code=3)[0].err
 
 
+@pytest.mark.parametrize(
+    ("shard", "name"), [((), "cohort"), (("--shard", "1/2"), "cohort_1of2"), (("--shard", "2/2"), "cohort")]
+)
+def test_a_case_never_takes_the_name_of_the_table(batch, folder, tmp_path, shard, name):
+    (folder / "bert_gt.nii.gz").rename(folder / f"{name}.nii.gz")
+    ended, _ = batch(folder, "--csv", "{name}.csv", *shard, code=2)
+    table = tmp_path / "out" / f"{name}.csv"
+    assert f"the table of the batch and {folder / name}.nii.gz would both be written to {table}" in ended.err
+    assert not (tmp_path / "out").exists()
+    batch(folder, "--csv", "{name}_numbers.csv", *shard)
+
+
 def test_label_maps_need_no_model_and_cines_load_it_once(crnn, batch, folder, tmp_path, monkeypatch):
     from crnn_cli.workflows.segment import engine
 

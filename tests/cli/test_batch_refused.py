@@ -48,6 +48,17 @@ def test_one_file_twice_is_one_input_and_one_name_twice_is_refused(batch, folder
     assert not (tmp_path / "p").exists()
 
 
+def test_no_output_of_one_input_is_that_of_another(batch, folder, tmp_path):
+    """Neither the main one, nor its report, nor one that an option names."""
+    (folder / "b.nii").rename(folder / "a_crnn.nii")
+    for option in ("--uncertainty", "{name}.nii.gz"), ("--preview", "{name}.gif", "--uncertainty", "{name}.nii.gz"):
+        said = batch(folder, "-o", tmp_path / "o", *option, code=2)
+        assert f"{folder / 'a.nii'} and {folder / 'a_crnn.nii'} would both be written to" in said
+    assert not (tmp_path / "o").exists()
+    both = [("a.nii", "done"), ("a_crnn.nii", "done")]
+    assert batch(folder, "-o", tmp_path / "o", "--preview", "{name}.png") == both
+
+
 def test_outputs_that_exist_are_kept_without_force(batch, folder, tmp_path):
     assert batch(folder, "-o", tmp_path / "o") == BOTH
     (tmp_path / "o" / "a_crnn.nii.gz").unlink()

@@ -44,12 +44,18 @@ def read_reviews(folder: Path | None) -> list[Review]:
     return [*latest.values()]
 
 
-def require_tables(out: Path, share: str, replace: bool) -> tuple[Path, Path]:
+def table_names(out: Path, share: str = "") -> tuple[Path, Path]:
     """Names of the table and the summary of a batch in the folder of its outputs.
 
     Parameters
     ----------
     share : ending of the names of one share of an array job; empty of all.
+    """
+    return out / f"cohort{share}.csv", out / f"cohort{share}_summary.json"
+
+
+def require_tables(names: tuple[Path, Path], replace: bool) -> tuple[Path, Path]:
+    """Names of table and summary, which can be written.
 
     Raises
     ------
@@ -58,7 +64,6 @@ def require_tables(out: Path, share: str, replace: bool) -> tuple[Path, Path]:
     """
     from crnn_cli.io.atomic_write import require_writable
 
-    names = (out / f"cohort{share}.csv", out / f"cohort{share}_summary.json")
     for path in names:
         try:
             require_writable(path, replace)
