@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.report.page.review import KIND
+from crnn_cli.report.page.review import KIND, ReviewForm, draw_review
 from tests.cardiac.hearts import heart
 
 BEATS = {"anna": 0.2, "bert": 0.3, "carl": 0.4}
@@ -60,9 +60,9 @@ def summary(folder):
     return json.loads((folder / "cohort_summary.json").read_text())
 
 
-def review(path, sha256, verdict, note="", date="2026-01-01T00:00:00.000Z"):
+def review(path, sha256, verdict, note="", date="2026-01-01T00:00:00.000Z", **model):
     content = {"kind": KIND, "format": 1, "case": path.name, "input_sha256": sha256, "verdict": verdict, "note": note,
-               "date": date}  # fmt: skip
+               "date": date, **model}  # fmt: skip
     path.write_text(json.dumps(content))
 
 
@@ -210,3 +210,12 @@ def test_label_maps_need_no_model_and_cines_load_it_once(crnn, batch, folder, tm
     assert loads == [1]
     assert crnn("batch", "function", *arguments, "--resume").code == 0
     assert [row["status"] for row in table(tmp_path / "cines").values()] == ["skipped", "skipped"]
+    report = json.loads((tmp_path / "cines" / "a_function.json").read_text())
+    reviews, sha256, model = tmp_path / "reviews", report["input"]["sha256"], report["model"]["sha256"]
+    reviews.mkdir()
+    review(reviews / "a.review.json", sha256, "good", model_sha256=model)
+    review(reviews / "b.review.json", sha256, "doubtful", date="2026-02-01T00:00:00.000Z", model_sha256="0" * 64)
+    ended = crnn("batch", "function", *arguments, "--resume", "--reviewed", reviews)
+    assert [row["review"] for row in table(tmp_path / "cines").values()] == ["good", "good"]
+    assert "labelled by another model: b.review.json" in ended.err
+    assert model in draw_review(ReviewForm("a", sha256, model))
