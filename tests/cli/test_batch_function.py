@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from crnn_cli.errors import OutputError
 from crnn_cli.report.page.review import KIND, ReviewForm, draw_review
 from tests.cardiac.hearts import heart
 
@@ -179,6 +180,16 @@ def test_a_table_is_not_replaced_unasked_and_shares_have_their_own(batch, folder
     assert "cohort.csv exists already" in ended.err
     assert "--resume" in ended.err
     assert "is no folder of reviews" in batch(folder, "--reviewed", tmp_path / "absent", out="other", code=3)[0].err
+
+
+def test_numbers_are_said_though_their_tables_do_not_fit_on_the_disk(batch, folder, monkeypatch):
+    def full(*arguments):
+        raise OutputError("cannot write cohort.csv: the disk is full")
+
+    monkeypatch.setattr("crnn_cli.workflows.function.cohort.cohort_outputs", full)
+    ended, _ = batch(folder, code=1, as_json=False)
+    assert "3, of them 3 in the summary" in ended.out.decode()
+    assert "the disk is full: the reports of all cases are kept, and --resume makes the tables of them" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,11 @@ def batch(crnn, bundle):
 BOTH = [("a.nii", "done"), ("b.nii", "done")]
 
 
-def test_one_file_twice_is_one_input_and_one_name_twice_is_refused(batch, folder, tmp_path):
+def test_one_file_twice_is_one_input_and_one_name_twice_is_refused(batch, folder, tmp_path, caplog):
     (folder / "link.nii").symlink_to(folder / "a.nii")
     assert batch(folder / "a.nii", folder, folder / "link.nii", "-o", tmp_path / "o") == BOTH
+    assert "link.nii is left out: it is the same file as" in caplog.text
+    assert "a.nii is left out" not in caplog.text  # a name that was given twice is no news
     save(tmp_path / "a.nii.gz", moving_cine())
     said = batch(folder, tmp_path / "a.nii.gz", "-o", tmp_path / "p", code=2)
     assert f"{folder / 'a.nii'} and {tmp_path / 'a.nii.gz'} would both be written to" in said

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from crnn_cli import notices
 from crnn_cli.errors import CrnnError, OutputExistsError, OutputNameError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM, Progress
 from crnn_cli.report.sidecar import sidecar_path
@@ -124,7 +125,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool, labels: bool = 
 
     own = out.resolve()
     names: dict[Path, str] = {}
-    known: set[str] = set()
+    known: dict[str, Path] = {}
     for given in inputs:
         if given == STREAM:
             raise UsageError("a batch reads files and folders, not standard input")
@@ -136,9 +137,11 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool, labels: bool = 
                 Param("out", str(out)), f" lies among the inputs in {given}", remedy=("give a folder of its own",)
             )
         for path in paths:
-            if os.path.realpath(path) not in known:
-                known.add(os.path.realpath(path))
+            first = known.setdefault(os.path.realpath(path), path)
+            if first is path:
                 names[path] = name_of(path, given)
+            elif path.name != first.name:
+                notices.note("one-input-twice", f"{path} is left out: it is the same file as {first}")
     return names
 
 

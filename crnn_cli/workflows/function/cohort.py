@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli import notices
-from crnn_cli.errors import OutputExistsError, Param, UnreadableError
+from crnn_cli.errors import OutputError, OutputExistsError, Param, UnreadableError
 from crnn_cli.report.function.cohort import Case, Cohort, cohort_outputs
 from crnn_cli.report.page.review import SUFFIX, Review, read_review
 from crnn_cli.report.provenance import made_by
@@ -91,14 +91,24 @@ def review_of(report: dict[str, Any], reviews: Sequence[Review]) -> Review | Non
     return max((each for each in reviews if each.is_of(report)), key=lambda each: each.date, default=None)
 
 
-def write_cohort(
-    cases: Sequence[Case], reviews: Sequence[Review], tables: tuple[Path, Path], missing: int = 0
-) -> Cohort:
-    """Write table and summary, and tell which reviews are of no case.
+def cohort_of(cases: Sequence[Case], reviews: Sequence[Review], missing: int = 0) -> Cohort:
+    """Put the cases together, by name, and tell which reviews are of no case.
 
     Parameters
     ----------
     missing : inputs that the batch did not come to.
+    """
+    reports = [case.report for case in cases if case.report is not None]
+    unused = [each.path.name for each in reviews if not any(map(each.is_of, reports))]
+    if unused:
+        names = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
+        text = "are of no input of this batch, or it was changed, or labelled by another model"
+        notices.warn("review-of-no-case", f"{len(unused)} reviews {text}: {names}")
+    return Cohort(sorted(cases, key=lambda case: case.name), unused, missing)
+
+
+def write_cohort(cohort: Cohort, tables: tuple[Path, Path]) -> None:
+    """Write table and summary.
 
     Raises
     ------
@@ -107,12 +117,8 @@ def write_cohort(
     """
     from crnn_cli.io.atomic_write import write_together
 
-    reports = [case.report for case in cases if case.report is not None]
-    unused = [each.path.name for each in reviews if not any(map(each.is_of, reports))]
-    cohort = Cohort(sorted(cases, key=lambda case: case.name), unused, missing)
-    write_together(cohort_outputs(cohort, *tables, made_by()))
-    if unused:
-        names = ", ".join(unused[:5]) + (" ..." if len(unused) > 5 else "")
-        text = "are of no input of this batch, or it was changed, or labelled by another model"
-        notices.warn("review-of-no-case", f"{len(unused)} reviews {text}: {names}")
-    return cohort
+    try:
+        write_together(cohort_outputs(cohort, *tables, made_by()))
+    except OutputError as error:
+        remedy = ("the reports of all cases are kept, and ", Param("resume"), " makes the tables of them")
+        raise OutputError(*error.parts, remedy=remedy) from None
