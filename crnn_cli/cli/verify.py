@@ -39,7 +39,8 @@ def verify(
     """Check that two files show the same values in the same places of the body, whatever their formats and axes.
 
     Axes that are stored in another order, or run the other way, are brought to agree first. Exit code 6 if the files
-    differ by more than the tolerances.
+    differ by more than the tolerances, or one of them alone does not say where it lies; of two such files voxels are
+    compared as stored.
 
     Examples: crnn verify DICOM_FOLDER cine.nii.gz; crnn verify a.nii.gz b.nii.gz --value-tolerance 1e-3
     """
@@ -51,4 +52,4 @@ def verify(
     else:
         console.table(f"{first} and {second}", ["", ""], verification.rows(), result=True)
     verification.require_passed()
-    console.say("the same values in the same places")
+    console.say(verification.words())

@@ -24,7 +24,7 @@ class ImageComparison:
     Attributes
     ----------
     shapes : as stored.
-    distance_mm : largest distance between corresponding voxels.
+    distance_mm : largest distance between corresponding voxels; None also where nobody knows where one of them lies.
     difference : largest absolute difference of corresponding values; NaN where one of them is NaN.
     voxels : number of voxels whose values differ; two NaN count as equal.
     frame_times : of both, in s.
@@ -44,10 +44,10 @@ class ImageComparison:
         millimetres, values : tolerances of voxel positions and of values.
         times : compare the frame times too, to a microsecond.
         """
-        if self.distance_mm is None or self.difference is None:
+        if self.difference is None:
             return [f"shapes {self.shapes[0]} and {self.shapes[1]} do not fit"]
         differences = []
-        if self.distance_mm > millimetres:
+        if self.distance_mm is not None and self.distance_mm > millimetres:
             differences.append(f"voxels lie up to {self.distance_mm:.3g} mm apart")
         if not self.difference <= values:
             differences.append(f"{self.voxels} values differ, by up to {self.difference:.6g}")
@@ -62,16 +62,28 @@ def compare_images(first: Image, second: Image) -> ImageComparison:
 
     Nothing is interpolated: corresponding voxels may still lie apart, by the ``distance_mm`` of the result.
     """
-    shapes, times = (first.shape, second.shape), (first.frame_time, second.frame_time)
-    a, b = (i.array if i.array.ndim == 4 else i.array[..., None] for i in (first, second))
+    a, b = _series_of(first), _series_of(second)
     if sorted(a.shape[:3]) != sorted(b.shape[:3]) or a.shape[3] != b.shape[3]:
-        return ImageComparison(shapes, None, None, None, times)
+        return ImageComparison((first.shape, second.shape), None, None, None, (first.frame_time, second.frame_time))
     candidates = [view for view in _reorientations(b, second.affine) if view[0].shape == a.shape]
     array, affine = min(candidates, key=lambda view: max_distance_mm(first.affine, view[1], a.shape))
-    same = _equal(a, array)
-    difference = 0.0 if same.all() else _largest_difference(a[~same], array[~same])
-    distance = max_distance_mm(first.affine, affine, a.shape)
-    return ImageComparison(shapes, distance, difference, int((~same).sum()), times)
+    compared = compare_as_stored(first, replace(second, array=array))
+    shapes = (first.shape, second.shape)
+    return replace(compared, shapes=shapes, distance_mm=max_distance_mm(first.affine, affine, a.shape))
+
+
+def compare_as_stored(first: Image, second: Image) -> ImageComparison:
+    """Compare two images of one shape voxel by voxel as stored, wherever they lie; no distance is measured."""
+    a, b = _series_of(first), _series_of(second)
+    same = _equal(a, b)
+    difference = 0.0 if same.all() else _largest_difference(a[~same], b[~same])
+    times = (first.frame_time, second.frame_time)
+    return ImageComparison((first.shape, second.shape), None, difference, int((~same).sum()), times)
+
+
+def _series_of(image: Image) -> Array:
+    """Voxels with axes x, y, z, t."""
+    return image.array if image.array.ndim == 4 else image.array[..., None]
 
 
 def _equal(first: Any, second: Any) -> Mask:

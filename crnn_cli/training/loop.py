@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from crnn_cli.errors import CrnnError, Param, UnreadableError, UsageError
+from crnn_cli import notices
+from crnn_cli.errors import CrnnError, OutputError, Param, UnreadableError, UsageError
 from crnn_cli.io.atomic_write import write_together
 from crnn_cli.networks.optim import Muon, update_ema
 from crnn_cli.training.job import Stage, TrainingJob, TrainingPlan, TrainingReport
@@ -135,7 +136,7 @@ class TrainingLoop:
                 self._save()
                 saved = time.monotonic()
             if validated and self.processes.first:
-                write_together(self.job.pictures(self.averaged, self.processes.device, self.folder.folder))
+                self._draw()
             began = time.monotonic()
 
     def _batches(self, stage: Stage) -> Iterator[list[Any]]:
@@ -192,6 +193,14 @@ class TrainingLoop:
                 self.tell(self._report(stage, math.nan, found))
         self.processes.wait()
         return True
+
+    def _draw(self) -> None:
+        """Write the pictures of the held-out cases; a picture less is no reason to end a run."""
+        pictures = self.job.pictures(self.averaged, self.processes.device, self.folder.folder)
+        try:
+            write_together(pictures)
+        except OutputError as error:
+            notices.warn("picture-not-written", f"{error}: the training goes on without it")
 
     def _keep_best(self, found: dict[str, Any]) -> None:
         """Keep the weights of the last stage if their score is the best so far."""

@@ -114,9 +114,12 @@ class RunFolder:
             self._write({"log.jsonl": kept.encode()})
 
     def log(self, line: dict[str, Any]) -> None:
-        """Append a line to the log."""
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        """Append a line to the log; OutputError if that fails."""
+        try:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise self._not_written(error) from None
 
     def save(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
         """Write the checkpoint and the averaged weights; the checkpoint before is kept.
@@ -228,12 +231,16 @@ class RunFolder:
                     make(files.add_path(self.folder / name))
                 files.commit()
         except (OSError, RuntimeError, OutputError) as error:  # torch.save says RuntimeError when the disk is full
-            cause = error.__cause__ if isinstance(error, OutputError) else error
-            reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
-            raise OutputError(
-                f"cannot write to {self.folder}: {reason}; what was saved before is still there",
-                remedy=("make room, and go on with ", Param("resume")),
-            ) from None
+            raise self._not_written(error) from None
+
+    def _not_written(self, error: Exception) -> OutputError:
+        """The error of a write that failed, with its reason."""
+        cause = error.__cause__ if isinstance(error, OutputError) else error
+        reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
+        return OutputError(
+            f"cannot write to {self.folder}: {reason}; what was saved before is still there",
+            remedy=("make room, and go on with ", Param("resume")),
+        )
 
 
 def _whole(file: Path) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def as_label_image(image: Image, name: str) -> LabelImage:
         raise UnsupportedDataError(
             f"{name} is no label map: it holds {found}, and at most {FEW_LABELS} whole numbers from 0 to {LARGEST} are "
             "taken for one",
-            remedy=("to label an image, use crnn segment",),
+            remedy=(f"give labels values up to {LARGEST}; to label an image, use crnn segment",),
         )
     return LabelImage.on_grid(image, values.astype(np.uint8), ())
 

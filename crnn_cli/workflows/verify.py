@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """Two images compared. differences : sentences about what differs by more than the tolerances; empty if nothing."""
+    """Two images compared.
+
+    Attributes
+    ----------
+    differences : sentences about what differs by more than the tolerances; empty if nothing.
+    """
 
     first: str
     second: str
@@ -45,6 +50,12 @@ class Verification:
             ["frame times", " and ".join(times)],
         ]
 
+    def words(self) -> str:
+        """What two images that agree have in common."""
+        if self.comparison.distance_mm is None:
+            return "the same values in the same voxels; neither file says where it lies"
+        return "the same values in the same places"
+
     def require_passed(self) -> None:
         """Raise QualityError where the two differ."""
         if not self.passed:
@@ -61,6 +72,9 @@ def verify_images(
 ) -> Verification:
     """Read two images, bring their axes to agree, and compare voxel by voxel.
 
+    An image that does not say where it lies is compared as stored, unless its voxels lie by its sizes alone where those
+    of the other do. Of two such images nobody can tell more; beside one with a place it does not pass.
+
     Parameters
     ----------
     series, other_series : of a DICOM folder as the first and the second.
@@ -71,12 +85,27 @@ def verify_images(
     CrnnError
         If one of them cannot be read.
     """
-    from crnn_cli.data.alignment import compare_images
+    from crnn_cli.data.alignment import compare_as_stored, compare_images
 
     one, other = _read(first, series), _read(second, other_series, {"series": "other_series"})
     images = _completed(one, other.image), _completed(other, one.image)
+    unknown = [name for name, image in zip((first, second), images, strict=True) if image.codes == (0, 0)]
     comparison = compare_images(*images)
-    return Verification(str(first), str(second), comparison, comparison.differs(tolerance, value_tolerance))
+    apart = comparison.distance_mm is None or comparison.distance_mm > tolerance
+    if _fit_as_stored(*images) and (apart or len(unknown) == 2):
+        comparison = compare_as_stored(*images)
+    differences = comparison.differs(tolerance, value_tolerance)
+    unplaced = comparison.difference is not None and comparison.distance_mm is None
+    if unplaced and len(unknown) == 1:
+        differences.append(f"{unknown[0]} does not say where it lies, so its place cannot be compared")
+    return Verification(str(first), str(second), comparison, differences)
+
+
+def _fit_as_stored(first: Image, second: Image) -> bool:
+    """Whether only voxel can be compared with voxel, as nobody knows where one of the two lies."""
+    from crnn_cli.data.alignment import is_unplaced
+
+    return is_unplaced(first, second) and (*first.shape[:3], first.frames) == (*second.shape[:3], second.frames)
 
 
 def _completed(part: LoadedImage, whole: Image) -> Image:

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from crnn_cli.report.page.review import KIND
+from crnn_cli.errors import OutputError
+from crnn_cli.report.page.review import KIND, ReviewForm, draw_review
 from tests.cardiac.hearts import heart
 
 BEATS = {"anna": 0.2, "bert": 0.3, "carl": 0.4}
@@ -60,9 +61,9 @@ def summary(folder):
     return json.loads((folder / "cohort_summary.json").read_text())
 
 
-def review(path, sha256, verdict, note="", date="2026-01-01T00:00:00.000Z"):
+def review(path, sha256, verdict, note="", date="2026-01-01T00:00:00.000Z", **model):
     content = {"kind": KIND, "format": 1, "case": path.name, "input_sha256": sha256, "verdict": verdict, "note": note,
-               "date": date}  # fmt: skip
+               "date": date, **model}  # fmt: skip
     path.write_text(json.dumps(content))
 
 
@@ -181,6 +182,28 @@ def test_a_table_is_not_replaced_unasked_and_shares_have_their_own(batch, folder
     assert "is no folder of reviews" in batch(folder, "--reviewed", tmp_path / "absent", out="other", code=3)[0].err
 
 
+def test_numbers_are_said_though_their_tables_do_not_fit_on_the_disk(batch, folder, monkeypatch):
+    def full(*arguments):
+        raise OutputError("cannot write cohort.csv: the disk is full")
+
+    monkeypatch.setattr("crnn_cli.workflows.function.cohort.cohort_outputs", full)
+    ended, _ = batch(folder, code=1, as_json=False)
+    assert "3, of them 3 in the summary" in ended.out.decode()
+    assert "the disk is full: the reports of all cases are kept, and --resume makes the tables of them" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("shard", "name"), [((), "cohort"), (("--shard", "1/2"), "cohort_1of2"), (("--shard", "2/2"), "cohort")]
+)
+def test_a_case_never_takes_the_name_of_the_table(batch, folder, tmp_path, shard, name):
+    (folder / "bert_gt.nii.gz").rename(folder / f"{name}.nii.gz")
+    ended, _ = batch(folder, "--csv", "{name}.csv", *shard, code=2)
+    table = tmp_path / "out" / f"{name}.csv"
+    assert f"the table of the batch and {folder / name}.nii.gz would both be written to {table}" in ended.err
+    assert not (tmp_path / "out").exists()
+    batch(folder, "--csv", "{name}_numbers.csv", *shard)
+
+
 def test_label_maps_need_no_model_and_cines_load_it_once(crnn, batch, folder, tmp_path, monkeypatch):
     from crnn_cli.workflows.segment import engine
 
@@ -198,3 +221,12 @@ def test_label_maps_need_no_model_and_cines_load_it_once(crnn, batch, folder, tm
     assert loads == [1]
     assert crnn("batch", "function", *arguments, "--resume").code == 0
     assert [row["status"] for row in table(tmp_path / "cines").values()] == ["skipped", "skipped"]
+    report = json.loads((tmp_path / "cines" / "a_function.json").read_text())
+    reviews, sha256, model = tmp_path / "reviews", report["input"]["sha256"], report["model"]["sha256"]
+    reviews.mkdir()
+    review(reviews / "a.review.json", sha256, "good", model_sha256=model)
+    review(reviews / "b.review.json", sha256, "doubtful", date="2026-02-01T00:00:00.000Z", model_sha256="0" * 64)
+    ended = crnn("batch", "function", *arguments, "--resume", "--reviewed", reviews)
+    assert [row["review"] for row in table(tmp_path / "cines").values()] == ["good", "good"]
+    assert "labelled by another model: b.review.json" in ended.err
+    assert model in draw_review(ReviewForm("a", sha256, model))

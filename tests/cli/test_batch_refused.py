@@ -39,13 +39,26 @@ def batch(crnn, bundle):
 BOTH = [("a.nii", "done"), ("b.nii", "done")]
 
 
-def test_one_file_twice_is_one_input_and_one_name_twice_is_refused(batch, folder, tmp_path):
+def test_one_file_twice_is_one_input_and_one_name_twice_is_refused(batch, folder, tmp_path, caplog):
     (folder / "link.nii").symlink_to(folder / "a.nii")
     assert batch(folder / "a.nii", folder, folder / "link.nii", "-o", tmp_path / "o") == BOTH
+    assert "link.nii is left out: it is the same file as" in caplog.text
+    assert "a.nii is left out" not in caplog.text  # a name that was given twice is no news
     save(tmp_path / "a.nii.gz", moving_cine())
     said = batch(folder, tmp_path / "a.nii.gz", "-o", tmp_path / "p", code=2)
     assert f"{folder / 'a.nii'} and {tmp_path / 'a.nii.gz'} would both be written to" in said
     assert not (tmp_path / "p").exists()
+
+
+def test_no_output_of_one_input_is_that_of_another(batch, folder, tmp_path):
+    """Neither the main one, nor its report, nor one that an option names."""
+    (folder / "b.nii").rename(folder / "a_crnn.nii")
+    for option in ("--uncertainty", "{name}.nii.gz"), ("--preview", "{name}.gif", "--uncertainty", "{name}.nii.gz"):
+        said = batch(folder, "-o", tmp_path / "o", *option, code=2)
+        assert f"{folder / 'a.nii'} and {folder / 'a_crnn.nii'} would both be written to" in said
+    assert not (tmp_path / "o").exists()
+    both = [("a.nii", "done"), ("a_crnn.nii", "done")]
+    assert batch(folder, "-o", tmp_path / "o", "--preview", "{name}.png") == both
 
 
 def test_outputs_that_exist_are_kept_without_force(batch, folder, tmp_path):

@@ -101,3 +101,29 @@ def test_info_lists_a_folder(crnn, tmp_path):
     assert crnn("info", tmp_path / "d", "--series", 2).code == 4
     (tmp_path / "empty").mkdir()
     assert crnn("info", tmp_path / "empty").code == 3
+
+
+@pytest.mark.parametrize(
+    ("flipped", "other_placed", "code", "said"),
+    [
+        (False, True, 6, "a.nii does not say where it lies, so its place cannot be compared"),
+        (True, True, 6, "values differ"),
+        (False, False, 0, "in the same voxels; neither file says where it lies"),
+        (True, False, 6, "values differ"),
+    ],
+)
+def test_an_image_without_a_place_is_compared_as_stored(crnn, tmp_path, flipped, other_placed, code, said):
+    """The affine that a reader makes of voxel sizes alone turns no axes."""
+    array = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    placed, unplaced = nib.Nifti1Image(array, AFFINE), nib.Nifti1Image(array[::-1] if flipped else array, None)
+    unplaced.header.set_zooms(placed.header.get_zooms())
+    if not other_placed:
+        placed = nib.Nifti1Image(array, None, unplaced.header)
+    nib.save(unplaced, tmp_path / "a.nii")
+    nib.save(placed, tmp_path / "b.nii")
+    for pair in (("a.nii", "b.nii"), ("b.nii", "a.nii")):
+        ended = crnn("verify", *(tmp_path / name for name in pair), "--json")
+        found = json.loads(ended.out)
+        assert (ended.code, found["voxels"]) == (code, array.size if flipped else 0), ended.err
+        assert found["distance_mm"] is None
+        assert said in ended.err.replace("\n", " ")

@@ -44,6 +44,19 @@ def test_cine_labels_and_pipe_have_the_same_intervals(crnn, tmp_path):
     assert f"({low:.0f} to {high:.0f})" in crnn("function", labels).out.decode()
 
 
+def test_a_folder_of_dicom_segs_has_the_intervals_of_its_report(crnn, tmp_path):
+    segs = tmp_path / "segs"
+    segs.mkdir()
+    assert crnn("convert", SOURCE, tmp_path / "dicom").code == 0
+    assert crnn("segment", tmp_path / "dicom", "--slices", "-o", segs / "seg.dcm").code == 0
+    assert len(list(segs.glob("*.dcm"))) > 1
+    found = [json.loads(crnn("function", place, "--json").out) for place in (tmp_path / "dicom", segs)]
+    assert ends(found[0]["quantities"]) == ends(found[1]["quantities"]) != {}
+    report = segs / "seg.json"
+    report.write_text(report.read_text().replace('"voxels": [', '"voxels": [1', 1))
+    assert json.loads(crnn("function", segs, "--json").out)["intervals"] is None
+
+
 def test_labels_that_were_edited_have_none(crnn, tmp_path):
     labels = tmp_path / "labels.nii.gz"
     assert crnn("segment", SOURCE, "--slices", "-o", labels).code == 0

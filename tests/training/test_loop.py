@@ -323,6 +323,26 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_picture_that_does_not_fit_on_the_disk_ends_no_run(tmp_path, monkeypatch, caplog):
+    whole = trained(tmp_path / "whole").averaged.state_dict()
+
+    def full(outputs):
+        raise OutputError(f"cannot write {outputs[0].target}: the disk is full")
+
+    monkeypatch.setattr("crnn_cli.training.loop.write_together", full)
+    loop = trained(tmp_path / "full")
+    assert loop.done == loop.total
+    assert all(torch.equal(value, whole[name]) for name, value in loop.averaged.state_dict().items())
+    assert "held-out.png: the disk is full: the training goes on" in caplog.text
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write to .*; what was saved before is still there"):
+        folder.log({"step": 1})
+
+
 def test_a_run_folder_leaves_nothing_half_written(tmp_path):
     folder = RunFolder(tmp_path / "a" / "b")
     assert folder.state() is None

@@ -38,12 +38,13 @@ class CohortReporter(BatchReporter):
         return outcome.line() | {"case": case.record()}
 
     def summary(self) -> None:
-        """Print what every batch prints, write the table, and print the summary."""
+        """Print what every batch prints and the summary, and write both tables: on a full disk the numbers are seen."""
         from crnn_cli.report.function.cohort import COLUMNS, case_rows, summary_rows
-        from crnn_cli.workflows.function.cohort import write_cohort
+        from crnn_cli.workflows.function.cohort import cohort_of, write_cohort
 
         super().summary()
-        cohort = write_cohort(self._cases, self._reviews, self._tables, self.total - len(self._cases))
+        cohort = cohort_of(self._cases, self._reviews, self.total - len(self._cases))
         console.table("crnn batch function", COLUMNS, summary_rows(cohort), result=not self.as_json)
         console.table("", ["", ""], case_rows(cohort), result=not self.as_json)
+        write_cohort(cohort, self._tables)
         console.say(f"written: {self._tables[0]} and {self._tables[1]}")

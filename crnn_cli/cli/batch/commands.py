@@ -91,9 +91,10 @@ def _run(
     if scheduler is not None:
         inputs, out, options = [place.absolute() for place in inputs], out.absolute(), absolute_paths(options)
     names = collect_inputs(inputs, out, command.READS_RAW, command.READS_LABELS)
-    items = assign_outputs(names, out, command, options)[part[0] - 1 :: part[1]]
+    tables = _tables(name, out, part)
+    items = assign_outputs(names, out, command, options, tables)[part[0] - 1 :: part[1]]
     _make_folder(out)
-    reporter_of = _reporter(name, out, part, reviewed, force or resume)
+    reporter_of = _reporter(tables[:2], reviewed, force or resume)
     items = [plan_item(item, command, options, force or resume) for item in items]
     refused = [item for item in items if item.refusal is not None]
     todo = items if keep_going or not refused else refused[:1]
@@ -121,17 +122,27 @@ def _run(
         raise BatchError(f"{failed} of {len(items)} failed{left}")
 
 
-def _reporter(
-    name: str, out: Path, part: tuple[int, int], reviewed: Path | None, replace: bool
-) -> Callable[..., BatchReporter]:
-    """The reporter of a command; what it reads and writes at the end is checked before the work."""
+def _tables(name: str, out: Path, part: tuple[int, int]) -> tuple[Path, ...]:
+    """Table and summary that a batch writes itself, then those of all shares together; none of most commands."""
     if name != "function":
+        return ()
+    from crnn_cli.workflows.function.cohort import table_names
+
+    share = "" if part[1] == 1 else f"_{part[0]}of{part[1]}"
+    return (*table_names(out, share), *table_names(out))
+
+
+def _reporter(tables: tuple[Path, ...], reviewed: Path | None, replace: bool) -> Callable[..., BatchReporter]:
+    """The reporter of a command; what it reads and writes at the end is checked before the work."""
+    if not tables:
         return BatchReporter
     from crnn_cli.cli.batch.cohort import CohortReporter
     from crnn_cli.workflows.function.cohort import read_reviews, require_tables
 
-    share = "" if part[1] == 1 else f"_{part[0]}of{part[1]}"
-    return partial(CohortReporter, tables=require_tables(out, share, replace), reviews=read_reviews(reviewed))
+    table, summary = tables
+    return partial(
+        CohortReporter, tables=require_tables((table, summary), replace), reviews=read_reviews(reviewed)
+    )  # fmt: skip
 
 
 def _here(items: Sequence[BatchItem], work: BatchContext, tell: Callable[[Outcome], None], keep_going: bool) -> None:

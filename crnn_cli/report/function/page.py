@@ -65,7 +65,8 @@ def function_page(target: Path, content: PageContent) -> Output:
         parts.append(Drawing(draw_bulls_eye(function.wall, caption), caption))
     parts.append(_slice_table(function))
     parts += content.reconstruction
-    parts.append(ReviewForm(content.case, report["input"]["sha256"]))
+    model = (report.get("model") or {}).get("sha256")
+    parts.append(ReviewForm(content.case, report["input"]["sha256"], model))
     parts += [assumptions_table(report["facts"])] if report.get("facts") else []
     parts.append(provenance_table(report))
     return page_output(target, f"crnn function: {content.case}", parts)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from crnn_cli import notices
 from crnn_cli.errors import CrnnError, OutputExistsError, OutputNameError, Param, UnreadableError, UsageError
 from crnn_cli.notices import STREAM, Progress
+from crnn_cli.report.sidecar import sidecar_path
 
 NAME = "{name}"
 """Stands for the name of each input in names of files."""
@@ -123,7 +125,7 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool, labels: bool = 
 
     own = out.resolve()
     names: dict[Path, str] = {}
-    known: set[str] = set()
+    known: dict[str, Path] = {}
     for given in inputs:
         if given == STREAM:
             raise UsageError("a batch reads files and folders, not standard input")
@@ -135,9 +137,11 @@ def collect_inputs(inputs: Sequence[Path], out: Path, raw: bool, labels: bool = 
                 Param("out", str(out)), f" lies among the inputs in {given}", remedy=("give a folder of its own",)
             )
         for path in paths:
-            if os.path.realpath(path) not in known:
-                known.add(os.path.realpath(path))
+            first = known.setdefault(os.path.realpath(path), path)
+            if first is path:
                 names[path] = name_of(path, given)
+            elif path.name != first.name:
+                notices.note("one-input-twice", f"{path} is left out: it is the same file as {first}")
     return names
 
 
@@ -162,24 +166,60 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def assign_outputs(names: Mapping[Path, str], out: Path, command: BatchCommand, options: Any) -> list[BatchItem]:
-    """Name the main output of each input; sorted by it, so that every task of an array job sees the same order.
+def assign_outputs(
+    names: Mapping[Path, str], out: Path, command: BatchCommand, options: Any, tables: Collection[Path] = ()
+) -> list[BatchItem]:
+    """Name the outputs of each input; sorted by the main one, so that every task of an array job sees the same order.
+
+    Parameters
+    ----------
+    tables : files that the batch itself writes.
 
     Raises
     ------
     UsageError
         If two of them would be written to the same name.
     """
-    items: dict[Path, BatchItem] = {}
+    owners: dict[Path, Path | str] = dict.fromkeys(map(_place, tables), "the table of the batch")
+    items = []
     for path, name in names.items():
-        target = out / command.output_name(name, options)
-        if target in items:
-            raise UsageError(
-                f"{items[target].path} and {path} would both be written to {target}",
-                remedy=("rename one of them, or give each a batch of its own",),
-            )
-        items[target] = BatchItem(path, target, name)
-    return [items[target] for target in sorted(items)]
+        item = BatchItem(path, out / command.output_name(name, options), name)
+        others = _output_paths(item, command, options).values()
+        for target in dict.fromkeys((item.target, sidecar_path(item.target), *others)):
+            owner = owners.setdefault(_place(target), path)
+            if owner != path:
+                raise UsageError(
+                    f"{owner} and {path} would both be written to {target}",
+                    remedy=("rename one of them, or give each a batch of its own",)
+                    if isinstance(owner, Path)
+                    else ("rename the input, or give its outputs other names",),
+                )
+        items.append(item)
+    return sorted(items, key=lambda item: item.target)
+
+
+def _place(path: Path) -> Path:
+    return path.parent.resolve() / path.name
+
+
+def _output_paths(item: BatchItem, command: BatchCommand, options: Any) -> dict[str, Path]:
+    """Names of the outputs of an input beside the main one, by the options that ask for them.
+
+    Raises
+    ------
+    UsageError
+        If all inputs would have the same.
+    """
+    asked = {option: getattr(options, option) for option in command.OUTPUTS}
+    for option, path in asked.items():
+        if path is not None and NAME not in str(path):
+            remedy = (f"write {NAME} in it, which stands for the name of each",)
+            raise UsageError(Param(option, str(path)), " would be one file for all inputs", remedy=remedy)
+    return {
+        option: item.target.parent / str(path).replace(NAME, item.name)
+        for option, path in asked.items()
+        if path is not None
+    }
 
 
 def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool) -> BatchItem:
@@ -197,17 +237,11 @@ def plan_item(item: BatchItem, command: BatchCommand, options: Any, force: bool)
     OutputError
         If an output exists and not ``force``, or cannot be written.
     """
-    paths: dict[str, Any] = {}
-    for option in (*command.INPUTS, *command.OUTPUTS):
-        path = getattr(options, option)
-        if path is None:
-            continue
-        if option in command.OUTPUTS and NAME not in str(path):
-            remedy = (f"write {NAME} in it, which stands for the name of each",)
-            raise UsageError(Param(option, str(path)), " would be one file for all inputs", remedy=remedy)
-        paths[option] = Path(str(path).replace(NAME, item.name))
-        if option in command.OUTPUTS:
-            paths[option] = item.target.parent / paths[option]
+    paths = {
+        option: Path(str(path).replace(NAME, item.name))
+        for option in command.INPUTS
+        if (path := getattr(options, option)) is not None
+    } | _output_paths(item, command, options)
     try:
         return replace(item, plan=command.plan(item.path, replace(options, out=item.target, force=force, **paths)))
     except UnreadableError as error:

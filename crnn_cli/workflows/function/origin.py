@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.errors import CrnnError
 from crnn_cli.notices import STREAM
 
+_MOST_REPORTS = 16
+
 if TYPE_CHECKING:
     from crnn_cli.bundles.store import Bundle
     from crnn_cli.cardiac.chambers import Chambers
@@ -44,16 +46,27 @@ def with_origin_beside(labels: LabelImage, file: Path) -> LabelImage:
 
     It is as it was where there is no such report, or the labels have changed since: their sizes are others.
     """
-    from crnn_cli.report.sidecar import DAMAGE, read_sidecar, sidecar_path
+    from crnn_cli.report.sidecar import DAMAGE, read_sidecar
 
     if labels.origin is not None or file == STREAM:
         return labels
-    try:
-        report = read_sidecar(sidecar_path(file))
-        same = all(_sizes(labels, each["value"]) == each["voxels"] for each in report["labels"])
-    except (CrnnError, *DAMAGE):
-        return labels
-    return replace(labels, origin=_of_report(report)) if same and report["labels"] else labels
+    for path in _reports_beside(file):
+        try:
+            report = read_sidecar(path)
+            same = all(_sizes(labels, each["value"]) == each["voxels"] for each in report["labels"])
+        except (CrnnError, *DAMAGE):
+            continue
+        if same and report["labels"]:
+            return replace(labels, origin=_of_report(report))
+    return labels
+
+
+def _reports_beside(file: Path) -> list[Path]:
+    """Files that may be the report of a label map: beside a file, or in a folder of SEG objects."""
+    from crnn_cli.report.sidecar import sidecar_path
+
+    beside = sidecar_path(file)
+    return [beside, *sorted(file.glob("*.json"))[:_MOST_REPORTS]] if file.is_dir() else [beside]
 
 
 def _of_report(report: dict[str, Any]) -> LabelOrigin | None:
