@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from crnn_cli.errors import EXIT_INTERRUPTED
@@ -9,6 +10,7 @@ from crnn_cli.errors import EXIT_INTERRUPTED
 
 def main() -> None:
     """Load the command line and run it."""
+    gc.set_threshold(10_000)  # not 700: what imports make stays, and would be looked through again and again
     try:
         from crnn_cli.cli.app import main as run  # noqa: PLC0415
 

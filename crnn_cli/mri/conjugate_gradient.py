@@ -29,6 +29,8 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve H x = b for a Hermitian positive semidefinite H, each batch item with its own step lengths.
 
+    Vectors are changed in place, as fresh memory costs as much as the arithmetic: no gradients pass.
+
     Parameters
     ----------
     operator : x -> H x. A matrix that is not Hermitian gives a wrong result without an error.
@@ -46,13 +48,15 @@ def conjugate_gradient(
     ----------
     Hestenes & Stiefel, J Res Natl Bur Stand 49, 1952.
     """
+    image = torch.view_as_real(start_BTYX).clone()  # steps are real: half the work of complex ones
+    residual = torch.view_as_real(right_BTYX - operator(start_BTYX))
+    direction, product = residual.clone(), torch.empty_like(residual)
 
     def dot(first: Tensor, second: Tensor) -> Tensor:
-        return sum_sets(_dot(first, second), map_sets)
+        """Real inner product of each item, (B, 1, 1, 1, 1)."""
+        return sum_sets(torch.mul(first, second, out=product).sum((1, 2, 3, 4), keepdim=True), map_sets)
 
-    image = torch.view_as_real(start_BTYX)  # steps are real: half the work of complex ones
-    residual = torch.view_as_real(right_BTYX - operator(start_BTYX))
-    direction, power = residual, dot(residual, residual)
+    power = dot(residual, residual)
     right = torch.view_as_real(right_BTYX)
     enough = tolerance**2 * dot(right, right)
     for done in range(iterations):
@@ -60,10 +64,10 @@ def conjugate_gradient(
             break
         applied = torch.view_as_real(operator(torch.view_as_complex(direction)))
         step = _ratio(power, dot(direction, applied))
-        image = torch.addcmul(image, step, direction)
-        residual = torch.addcmul(residual, step, applied, value=-1)
+        image.addcmul_(step, direction)
+        residual.addcmul_(step, applied, value=-1)
         before, power = power, dot(residual, residual)
-        direction = torch.addcmul(residual, _ratio(power, before), direction)
+        torch.addcmul(residual, _ratio(power, before), direction, out=direction)
         progress(done + 1, iterations)
     progress(iterations, iterations)
     return torch.view_as_complex(image)
@@ -101,11 +105,6 @@ def sense(
     return conjugate_gradient(
         operator, right_BTYX, start_BTYX, iterations, RESIDUAL, progress, map_sets=encoding.map_sets
     )
-
-
-def _dot(first_BTYXC: Tensor, second_BTYXC: Tensor) -> Tensor:
-    """Real inner product of each batch item, (B, 1, 1, 1, 1); C is real and imaginary part."""
-    return (first_BTYXC * second_BTYXC).sum((1, 2, 3, 4), keepdim=True)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import sum_sets
+from crnn_cli.mri.gram import convolve, sum_sets
 from crnn_cli.mri.running_samples import running_series
 
 
@@ -148,7 +148,7 @@ class SingleCoilConsistency:
     def __init__(
         self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0, deviation: float = 0.0
     ) -> None:  # fmt: skip
-        self._axes = (-2,) if _constant_along_readout(mask_BTYX) else (-2, -1)
+        self._axes: tuple[int, ...] = (-2,) if _constant_along_readout(mask_BTYX) else (-2, -1)
         self._mask = mask_BTYX[..., :1] if len(self._axes) == 1 else mask_BTYX
         self._mask = self._mask.to(kspace_BTYX.real.dtype)
         data = kspace_BTYX if len(self._axes) == 2 else kspace_to_image(kspace_BTYX, (-1,))
@@ -184,20 +184,15 @@ class SingleCoilConsistency:
         """Data consistency step of some frames; see `Consistency.step`."""
         weight = 1 / (1 + self._noise + self._deviation.relative_variance(error))
         mask = self._mask_from_corner if self._mask_from_corner.shape[1] == 1 else self._mask_from_corner[:, frames]
-        return image_BTYX + weight * (self._zero_filled[:, frames] - self._normal(image_BTYX, mask))
+        return image_BTYX + weight * (self._zero_filled[:, frames] - convolve(image_BTYX, mask, self._axes))
 
     def zero_filled(self) -> Tensor:
         """Zero-filled images A^H y, (B, T, Y, X)."""
         return self._zero_filled
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Normal operator F^H m F x, (B, T, Y, X): a circular convolution, for which images need not be centred."""
-        return self._normal(image_BTYX, self._mask_from_corner)
-
-    def _normal(self, image_BTYX: Tensor, mask_from_corner: Tensor) -> Tensor:
-        kspace = torch.fft.fftn(image_BTYX, dim=self._axes).mul_(mask_from_corner)
-        image: Tensor = torch.fft.ifftn(kspace, dim=self._axes)
-        return image.contiguous()  # fftn leaves the transformed axes innermost in memory
+        """Normal operator F^H m F x, (B, T, Y, X)."""
+        return convolve(image_BTYX, self._mask_from_corner, self._axes)
 
     def view_shared(self) -> Tensor:
         """View-shared images, (B, T, Y, X): missing samples are averages over the frames that measured them.

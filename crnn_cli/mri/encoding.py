@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import Gram, sum_sets
+from crnn_cli.mri.gram import Gram, convolve, sum_sets
 
 
 class Encoding:
@@ -109,7 +109,7 @@ class Encoding:
     def normal(self, image_BTYX: Tensor) -> Tensor:
         """Normal operator A^H A x, (B, T, Y, X), in the memory of one coil; see `crnn_cli.mri.gram`."""
         if self.maps_BCYX is None:
-            return self.adjoint(self.forward(image_BTYX))
+            return convolve(image_BTYX, torch.fft.ifftshift(self.mask_BTYX, self.axes), self.axes)
         return self._gram.normal(image_BTYX)
 
     @cached_property

@@ -5,6 +5,7 @@ Legend: B batch, C coil, T frame, Y phase encoding, X readout.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,41 @@ def coils_per_batch(image_BTYX: Tensor) -> int:
 def sum_sets(coil_images: Tensor, map_sets: int) -> Tensor:
     """Sum what the coils receive of each set of sensitivities, along the batch axis (kept); one set is left alone."""
     return coil_images if map_sets == 1 else coil_images.sum(0, keepdim=True)
+
+
+def frame_chunks(image_BTYX: Tensor) -> list[slice]:
+    """Slices of the frame axis to process one after the other: cache-sized on a CPU, all at once on a GPU."""
+    batch, frames, lines, columns = image_BTYX.shape
+    step = max(1, _CPU_VALUES // (batch * columns * lines)) if image_BTYX.device.type == "cpu" else frames
+    return [slice(first, min(first + step, frames)) for first in range(0, frames, step)]
+
+
+def apply_by_frames(operator: Callable[[Tensor, slice], Tensor], image_BTYX: Tensor) -> Tensor:
+    """Apply an operator to the frames of each chunk, and join what it gives, (B, T, Y, X).
+
+    Images whose lines are contiguous in memory come back so: transforms along Y need no copies then.
+    """
+    parts = [operator(image_BTYX[:, part], part) for part in frame_chunks(image_BTYX)]
+    return torch.cat([part.mT for part in parts], 1).mT if image_BTYX.stride(-2) == 1 else torch.cat(parts, 1)
+
+
+def convolve(image_BTYX: Tensor, mask_BTYX: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Normal operator F^H m F x of one coil of uniform sensitivity, by `apply_by_frames`.
+
+    It is a circular convolution, for which images need not be centred.
+
+    Parameters
+    ----------
+    mask_BTYX : real 0/1, its centre at the corner; T and X may be 1.
+    axes : of the transform.
+    """
+
+    def operator(frames_BTYX: Tensor, part: slice) -> Tensor:
+        mask = mask_BTYX if mask_BTYX.shape[1] == 1 else mask_BTYX[:, part]
+        convolved: Tensor = torch.fft.ifftn(torch.fft.fftn(frames_BTYX, dim=axes).mul_(mask), dim=axes)
+        return convolved
+
+    return apply_by_frames(operator, image_BTYX)
 
 
 class Gram:
@@ -60,19 +96,19 @@ class Gram:
 
     def from_layout(self, image_BTXY: Tensor) -> Tensor:
         """Bring images back from the layout of the operator to (B, T, Y, X)."""
-        image: Tensor = torch.fft.fftshift(image_BTXY, self.dims)
-        return image.mT.contiguous()
+        return self._from_layout(image_BTXY).contiguous()
 
-    def frame_chunks(self, frames: int) -> list[slice]:
-        """Slices of the frame axis to process one after the other: cache-sized on a CPU, all at once on a GPU."""
-        batch, _, columns, lines = self._maps_BCXY.shape
-        step = max(1, _CPU_VALUES // (batch * columns * lines)) if self._maps_BCXY.device.type == "cpu" else frames
-        return [slice(first, min(first + step, frames)) for first in range(0, frames, step)]
+    def _from_layout(self, image_BTXY: Tensor) -> Tensor:
+        image: Tensor = torch.fft.fftshift(image_BTXY, self.dims)
+        return image.mT
 
     def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Normal operator A^H A x of images (B, T, Y, X)."""
-        chunks = self.frame_chunks(image_BTYX.shape[1])
-        return torch.cat([self.from_layout(self(self.to_layout(image_BTYX[:, part]), part)) for part in chunks], 1)
+        """Normal operator A^H A x of images (B, T, Y, X), by `apply_by_frames`."""
+
+        def operator(frames_BTYX: Tensor, part: slice) -> Tensor:
+            return self._from_layout(self(self.to_layout(frames_BTYX), part))
+
+        return apply_by_frames(operator, image_BTYX)
 
     def __call__(self, image_BTXY: Tensor, frames: slice) -> Tensor:
         """Normal operator A^H A x of some frames, in the layout of the operator."""

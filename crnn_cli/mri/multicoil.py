@@ -15,7 +15,7 @@ from torch import Tensor
 from crnn_cli.mri.consistency import NoiseLevel, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.gram import Gram, coils_per_batch, sum_sets
+from crnn_cli.mri.gram import Gram, coils_per_batch, frame_chunks, sum_sets
 
 STEPS = 3
 """Steps of conjugate gradients; `MultiCoilConsistency` has a table of what more steps bring."""
@@ -148,7 +148,7 @@ class MultiCoilConsistency:
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Data consistency step; `error` as in `Consistency`."""
-        parts = self._gram.frame_chunks(image_BTYX.shape[1])
+        parts = frame_chunks(image_BTYX)
         return torch.cat([self.step(image_BTYX[:, frames], frames, error) for frames in parts], 1)
 
     def step(self, image_BTYX: Tensor, frames: slice, error: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ SPACE = 0.1  # weight of spatial relative to temporal differences
 CHANGE = 1e-4  # relative change of the image per iteration at which iterations stop
 PENALTY = 20.0  # ADMM penalty over the weight, for data of scale 1
 INNER = 8  # conjugate gradient iterations per ADMM iteration
-Factors = tuple[float, float]  # weights of the differences in time and in space
+Factors = tuple[float, float, float]  # weights of the differences along T, X and Y
 
 
 @dataclass(frozen=True)
@@ -103,68 +103,72 @@ def tv_start(consistency: Consistency) -> Tensor:
 def _admm(
     image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = no_progress
 ) -> Tensor:
-    """Iterate ADMM from ``image``; ``adjoint`` is A^H y, ``normal`` is x -> A^H A x."""
-    penalty, iterations = steps.penalty, steps.iterations
-    factors = (1.0, steps.space) if image.shape[1] > 1 else (0.0, 1.0)
-    dual = torch.zeros_like(_differences(image, factors))
+    """Iterate ADMM from ``image``; ``adjoint`` is A^H y, ``normal`` is x -> A^H A x.
 
-    def operator(x_BTYX: Tensor) -> Tensor:
-        return _add_second_differences(normal(x_BTYX), x_BTYX, penalty, factors)
+    Images are held as (B, T, X, Y) meanwhile: transforms are fastest along the last axis. They are changed in place
+    where that is possible: fresh memory costs as much as the arithmetic.
+    """
+    penalty, iterations = steps.penalty, steps.iterations
+    image, adjoint = image.mT.contiguous(), adjoint.mT.contiguous()
+    factors = (1.0, steps.space, steps.space) if image.shape[1] > 1 else (0.0, 1.0, 1.0)
+    dual = image.new_zeros(3 if factors[1] else 1, *image.shape)
+
+    def operator(x_BTXY: Tensor) -> Tensor:
+        return _add_second_differences(normal(x_BTXY.mT).mT, x_BTXY, penalty, factors)
 
     for done in range(iterations):
-        dual += _differences(image, factors)
-        split = _shrink(dual, steps.weight / penalty)
-        dual -= split
-        right = adjoint + penalty * _differences_adjoint(split - dual, factors)
+        _add_differences(dual, image, factors)
+        kept = _kept(dual, steps.weight / penalty)
+        right = adjoint.clone()
+        for axis, (change, factor) in enumerate(zip(dual, factors, strict=False), start=1):
+            share = kept[0 if axis == 1 else 1]
+            _add_adjoint_difference(right, change * (1 - 2 * share), axis, penalty * factor)  # of z - u
+            change.mul_(share)
         before, image = image, conjugate_gradient(operator, right, image, INNER, map_sets=steps.map_sets)
         progress(done + 1, iterations)
         if _norm(image - before) <= CHANGE * _norm(image):
             break
     progress(iterations, iterations)
-    return image
+    return image.mT.contiguous()
 
 
 def _norm(image: Tensor) -> float:
     return float(torch.view_as_real(image).norm())  # ten times as fast as of complex numbers
 
 
-def _shrink(values_KBTYX: Tensor, threshold: float) -> Tensor:
-    """Proximal operator of the norms: temporal differences and spatial (Y, X) vectors, shortened by a length."""
-    power = values_KBTYX.real.square().addcmul_(values_KBTYX.imag, values_KBTYX.imag)
-    length = torch.cat((power[:1], power[1:].sum(0, keepdim=True))).sqrt()
-    factor = 1 - threshold / length.clamp_min(max(threshold, 1e-30))
-    return torch.cat((values_KBTYX[:1] * factor[:1], values_KBTYX[1:] * factor[1:]))
+def _kept(sum_KBTXY: Tensor, threshold: float) -> Tensor:
+    """Share of K x + u that stays in u, real, of temporal differences and of spatial vectors; z has the rest of it.
+
+    These are the proximal operators of the norms: z is shorter by the threshold, so that u is at most as long.
+    """
+    power = sum_KBTXY.real.square().addcmul_(sum_KBTXY.imag, sum_KBTXY.imag)
+    length = torch.stack((power[0], power[1:].sum(0))).sqrt_()
+    return threshold / length.clamp_min_(max(threshold, 1e-30))
 
 
-def _add_second_differences(sum_BTYX: Tensor, image_BTYX: Tensor, penalty: float, factors: Factors) -> Tensor:
-    """Add r K^H K x to a sum, in place."""
-    time, space = factors
-    for axis, factor in enumerate((time, space, space), start=1):
-        count = image_BTYX.shape[axis] - 1
-        if factor and count:
-            change = image_BTYX.diff(dim=axis)
-            sum_BTYX.narrow(axis, 1, count).add_(change, alpha=penalty * factor**2)
-            sum_BTYX.narrow(axis, 0, count).sub_(change, alpha=penalty * factor**2)
-    return sum_BTYX
+def _add_differences(sum_KBTXY: Tensor, image_BTXY: Tensor, factors: Factors) -> None:
+    """Add differences K x to a sum, in place: along T and, if K is 3, X and Y; nothing at the far end of each."""
+    for axis, (change, factor) in enumerate(zip(sum_KBTXY, factors, strict=False), start=1):
+        change.narrow(axis, 0, change.shape[axis] - 1).add_(image_BTXY.diff(dim=axis), alpha=factor)
 
 
-def _differences(image_BTYX: Tensor, factors: Factors) -> Tensor:
-    """Differences K x, (K, B, T, Y, X): along T and, unless their factor is 0, Y and X; 0 at the far end of each."""
-    time, space = factors
-    change = image_BTYX.new_zeros(3 if space else 1, *image_BTYX.shape)
-    change[0, :, :-1] = (image_BTYX[:, 1:] - image_BTYX[:, :-1]) * time
-    if space:
-        change[1, :, :, :-1] = (image_BTYX[:, :, 1:] - image_BTYX[:, :, :-1]) * space
-        change[2, ..., :-1] = (image_BTYX[..., 1:] - image_BTYX[..., :-1]) * space
-    return change
+def _add_adjoint_difference(sum_BTXY: Tensor, change_BTXY: Tensor, axis: int, factor: float) -> None:
+    """Add the adjoint of the differences along an axis to a sum, in place."""
+    count = change_BTXY.shape[axis] - 1
+    change_BTXY = change_BTXY.narrow(axis, 0, count)
+    sum_BTXY.narrow(axis, 1, count).add_(change_BTXY, alpha=factor)
+    sum_BTXY.narrow(axis, 0, count).sub_(change_BTXY, alpha=factor)
 
 
-def _differences_adjoint(change_KBTYX: Tensor, factors: Factors) -> Tensor:
-    """Adjoint K^H of `_differences`, (B, T, Y, X)."""
-    time, space = factors
-    image = torch.zeros_like(change_KBTYX[0])
-    for axis, (change, factor) in enumerate(zip(change_KBTYX, (time, space, space), strict=False), start=1):
-        count = change.shape[axis] - 1
-        image.narrow(axis, 1, count).add_(change.narrow(axis, 0, count), alpha=factor)
-        image.narrow(axis, 0, count).sub_(change.narrow(axis, 0, count), alpha=factor)
-    return image
+def _add_second_differences(sum_BTXY: Tensor, image_BTXY: Tensor, penalty: float, factors: Factors) -> Tensor:
+    """Add r K^H K x to a sum, in place: 2 x less its neighbours along each axis, at either end x less its only one."""
+    total, image = torch.view_as_real(sum_BTXY), torch.view_as_real(image_BTXY)  # real factors: half the work
+    weights = [(axis, penalty * factor**2) for axis, factor in enumerate(factors, start=1) if image.shape[axis] > 1]
+    total.add_(image, alpha=2 * sum(weight for _, weight in weights))
+    for axis, weight in weights:
+        count = image.shape[axis] - 1
+        total.narrow(axis, 1, count).sub_(image.narrow(axis, 0, count), alpha=weight)
+        total.narrow(axis, 0, count).sub_(image.narrow(axis, 1, count), alpha=weight)
+        for end in (0, count):
+            total.select(axis, end).sub_(image.select(axis, end), alpha=weight)
+    return sum_BTXY

@@ -105,6 +105,20 @@ def test_wrong_usage_is_refused_before_torch_is_loaded(tmp_path):
     assert ended.stderr.count("error: ") == len(REFUSED_AT_ONCE)
 
 
+def test_reconstruction_of_nifti_loads_no_other_format(tmp_path):
+    code = (
+        "import sys\nfrom crnn_cli.__main__ import main\n"
+        f"sys.argv = ['crnn', 'reconstruct', {str(ROOT / 'sample_data/cine_undersampled.nii.gz')!r},\n"
+        "            '-o', 'out.nii.gz', '--method', 'zero-filled']\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print(*sorted({'h5py', 'scipy.io', 'crnn_cli.io.dicom', 'crnn_cli.io.kspace.bart'} & set(sys.modules)))\n"
+        "import gc; print(gc.get_threshold()[0])"
+    )
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    assert ended.stdout.splitlines()[-2:] == ["", "10000"]
+
+
 def test_a_file_named_like_a_plane_is_the_volume(crnn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "axial1").write_bytes(b"no image")

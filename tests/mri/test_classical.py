@@ -72,6 +72,10 @@ def test_conjugate_gradients_are_exact_after_as_many_steps_as_eigenvalues():
     found = conjugate_gradient(lambda x: values * x, right, torch.zeros_like(right), 3)
     assert distance(found, right / values) < 1e-5
     assert distance(conjugate_gradient(lambda x: values * x, right, torch.zeros_like(right), 2), right / values) > 1e-3
+    given = right.clone(), torch.ones_like(right)
+    conjugate_gradient(lambda x: x, right, given[1], 3)
+    assert torch.equal(right, given[0])
+    assert torch.equal(given[1], torch.ones_like(right))
     some = torch.cat((right, 0 * right))
     found = conjugate_gradient(lambda x: values * x, some, torch.zeros_like(some), 3)
     assert torch.equal(found, torch.cat((found[:1], 0 * right)))

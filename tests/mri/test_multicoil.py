@@ -150,10 +150,23 @@ def test_chunks_of_frames_give_the_same(monkeypatch):
     encodings = [Encoding(mask, maps), Encoding(mask[:, :1], maps)]  # the second has the same lines in all frames
     normal, same = (encoding.normal(image) for encoding in encodings)
     monkeypatch.setattr(gram, "_CPU_VALUES", SIZES[0] * SIZES[3] * SIZES[4])
-    assert len(gram.Gram(mask.float(), maps, (-2,)).frame_chunks(SIZES[2])) == SIZES[2]
+    assert len(gram.frame_chunks(image)) == SIZES[2]
     torch.testing.assert_close(MultiCoilConsistency(kspace, mask, maps)(image), whole)
     torch.testing.assert_close(Encoding(mask, maps).normal(image), normal)
     torch.testing.assert_close(Encoding(mask[:, :1], maps).normal(image), same)
+
+
+@pytest.mark.parametrize("two_axes", [False, True])
+@pytest.mark.parametrize("coils", [False, True])
+def test_normal_operator_keeps_the_order_of_the_image_in_memory(coils, two_axes, monkeypatch):
+    _, mask, maps, image = problem(two_axes, dtype=torch.complex128)
+    encoding = Encoding(mask, maps if coils else None)
+    wanted = encoding.adjoint(encoding.forward(image))
+    monkeypatch.setattr(gram, "_CPU_VALUES", 2 * SIZES[0] * SIZES[3] * SIZES[4])
+    for given in (image, image.mT.contiguous().mT):
+        made = encoding.normal(given)
+        assert made.stride() == given.stride()
+        torch.testing.assert_close(made, wanted)
 
 
 @pytest.mark.parametrize("two_axes", [False, True])

@@ -63,18 +63,21 @@ def plan_output(
 def _check_others(options: ReconstructOptions) -> None:
     """Check names and places of preview, coil maps and page."""
     from crnn_cli.io.atomic_write import require_writable
-    from crnn_cli.io.kspace.coil_maps import require_maps_name
-    from crnn_cli.report.montage import require_preview_name
-    from crnn_cli.report.page.html import require_page_name
 
     preview, save_maps, force = options.preview, options.save_maps, options.force
     if preview is not None:
+        from crnn_cli.report.montage import require_preview_name
+
         require_preview_name(preview)
         require_writable(preview, force)
     if save_maps is not None:
+        from crnn_cli.io.kspace.coil_maps import require_maps_name
+
         require_maps_name(save_maps)
         require_writable(save_maps, force)
     if options.report is not None:
+        from crnn_cli.report.page.html import require_page_name
+
         require_page_name(options.report)
         require_writable(options.report, force)
 

@@ -144,14 +144,14 @@ def read(planned: ReconstructPlan, engine: ReconstructEngine) -> Scan:
     CrnnError
         As `load_scan`; UsageError or UnsupportedDataError where an output does not go with this input.
     """
-    from crnn_cli.io.dicom.write import require_source
-
     del engine
     with memory_limit(parse_bytes(planned.options.memory)):
         scan = load_scan(planned.request)
     if planned.options.slice_number is not None:
         scan = select_slice(scan, planned.options.slice_number)
     if planned.options.format_name == "dicom":
+        from crnn_cli.io.dicom.write import require_source
+
         require_source(scan.geometry, scan.series)
     if planned.options.save_maps is not None and scan.raw is None:
         raise UsageError(Param("save_maps"), " belongs to raw k-space of several coils")
