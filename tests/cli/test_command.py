@@ -183,7 +183,7 @@ def test_a_result_that_was_written_in_part_is_no_success(line, unbuffered, tmp_p
     import resource
 
     image = save(tmp_path / "image.nii", np.ones((16, 16, 4), np.float32)).read_bytes()
-    command = [sys.executable, "-m", "crnn_cli", *line.split()]
+    command = [sys.executable, "-B", "-m", "crnn_cli", *line.split()]  # no bytecode that the limit cuts off
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with (tmp_path / "result").open("wb") as result:
         ended = subprocess.run(

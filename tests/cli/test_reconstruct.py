@@ -365,7 +365,7 @@ def test_two_axes_undersampled_work_with_a_warning(crnn, bundle, tmp_path):
 
 
 def program(*arguments, preexec_fn=heeds_interruption):
-    command = [sys.executable, "-m", "crnn_cli", *map(str, arguments)]
+    command = [sys.executable, "-B", "-m", "crnn_cli", *map(str, arguments)]  # no bytecode that a limit cuts off
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=preexec_fn,  # noqa: PLW1509

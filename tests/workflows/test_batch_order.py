@@ -177,7 +177,7 @@ def test_a_disk_that_takes_no_more_fails_each_and_leaves_nothing(folder, bundle,
     script = f"import resource\n{limit}\nfrom crnn_cli.cli.app import main\nmain()"
     arguments = ["batch", "reconstruct", str(folder), "-o", str(tmp_path / "out"), "--model", str(bundle)]
     ended = subprocess.run(
-        [sys.executable, "-c", script, *arguments, "--keep-going"],
+        [sys.executable, "-B", "-c", script, *arguments, "--keep-going"],  # no bytecode that the limit cuts off
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 7, ended.stderr
