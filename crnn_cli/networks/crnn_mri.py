@@ -339,7 +339,7 @@ class CRNNMRI(Layers):
 
     def _feature_size(self, image_BTYX: Tensor) -> tuple[int, int]:
         """Lines and columns of the features."""
-        return small_size((image_BTYX.shape[-2], image_BTYX.shape[-1]), self.config.pixel_unshuffle)
+        return small_size(image_BTYX.shape, self.config.pixel_unshuffle)
 
     def _feature_dtype(self, image_BTYX: Tensor) -> torch.dtype:
         """Dtype of the features: that of autocast, where it is on."""
@@ -400,8 +400,7 @@ class CRNNMRI(Layers):
         return channels_TBCVU
 
     def _as_image(self, channels_TBCVU: Tensor, like_BTYX: Tensor) -> Tensor:
-        size = like_BTYX.shape[-2], like_BTYX.shape[-1]
-        images_NYX = shuffle(channels_TBCVU.flatten(0, 1), self.config.pixel_unshuffle, size)
+        images_NYX = shuffle(channels_TBCVU.flatten(0, 1), self.config.pixel_unshuffle, like_BTYX.shape)
         image_TBYX: Tensor = images_NYX.unflatten(0, (-1, len(like_BTYX)))
         return image_TBYX.transpose(0, 1).contiguous()
 

@@ -220,7 +220,7 @@ class LiveCRNN(nn.Module):
             states = layers(torch.cat(entered, 1), state.cells[number], states)
             cells.append(states[0])
             residual_BCVU = layers.output(states[-1]).to(running_B1YX.real.dtype)
-            guess_B1YX = image_B1YX + shuffle(residual_BCVU, _SHUFFLE, _size(running_B1YX))[:, None]
+            guess_B1YX = image_B1YX + shuffle(residual_BCVU, _SHUFFLE, running_B1YX.shape)[:, None]
             image_B1YX = consistency(guess_B1YX, layers.error)
         return LiveState(image_B1YX, mean_B1YX, frames, tuple(cells), states)
 
@@ -232,7 +232,7 @@ class LiveCRNN(nn.Module):
 
     def _first_state(self, running_B1YX: Tensor, total: int) -> LiveState:
         """State before the first frame: its running image, and hidden states of zeros."""
-        size = (len(running_B1YX), self.config.features, *small_size(_size(running_B1YX), _SHUFFLE))
+        size = (len(running_B1YX), self.config.features, *small_size(running_B1YX.shape, _SHUFFLE))
         device = running_B1YX.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else running_B1YX.real.dtype
         zeros = torch.zeros(size, dtype=dtype, device=running_B1YX.device).contiguous(memory_format=torch.channels_last)
@@ -242,7 +242,3 @@ class LiveCRNN(nn.Module):
     def _unshuffled(image_B1YX: Tensor) -> Tensor:
         """Real and imaginary part as half-size images, (B, C, V, U)."""
         return unshuffle(image_B1YX[:, 0], _SHUFFLE).contiguous(memory_format=torch.channels_last)
-
-
-def _size(image_B1YX: Tensor) -> tuple[int, int]:
-    return image_B1YX.shape[-2], image_B1YX.shape[-1]

@@ -11,18 +11,20 @@ network", CVPR 2016.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def small_size(size: tuple[int, int], factor: int) -> tuple[int, int]:
-    """Lines and columns of the smaller images.
+def small_size(shape: Sequence[int], factor: int) -> tuple[int, int]:
+    """Lines and columns of the smaller images of images (..., Y, X).
 
-    >>> small_size((9, 8), 2)
+    >>> small_size((3, 9, 8), 2)
     (5, 4)
     """
-    return -(-size[0] // factor), -(-size[1] // factor)
+    return -(-shape[-2] // factor), -(-shape[-1] // factor)
 
 
 def unshuffle(image_NYX: Tensor, factor: int) -> Tensor:
@@ -42,14 +44,14 @@ def unshuffle(image_NYX: Tensor, factor: int) -> Tensor:
     return F.pixel_unshuffle(image_NCYX, factor)
 
 
-def shuffle(channels_NCVU: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
+def shuffle(channels_NCVU: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
     """Complex images (N, Y, X) of smaller ones; the inverse of `unshuffle`.
 
     Parameters
     ----------
     channels_NCVU : real, 2 r^2 channels.
     factor : r.
-    size : Y and X.
+    shape : of the images, (..., Y, X).
     """
     image_NCYX = F.pixel_shuffle(channels_NCVU, factor) if factor > 1 else channels_NCVU
-    return torch.view_as_complex(image_NCYX[..., : size[0], : size[1]].movedim(1, -1).contiguous())
+    return torch.view_as_complex(image_NCYX[..., : shape[-2], : shape[-1]].movedim(1, -1).contiguous())

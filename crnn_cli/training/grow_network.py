@@ -129,9 +129,6 @@ def _numbered(name: str, sets: int) -> tuple[int, str]:
 
 def _fill_part(larger: Tensor, weight: Tensor) -> None:
     """Put a weight where it belongs in a larger one: its outputs ignore inputs that are added."""
-    if weight.dim() == 0:
-        larger.copy_(weight)
-        return
-    part = larger[: len(weight)]
-    part.zero_()
-    part[tuple(slice(size) for size in weight.shape)] = weight
+    if weight.dim():
+        larger[: len(weight)] = 0
+    larger[tuple(slice(size) for size in weight.shape)] = weight

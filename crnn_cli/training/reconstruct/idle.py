@@ -51,8 +51,8 @@ def doubt_idle_sets(changes: list[float]) -> None:
     if idle and len(changes) > 1:
         notices.warn(
             "idle-weights",
-            f"of the {len(changes)} sets of weights number {', '.join(idle)} changes the images by less than "
-            f"{IDLE:.1%}: train for longer, or with fewer iterations",
+            f"of the {len(changes)} sets of weights these change the images by less than {IDLE:.1%}: "
+            f"{', '.join(idle)}; train for longer, or with fewer iterations",
         )
 
 

@@ -42,7 +42,7 @@ def test_the_set_that_adds_nothing_is_found_and_weights_stay(make, idle):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [([0.1, 0.02], None), ([0.0], None), ([0.1, 0.0009], "number 2 "), ([0.0, 0.1, 1e-5], "number 1, 3 ")],
+    [([0.1, 0.02], None), ([0.0], None), ([0.1, 0.0009], "0.1%: 2;"), ([0.0, 0.1, 1e-5], "0.1%: 1, 3;")],
 )
 def test_idle_sets_are_a_doubt_unless_there_is_one_set_alone(changes, said, caplog):
     caplog.set_level(logging.WARNING, "crnn")

@@ -155,7 +155,7 @@ def test_a_training_that_leaves_weights_idle_says_so(monkeypatch, tmp_path, capl
     monkeypatch.setattr(ReconstructJob, "changes_by_set", lambda job, network: [0.1, 0.0])
     request = TrainingRequest(tmp_path / "out", torch.device("cpu"))
     assert reconstruct_run.train_reconstruction([], SMALL, request, print) is bundle
-    assert "number 2 changes the images" in caplog.text
+    assert "0.1%: 2;" in caplog.text
 
 
 def test_few_iterations_come_first():
