@@ -66,9 +66,14 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True, labe
 
 
 def is_label_file(path: Path) -> bool:
-    """Whether a file is a label map or a mask, by the end of its name or by the intent that its NIfTI header states."""
+    """Whether a file is a label map or a mask, by the end of its name or by the intent that its NIfTI header states.
+
+    A folder is one if its name ends so, and it holds DICOM SEG alone.
+    """
     name = stem(path).name.lower()
-    if path.is_dir() or not path.name.lower().endswith(NIFTI.suffixes):
+    if path.is_dir():
+        return name.endswith(LABEL_ENDINGS) and _holds_segs(path)
+    if not path.name.lower().endswith(NIFTI.suffixes):
         return False
     if name.endswith(LABEL_ENDINGS):
         return True
@@ -77,6 +82,12 @@ def is_label_file(path: Path) -> bool:
             return intent_code(stream.read(_HEAD)) == LABELS
     except (OSError, zlib.error):
         return False  # reading it will say why
+
+
+def _holds_segs(folder: Path) -> bool:
+    from crnn_cli.io.dicom.seg_series import is_seg
+
+    return is_seg(folder)
 
 
 def _with_labels(images: Sequence[Path]) -> list[Path]:
