@@ -86,5 +86,15 @@ def same_input(report: dict[str, Any], source: dict[str, Any]) -> bool:
         return False
 
 
+def made_of_file(report: dict[str, Any], file: Path) -> bool:
+    """Whether a report is about a file of the content that this one has; False for a folder."""
+    from crnn_cli.io.atomic_write import digest
+
+    try:
+        return file.is_file() and digest(file) in _hashes(report["input"]).values()
+    except (UnreadableError, OSError, *DAMAGE):
+        return False
+
+
 def _hashes(source: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in source.items() if key.endswith("sha256")}
