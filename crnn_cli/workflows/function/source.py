@@ -65,8 +65,10 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
     from crnn_cli.workflows.function.images import images_of_labels
     from crnn_cli.workflows.function.runs import read_runs
     from crnn_cli.workflows.function.structured_report import require_dicom
+    from crnn_cli.workflows.label_scale import with_label_values
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
+    loaded = with_label_values(loaded, options.labels is not None)
     source = FunctionSource(path, loaded)
     labelled = is_label_map(loaded, options)
     images = images_of_labels(path, options) if labelled else None
