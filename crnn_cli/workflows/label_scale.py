@@ -49,9 +49,9 @@ def with_label_values(loaded: LoadedImage, certain: bool = False) -> LoadedImage
     if _are_whole_but_for_the_step(values, abs(slope)):
         text = f"the scale of its header ({slope:.4g}) makes fractions of labels: they are rounded to whole numbers"
         return _with(loaded, np.rint(image.array), Fact("labels-rounded", text))
-    if stored[0] >= 0 and (certain or stored[-1] <= _SMALL):
+    if stored.min() >= 0 and (certain or stored.max() <= _SMALL):
         text = f"the scale of its header ({slope:.4g}) makes fractions of labels: it is left off"
-        whole = np.rint((image.array - offset) / slope).astype(image.array.dtype)
+        whole: Array = np.rint(np.divide(np.subtract(image.array, offset), slope)).astype(image.array.dtype)
         return _with(loaded, whole, Doubt("label-scale", text))
     return loaded
 
@@ -61,7 +61,7 @@ def _are_whole_but_for_the_step(values: Array, step: float) -> bool:
     import numpy as np
 
     whole = np.rint(values)
-    near = np.abs(values - whole) <= step / 2 + 1e-6 * np.abs(values)
+    near: Array = np.isclose(values, whole, rtol=1e-6, atol=step / 2)
     return bool(step < 0.5 and near.all() and whole[0] >= 0 and len(np.unique(whole)) == len(values))
 
 
