@@ -24,17 +24,21 @@ Factors = tuple[float, float, float]  # weights of the differences along T, X an
 
 
 @dataclass(frozen=True)
-class _Steps:
-    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations, sets of sensitivities."""
+class Steps:
+    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations, sets of sensitivities.
+
+    inner : conjugate gradient iterations per ADMM iteration.
+    """
 
     weight: float
     penalty: float
     space: float
     iterations: int
     map_sets: int = 1
+    inner: int = INNER
 
 
-_START = _Steps(0.01, 0.3, SPACE, 5)
+_START = Steps(0.01, 0.3, SPACE, 5)
 
 
 def tv(
@@ -78,7 +82,7 @@ def tv(
     image = share_views(encoding, data_BCTYX)
     penalty = min(PENALTY * max(weight, 1e-4), 1.0)
     adjoint = encoding.adjoint(data_BCTYX)
-    steps = _Steps(weight, penalty, space, iterations, encoding.map_sets)
+    steps = Steps(weight, penalty, space, iterations, encoding.map_sets)
     return _admm(image, adjoint, encoding.normal, steps, progress)
 
 
@@ -101,20 +105,47 @@ def tv_start(consistency: Consistency) -> Tensor:
 
 
 def _admm(
-    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: _Steps, progress: Progress = no_progress
+    image: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: Steps, progress: Progress = no_progress
 ) -> Tensor:
     """Iterate ADMM from ``image``; ``adjoint`` is A^H y, ``normal`` is x -> A^H A x.
 
-    Images are held as (B, T, X, Y) meanwhile: transforms are fastest along the last axis. They are changed in place
-    where that is possible: fresh memory costs as much as the arithmetic.
+    Images are held as (B, T, X, Y) meanwhile: transforms are fastest along the last axis.
     """
-    penalty, iterations = steps.penalty, steps.iterations
     image, adjoint = image.mT.contiguous(), adjoint.mT.contiguous()
     factors = (1.0, steps.space, steps.space) if image.shape[1] > 1 else (0.0, 1.0, 1.0)
     dual = image.new_zeros(3 if factors[1] else 1, *image.shape)
+    return iterate(image, dual, adjoint, normal, steps, factors=factors, progress=progress).mT.contiguous()
+
+
+def iterate(
+    image: Tensor, dual: Tensor, adjoint: Tensor, normal: Callable[[Tensor], Tensor], steps: Steps, *,
+    factors: Factors, progress: Progress = no_progress, held: bool = False,
+) -> Tensor:  # fmt: skip
+    """Iterate ADMM from an image and the scaled dual variable u of `tv`.
+
+    Values are changed in place where that is possible: fresh memory costs as much as the arithmetic.
+
+    Parameters
+    ----------
+    image : x, (B, T, X, Y).
+    dual : u, (3 or 1, B, T, X, Y), changed in place: along T, and if it is 3 along X and Y.
+    adjoint : A^H y, (B, T, X, Y).
+    normal : x -> A^H A x of images (B, T, Y, X).
+    steps : parameters.
+    factors : weights of the differences along T, X and Y.
+    held : the first frame stays as it is.
+
+    Returns
+    -------
+    x, (B, T, X, Y).
+    """
+    penalty, iterations = steps.penalty, steps.iterations
 
     def operator(x_BTXY: Tensor) -> Tensor:
-        return _add_second_differences(normal(x_BTXY.mT).mT, x_BTXY, penalty, factors)
+        applied = _add_second_differences(normal(x_BTXY.mT).mT, x_BTXY, penalty, factors)
+        if held:
+            applied[:, 0] = 0  # as on the right-hand side: no step changes this frame, and the others see it
+        return applied
 
     for done in range(iterations):
         _add_differences(dual, image, factors)
@@ -124,12 +155,14 @@ def _admm(
             share = kept[0 if axis == 1 else 1]
             _add_adjoint_difference(right, change * (1 - 2 * share), axis, penalty * factor)  # of z - u
             change.mul_(share)
-        before, image = image, conjugate_gradient(operator, right, image, INNER, map_sets=steps.map_sets)
+        if held:
+            right[:, 0] = 0
+        before, image = image, conjugate_gradient(operator, right, image, steps.inner, map_sets=steps.map_sets)
         progress(done + 1, iterations)
         if _norm(image - before) <= CHANGE * _norm(image):
             break
     progress(iterations, iterations)
-    return image.mT.contiguous()
+    return image
 
 
 def _norm(image: Tensor) -> float:
