@@ -78,6 +78,10 @@ class Consistency(Protocol):
         """
         ...
 
+    def fourier_mask(self) -> Tensor | None:
+        """Mask m, (B, T, Y, X), its centre at the corner, where A^H A = F^H m F: of one coil; None of several."""
+        ...
+
     def scaled(self, factor: Tensor) -> Consistency:
         """Operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         ...
@@ -209,6 +213,11 @@ class SingleCoilConsistency:
         """Normal operator F^H m F x, (B, T, Y, X)."""
         mask = self._mask_from_corner if self._mask_from_corner.shape[1] == 1 else self._mask_from_corner[:, frames]
         return convolve(image_BTYX, mask, self._axes)
+
+    def fourier_mask(self) -> Tensor:
+        """The mask, (B, T, Y, X), its centre at the corner; T and X may be 1."""
+        mask_BTYX: Tensor = self._mask_from_corner
+        return mask_BTYX
 
     def view_shared(self) -> Tensor:
         """View-shared images, (B, T, Y, X): missing samples are averages over the frames that measured them.

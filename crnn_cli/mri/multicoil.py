@@ -139,6 +139,9 @@ class MultiCoilConsistency:
         """Normal operator A^H A x = S^H F^H m F S x, (B, T, Y, X)."""
         return self._gram.normal(image_BTYX, frames.start or 0)
 
+    def fourier_mask(self) -> None:
+        """None: sensitivities couple the points of k-space."""
+
     def view_shared(self) -> Tensor:
         """View-shared images of the coils (`SingleCoilConsistency.view_shared`), combined."""
         return self._combined(lambda kspace, masks: SingleCoilConsistency(kspace, masks).view_shared())

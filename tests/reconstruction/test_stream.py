@@ -99,12 +99,13 @@ def test_a_stream_shorter_than_its_calibration_is_calibrated_by_what_there_is():
     assert torch.equal(images, streamed(phantom()[:3], calibrate=3)[0])
 
 
-def test_sensitivities_are_renewed_after_the_frames_that_they_come_from():
-    frames = phantom(12)
-    plain, renewed = streamed(frames)[0], streamed(frames, renew=5)[0]
+@pytest.mark.parametrize("initial_image", CAUSAL_IMAGES)
+def test_sensitivities_are_renewed_after_the_frames_that_they_come_from(initial_image):
+    frames, how = phantom(12), {"initial_image": initial_image}
+    plain, renewed = streamed(frames, **how)[0], streamed(frames, renew=5, **how)[0]
     changed = [not torch.equal(plain[:, t], renewed[:, t]) for t in range(12)]
     assert changed.index(True) == 5 + 4  # begun with frame 5, used from four frames later
-    assert torch.equal(renewed, streamed(frames, renew=5)[0])
+    assert torch.equal(renewed, streamed(frames, renew=5, **how)[0])
 
 
 def test_given_sensitivities_stay():
