@@ -9,6 +9,7 @@ from crnn_cli.bundles.config import _INITIAL_IMAGES
 from crnn_cli.mri import total_variation
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
+from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.total_variation import start_steps, tv_start
 from crnn_cli.mri.tv_solver import FourierSolver
 from crnn_cli.reconstruction.measurement import SliceMeasurement
@@ -73,6 +74,16 @@ def test_fourier_solver_solves_the_system(kind):
             after[:, -1], before[:, 0] = 0, 0
         applied = applied + penalty * factor**2 * (before - after)
     torch.testing.assert_close(applied, right, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_start_of_one_coil_moves_around_the_border_with_the_image(axis):
+    _, data = measured(0, shape=(1, 6, 24, 10))
+    images_BTYX = kspace_to_image(data.kspace_BCTYX[:, 0])
+    moved = image_to_kspace(images_BTYX.roll(3, axis)) * data.mask_BTYX
+    made = tv_start(data.consistency()).roll(3, axis)
+    of_moved = tv_start(SliceMeasurement(moved[:, None], data.mask_BTYX).consistency())
+    torch.testing.assert_close(of_moved, made, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("coils", [0, 3])
