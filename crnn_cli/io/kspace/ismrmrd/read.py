@@ -39,7 +39,6 @@ from crnn_cli.io.kspace.ismrmrd.inspect import central_readouts, dead_coils, rev
 from crnn_cli.io.kspace.ismrmrd.noise import noise_covariance
 from crnn_cli.io.kspace.ismrmrd.positions import OrderedSlices, recon_planes, slice_positions
 from crnn_cli.io.kspace.ismrmrd.readouts import (
-    OTHER_ENCODINGS,
     GridIndex,
     ReadoutGroups,
     ReversedCentre,
@@ -147,7 +146,7 @@ def _read(
 
 def _naming_other_encodings(error: UnsupportedDataError, groups: ReadoutGroups) -> UnsupportedDataError:
     """Error of lacking lines with the readouts that were left out, which may be those that lack."""
-    elsewhere = [remark.text for remark in groups.remarks if remark.code == OTHER_ENCODINGS]
+    elsewhere = [remark.text for remark in groups.remarks if remark.code == "other-encodings"]
     if not elsewhere:
         return error
     others = (", or ", *error.remedy) if error.remedy else ()

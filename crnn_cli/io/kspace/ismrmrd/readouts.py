@@ -32,8 +32,6 @@ ReversedCentre = Literal["counted as stored", "mirrored at the middle", "counted
 """What the centre sample of a reversed readout means: the index in the stored order, n less the index after turning,
 or the index after turning."""
 
-OTHER_ENCODINGS = "other-encodings"
-
 
 @dataclass(frozen=True)
 class ReadoutGroups:
@@ -76,7 +74,7 @@ def group_readouts(heads: ReadoutHeaders, for_calibration: bool = False) -> Read
             remarks.append(Fact("readouts-not-for-images", f"{count} {name} readouts left out"))
     if elsewhere.any():
         text = f"{int(elsewhere.sum())} readouts of other encodings than the first left out"
-        remarks.append(Doubt(OTHER_ENCODINGS, text))
+        remarks.append(Doubt("other-encodings", text))
     calibrates = heads.flagged(CALIBRATION, CALIBRATION_AND_IMAGING)
     images = ~heads.flagged(CALIBRATION) | heads.flagged(CALIBRATION_AND_IMAGING)
     if for_calibration and not (used & images).any():
