@@ -317,7 +317,7 @@ def test_what_is_taken_for_a_label_map(report, evaluate, tmp_path, reference):
     assert compared((many % 64).astype(np.int16)) == "labels"
     assert compared((many % 65).astype(np.int16)) == "images"
     assert compared((many % 64 - 1).astype(np.int16)) == "images"
-    assert compared(truth(), slope=0.5) == "images"
+    assert compared(truth(), slope=0.5) == "labels", "the scale is left off"
     assert compared(truth(), slope=2) == "labels"
     assert compared(truth().astype(np.float32)) == "images"
     assert compared(truth().astype(np.float32), intent=LABELS) == "labels"
