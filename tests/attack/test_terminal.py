@@ -80,7 +80,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(start: str) -> None:
     assert isinstance(output.content, bytes)
     (read,) = csv.DictReader(io.StringIO(output.content.decode()))
     assert not read["name"].lstrip().startswith(("=", "+", "-", "@"))
-    assert read["name"].endswith(name)
+    assert read["name"].endswith(name.replace("\t", r"\t"))
     assert read["volume_ml"] == "1.0"
 
 

@@ -33,8 +33,9 @@ def test_what_two_frames_cannot_carry_is_not_missed(crnn, tmp_path, frame_time):
 def test_other_numbers_are_missed_still(crnn, tmp_path):
     whole = heart(frames=8, frame_time=0.1)
     three = written(tmp_path / "three.nii", whole.array[..., [0, 2, 4]], whole.affine, 0.1)
-    ended = crnn("function", three, "--labels", "3=LV", "--strict")
+    ended = crnn("function", three, "--labels", "3=LV", "--strict", "-o", tmp_path / "f.json")
     assert ended.code == 6, ended.err
     assert "3 frames are too few to follow the cycle" in ended.err
+    assert (tmp_path / "f.json").is_file(), "all is written before"
     one = written(tmp_path / "one.nii", whole.array[..., 0], whole.affine, 0)
     assert crnn("function", one, "--labels", "acdc", "--ed", 1, "--strict").code == 6
