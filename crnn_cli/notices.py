@@ -10,6 +10,7 @@ for any library; ``logging.getLogger("crnn").setLevel("INFO")`` with a handler s
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,8 +28,22 @@ Progress = Callable[[int, int], None]
 STREAM = Path("-")
 """Path that stands for standard input or output."""
 
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters, C0 and C1; a terminal may take them as commands
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # those that end a line or turn the direction of writing
+)
+
 _SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 _RECORD: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+def one_line(text: str) -> str:
+    r"""Text of one line in which names and header texts from files cannot command a terminal, or break a row.
+
+    >>> one_line("a\x1b[31mred"), one_line("two\nlines")
+    ('a\\x1b[31mred', 'two\\nlines')
+    """
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ FEWEST_SLICES = 3
 """Slices that a structure must be in for its volume by discs."""
 FEWEST_FRAMES = 8
 """Frames that a cycle must have to be followed."""
+PAIR = 2
+"""Frames where end diastole and end systole alone are labelled: they carry all numbers but `OVER_THE_CYCLE`."""
+OVER_THE_CYCLE = ("heart_rate", "cardiac_output", "peak_ejection_rate", "peak_filling_rate")
+"""Names of the quantities that need the frames between."""
 ONE_FRAME = "one frame: there is no end systole"
 """Why a single volume has no end-systolic numbers."""
 NO_DIASTOLE = "one frame, of end systole: there is no end diastole"

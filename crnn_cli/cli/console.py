@@ -17,12 +17,12 @@ from typing import Any, ClassVar, TextIO
 import typer
 
 from crnn_cli.errors import UsageError
-from crnn_cli.notices import LOGGER, Progress
+from crnn_cli.notices import LOGGER, Progress, one_line
 
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, C0 and C1; a terminal may take them as commands
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # those that turn the direction of writing
-)
+_LINE_OF_A_LIST = re.compile(r"(\n(?=  )|\t)")
+"""What is kept in an error: tabs, and lines that list what there is, which are indented."""
+TEXT = re.compile(r"(\n|\t)")
+"""What is kept of a text of many lines."""
 
 
 class Verbosity:
@@ -56,10 +56,10 @@ def listen() -> None:
         LOGGER.addHandler(StderrHandler())
 
 
-def printable(text: str, stream: TextIO | None = None) -> str:
+def printable(text: str, stream: TextIO | None = None, kept: re.Pattern[str] = _LINE_OF_A_LIST) -> str:
     r"""Text in which names and header texts from files cannot command the terminal: the one place for it.
 
-    Control characters but tab and newline, and marks that turn the direction of writing, are written as escapes.
+    Control characters, and marks that turn the direction of writing, are written as escapes.
     Bytes of file names that the locale could not decode are taken as UTF-8.
 
     >>> printable("a\x1b[31mred"), printable("\udcc3\udcbc")
@@ -68,10 +68,11 @@ def printable(text: str, stream: TextIO | None = None) -> str:
     Parameters
     ----------
     stream : that it is for; what its encoding lacks is written as escapes too.
+    kept : pattern, with one group, of what stays as it is.
     """
     if any("\udc80" <= letter <= "\udcff" for letter in text):
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    text = "".join(part if kept.fullmatch(part) else one_line(part) for part in kept.split(text))
     encoding = (stream and stream.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

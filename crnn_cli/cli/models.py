@@ -73,7 +73,7 @@ def models_show(name: Name, as_json: AsJson = False) -> None:
     console.say(f"{bundle.name}: {parameters:,} parameters, sha256 {bundle.sha256} verified")
     card = bundle.folder / CARD
     text = card.read_bytes().decode("utf-8", "replace") if card.is_file() else f"{bundle.name} has no card\n"
-    sys.stdout.write(console.printable(text, sys.stdout))
+    sys.stdout.write(console.printable(text, sys.stdout, console.TEXT))
 
 
 def models_import(

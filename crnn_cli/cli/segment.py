@@ -190,8 +190,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out", "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
-        help="Label map: NIfTI, - for standard output, or NAME.dcm for DICOM SEG. Default: VOLUME_labels.nii.gz "
-        "beside the volume.",
+        help="Label map: NIfTI, - for standard output, NAME.dcm for DICOM SEG, or with --format dicom a folder of "
+        "them. Default: VOLUME_labels.nii.gz beside the volume.",
     ),
 ]  # fmt: skip
 FormatName = Annotated[

@@ -59,6 +59,7 @@ class Image:
     unitless_frame_step : the frame step of a source that gives it without a unit; else 0.
     pixdim : voxel size in mm that the header states beside an affine whose steps are all exactly 1 mm, and which must
         therefore have lost its spacing; else None. Sizes follow ``pixdim``; the affine is written as it was read.
+    unknown_spacing : axes, from 0, whose spacing the source does not give; a step of 1 mm stands in.
 
     Raises
     ------
@@ -78,6 +79,7 @@ class Image:
     qform: Affine | None = None
     unitless_frame_step: float = 0.0
     pixdim: tuple[float, float, float] | None = None
+    unknown_spacing: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -89,10 +91,12 @@ class Image:
         qform: Affine | None = None,
         unitless_frame_step: float = 0.0,
         pixdim: tuple[float, float, float] | None = None,
+        unknown_spacing: tuple[int, ...] = (),
     ) -> None:
         fields = {
             "array": array, "affine": affine, "frame_time": frame_time, "codes": codes, "qform": qform,
             "unitless_frame_step": unitless_frame_step, "pixdim": pixdim,
+            "unknown_spacing": unknown_spacing,
         }  # fmt: skip
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -181,7 +185,11 @@ class Image:
         None of them stops a command; the caller reports them.
         """
         doubts: list[Doubt] = []
-        if self.pixdim is not None:
+        if self.unknown_spacing:
+            axes = " and ".join("xyz"[axis] for axis in self.unknown_spacing)
+            text = f"the header gives no spacing along {axes}: 1 mm stands in, and sizes are not known"
+            doubts.append(Doubt("implausible-spacing", text))
+        elif self.pixdim is not None:
             stated = " x ".join(f"{v:.4g}" for v in self.pixdim)
             doubts.append(Doubt(
                 "affine-lost-spacing",

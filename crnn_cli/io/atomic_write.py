@@ -52,7 +52,7 @@ def require_writable(target: Path, force: bool) -> None:
     OutputError
         If it is a folder, or its folder is missing or read-only.
     """
-    _require_short(target)
+    require_short(target)
     folder = target.parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
@@ -69,7 +69,7 @@ def require_writable(target: Path, force: bool) -> None:
         Path(name).unlink()
 
 
-def _require_short(target: Path) -> None:
+def require_short(target: Path) -> None:
     """Raise OutputNameError for a name that the file system cannot hold."""
     try:
         os.lstat(target)
@@ -96,7 +96,7 @@ def require_replaceable(target: Path, force: bool, why: str, names: Sequence[str
     OutputError
         If it is a file, its parent folder does not exist, or it holds other files, which ``force`` does not replace.
     """
-    _require_short(target)
+    require_short(target)
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.exists() and not force:

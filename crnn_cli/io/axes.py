@@ -62,7 +62,16 @@ def axis_names(axes: str) -> list[str]:
 
 def ordered_affine(affine: Affine, axes: str) -> Affine:
     """Affine with its columns in the order x, y, z; where time is the third axis, the third column stands for z."""
-    names = ["z" if name == "t" and index == 2 else name for index, name in enumerate(axis_names(axes)[:3])]
+    space = space_of_axes(axes)
     ordered = affine.copy()
-    ordered[:, :3] = affine[:, [names.index(name) for name in "xyz"]]
+    ordered[:, space] = affine[:, :3]
     return ordered
+
+
+def space_of_axes(axes: str) -> list[int]:
+    """Place among x, y, z of each of the first three stored axes; time as the third stands for z.
+
+    >>> space_of_axes("y,x,t")
+    [1, 0, 2]
+    """
+    return ["xyz".index("z" if name == "t" else name) for name in axis_names(axes)[:3]]

@@ -13,7 +13,7 @@ from crnn_cli.data.image import Image
 from crnn_cli.data.orientation import axis_codes
 from crnn_cli.errors import Param, Spelling, UnsupportedDataError, Words, spelled
 from crnn_cli.io.loaded_image import LoadedImage
-from crnn_cli.notices import Doubt, Fact
+from crnn_cli.notices import Doubt, Fact, one_line
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,20 @@ class Command:
     def spelled(self, spell: Spelling = str) -> str:
         """Spell the command as a shell reads it, with parameters spelled by ``spell``; names and text are quoted."""
         file = f"./{self.file}" if self.file.startswith("-") and self.file != "-" else self.file
-        quoted = (Param(p.name, shlex.quote(p.value) if isinstance(p.value, str) else p.value) for p in self.params)
-        return " ".join(["crnn", self.name, shlex.quote(file), *(spell(param) for param in quoted)])
+        quoted = (Param(p.name, _shell_word(p.value) if isinstance(p.value, str) else p.value) for p in self.params)
+        return " ".join(["crnn", self.name, _shell_word(file), *(spell(param) for param in quoted)])
+
+
+def _shell_word(text: str) -> str:
+    r"""Word as a shell reads it; control characters, which no terminal lets copy, as bash and zsh spell them.
+
+    >>> _shell_word("my scan.nii"), _shell_word("a\nb")
+    ("'my scan.nii'", "$'a\\nb'")
+    """
+    if one_line(text) == text:
+        return shlex.quote(text)
+    kept = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{one_line(kept)}'"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from crnn_cli.io.phase import phase_sibling
 JOURNAL = "crnn_batch"
 """Beginning of the names of the journals that a batch keeps in its output folder."""
 
+OUTDATED = f"{JOURNAL}_outdated"
+"""Beginning of the names of folders in which a batch keeps earlier outputs of inputs that fail now."""
 
 LABEL_ENDINGS = ("_gt", "_seg", "_dseg", "_label", "_labels", "_mask")
 """Ends of the names of label maps and masks: of ACDC, BIDS, and of the outputs here."""
@@ -66,9 +68,14 @@ def find_inputs(path: Path, leave: Collection[Path] = (), raw: bool = True, labe
 
 
 def is_label_file(path: Path) -> bool:
-    """Whether a file is a label map or a mask, by the end of its name or by the intent that its NIfTI header states."""
+    """Whether a file is a label map or a mask, by the end of its name or by the intent that its NIfTI header states.
+
+    A folder is one if its name ends so, and it holds DICOM SEG alone.
+    """
     name = stem(path).name.lower()
-    if path.is_dir() or not path.name.lower().endswith(NIFTI.suffixes):
+    if path.is_dir():
+        return name.endswith(LABEL_ENDINGS) and _holds_segs(path)
+    if not path.name.lower().endswith(NIFTI.suffixes):
         return False
     if name.endswith(LABEL_ENDINGS):
         return True
@@ -77,6 +84,12 @@ def is_label_file(path: Path) -> bool:
             return intent_code(stream.read(_HEAD)) == LABELS
     except (OSError, zlib.error):
         return False  # reading it will say why
+
+
+def _holds_segs(folder: Path) -> bool:
+    from crnn_cli.io.dicom.seg_series import is_seg
+
+    return is_seg(folder)
 
 
 def _with_labels(images: Sequence[Path]) -> list[Path]:
@@ -129,7 +142,7 @@ def _candidates(path: Path, leave: Collection[Path]) -> list[Path]:
     """What an entry of a folder may stand for: a file, a folder with DICOM in it, or the files in another folder."""
     if not path.is_dir():
         return [path]
-    if path.resolve() in leave:
+    if path.resolve() in leave or path.name.startswith(OUTDATED):
         return []
     files = [file for file in _files(path, leave) if not _is_hidden(file, path)]
     return [path] if any(map(is_dicom_file, files)) else files
@@ -190,5 +203,10 @@ def _files(folder: Path, leave: Collection[Path]) -> Iterator[Path]:
     for path in entries:
         if path.is_file() or is_broken_link(path):
             yield path
-        elif path.is_dir() and not path.is_symlink() and path.resolve() not in leave:
+        elif (
+            path.is_dir()
+            and not path.is_symlink()
+            and not path.name.startswith(OUTDATED)
+            and path.resolve() not in leave
+        ):
             yield from _files(path, leave)

@@ -26,6 +26,7 @@ class LoadedImage:
     dtype : numpy dtype of the stored voxels; of DICOM, after the rescale.
     intent : NIfTI intent code, 1002 for label maps of any format, 0 if unknown.
     format : name of the format in `crnn_cli.io.formats`.
+    scale : slope and intercept of the header, by which the values were made of the stored ones.
     notes : what its reader found doubtful about the file.
     """
 
@@ -36,6 +37,7 @@ class LoadedImage:
     dtype: str = ""
     intent: int = 0
     format: str = "NIfTI"
+    scale: tuple[float, float] = (1.0, 0.0)
     notes: tuple[Remark, ...] = ()
 
     def remarks(self) -> list[Remark]:

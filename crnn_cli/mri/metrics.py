@@ -236,7 +236,7 @@ def hfen(image: Tensor, reference: Tensor) -> Measure:
     Raises
     ------
     UnsupportedDataError
-        If Y or X is below 7, or no frame of the reference has an edge; else as `quality`.
+        If Y or X is below 7; else as `quality`.
 
     References
     ----------
@@ -251,8 +251,6 @@ def hfen(image: Tensor, reference: Tensor) -> Measure:
 
     energy = _by_frame(energies, image, reference)
     result = _ratio(energy[..., 0], energy[..., 1], _NO_EDGES * energy[..., 2])
-    if math.isnan(result.whole):
-        raise UnsupportedDataError("the reference is the same all over each frame: without edges HFEN is undefined")
     return Measure(math.sqrt(result.whole), result.frames.sqrt())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from crnn_cli.errors import UsageError
 from crnn_cli.io.atomic_write import Output
 from crnn_cli.labels.statistics import LabelStatistics
+from crnn_cli.notices import one_line
 
 SUFFIXES = (".csv", ".json")
 _FORMULAS = ("=", "+", "-", "@")
@@ -71,12 +72,15 @@ def csv_text(records: Sequence[Mapping[str, int | float | str | None]]) -> str:
 
 
 def _no_formula(value: int | float | str | None) -> int | float | str | None:
-    """Text that a spreadsheet takes as text: names come from bundles, and some beginnings would make a formula.
+    """Text that a spreadsheet takes as text, and a row as one line: names come from bundles and files.
 
     >>> _no_formula("=HYPERLINK(1)"), _no_formula("left ventricle"), _no_formula(-1.5)
     ("'=HYPERLINK(1)", 'left ventricle', -1.5)
     """
-    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULAS) else value
+    if not isinstance(value, str):
+        return value
+    value = one_line(value)
+    return f"'{value}" if value.lstrip().startswith(_FORMULAS) else value
 
 
 def _json(records: Sequence[dict[str, int | float | str | None]]) -> str:

@@ -266,7 +266,7 @@ def segmentation_rows(target: Path, report: dict[str, Any], outputs: Sequence[Pa
         rows.append([label["name"], label_size(label, report)])
     rows.append(["time", f"{report['seconds']:.1f} s on {report['device']}"])
     several = report["frames"] if isinstance(report.get("output"), list) and report["frames"] > 1 else 0
-    if not several:
+    if not several or target.is_dir():
         return rows + written_rows(target, outputs)
     first, *others = map(Path, report["output"])
     place = f"{several} files, {first} to {others[-1].name}" if others else str(first)

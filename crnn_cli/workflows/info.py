@@ -62,6 +62,7 @@ def describe(
             raise UsageError(Param(name), f" is for files of raw k-space, and {file} is none")
     from crnn_cli.io.images import load_image, require_readable
     from crnn_cli.workflows import proposals
+    from crnn_cli.workflows.label_scale import with_label_values
 
     listed = is_dicom(file) and identify(file, "image", "labels") is not DICOM_SEG
     if listed and series is None and axes is None:
@@ -73,7 +74,7 @@ def describe(
         return FolderDescription(str(file), listing, proposals.steps_for_folder(listing, str(file), given))
     from crnn_cli.io.describe import describe_image
 
-    loaded = load_image(file, axes, series, slice_tolerance=slice_tolerance)
+    loaded = with_label_values(load_image(file, axes, series, slice_tolerance=slice_tolerance))
     given = _given(axes=axes, series=series, slice_tolerance=slice_tolerance)
     return replace(describe_image(loaded, str(file)), next_step=proposals.steps_for_image(loaded, str(file), given))
 

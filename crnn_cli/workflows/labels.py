@@ -75,8 +75,9 @@ def measure_labels(file: Path, options: LabelsOptions) -> MeasuredLabels:
     """
     from crnn_cli.io.images import load_image
     from crnn_cli.labels.statistics import label_statistics
+    from crnn_cli.workflows.label_scale import with_label_values
 
-    loaded = load_image(file)
+    loaded = with_label_values(load_image(file), certain=True)
     notices.tell(*loaded.remarks())
     labels = as_label_image(loaded.image, "standard input" if file == STREAM else str(file))
     labels = replace(labels, labels=named_labels(labels, file, options.model))

@@ -35,7 +35,10 @@ def test_nothing_that_a_terminal_obeys_is_printed(text: str) -> None:
     assert all(unicodedata.category(letter) != "Cc" or letter in "\t\n" for letter in said)
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", said)
     said.encode()
-    if all(unicodedata.category(letter)[0] in "LNZPS" and unicodedata.category(letter) != "Zl" for letter in text):
+    if all(
+        unicodedata.category(letter)[0] in "LNZPS" and unicodedata.category(letter) not in ("Zl", "Zp")
+        for letter in text
+    ):
         assert said == text
 
 
@@ -128,3 +131,29 @@ def test_torch_makes_no_folder_among_the_temporary_files(tmp_path: Path, monkeyp
     given = {"TORCHINDUCTOR_CACHE_DIR": "mine"}
     leave_no_cache(given)
     assert given == {"TORCHINDUCTOR_CACHE_DIR": "mine"}
+
+
+def test_names_of_two_lines_stay_on_one(crnn: Callable[..., Ended], tmp_path: Path) -> None:
+    from tests.cardiac.hearts import heart
+
+    whole = heart(frames=2, frame_time=0.3)
+    path = tmp_path / "two\nli'nes\x1b.nii"
+    shown = str(path).replace("\n", r"\n").replace("\x1b", r"\x1b")
+    save(path, whole.array, 0.3, whole.affine)
+    assert crnn("info", path).out.decode().splitlines()[0] == shown
+    last = crnn("info", path).out.decode().splitlines()[-1]
+    command = last.removeprefix("next: ").partition("  # ")[0]
+    words = ["bash", "-c", f"printf '%s\\0' {command}"]
+    found = subprocess.run(words, capture_output=True, check=True).stdout
+    assert found.split(b"\0")[:3] == [b"crnn", b"labels", str(path).encode()]
+    for arguments in (
+        ("info", tmp_path / "ab\nsent.nii"), ("segment", path, "-o", "x.nii.gz"), ("labels", path, "-o", path),
+        ("convert", path, tmp_path / "co\npy.nii"), ("evaluate", path, "--reference", tmp_path / "ab\nsent.nii"),
+    ):  # fmt: skip
+        lines = crnn(*arguments).err.splitlines()
+        assert all(line.startswith(("error: ", "warning: ", "wrote ", "the weights ")) for line in lines), lines
+    table = tmp_path / "heart.csv"
+    ended = crnn("function", path, "--labels", "acdc", "--csv", table)
+    assert ended.code == 0, ended.err
+    assert len(table.read_text().splitlines()) == 2
+    assert r"two\nli'nes" in table.read_text()

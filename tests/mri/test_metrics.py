@@ -225,6 +225,15 @@ def test_json_has_no_infinity():
     assert [entry["psnr_db"] is None for entry in near] == [False, False, True, False]
 
 
+def test_a_reference_that_is_the_same_all_over_has_all_but_hfen():
+    reference = torch.full((2, 24, 20), 3.0, dtype=torch.float64)
+    result = quality(reference + 0.3, reference)
+    assert result.summary()["hfen"] is None
+    assert result.psnr.whole == pytest.approx(20)
+    assert result.nmse.whole == pytest.approx(0.01)
+    assert [frame["hfen"] for frame in result.frames()] == [None, None]
+
+
 def test_an_empty_frame_of_the_reference_has_no_nmse_and_no_hfen():
     image, reference = noise_pair((12, 12))
     reference[0] = 0

@@ -101,13 +101,13 @@ def _run(
     if scheduler is None:
         work = BatchContext(
             command, command.prepare(options), {"options": known}, tuple(command_line()), resume, spell_option,
-            notices.is_strict(),
+            notices.is_strict(), force or resume,
         )  # fmt: skip
         do = partial(_here, todo, work)
     else:
         job = ClusterJob(
             name, options, {"options": known, "run": uuid4().hex}, tuple(command_line()), resume, spell_option,
-            notices.is_strict(),
+            notices.is_strict(), force or resume,
         )  # fmt: skip
         do = partial(_on, scheduler, out, todo, job)
     reporter = reporter_of(out, part, len(items), as_json, began)

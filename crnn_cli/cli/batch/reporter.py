@@ -89,5 +89,5 @@ class BatchReporter:
 
 
 def _named(outcome: Outcome) -> str:
-    """Path of the input, on one line: in nested folders names alone are the same."""
-    return outcome.input.replace("\n", "\\n")
+    """Path of the input: in nested folders names alone are the same."""
+    return outcome.input

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from pydicom import dcmread
@@ -113,7 +114,38 @@ def _in_order(objects: Sequence[Dataset]) -> tuple[list[Dataset], list[Doubt]]:
     if len({str(data.get("SeriesInstanceUID", "")) for data in objects}) == 1:
         return _sorted(objects, "InstanceNumber"), []
     ordered = _sorted(objects, "SeriesNumber")
+    _require_other_images(ordered)
     return ordered, [Doubt("ordered-by-instance", "only the series numbers order the segmentations in time")]
+
+
+def _require_other_images(objects: Sequence[Dataset]) -> None:
+    """Refuse objects of which two are labels of the same images, as of two readers: they are no frames of a cine.
+
+    Raises
+    ------
+    UnsupportedDataError
+        If most images that one refers to are those of another.
+    """
+    images = [_images_of(data) for data in objects]
+    for first, second in combinations(images, 2):
+        if 2 * len(first & second) > min(len(first), len(second)):
+            raise UnsupportedDataError(
+                f"{len(objects)} segmentations of which two label the same images: they are none of one cine",
+                remedy=("name one file",),
+            )
+
+
+def _images_of(data: Dataset) -> set[tuple[str, str]]:
+    """Source images of the frames: UID, and number of the frame in it."""
+    items = [
+        image
+        for frame in data.get("PerFrameFunctionalGroupsSequence") or []
+        for derivation in frame.get("DerivationImageSequence") or []
+        for image in derivation.get("SourceImageSequence") or []
+    ]
+    return {
+        (str(each.get("ReferencedSOPInstanceUID", "")), str(each.get("ReferencedFrameNumber", ""))) for each in items
+    }
 
 
 def _sorted(objects: Sequence[Dataset], keyword: str) -> list[Dataset]:

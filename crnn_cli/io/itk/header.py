@@ -6,6 +6,7 @@ that a file that was received cannot make the program read another one.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _SPACES = tuple(
     for name in ("{}-{}-superior", "{}-{}-superior-time")
 )
 _SPACES_SHORT = ("lps", "ras", "las", "lpst", "rast", "last")
+_IN_SPACE = ("domain", "space", "???", "none")
 _LENGTHS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3,
             "millimeter": 1.0, "millimeters": 1.0, "centimeter": 10.0, "meter": 1000.0}  # fmt: skip
 _TIMES = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "msec": 1e-3}
@@ -42,6 +44,7 @@ class ItkHeader:
     files : the file, and the one that holds the voxels where that is another.
     placed : whether it says how the image lies in the patient.
     mm : length of the unit of its lengths.
+    unknown_spacing : axes in space whose spacing it does not give.
     time_unit : unit of its fourth axis in s; None where it states none.
     """
 
@@ -50,6 +53,7 @@ class ItkHeader:
     placed: bool
     mm: float = 1.0
     time_unit: float | None = None
+    unknown_spacing: tuple[int, ...] = ()
 
 
 def read_header(path: Path) -> ItkHeader:
@@ -58,7 +62,7 @@ def read_header(path: Path) -> ItkHeader:
     Raises
     ------
     UnreadableError
-        If it cannot be read, or the file of its voxels is missing.
+        If it cannot be read, the file of its voxels is missing, or MetaImage has a spacing that is no length.
     UnsupportedDataError
         If the voxels are spread over several files, or lie in another folder; if it has an unknown unit of length, or
         scales the voxels.
@@ -79,9 +83,17 @@ def read_header(path: Path) -> ItkHeader:
         if key in fields and fields[key].upper() != "LOCAL":
             files = (path, _beside(path, fields[key]))
     _require_unscaled(fields, path)
+    _require_lengths(fields.get("elementspacing", ""), path)
     axes = re.findall(r'"([^"]*)"', fields.get("units", ""))
     time_unit = _TIMES.get(axes[3].lower()) if len(axes) == 4 else None
-    return ItkHeader(nrrd, files, _is_placed(fields, nrrd), _unit_of_length(fields, axes[:3], path), time_unit)
+    return ItkHeader(
+        nrrd,
+        files,
+        _is_placed(fields, nrrd),
+        _unit_of_length(fields, axes[:3], path),
+        time_unit,
+        _without_spacing(fields),
+    )
 
 
 def _is_placed(fields: dict[str, str], nrrd: bool) -> bool:
@@ -100,6 +112,31 @@ def _unit_of_length(fields: dict[str, str], axes: list[str], path: Path) -> floa
             f"{path} has lengths in {' and '.join(sorted(units))}", remedy=("save it with lengths in mm",)
         )
     return _LENGTHS[units.pop()] if units else 1.0
+
+
+def _without_spacing(fields: dict[str, str]) -> tuple[int, ...]:
+    """Axes in space of a NRRD whose step is not a number, for which SimpleITK takes 1."""
+    kinds = fields.get("kinds", "").lower().split()
+    steps = re.findall(r"none|\([^)]*\)", fields.get("space directions", "").lower())
+    if steps:
+        steps = [step for step in steps if step != "none"]
+    else:
+        given = fields.get("spacings", "").lower().split()
+        steps = [step for i, step in enumerate(given) if len(kinds) != len(given) or kinds[i] in _IN_SPACE]
+    return tuple(axis for axis, step in enumerate(steps[:3]) if "nan" in step)
+
+
+def _require_lengths(spacing: str, path: Path) -> None:
+    """Refuse a spacing of MetaImage that is no length; SimpleITK would say so in other words."""
+    try:
+        sound = all(math.isfinite(float(step)) and float(step) != 0 for step in spacing.split())
+    except ValueError:
+        sound = False
+    if not sound:
+        raise UnreadableError(
+            f"{path} has the spacing {spacing[:60]}, which is no length",
+            remedy=("correct ElementSpacing in its header",),
+        )
 
 
 def _require_unscaled(fields: dict[str, str], path: Path) -> None:

@@ -57,6 +57,7 @@ def load_itk(path: Path, keep_type: bool = False) -> LoadedImage:
     image = Image(
         values, _affine(itk, header.mm), frame_time, (1, 1) if header.placed else (0, 0),
         unitless_frame_step=step if frame_time is None and step != 1 else 0.0,
+        unknown_spacing=header.unknown_spacing,
     )  # fmt: skip
     if segments:
         image = with_background(as_labels(image, segments, path), facts)

@@ -16,7 +16,7 @@ import numpy as np
 
 from crnn_cli.data.image import Affine, Array, Image
 from crnn_cli.errors import Param, UnreadableError, UnsupportedDataError
-from crnn_cli.io.axes import ordered_affine, ordered_array
+from crnn_cli.io.axes import ordered_affine, ordered_array, space_of_axes
 from crnn_cli.io.nifti.label_names import names_in, origin_in
 from crnn_cli.io.nifti.position import place_of, silence_nibabel, with_unit_quaternion
 from crnn_cli.io.signature import looks_like
@@ -44,6 +44,8 @@ class NiftiHeader:
     unnamed_step : pixdim[4] without a unit of time, 0 if there is none.
     pixdim : voxel size in mm that contradicts an affine with steps of exactly 1; None where it does not.
     remarks : what is doubtful about the position.
+    unknown_spacing : axes whose spacing it does not give.
+    scale : slope and intercept that the stored values are multiplied by and shifted.
     labels, origin : names of labels that the file holds, and who made them; see `crnn_cli.io.nifti.label_names`.
     """
 
@@ -58,6 +60,8 @@ class NiftiHeader:
     remarks: tuple[Remark, ...] = ()
     labels: tuple[Label, ...] = ()
     origin: LabelOrigin | None = None
+    scale: tuple[float, float] = (1.0, 0.0)
+    unknown_spacing: tuple[int, ...] = ()
 
 
 def _other_format(raw: bytes, source: Path) -> UnreadableError:
@@ -84,13 +88,23 @@ def image_from_stored(array: Array, header: NiftiHeader, axes: str | None, sourc
         If ``axes`` make no sense, or the array has other axes.
     """
     array = ordered_array(array, axes, name_of(source))
-    affine, qform, pixdim = header.affine, header.qform, header.pixdim
+    affine, qform, pixdim, unknown = header.affine, header.qform, header.pixdim, header.unknown_spacing
     if axes is not None:
         affine, qform, pixdim = ordered_affine(affine, axes), None, None
+        unknown = tuple(sorted(space_of_axes(axes)[axis] for axis in unknown))
         header = replace(header, frame_time=header.frame_time if axes.replace(" ", "").endswith(",t") else None)
     timed = array.ndim == 4 and (axes is None or axes.count(",") == 3)
     frame_time, step = (header.frame_time, header.unitless_frame_step) if timed else (None, 0.0)
-    return Image(array, affine, frame_time, header.codes, qform=qform, unitless_frame_step=step, pixdim=pixdim)
+    return Image(
+        array,
+        affine,
+        frame_time,
+        header.codes,
+        qform=qform,
+        unitless_frame_step=step,
+        pixdim=pixdim,
+        unknown_spacing=unknown,
+    )
 
 
 def parse_header(raw: bytes, source: Path) -> Any:
@@ -162,7 +176,7 @@ def header_of(nifti: Any, source: Path) -> NiftiHeader:
     dtype = str(nifti.get_data_dtype())
     return NiftiHeader(
         shape, dtype, frame_time, placed.affine, placed.codes, placed.qform, step, pixdim, placed.remarks,
-        names_in(header.extensions), origin_in(header.extensions),
+        names_in(header.extensions), origin_in(header.extensions), scale_of(nifti), placed.unknown_spacing,
     )  # fmt: skip
 
 
@@ -218,7 +232,12 @@ def in_own_precision(array: Array, scaled: bool) -> Array:
 
 def is_scaled(nifti: Any) -> bool:
     """Whether stored values are multiplied or shifted to give the measured ones."""
-    return (float(nifti.dataobj.slope), float(nifti.dataobj.inter)) != (1.0, 0.0)
+    return scale_of(nifti) != (1.0, 0.0)
+
+
+def scale_of(nifti: Any) -> tuple[float, float]:
+    """Slope and intercept by which stored values become the measured ones."""
+    return float(nifti.dataobj.slope), float(nifti.dataobj.inter)
 
 
 def name_of(source: Path) -> str:

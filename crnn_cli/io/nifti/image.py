@@ -86,7 +86,8 @@ def _loaded(
         array = as_labels(image.array, source["file"])
         image = LabelImage.on_grid(image, array, header.labels, header.origin)
     return LoadedImage(
-        image, source, len(header.shape), dtype=header.dtype, intent=intent, format=NIFTI.name, notes=remarks
+        image, source, len(header.shape), dtype=header.dtype, intent=intent, format=NIFTI.name, scale=header.scale,
+        notes=remarks,
     )  # fmt: skip
 
 

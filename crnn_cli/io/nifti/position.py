@@ -20,6 +20,7 @@ from crnn_cli.notices import Doubt, Remark
 _ROUNDING = 1e-4
 _QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 _NORM = "norm of the quaternion"
+_NO_SPACING = "axes without spacing"
 
 
 @contextmanager
@@ -36,6 +37,8 @@ def silence_nibabel() -> Iterator[None]:
 def with_unit_quaternion(image_class: Any, raw: bytes) -> Any:
     """Parse a file whose quaternion may be longer than 1, which nibabel refuses: it is scaled, as in NIfTI's code.
 
+    A pixdim that is no length, 0 or not a number, becomes 1, and its axis is noted (`Place.unknown_spacing`).
+
     Parameters
     ----------
     image_class : `nibabel.Nifti1Image` or `nibabel.Nifti2Image`.
@@ -44,13 +47,21 @@ def with_unit_quaternion(image_class: Any, raw: bytes) -> Any:
     kind = image_class.header_class
     header = kind(raw[: kind.sizeof_hdr], check=False)
     norm = float(np.linalg.norm([float(header[name]) for name in _QUATERNION]))
-    if not norm > 1:  # NaN too: left to nibabel
+    shape = [int(n) for n in header["dim"]]
+    axes = [axis for axis in range(min(3, max(0, shape[0]))) if not _is_length(header["pixdim"][1 + axis])]
+    if not norm > 1 and not axes:  # a NaN in the quaternion too: left to nibabel
         return image_class.from_bytes(raw)
-    for name in _QUATERNION:
+    for name in _QUATERNION if norm > 1 else ():
         header[name] = float(header[name]) / (norm * (1 + 1e-7))
+    for axis in axes:
+        header["pixdim"][1 + axis] = 1
     nifti = image_class.from_bytes(header.binaryblock + raw[kind.sizeof_hdr :])
-    nifti.extra[_NORM] = norm
+    nifti.extra |= {_NO_SPACING: tuple(axes)} | ({_NORM: norm} if norm > 1 else {})
     return nifti
+
+
+def _is_length(stated: Any) -> bool:
+    return bool(np.isfinite(stated) and stated != 0)
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,14 @@ class Place:
     codes : qform_code and sform_code, 0 for a form that is not used because it is damaged.
     qform : where both codes are set and the qform differs from the affine, in mm; else None.
     remarks : what is doubtful.
+    unknown_spacing : axes whose spacing the header does not give.
     """
 
     affine: Affine
     codes: tuple[int, int]
     qform: Affine | None
     remarks: tuple[Remark, ...]
+    unknown_spacing: tuple[int, ...] = ()
 
 
 def place_of(nifti: Any, unit: float) -> Place:
@@ -86,6 +99,10 @@ def place_of(nifti: Any, unit: float) -> Place:
         remarks.append(Doubt("qform-no-rotation", text))
     qform = _in_mm(header.get_qform(), unit) if qcode > 0 else None
     sform = _in_mm(header.get_sform(), unit) if scode > 0 else None
+    unknown: tuple[int, ...] = nifti.extra.get(_NO_SPACING, ())
+    if unknown and sform is not None and _is_usable(sform):
+        qform, qcode = None, 0  # its steps are those of pixdim
+        unknown = unknown if (np.linalg.norm(sform[:3, :3], axis=0) == unit).all() else ()
     if sform is not None and qform is not None and not _is_usable(sform):
         text = "the sform is no affine (singular or not finite): the qform counts"
         remarks.append(Doubt("sform-unusable", text))
@@ -96,7 +113,7 @@ def place_of(nifti: Any, unit: float) -> Place:
     differs = sform is not None and qform is not None and not np.allclose(qform, sform, atol=1e-3)
     if differs and norm > 1 + _ROUNDING:
         differs = False  # a damaged qform beside a sound sform says nothing
-    return Place(best, (qcode, scode), qform if differs else None, tuple(remarks))
+    return Place(best, (qcode, scode), qform if differs else None, tuple(remarks), unknown)
 
 
 def _in_mm(affine: Any, unit: float) -> Affine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +69,12 @@ def refused_numbers(function: CardiacFunction) -> dict[str, list[str]]:
     return refusals_of(function.as_json())
 
 
-def refusals_of(report: dict[str, Any]) -> dict[str, list[str]]:
-    """`refused_numbers` by the report of `crnn function`."""
+def refusals_of(report: dict[str, Any], but_for: Collection[str] = ()) -> dict[str, list[str]]:
+    """`refused_numbers` by the report of `crnn function`, but for some names."""
     reasons: dict[str, list[str]] = {}
     for side, values in report["quantities"].items():
         for name, each in values.items():
-            if each["value"] is None and not name.endswith("_index"):
+            if each["value"] is None and not name.endswith("_index") and name not in but_for:
                 words = _title(name) if side == "heart" else f"{side} {_title(name)}"
                 reasons.setdefault(each["reason"], []).append(words)
     return reasons

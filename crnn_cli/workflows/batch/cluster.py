@@ -35,7 +35,7 @@ class ClusterJob:
     ----------
     name : of the command, "reconstruct" or "segment".
     options : of the command, with absolute paths (`absolute_paths`).
-    stamp, line, resume, spell, strict : as in `BatchContext`.
+    stamp, line, resume, spell, strict, replace : as in `BatchContext`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ClusterJob:
     resume: bool
     spell: Spelling = str
     strict: bool = False
+    replace: bool = False
 
 
 def absolute_paths(options: Any) -> Any:
@@ -149,7 +150,7 @@ def do_item(job: ClusterJob, item: BatchItem) -> Outcome:
     """
     engine = _load_engine(job.name, job.options)
     context = BatchContext(
-        command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell, job.strict
+        command_of(job.name), engine, job.stamp, job.line, job.resume, job.spell, job.strict, job.replace
     )  # fmt: skip
     task = BatchTask(item, context)
     task.read()

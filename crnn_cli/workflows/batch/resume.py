@@ -45,12 +45,21 @@ def earlier_report(target: Path, options: dict[str, Any], weights: str | None) -
         stamp = report["batch"]
         outputs = stamp["outputs"]
         made_with = (report.get("model") or {}).get("sha256")
-        if stamp["options"] != options or not outputs or (made_with != weights and not _needs_no_model(target, report)):
+        if (
+            stamp["options"] != options
+            or not _is_main(target, outputs)
+            or (made_with != weights and not _needs_no_model(target, report))
+        ):
             return None
         whole = all(_digest(target, name, report) == stated for name, stated in outputs.items())
     except (OSError, UnreadableError, *DAMAGE):
         return None
     return report if whole else None
+
+
+def _is_main(target: Path, outputs: dict[str, Any]) -> bool:
+    """Whether the main output is among those of a report: the file, the folder, or files in it."""
+    return any(Path(name).parts[:1] == (target.name,) for name in outputs)
 
 
 def _needs_no_model(target: Path, report: dict[str, Any]) -> bool:
@@ -74,6 +83,16 @@ def same_input(report: dict[str, Any], source: dict[str, Any]) -> bool:
     try:
         return isinstance(earlier, dict) and bool(now) and _hashes(earlier) == now
     except RecursionError:  # a damaged report
+        return False
+
+
+def made_of_file(report: dict[str, Any], file: Path) -> bool:
+    """Whether a report is about a file of the content that this one has; False for a folder."""
+    from crnn_cli.io.atomic_write import digest
+
+    try:
+        return file.is_file() and digest(file) in _hashes(report["input"]).values()
+    except (UnreadableError, OSError, *DAMAGE):
         return False
 
 

@@ -15,6 +15,7 @@ from crnn_cli import notices
 from crnn_cli.errors import Spelling
 from crnn_cli.report.sidecar import DAMAGE
 from crnn_cli.workflows.batch.items import BatchCommand, BatchItem
+from crnn_cli.workflows.batch.outdated import set_aside
 from crnn_cli.workflows.batch.resume import earlier_report, same_input
 from crnn_cli.workflows.failures import describe_error
 
@@ -66,6 +67,7 @@ class BatchContext:
     resume : skip what an earlier run has done.
     spell : how errors write parameters.
     strict : a doubt about an input is a failure.
+    replace : outputs that exist may be replaced; those of inputs that fail are moved aside.
     """
 
     command: BatchCommand
@@ -75,6 +77,7 @@ class BatchContext:
     resume: bool = False
     spell: Spelling = str
     strict: bool = False
+    replace: bool = False
 
     def earlier(self, target: Path) -> dict[str, Any] | None:
         """Report of an earlier run, if it counts here (`earlier_report`).
@@ -105,6 +108,8 @@ class BatchTask:
         self._record = notices.Record(context.strict)
         self._data: Any = None
         self._run: Any = None
+        self._is_valid = False
+        """Whether the output that is there is of this input."""
 
     def read(self) -> BatchTask:
         """Read the input, and find out whether it is done already."""
@@ -127,7 +132,8 @@ class BatchTask:
             raise item.refusal
         report = context.earlier(item.target)
         self._data = context.command.read(item.plan, context.engine)
-        if report is not None and same_input(report, self._data.source) and self._passes(report):
+        self._is_valid = report is not None and same_input(report, self._data.source)
+        if report is not None and self._is_valid and self._passes(report):
             self._data = None
             self.outcome.status = "done" if context.is_of_this_run(report) else "skipped"
 
@@ -159,7 +165,7 @@ class BatchTask:
         context = self.context
         stamped = self._run.report | {"command": list(context.line), "batch": dict(context.stamp)}
         report = context.command.save(self.item.plan, replace(self._run, report=stamped))
-        self.outcome.output = report["output"]
+        self.outcome.output, self._is_valid = report["output"], True
         context.command.check_threshold(self.item.plan, report)
         self.outcome.status = "done"
 
@@ -185,6 +191,17 @@ class BatchTask:
         text, exit_code = described
         self._data = self._run = None
         self.outcome.status, self.outcome.error, self.outcome.exit_code = "failed", " ".join(text.split()), exit_code
+        if self.context.replace and not self._is_valid:
+            self._set_earlier_aside()
+
+    def _set_earlier_aside(self) -> None:
+        """Let the output of an earlier run not pass for one of this input."""
+        context, outcome = self.context, self.outcome
+        done = set_aside(
+            self.item.path, self.item.target, context.stamp["options"], context.engine.weights, outcome.exit_code
+        )
+        if done is not None:
+            outcome.error = f"{outcome.error}; {done}"
 
 
 def run(

@@ -13,7 +13,7 @@ from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import FORMAT
 from crnn_cli.workflows.evaluate.images import measure_images
 from crnn_cli.workflows.evaluate.labels import measure_labels
-from crnn_cli.workflows.evaluate.options import EvaluateOptions
+from crnn_cli.workflows.evaluate.options import EvaluateOptions, Kind
 from crnn_cli.workflows.evaluate.pair import Candidate, Pair, make_pair, read_candidate, read_reference
 from crnn_cli.workflows.evaluate.uncertainty import align_uncertainty, read_uncertainty
 
@@ -86,15 +86,17 @@ def evaluate_images(
         If they are not on one grid, only one is a label map, or voxels are NaN or infinite.
     """
     options = options or EvaluateOptions()
-    candidates = [_candidate(source, name) for source, name in zip((tested, reference), names, strict=True)]
+    candidates = [
+        _candidate(source, name, options.kind) for source, name in zip((tested, reference), names, strict=True)
+    ]
     pair = make_pair(candidates[0], candidates[1], options, uncertainty is not None)
-    sigma = None if uncertainty is None else _candidate(uncertainty, "the uncertainty")
+    sigma = None if uncertainty is None else _candidate(uncertainty, "the uncertainty", "images")
     return _evaluate(pair, options, sigma)
 
 
-def _candidate(source: Image | Path, name: str) -> Candidate:
+def _candidate(source: Image | Path, name: str, kind: Kind) -> Candidate:
     """Candidate of an image in memory, or of a file, which may say of itself that it holds labels."""
-    return Candidate.from_image(source, name) if isinstance(source, Image) else read_candidate(source, None, None)
+    return Candidate.from_image(source, name) if isinstance(source, Image) else read_candidate(source, None, None, kind)
 
 
 def evaluate_files(files: EvaluateFiles, options: EvaluateOptions) -> Evaluation:
@@ -109,8 +111,8 @@ def evaluate_files(files: EvaluateFiles, options: EvaluateOptions) -> Evaluation
     """
     if [files.image, files.reference, files.uncertainty].count(STREAM) > 1:
         raise UsageError("image and reference cannot both be standard input, nor one and the uncertainty: name them")
-    tested = read_candidate(files.image, files.axes, files.series)
-    reference = read_reference(files.reference, files.reference_axes, files.reference_series, files.axes)
+    tested = read_candidate(files.image, files.axes, files.series, options.kind)
+    reference = read_reference(files.reference, files.reference_axes, files.reference_series, files.axes, options.kind)
     pair = make_pair(tested, reference, options, files.uncertainty is not None)
     sigma = None if files.uncertainty is None else read_uncertainty(files.uncertainty, files.axes)
     return _evaluate(pair, options, sigma)

@@ -18,7 +18,7 @@ from crnn_cli.labels.label_image import LabelImage
 from crnn_cli.labels.overlap import as_labels, holds_few_labels
 from crnn_cli.notices import STREAM
 from crnn_cli.report.sidecar import sidecar_path
-from crnn_cli.workflows.evaluate.options import EvaluateOptions
+from crnn_cli.workflows.evaluate.options import EvaluateOptions, Kind
 
 _LARGEST_LABEL = 65535
 
@@ -88,27 +88,33 @@ class Pair:
         }  # fmt: skip
 
 
-def read_candidate(path: Path, axes: str | None, series: str | None) -> Candidate:
+def read_candidate(path: Path, axes: str | None, series: str | None, kind: Kind = "auto") -> Candidate:
     """Read an image or a label map; names of labels come from the report beside it, if there is one.
 
     Parameters
     ----------
     axes : what the stored axes of a NIfTI file are; None where it says so.
     series : number or UID of a DICOM series, where there are several.
+    kind : what it is compared as.
     """
     from crnn_cli.io.formats import DICOM_SEG, NRRD
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
+    from crnn_cli.workflows.label_scale import SCALE_CODES, with_label_values
 
     loaded = load_image(path, axes, series)
-    notices.tell(*loaded.facts())
+    if kind != "images":
+        loaded = with_label_values(loaded, kind == "labels")
+    notices.tell(*dict.fromkeys((*loaded.facts(), *(each for each in loaded.notes if each.code in SCALE_CODES))))
     name = "standard input" if path == STREAM else str(path)
     names = loaded.image.names if isinstance(loaded.image, LabelImage) else _names_beside(path)
     partial = loaded.format in (DICOM_SEG.name, NRRD.name) and isinstance(loaded.image, LabelImage)
     return Candidate(loaded.image, name, loaded.dtype, loaded.intent == LABELS, names, partial)
 
 
-def read_reference(path: Path, axes: str | None, series: str | None, tested_axes: str | None) -> Candidate:
+def read_reference(
+    path: Path, axes: str | None, series: str | None, tested_axes: str | None, kind: Kind = "auto"
+) -> Candidate:
     """Read the reference; its axes are those of the tested file, unless it has its own or is DICOM.
 
     Raises
@@ -120,7 +126,7 @@ def read_reference(path: Path, axes: str | None, series: str | None, tested_axes
 
     inherited = None if is_dicom(path) else tested_axes
     try:
-        return read_candidate(path, axes or inherited, series)
+        return read_candidate(path, axes or inherited, series, kind)
     except CrnnError as error:
         raise error.with_params({"series": "reference_series", "axes": "reference_axes"}) from None
 

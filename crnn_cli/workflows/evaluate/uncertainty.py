@@ -26,7 +26,7 @@ def read_uncertainty(path: Path, axes: str | None) -> Candidate:
     """
     from crnn_cli.io.formats import is_dicom
 
-    return read_candidate(path, None if is_dicom(path) else axes, None)
+    return read_candidate(path, None if is_dicom(path) else axes, None, "images")
 
 
 def align_uncertainty(uncertainty: Candidate, image: Image) -> Candidate:

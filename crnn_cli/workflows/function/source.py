@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from crnn_cli.io.loaded_image import LoadedImage
     from crnn_cli.workflows.function.runs import Runs
 
+_OF_TIME = ("no-frame-time", "unusual-frame-time")
+
 
 @dataclass(frozen=True)
 class FunctionSource:
@@ -61,17 +63,21 @@ def read_source(path: Path, options: FunctionOptions) -> FunctionSource:
     CrnnError
         If a file cannot be read; of runs see `crnn_cli.workflows.function.runs.read_runs`.
     """
+    from crnn_cli.cardiac.ventricles import PAIR
     from crnn_cli.io.images import load_image
     from crnn_cli.workflows.function.images import images_of_labels
     from crnn_cli.workflows.function.runs import read_runs
     from crnn_cli.workflows.function.structured_report import require_dicom
+    from crnn_cli.workflows.label_scale import with_label_values
 
     loaded = load_image(path, None, options.series, slice_tolerance=options.slice_tolerance)
+    loaded = with_label_values(loaded, options.labels is not None)
     source = FunctionSource(path, loaded)
     labelled = is_label_map(loaded, options)
     images = images_of_labels(path, options) if labelled else None
     times = images is not None and images.image.frame_time is not None
-    notices.tell(*(each for each in loaded.remarks() if not (times and each.code == "no-frame-time")))
+    times = times or loaded.image.frames == PAIR  # no number rests on them
+    notices.tell(*(each for each in loaded.remarks() if not (times and each.code in _OF_TIME)))
     if options.sr is not None:
         require_dicom(loaded)
     if labelled:

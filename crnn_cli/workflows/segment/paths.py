@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from crnn_cli.io.dicom.series import Series
     from crnn_cli.labels.names import Label
 
+_OTHER_FILES = (".nii", ".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".json", ".csv", ".png", ".gif", ".zip", ".npy", ".h5")
+"""Ends of names that nobody gives to a folder of DICOM."""
+
 
 @dataclass(frozen=True)
 class SegmentPaths:
@@ -26,7 +29,7 @@ class SegmentPaths:
 
     Parameters
     ----------
-    labels : the label map, or the name that those of several SEG files are made from.
+    labels : the label map; of a DICOM SEG the name that those of several files are made from, or their folder.
     dicom : whether the labels become DICOM SEG.
     segs : its files, one for each frame unless ``form`` says otherwise; empty until the number of frames is known
         (`of_series`).
@@ -41,10 +44,20 @@ class SegmentPaths:
     segs: tuple[Path, ...] = ()
     form: SegForm | None = None
 
+    @property
+    def folder(self) -> Path | None:
+        """Folder of a DICOM SEG, replaced as a whole; None where its files have names of their own."""
+        return self.labels if self.dicom and not _is_file_of_dicom(self.labels) else None
+
+    @property
+    def seg_name(self) -> Path:
+        """Name that those of SEG files are made from: in a folder, that of the folder."""
+        return self.labels if self.folder is None else self.folder / f"{self.folder.name}.dcm"
+
     def all(self, labels: Sequence[Label] = ()) -> list[Path]:
-        """Every file that is written; probabilities are among them once ``labels`` are given."""
+        """Every file or folder that is written; probabilities are among them once ``labels`` are given."""
         report = None if self.labels == STREAM else sidecar_path(self.labels)
-        maps = [*self.segs] if self.segs else [self.labels]
+        maps = [*self.segs] if self.segs and self.folder is None else [self.labels]
         paths = [*maps, report, self.statistics, self.preview, *self.probability_names(labels).values()]
         return [path for path in paths if path is not None and path != STREAM]
 
@@ -86,7 +99,7 @@ class SegmentPaths:
         assert self.form is not None
         require_seg(series, labels, algorithm, self.form)
         warn_of_repairs(check_headers(series))
-        return replace(self, segs=tuple(seg_names(self.labels, image.frames, self.form)))
+        return replace(self, segs=tuple(seg_names(self.seg_name, image.frames, self.form)))
 
 
 def seg_algorithm(bundle: Bundle) -> Algorithm:
@@ -144,9 +157,8 @@ def plan_paths(volume: Path, options: SegmentOptions, as_json: bool = False) -> 
             require_name(path)
     if labels != STREAM:
         require_report_writable(labels, options.force)
-    require_writable_all(volume, paths.all(), options.force)
-    if options.drawn is not None:
-        require_apart([options.drawn], paths.all())
+    require_writable_all(volume, paths, options.force)
+    require_apart([options.drawn], [*paths.all(), options.save_adapted])
     if options.save_adapted is not None:
         require_new(options.save_adapted, options.force)
     return paths
@@ -156,7 +168,7 @@ def _label_path(volume: Path, out: Path | None, format_name: str | None) -> tupl
     """Where the labels go, and whether as DICOM."""
     if format_name not in (None, "nifti", "dicom"):
         raise UsageError(Param("format_name", format_name), " is not known: use nifti or dicom")
-    dicom = format_name == "dicom" or (format_name is None and out is not None and out.suffix.lower() == ".dcm")
+    dicom = format_name == "dicom" or (format_name is None and out is not None and _is_file_of_dicom(out))
     if out is None:
         from crnn_cli.io.formats import stem
 
@@ -164,9 +176,13 @@ def _label_path(volume: Path, out: Path | None, format_name: str | None) -> tupl
         out = STREAM if volume == STREAM else stem(volume).with_name(f"{stem(volume).name}_labels{suffix}")
     if dicom and out == STREAM:
         raise UsageError("a DICOM SEG cannot go to standard output", remedy=("give ", Param("out", "NAME.dcm")))
-    if dicom and out.suffix.lower() != ".dcm":
-        raise UsageError(Param("out", str(out)), ": a DICOM SEG is written to a name that ends in .dcm")
+    if dicom and out.suffix.lower() in _OTHER_FILES:
+        raise UsageError(Param("out", str(out)), ": a DICOM SEG is written to a name that ends in .dcm, or to a folder")
     return out, dicom
+
+
+def _is_file_of_dicom(path: Path) -> bool:
+    return path.suffix.lower() == ".dcm"
 
 
 def _seg_form(options: SegmentOptions, dicom: bool) -> SegForm | None:
@@ -188,18 +204,28 @@ def _seg_form(options: SegmentOptions, dicom: bool) -> SegForm | None:
     return SegForm(seg_type, options.seg_whole_series)
 
 
-def require_writable_all(volume: Path, paths: Sequence[Path], force: bool) -> None:
-    """Check that every path can be written.
+def require_writable_all(volume: Path, paths: SegmentPaths, force: bool, labels: Sequence[Label] = ()) -> None:
+    """Check that everything can be written.
+
+    Parameters
+    ----------
+    labels : structures whose probabilities are written; see `SegmentPaths.all`.
 
     Raises
     ------
     UsageError
-        If one of them is the volume, or two are the same file.
+        If one of the outputs is the volume, or two are the same file.
     OutputError
         If one exists and not ``force``, or its folder is missing or read-only.
     """
-    from crnn_cli.io.atomic_write import require_writable
+    from crnn_cli.io.atomic_write import require_short, require_writable
+    from crnn_cli.io.dicom.folder import require_folder
 
-    require_apart([volume], paths)
-    for path in paths:
-        require_writable(path, force)
+    outputs = paths.all(labels)
+    require_apart([volume], outputs)
+    for path in outputs:
+        if path == paths.folder:
+            require_short(path.with_name(f"{path.name}_0000.dcm"))  # the names of its files
+            require_folder(path, force)
+        else:
+            require_writable(path, force)

@@ -76,10 +76,11 @@ def with_spacing(image: Image, spacing: Spacing | None, name: str) -> Image:
     notices.note("spacing-given", f"voxels of {given} mm were given; {name} says {said} mm")
     time = spacing[3] if len(spacing) == 4 else image.frame_time
     if (steps == 1).all():
-        return replace(image, pixdim=(spacing[0], spacing[1], spacing[2]), frame_time=time)
+        stated = (spacing[0], spacing[1], spacing[2])
+        return replace(image, pixdim=stated, frame_time=time, unknown_spacing=())
     affine = image.affine.copy()
     affine[:3, :3] *= np.array(spacing[:3]) / steps
-    return replace(image, affine=affine, qform=None, pixdim=None, frame_time=time)
+    return replace(image, affine=affine, qform=None, pixdim=None, frame_time=time, unknown_spacing=())
 
 
 def remaining(remarks: list[Remark], spacing: Spacing | None) -> list[Remark]:

@@ -139,8 +139,8 @@ def segment_image(
 
 
 def output_name(stem: str, options: SegmentOptions) -> str:
-    """Name of the label map of a volume called ``stem``."""
-    return f"{stem}_labels.dcm" if options.format_name == "dicom" else f"{stem}_labels.nii.gz"
+    """Name of the label map of a volume called ``stem``; of DICOM SEG a folder, which keeps those of cines apart."""
+    return f"{stem}_labels" if options.format_name == "dicom" else f"{stem}_labels.nii.gz"
 
 
 def plan(volume: Path, options: SegmentOptions, as_json: bool = False) -> SegmentPlan:
@@ -186,13 +186,13 @@ def read(planned: SegmentPlan, engine: Engine) -> SegmentVolume | DrawnVolume:
         from crnn_cli.workflows.segment.drawn.steps import read_drawn
 
         return read_drawn(planned.path, paths, planned.plane, planned.span, options, engine)
-    require_writable_all(planned.path, paths.all(engine.labels), options.force)
+    require_writable_all(planned.path, paths, options.force, engine.labels)
     image, source, series = read_image(
         planned.path, options.series, options.slice_tolerance, parse_spacing(options.spacing)
     )
     if paths.dicom:
         paths = paths.of_series(image, series, seg_algorithm(engine.bundle), engine.labels)
-        require_writable_all(planned.path, paths.all(engine.labels), options.force)
+        require_writable_all(planned.path, paths, options.force, engine.labels)
     volume = order_slices(image, planned.plane, planned.span, engine, series, input_name(planned.path))
     return SegmentVolume(replace(volume, source=source), paths)
 

@@ -68,10 +68,11 @@ def read_image(
     """
     from crnn_cli.io.images import load_image
     from crnn_cli.io.nifti.intent import LABELS
+    from crnn_cli.workflows.label_scale import with_label_values
 
     loaded = load_image(path, None, series, slice_tolerance=slice_tolerance)
     name = input_name(path)
-    require_image(loaded.image.array, loaded.intent == LABELS, name)
+    require_image(with_label_values(loaded).image.array, loaded.intent == LABELS, name)
     if loaded.stored_axes < 3:
         raise UnsupportedDataError(
             f"{name} is a 2-D picture {loaded.image.shape}; slices are labelled in a stack, x, y, z"

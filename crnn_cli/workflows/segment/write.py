@@ -92,7 +92,7 @@ def save_labels(
     ----------
     report : without what the writing adds.
     """
-    from crnn_cli.io.atomic_write import write_together
+    from crnn_cli.io.atomic_write import FolderOutput, write_together
     from crnn_cli.io.nifti.image import image_output, write_stream
 
     beside = _outputs_beside(labelled, paths, how)
@@ -102,7 +102,10 @@ def save_labels(
         return report
     if paths.dicom:
         written: dict[str, Any] = {"output": [str(path) for path in paths.segs], "output_format": _SEG}
-        maps = how.segs()
+        segs = how.segs()
+        maps: list[Output | FolderOutput] = [*segs]
+        if paths.folder is not None:
+            maps = [FolderOutput(paths.folder, tuple(segs))]
     else:
         written = {"output": str(paths.labels), "output_format": _NIFTI}
         maps = [image_output(labelled.label_image, paths.labels, how.description, LABEL_INTENT)]
@@ -140,7 +143,7 @@ def _seg_outputs(paths: SegmentPaths, labelled: LabelledVolume) -> list[Output]:
     series = labelled.volume.series
     assert series is not None  # required before the work began
     algorithm = seg_algorithm(labelled.bundle)
-    return seg_outputs(labelled.label_image, series, labelled.labels, algorithm, paths.labels, paths.form)
+    return seg_outputs(labelled.label_image, series, labelled.labels, algorithm, paths.seg_name, paths.form)
 
 
 def _picture(preview: Path, labelled: LabelledVolume) -> Output:

@@ -128,3 +128,17 @@ def test_images_beside_them_make_a_folder_of_images(objects, tmp_path):
         shutil.copy(file, tmp_path / "d" / f"0_{file.name}")
     assert identify(tmp_path / "d", "image", "labels") is DICOM
     assert load_image(tmp_path / "d").series is not None
+
+
+def test_labels_of_the_same_images_are_no_cine(objects):
+    """As of two readers, each in a series of its own; frames that refer to images of their own are one."""
+    files, _ = objects
+    for number, file in enumerate(files):
+        changed(file, SeriesInstanceUID=generate_uid(), SeriesNumber=number + 1)
+    assert codes_of(load_image(files[0].parent).notes) == ["ordered-by-instance"]
+    for file in files[1:]:
+        file.unlink()
+    shutil.copy(files[0], files[1])
+    changed(files[1], SeriesInstanceUID=generate_uid(), SeriesNumber=9, SOPInstanceUID=generate_uid())
+    with pytest.raises(UnsupportedDataError, match="two label the same images"):
+        load_image(files[0].parent)

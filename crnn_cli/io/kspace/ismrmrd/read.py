@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_cli.data.raw_scan import RawScan, RawSlice
+from crnn_cli.errors import UnsupportedDataError
 from crnn_cli.io.kspace.checks import require_every_frame
 from crnn_cli.io.kspace.choices import NOTHING_CHOSEN, RawChoices
 from crnn_cli.io.kspace.ismrmrd.choice import choose_readouts
@@ -143,6 +144,17 @@ def _read(
     return _slice_scan(scan, measured)
 
 
+def _naming_other_encodings(error: UnsupportedDataError, groups: ReadoutGroups) -> UnsupportedDataError:
+    """Error of lacking lines with the readouts that were left out, which may be those that lack."""
+    elsewhere = [remark.text for remark in groups.remarks if remark.code == "other-encodings"]
+    if not elsewhere:
+        return error
+    others = (", or ", *error.remedy) if error.remedy else ()
+    return UnsupportedDataError(
+        *error.parts, f"; {elsewhere[0]}", remedy=("convert each encoding to a file of its own", *others)
+    )
+
+
 def _measured(
     path: Path, group: str, groups: ReadoutGroups, choice: RawChoices, timing: tuple[int | None, float | None]
 ) -> _Measured:
@@ -163,7 +175,11 @@ def _measured(
         lines = lines.without_zeros()
     if z > 1:
         lines.require_one_slab()
-    frames, kept, number = full_frames(frames, lines.frames, stack.places(lines.heads["slice"]), choice.drop_empty)
+    places = stack.places(lines.heads["slice"])
+    try:
+        frames, kept, number = full_frames(frames, lines.frames, places, choice.drop_empty)
+    except UnsupportedDataError as error:
+        raise _naming_other_encodings(error, groups) from None
     lines = replace(lines, frames=number, grid=replace(grid, frames=frames.count)).where(kept)
     calibration, other = _calibration(groups.calibration, lines, header, centre)
     turned = [Fact("reversed-lines", about_reversed)] if about_reversed else []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crnn_cli import notices
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.notices import STREAM
 
@@ -60,10 +61,12 @@ def load_drawn(
         As `crnn_cli.io.images.load_image` and `place_drawn`.
     """
     from crnn_cli.io.images import load_image
+    from crnn_cli.workflows.label_scale import SCALE_CODES, with_label_values
     from crnn_cli.workflows.labels import labels_beside
     from crnn_cli.workflows.segment.spacing import with_spacing
 
-    loaded = load_image(path, keep_type=True)
+    loaded = with_label_values(load_image(path, keep_type=True), certain=True)
+    notices.tell(*(each for each in loaded.notes if each.code in SCALE_CODES))
     name = "standard input" if path == STREAM else str(path)
     if loaded.stored_axes < 3:
         raise UnsupportedDataError(

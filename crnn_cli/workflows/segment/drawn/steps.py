@@ -80,7 +80,7 @@ def read_drawn(
     if paths.dicom:
         _require_small_values(found.labels)
         paths = paths.of_series(image, series, algorithm_of(engine), found.labels)
-    require_writable_all(path, paths.all(found.labels), options.force)
+    require_writable_all(path, paths, options.force, found.labels)
     return replace(found, volume=volume, paths=paths)
 
 

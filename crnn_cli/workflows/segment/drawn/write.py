@@ -60,7 +60,7 @@ def _seg_outputs(run: DrawnRun) -> list[Output]:
     assert paths is not None
     assert result.volume.series is not None  # required before the work began
     return seg_outputs(
-        result.label_image, result.volume.series, result.labels, algorithm_of(result.engine), paths.labels, paths.form
+        result.label_image, result.volume.series, result.labels, algorithm_of(result.engine), paths.seg_name, paths.form
     )
 
 

@@ -72,6 +72,11 @@ def of_another_encoding(acquisitions):
         line.encoding_space_ref = 1
 
 
+def some_of_another_encoding(acquisitions):
+    for line in acquisitions:
+        line.encoding_space_ref = line.idx.slice * line.idx.phase
+
+
 def turned(acquisitions):
     for line in acquisitions:
         if line.idx.slice == 1:
@@ -116,6 +121,12 @@ def in_one_place(acquisitions):
         (not_finite, UnreadableError, "readout 3 .* NaN or infinite"),
         (all_noise, UnsupportedDataError, "none of the 40 readouts is for images"),
         (of_another_encoding, UnsupportedDataError, "40 readouts of other encodings than the first left out"),
+        (
+            some_of_another_encoding,
+            UnsupportedDataError,
+            "1 of 2 frames have no line in some slice.*; 10 readouts of other encodings than the first left out: "
+            "convert each encoding to a file of its own, or leave",
+        ),
         (each(set=1), UnsupportedDataError, r"2 values of set \(0, 1\)"),
         (each(contrast=1), UnsupportedDataError, "2 values of contrast"),
         (turned, UnsupportedDataError, "2 views: slices of other directions than the first"),
