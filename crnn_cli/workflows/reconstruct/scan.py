@@ -344,12 +344,11 @@ def _load_mask(request: ScanRequest, source: dict[str, Any]) -> Image | None:
     """Mask in a file, if one is given; its axes are those of ``axes`` if it has as many. Its sha256 goes to source."""
     if request.mask is None:
         return None
-    from crnn_cli.io.images import load_image
+    from crnn_cli.io.mask import load_mask
 
-    loaded = load_image(request.mask)
-    same = request.axes is not None and loaded.stored_axes == request.axes.count(",") + 1
-    source |= {"mask": str(request.mask), "mask_sha256": loaded.source["sha256"]}
-    return load_image(request.mask, request.axes).image if same else loaded.image
+    mask, sha256 = load_mask(request.mask, request.axes)
+    source |= {"mask": str(request.mask), "mask_sha256": sha256}
+    return mask
 
 
 def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:
