@@ -322,6 +322,7 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     """Image (complex where its phase is known), facts about the files, DICOM series if it is one."""
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
+    from crnn_cli.workflows.reconstruct.phase import load_phase
 
     loaded = load_image(
         request.scan, request.axes, request.series,
@@ -332,10 +333,15 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     if phase is not None:
         if image.is_complex:
             raise UsageError(f"{request.scan} is complex already: ", Param("phase"), " belongs to a magnitude file")
-        phase_image = load_image(phase, request.axes)
+        phase_image = load_phase(
+            phase, request.axes, slice_tolerance=request.slice_tolerance, slice_number=request.slice_number
+        )
         image = join_phase(image, phase_image.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": phase_image.source["sha256"]}
     notices.tell(*loaded.remarks())
+    if loaded.series is not None and loaded.series.is_phase:
+        text = f"{request.scan}: the headers say that these are phase images, and they are taken for magnitudes"
+        notices.tell(notices.Doubt("phase-as-magnitude", text))
     notices.detail(f"read {request.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
     return image, source, loaded.series
 
