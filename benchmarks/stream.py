@@ -140,7 +140,9 @@ def method_of(options: argparse.Namespace) -> StreamMethod:
     network = load_reconstruction(bundle, torch.device(options.device))
     if not isinstance(network, LiveCRNN):
         raise SystemExit(f"{options.model} is not causal")
-    settings = InferenceSettings("running", bundle.input_rms, network.config.iterations, bfloat16=options.bf16)
+    settings = InferenceSettings(
+        bundle.initial_image, bundle.input_rms, network.config.iterations, bfloat16=options.bf16
+    )
     return StreamMethod(network, settings, torch.device(options.device), CoilRequest(), copies=options.ensemble)
 
 

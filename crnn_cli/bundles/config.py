@@ -10,7 +10,8 @@ sha256               of weights.safetensors
 
 Task "reconstruct":
 
-initial_image        image that the network starts from: "total-variation", "time-wiener", "view-shared", "zero-filled"
+initial_image        image that the network starts from: "total-variation", "time-wiener", "view-shared", "zero-filled";
+                     of a causal network "causal-total-variation" or "running"
 input_rms            energy-weighted r.m.s. that the initial image is scaled to
 bfloat16             optional; true where bfloat16 was measured to lose at most 0.05 dB
 uncertainty          optional; {"scale": number}, standard deviation of the error per unit of the spread between runs,
@@ -98,7 +99,9 @@ _OPTIONAL = {
     "segment-drawn": ("quality", "measured"),
     "forecast": (),
 }  # fmt: skip
-_INITIAL_IMAGES = ("total-variation", "time-wiener", "view-shared", "zero-filled", "running")
+_INITIAL_IMAGES = (
+    "total-variation", "time-wiener", "view-shared", "zero-filled", "running", "causal-total-variation"
+)  # fmt: skip
 _CODES = ("code", "modifier")
 _CODE_LENGTHS = (16, 16, 64)
 _PLANES = ("axial", "coronal", "sagittal", "thickest")

@@ -21,6 +21,8 @@ from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import convolve, sum_sets
 from crnn_cli.mri.running_samples import running_series
 
+ALL_FRAMES = slice(None)
+
 
 class Consistency(Protocol):
     """Interface between a reconstruction network and the measured data.
@@ -34,6 +36,11 @@ class Consistency(Protocol):
     """
 
     map_sets: int
+
+    @property
+    def coils(self) -> int:
+        """Number of coils."""
+        ...
 
     def __call__(self, image_BTYX: Tensor, error: Tensor | None = None) -> Tensor:
         """Apply the data consistency step to an image.
@@ -59,11 +66,24 @@ class Consistency(Protocol):
         """Zero-filled images A^H y."""
         ...
 
-    def normal(self, image_BTYX: Tensor) -> Tensor:
+    def normal(self, image_BTYX: Tensor, frames: slice = ALL_FRAMES) -> Tensor:
         """Normal operator A^H A x: the zero-filled images of the samples that an image would give.
 
         Differentiable with respect to the image.
+
+        Parameters
+        ----------
+        image_BTYX : as many images as there are frames.
+        frames : which they are, one after the other; by default all.
         """
+        ...
+
+    def fourier_mask(self) -> Tensor | None:
+        """Mask m, (B, T, Y, X), its centre at the corner, where A^H A = F^H m F: of one coil; None of several."""
+        ...
+
+    def scaled(self, factor: Tensor) -> Consistency:
+        """Operator of the same data times a real factor, a scalar or (B, 1, 1, 1)."""
         ...
 
     def view_shared(self) -> Tensor:
@@ -143,7 +163,7 @@ class SingleCoilConsistency:
     Schlemper et al., IEEE TMI 37(2), 2018; Qin et al., IEEE TMI 38(1), 2019.
     """
 
-    map_sets = 1
+    map_sets = coils = 1
 
     def __init__(
         self, kspace_BTYX: Tensor, mask_BTYX: Tensor, noise: float = 0.0, deviation: float = 0.0
@@ -183,16 +203,21 @@ class SingleCoilConsistency:
     def step(self, image_BTYX: Tensor, frames: slice, error: Tensor | None = None) -> Tensor:
         """Data consistency step of some frames; see `Consistency.step`."""
         weight = 1 / (1 + self._noise + self._deviation.relative_variance(error))
-        mask = self._mask_from_corner if self._mask_from_corner.shape[1] == 1 else self._mask_from_corner[:, frames]
-        return image_BTYX + weight * (self._zero_filled[:, frames] - convolve(image_BTYX, mask, self._axes))
+        return image_BTYX + weight * (self._zero_filled[:, frames] - self.normal(image_BTYX, frames))
 
     def zero_filled(self) -> Tensor:
         """Zero-filled images A^H y, (B, T, Y, X)."""
         return self._zero_filled
 
-    def normal(self, image_BTYX: Tensor) -> Tensor:
+    def normal(self, image_BTYX: Tensor, frames: slice = ALL_FRAMES) -> Tensor:
         """Normal operator F^H m F x, (B, T, Y, X)."""
-        return convolve(image_BTYX, self._mask_from_corner, self._axes)
+        mask = self._mask_from_corner if self._mask_from_corner.shape[1] == 1 else self._mask_from_corner[:, frames]
+        return convolve(image_BTYX, mask, self._axes)
+
+    def fourier_mask(self) -> Tensor:
+        """The mask, (B, T, Y, X), its centre at the corner; T and X may be 1."""
+        mask_BTYX: Tensor = self._mask_from_corner
+        return mask_BTYX
 
     def view_shared(self) -> Tensor:
         """View-shared images, (B, T, Y, X): missing samples are averages over the frames that measured them.

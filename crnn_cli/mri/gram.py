@@ -102,11 +102,17 @@ class Gram:
         image: Tensor = torch.fft.fftshift(image_BTXY, self.dims)
         return image.mT
 
-    def normal(self, image_BTYX: Tensor) -> Tensor:
-        """Normal operator A^H A x of images (B, T, Y, X), by `apply_by_frames`."""
+    def normal(self, image_BTYX: Tensor, first: int = 0) -> Tensor:
+        """Normal operator A^H A x of images (B, T, Y, X), by `apply_by_frames`.
+
+        Parameters
+        ----------
+        first : number of the first of these frames, from 0.
+        """
 
         def operator(frames_BTYX: Tensor, part: slice) -> Tensor:
-            return self._from_layout(self(self.to_layout(frames_BTYX), part))
+            frames = slice(first + part.start, first + part.stop)
+            return self._from_layout(self(self.to_layout(frames_BTYX), frames))
 
         return apply_by_frames(operator, image_BTYX)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crnn_cli.mri.consistency import NoiseLevel, SingleCoilConsistency
+from crnn_cli.mri.consistency import ALL_FRAMES, NoiseLevel, SingleCoilConsistency
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
 from crnn_cli.mri.gram import Gram, coils_per_batch, frame_chunks, sum_sets
@@ -81,6 +81,11 @@ class MultiCoilConsistency:
         self._adjoint_BTYX = self._combined(lambda kspace, masks: kspace_to_image(kspace))
 
     @property
+    def coils(self) -> int:
+        """Number of coils."""
+        return len(self._samples_CMX)
+
+    @property
     def _measured(self) -> Tensor:
         """Mask as booleans: (B, T, Y) for whole lines, else (B, T, Y, X)."""
         whole = self._mask_BTYX.shape[-1] == 1
@@ -130,9 +135,12 @@ class MultiCoilConsistency:
         """Zero-filled images A^H y: the coil images of the measured samples, combined."""
         return self._adjoint_BTYX
 
-    def normal(self, image_BTYX: Tensor) -> Tensor:
+    def normal(self, image_BTYX: Tensor, frames: slice = ALL_FRAMES) -> Tensor:
         """Normal operator A^H A x = S^H F^H m F S x, (B, T, Y, X)."""
-        return self._gram.normal(image_BTYX)
+        return self._gram.normal(image_BTYX, frames.start or 0)
+
+    def fourier_mask(self) -> None:
+        """None: sensitivities couple the points of k-space."""
 
     def view_shared(self) -> Tensor:
         """View-shared images of the coils (`SingleCoilConsistency.view_shared`), combined."""

@@ -1,8 +1,9 @@
 """Causal convolutional recurrent network: each frame is reconstructed from itself and what came before.
 
-Frame t begins with the image of frame t - 1, made consistent with its own data. One iteration i, at half resolution:
+Frame t begins with its initial image (or, as the network is configured, the image of frame t - 1), made consistent with
+its own data. One iteration i, at half resolution:
 
-    h_i  = ReLU(cell * [input, h_i of frame t - 1, h_(i-1)])     input: x, running image, mean, change by consistency
+    h_i  = ReLU(cell * [input, h_i of frame t - 1, h_(i-1)])     input: x, initial image, mean, change
     H1_i = ReLU(layer1 * [h_i, H1_(i-1)])
     H2_i = ReLU(layer2 * [H1_i, H2_(i-1)])
     x    = consistency(x + output * H2_i)
@@ -32,7 +33,7 @@ from crnn_cli.mri.consistency import Consistency
 from crnn_cli.networks.pixel_shuffle import shuffle, small_size, unshuffle
 
 _SHUFFLE = 2
-_INPUTS = 4  # complex images that the cell sees: the image, the running one, its mean over time, the last change
+_INPUTS = 4  # complex images that the cell sees: the image, the initial one, its mean over time, the last change
 _LAYERS = 2  # after the cell
 _MEAN_FRAMES = 16  # frames that the mean over time looks back, about
 
@@ -53,6 +54,8 @@ class LiveCRNNConfig:
     kernel : width of the square convolution kernels, odd.
     iterations : unrolled iterations of a frame.
     weight_sets : sets of weights; iteration i of I uses number S i // I.
+    given_start : 1: a frame begins with its initial image; 0: with the image of the frame before. The change that the
+        first iteration sees is from the image of the frame before in both.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class LiveCRNNConfig:
     kernel: int = 3
     iterations: int = 4
     weight_sets: int = 4
+    given_start: int = 0
 
     def __post_init__(self) -> None:
         for name, most in (("features", 1024), ("kernel", 15), ("iterations", 64), ("weight_sets", 64)):
@@ -71,6 +75,8 @@ class LiveCRNNConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be an integer from 1 to {most}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd")
+        if self.given_start not in (0, 1):
+            raise ValueError(f"given_start is {self.given_start}; it must be 0 or 1")
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class LiveState:
 
     Attributes
     ----------
-    image_B1YX, mean_B1YX : complex image of the frame, and the mean of the running images.
+    image_B1YX, mean_B1YX : complex image of the frame, and the mean of the initial images.
     frames : how many have passed.
     cells : state of the cell in each iteration, (B, F, V, U).
     layers : states of the cell and of each layer in the last iteration.
@@ -163,9 +169,10 @@ class LiveCRNN(nn.Module):
 
         Parameters
         ----------
-        image_BTYX : running images (`crnn_cli.mri.running_samples`), complex, scaled as in training.
+        image_BTYX : initial images, complex, scaled as in training: running images (`crnn_cli.mri.running_samples`), or
+            those of causal total variation (`crnn_cli.mri.causal_tv`).
         consistency : the data-consistency operator, in the same scale.
-        iterations : of a frame; by default those of the configuration. 0 returns the running images.
+        iterations : of a frame; by default those of the configuration. 0 returns the initial images.
         progress : called as often as there are iterations, evenly over the frames.
 
         Returns
@@ -192,13 +199,13 @@ class LiveCRNN(nn.Module):
         return torch.cat(made, 1)
 
     def step(
-        self, running_B1YX: Tensor, consistency: FrameStep, state: LiveState | None, iterations: int | None = None
+        self, initial_B1YX: Tensor, consistency: FrameStep, state: LiveState | None, iterations: int | None = None
     ) -> LiveState:  # fmt: skip
         """Reconstruct the next frame.
 
         Parameters
         ----------
-        running_B1YX : its running image, complex, scaled as in training.
+        initial_B1YX : its initial image, complex, scaled as in training.
         consistency : with its data, in the same scale.
         state : of the frame before; None for the first.
         iterations : by default those of the configuration; the same for all frames.
@@ -209,18 +216,20 @@ class LiveCRNN(nn.Module):
         """
         total = self.config.iterations if iterations is None else iterations
         if state is None:
-            state = self._first_state(running_B1YX, total)
+            state = self._first_state(initial_B1YX, total)
         frames = state.frames + 1
-        mean_B1YX = state.mean_B1YX + (running_B1YX - state.mean_B1YX) / min(frames, _MEAN_FRAMES)
-        guess_B1YX, image_B1YX = state.image_B1YX, consistency(state.image_B1YX, self._layers(0, total).error)
-        kept, cells, states = [self._unshuffled(image) for image in (running_B1YX, mean_B1YX)], [], state.layers
+        mean_B1YX = state.mean_B1YX + (initial_B1YX - state.mean_B1YX) / min(frames, _MEAN_FRAMES)
+        guess_B1YX = state.image_B1YX
+        begun_B1YX = initial_B1YX if self.config.given_start else guess_B1YX
+        image_B1YX = consistency(begun_B1YX, self._layers(0, total).error)
+        kept, cells, states = [self._unshuffled(image) for image in (initial_B1YX, mean_B1YX)], [], state.layers
         for number in range(total):
             layers = self._layers(number, total)
             entered = [self._unshuffled(image_B1YX), *kept, self._unshuffled(image_B1YX - guess_B1YX)]
             states = layers(torch.cat(entered, 1), state.cells[number], states)
             cells.append(states[0])
-            residual_BCVU = layers.output(states[-1]).to(running_B1YX.real.dtype)
-            guess_B1YX = image_B1YX + shuffle(residual_BCVU, _SHUFFLE, running_B1YX.shape)[:, None]
+            residual_BCVU = layers.output(states[-1]).to(initial_B1YX.real.dtype)
+            guess_B1YX = image_B1YX + shuffle(residual_BCVU, _SHUFFLE, initial_B1YX.shape)[:, None]
             image_B1YX = consistency(guess_B1YX, layers.error)
         return LiveState(image_B1YX, mean_B1YX, frames, tuple(cells), states)
 
@@ -230,13 +239,13 @@ class LiveCRNN(nn.Module):
         assert isinstance(layers, LiveLayers)
         return layers
 
-    def _first_state(self, running_B1YX: Tensor, total: int) -> LiveState:
-        """State before the first frame: its running image, and hidden states of zeros."""
-        size = (len(running_B1YX), self.config.features, *small_size(running_B1YX.shape, _SHUFFLE))
-        device = running_B1YX.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else running_B1YX.real.dtype
-        zeros = torch.zeros(size, dtype=dtype, device=running_B1YX.device).contiguous(memory_format=torch.channels_last)
-        return LiveState(running_B1YX, torch.zeros_like(running_B1YX), 0, (zeros,) * total, (zeros,) * (1 + _LAYERS))
+    def _first_state(self, initial_B1YX: Tensor, total: int) -> LiveState:
+        """State before the first frame: its initial image, and hidden states of zeros."""
+        size = (len(initial_B1YX), self.config.features, *small_size(initial_B1YX.shape, _SHUFFLE))
+        device = initial_B1YX.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else initial_B1YX.real.dtype
+        zeros = torch.zeros(size, dtype=dtype, device=initial_B1YX.device).contiguous(memory_format=torch.channels_last)
+        return LiveState(initial_B1YX, torch.zeros_like(initial_B1YX), 0, (zeros,) * total, (zeros,) * (1 + _LAYERS))
 
     @staticmethod
     def _unshuffled(image_B1YX: Tensor) -> Tensor:

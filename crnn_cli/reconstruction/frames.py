@@ -7,13 +7,15 @@ Legend: B batch of one, C coil, T frame, Y phase encoding, X readout. A frame is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from crnn_cli.compute.device import tf32_convolutions
+from crnn_cli.mri.causal_tv import CausalTV
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import kspace_to_image
 from crnn_cli.mri.running_samples import RunningSamples
@@ -31,6 +33,18 @@ def frame_of(measurement: SliceMeasurement, number: int) -> SliceMeasurement:
         measurement, kspace_BCTYX=measurement.kspace_BCTYX[:, :, part], unseen_BTYX=unseen_BTYX,
         mask_BTYX=mask_BTYX if mask_BTYX.shape[1] == 1 else mask_BTYX[:, part],
     )  # fmt: skip
+
+
+class InitialImages(Protocol):
+    """Initial images of the frames of one slice, one after the other, in constant memory."""
+
+    def next(self, frame: SliceMeasurement) -> Tensor:
+        """Take in a frame: its initial image, complex (B, 1, Y, X)."""
+        ...
+
+    def copy(self) -> InitialImages:
+        """Another that goes on from here."""
+        ...
 
 
 class RunningImage:
@@ -55,6 +69,43 @@ class RunningImage:
         return (coils_CYX * frame.maps_BCYX.conj()).sum(1, keepdim=True)
 
 
+class CausalTVImage:
+    """Total variation of the frames up to each; see `CausalTV`.
+
+    Parameters
+    ----------
+    brightness : of the slice, above 0.
+    """
+
+    def __init__(self, brightness: Tensor) -> None:
+        self._brightness = brightness
+        self._window: tuple[SliceMeasurement, ...] = ()
+        self._tv: CausalTV | None = None
+
+    def copy(self) -> CausalTVImage:
+        """Another that goes on from here."""
+        twin = CausalTVImage(self._brightness)
+        twin._window, twin._tv = self._window, self._tv and self._tv.copy()
+        return twin
+
+    def next(self, frame: SliceMeasurement) -> Tensor:
+        """Take in a frame: its image, complex (B, 1, Y, X)."""
+        self._tv = self._tv or CausalTV(frame.kspace_BCTYX.shape[1])
+        self._window = (*self._window, frame)[-self._tv.frames :]
+        operator = _joined(self._window).consistency().scaled(1 / self._brightness)
+        return self._tv.next(operator, slice(0, len(self._window))) * self._brightness
+
+
+def _joined(frames: Sequence[SliceMeasurement]) -> SliceMeasurement:
+    """Join frames of one slice to one measurement, with the sensitivities of the last."""
+    width = max(frame.mask_BTYX.shape[-1] for frame in frames)
+    masks = [frame.mask_BTYX.expand(-1, -1, -1, width) for frame in frames]
+    return replace(
+        frames[-1], kspace_BCTYX=torch.cat([frame.kspace_BCTYX for frame in frames], 2),
+        mask_BTYX=torch.cat(masks, 1), unseen_BTYX=None,
+    )  # fmt: skip
+
+
 def brightness_of(measurement: SliceMeasurement, calibration_frames: int) -> Tensor:
     """Brightness of the running images of the first frames, which the network is scaled by."""
     running, frames = RunningImage(), min(calibration_frames, measurement.kspace_BCTYX.shape[2])
@@ -74,16 +125,18 @@ class FrameReconstructor:
 
     def __init__(self, network: LiveCRNN, settings: InferenceSettings, brightness: Tensor) -> None:
         self._network, self._settings = network, settings
-        self._scale = settings.input_rms / brightness if float(brightness) else torch.zeros_like(brightness)
-        self._running = RunningImage()
+        bright = bool(float(brightness))
+        self._scale = settings.input_rms / brightness if bright else torch.zeros_like(brightness)
+        by_tv = bright and settings.initial_image == "causal-total-variation"
+        self._initial: InitialImages = CausalTVImage(brightness) if by_tv else RunningImage()
         self._state: LiveState | None = None
 
     def next(self, frame: SliceMeasurement) -> Tensor:
         """Reconstruct the next frame: complex image (B, 1, Y, X)."""
-        running_B1YX = self._running.next(frame)
+        initial_B1YX = self._initial.next(frame)
         if not self._settings.iterations or not bool(self._scale.any()):
-            return running_B1YX
-        self._state = self._step(frame, running_B1YX, self._state)
+            return initial_B1YX
+        self._state = self._step(frame, initial_B1YX, self._state)
         return self._state.image_B1YX / self._scale
 
     def from_part(self, part: SliceMeasurement) -> Callable[[], Tensor]:
@@ -95,11 +148,11 @@ class FrameReconstructor:
         ----------
         part : the next frame with fewer samples.
         """
-        running, state = self._running.copy(), self._state
-        return lambda: self._step(part, running.next(part), state).image_B1YX / self._scale
+        initial, state = self._initial.copy(), self._state
+        return lambda: self._step(part, initial.next(part), state).image_B1YX / self._scale
 
-    def _step(self, frame: SliceMeasurement, running_B1YX: Tensor, state: LiveState | None) -> LiveState:
-        settings, device = self._settings, running_B1YX.device.type
+    def _step(self, frame: SliceMeasurement, initial_B1YX: Tensor, state: LiveState | None) -> LiveState:
+        settings, device = self._settings, initial_B1YX.device.type
         operator = frame.consistency(settings.noise_ratio).scaled(self._scale)
 
         def consistent(image_B1YX: Tensor, error: Tensor) -> Tensor:
@@ -110,7 +163,7 @@ class FrameReconstructor:
             torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16),
             tf32_convolutions(settings.tf32),
         ):
-            return self._network.step(running_B1YX * self._scale, consistent, state, settings.iterations)
+            return self._network.step(initial_B1YX * self._scale, consistent, state, settings.iterations)
 
 
 def reconstruct_frames(

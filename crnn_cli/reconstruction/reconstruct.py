@@ -19,6 +19,7 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
+from crnn_cli.mri.causal_tv import causal_tv
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
 from crnn_cli.mri.total_variation import tv_start
@@ -33,8 +34,11 @@ INITIAL_IMAGES: dict[str, Callable[[Consistency], Tensor]] = {
     "time-wiener": lambda operator: operator.time_wiener(),
     "total-variation": tv_start,
     "running": lambda operator: operator.running(),
+    "causal-total-variation": causal_tv,
 }
 """Images that a network starts from, by the name in a bundle's config.json."""
+CAUSAL_IMAGES = ("running", "causal-total-variation")
+"""Those that look back only."""
 
 Assessment_co = TypeVar("Assessment_co", covariant=True)
 """What a method finds out about its images of a slice besides them; None for a plain method."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig, Layers
-from crnn_cli.networks.live_crnn import LiveCRNN, LiveLayers
+from crnn_cli.networks.live_crnn import LiveCRNN, LiveCRNNConfig, LiveLayers
 
 _SHARE = 0.2  # of the causal network's residual: its initial images are worse
 _ERROR = 0.035  # expected of images that start from total variation
@@ -51,6 +53,26 @@ def _untrained(config: CRNNMRIConfig) -> CRNNMRI:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return CRNNMRI(config)
+
+
+def with_start(network: CRNNMRI | LiveCRNN, config: LiveCRNNConfig) -> LiveCRNN:
+    """Build a causal network with the weights of another, whose frames may begin otherwise (``given_start``).
+
+    Parameters
+    ----------
+    network : trained; it is not changed.
+    config : of the same sizes.
+
+    Raises
+    ------
+    ValueError
+        If the sizes are others, or the network sees all frames.
+    """
+    if not isinstance(network, LiveCRNN) or replace(network.config, given_start=config.given_start) != config:
+        raise ValueError("networks for streams are begun from one of the same sizes alone")
+    begun = LiveCRNN(config)
+    begun.load_state_dict(network.state_dict())
+    return begun
 
 
 def from_causal(network: LiveCRNN, config: CRNNMRIConfig) -> CRNNMRI:

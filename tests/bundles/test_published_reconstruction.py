@@ -6,7 +6,7 @@ import torch
 
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency, energy_weighted_rms
-from crnn_cli.mri.total_variation import tv_start
+from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from crnn_cli.training.reconstruct.idle import IDLE, changes_by_set
 from tests.support.cines import lines_mask, moving_cine, to_kspace
 
@@ -23,7 +23,7 @@ def undersampled():
 @pytest.mark.parametrize("name", ["cine-crnn", "cine-crnn-fast", "cine-crnn-live"])
 def test_every_set_of_weights_changes_the_images(name):
     bundle, operator = find_bundle(name, "reconstruct"), undersampled()
-    start = operator.running() if bundle.initial_image == "running" else tv_start(operator)
+    start = INITIAL_IMAGES[bundle.initial_image](operator)
     changes = changes_by_set(load_reconstruction(bundle, torch.device("cpu")).eval(), start, operator)
     assert len(changes) == bundle.settings["weight_sets"]
     assert min(changes) > IDLE

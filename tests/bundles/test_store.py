@@ -110,7 +110,7 @@ def test_wrong_weights_are_named(copy, change, reason):
         ({"input_rms": float("inf")}, "no positive number"),
         ({"input_rms": float("nan")}, "no positive number"),
         ({"format": 99}, "format 99"),
-        ({"initial_image": "warm"}, "not total-variation, time-wiener, view-shared, zero-filled or running"),
+        ({"initial_image": "warm"}, "zero-filled, running or causal-total-variation"),
         ({"network": "u-net"}, "unknown network 'u-net'"),
         ({"settings": {"feature": 6}}, "unknown key 'feature'.*'features'"),
         ({"settings": {"features": 6.5}}, "features is 6.5"),

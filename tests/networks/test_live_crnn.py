@@ -1,5 +1,7 @@
 """The causal network: its formula, that it looks back only, and that frames one by one are the series."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,8 @@ def slowly(net, running_TYX, consistent):
     cells, layers, image, mean, made = [zeros] * total, [zeros] * 3, running_TYX[0], torch.zeros(shape), []
     for t, running in enumerate(running_TYX):
         mean = mean + (running - mean) / min(t + 1, 16)
-        guess, image = image, consistent(image, t, net.sets[0].error)
+        guess, begun = image, running if net.config.given_start else image
+        image = consistent(begun, t, net.sets[0].error)
         for i in range(total):
             weights = net.sets[i * net.config.weight_sets // total]
             entered = [halves(each) for each in (image, running, mean, image - guess)]
@@ -50,11 +53,13 @@ def slowly(net, running_TYX, consistent):
     return torch.stack(made)
 
 
+@pytest.mark.parametrize("given_start", [0, 1])
 @pytest.mark.parametrize("coils", [1, 3])
 @pytest.mark.parametrize("sets", [1, 2])
-def test_images_are_those_of_the_formula(coils, sets):
+def test_images_are_those_of_the_formula(coils, sets, given_start):
     data = measurement(coils=coils, deviation=0.05)
-    operator, net = data.consistency(), network(LiveCRNNConfig(features=4, iterations=2, weight_sets=sets))
+    config = LiveCRNNConfig(features=4, iterations=2, weight_sets=sets, given_start=given_start)
+    operator, net = data.consistency(), network(config)
     running = operator.running()
     with torch.no_grad():
         made = net(running, operator)
@@ -97,6 +102,14 @@ def test_untrained_it_leaves_the_image_to_data_consistency():
         torch.testing.assert_close(image[:, t : t + 1], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_untrained_and_given_a_start_it_makes_it_consistent():
+    data = measurement()
+    operator = data.consistency()
+    initial = torch.randn_like(operator.running())
+    image = LiveCRNN(replace(SMALL, given_start=1))(initial, operator).detach()
+    torch.testing.assert_close(image, operator(initial), atol=1e-5, rtol=1e-5)
+
+
 def test_truncation_cuts_gradients_and_changes_no_image():
     data = measurement()
     operator = data.consistency()
@@ -122,7 +135,9 @@ def test_no_iterations_give_the_running_images_and_progress_is_called_for_each()
     assert len(called) == SMALL.iterations
 
 
-@pytest.mark.parametrize("sizes", [{"features": 0}, {"kernel": 4}, {"iterations": 0}, {"weight_sets": 65}])
+@pytest.mark.parametrize(
+    "sizes", [{"features": 0}, {"kernel": 4}, {"iterations": 0}, {"weight_sets": 65}, {"given_start": 2}]
+)
 def test_sizes_out_of_range_are_refused(sizes):
     with pytest.raises(ValueError, match=next(iter(sizes))):
         LiveCRNNConfig(**sizes)

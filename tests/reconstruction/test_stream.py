@@ -1,16 +1,25 @@
 """Frames of a stream: the images are those of the same frames in a file, whenever they come."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.errors import UnsupportedDataError
+from crnn_cli.mri.causal_tv import causal_tv
 from crnn_cli.reconstruction.coil_preparation import CoilRequest, prepare_coils
 from crnn_cli.reconstruction.ensemble import Ensemble
-from crnn_cli.reconstruction.frames import FrameReconstructor, brightness_of, frame_of, reconstruct_frames
+from crnn_cli.reconstruction.frames import (
+    CausalTVImage,
+    FrameReconstructor,
+    brightness_of,
+    frame_of,
+    reconstruct_frames,
+)
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from crnn_cli.reconstruction.reconstruct import NetworkReconstructor
+from crnn_cli.reconstruction.reconstruct import CAUSAL_IMAGES, NetworkReconstructor
 from crnn_cli.reconstruction.stream import StreamedSlice, StreamMethod, join_frames
 from tests.support.kspace import kspace, lines
 from tests.support.live import measurement, network, settings
@@ -25,10 +34,10 @@ def phantom(frames=9, coils=4):
     return [RawSlice(samples[:, t : t + 1], measured[t : t + 1]) for t in range(frames)]
 
 
-def streamed(frames, *, calibrate=4, renew=0, given=None, copies=1):
+def streamed(frames, *, calibrate=4, renew=0, given=None, copies=1, initial_image="running"):
     """Return the images of frames that are pushed one by one, and after which push each came."""
     request = CoilRequest(maps=given)
-    method = StreamMethod(network(), settings(calibrate), CPU, request, renew, copies)
+    method = StreamMethod(network(), settings(calibrate, 2, initial_image), CPU, request, renew, copies)
     one, images, came = StreamedSlice(method, "slice 1"), [], []
     for number, raw in enumerate([*frames, None]):
         for data in one.calibrate() if raw is None else one.push(raw):
@@ -38,16 +47,39 @@ def streamed(frames, *, calibrate=4, renew=0, given=None, copies=1):
     return torch.cat(images, 1), came
 
 
+@pytest.mark.parametrize("initial_image", CAUSAL_IMAGES)
 @pytest.mark.parametrize("coils", [1, 4])
-def test_a_stream_gives_the_images_of_the_file_to_the_bit(coils):
-    frames = phantom(coils=coils)
+def test_a_stream_gives_the_images_of_the_file_to_the_bit(coils, initial_image):
+    frames = phantom(12, coils=coils)
     whole = join_frames(frames)
     prepared = prepare_coils(join_frames(frames[:4]), CoilRequest(), CPU)
+    how = settings(4, 2, initial_image)
     with torch.no_grad():
-        expected = reconstruct_frames(network(), settings(4), prepared.measure(whole, CPU), lambda: None)
-    images, came = streamed(frames)
+        expected = reconstruct_frames(network(), how, prepared.measure(whole, CPU), lambda: None)
+    images, came = streamed(frames, initial_image=initial_image)
     assert torch.equal(images, expected)
-    assert came == [3, 3, 3, 3, 4, 5, 6, 7, 8]
+    assert came == [3, 3, 3, *range(3, 12)]
+    assert (initial_image == "running") == torch.equal(images, streamed(frames)[0])
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_causal_total_variation_of_a_stream_is_that_of_the_series_in_training(coils):
+    data = measurement(12, coils=coils)
+    images = CausalTVImage(brightness_of(data, 8))
+    made = torch.cat([images.next(frame_of(data, t)) for t in range(12)], 1)
+    torch.testing.assert_close(made, causal_tv(data.consistency()), rtol=1e-3, atol=1e-4)
+
+
+def test_frames_whose_masks_differ_in_width_come_after_each_other():
+    data = measurement(4)
+    lines = [frame_of(data, t) for t in range(4)]
+    mixed = [
+        replace(frame, mask_BTYX=frame.mask_BTYX.expand_as(frame.kspace_BCTYX[:, 0])) if t % 2 else frame
+        for t, frame in enumerate(lines)
+    ]
+    one, other = (CausalTVImage(brightness_of(data, 3)) for _ in range(2))
+    for frame, same in zip(lines, mixed, strict=True):
+        torch.testing.assert_close(one.next(frame), other.next(same), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("coils", [1, 4])
@@ -67,12 +99,13 @@ def test_a_stream_shorter_than_its_calibration_is_calibrated_by_what_there_is():
     assert torch.equal(images, streamed(phantom()[:3], calibrate=3)[0])
 
 
-def test_sensitivities_are_renewed_after_the_frames_that_they_come_from():
-    frames = phantom(12)
-    plain, renewed = streamed(frames)[0], streamed(frames, renew=5)[0]
+@pytest.mark.parametrize("initial_image", CAUSAL_IMAGES)
+def test_sensitivities_are_renewed_after_the_frames_that_they_come_from(initial_image):
+    frames, how = phantom(12), {"initial_image": initial_image}
+    plain, renewed = streamed(frames, **how)[0], streamed(frames, renew=5, **how)[0]
     changed = [not torch.equal(plain[:, t], renewed[:, t]) for t in range(12)]
     assert changed.index(True) == 5 + 4  # begun with frame 5, used from four frames later
-    assert torch.equal(renewed, streamed(frames, renew=5)[0])
+    assert torch.equal(renewed, streamed(frames, renew=5, **how)[0])
 
 
 def test_given_sensitivities_stay():
@@ -90,9 +123,10 @@ def test_images_are_as_bright_as_the_data():
                                    rtol=1e-4, atol=1e-2)  # fmt: skip
 
 
-def test_a_frame_from_a_part_of_its_samples_changes_nothing():
-    data, net = measurement(), network()
-    one, other = (FrameReconstructor(net, settings(), brightness_of(data, 3)) for _ in range(2))
+@pytest.mark.parametrize("initial_image", CAUSAL_IMAGES)
+def test_a_frame_from_a_part_of_its_samples_changes_nothing(initial_image):
+    data, net, how = measurement(), network(), settings(initial_image=initial_image)
+    one, other = (FrameReconstructor(net, how, brightness_of(data, 3)) for _ in range(2))
     part = frame_of(data, 2)
     part = SliceMeasurement(part.kspace_BCTYX * 0, part.mask_BTYX & False)
     for t in range(6):
@@ -103,10 +137,11 @@ def test_a_frame_from_a_part_of_its_samples_changes_nothing():
             assert not torch.allclose(predict(), images[0])
 
 
-def test_a_slice_without_energy_is_zero():
+@pytest.mark.parametrize("initial_image", CAUSAL_IMAGES)
+def test_a_slice_without_energy_is_zero(initial_image):
     data = measurement()
     nothing = SliceMeasurement(0 * data.kspace_BCTYX, data.mask_BTYX)
-    assert not reconstruct_frames(network(), settings(), nothing, lambda: None).any()
+    assert not reconstruct_frames(network(), settings(initial_image=initial_image), nothing, lambda: None).any()
 
 
 def test_samples_that_are_not_finite_are_refused():

@@ -45,5 +45,5 @@ def measurement(frames=6, lines=14, columns=9, coils=1, seed=0, deviation=0.0):
     return SliceMeasurement(kspace * mask[:, None], mask, maps, deviation)
 
 
-def settings(calibration_frames=3, iterations=2):
-    return InferenceSettings("running", 1.0, iterations, calibration_frames=calibration_frames)
+def settings(calibration_frames=3, iterations=2, initial_image="running"):
+    return InferenceSettings(initial_image, 1.0, iterations, calibration_frames=calibration_frames)

@@ -9,10 +9,10 @@ import torch
 
 from crnn_cli.bundles.store import Bundle, load_reconstruction
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
-from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
-from crnn_cli.networks.live_crnn import LiveCRNN
+from crnn_cli.networks.crnn_mri import CRNNMRI
+from crnn_cli.networks.live_crnn import LiveCRNN, LiveCRNNConfig
 from crnn_cli.training.datasets.names import stem, subject_of
-from crnn_cli.training.grow_network import expand_network, from_causal
+from crnn_cli.training.grow_network import expand_network, from_causal, with_start
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.reconstruct.idle import doubt_idle_sets
@@ -121,11 +121,9 @@ def _coils(sampling: SamplingSettings) -> str:
 def _initial_network(start: Bundle, settings: ReconstructSettings) -> CRNNMRI | LiveCRNN:
     """Network of a bundle to start from, expanded to the sizes of the settings; UsageError if it cannot be."""
     network, wanted = load_reconstruction(start, torch.device("cpu")), settings.network.config()
-    if isinstance(network, LiveCRNN) and network.config == wanted:
-        return network
     try:
-        if not isinstance(wanted, CRNNMRIConfig):
-            raise ValueError("networks for streams are begun from one of the same sizes alone")
+        if isinstance(wanted, LiveCRNNConfig):
+            return with_start(network, wanted)
         return from_causal(network, wanted) if isinstance(network, LiveCRNN) else expand_network(network, wanted)
     except ValueError as error:
         raise UsageError(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from crnn_cli.networks.crnn_mri import CRNNMRIConfig
 from crnn_cli.networks.live_crnn import LiveCRNNConfig
-from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
+from crnn_cli.reconstruction.reconstruct import CAUSAL_IMAGES, INITIAL_IMAGES
 from crnn_cli.training.job import OptimiserSettings, Stage
 from crnn_cli.training.reconstruct.cine import SamplingSettings
 from crnn_cli.training.settings import active_losses, setting
@@ -20,6 +20,8 @@ class ReconstructionNetworkSettings:
 
     live: int = setting(0, "1: the causal network for streams, whose frames see only those before; tsm_channels, "
                         "temporal_context, noise_aware and pixel_unshuffle do not apply")  # fmt: skip
+    given_start: int = setting(0, "live, 1: frames begin with their initial image, 0: with the image before",
+                               added=True)  # fmt: skip
     features: int = setting(64, "channels of every hidden state")
     kernel: int = setting(3, "of the convolutions, odd")
     iterations: int = setting(5, "of the published model")
@@ -40,6 +42,8 @@ class ReconstructionNetworkSettings:
             raise ValueError(
                 "live must be 0 or 1; with 1, leave out tsm_channels, temporal_context, noise_aware and pixel_unshuffle"
             )
+        if self.given_start not in (0, 1) or (self.given_start and not self.live):
+            raise ValueError("given_start must be 0 or 1, and is for live")
         if self.live and self.checkpoint:
             raise ValueError("checkpoint is for the network that sees all frames; for live, truncate saves memory")
         if self.truncate < 0 or self.checkpoint < 0:
@@ -48,7 +52,9 @@ class ReconstructionNetworkSettings:
     def config(self) -> CRNNMRIConfig | LiveCRNNConfig:
         """Configuration of the network itself."""
         if self.live:
-            return LiveCRNNConfig(self.features, self.kernel, self.iterations, self.weight_sets)
+            return LiveCRNNConfig(
+                self.features, self.kernel, self.iterations, self.weight_sets, self.given_start
+            )  # fmt: skip
         return CRNNMRIConfig(
             self.features,
             self.kernel,
@@ -94,8 +100,9 @@ class ReconstructSettings:
     real_share: float = setting(0.4, "share of items made from the cines given; the others are simulated scenes")
     pixels: int = setting(25_600, "frames x lines x columns of an item, about: what a step costs")
     initial_image: str = setting(
-        "time-wiener", "input of the network; or total-variation, view-shared, zero-filled; running for live", "start"
-    )
+        "time-wiener", "input of the network; or total-variation, view-shared, zero-filled; for live "
+                       "causal-total-variation or running", "start",
+    )  # fmt: skip
     start_iterations: int = setting(2, "in the first quarter; one more up to 55 % of the steps")
     network: ReconstructionNetworkSettings = field(default_factory=ReconstructionNetworkSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
@@ -113,8 +120,10 @@ class ReconstructSettings:
             raise ValueError(
                 f"initial_image is {self.initial_image!r}, which is none of {', '.join(sorted(INITIAL_IMAGES))}"
             )
-        if bool(self.network.live) != (self.initial_image == "running"):
-            raise ValueError('a live network starts from initial_image = "running", and no other network does')
+        if bool(self.network.live) != (self.initial_image in CAUSAL_IMAGES):
+            raise ValueError(
+                'a live network starts from initial_image = "causal-total-variation" or "running", and no other does'
+            )
         if not 0 <= self.real_share <= 1 or not self.pixels >= 2_000:
             raise ValueError("real_share must be from 0 to 1, and pixels 2000 or more")
 

@@ -42,6 +42,20 @@ def test_a_small_network_learns_an_item():
                if not name.endswith("error"))  # fmt: skip
 
 
+def test_a_network_that_starts_from_total_variation_goes_on_from_one_that_does_not(tmp_path):
+    before = train_reconstruction([], SMALL, TrainingRequest(tmp_path / "one", CPU), lambda report: None)
+    by_tv = replace(
+        SMALL, initial_image="causal-total-variation", network=replace(SMALL.network, given_start=1),
+        optimiser=replace(SMALL.optimiser, learning_rate=1e-9),
+    )  # fmt: skip
+    bundle = train_reconstruction([], by_tv, TrainingRequest(tmp_path / "two", CPU, start=before), lambda report: None)
+    assert bundle is not None
+    assert (bundle.initial_image, bundle.settings["given_start"]) == ("causal-total-variation", 1)
+    networks = [load_reconstruction(find_bundle(str(tmp_path / name)), CPU) for name in ("one", "two")]
+    for one, two in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
 def test_a_run_makes_a_bundle_and_another_begins_from_it(tmp_path):
     bundle = train_reconstruction([], SMALL, TrainingRequest(tmp_path / "one", CPU), lambda report: None)
     assert bundle is not None
@@ -69,15 +83,19 @@ def test_all_iterations_run_from_the_first_step():
         {"pixel_unshuffle": 2},
         {"checkpoint": 1},
         {"live": 2},
+        {"live": 0, "given_start": 1},
+        {"given_start": 2},
     ],
 )
 def test_settings_of_the_other_network_are_refused(changes):
-    with pytest.raises(ValueError, match="live"):
+    with pytest.raises(ValueError, match=r"live|given_start"):
         replace(SMALL.network, **changes)
 
 
 def test_the_initial_image_goes_with_the_network():
     with pytest.raises(ValueError, match="running"):
         replace(SMALL, initial_image="time-wiener")
-    with pytest.raises(ValueError, match="running"):
-        ReconstructSettings(initial_image="running")
+    for causal in ("running", "causal-total-variation"):
+        assert replace(SMALL, initial_image=causal).initial_image == causal
+        with pytest.raises(ValueError, match="running"):
+            ReconstructSettings(initial_image=causal)
