@@ -302,7 +302,7 @@ def _require_agreement(kspace_ZT01: SeriesKspace, mask_ZT01: Mask) -> None:
         lines.append(np.sqrt(power.mean(axis=readout)))
         claimed.append(mask_T01.any(axis=readout))
     if outside / energy > OUTSIDE:
-        share = f"{100 * outside / energy:.2g} %"
+        share = f"{100 * outside / energy:.3g} %"
         raise UnsupportedDataError(
             f"the mask disagrees with the k-space: {share} of the energy lies where the mask says "
             "that nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this "
