@@ -279,7 +279,10 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     x, y, z, t = image.shape
     fits = all(m in (1, n) for m, n in zip(values.shape, (x, y, z, t), strict=True))
     if not fits or values.shape[:2] == (1, 1):
-        raise UnsupportedDataError(f"the mask is {mask.shape}, the series {image.shape}: each axis must agree or be 1")
+        raise UnsupportedDataError(
+            f"the mask is {mask.shape}, the series {image.shape}",
+            remedy=("give it the axes x, y, z, t, each as long as that of the series or 1",),
+        )
     whole: Mask = np.broadcast_to(values.astype(bool), image.shape).transpose(2, 3, 0, 1)
     empty = ~whole.any(axis=(2, 3))
     if empty.any():

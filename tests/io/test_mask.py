@@ -51,3 +51,9 @@ def test_masks_that_cannot_be_read_are_named_with_what_to_do(scan):
     scan.with_name("part.npy").write_bytes(whole[:-3])
     with pytest.raises(UnreadableError, match="not a whole NumPy file"):
         masks_of(scan, scan.with_name("part.npy"))
+
+
+def test_a_mask_of_x_y_t_is_refused_with_the_axes_that_are_wanted(scan):
+    np.save(scan.with_name("mask.npy"), lines_mask(24, 20, 6)[:, :, 0])
+    with pytest.raises(UnsupportedDataError, match=r"\(24, 20, 6\), the series \(24, 20, 1, 6\): .* axes x, y, z, t"):
+        masks_of(scan, scan.with_name("mask.npy"))
