@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
-from crnn_cli.mri.total_variation import SPACE, GradientSolver, Steps, iterate
+from crnn_cli.mri.total_variation.admm import SPACE, GradientSolver, Steps, iterate
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ _BRIGHTNESS_FRAMES = 8
 
 
 class CausalTV:
-    """Total variation of `crnn_cli.mri.total_variation.tv` over a window that moves on with each frame.
+    """Total variation of `crnn_cli.mri.total_variation.admm.tv` over a window that moves on with each frame.
 
     A frame begins with the image of the frame before, made consistent with its own samples. ADMM then goes on with the
     images and the dual variables that the window has; the frame before the window is held. So a frame is improved as
