@@ -25,9 +25,15 @@ INNER = 8  # conjugate gradient iterations per ADMM iteration
 
 @dataclass(frozen=True)
 class Steps:
-    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations, sets of sensitivities.
+    """Parameters of an ADMM run.
 
-    inner : conjugate gradient iterations per ADMM iteration.
+    Attributes
+    ----------
+    weight, penalty : w and r of `tv`.
+    space : s, weight of spatial relative to temporal differences.
+    iterations : of ADMM, at most.
+    map_sets : sets of sensitivities.
+    inner : conjugate gradient iterations in each.
     """
 
     weight: float
