@@ -26,7 +26,7 @@ from torch import Tensor
 from crnn_cli.bundles.store import find_bundle, load_reconstruction
 from crnn_cli.mri.consistency import SingleCoilConsistency
 from crnn_cli.mri.fourier import kspace_to_image
-from crnn_cli.mri.total_variation import tv_start
+from crnn_cli.mri.total_variation.admm import tv_start
 from crnn_cli.networks.crnn_mri import CRNNMRI, CRNNMRIConfig
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.measurement import SliceMeasurement

@@ -90,8 +90,8 @@ def load(
     UsageError
         If a choice does not belong to the format.
     """
-    from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase
+    from crnn_cli.workflows.reconstruct.phase import load_phase
 
     choices = {"axes": axes, "series": None if series is None else str(series), "slice_tolerance": slice_tolerance,
                "variable": variable, "phases": phases, "kind": kind, "set_number": set_number, "contrast": contrast,
@@ -102,7 +102,7 @@ def load(
         return opened
     if isinstance(opened, RawScan):
         raise UsageError(Param("phase"), f" belongs to magnitude images, and {path} holds k-space")
-    return join_phase(opened, load_image(Path(phase), axes).image, str(phase))
+    return join_phase(opened, load_phase(Path(phase), axes, slice_tolerance=slice_tolerance).image, str(phase))
 
 
 def from_kspace(

@@ -146,7 +146,7 @@ def function(
     plan = steps.plan(source, options, as_json)
     engine = steps.prepare(options)
     data = steps.read(plan, engine)
-    with console.progress_bar("labelling") as progress:
+    with console.progress_bar("measuring") as progress:
         measured = steps.compute(plan, engine, data, progress)
     report = steps.save(plan, measured)
     if as_json:

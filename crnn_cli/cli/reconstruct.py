@@ -56,7 +56,7 @@ MaskFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE", rich_help_panel=INPUT,
-        help="Sampling mask, 0/1 over centred k-space. Default: the zeros of the k-space.",
+        help="Sampling mask, 0/1 over centred k-space, NIfTI or .npy (x, y, z, t). Default: the zeros of the k-space.",
     ),
 ]  # fmt: skip
 PhaseFile = Annotated[

@@ -279,7 +279,10 @@ def _given_mask(mask: Image, image: Image) -> Mask:
     x, y, z, t = image.shape
     fits = all(m in (1, n) for m, n in zip(values.shape, (x, y, z, t), strict=True))
     if not fits or values.shape[:2] == (1, 1):
-        raise UnsupportedDataError(f"the mask is {mask.shape}, the series {image.shape}: each axis must agree or be 1")
+        raise UnsupportedDataError(
+            f"the mask is {mask.shape}, the series {image.shape}",
+            remedy=("give it the axes x, y, z, t, each as long as that of the series or 1",),
+        )
     whole: Mask = np.broadcast_to(values.astype(bool), image.shape).transpose(2, 3, 0, 1)
     empty = ~whole.any(axis=(2, 3))
     if empty.any():
@@ -302,7 +305,7 @@ def _require_agreement(kspace_ZT01: SeriesKspace, mask_ZT01: Mask) -> None:
         lines.append(np.sqrt(power.mean(axis=readout)))
         claimed.append(mask_T01.any(axis=readout))
     if outside / energy > OUTSIDE:
-        share = f"{100 * outside / energy:.2g} %"
+        share = f"{100 * outside / energy:.3g} %"
         raise UnsupportedDataError(
             f"the mask disagrees with the k-space: {share} of the energy lies where the mask says "
             "that nothing was measured. Is the mask centred (low frequencies in the middle), for these axes and this "

@@ -25,9 +25,16 @@ def ordered_array(array: Array, axes: str | None, name: str) -> Array:
         while array.ndim > 4 and array.shape[-1] == 1:
             array = array[..., 0]
         if array.ndim == 5 and array.shape[3] == 1:
-            raise UnsupportedDataError(f"{name} holds vectors (5-D, {array.shape}), not a scan over time")
+            raise UnsupportedDataError(
+                f"{name} holds vectors (5-D, {array.shape}), not a scan over time",
+                remedy=("if its fifth axis is time, save it with four axes (x, y, z, t)",),
+            )
         if array.ndim > 4:
-            raise UnsupportedDataError(f"{name} has {array.ndim} axes {array.shape}; at most x,y,z,t are read")
+            raise UnsupportedDataError(
+                f"{name} has {array.ndim} axes {array.shape}; at most x,y,z,t are read",
+                remedy=("save what the others count in files of their own, such as coils or echoes; real and imaginary "
+                        "part as one complex file",),
+            )  # fmt: skip
         return array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
     names = axis_names(axes)
     while array.ndim > len(names) and array.shape[-1] == 1:

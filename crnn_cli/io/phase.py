@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crnn_cli.data.alignment import reorient_to
 from crnn_cli.data.image import Image
 from crnn_cli.data.mapped_arrays import Values, apply_by_planes, chunk_indices, drop_pages
 from crnn_cli.errors import UnsupportedDataError
@@ -25,7 +26,7 @@ def phase_sibling(source: Path) -> Path | None:
 
 
 def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
-    """Join a magnitude and a phase image on the same grid to a complex image.
+    """Join a magnitude and a phase image of one place to a complex image; axes of the phase are turned where needed.
 
     Phase in radians is taken as it is. Scanner units are recognised by their range, as BIDS writers leave them: one
     turn over -4096 ... 4095 or 0 ... 4095 (Siemens), most of it used. Degrees and milliradians are refused.
@@ -41,12 +42,9 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
     Raises
     ------
     UnsupportedDataError
-        If the grids differ, the phase is complex, or its range is none of these.
+        If they lie in different places, the phase is complex, or its range is none of these.
     """
-    if magnitude.shape != phase.shape or not np.allclose(magnitude.affine, phase.affine, atol=1e-2):
-        raise UnsupportedDataError(
-            f"{name} is {phase.shape}, the magnitude {magnitude.shape}, or they lie apart in space: not one acquisition"
-        )
+    phase = _on_grid(phase, magnitude, name)
     if phase.is_complex:
         raise UnsupportedDataError(f"{name} is complex: a phase is real, or give the complex series alone")
     phase.require_finite(name)
@@ -70,6 +68,22 @@ def join_phase(magnitude: Image, phase: Image, name: str) -> Image:
         return values_complex
 
     return replace(magnitude, array=apply_by_planes(joined, np.complex64, magnitude.array, phase.array))
+
+
+def _on_grid(phase: Image, magnitude: Image, name: str) -> Image:
+    """Turn the axes of a phase image to those of the magnitude, where both cover one place."""
+    if magnitude.shape == phase.shape and np.allclose(magnitude.affine, phase.affine, atol=1e-2):
+        return phase
+    turned = reorient_to(phase, magnitude.affine, (*magnitude.shape[:3], magnitude.frames))
+    if turned is not None and turned.shape == magnitude.shape:
+        return turned
+    if sorted(phase.shape) != sorted(magnitude.shape):
+        parts = f"{name} has the shape {phase.shape}, the magnitude {magnitude.shape}: not one acquisition"
+        raise UnsupportedDataError(parts, remedy=("give the phase of these images",))
+    raise UnsupportedDataError(
+        f"{name} and the magnitude lie apart in space: not one acquisition",
+        remedy=("give the phase of these images, or convert both from DICOM by one program",),
+    )
 
 
 def _range(image: Image) -> tuple[float, float]:

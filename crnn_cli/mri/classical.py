@@ -19,7 +19,7 @@ from crnn_cli.mri.conjugate_gradient import sense
 from crnn_cli.mri.consistency import energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse
-from crnn_cli.mri.total_variation import tv
+from crnn_cli.mri.total_variation.admm import tv
 from crnn_cli.notices import Progress, no_progress
 
 Reconstruct = Callable[[Encoding, Tensor, float, int, Progress], Tensor]

@@ -170,7 +170,7 @@ class LiveCRNN(nn.Module):
         Parameters
         ----------
         image_BTYX : initial images, complex, scaled as in training: running images (`crnn_cli.mri.running_samples`), or
-            those of causal total variation (`crnn_cli.mri.causal_tv`).
+            those of causal total variation (`crnn_cli.mri.total_variation.causal`).
         consistency : the data-consistency operator, in the same scale.
         iterations : of a frame; by default those of the configuration. 0 returns the initial images.
         progress : called as often as there are iterations, evenly over the frames.

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from crnn_cli.compute.device import tf32_convolutions
-from crnn_cli.mri.causal_tv import CausalTV
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import kspace_to_image
 from crnn_cli.mri.running_samples import RunningSamples
+from crnn_cli.mri.total_variation.causal import CausalTV
 from crnn_cli.networks.live_crnn import LiveCRNN, LiveState
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.settings import InferenceSettings

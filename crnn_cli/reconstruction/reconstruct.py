@@ -19,10 +19,10 @@ from crnn_cli.data.acquisition import Complex
 from crnn_cli.data.mapped_arrays import drop_pages, zeros
 from crnn_cli.data.sampling_mask import Mask
 from crnn_cli.errors import Param, UnsupportedDataError
-from crnn_cli.mri.causal_tv import causal_tv
 from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
-from crnn_cli.mri.total_variation import tv_start
+from crnn_cli.mri.total_variation.admm import tv_start
+from crnn_cli.mri.total_variation.causal import causal_tv
 from crnn_cli.networks.live_crnn import LiveCRNN
 from crnn_cli.reconstruction.frames import reconstruct_frames
 from crnn_cli.reconstruction.measurement import SliceMeasurement, SliceSource, on_output_grid

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+LONGEST_NAME = 40
+"""Characters of the names that have their values beside them; the values of longer ones stand below."""
+
 LEAST_PROSE = 24
 """Characters that a column of sentences gets at least; where there are fewer, rows become blocks."""
 
@@ -83,32 +86,33 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], prose: Collecti
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
-    """Names with their values beside them; below them where there is no room."""
+    """Names with their values beside them; below them where there is no room, or the name is a long one."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     named = [(name, value) for name, value in pairs if name or value]
-    longest = max((len(name) for name, _ in named), default=0)
-    below = width - longest - 2 * GAP < min(LEAST_PROSE, max((len(value) for _, value in named), default=0))
-    indent, gap = " " * GAP, " " * GAP
-    grid = Table.grid()
-    grid.add_column(no_wrap=not below)
-    if below:
-        for name, value in named:
-            grid.add_row(Text(indent + name, overflow="fold"))
-            grid.add_row(_indented(value))
-        return grid
-    grid.add_column()
+    beside = [(name, value) for name, value in named if len(name) <= LONGEST_NAME]
+    longest = max((len(name) for name, _ in beside), default=0)
+    below = width - longest - 2 * GAP < min(LEAST_PROSE, max((len(value) for _, value in beside), default=0))
+    parts: list[RenderableType] = []
     for name, value in named:
-        grid.add_row(Text(indent + name + gap), Text(value, overflow="fold"))
-    return grid
+        if below or len(name) > LONGEST_NAME:
+            parts += [_indented(name, GAP), _indented(value, 2 * GAP)]
+            continue
+        row = Table.grid()
+        row.add_column(no_wrap=True, min_width=longest + 2 * GAP)
+        row.add_column()
+        row.add_row(Text(" " * GAP + name), Text(value, overflow="fold"))
+        parts.append(row)
+    return Group(*parts)
 
 
-def _indented(value: str) -> RenderableType:
+def _indented(text: str, blanks: int) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    return Padding(Text(value, overflow="fold"), (0, 0, 0, 2 * GAP))
+    return Padding(Text(text, overflow="fold"), (0, 0, 0, blanks))
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

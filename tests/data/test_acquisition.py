@@ -110,6 +110,13 @@ def test_a_measured_line_is_told_from_rounding_over_five_decades():
     np.testing.assert_array_equal(found[0, :, 3], strength > 1e-6)
 
 
+def test_the_share_of_energy_outside_a_mask_is_a_plain_number():
+    image = undersampled(moving_cine(), lines_mask(24, 20, 6))
+    other = Image(1 - lines_mask(24, 20, 6).astype(np.float32), AFFINE)
+    with pytest.raises(UnsupportedDataError, match="100 % of the energy"):
+        from_zero_filled(image, other)
+
+
 def test_given_mask_equals_found_mask():
     mask = lines_mask(24, 20, 6)
     image = undersampled(moving_cine(), mask)

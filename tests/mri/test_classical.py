@@ -11,7 +11,7 @@ from crnn_cli.mri.classical import METHODS, run_method
 from crnn_cli.mri.conjugate_gradient import conjugate_gradient, sense
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.low_rank import llr, low_rank_plus_sparse, shrink_blocks
-from crnn_cli.mri.total_variation import tv
+from crnn_cli.mri.total_variation.admm import tv
 from tests.reference import classical as slow
 
 ITERATIVE = [name for name, method in METHODS.items() if method.iterations]

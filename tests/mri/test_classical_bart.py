@@ -10,7 +10,7 @@ import torch
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.encoding import Encoding
 from crnn_cli.mri.fourier import image_to_kspace
-from crnn_cli.mri.total_variation import tv
+from crnn_cli.mri.total_variation.admm import tv
 
 pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not on the PATH")
 PLACES = (3, 10, 1, 2)  # BART's dimensions of coil, time, y, x

@@ -8,7 +8,7 @@ import torch
 
 from crnn_cli.data.raw_scan import RawSlice
 from crnn_cli.errors import UnsupportedDataError
-from crnn_cli.mri.causal_tv import causal_tv
+from crnn_cli.mri.total_variation.causal import causal_tv
 from crnn_cli.reconstruction.coil_preparation import CoilRequest, prepare_coils
 from crnn_cli.reconstruction.ensemble import Ensemble
 from crnn_cli.reconstruction.frames import (

@@ -71,3 +71,14 @@ def test_characters_that_a_stream_lacks_are_escaped(monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream)
     console.table("t", ["a", "b"], [["bär", "1"]], result=True)
     assert b"b\\xe4r" in stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, None])
+def test_a_long_name_stands_above_its_value_and_widens_no_other_row(width):
+    name = "no " + ", ".join(["left ejection fraction", "right ejection fraction", "cardiac output"] * 4)
+    text = render_table("", ["", ""], [["heart rate", "60 /min"], [name, "one frame alone"]], (), width)
+    lines = text.splitlines()
+    assert lines[0] == "  heart rate  60 /min"
+    assert lines[-1] == "    one frame alone"
+    assert all(line.startswith("  ") and line[2] != " " for line in lines[1:-1])
+    assert " ".join(line.strip() for line in lines[1:-1]) == name

@@ -97,9 +97,16 @@ class Series:
 
     @property
     def title(self) -> str:
-        """Description, part and members, as far as there are any."""
+        """Description, part (or that it is of phase) and members, as far as there are any."""
         joined = f"(series {ranges(each.number for each in self.members)})" if self.members else ""
-        return " ".join(word for word in (self.description, self.part, joined) if word)
+        phase = "phase" if self.is_phase and not self.part else ""
+        return " ".join(word for word in (self.description, self.part, phase, joined) if word)
+
+    @property
+    def is_phase(self) -> bool:
+        """Whether the headers say that the values are phases."""
+        rows = self.grid or self.ragged
+        return bool(rows) and self.modality == "MR" and rows[0][0].image_type.is_phase
 
     @property
     def kind(self) -> str:

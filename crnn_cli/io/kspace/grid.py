@@ -196,7 +196,7 @@ def _agreeing(kspace_CTYX: Complex, nonzero_TYX: Mask, given_TYX: Mask, title: s
     outside = float((power * ~given_TYX).sum()) / (float(power.sum()) or 1.0)
     if outside > OUTSIDE:
         raise UnsupportedDataError(
-            f"{title}: the mask in the file disagrees with its k-space: {100 * outside:.2g} % of the energy lies where "
+            f"{title}: the mask in the file disagrees with its k-space: {100 * outside:.3g} % of the energy lies where "
             "it says that nothing was measured"
         )
     mask: Mask = nonzero_TYX & given_TYX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from crnn_cli.io.formats import is_dicom_file
 from crnn_cli.io.nifti.image import SUFFIXES
 
 GT = "_gt"
+_PART = r"(?:(?:frame|phase|time|timepoint|tp|slice|visit|ses|session)[_-]?\d+|ed|es)"
+_PARTS = re.compile(rf"^(?:(.+?)[_. -])??{_PART}(?:[_. -]{_PART})*(?:[_. -][a-z]+)*(?:_0000)?$", re.IGNORECASE)
+_BIDS = re.compile(r"(sub-[0-9A-Za-z]+)(?=_|$)")
 _FIRST, _SECOND = "_0000", "_0001"  # channels of nnU-Net
 
 
@@ -28,6 +32,24 @@ class Match:
     image: Path | None
     labels: Path | None
     problem: str = ""
+
+
+def subject_of(name: str) -> str:
+    """Subject that a volume is of, by its name: BIDS, or without frame, phase, slice or visit at its end.
+
+    >>> subject_of("patient021_frame13"), subject_of("sub-07_ses-2_cine"), subject_of("A0S9V9_sa_ED")
+    ('patient021', 'sub-07', 'A0S9V9_sa')
+    >>> subject_of("hippocampus_001"), subject_of("frame01")
+    ('hippocampus_001', '')
+
+    Returns
+    -------
+    The name itself where nothing in it says that there are more of the subject; "" where it names a part alone.
+    """
+    bids, parts = _BIDS.match(name), _PARTS.match(name)
+    if bids:
+        return bids[1]
+    return name if parts is None else parts[1] or ""
 
 
 def visible(folder: Path) -> list[Path]:

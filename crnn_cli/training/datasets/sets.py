@@ -3,10 +3,10 @@
 Layouts of labelled volumes (.nii or .nii.gz; hidden files are ignored):
 
 imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz    Medical Segmentation Decathlon; images of nnU-Net are NAME_0000.nii.gz
-images/NAME.nii.gz, labels/NAME.nii.gz        the same; each volume is a subject of its own
+images/NAME.nii.gz, labels/NAME.nii.gz        the same; whose a volume is says its name, see `subject_of`
 imagesTr/NAME/, labelsTr/NAME.nii.gz          the image a folder of DICOM files, one series; also in images/
 SUBJECT/NAME.nii.gz, SUBJECT/NAME_gt.nii.gz   ACDC
-NAME.nii.gz, NAME_gt.nii.gz                   each volume is a subject of its own
+NAME.nii.gz, NAME_gt.nii.gz                   the same by their names
 MANIFEST.csv                                  see `crnn_cli.training.datasets.files`; the only layout that names the
                                               training split; an image may be a folder, zip or file of one DICOM series
 
@@ -36,6 +36,7 @@ from crnn_cli.training.datasets.names import (
     match_gt,
     nifti_files,
     stem,
+    subject_of,
     visible,
 )
 from crnn_cli.training.datasets.volumes import on_axes_of, read_only_series
@@ -287,7 +288,7 @@ def _nothing(folder: Path) -> str:
 def _gathered(
     folder: Path, about: DatasetDescription, layout: str, matches: list[tuple[str, list[Match]]]
 ) -> LabelledSet:
-    """Pairs and problems of the matches of each subject; "" where each volume is a subject of its own."""
+    """Pairs and problems of the matches of each subject; "" where the names of the volumes say whose they are."""
     pairs: list[Pair] = []
     problems: list[Problem] = []
     notes: list[Problem] = []
@@ -295,12 +296,14 @@ def _gathered(
         labelled = any(match.image and match.labels for match in own)
         for match in own:
             if match.image and match.labels:
-                pairs.append(Pair(match.name, subject or match.name, match.image, match.labels))
+                pairs.append(
+                    Pair(match.name, subject or subject_of(match.name) or match.name, match.image, match.labels)
+                )
             if match.problem:
                 beside = subject and labelled and match.image and not match.labels
                 name = f"{subject}/{match.name}" if subject else match.name
                 (notes if beside else problems).append(Problem(name, match.problem))
-    phrase = layout if layout == _OF_SUBJECTS else f"{layout}, each volume a subject of its own"
+    phrase = layout if layout == _OF_SUBJECTS else f"{layout}, subjects by the names of the volumes"
     return LabelledSet(tuple(_told_apart(pairs, folder)), about.names, phrase, tuple(problems), tuple(notes))
 
 
@@ -331,7 +334,11 @@ def _of_manifest(file: Path) -> LabelledSet:
             image, labels = file.parent / row.cells["image"], file.parent / row.cells["label"]
             subject, split = (row.cells.get(column, "") for column in ("subject", "split"))
             pairs.append(Pair(stem(image), subject, image, labels, split, structures_of(row.cells)))
-    pairs = [replace(p, subject=p.subject or p.name) for p in _told_apart(pairs, file.parent)]
+    own = any(pair.split for pair in pairs)  # who divides them knows whose they are
+    pairs = [
+        replace(p, subject=p.subject or ("" if own else subject_of(stem(p.image))) or p.name)
+        for p in _told_apart(pairs, file.parent)
+    ]
     for subject in sorted({pair.subject for pair in pairs}):
         splits = sorted({pair.split for pair in pairs if pair.subject == subject})
         if len(splits) > 1:

@@ -11,6 +11,7 @@ from crnn_cli.bundles.store import Bundle, load_reconstruction
 from crnn_cli.errors import Param, UnsupportedDataError, UsageError
 from crnn_cli.networks.crnn_mri import CRNNMRI
 from crnn_cli.networks.live_crnn import LiveCRNN, LiveCRNNConfig
+from crnn_cli.training.datasets.names import stem, subject_of
 from crnn_cli.training.grow_network import expand_network, from_causal, with_start
 from crnn_cli.training.job import TrainingReport
 from crnn_cli.training.reconstruct.cine import SamplingSettings
@@ -29,15 +30,15 @@ from crnn_cli.training.session import (
 
 
 def split_cines(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
-    """Split files into training and held-out ones.
+    """Split files into training and held-out ones, by subject: slices of one heart stay together.
 
-    >>> split_cines([Path("a"), Path("b"), Path("c")], (0, 3))[1]
-    [PosixPath('a')]
+    >>> split_cines([Path("a_slice1"), Path("a_slice2"), Path("b"), Path("c")], (0, 3))[1]
+    [PosixPath('a_slice1'), PosixPath('a_slice2')]
 
     Parameters
     ----------
     files : in order.
-    fold : (number, of sampling many): every n-th file, from that number, is held out; None holds out nothing.
+    fold : (number, of sampling many): every n-th subject, from that number, is held out; None holds out nothing.
 
     Raises
     ------
@@ -46,11 +47,15 @@ def split_cines(files: Sequence[Path], fold: tuple[int, int] | None) -> tuple[li
     """
     if fold is None or not files:
         return list(files), []
-    held_out = list(files[fold[0] :: fold[1]])
-    training = [file for file in files if file not in held_out]
+    folders = len({file.parent for file in files})
+    whose = {file: (file.parent, subject_of(stem(file)) or ("" if folders > 1 else file.name)) for file in files}
+    subjects = list(dict.fromkeys(whose.values()))
+    test = set(subjects[fold[0] :: fold[1]])
+    held_out = [file for file in files if whose[file] in test]
+    training = [file for file in files if whose[file] not in test]
     if not held_out or not training:
         raise UnsupportedDataError(
-            f"{len(files)} cine(s) cannot be divided into {fold[1]} folds",
+            f"{len(files)} cine(s) of {len(subjects)} subject(s) cannot be divided into {fold[1]} folds",
             remedy=("add data, or validate on simulated items with ", Param("fold", "none")),
         )
     return training, held_out

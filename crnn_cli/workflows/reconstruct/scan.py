@@ -322,6 +322,7 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     """Image (complex where its phase is known), facts about the files, DICOM series if it is one."""
     from crnn_cli.io.images import load_image
     from crnn_cli.io.phase import join_phase, phase_sibling
+    from crnn_cli.workflows.reconstruct.phase import load_phase
 
     loaded = load_image(
         request.scan, request.axes, request.series,
@@ -332,10 +333,15 @@ def _load_image(request: ScanRequest) -> tuple[Image, dict[str, Any], Series | N
     if phase is not None:
         if image.is_complex:
             raise UsageError(f"{request.scan} is complex already: ", Param("phase"), " belongs to a magnitude file")
-        phase_image = load_image(phase, request.axes)
+        phase_image = load_phase(
+            phase, request.axes, slice_tolerance=request.slice_tolerance, slice_number=request.slice_number
+        )
         image = join_phase(image, phase_image.image, str(phase))
         source |= {"phase": str(phase), "phase_sha256": phase_image.source["sha256"]}
     notices.tell(*loaded.remarks())
+    if loaded.series is not None and loaded.series.is_phase:
+        text = f"{request.scan}: the headers say that these are phase images, and they are taken for magnitudes"
+        notices.tell(notices.Doubt("phase-as-magnitude", text))
     notices.detail(f"read {request.scan}: {image.shape}, {'complex' if image.is_complex else 'magnitude'}")
     return image, source, loaded.series
 
@@ -344,12 +350,11 @@ def _load_mask(request: ScanRequest, source: dict[str, Any]) -> Image | None:
     """Mask in a file, if one is given; its axes are those of ``axes`` if it has as many. Its sha256 goes to source."""
     if request.mask is None:
         return None
-    from crnn_cli.io.images import load_image
+    from crnn_cli.io.mask import load_mask
 
-    loaded = load_image(request.mask)
-    same = request.axes is not None and loaded.stored_axes == request.axes.count(",") + 1
-    source |= {"mask": str(request.mask), "mask_sha256": loaded.source["sha256"]}
-    return load_image(request.mask, request.axes).image if same else loaded.image
+    mask, sha256 = load_mask(request.mask, request.axes)
+    source |= {"mask": str(request.mask), "mask_sha256": sha256}
+    return mask
 
 
 def _acquire(image: Image, mask: Image | None, simulation: Simulation | None) -> Acquisition:

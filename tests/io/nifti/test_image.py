@@ -248,6 +248,27 @@ def test_magnitude_and_phase_make_complex(low, unit):
     assert (joined.frame_time, joined.codes) == (0.03, (2, 4))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("flips", [(), (0,), (1, 2)])
+def test_a_phase_that_is_stored_along_other_axes_is_turned_to_the_magnitude(order, flips):
+    image = moving_cine(z=3)
+    angle, affine = np.angle(image).transpose(*order, 3), AFFINE[:, [*order, 3]].copy()
+    for axis in flips:
+        angle = np.flip(angle, axis)
+        affine[:, 3] += affine[:, axis] * (angle.shape[axis] - 1)
+        affine[:, axis] *= -1
+    joined = join_phase(Image(np.abs(image), AFFINE, 0.03), Image(angle.astype(np.float32), affine), "phase")
+    np.testing.assert_allclose(joined.array, image, atol=1e-4)
+    np.testing.assert_array_equal(joined.affine, AFFINE)
+
+
+def test_more_than_four_axes_are_refused_with_what_to_save_instead():
+    for shape, remedy in (((4, 3, 1, 6, 2), "as one complex file"), ((4, 3, 2, 1, 6), "if its fifth axis is time")):
+        content = nib.Nifti1Image(np.ones(shape, np.float32), AFFINE).to_bytes()
+        with pytest.raises(UnsupportedDataError, match=remedy):
+            decode_image(content, Path("a.nii"))
+
+
 def test_phase_of_unknown_range_or_shape_is_refused():
     image = Image(np.abs(moving_cine()), AFFINE)
     for low, high in ((0, 90), (-180, 180), (-3142, 3142), (0, 5000), (-5000, 4000), (100, 5000), (-10, 5000)):
@@ -256,9 +277,9 @@ def test_phase_of_unknown_range_or_shape_is_refused():
             join_phase(image, phase, "phase")
     with pytest.raises(UnsupportedDataError, match="NaN"):
         join_phase(image, Image(np.full(image.shape, np.nan), AFFINE), "phase")
-    with pytest.raises(UnsupportedDataError, match="not one acquisition"):
+    with pytest.raises(UnsupportedDataError, match=r"shape .*, the magnitude .*not one acquisition"):
         join_phase(image, Image(image.array[..., :2], AFFINE), "phase")
-    with pytest.raises(UnsupportedDataError, match="not one acquisition"):
+    with pytest.raises(UnsupportedDataError, match=r"^phase and the magnitude lie apart in space: not one acquisition"):
         join_phase(image, Image(image.array, np.diag([-1, 1, 1, 1]) @ AFFINE), "phase")
     with pytest.raises(UnsupportedDataError, match="complex"):
         join_phase(image, Image(image.array + 1j, AFFINE), "phase")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from crnn_cli.training.datasets.sets import (
     split_pairs,
 )
 from crnn_cli.training.reconstruct.job import load_cines
+from crnn_cli.training.reconstruct.run import split_cines
 from crnn_cli.training.session import digest_of_files
 from tests.support.cines import moving_cine, save
 from tests.support.data import data_file
@@ -367,6 +369,45 @@ def test_folds_cover_all_and_divide_no_subject(tmp_path, folds):
         assert abs(len({p.subject for p in test_pairs}) - 7 / folds) < 1
         tested += test_pairs
     assert sorted(p.name for p in tested) == sorted(p.name for p in pairs)
+
+
+@pytest.mark.parametrize("ending", ["", "_0000"])
+def test_frames_of_one_subject_in_one_folder_are_not_divided(tmp_path, ending):
+    volumes = ["patient021_frame01", "patient021_frame13", "sub-07_ses-1_cine", "sub-07_ses-2_cine", "A0_sa_ED",
+               "A0_sa_ES", "hippocampus_001", "hippocampus_002", "frame01", "frame02"]  # fmt: skip
+    if ending:
+        touch(tmp_path, *(f"imagesTr/{v}_0000.nii.gz" for v in volumes), *(f"labelsTr/{v}.nii.gz" for v in volumes))
+    else:
+        touch(tmp_path, *(f"{v}{end}.nii.gz" for v in volumes for end in ("", "_gt")))
+    found = find_labelled(tmp_path)
+    whose = {pair.name: pair.subject for pair in found.pairs}
+    assert [whose[name] for name in volumes] == [
+        "patient021", "patient021", "sub-07", "sub-07", "A0_sa", "A0_sa", *volumes[6:],
+    ]  # fmt: skip
+    assert "each volume a subject" not in found.layout
+
+
+def test_a_manifest_without_subjects_goes_by_names_unless_it_says_the_split(tmp_path):
+    touch(tmp_path, *(f"p1_frame0{k}{end}.nii" for k in (1, 2) for end in ("", "_gt")))
+    rows = [f"p1_frame0{k}.nii,p1_frame0{k}_gt.nii" for k in (1, 2)]
+    found = find_labelled(manifest(tmp_path, "\n".join(["image,label", *rows])))
+    assert [pair.subject for pair in found.pairs] == ["p1", "p1"]
+    divided = [f"{row},{split}" for row, split in zip(rows, ("train", "val"), strict=True)]
+    found = find_labelled(manifest(tmp_path, "\n".join(["image,label,split", *divided])))
+    assert [pair.split for pair in found.pairs] == ["train", "val"]
+    assert not found.problems
+
+
+def test_slices_of_one_heart_are_not_divided():
+    flat = [Path(f"cines/p{k}_slice{z}.nii") for k in range(3) for z in range(4)]
+    training, held_out = split_cines(flat, (1, 3))
+    assert (training, held_out) == (flat[:4] + flat[8:], flat[4:8])
+    nested = [Path(f"cines/p{k}/slice{z}.nii.gz") for k in range(3) for z in range(4)]
+    assert split_cines(nested, (0, 3)) == (nested[4:], nested[:4])
+    nameless = [Path(f"cines/slice{z}.nii") for z in range(6)]
+    assert split_cines(nameless, (0, 3)) == ([*nameless[1:3], *nameless[4:]], [nameless[0], nameless[3]])
+    with pytest.raises(UnsupportedDataError, match=r"4 cine\(s\) of 1 subject\(s\) cannot be divided into 3 folds"):
+        split_cines(flat[:4], (0, 3))
 
 
 def test_published_folds_are_pinned(tmp_path):

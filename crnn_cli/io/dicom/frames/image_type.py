@@ -10,6 +10,7 @@ from crnn_cli.io.dicom.frames.attributes import Facts, private_number, text, wor
 _GE = "GEMS_PARM_01"
 _GE_TYPES: dict[int | None, str] = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
 _UNSPECIFIED = "US"
+_PHASE = frozenset({"P", "PHASE", "PHASE MAP"})
 
 
 class ImageType(NamedTuple):
@@ -25,6 +26,15 @@ class ImageType(NamedTuple):
     types: tuple[str, ...] = ()
     component: str = ""
     unit: str = ""
+
+    @property
+    def is_phase(self) -> bool:
+        """Whether the values are phases.
+
+        >>> ImageType(("ORIGINAL", "PRIMARY", "P")).is_phase, ImageType(component="PHASE TYPE 8").is_phase
+        (True, True)
+        """
+        return self.component.startswith("PHASE") or not _PHASE.isdisjoint(self.types)
 
     def label(self, siblings: Sequence[ImageType]) -> str:
         """Words of this kind that not all siblings share; "" where they are alike.

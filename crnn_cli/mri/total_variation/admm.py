@@ -14,7 +14,7 @@ from torch import Tensor
 from crnn_cli.mri.conjugate_gradient import conjugate_gradient
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms, share_views
 from crnn_cli.mri.encoding import Encoding
-from crnn_cli.mri.tv_solver import Factors, FourierSolver, LinearSystem
+from crnn_cli.mri.total_variation.solver import Factors, FourierSolver, LinearSystem
 from crnn_cli.notices import Progress, no_progress
 
 SPACE = 0.1  # weight of spatial relative to temporal differences
@@ -25,9 +25,15 @@ INNER = 8  # conjugate gradient iterations per ADMM iteration
 
 @dataclass(frozen=True)
 class Steps:
-    """Parameters of an ADMM run: weight, penalty, relative weight of space, iterations, sets of sensitivities.
+    """Parameters of an ADMM run.
 
-    inner : conjugate gradient iterations per ADMM iteration.
+    Attributes
+    ----------
+    weight, penalty : w and r of `tv`.
+    space : s, weight of spatial relative to temporal differences.
+    iterations : of ADMM, at most.
+    map_sets : sets of sensitivities.
+    inner : conjugate gradient iterations in each.
     """
 
     weight: float

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from crnn_cli.bundles.config import _INITIAL_IMAGES
-from crnn_cli.mri import total_variation
 from crnn_cli.mri.classical import run_method
 from crnn_cli.mri.consistency import energy_weighted_rms
 from crnn_cli.mri.fourier import image_to_kspace, kspace_to_image
-from crnn_cli.mri.total_variation import start_steps, tv_start
-from crnn_cli.mri.tv_solver import FourierSolver
+from crnn_cli.mri.total_variation import admm
+from crnn_cli.mri.total_variation.admm import start_steps, tv_start
+from crnn_cli.mri.total_variation.solver import FourierSolver
 from crnn_cli.reconstruction.measurement import SliceMeasurement
 from crnn_cli.reconstruction.reconstruct import INITIAL_IMAGES
 from tests.mri.test_classical import problem
@@ -45,7 +45,7 @@ def test_start_goes_most_of_the_way_from_time_wiener_to_the_minimum(monkeypatch,
     operator = data.consistency()
     begin, made = operator.time_wiener(), tv_start(operator)
     for name in ("_ONE_COIL", "_SEVERAL_COILS"):
-        monkeypatch.setattr(total_variation, name, replace(getattr(total_variation, name), iterations=300))
+        monkeypatch.setattr(admm, name, replace(getattr(admm, name), iterations=300))
     first, now, last = (objective(data, image) for image in (begin, made, tv_start(operator)))
     assert last < now < last + 0.25 * (first - last)
 
@@ -53,8 +53,8 @@ def test_start_goes_most_of_the_way_from_time_wiener_to_the_minimum(monkeypatch,
 def test_many_iterations_end_at_the_minimum_of_the_method(monkeypatch):
     _, data = measured(3)
     operator = data.consistency()
-    monkeypatch.setattr(total_variation, "_SEVERAL_COILS", replace(total_variation._SEVERAL_COILS, iterations=300))
-    best = run_method("tv", data.encoding(), data.kspace_BCTYX, lambda _: total_variation._SEVERAL_COILS.weight, 300)
+    monkeypatch.setattr(admm, "_SEVERAL_COILS", replace(admm._SEVERAL_COILS, iterations=300))
+    best = run_method("tv", data.encoding(), data.kspace_BCTYX, lambda _: admm._SEVERAL_COILS.weight, 300)
     assert objective(data, tv_start(operator)) == pytest.approx(objective(data, best), rel=0.01)
 
 
@@ -90,13 +90,13 @@ def test_start_of_one_coil_moves_around_the_border_with_the_image(axis):
 def test_differences_and_their_adjoint_go_together(coils):
     _, data = measured(coils)
     operator = data.consistency()
-    system = total_variation._start_system(operator, start_steps(operator))
+    system = admm._start_system(operator, start_steps(operator))
     assert system.across_border == (coils == 0)
     image = torch.randn(1, 6, 10, 24, dtype=torch.complex64)
     of_image, change, back = torch.zeros(3, *image.shape) + 0j, torch.randn(3, *image.shape) + 0j, 0 * image
-    total_variation._add_differences(of_image, image, system)
+    admm._add_differences(of_image, image, system)
     for axis, (part, factor) in enumerate(zip(change, system.factors, strict=True), start=1):
-        total_variation._add_adjoint_difference(back, part, axis, factor, axis > 1 and system.across_border)
+        admm._add_adjoint_difference(back, part, axis, factor, axis > 1 and system.across_border)
     left, right = ((a.conj() * b).sum() for a, b in ((of_image, change), (image, back)))
     torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crnn_cli.mri.consistency import Consistency, energy_weighted_rms
-from crnn_cli.mri.total_variation import SPACE, GradientSolver, Steps, iterate
+from crnn_cli.mri.total_variation.admm import SPACE, GradientSolver, Steps, iterate
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ _BRIGHTNESS_FRAMES = 8
 
 
 class CausalTV:
-    """Total variation of `crnn_cli.mri.total_variation.tv` over a window that moves on with each frame.
+    """Total variation of `crnn_cli.mri.total_variation.admm.tv` over a window that moves on with each frame.
 
     A frame begins with the image of the frame before, made consistent with its own samples. ADMM then goes on with the
     images and the dual variables that the window has; the frame before the window is held. So a frame is improved as
@@ -41,16 +41,16 @@ class CausalTV:
         PSNR         28.62  29.15  29.58  29.64  29.87
         ms               6     11     20     25     70
 
-    Running images have 27.41 dB, total variation of all frames at once (`tv_start`) 31.4. An exact minimum in each
-    iteration (`FourierSolver`) takes 9 ms for 29.60 dB, but its errors are others: `cine-crnn-live`, which was trained
-    from these images, is 0.2 dB worse from them.
+    Running images have 27.41 dB, total variation of all frames at once 30.93 by conjugate gradients. An exact minimum
+    in each iteration (`FourierSolver`) takes 9 ms for 29.60 dB, but its errors are others: `cine-crnn-live`, which was
+    trained from these images, is 0.2 dB worse from them.
 
     Several coils: two iterations over four frames, with four steps of conjugate gradients for eight. More of them fit
     noise and errors of the sensitivities. Two of these cines with 3 and 8 coils and a noise of 1/100:
 
         frames, iterations, steps        8, 4, 8   8, 2, 8   8, 2, 4   4, 2, 4   running
-        PSNR, 3 coils                      27.32     27.42     27.42     27.37     26.32
-        PSNR, 8 coils                      26.18     26.66     27.28     27.29     26.38
+        PSNR, 3 coils                      26.44     26.72     27.12     27.12     26.32
+        PSNR, 8 coils                      27.07     27.37     27.58     27.55     26.39
 
     Parameters
     ----------

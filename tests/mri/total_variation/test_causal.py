@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from crnn_cli.mri import causal_tv as module
-from crnn_cli.mri.causal_tv import CausalTV, causal_tv
 from crnn_cli.mri.consistency import energy_weighted_rms
-from crnn_cli.mri.total_variation import SPACE, GradientSolver, Steps, iterate
+from crnn_cli.mri.total_variation import causal as module
+from crnn_cli.mri.total_variation.admm import SPACE, GradientSolver, Steps, iterate
+from crnn_cli.mri.total_variation.causal import CausalTV, causal_tv
 from crnn_cli.reconstruction.measurement import SliceMeasurement
-from tests.mri.test_total_variation import measured
+from tests.mri.total_variation.test_start import measured
 
 LONG = (1, 16, 24, 10)
 WEIGHT = 0.02

@@ -1,0 +1,1 @@
+"""Total variation in time and space: the method, its linear system, initial images of networks."""
