@@ -133,9 +133,12 @@ def test_torch_makes_no_folder_among_the_temporary_files(tmp_path: Path, monkeyp
     assert given == {"TORCHINDUCTOR_CACHE_DIR": "mine"}
 
 
-def test_names_of_two_lines_stay_on_one(crnn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_names_of_two_lines_stay_on_one(
+    crnn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.cardiac.hearts import heart
 
+    monkeypatch.setenv("COLUMNS", "200")
     whole = heart(frames=2, frame_time=0.3)
     path = tmp_path / "two\nli'nes\x1b.nii"
     shown = str(path).replace("\n", r"\n").replace("\x1b", r"\x1b")
