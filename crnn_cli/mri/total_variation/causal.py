@@ -43,10 +43,10 @@ class CausalTV:
 
     Running images have 27.41 dB, total variation of all frames at once 30.93 by conjugate gradients. An exact minimum
     in each iteration (`FourierSolver`) takes 9 ms for 29.60 dB, but its errors are others: `cine-crnn-live`, which was
-    trained from these images, is 0.2 dB worse from them.
+    trained from the images of the table, loses 0.2 dB.
 
-    Several coils: two iterations over four frames, with four steps of conjugate gradients for eight. More of them fit
-    noise and errors of the sensitivities. Two of these cines with 3 and 8 coils and a noise of 1/100:
+    Several coils: two iterations over four frames, with four steps of conjugate gradients in place of eight. More of
+    them fit noise and errors of the sensitivities. Two of these cines with 3 and 8 coils and a noise of 1/100:
 
         frames, iterations, steps        8, 4, 8   8, 2, 8   8, 2, 4   4, 2, 4   running
         PSNR, 3 coils                      26.44     26.72     27.12     27.12     26.32
